@@ -1,0 +1,136 @@
+"""What a run tells its listeners: frozen values, and the way to ask it to stop.
+
+Listeners never get the Trainer. They are called in the order in which `util.run` lists them, and a listener
+that wants the run to end returns `request_stop(...)` from `on_epoch_end`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Outcome = Literal["completed", "early_stopped", "pruned", "diverged", "interrupted", "failed"]
+Phase = Literal["train", "val"]
+Values = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StopRequest:
+    """Why a run ends before its last epoch, and under which outcome it is filed."""
+
+    reason: str
+    outcome: Outcome = "early_stopped"
+
+
+def request_stop(reason: str, outcome: Outcome = "early_stopped") -> StopRequest:
+    """A listener's answer that ends the run after the present epoch."""
+    return StopRequest(reason, outcome)
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """Everything is built; the first epoch is about to begin."""
+
+    run_id: str
+    run_dir: Path
+    project: str
+    name: str
+    seed: int
+    config: Mapping[str, Any]  # the resolved config as plain data
+    first_epoch: int  # 1, or later where the run is resumed
+    epochs: int
+    device: str
+    parameters: int
+    model_bytes: int
+    train_samples: int
+    val_samples: int
+    group: str | None = None  # the folder name of the whole run where this is one of several seeds
+
+    @property
+    def resumed(self) -> bool:
+        return self.first_epoch > 1
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """One pass over one loader begins."""
+
+    phase: Phase
+    epoch: int
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class StepsDone:
+    """Sent at most every `log_every_steps` steps, because reading the loss waits for the device."""
+
+    phase: Phase
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """One epoch is trained, validated and judged. `values` holds every logged number by name."""
+
+    epoch: int  # counts from 1
+    epochs: int
+    values: Values
+    improved: bool  # the monitored value is the best so far
+    best_epoch: int  # 0 while no finite monitored value has been seen
+    best: Values  # the values of the best epoch
+    seconds: float
+    next_lr: float  # differs from values["lr"] where the scheduler has just changed it
+    stop: StopRequest | None = None
+
+    @property
+    def diverged(self) -> bool:
+        return self.stop is not None and self.stop.outcome == "diverged"
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line on the console and in the record: a warning, a fallback, a decision."""
+
+    message: str
+    level: Literal["info", "warning"] = "info"
+    epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """The run is over; `best` and `last` hold `val_loss` always (not finite where nothing finite was seen)."""
+
+    outcome: Outcome
+    reason: str
+    epochs: int  # finished epochs, those before a resume included
+    value: float  # what the run returns: the monitor's best or last value
+    best_epoch: int
+    best: Values
+    last: Values
+    seconds: float
+    samples_per_second: float
+    files: Mapping[str, Path] = field(default_factory=dict)  # what was left behind, by label
+
+
+class Callback:
+    """A listener that does nothing; subclass it and override what you want to hear."""
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Called once, before the first epoch."""
+
+    def on_phase_start(self, event: PhaseStart) -> None:
+        """Called before each pass over a loader."""
+
+    def on_steps(self, event: StepsDone) -> None:
+        """Called within a pass, at most every `log_every_steps` steps."""
+
+    def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
+        """Called after each epoch; a StopRequest ends the run."""
+
+    def on_note(self, event: Note) -> None:
+        """Called when the run has something to say."""
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Called once, however the run ended."""

@@ -1,0 +1,118 @@
+"""Where a run lives: its folder, the names in it, and files that appear whole or not at all."""
+
+import fcntl
+import json
+import math
+import os
+import re
+import socket
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+CONFIG = "config.yaml"
+METRICS = "metrics.csv"
+EVENTS = "events.jsonl"
+SUMMARY = "summary.json"
+PROVENANCE = "provenance.json"
+CHECKPOINTS = "checkpoints"
+HISTORY = "history.png"
+PREDICTIONS = "predictions.png"
+_LOCK = ".lock"
+
+
+class RunInUse(RuntimeError):
+    """Another process is writing into this run folder."""
+
+
+def slug(name: str) -> str:
+    """A name that is one safe path segment: letters, digits, `.`, `_`, `-`; at most 80 characters."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.")
+    return cleaned[:80].rstrip("-.") or "run"
+
+
+def create(root: Path, name: str, now: datetime | None = None) -> Path:
+    """Make `root/<time stamp>_<name>`; two processes never get the same folder, for mkdir is exclusive."""
+    root.mkdir(parents=True, exist_ok=True)
+    stem = f"{now or datetime.now():%Y%m%d-%H%M%S}_{slug(name)}"
+    for attempt in range(1, 10_000):
+        folder = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise RuntimeError(f"{root}: 10,000 runs were started in the same second under the name {stem}")
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a file that is there whole, or is what it was before: temp file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def to_json(data: Any, indent: int | None = None) -> str:
+    """JSON as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
+    return json.dumps(_plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    return data if isinstance(data, (str, int, bool)) or data is None else str(data)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Replace the run's summary; it is written at the start too, with outcome `running`."""
+    identity = {"run_id": folder.name, "pid": os.getpid(), "host": socket.gethostname()}
+    atomic_write(folder / SUMMARY, to_json({**identity, **summary}, indent=2) + "\n")
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The run's summary, or None where there is none that can be read."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) else None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the kernel lets go of it however the process ends.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    with (folder / _LOCK).open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunInUse(f"{folder}: another process is running in this folder") from None
+        yield

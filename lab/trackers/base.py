@@ -1,0 +1,37 @@
+"""What a tracker is: somebody who writes a run's numbers down."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.events import EpochEnd, Note, RunEnd, RunStart
+
+
+class Tracker(Protocol):
+    """Called from `lab.callbacks.tracking`, in this order: start, then epoch / image / note, then finish.
+
+    A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest of
+    the run with one warning, and training goes on.
+    """
+
+    def start(self, event: RunStart) -> None:
+        """The run begins, or goes on at `event.first_epoch`."""
+
+    def epoch(self, event: EpochEnd) -> None:
+        """One epoch's numbers; the step is `event.epoch`."""
+
+    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
+        """One picture, shape (height, width, 3)."""
+
+    def note(self, event: Note) -> None:
+        """A line for the record."""
+
+    def finish(self, event: RunEnd) -> None:
+        """The run is over; nothing is called afterwards."""
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """The values with NaN and infinities as None, which JSON can hold."""
+    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
