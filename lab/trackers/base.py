@@ -1,6 +1,5 @@
 """What a tracker is: somebody who writes a run's numbers down."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +11,9 @@ from lab.events import EpochEnd, Note, RunEnd, RunStart
 class Tracker(Protocol):
     """Called from `lab.callbacks.tracking`, in this order: start, then epoch / image / note, then finish.
 
-    A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest of
-    the run with one warning, and training goes on.
+    A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest
+    of the run with one warning, and training goes on. After finish only the local record may get another
+    note.
     """
 
     def start(self, event: RunStart) -> None:
@@ -29,9 +29,4 @@ class Tracker(Protocol):
         """A line for the record."""
 
     def finish(self, event: RunEnd) -> None:
-        """The run is over; nothing is called afterwards."""
-
-
-def finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    """The values with NaN and infinities as None, which JSON can hold."""
-    return {name: value if abs(value) < float("inf") else None for name, value in values.items()}
+        """The run is over."""

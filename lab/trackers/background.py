@@ -1,0 +1,109 @@
+"""Keeps a mirror's slowness and its faults away from training: one thread and one queue for each."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.trackers.base import Tracker
+
+MOST_WAITING = 64  # pictures are dropped beyond this many waiting calls: they are what fills the memory
+
+
+class Background:
+    """Calls a tracker from a daemon thread; its methods return at once, except `wait` and `finish`.
+
+    Whatever the tracker raises switches it off for the rest of the run: one warning goes to `notify`
+    (called from that thread), later calls do nothing. At the end it may take `timeout` seconds to catch up;
+    then it is left behind, with a warning, and `on_abandon` cleans up what would hold up the end of the
+    process.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        name: str,
+        notify: Callable[[Note], None],
+        timeout: float = 5.0,
+        on_abandon: Callable[[], None] | None = None,
+    ) -> None:
+        self._tracker = tracker
+        self._name = name
+        self._notify = notify
+        self._timeout = timeout
+        self._on_abandon = on_abandon
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name=f"tracker-{name}", daemon=True)
+        self._off = False
+        self._closed = False
+        self._dropped = False
+
+    def start(self, event: RunStart) -> None:
+        """Start the thread, and the tracker in it."""
+        self._thread.start()
+        self._put(partial(self._tracker.start, event))
+
+    def epoch(self, event: EpochEnd) -> None:
+        """Queue one epoch's numbers."""
+        self._put(partial(self._tracker.epoch, event))
+
+    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Queue one picture, or drop it where the tracker lags far behind; the array must not change."""
+        if self._calls.qsize() < MOST_WAITING:
+            self._put(partial(self._tracker.image, epoch, name, image))
+        elif not self._dropped:
+            self._dropped = True
+            self._warn(f"{self._name} lags behind: pictures are left out until it has caught up")
+
+    def note(self, event: Note) -> None:
+        """Queue a note."""
+        self._put(partial(self._tracker.note, event))
+
+    def finish(self, event: RunEnd) -> None:
+        """Queue the end and wait for it."""
+        self.request_finish(event)
+        self.wait(time.monotonic())
+
+    def request_finish(self, event: RunEnd) -> None:
+        """Queue the end without waiting, so that several trackers can come to it side by side."""
+        self._put(partial(self._tracker.finish, event))
+        self._closed = True
+        self._calls.put(None)
+
+    def wait(self, since: float) -> None:
+        """Wait for the end, until `timeout` seconds after `since` (of the monotonic clock) at most."""
+        self._thread.join(max(0.0, since + self._timeout - time.monotonic()))
+        if not self._thread.is_alive():
+            return
+        self._off = True
+        if self._on_abandon is not None:
+            self._on_abandon()
+        self._warn(f"{self._name} was not done {self._timeout:g} s after the run and is left behind")
+
+    def _put(self, call: Callable[[], None]) -> None:
+        if not self._off and not self._closed:
+            self._calls.put(call)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if self._off:
+                continue
+            try:
+                call()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a mirror's fault is not the run's
+                self._off = True
+                self._warn(f"{self._name} failed and is off for the rest of this run: {_brief(error)}")
+
+    def _warn(self, message: str) -> None:
+        self._notify(Note(f"{message}; the run's own files are complete", level="warning"))
+
+
+def _brief(error: BaseException) -> str:
+    """The kind of the error and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,112 @@
+"""`metrics.csv`: the record of a run's numbers, one row an epoch, in a format that every program reads."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab import rundir
+from lab.events import EpochEnd, Note, RunEnd, RunStart
+
+_EPOCH, _SECONDS = "epoch", "seconds"
+
+
+class CsvTracker:
+    """Writes `epoch, <the values' names>, seconds`; every row is on disk before the next epoch begins.
+
+    The file is opened for each row and closed again: an epoch is long beside 50 µs, and nothing is left to
+    lose when the process is killed. A resumed run drops the rows of the epochs that it will do again.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._columns: list[str] = []
+
+    def start(self, event: RunStart) -> None:
+        """Keep the rows before `event.first_epoch`, drop the others and a last line that was torn."""
+        self._path = event.run_dir / rundir.METRICS
+        columns, rows = _read(self._path)
+        self._columns = columns
+        self._rewrite(row for row in rows if int(row[_EPOCH]) < event.first_epoch)
+
+    def epoch(self, event: EpochEnd) -> None:
+        """Append one row; a name that was never seen before widens the whole file first."""
+        assert self._path is not None, "start comes before epoch"
+        assert not {_EPOCH, _SECONDS} & event.values.keys(), "these columns are taken"
+        row = {
+            _EPOCH: str(event.epoch),
+            **{name: repr(float(value)) for name, value in event.values.items()},
+            _SECONDS: repr(float(event.seconds)),
+        }
+        new = [name for name in row if name not in self._columns]
+        if new:
+            middle = [name for name in [*self._columns, *new] if name not in (_EPOCH, _SECONDS)]
+            self._columns = [_EPOCH, *middle, _SECONDS]
+            self._rewrite(_read(self._path)[1])
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_line(row.get(name, "") for name in self._columns))
+
+    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Pictures have no place in a table."""
+
+    def note(self, event: Note) -> None:
+        """Notes have no place in a table."""
+
+    def finish(self, event: RunEnd) -> None:
+        """Everything is written already."""
+
+    def _rewrite(self, rows: Iterable[dict[str, str]]) -> None:
+        """Replace the file as a whole, under the present columns."""
+        assert self._path is not None
+        lines = [_line(row.get(name, "") for name in self._columns) for row in rows]
+        header = [_line(self._columns)] if self._columns else []
+        rundir.atomic_write(self._path, "".join(header + lines))
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run folder's `metrics.csv` in order of epoch; empty where no epoch has ended yet.
+
+    A row lacks the names that were not measured in its epoch; a NaN that was measured is a NaN. A last line
+    that is still being written, or was torn by a kill, is left out.
+
+    Raises:
+        ValueError: a line before the last can't be read; the message names file and line.
+    """
+    rows = _read(folder / rundir.METRICS)[1]
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the whole rows of the file; nothing where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return [], []
+    whole = text[: text.rfind("\n") + 1]  # without a last line that has no end
+    table = list(csv.reader(io.StringIO(whole)))
+    if not table:
+        return [], []
+    columns = table[0]
+    for number, cells in enumerate(table[1:], start=2):
+        _check(path, number, columns, cells)
+    return columns, [dict(zip(columns, cells, strict=True)) for cells in table[1:]]
+
+
+def _check(path: Path, number: int, columns: Sequence[str], cells: Sequence[str]) -> None:
+    if len(cells) != len(columns):
+        raise ValueError(f"{path}, line {number}: {len(cells)} values under {len(columns)} columns")
+    for column, cell in zip(columns, cells, strict=True):
+        try:
+            int(cell) if column == _EPOCH else float(cell or "nan")
+        except ValueError:
+            raise ValueError(f"{path}, line {number}: {column} is {cell!r}, a number is expected") from None
+
+
+def _line(cells: Iterable[str]) -> str:
+    """One line of the table; names are quoted where they hold a comma."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(list(cells))
+    return buffer.getvalue()
