@@ -1,0 +1,85 @@
+"""The paper all figures are drawn on: colours, a grid of panels, titles, and a file that appears whole."""
+
+import math
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.rundir import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour blindness. Without its
+# yellow, which is hard to see on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", ":", "-.")
+SMALL = 9  # font size of ticks and of labels within a figure
+DPI = 130
+
+
+def sheet(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches that lays its panels, legend and titles out by itself."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06, wspace=0, hspace=0)
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def grid(count: int, per_row: int, width: float = 4.0, height: float = 2.9) -> "tuple[Figure, list[Axes]]":
+    """A figure with `count` panels of `width` by `height` inches; spare places of its last row stay empty."""
+    across = min(count, per_row)
+    down = math.ceil(count / across)
+    size = (max(5.0, width * across), height * down + 0.5)
+    figure = sheet(*size)
+    axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
+    for spare in axes[count:]:
+        spare.set_axis_off()
+    return figure, axes[:count]
+
+
+def plain(ax: "Axes", title: str, below: str, beside: str = "") -> None:
+    """The look of a panel with axes: a bold title on the left, a faint grid, no box."""
+    ax.set_title(escape(title), loc="left", fontsize=11, fontweight="bold")
+    ax.set_xlabel(below, fontsize=SMALL)
+    ax.set_ylabel(beside, fontsize=SMALL)
+    ax.tick_params(labelsize=SMALL)
+    ax.grid(True, color="0.92")
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def remark(ax: "Axes", text: str) -> None:
+    """Say in the middle of a panel why it is empty."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4", fontsize=SMALL)
+
+
+def head(figure: "Figure", title: str | None) -> None:
+    """The title of the whole figure, cut in its middle to what fits."""
+    if title:
+        short = shortened([title], int(11 * figure.get_figwidth()))[0]
+        figure.suptitle(escape(short), fontsize=12)
+
+
+def escape(text: str) -> str:
+    """A dollar sign in a name is no formula."""
+    return text.replace("$", r"\$")
+
+
+def shortened(names: Sequence[str], limit: int) -> list[str]:
+    """Names cut in their middle to at most `limit` characters: they differ at their start or at their end."""
+    tail = (limit - 1) // 2
+    return [name if len(name) <= limit else f"{name[: limit - 1 - tail]}…{name[-tail:]}" for name in names]
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the figure as a PNG that is there whole, or is what it was before."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write(path, buffer.getvalue())

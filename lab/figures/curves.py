@@ -1,0 +1,132 @@
+"""Curves over the epochs: of one run, and of several laid over one another."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.figures.canvas import COLOURS, LINES, SMALL, escape, grid, head, plain, remark, save, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, float]]
+_NOT_CURVES = ("epoch", "seconds")
+
+
+def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | None = None) -> None:
+    """Draw the run's curves: a panel per quantity, train beside validation, the best epoch marked.
+
+    Each row holds one epoch's numbers by name; names that differ by `train_` and `val_` share a panel. A
+    number that is absent, NaN or infinite leaves a gap.
+    """
+    epochs = _epochs(rows)
+    figure, axes = grid(max(1, len(_quantities(rows))), per_row=3)
+    for quantity, ax in zip(_quantities(rows), axes, strict=False):
+        curves = {
+            "validation": (COLOURS[1], _column(rows, f"val_{quantity}")),
+            "train": (COLOURS[0], _column(rows, f"train_{quantity}")),
+            "": (COLOURS[2], _column(rows, quantity)),
+        }
+        for label, (colour, values) in curves.items():
+            if np.isfinite(values).any():
+                _line(ax, epochs, values, colour, label)
+        _dress(ax, quantity, epochs, [values for _, values in curves.values()])
+        best = epochs == best_epoch if best_epoch else np.zeros(len(epochs), bool)
+        if best.any():
+            ax.axvline(float(best_epoch or 0), color="0.45", lw=1, ls=(0, (4, 3)), zorder=0)
+            judged = curves["validation"][1][best]
+            if np.isfinite(judged).any():
+                ax.plot(epochs[best], judged, "*", ms=12, color=COLOURS[1], mec="white", mew=0.8, zorder=5)
+                ax.set_title(
+                    f"{float(judged[-1]):.4g} at best epoch", loc="right", fontsize=SMALL, color="0.35"
+                )
+    _legend(figure, axes, best_epoch if best_epoch and (epochs == best_epoch).any() else None)
+    head(figure, title)
+    save(figure, path)
+
+
+def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, title: str | None = None) -> None:
+    """Draw several runs over one another: a panel per metric, one colour and dash per run."""
+    figure, axes = grid(max(1, len(metrics)), per_row=3, height=3.2)
+    styles = [(COLOURS[n % len(COLOURS)], LINES[n // len(COLOURS) % len(LINES)]) for n in range(len(curves))]
+    for metric, ax in zip(metrics, axes, strict=False):
+        drawn = []
+        for rows, (colour, line) in zip(curves.values(), styles, strict=True):
+            values = _column(rows, metric)
+            drawn.append(values)
+            if np.isfinite(values).any():
+                _line(ax, _epochs(rows), values, colour, "", line)
+        if not any(np.isfinite(values).any() for values in drawn):
+            remark(ax, "no run logged a finite value")
+        longest = max((_epochs(rows) for rows in curves.values()), key=len, default=np.zeros(0))
+        _dress(ax, metric, longest, drawn)
+    from matplotlib.lines import Line2D
+
+    names = [escape(name) for name in shortened(list(curves), 72)]
+    handles = [Line2D([], [], color=colour, ls=line, lw=2) for colour, line in styles]
+    width = figure.get_figwidth()
+    columns = max(1, min(len(names), int(width / (0.075 * max(map(len, names), default=1) + 0.6))))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
+    figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(names) / columns))
+    head(figure, title)
+    save(figure, path)
+
+
+def _quantities(rows: Rows) -> list[str]:
+    """What to draw, in this order: the loss, the metrics, everything else, the learning rate."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in _NOT_CURVES)
+    plain = dict.fromkeys(name.removeprefix("train_").removeprefix("val_") for name in names)
+    alone = [name for name in plain if name in names]
+    rank = {name: 3 * name.startswith("lr") + 2 * (name in alone) - (name == "loss") for name in plain}
+    return sorted(plain, key=lambda name: rank[name])
+
+
+def _epochs(rows: Rows) -> NDArray[np.float64]:
+    return np.array([row.get("epoch", number) for number, row in enumerate(rows, start=1)], dtype=np.float64)
+
+
+def _column(rows: Rows, name: str) -> NDArray[np.float64]:
+    values = np.array([row.get(name, math.nan) for row in rows], dtype=np.float64)
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _line(ax: "Axes", x: NDArray[Any], y: NDArray[Any], colour: str, label: str, line: str = "-") -> None:
+    """A curve with its points shown where they are few, and where a point stands alone between gaps."""
+    ax.plot(x, y, line, color=colour, lw=1.6, label=label, marker="o" if len(x) <= 12 else "", ms=3.5)
+    padded = np.concatenate([[False], np.isfinite(y), [False]])
+    alone = padded[1:-1] & ~padded[:-2] & ~padded[2:]
+    ax.plot(x[alone], y[alone], "o", color=colour, ms=4.5)
+
+
+def _dress(ax: "Axes", name: str, epochs: NDArray[Any], drawn: Sequence[NDArray[Any]]) -> None:
+    """Title, whole epochs below, and a logarithmic axis where positive values span a factor of 100."""
+    from matplotlib.ticker import MaxNLocator
+
+    plain(ax, name, "epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    if len(epochs):
+        ax.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5 + 0.02 * len(epochs))
+    values = np.concatenate([column[np.isfinite(column)] for column in drawn]) if drawn else np.zeros(0)
+    if values.size and values.min() > 0 and values.max() > 100 * values.min():
+        ax.set_yscale("log")
+
+
+def _legend(figure: "Figure", axes: Sequence["Axes"], best_epoch: int | None) -> None:
+    from matplotlib.lines import Line2D
+
+    seen = {str(line.get_label()) for ax in axes for line in ax.lines}
+    handles = [
+        Line2D([], [], color=colour, lw=2, label=label)
+        for label, colour in (("train", COLOURS[0]), ("validation", COLOURS[1]))
+        if label in seen
+    ]
+    if best_epoch:
+        mark = Line2D([], [], color="0.45", lw=1, ls=(0, (4, 3)), label=f"best epoch: {best_epoch}")
+        handles.append(mark)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)

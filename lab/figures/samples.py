@@ -1,0 +1,192 @@
+"""Samples with what the net said about them: masks, classes, and numbers."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, head, plain, remark, save, sheet, shortened
+from lab.figures.panels import FALSE_ALARM, HIT, MISS, Image, difference, grey, mask, to_rgb
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = ("image", "truth", "prediction", "difference")
+_CELL = 2.4  # inches a picture is wide
+_WRONG = "#D55E00"
+
+
+def segmentation_figure(
+    images: Sequence[ArrayLike],
+    truths: Sequence[ArrayLike],
+    predictions: Sequence[ArrayLike],
+    path: Path,
+    *,
+    names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+    title: str | None = None,
+) -> None:
+    """One row a sample: image | truth | prediction | difference, with its Dice; samples may differ in size.
+
+    Arrays as `panel` takes them; `names` are written beside the rows.
+
+    Raises:
+        ValueError: the sequences differ in length, or there is no sample.
+    """
+    rows = []
+    for image, truth, prediction in zip(images, truths, predictions, strict=True):
+        true, said = mask(truth, threshold), mask(prediction, threshold)
+        pictures = (to_rgb(image, true.shape), grey(true * 255), grey(said * 255), difference(true, said))
+        rows.append((pictures, dice(true, said)))
+    if not rows:
+        raise ValueError("there is no sample to show")
+    heights = [min(2.5, max(0.4, pictures[0].shape[0] / pictures[0].shape[1])) for pictures, _ in rows]
+    inches = _CELL * sum(heights) + 0.13 * len(rows) + (1.0 if title else 0.7)
+    figure = sheet(_CELL * 4 + 1.0 + (0.2 if names else 0), inches)
+    axes = figure.subplots(len(rows), 4, squeeze=False, height_ratios=heights)
+    for number, (pictures, score) in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            _picture(axes[number, column], picture)
+        label = f"Dice {score:.3f}"
+        if names:
+            label = f"{escape(shortened([names[number]], int(14 * heights[number]) + 6)[0])}\n{label}"
+        axes[number, 0].set_ylabel(label, fontsize=SMALL + 1)
+    for ax, name in zip(axes[0], COLUMNS, strict=True):
+        ax.set_title(name, fontsize=11, fontweight="bold")
+    _difference_legend(figure)
+    head(figure, title)
+    save(figure, path)
+
+
+def classification_figure(
+    images: Sequence[ArrayLike],
+    truths: Sequence[int],
+    probabilities: ArrayLike,
+    path: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    title: str | None = None,
+) -> None:
+    """A grid of images with predicted class and probability; wrong ones are framed and name the true class.
+
+    Args:
+        truths: class indices, one an image.
+        probabilities: (N, classes), rows sum to 1.
+        classes: names by index; the indices themselves where absent.
+
+    Raises:
+        ValueError: the three differ in length, or there is no sample.
+    """
+    table = np.asarray(probabilities, dtype=np.float64)
+    if not len(images) == len(truths) == len(table) or not len(images):
+        raise ValueError(f"{len(images)} images, {len(truths)} truths, {len(table)} rows of probabilities")
+    names = shortened([str(each) for each in classes or range(table.shape[1])], 18)
+    said = np.nan_to_num(table, nan=-1.0).argmax(axis=1)
+    figure, axes = grid(
+        len(images), per_row=min(8, max(4, math.isqrt(2 * len(images)))), width=1.7, height=2.1
+    )
+    for ax, image, truth, guess, row in zip(axes, images, truths, said, table, strict=True):
+        _picture(ax, to_rgb(image))
+        text = f"{escape(names[guess])}  {100 * row[guess]:.0f} %"
+        if guess == truth:
+            ax.set_title(text, fontsize=SMALL, color="0.2")
+            continue
+        ax.set_title(
+            f"✗ {text}\ntrue: {escape(names[truth])}", fontsize=SMALL, color=_WRONG, fontweight="bold"
+        )
+        for side in ax.spines.values():
+            side.set(visible=True, color=_WRONG, linewidth=3)
+    wrong = int((said != np.asarray(truths)).sum())
+    head(figure, " · ".join(filter(None, [title, f"{wrong} of {len(images)} wrong"])))
+    save(figure, path)
+
+
+def regression_figure(
+    inputs: ArrayLike, truth: ArrayLike, prediction: ArrayLike, path: Path, *, title: str | None = None
+) -> None:
+    """Predicted over true values, with the diagonal; a curve over the input too where that has one dimension.
+
+    Args:
+        inputs: (N, features...).
+        truth, prediction: (N,) or (N, outputs); samples that are not finite are left out.
+    """
+    true, said = _columns(truth), _columns(prediction)
+    flat = np.asarray(inputs, dtype=np.float64).reshape(len(true), -1)
+    curve = flat.shape[1] == 1
+    figure, axes = grid(2 if curve else 1, per_row=2, width=5.0, height=4.2)
+    kept: NDArray[np.bool_] = np.isfinite(np.concatenate([true, said], axis=1)).all(axis=1)
+    true, said, flat = true[kept], said[kept], flat[kept]
+    if not kept.any():
+        for ax in axes:
+            remark(ax, "no finite prediction")
+    else:
+        if curve:
+            _curve(axes[0], flat[:, 0], true, said)
+        _scatter(axes[-1], true, said)
+    left_out = len(kept) - int(kept.sum())
+    note = f"{left_out} of {len(kept)} samples left out: not finite" if left_out else None
+    head(figure, " · ".join(filter(None, [title, note])))
+    save(figure, path)
+
+
+def dice(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> float:
+    """2·|A∩B| / (|A| + |B|) of two masks; 1 where both are empty."""
+    total = int(truth.sum()) + int(prediction.sum())
+    return 2 * int((truth & prediction).sum()) / total if total else 1.0
+
+
+def _curve(ax: "Axes", x: NDArray[np.float64], true: NDArray[np.float64], said: NDArray[np.float64]) -> None:
+    plain(ax, "target over input", "input", "target")
+    order = np.argsort(x, kind="stable")
+    for output, colour in zip(range(true.shape[1]), COLOURS, strict=False):
+        mark = f" {output}" if true.shape[1] > 1 else ""
+        ax.plot(x, true[:, output], ".", color="0.65", ms=5, label=f"truth{mark}", alpha=0.7)
+        ax.plot(x[order], said[order, output], "-", color=colour, lw=1.8, label=f"prediction{mark}")
+    ax.legend(fontsize=SMALL, framealpha=0.8)
+
+
+def _scatter(ax: "Axes", true: NDArray[np.float64], said: NDArray[np.float64]) -> None:
+    """R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², over all outputs at once."""
+    rest = float(((true - said) ** 2).sum())
+    spread = float(((true - true.mean(axis=0)) ** 2).sum())
+    rmse = math.sqrt(rest / true.size)
+    plain(ax, "prediction over truth", "truth", "prediction")
+    score = f"RMSE {rmse:.4g}" + (f"   R² {1 - rest / spread:.4f}" if spread else "")
+    ax.set_title(score, loc="right", fontsize=SMALL, color="0.35")
+    for output in range(true.shape[1]):
+        colour = COLOURS[output % len(COLOURS)]
+        label = f"output {output}"
+        ax.plot(true[:, output], said[:, output], ".", color=colour, ms=5, alpha=0.6, label=label)
+    edges = [min(true.min(), said.min()), max(true.max(), said.max())]
+    ax.plot(edges, edges, color="0.45", lw=1, ls=(0, (4, 3)), zorder=0)
+    if 1 < true.shape[1] <= len(COLOURS):
+        ax.legend(fontsize=SMALL, frameon=False)
+
+
+def _columns(values: ArrayLike) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return array.reshape(len(array), -1)
+
+
+def _picture(ax: "Axes", picture: Image) -> None:
+    """Pixels stay square and sharp where they are enlarged, and are averaged where they are made smaller."""
+    enlarged = picture.shape[1] <= _CELL * DPI
+    ax.imshow(picture, interpolation="nearest" if enlarged else "antialiased")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set(color="0.8", linewidth=0.8)
+
+
+def _difference_legend(figure: "Figure") -> None:
+    from matplotlib.patches import Patch
+
+    meanings = (("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISS), ("background", (0, 0, 0)))
+    handles = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.4", linewidth=0.6, label=label)
+        for label, colour in meanings
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL + 1)
