@@ -1,0 +1,7 @@
+"""The config: frozen data, checked before anything is built. Never imports torch."""
+
+from lab.config.problems import ConfigError, Problem
+from lab.config.run import RunConfig
+from lab.config.spec import Spec
+
+__all__ = ["ConfigError", "Problem", "RunConfig", "Spec"]

@@ -1,0 +1,63 @@
+"""What is wrong with a config, said so that it can be mended: where, what was found, what is expected."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+Path = tuple[str | int, ...]
+
+
+def dotted(path: Path) -> str:
+    """`("data", "transforms", 1, "p")` as the user writes it: `data.transforms.1.p`."""
+    return ".".join(str(part) for part in path)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. `where` is `file:line`, or the `--set` that brought the value in."""
+
+    path: Path
+    message: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{dotted(self.path)}: {self.message}" if self.path else f"{place}{self.message}"
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a config, all at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def below(self, prefix: Path) -> "ConfigError":
+        """The same problems, seen from a parent: their paths begin with `prefix`."""
+        return ConfigError([replace(problem, path=prefix + problem.path) for problem in self.problems])
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """A hint at the end of a message: the nearest valid name, or all of them where none is near."""
+    names = [str(name) for name in known]
+    near = get_close_matches(found, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(sorted(names))}" if names else ""
+
+
+def shown(value: object) -> str:
+    """A value as the user wrote it, with its kind, cut where it is long."""
+    kinds = {
+        bool: "true/false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        dict: "mapping",
+        list: "list",
+    }
+    if value is None:
+        return "nothing (null)"
+    text = f"'{value}'" if isinstance(value, str) else repr(value)
+    text = text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{text} ({kinds.get(type(value), type(value).__name__)})"

@@ -1,0 +1,272 @@
+"""Everything that shapes one run."""
+
+import copy
+import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from lab.config import loading
+from lab.config.base import Frozen
+from lab.config.fused import fused_arguments
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean
+from lab.config.sections import (
+    AUTO,
+    CheckpointConfig,
+    Count,
+    EarlyStoppingConfig,
+    EMAConfig,
+    Flag,
+    LoaderConfig,
+    Monitor,
+    Number,
+    PicturesConfig,
+    SchedulerSpec,
+    Tracker,
+    Whole,
+)
+from lab.config.spec import Spec
+from lab.config.validation import validate
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+class RunConfig(Frozen):
+    """One experiment: `from_yaml` reads it, `util.run` runs it."""
+
+    project: str = Field("lab", min_length=1)
+    name: str = Field("run", min_length=1)
+    seeds: tuple[Whole, ...] = Field(
+        (0,), min_length=1, description="each is a run; the result is their mean"
+    )
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    epochs: Count = 10
+    batch_size: Count = 32
+    task: Spec = Spec(target="lab.tasks.Regression")
+    data: Spec
+    net: Spec
+    criterion: Spec = Spec(target="torch.nn.MSELoss")
+    metrics: dict[str, Spec] = Field(
+        default_factory=dict, description="name -> component; logged as val_<name>"
+    )
+    optimizer: Spec = Field(
+        default_factory=lambda: Spec.model_validate({"target": "torch.optim.AdamW", "lr": 1e-3})
+    )
+    scheduler: SchedulerSpec | None = None
+    early_stopping_config: EarlyStoppingConfig | None = None
+    monitor: Monitor = Monitor()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    trackers: tuple[Tracker, ...] = ()
+    loader: LoaderConfig = LoaderConfig()
+    gradient_clip_norm: Number | None = Field(None, gt=0)
+    accumulate_grad_batches: Count = 1
+    check_gradients: Flag = Field(False, description="stop at a gradient that is not finite, too")
+    ema: EMAConfig | None = None
+    compile: Flag | str = Field(False, description="torch.compile; a text names its backend")
+    channels_last: Flag = False
+    deterministic: Flag = Field(False, description="refuse kernels whose result varies from run to run")
+    log_every_steps: Count = Field(50, description="how often the progress line reads the loss")
+    pictures: PicturesConfig = PicturesConfig()
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _one_seed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("the same seed stands in it twice")
+        return value
+
+    @field_validator("metrics")
+    @classmethod
+    def _metric_names(cls, value: dict[str, Spec]) -> dict[str, Spec]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "loss":
+                raise ValueError(f"'{name}' can't name a metric; use letters, digits and _, and not 'loss'")
+        return value
+
+    @classmethod
+    def from_yaml(cls, path: str | FilePath, overrides: list[str] | None = None) -> "RunConfig":
+        """Read and validate; `overrides` are `path=value` texts.
+
+        Raises:
+            ConfigError: with every problem, each with file, line and dotted path.
+        """
+        return cls.from_document(loading.read(path), overrides)
+
+    @classmethod
+    def from_document(cls, document: loading.Document, overrides: list[str] | None = None) -> "RunConfig":
+        """The same, from a document that is read already."""
+        document = loading.override(document, overrides or [], cls.defaults())
+        try:
+            return validate(cls, document.data)
+        except ConfigError as error:
+            raise document.located(error) from None
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What the keys hold that a file may leave out, as plain data."""
+        fields = {name: item for name, item in cls.model_fields.items() if not item.is_required()}
+        partial = cls.model_construct(
+            **{k: f.get_default(call_default_factory=True) for k, f in fields.items()}
+        )
+        return partial.model_dump(mode="json", include=set(fields))
+
+    def as_data(self) -> dict[str, Any]:
+        """The resolved config as plain data, defaults included."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """The resolved config as YAML that `from_yaml` reads back to an equal config."""
+        return str(yaml.dump(self.as_data(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+    def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
+        """A copy with some dotted paths set, validated again.
+
+        Raises:
+            ConfigError: a path doesn't exist, or the result isn't valid.
+        """
+        data = copy.deepcopy(self.as_data())
+        for path, value in values.items():
+            loading.set_value(data, loading.split(path), copy.deepcopy(value), {})
+        return validate(type(self), data)
+
+    def check(self) -> None:
+        """Check every component's import path and arguments against its real signature; builds nothing.
+
+        Raises:
+            ConfigError: with every problem found.
+        """
+        problems: list[Problem] = []
+        components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
+            (("task",), self.task, (), None),
+            (("data",), self.data, (), None),
+            (("net",), self.net, (), None),
+            (("optimizer",), self.optimizer, ("params",), None),
+            *((("metrics", name), spec, (), None) for name, spec in self.metrics.items()),
+            *((("trackers", i), t, (), None) for i, t in enumerate(self.trackers) if isinstance(t, Spec)),
+        ]
+        if self.scheduler is not None:
+            components.append((("scheduler",), self.scheduler, ("optimizer",), AUTO))
+        for path, spec, runtime, wildcard in components:
+            problems += ConfigError(list(spec.check(*runtime, wildcard=wildcard))).below(path).problems
+        problems += self._check_criterion()
+        problems += self._check_monitored()
+        if problems:
+            raise ConfigError(problems)
+
+    def _check_criterion(self) -> list[Problem]:
+        try:
+            is_class = isinstance(self.criterion.resolve(), type)
+        except ConfigError as error:
+            return list(error.below(("criterion",)).problems)
+        runtime = () if is_class else ("prediction", "target")
+        return list(ConfigError(list(self.criterion.check(*runtime))).below(("criterion",)).problems)
+
+    def _check_monitored(self) -> list[Problem]:
+        """A misspelt metric would only show after the first epoch; a task's named losses can't be known yet."""
+        known = {"lr", *(f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", *self.metrics))}
+        watched: list[tuple[Path, str]] = [(("monitor", "metric"), self.monitor.metric)]
+        if self.early_stopping_config is not None and self.early_stopping_config.metric is not None:
+            watched.append((("early_stopping_config", "metric"), self.early_stopping_config.metric))
+        if self.scheduler is not None:
+            watched.append((("scheduler", "monitor"), self.scheduler.monitor))
+        return [
+            Problem(path, f"nothing is logged as '{name}'{did_you_mean(name, known)}")
+            for path, name in watched
+            if name not in known and not name.startswith(("train_loss_", "val_loss_"))
+        ]
+
+    def create_model(self) -> "nn.Module":
+        """Build the network."""
+        model: nn.Module = _build(self.net, ("net",))
+        return model
+
+    def create_optimizer(self, model: "nn.Module") -> "Optimizer":
+        """Build the optimizer over the model's parameters; fused where torch has that for their device."""
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        if not parameters:
+            raise ConfigError([Problem(("net",), "the network has no parameters to train")])
+        fused = fused_arguments(self.optimizer, parameters)
+        optimizer: Optimizer = _build(self.optimizer, ("optimizer",), parameters, **fused)
+        return optimizer
+
+    def create_scheduler(
+        self, optimizer: "Optimizer", *, steps_per_epoch: int | None = None
+    ) -> "LRScheduler | None":
+        """Build the scheduler, or None; `auto` becomes the run's number of epochs, or of steps."""
+        if self.scheduler is None:
+            return None
+        length = self.epochs
+        if self.scheduler.interval == "step":
+            length = self.epochs * (steps_per_epoch or 1)
+        automatic = {name: length for name, value in self.scheduler.arguments.items() if value == AUTO}
+        scheduler: LRScheduler = _build(self.scheduler, ("scheduler",), optimizer, **automatic)
+        return scheduler
+
+    def create_criterion(self) -> Any:
+        """Build the loss, `criterion(prediction, target) -> scalar tensor`; a function is used as it is."""
+        try:
+            return self.criterion.as_function()
+        except ConfigError as error:
+            raise error.below(("criterion",)) from error
+
+    def create_metrics(self) -> dict[str, Any]:
+        """Build a fresh set of metrics by name."""
+        return {name: _build(spec, ("metrics", name)) for name, spec in self.metrics.items()}
+
+    def create_task(self) -> Any:
+        """Build the task, which knows what a batch means."""
+        return _build(self.task, ("task",))
+
+    def create_data(self) -> Any:
+        """Build the data: `(train, val)` or `(train, val, test)` datasets."""
+        return _build(self.data, ("data",))
+
+    def create_trackers(self) -> list[Any]:
+        """Build the user's own trackers; the shipped ones are built from their config by `lab.trackers`."""
+        own = [(i, t) for i, t in enumerate(self.trackers) if isinstance(t, Spec)]
+        return [_build(spec, ("trackers", index)) for index, spec in own]
+
+
+def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:
+    try:
+        return spec.build(*runtime, **overrides)
+    except ConfigError as error:
+        raise error.below(path) from error
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes numbers and texts so that YAML 1.1 and 1.2 readers agree on them."""
+
+
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    text = repr(value)
+    if "e" in text and "." not in text:  # 1e-05 is text to YAML 1.1
+        text = text.replace("e", ".0e")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+    plain = all(not isinstance(item, (dict, list)) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    from_plain = loading.plain_scalar(value)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if from_plain == value else "'")
+
+
+_Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)
