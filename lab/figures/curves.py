@@ -26,6 +26,9 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
     """
     epochs = _epochs(rows)
     figure, axes = grid(max(1, len(_quantities(rows))), per_row=3)
+    if not rows:
+        _dress(axes[0], "loss", epochs, [])
+        remark(axes[0], "no epoch has ended")
     for quantity, ax in zip(_quantities(rows), axes, strict=False):
         curves = {
             "validation": (COLOURS[1], _column(rows, f"val_{quantity}")),
@@ -36,6 +39,8 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
             if np.isfinite(values).any():
                 _line(ax, epochs, values, colour, label)
         _dress(ax, quantity, epochs, [values for _, values in curves.values()])
+        if not any(np.isfinite(values).any() for _, values in curves.values()):
+            remark(ax, "no finite value")
         best = epochs == best_epoch if best_epoch else np.zeros(len(epochs), bool)
         if best.any():
             ax.axvline(float(best_epoch or 0), color="0.45", lw=1, ls=(0, (4, 3)), zorder=0)
@@ -63,8 +68,7 @@ def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, titl
                 _line(ax, _epochs(rows), values, colour, "", line)
         if not any(np.isfinite(values).any() for values in drawn):
             remark(ax, "no run logged a finite value")
-        longest = max((_epochs(rows) for rows in curves.values()), key=len, default=np.zeros(0))
-        _dress(ax, metric, longest, drawn)
+        _dress(ax, metric, np.concatenate([np.zeros(0), *map(_epochs, curves.values())]), drawn)
     from matplotlib.lines import Line2D
 
     names = [escape(name) for name in shortened(list(curves), 72)]
@@ -100,7 +104,7 @@ def _line(ax: "Axes", x: NDArray[Any], y: NDArray[Any], colour: str, label: str,
     ax.plot(x, y, line, color=colour, lw=1.6, label=label, marker="o" if len(x) <= 12 else "", ms=3.5)
     padded = np.concatenate([[False], np.isfinite(y), [False]])
     alone = padded[1:-1] & ~padded[:-2] & ~padded[2:]
-    ax.plot(x[alone], y[alone], "o", color=colour, ms=4.5)
+    ax.plot(x[alone], y[alone], "o", color=colour, ms=4.5, zorder=3)
 
 
 def _dress(ax: "Axes", name: str, epochs: NDArray[Any], drawn: Sequence[NDArray[Any]]) -> None:
@@ -110,7 +114,7 @@ def _dress(ax: "Axes", name: str, epochs: NDArray[Any], drawn: Sequence[NDArray[
     plain(ax, name, "epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
     if len(epochs):
-        ax.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5 + 0.02 * len(epochs))
+        ax.set_xlim(epochs.min() - 0.5, 1.02 * epochs.max() + 0.5)
     values = np.concatenate([column[np.isfinite(column)] for column in drawn]) if drawn else np.zeros(0)
     if values.size and values.min() > 0 and values.max() > 100 * values.min():
         ax.set_yscale("log")

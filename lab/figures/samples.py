@@ -84,7 +84,7 @@ def classification_figure(
     table = np.asarray(probabilities, dtype=np.float64)
     if not len(images) == len(truths) == len(table) or not len(images):
         raise ValueError(f"{len(images)} images, {len(truths)} truths, {len(table)} rows of probabilities")
-    names = shortened([str(each) for each in classes or range(table.shape[1])], 18)
+    names = shortened([str(each) for each in classes or range(table.shape[1])], 13)
     said = np.nan_to_num(table, nan=-1.0).argmax(axis=1)
     figure, axes = grid(
         len(images), per_row=min(8, max(4, math.isqrt(2 * len(images)))), width=1.7, height=2.1
