@@ -1,0 +1,9 @@
+"""Data sources, named in YAML as `data: lab.data.digits`. Each returns `Splits(train, val, test)`."""
+
+from lab.data.functions import function
+from lab.data.handwriting import digits
+from lab.data.images import image_folder
+from lab.data.splits import Splits
+from lab.data.wells import spheroids
+
+__all__ = ["Splits", "digits", "function", "image_folder", "spheroids"]

@@ -1,0 +1,8 @@
+"""Metrics that gather on the device and are read once an epoch; in YAML `dice: lab.metrics.Dice`."""
+
+from lab.metrics.base import Metric
+from lab.metrics.classification import Accuracy
+from lab.metrics.regression import MAE, R2, RMSE
+from lab.metrics.segmentation import Dice, IoU
+
+__all__ = ["MAE", "R2", "RMSE", "Accuracy", "Dice", "IoU", "Metric"]

@@ -1,0 +1,203 @@
+"""From a dataset to batches: whole-batch tensor indexing where the data is in memory, workers elsewhere.
+
+Both loaders draw the order of an epoch from (seed, epoch) and a sample's own randomness from (seed, epoch,
+index), so a run resumed at an epoch boundary sees what the uninterrupted run would have seen, with any number
+of workers.
+"""
+
+import math
+from collections.abc import Iterator, Sized
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
+
+from lab.config.sections import LoaderConfig
+from lab.seeding import mix, sample_rng, seeded
+
+RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
+GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
+
+
+class Loader(Protocol):
+    """What the Trainer needs of a loader; a plain DataLoader serves too, without `set_epoch`."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+class TensorLoader:
+    """Batches by indexing whole tensors: no row-by-row reading, no collation, no workers.
+
+    Args:
+        tensors: of equal first dimension, the samples.
+        device: where to keep them, if they have at most `RESIDENT_BYTES`.
+    """
+
+    def __init__(
+        self,
+        tensors: tuple[Tensor, ...],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        drop_last: bool = False,
+    ) -> None:
+        size = sum(t.element_size() * t.numel() for t in tensors)
+        self.tensors = tuple(t.to(device) for t in tensors) if size <= RESIDENT_BYTES else tensors
+        self.batch_size = batch_size
+        self.samples = len(tensors[0])
+        self._shuffle, self._seed, self._epoch = shuffle, seed, 0
+        self._gather_at_once = size <= GATHER_BYTES
+        self._used = self.samples - self.samples % batch_size if drop_last else self.samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration has."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(self._used / self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if not self._shuffle:
+            return zip(*(t[: self._used].split(self.batch_size) for t in self.tensors), strict=True)
+        generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
+        order = torch.randperm(self.samples, generator=generator)[: self._used].to(self.tensors[0].device)
+        if self._gather_at_once:
+            return zip(*(t[order].split(self.batch_size) for t in self.tensors), strict=True)
+        return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index): the key travels to the worker, which needs no other word of the epoch."""
+
+    def __init__(self, samples: int, *, shuffle: bool, seed: int) -> None:
+        self._samples, self._shuffle, self._seed = samples, shuffle, seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; without shuffling every epoch is the same one."""
+        self._epoch = epoch if self._shuffle else 0
+
+    def __len__(self) -> int:
+        return self._samples
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        if not self._shuffle:
+            return ((self._epoch, index) for index in range(self._samples))
+        generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
+        order = torch.randperm(self._samples, generator=generator).tolist()
+        return ((self._epoch, index) for index in order)
+
+
+class SeededDataset(Dataset[Any]):
+    """Any map-style dataset, its randomness a function of (seed, epoch, index).
+
+    A dataset with `sample(index, rng)` gets a generator; for another the global streams of Python, NumPy and
+    torch are seeded while it makes the sample.
+    """
+
+    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
+        self.dataset = dataset
+        self._seed = seed
+        self._sample = getattr(dataset, "sample", None)
+
+    def __len__(self) -> int:
+        return len(cast(Sized, self.dataset))
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        if self._sample is not None:
+            return self._sample(index, sample_rng(self._seed, epoch, index))
+        with seeded(self._seed, epoch, index):
+            return self.dataset[index]
+
+
+class SampleLoader(DataLoader[Any]):
+    """A DataLoader over a SeededDataset; its workers live as long as it does and can be started early."""
+
+    samples: int
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; call it before iterating."""
+        cast(EpochSampler, self.sampler).set_epoch(epoch)
+
+    def start(self, epoch: int) -> None:
+        """Start the workers on an epoch's first batches.
+
+        They are forked, so this is called before anything else has started a thread.
+        """
+        if self.num_workers > 0:
+            self.set_epoch(epoch)
+            self._waiting = super().__iter__()
+
+    def __iter__(self) -> Any:
+        waiting = self.__dict__.pop("_waiting", None)
+        return super().__iter__() if waiting is None else waiting
+
+
+def create_loader(
+    dataset: Dataset[Any],
+    batch_size: int,
+    *,
+    shuffle: bool,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    config: LoaderConfig | None = None,
+) -> TensorLoader | SampleLoader | DataLoader[Any]:
+    """The fastest loader that serves this dataset.
+
+    Raises:
+        ValueError: the dataset is empty.
+    """
+    config = config or LoaderConfig()
+    drop_last = config.drop_last and shuffle
+    if type(dataset) is TensorDataset:
+        loader = TensorLoader(
+            dataset.tensors, batch_size, shuffle=shuffle, seed=seed, device=device, drop_last=drop_last
+        )
+        return _not_empty(loader, loader.samples, batch_size)
+    pin_memory = torch.device(device).type == "cuda" if config.pin_memory is None else config.pin_memory
+    workers: dict[str, Any] = {
+        "num_workers": config.workers,
+        "pin_memory": pin_memory,
+        "drop_last": drop_last,
+    }
+    if config.workers:
+        workers |= {
+            "persistent_workers": True,
+            "prefetch_factor": config.prefetch,
+            "worker_init_fn": _one_thread,
+        }
+    if isinstance(dataset, IterableDataset):
+        return DataLoader(dataset, batch_size, **workers)
+    samples = SeededDataset(dataset, seed)
+    sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)
+    sample_loader = SampleLoader(samples, batch_size, sampler=sampler, **workers)
+    sample_loader.samples = len(samples)
+    return _not_empty(sample_loader, len(samples), batch_size)
+
+
+L = TypeVar("L", TensorLoader, SampleLoader)
+
+
+def _not_empty(loader: L, samples: int, batch_size: int) -> L:
+    if samples == 0:
+        raise ValueError("the dataset is empty")
+    if len(loader) == 0:
+        raise ValueError(
+            f"the dataset has {samples} samples, fewer than one batch of {batch_size}, and drop_last is on"
+        )
+    return loader
+
+
+def _one_thread(worker: int) -> None:
+    """OpenCV's threads in every worker would fight over the cores; torch limits its own already."""
+    import sys
+
+    cv2 = sys.modules.get("cv2")
+    if cv2 is not None:
+        cv2.setNumThreads(0)

@@ -1,0 +1,32 @@
+"""What a metric is: three methods, and state that stays on the device."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A number about a whole set that is gathered batch by batch.
+
+    `update` runs after every step, so it must not wait for the device: no `.item()`, no `if` on a tensor. How
+    a set was cut into batches must not change the result, so that a short last batch doesn't weigh more.
+    """
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take in one batch. `prediction` holds probabilities (regression: the raw output)."""
+
+    def compute(self) -> Tensor:
+        """The value over all batches since the last reset: 0-dim, on their device; NaN without any batch."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+
+def require_same_shape(prediction: Tensor, target: Tensor) -> None:
+    """Raise ValueError where the shapes differ: broadcasting (N,) against (N, 1) is a silent (N, N)."""
+    if prediction.shape != target.shape:
+        raise ValueError(
+            "prediction and target must have the same shape, "
+            f"found {tuple(prediction.shape)} and {tuple(target.shape)}"
+        )

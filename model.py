@@ -1,0 +1,159 @@
+"""What is trained: plain torch networks, named in YAML as `net: model.MLP`. Add your own beside them."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+
+
+class MLP(nn.Module):
+    """A fully connected network of `layers` hidden layers, each `width` wide.
+
+    Input (N, in_features), output (N, out_features), both float; the output has no activation.
+
+    Raises:
+        ValueError: a size is below 1 (`layers` may be 0: a linear model), or the activation is unknown.
+    """
+
+    def __init__(
+        self,
+        in_features: int = 1,
+        out_features: int = 1,
+        layers: int = 4,
+        width: int = 64,
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        _require_positive(in_features=in_features, out_features=out_features, width=width, layers=layers + 1)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, found {activation!r}")
+        steps: list[nn.Module] = []
+        size = in_features
+        for _ in range(layers):
+            steps += [nn.Linear(size, width), ACTIVATIONS[activation]()]
+            size = width
+        self.body = nn.Sequential(*steps, nn.Linear(size, out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (N, in_features) to values (N, out_features)."""
+        out: Tensor = self.body(x)
+        return out
+
+
+class ConvNet(nn.Module):
+    """A small classifier for small pictures: `depth` stages of two 3×3 convolutions, each stage twice as
+    wide.
+
+    Between two stages the picture is halved, so it needs at least 2^(depth − 1) pixels a side; the last stage
+    is averaged over the picture, so that any larger size works as well.
+
+    Input (N, channels, H, W) float, output logits (N, classes).
+
+    Raises:
+        ValueError: a size is below 1, or `dropout` is outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        channels: int = 1,
+        width: int = 32,
+        depth: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _require_positive(classes=classes, channels=channels, width=width, depth=depth)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), found {dropout}")
+        steps: list[nn.Module] = []
+        size = channels
+        for stage in range(depth):
+            wide = width * 2**stage
+            steps += [nn.MaxPool2d(2)] if stage else []
+            for inputs in (size, wide):
+                # The normalisation that follows has a bias of its own.
+                steps += [nn.Conv2d(inputs, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
+            size = wide
+        self.features = nn.Sequential(*steps)
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(size, classes)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pictures (N, channels, H, W) to logits (N, classes)."""
+        out: Tensor = self.head(self.features(image))
+        return out
+
+
+def segmenter(
+    architecture: str = "Unet",
+    encoder: str = "resnet18",
+    encoder_weights: str | None = None,
+    in_channels: int = 3,
+    classes: int = 1,
+) -> nn.Module:
+    """A segmentation network from segmentation-models-pytorch: any of its architectures on any of its
+    encoders.
+
+    Input (N, in_channels, H, W) float with H and W divisible by 32, output logits (N, classes, H, W). Without
+    `encoder_weights` nothing is downloaded; with a name (`imagenet`) they are fetched once into the cache of
+    huggingface_hub.
+
+    Raises:
+        ValueError: the architecture, encoder or weights are unknown, or the weights can't be downloaded.
+    """
+    import segmentation_models_pytorch as smp  # seconds to import, and only segmentation needs it
+    from huggingface_hub.errors import HfHubHTTPError
+
+    architectures = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+    if architecture.lower() not in architectures:
+        raise ValueError(_unknown("architecture", architecture, architectures))
+    encoders = sorted(smp.encoders.get_encoder_names())
+    if encoder not in encoders and not encoder.startswith(("tu-", "timm-")):
+        raise ValueError(_unknown("encoder", encoder, encoders))
+    try:
+        network: nn.Module = smp.create_model(
+            architecture,
+            encoder_name=encoder,
+            encoder_weights=encoder_weights,
+            in_channels=in_channels,
+            classes=classes,
+        )
+    except KeyError as error:
+        raise ValueError(f"encoder_weights: {error.args[0]}") from error
+    except (OSError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"net.encoder_weights: the weights {encoder_weights!r} of {encoder!r} can't be downloaded. Set "
+            "that line to null to begin with random weights, or run once with a network (or copy the files) "
+            f"so that they lie in {_hub_cache()}; HF_HUB_OFFLINE=1 skips the retries. "
+            f"Cause: {str(error).splitlines()[0]}"
+        ) from error
+    return network
+
+
+def _hub_cache() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
+
+
+def _unknown(name: str, found: str, known: Iterable[str]) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(found.lower(), known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{name} {found!r} is not known; {hint}Known: {', '.join(known)}"
+
+
+def _require_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, found {size}")
