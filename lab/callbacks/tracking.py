@@ -107,18 +107,21 @@ def create_tracking(
     `notify` gets the mirrors' notes on the training thread and is to pass them to every listener.
     """
     notes: SimpleQueue[Note] = SimpleQueue()
-    mirrors = [_create_mirror(config, notes.put) for config in configs]
+    mirrors = [mirror for config in configs if (mirror := _create_mirror(config, notes.put)) is not None]
     mirrors += [Background(tracker, type(tracker).__name__, notes.put) for tracker in extra]
     return Tracking([CsvTracker(), JsonlTracker()], mirrors, notes, notify)
 
 
-def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Background:
+def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Background | None:
     """The tracker's module is imported here: one that is not asked for costs nothing at the start."""
     match config:
+        case WandbConfig(mode="disabled"):
+            return None
         case WandbConfig():
-            from lab.trackers.wandb_run import WandbTracker, abandon
+            from lab.trackers.wandb_run import WandbTracker
 
-            return Background(WandbTracker(config, notify), "W&B", notify, config.timeout, abandon)
+            tracker = WandbTracker(config, notify)
+            return Background(tracker, "W&B", notify, config.timeout, tracker.abandon)
         case TensorBoardConfig():
             from lab.trackers.tensorboard import TensorBoardTracker
 

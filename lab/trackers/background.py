@@ -30,7 +30,7 @@ class Background:
         name: str,
         notify: Callable[[Note], None],
         timeout: float = 5.0,
-        on_abandon: Callable[[], None] | None = None,
+        on_abandon: Callable[[], None] = lambda: None,
     ) -> None:
         self._tracker = tracker
         self._name = name
@@ -78,12 +78,10 @@ class Background:
     def wait(self, since: float) -> None:
         """Wait for the end, until `timeout` seconds after `since` (of the monotonic clock) at most."""
         self._thread.join(max(0.0, since + self._timeout - time.monotonic()))
-        if not self._thread.is_alive():
-            return
-        self._off = True
-        if self._on_abandon is not None:
-            self._on_abandon()
-        self._warn(f"{self._name} was not done {self._timeout:g} s after the run and is left behind")
+        if self._thread.is_alive():
+            self._off = True
+            self._warn(f"{self._name} was not done {self._timeout:g} s after the run and is left behind")
+            self._guard(self._on_abandon)
 
     def _put(self, call: Callable[[], None]) -> None:
         if not self._off and not self._closed:
@@ -91,13 +89,19 @@ class Background:
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
-            if self._off:
-                continue
-            try:
-                call()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - a mirror's fault is not the run's
+            if not self._off and not self._guard(call):
                 self._off = True
+                self._guard(self._on_abandon)
+
+    def _guard(self, call: Callable[[], None]) -> bool:
+        """Whether the call went well; a mirror's fault is never the run's."""
+        try:
+            call()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that may catch everything
+            if not self._off:  # what was given up may say what it likes
                 self._warn(f"{self._name} failed and is off for the rest of this run: {_brief(error)}")
+            return False
+        return True
 
     def _warn(self, message: str) -> None:
         self._notify(Note(f"{message}; the run's own files are complete", level="warning"))

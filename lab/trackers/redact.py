@@ -1,7 +1,8 @@
 """Takes the secrets out of what trackers see: a config is shared with a whole team, a password isn't."""
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 HIDDEN = "***"
@@ -21,6 +22,15 @@ _URL_PARAMETER = re.compile(
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the config in which the values of secret-looking keys, and passwords in URLs, read `***`."""
     return {key: _value(str(key), value) for key, value in config.items()}
+
+
+def command_line_has_secret(arguments: Sequence[str] | None = None) -> bool:
+    """Whether an argument (`--set data.token=…`, a URL) would be redacted; by default this process's own."""
+    for argument in sys.argv[1:] if arguments is None else arguments:
+        key, _, value = argument.partition("=")
+        if redact_text(argument) != argument or redact({key: value}) != {key: value}:
+            return True
+    return False
 
 
 def redact_text(text: str) -> str:

@@ -1,0 +1,111 @@
+"""W&B's helper process and server: asking whether they live, and getting rid of the process by force.
+
+Every private name of wandb that the project touches is in this file; `requirements.txt` pins the minor
+version.
+"""
+
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+_GRACE_SECONDS = 1.0
+
+
+def keep_quiet(folder: Path) -> None:
+    """Have W&B cache and stage below `folder` instead of the home folder, and send no reports on itself.
+
+    The reports hold up the end of the interpreter for 10 to 20 s where the server doesn't answer. Its
+    config folder stays where it is, for it may hold the user's server and key. What the user has set in the
+    environment stays.
+    """
+    os.environ.setdefault("WANDB_CACHE_DIR", str(folder / ".cache"))
+    os.environ.setdefault("WANDB_DATA_DIR", str(folder / ".data"))
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+
+
+def has_key(host: str) -> bool:
+    """Whether the environment, netrc or W&B's own settings hold a key for this server; never asks for one.
+
+    Raises:
+        wandb.errors.AuthenticationError: there is one, and it can't be a key.
+    """
+    from wandb.sdk.lib import wbauth
+
+    found = wbauth.authenticate_session(host=host, source="lab", prompt=False, update_session=False)
+    return found is not None
+
+
+def why_unreachable(host: str, seconds: float) -> str | None:
+    """Why the server can't be used, or None where it answers anything at all.
+
+    W&B itself tries again and again until its init times out, and is then left with a process that goes on
+    trying.
+    """
+    try:
+        with urlopen(host, timeout=seconds):
+            return None
+    except HTTPError:
+        return None  # an answer, if an unkind one
+    except (TimeoutError, URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            return None  # W&B brings its own certificates
+        return str(reason) or type(reason).__name__
+
+
+def flush_often(fields: Mapping[str, Any]) -> dict[str, float]:
+    """The setting that writes the offline log every second instead of every 15, where this version has it."""
+    name = "x_transaction_log_flush_interval"
+    return {name: 1.0} if name in fields else {}
+
+
+def start() -> Any:
+    """Start W&B's process, or find it; returns W&B's settings.
+
+    It gets a second at the end and is killed then: with a server that doesn't answer it might hold up the
+    end of the interpreter for 10 to 20 s, even where every run was offline and is finished.
+    """
+    import wandb
+
+    setup: Any = wandb.setup(wandb.Settings(silent=True))
+    process = setup._connection._proc
+    if process is not None:  # None: it belongs to a process above ours
+        process.join = partial(_end, process._process)
+    return setup.settings
+
+
+def kill() -> None:
+    """End W&B's process at once, and forget it: the next `start` starts another.
+
+    What it has written stays; what it was about to upload is not uploaded.
+    """
+    setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
+    connection = getattr(getattr(setup, "_singleton", None), "_connection", None)
+    if connection is None:
+        return
+    from wandb.sdk.lib.service import service_token
+
+    setup._singleton = None
+    if connection._cleanup is not None:
+        connection._cleanup()  # takes back the hook that would wait for it at the end of the interpreter
+    if connection._proc is not None:
+        service_token.clear_service_in_env()
+        connection._proc._process.kill()
+        connection._proc._process.wait()
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process that was told to end, or end it; 0, for nobody is to act on its exit code."""
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return 0
