@@ -4,7 +4,7 @@ Listeners never get the Trainer. They are called in the order in which `util.run
 that wants the run to end returns `request_stop(...)` from `on_epoch_end`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -114,6 +114,30 @@ class RunEnd:
     files: Mapping[str, Path] = field(default_factory=dict)  # what was left behind, by label
 
 
+class RunResult(float):
+    """What a run is worth, as the number it is, and how it came about.
+
+    The number is the monitor's best or last value; `inf` (`-inf` where larger is better) for a run that
+    diverged.
+    """
+
+    outcome: Outcome
+    reason: str
+    run_dir: Path
+    best: Values
+    last: Values
+    epochs: int
+    seconds: float
+    samples_per_second: float
+
+    def __new__(cls, end: RunEnd, run_dir: Path) -> "RunResult":
+        result = super().__new__(cls, end.value)
+        result.outcome, result.reason, result.run_dir = end.outcome, end.reason, run_dir
+        result.best, result.last, result.epochs = end.best, end.last, end.epochs
+        result.seconds, result.samples_per_second = end.seconds, end.samples_per_second
+        return result
+
+
 class Callback:
     """A listener that does nothing; subclass it and override what you want to hear."""
 
@@ -134,3 +158,35 @@ class Callback:
 
     def on_run_end(self, event: RunEnd) -> None:
         """Called once, however the run ended."""
+
+
+class Listeners(Callback):
+    """Several listeners as one, called in their order; any of them may end the run."""
+
+    def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
+        self.callbacks = list(callbacks)
+
+    def on_run_start(self, event: RunStart) -> None:
+        for callback in self.callbacks:
+            callback.on_run_start(event)
+
+    def on_phase_start(self, event: PhaseStart) -> None:
+        for callback in self.callbacks:
+            callback.on_phase_start(event)
+
+    def on_steps(self, event: StepsDone) -> None:
+        for callback in self.callbacks:
+            callback.on_steps(event)
+
+    def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
+        """All of them hear of the epoch; the first request to stop counts."""
+        answers = [callback.on_epoch_end(event) for callback in self.callbacks]
+        return next((answer for answer in answers if answer is not None), None)
+
+    def on_note(self, event: Note) -> None:
+        for callback in self.callbacks:
+            callback.on_note(event)
+
+    def on_run_end(self, event: RunEnd) -> None:
+        for callback in self.callbacks:
+            callback.on_run_end(event)

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lab.config.problems import ConfigError, Path, Problem, shown
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
 
 MAX_BYTES = 1_000_000
 MAX_VALUES = 100_000  # an alias bomb unfolds to more

@@ -29,6 +29,7 @@ from lab.config.sections import (
     Whole,
 )
 from lab.config.spec import Spec
+from lab.config.trackers import TrackerConfig
 from lab.config.validation import validate
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class RunConfig(Frozen):
         return list(ConfigError(list(self.criterion.check(*runtime))).below(("criterion",)).problems)
 
     def _check_monitored(self) -> list[Problem]:
-        """A misspelt metric would only show after the first epoch; a task's named losses can't be known yet."""
+        """A misspelt metric would only show after the first epoch; a task's named losses come later."""
         known = {"lr", *(f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", *self.metrics))}
         watched: list[tuple[Path, str]] = [(("monitor", "metric"), self.monitor.metric)]
         if self.early_stopping_config is not None and self.early_stopping_config.metric is not None:
@@ -232,6 +233,11 @@ class RunConfig(Frozen):
     def create_data(self) -> Any:
         """Build the data: `(train, val)` or `(train, val, test)` datasets."""
         return _build(self.data, ("data",))
+
+    @property
+    def shipped_trackers(self) -> list[TrackerConfig]:
+        """The trackers that are ours; `lab.trackers` builds them."""
+        return [tracker for tracker in self.trackers if not isinstance(tracker, Spec)]
 
     def create_trackers(self) -> list[Any]:
         """Build the user's own trackers; the shipped ones are built from their config by `lab.trackers`."""

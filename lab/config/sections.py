@@ -86,6 +86,7 @@ class LoaderConfig(Frozen):
     workers: Whole = 0
     prefetch: Count = Field(2, description="batches that each worker prepares ahead")
     pin_memory: Flag | None = Field(None, description="default: where the device is a GPU")
+    drop_last: Flag = Field(False, description="leave out a last training batch that is not full")
 
 
 class PicturesConfig(Frozen):

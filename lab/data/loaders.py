@@ -7,14 +7,16 @@ of workers.
 
 import math
 from collections.abc import Iterator, Sized
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
 
+from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
-from lab.seeding import mix, sample_rng, seeded
+from lab.seeding import mix, sample_rng, seed_all, seeded
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
@@ -201,3 +203,66 @@ def _one_thread(worker: int) -> None:
     cv2 = sys.modules.get("cv2")
     if cv2 is not None:
         cv2.setNumThreads(0)
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a run reads: its two loaders, and the validation samples one by one, for pictures."""
+
+    train: Loader
+    val: Loader
+    val_set: Any
+
+    @property
+    def train_samples(self) -> int:
+        return _samples(self.train)
+
+    @property
+    def val_samples(self) -> int:
+        return _samples(self.val)
+
+    def start(self, epoch: int) -> None:
+        """Start the loaders' workers on an epoch, where they have any."""
+        for loader in (self.train, self.val):
+            if isinstance(loader, SampleLoader):
+                loader.start(epoch)
+
+
+def create_loaders(
+    config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, device: torch.device
+) -> Loaders:
+    """The given loaders, or those that the config describes, seeded by its first seed.
+
+    Raises:
+        ValueError: the data's target doesn't return (train, val), or only one loader is given.
+        ConfigError: the data can't be built.
+    """
+    if (dl_train is None) != (dl_val is None):
+        raise ValueError("give both dl_train and dl_val, or neither")
+    if dl_train is not None and dl_val is not None:
+        return Loaders(dl_train, dl_val, getattr(dl_val, "dataset", None))
+    seed = config.seeds[0]
+    seed_all(seed)
+    sets = config.create_data()
+    if not isinstance(sets, tuple) or not 2 <= len(sets) <= 3:
+        found = type(sets).__name__
+        message = f"{config.data.target} must return (train, val) or (train, val, test), found {found}"
+        raise ConfigError([Problem(("data", "target"), message)])
+    train, val = sets[0], sets[1]
+    try:
+        return Loaders(
+            create_loader(
+                train, config.batch_size, shuffle=True, seed=seed, device=device, config=config.loader
+            ),
+            create_loader(
+                val, config.batch_size, shuffle=False, seed=seed, device=device, config=config.loader
+            ),
+            val,
+        )
+    except ValueError as error:
+        raise ConfigError([Problem(("data",), str(error))]) from error
+
+
+def _samples(loader: Loader) -> int:
+    dataset = getattr(loader, "dataset", None)
+    return int(getattr(loader, "samples", 0)) or (len(dataset) if isinstance(dataset, Sized) else 0)

@@ -1,0 +1,8 @@
+"""What a batch means, one class a kind of task."""
+
+from lab.tasks.base import Samples, StepResult, Task
+from lab.tasks.classification import Classification
+from lab.tasks.regression import Regression
+from lab.tasks.segmentation import Segmentation
+
+__all__ = ["Classification", "Regression", "Samples", "Segmentation", "StepResult", "Task"]

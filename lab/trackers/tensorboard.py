@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lab.config.trackers import TensorBoardConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.trackers.no_fork import no_fork
 
 FOLDER = "tensorboard"
 
@@ -25,7 +26,11 @@ class TensorBoardTracker:
 
     def start(self, event: RunStart) -> None:
         """Open the files; what an earlier process wrote from `event.first_epoch` on is no longer shown."""
-        from torch.utils.tensorboard import SummaryWriter  # 1 s, and only this tracker needs it
+        with no_fork():  # 1 s, and only this tracker needs it
+            import PIL.Image
+            from torch.utils.tensorboard import SummaryWriter
+
+            PIL.Image.preinit()  # else the first picture imports its format's module
 
         folder = event.run_dir / FOLDER
         self._writer = SummaryWriter(folder, purge_step=event.first_epoch if folder.exists() else None)

@@ -13,6 +13,7 @@ from lab import rundir
 from lab.config.trackers import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.trackers import wandb_service
+from lab.trackers.no_fork import no_fork
 from lab.trackers.redact import command_line_has_secret
 
 if TYPE_CHECKING:
@@ -45,8 +46,11 @@ class WandbTracker:
         folder = event.run_dir / FOLDER
         folder.mkdir(exist_ok=True)
         wandb_service.keep_quiet(folder)
-        import wandb  # 1 s, and only this tracker needs it
+        with no_fork():  # 1 s, and only this tracker needs it
+            import PIL.Image
+            import wandb
 
+            PIL.Image.preinit()  # else the first picture imports its format's module
         offline = self._why_offline()
         if self._abandoned:
             return

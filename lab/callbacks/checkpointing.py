@@ -1,0 +1,58 @@
+"""Keeps `last`, `prev`, `best`, `final` and the periodic checkpoints of a run."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lab import checkpoint
+from lab.config.sections import CheckpointConfig
+from lab.events import Callback, EpochEnd, RunEnd
+
+
+class Checkpointing(Callback):
+    """Writes one file an epoch; the other names are links to it.
+
+    A diverged epoch is not written, so that `last` and `best` stay the last good ones.
+
+    Args:
+        content: gives the state to write, at the time it is called.
+    """
+
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, content: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        self._folder, self._config, self._content = folder, config, content
+        self._written_epoch = 0
+        self._written_at = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Write what this epoch calls for."""
+        if event.diverged:
+            return
+        every = self._config.every_epochs
+        periodic = every is not None and event.epoch % every == 0
+        due = time.monotonic() - self._written_at >= self._config.every_seconds
+        ends = event.stop is not None or event.epoch == event.epochs
+        if not (due or periodic or event.improved or ends):
+            return
+        last = self._write(event.epoch)
+        if event.improved:
+            checkpoint.link(last, self._folder / "best.pt")
+        if periodic:
+            checkpoint.link(last, self._folder / f"epoch_{event.epoch:04d}.pt")
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Name the finished training's last checkpoint `final`."""
+        last = self._folder / "last.pt"
+        if event.outcome in ("completed", "early_stopped", "pruned") and last.exists():
+            checkpoint.link(last, self._folder / "final.pt")
+
+    def _write(self, epoch: int) -> Path:
+        last = self._folder / "last.pt"
+        if last.exists():
+            checkpoint.link(last, self._folder / "prev.pt")
+        checkpoint.save(last, self._content())
+        self._written_epoch, self._written_at = epoch, time.monotonic()
+        return last

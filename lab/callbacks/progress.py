@@ -1,0 +1,153 @@
+"""What a person sees while it runs: a bar per phase, a line per epoch, and a summary at the end."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from typing import IO, Any, Literal
+
+from tqdm import tqdm
+
+from lab.events import Callback, EpochEnd, Note, PhaseStart, RunEnd, RunStart, StepsDone
+from lab.rundir import to_json
+
+Style = Literal["auto", "plain", "quiet", "json"]
+_LABELS = {"train": "training", "val": "validating"}
+_FIRST = ("train_loss", "val_loss")
+
+
+class Progress(Callback):
+    """Writes to the console.
+
+    Args:
+        style: `auto` has bars on a terminal and plain lines elsewhere; `quiet` has warnings and the result only;
+            `json` has one JSON object a line on standard output and nothing else.
+    """
+
+    def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
+        self._out = stream or sys.stdout
+        self._style = style
+        self._bars = style == "auto" and self._out.isatty()
+        self._bar: Any = None
+        self._done = 0
+        self._steps = 0
+        self._started = time.perf_counter()
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Where the run lives and what it is made of."""
+        self._json(
+            "run_start", run_dir=event.run_dir, seed=event.seed, device=event.device, epochs=event.epochs
+        )
+        if self._style in ("quiet", "json"):
+            return
+        again = f", going on at epoch {event.first_epoch}" if event.resumed else ""
+        self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
+        size = f"{event.model_bytes / 2**20:.2f} MB"
+        self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}")
+        self._line(f"Data     {event.train_samples:,} training, {event.val_samples:,} validation samples")
+
+    def on_phase_start(self, event: PhaseStart) -> None:
+        """Open the phase's bar."""
+        self._close_bar()
+        self._done, self._steps = 0, event.steps
+        if self._bars:
+            label = f"Epoch {event.epoch}/{event.epochs or '?'} {_LABELS[event.phase]}"
+            self._bar = tqdm(total=event.steps, desc=label, leave=False, file=self._out, unit="batch")
+
+    def on_steps(self, event: StepsDone) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{event.loss:.4f}", refresh=False)
+            self._bar.update(event.step - self._done)
+            self._done = event.step
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """The epoch's line."""
+        self._close_bar()
+        self._json("epoch", epoch=event.epoch, epochs=event.epochs, improved=event.improved, **event.values)
+        if self._style in ("quiet", "json"):
+            return
+        mark = "  * best" if event.improved else ""
+        width = len(str(event.epochs))
+        figures = "  ".join(f"{name} {figure(value)}" for name, value in _ordered(event.values))
+        self._line(f"Epoch {event.epoch:>{width}}/{event.epochs}  {figures}  {event.seconds:.1f}s{mark}")
+        before = event.values.get("lr", event.next_lr)
+        if event.next_lr != before and event.epoch < event.epochs and event.stop is None and _drops(event):
+            self._line(f"         learning rate {figure(before)} -> {figure(event.next_lr)}")
+        if event.stop is not None:
+            what = "Stopping: " if event.diverged else "Early stopping: "
+            self._line(f"{what}{event.stop.reason}")
+
+    def on_note(self, event: Note) -> None:
+        """A line of its own; warnings are shown even when quiet."""
+        self._json("note", level=event.level, message=event.message)
+        if self._style == "json" or (self._style == "quiet" and event.level == "info"):
+            return
+        self._line(f"{'Warning: ' if event.level == 'warning' else ''}{event.message}")
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """How it ended, what was best, and where everything is."""
+        self._close_bar()
+        self._json("run_end", outcome=event.outcome, reason=event.reason, value=event.value, best=event.best,
+                   best_epoch=event.best_epoch, last=event.last, seconds=event.seconds, files=event.files)  # fmt: skip
+        if self._style == "json":
+            return
+        because = f": {event.reason}" if event.reason and event.outcome != "completed" else ""
+        outcome = event.outcome.replace("_", " ").capitalize()
+        self._line(f"{outcome}{because}. {event.epochs} epochs in {duration(event.seconds)}, "
+                   f"{event.samples_per_second:,.0f} training samples/s.")  # fmt: skip
+        if event.best:
+            best = "  ".join(
+                f"{name} {figure(value)}" for name, value in _ordered(event.best) if name != "lr"
+            )
+            self._line(f"Best     epoch {event.best_epoch}: {best}")
+        self._line(
+            f"Training finished. Final validation loss: {figure(event.last.get('val_loss', math.inf))}"
+        )
+        if self._style != "quiet":
+            for label, path in event.files.items():
+                self._line(f"{label:<12} {path}")
+
+    def _line(self, text: str) -> None:
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def _json(self, event: str, **data: Any) -> None:
+        if self._style == "json":
+            self._line(to_json({"event": event, **data}))
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def figure(value: float) -> str:
+    """A number with four digits that tell something."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.4f}" if 0.001 <= abs(value) < 10_000 else f"{value:.3e}"
+
+
+def duration(seconds: float) -> str:
+    """`42.0 s`, `3 min 05 s`, `2 h 07 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The losses, then each metric's train and validation value, then the learning rate."""
+    first = [(name, values[name]) for name in _FIRST if name in values]
+    rest = [(name, value) for name, value in values.items() if name not in (*_FIRST, "lr")]
+    rest.sort(key=lambda item: (item[0].split("_", 1)[-1], item[0].startswith("val")))
+    return first + rest + [(name, values[name]) for name in ("lr",) if name in values]
+
+
+def _drops(event: EpochEnd) -> bool:
+    """A schedule that moves a little every epoch needs no word; a drop by a quarter does."""
+    before = event.values.get("lr", event.next_lr)
+    return before > 0 and not 0.75 < event.next_lr / before < 1.5

@@ -1,0 +1,161 @@
+"""Keeps `summary.json`: what a run is and how it ended, in one small file."""
+
+import math
+import statistics
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from lab import rundir
+from lab.callbacks.progress import Style, figure
+from lab.config import RunConfig
+from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart
+from lab.redact import redact
+
+
+class Summary(Callback):
+    """Written when the run starts, with outcome `running`, and again when it ends."""
+
+    def __init__(self) -> None:
+        self._start: RunStart | None = None
+        self._head: dict[str, Any] = {}
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Say that the run is there and who runs it."""
+        self._start = event
+        self._head = {
+            "project": event.project,
+            "name": event.name,
+            "outcome": "running",
+            "seed": event.seed,
+            "monitor": event.config.get("monitor"),
+            "device": event.device,
+            "parameters": event.parameters,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        rundir.write_summary(event.run_dir, {**self._head, "config": redact(event.config)})
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Say how it ended."""
+        if self._start is None:
+            return
+        result = {
+            "outcome": event.outcome,
+            "reason": event.reason,
+            "value": event.value,
+            "best_epoch": event.best_epoch,
+            "best": event.best,
+            "last": event.last,
+            "epochs": event.epochs,
+            "seconds": event.seconds,
+            "samples_per_second": event.samples_per_second,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        config = redact(self._start.config)
+        rundir.write_summary(self._start.run_dir, {**self._head, **result, "config": config})
+
+
+class SeedsSummary:
+    """The summary of a run with several seeds: the mean, the spread and the table; a context around them all."""
+
+    def __init__(self, folder: Path, config: RunConfig, console: Style) -> None:
+        self._folder, self._config, self._console = folder, config, console
+        self._results: list[tuple[int, RunResult]] = []
+        self._started = datetime.now(UTC)
+        self._seconds = time.perf_counter()
+        self._head = {
+            "project": config.project,
+            "name": config.name,
+            "monitor": config.monitor.model_dump(mode="json"),
+            "started": self._started.isoformat(timespec="seconds"),
+            "config": redact(config.as_data()),
+        }
+
+    def __enter__(self) -> "SeedsSummary":
+        rundir.atomic_write(self._folder / rundir.CONFIG, self._config.to_yaml())
+        rundir.write_summary(self._folder, {**self._head, "outcome": "running"})
+        return self
+
+    def add(self, seed: int, result: RunResult) -> None:
+        """Take in one finished seed."""
+        self._results.append((seed, result))
+
+    @property
+    def result(self) -> RunResult:
+        """The mean over the seeds; as bad as it gets where one of them diverged."""
+        return RunResult(self._end("completed"), self._folder)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        end = self._end("completed" if error is None else "interrupted" if stopped else "failed")
+        table = [
+            {
+                "seed": seed,
+                "outcome": result.outcome,
+                "value": float(result),
+                "best": result.best,
+                "last": result.last,
+                "epochs": result.epochs,
+                "seconds": result.seconds,
+                "folder": result.run_dir.name,
+            }
+            for seed, result in self._results
+        ]
+        summary = {
+            "outcome": end.outcome,
+            "reason": f"{type(error).__name__}: {error}" if error is not None else end.reason,
+            "value": end.value,
+            "best": end.best,
+            "last": end.last,
+            "spread": self._spread("best"),
+            "seeds": table,
+            "epochs": end.epochs,
+            "seconds": end.seconds,
+            "samples_per_second": end.samples_per_second,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        rundir.write_summary(self._folder, {**self._head, **summary})
+        self._print(end)
+
+    def _end(self, outcome: Outcome) -> RunEnd:
+        results = [result for _, result in self._results]
+        diverged = [str(seed) for seed, result in self._results if result.outcome == "diverged"]
+        if outcome == "completed" and diverged:
+            outcome = "diverged"
+        return RunEnd(
+            outcome=outcome,
+            reason=f"seed {', '.join(diverged)} diverged" if diverged else "",
+            epochs=max((result.epochs for result in results), default=0),
+            value=statistics.fmean(results) if results else math.nan,
+            best_epoch=0,
+            best=self._mean("best"),
+            last=self._mean("last"),
+            seconds=time.perf_counter() - self._seconds,
+            samples_per_second=statistics.fmean(r.samples_per_second for r in results) if results else 0.0,
+        )
+
+    def _columns(self, which: Literal["best", "last"]) -> dict[str, list[float]]:
+        rows = [result.best if which == "best" else result.last for _, result in self._results]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name, math.nan) for row in rows] for name in ["val_loss", *names]}
+
+    def _mean(self, which: Literal["best", "last"]) -> dict[str, float]:
+        return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}
+
+    def _spread(self, which: Literal["best", "last"]) -> dict[str, float]:
+        """The sample standard deviation over the seeds; NaN for one seed."""
+        columns = self._columns(which)
+        return {name: statistics.stdev(v) if len(v) > 1 else math.nan for name, v in columns.items()}
+
+    def _print(self, end: RunEnd) -> None:
+        if self._console == "json":
+            print(rundir.to_json({"event": "seeds_end", "value": end.value, "best": end.best}), flush=True)
+            return
+        spread = self._spread("best")
+        print(f"\n{len(self._results)} seeds: mean ± standard deviation of the best epochs")
+        for name, mean in end.best.items():
+            if name != "lr":
+                each = "  ".join(figure(value) for value in self._columns("best")[name])
+                print(f"  {name:<20} {figure(mean)} ± {figure(spread[name])}   ({each})")
+        print(f"  in {self._folder}", flush=True)

@@ -1,0 +1,163 @@
+"""Checkpoints that are whole or not there, carry a checksum, and load nothing but data.
+
+The file is what `torch.save` writes, with the sha256 of that content in the comment of its zip container:
+one file, written once, that plain `torch.load` reads as well. It is written under another name, synced and
+renamed.
+"""
+
+import hashlib
+import os
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+import torch
+
+from lab.rundir import sync_folder
+
+FORMAT = 1
+_COMMENT = re.compile(rb"sha256=([0-9a-f]{64})\Z")
+_COMMENT_SIZE = 71
+
+
+class Stateful(Protocol):
+    """Whatever has a state to keep."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> Any: ...
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, or is none."""
+
+
+def collect(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
+    """The states of the parts by name; a part that is None is left out."""
+    return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
+def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> None:
+    """Load each part's state from a checkpoint's content.
+
+    Raises:
+        CheckpointError: a part is missing in the checkpoint.
+    """
+    missing = [name for name, part in parts.items() if part is not None and name not in state]
+    if missing:
+        raise CheckpointError(f"the checkpoint holds no {', '.join(missing)}")
+    for name, part in parts.items():
+        if part is not None:
+            part.load_state_dict(state[name])
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint: another name, sha256, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            writer = _HashingWriter(file)
+            torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
+            # The content ends with the zip's end record; its last two bytes, 0, are the comment's length.
+            comment = b"sha256=" + writer.digest.hexdigest().encode()
+            file.seek(-2, os.SEEK_END)
+            file.write(struct.pack("<H", len(comment)) + comment)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a finished checkpoint a second name, replacing what had it; free where links exist."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:  # a file system without hard links
+        temporary.write_bytes(source.read_bytes())
+    temporary.replace(path)
+
+
+def load(path: Path, map_location: torch.device | str = "cpu") -> dict[str, Any]:
+    """Verify and read a checkpoint; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or was not written by `save`.
+    """
+    try:
+        _verify(path)
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such checkpoint") from None
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: can't be read: {error}") from error
+    except Exception as error:
+        # pickle.UnpicklingError and whatever a malformed file makes the reader raise
+        raise CheckpointError(f"{path}: is no checkpoint of plain data: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: was not written by this program, or by another version of it")
+    return content
+
+
+def load_latest(
+    folder: Path, map_location: torch.device | str = "cpu"
+) -> tuple[dict[str, Any], Path, list[str]]:
+    """The newest checkpoint that can be trusted, its path, and what was wrong with newer ones.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    faults: list[str] = []
+    for name in ("last.pt", "prev.pt"):
+        try:
+            return load(folder / name, map_location), folder / name, faults
+        except CheckpointError as error:
+            faults.append(str(error))
+    raise CheckpointError("; ".join(faults))
+
+
+def _verify(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        content = size - _COMMENT_SIZE
+        if content < 22:
+            raise CheckpointError(f"{path}: is truncated, or no checkpoint ({size} bytes)")
+        file.seek(content)
+        match = _COMMENT.fullmatch(file.read())
+        if match is None:
+            raise CheckpointError(
+                f"{path}: has no checksum at its end; it is truncated or was not written here"
+            )
+        file.seek(0)
+        digest = hashlib.sha256()
+        remaining = content - 2
+        while remaining:
+            block = file.read(min(remaining, 2**20))
+            digest.update(block)
+            remaining -= len(block)
+        length = file.read(2)
+        digest.update(b"\0\0")  # the comment's length as it was when the digest was taken
+        if length != struct.pack("<H", _COMMENT_SIZE) or digest.hexdigest().encode() != match.group(1):
+            raise CheckpointError(f"{path}: its checksum doesn't match; the file is damaged")
+
+
+class _HashingWriter:
+    """Hashes what passes through, so that the file is read by nobody."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, block: Any) -> int:
+        self.digest.update(block)
+        return self._file.write(block)
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -1,0 +1,152 @@
+"""The one way in which a set is judged, within the epochs of a run and after it."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.metrics import Metric
+from lab.runtime import Runtime
+from lab.tasks import Samples, StepResult, Task
+
+
+class NotFinite(ArithmeticError):
+    """A loss or gradient is NaN or infinite; the message says which and where."""
+
+
+class Tally:
+    """What one pass over a loader adds up to: mean losses over samples, and metrics.
+
+    Losses stay on the device until `read`, which waits for it once.
+    """
+
+    def __init__(self, task: Task, metrics: Mapping[str, Metric], label: str = "loss") -> None:
+        self._task, self._metrics, self._label = task, metrics, label
+        self._pending: list[Tensor] = []
+        self._pending_sizes: list[int] = []
+        self._norms: list[Tensor] = []
+        self._parts: dict[str, list[Tensor]] = {}
+        self._sums: dict[str, float] = {}
+        self.samples = 0
+        self.steps = 0
+        for metric in metrics.values():
+            metric.reset()
+
+    def add(self, result: StepResult) -> None:
+        """Take in one step, without a wait for the device."""
+        self._pending.append(result.loss.detach())
+        self._pending_sizes.append(result.size)
+        for name, part in result.parts.items():
+            self._parts.setdefault(name, []).append(part.detach())
+        self._task.update(self._metrics, result)
+
+    def add_norm(self, norm: Tensor | None) -> None:
+        """Take in the norm of one optimizer step's gradients."""
+        if norm is not None:
+            self._norms.append(norm)
+
+    def read(self, check_norms: bool = False) -> float:
+        """Add up what is pending; returns the mean loss of those steps.
+
+        Raises:
+            NotFinite: at the first step whose loss, or gradient where that is checked, is not finite.
+        """
+        if not self._pending:
+            return math.nan
+        losses = torch.stack(self._pending).float().cpu().double()
+        sizes = torch.tensor(self._pending_sizes, dtype=torch.float64)
+        self._require_finite(losses, self._label)
+        self._sum("loss", losses, sizes)
+        for name, values in self._parts.items():
+            self._sum(f"loss_{name}", torch.stack(values).float().cpu().double(), sizes)
+        if self._norms:
+            norms = torch.stack(self._norms).float().cpu().double()
+            if check_norms:
+                self._require_finite(norms, "gradient norm")
+            self._sums["grad_norm"] = max(self._sums.get("grad_norm", 0.0), float(norms.max()))
+        mean = float((losses * sizes).sum() / sizes.sum())
+        self.samples += sum(self._pending_sizes)
+        self.steps += len(self._pending)
+        self._pending, self._pending_sizes, self._norms, self._parts = [], [], [], {}
+        return mean
+
+    def values(self, check_norms: bool = False) -> dict[str, float]:
+        """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest."""
+        self.read(check_norms)
+        means = {name: value / self.samples for name, value in self._sums.items() if name != "grad_norm"}
+        metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
+        norms = {"grad_norm": self._sums["grad_norm"]} if "grad_norm" in self._sums else {}
+        return {**means, **metrics, **norms}
+
+    def _sum(self, name: str, values: Tensor, sizes: Tensor) -> None:
+        self._sums[name] = self._sums.get(name, 0.0) + float((values * sizes).sum())
+
+    def _require_finite(self, values: Tensor, what: str) -> None:
+        bad = ~torch.isfinite(values)
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            raise NotFinite(f"{what} is {float(values[first])} at step {self.steps + first + 1}")
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[Any],
+    *,
+    task: Task,
+    criterion: Callable[[Any, Any], Any],
+    runtime: Runtime,
+    metrics: Mapping[str, Metric],
+    label: str = "loss",
+    on_step: Callable[[int, Tally], None] | None = None,
+) -> dict[str, float]:
+    """Judge the model on all of a loader, in eval mode and without gradients.
+
+    Returns:
+        `loss`, the mean over samples, and the metrics by name.
+
+    Raises:
+        NotFinite: a loss is NaN or infinite.
+        ValueError: the loader is empty.
+    """
+    model.eval()
+    tally = Tally(task, metrics, label)
+    with torch.no_grad():
+        for step, batch in enumerate(loader, 1):
+            moved = runtime.move(batch)
+            with runtime.autocast():
+                result = task.step(model, criterion, moved)
+            tally.add(result)
+            if on_step is not None:
+                on_step(step, tally)
+    values = tally.values()
+    if tally.samples == 0:
+        raise ValueError("there is nothing to evaluate on: the loader is empty")
+    return values
+
+
+def predict_samples(
+    model: nn.Module, dataset: Any, count: int, *, task: Task, runtime: Runtime
+) -> Samples | None:
+    """The first samples of equal shape of a dataset, and what the network says of them.
+
+    None where the dataset can't be indexed or its samples aren't made of tensors. The model's mode is put back.
+    """
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        return None
+    batch: list[Any] = []
+    for sample in (dataset[index] for index in range(min(count, len(dataset)))):
+        if not all(isinstance(part, Tensor) for part in sample):
+            return None
+        if not batch or [part.shape for part in sample] == [part.shape for part in batch[0]]:
+            batch.append(sample)
+    if not batch:
+        return None
+    *inputs, targets = (torch.stack(parts) for parts in zip(*batch, strict=True))
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), runtime.autocast():
+        predictions = task.predict(model(*runtime.move(inputs)))
+    model.train(was_training)
+    return Samples(inputs, targets, predictions.cpu())

@@ -1,0 +1,124 @@
+"""The one hardware seam: device, precision, memory layout, compilation, backward and step end here."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Runtime:
+    """Where and how the network computes.
+
+    Args:
+        device: `auto` (cuda, then mps, then cpu), or a torch device.
+        precision: `fp32`, `bf16` or `fp16`; the weights stay float32, the forward pass is autocast, and fp16
+            has a gradient scaler.
+        compile: torch.compile, with its default backend or the named one.
+        channels_last: lay 4-D tensors out as NHWC, which convolutions are faster on.
+        deterministic: warn of kernels whose result varies, and pick the ones whose doesn't.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str = "auto",
+        precision: str = "fp32",
+        *,
+        compile: bool | str = False,
+        channels_last: bool = False,
+        deterministic: bool = False,
+    ) -> None:
+        self.device = _resolve(device)
+        self.channels_last = channels_last
+        self._compile = compile
+        self._dtype = _DTYPES.get(precision)
+        self._no_autocast = nullcontext()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.backends.cudnn.benchmark = False
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move the model to the device, in the chosen memory layout; before an optimizer is made."""
+        if self.channels_last:
+            return cast(nn.Module, model.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
+        return model.to(self.device)
+
+    def forward(self, model: nn.Module) -> nn.Module:
+        """What to call in place of the model: itself, or compiled. Both share the weights."""
+        if not self._compile:
+            return model
+        if isinstance(self._compile, str):
+            return cast(nn.Module, torch.compile(model, backend=self._compile))
+        return cast(nn.Module, torch.compile(model))
+
+    def move(self, batch: Any) -> Any:
+        """A batch (tensor, or nested sequences and mappings of them) on the device."""
+        if isinstance(batch, Tensor):
+            if self.channels_last and batch.dim() == 4:
+                return batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            return batch if batch.device == self.device else batch.to(self.device, non_blocking=True)
+        if isinstance(batch, Mapping):
+            return {key: self.move(value) for key, value in batch.items()}
+        if isinstance(batch, (list, tuple)):
+            return [self.move(value) for value in batch]
+        return batch
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of every forward pass."""
+        if self._dtype is None:
+            return self._no_autocast
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients, scaled where the precision needs it."""
+        if self.scaler.is_enabled():
+            loss = self.scaler.scale(loss)
+        loss.backward()
+
+    def step(
+        self, optimizer: Optimizer, clip_norm: float | None = None, measure: bool = False
+    ) -> Tensor | None:
+        """Step and clear the gradients; returns their norm (before clipping) where it is clipped or asked for."""
+        norm: Tensor | None = None
+        if clip_norm is not None or measure:
+            if self.scaler.is_enabled():
+                self.scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            limit = float("inf") if clip_norm is None else clip_norm
+            norm = nn.utils.clip_grad_norm_(parameters, limit)
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def _resolve(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return _resolve(found)
+    result = torch.device(device)
+    if result.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = result.index if result.index is not None else 0
+        if index >= count:
+            there = f"cuda:0 to cuda:{count - 1}" if count else "none"
+            raise ValueError(f"device {device}: CUDA devices here: {there}; use device: auto or cpu")
+        return torch.device("cuda", index)
+    if result.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise ValueError("device mps: this machine has none; use device: auto or cpu")
+        return torch.device("mps", 0)
+    return result

@@ -1,0 +1,75 @@
+"""Randomness that comes from (seed, epoch, sample) and never from how often something was called."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def mix(*numbers: int) -> int:
+    """One 63-bit seed from several non-negative numbers; near inputs give unrelated outputs."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random stream of one sample in one epoch, whoever draws it and in whatever order."""
+    return np.random.default_rng((seed, epoch, index))
+
+
+def seed_all(*numbers: int) -> None:
+    """Seed Python, NumPy and torch (all devices) from the mixed numbers."""
+    value = mix(*numbers)
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.manual_seed(value)
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed the CPU's global streams for a moment, and put back what was there.
+
+    For datasets that draw from the global streams. The accelerators' streams are left alone: setting them
+    costs a synchronisation, and a sample is made on the CPU.
+    """
+    saved = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    value = mix(*numbers)
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.default_generator.manual_seed(value)
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])
+        torch.set_rng_state(saved[2])
+
+
+class RngState:
+    """The global random streams as something a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and tensors only, so that it loads with `weights_only=True`."""
+        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+        state = {
+            "python": random.getstate(),
+            "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position)),
+            "numpy_gauss": (int(has_gauss), float(cached)),
+            "torch": torch.get_rng_state(),
+        }
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            state["cuda"] = torch.cuda.get_rng_state_all()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the streams back; a checkpoint from a machine with other GPUs restores the CPU's only."""
+        version, internal, gauss = state["python"]
+        random.setstate((version, tuple(internal), gauss))
+        name, keys, position = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype(np.uint32), position, *state["numpy_gauss"]))
+        torch.set_rng_state(state["torch"].cpu())
+        cuda = state.get("cuda", [])
+        if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([stream.cpu() for stream in cuda])

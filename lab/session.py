@@ -1,0 +1,119 @@
+"""The paperwork of one run: who it is, what it was started with, and how it ended."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from lab import rundir
+from lab.config import RunConfig
+from lab.data.loaders import Loaders
+from lab.events import Callback, Outcome, RunEnd, RunStart
+from lab.monitoring import Best
+from lab.provenance import collect
+from lab.redact import redact, redact_text
+
+TRACEBACK = "traceback.txt"
+
+
+class Trained(Protocol):
+    """What the paperwork needs to know of a Trainer."""
+
+    model: nn.Module
+    device: torch.device
+    epoch: int
+    history: list[dict[str, float]]
+    best: Best
+    outcome: Outcome
+    reason: str
+    samples: int
+    train_seconds: float
+    seconds: float
+
+    @property
+    def value(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Session:
+    """How `run` was called, for one run folder.
+
+    Args:
+        group: the folder name of the whole run, where this is one of several seeds.
+    """
+
+    folder: Path
+    resume: bool = False
+    callbacks: Sequence[Callback] = ()
+    console: Any = "auto"
+    command: Sequence[str] = ()
+    group: str | None = None
+
+    def per_seed(self, config: RunConfig) -> Iterator[tuple[RunConfig, "Session"]]:
+        """A config and a session of its own for each seed, in a folder below."""
+        for seed in config.seeds:
+            folder = self.folder / f"seed_{seed}"
+            folder.mkdir(exist_ok=True)
+            yield config.with_values({"seeds": [seed]}), replace(self, folder=folder, group=self.folder.name)
+
+    def write_record(self, config: RunConfig, device: str) -> None:
+        """Write `config.yaml`, which reruns this run, and `provenance.json`."""
+        rundir.atomic_write(self.folder / rundir.CONFIG, config.to_yaml())
+        provenance = collect(list(self.command) or sys.argv, config.seeds[0], device)
+        rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
+
+    def start_event(self, config: RunConfig, trainer: Trained, data: Loaders) -> RunStart:
+        """What the listeners hear first."""
+        weights = trainer.model.state_dict().values()
+        return RunStart(
+            run_id=self.folder.name if self.group is None else f"{self.group}-{self.folder.name}",
+            run_dir=self.folder,
+            project=config.project,
+            name=config.name,
+            seed=config.seeds[0],
+            config=redact(config.as_data()),
+            first_epoch=trainer.epoch + 1,
+            epochs=config.epochs,
+            device=str(trainer.device),
+            parameters=sum(p.numel() for p in trainer.model.parameters()),
+            model_bytes=sum(t.numel() * t.element_size() for t in weights),
+            train_samples=data.train_samples,
+            val_samples=data.val_samples,
+            group=self.group,
+        )
+
+    def end_event(self, trainer: Trained) -> RunEnd:
+        """What the listeners hear last; `val_loss` is always among `best` and `last`."""
+        missing = {"val_loss": float("nan")}
+        last: Mapping[str, float] = trainer.history[-1] if trainer.history else missing
+        names = ("best.pt", "final.pt")
+        labels = {
+            f"{name.removesuffix('.pt').capitalize()} model": rundir.CHECKPOINTS + "/" + name
+            for name in names
+        }
+        labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
+        return RunEnd(
+            outcome=trainer.outcome,
+            reason=trainer.reason,
+            epochs=trainer.epoch,
+            value=trainer.value,
+            best_epoch=trainer.best.epoch,
+            best=trainer.best.values or missing,
+            last=last,
+            seconds=trainer.seconds,
+            samples_per_second=trainer.samples / trainer.train_seconds if trainer.train_seconds else 0.0,
+            files={label: self.folder / name for label, name in labels.items()},
+        )
+
+    def fault(self, error: BaseException) -> tuple[Outcome, str]:
+        """The outcome of a run that an exception ended; the traceback of a failure is kept in its folder."""
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return "interrupted", "stopped from outside; --resume goes on from the last finished epoch"
+        text = redact_text("".join(traceback.format_exception(error)))
+        rundir.atomic_write(self.folder / TRACEBACK, text)
+        return "failed", redact_text(f"{type(error).__name__}: {error}")

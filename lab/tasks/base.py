@@ -1,0 +1,78 @@
+"""What a batch means: the one place that knows inputs from targets, and outputs from predictions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lab.metrics import Metric
+
+Criterion = Callable[[Any, Any], Any]
+
+
+class StepResult(NamedTuple):
+    """One batch, passed through the network. All tensors are on the device."""
+
+    loss: Tensor  # 0-dim, with its graph in training
+    output: Any  # what the network returned
+    target: Any
+    size: int  # samples in the batch
+    parts: Mapping[str, Tensor] = {}  # named losses that `loss` is the sum of
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A few validation samples and what the network says of them, on the CPU."""
+
+    inputs: list[Tensor]  # each (N, ...)
+    targets: Tensor
+    predictions: Tensor
+
+
+class Task:
+    """`*inputs, target = batch`, `criterion(model(*inputs), target)`; override what is different.
+
+    The criterion returns a 0-dim tensor, the mean over the batch, or a mapping of named losses that are summed.
+    """
+
+    pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
+
+    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+        """Pass one batch through the network and the loss."""
+        *inputs, target = batch
+        output = model(*inputs)
+        loss = criterion(output, target)
+        if isinstance(loss, Mapping):
+            return StepResult(torch.stack(list(loss.values())).sum(), output, target, len(target), loss)
+        return StepResult(loss, output, target, len(target))
+
+    def predict(self, output: Any) -> Any:
+        """What metrics, pictures and files get to see, made from the network's raw output."""
+        return output
+
+    def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
+        """Pass one batch's predictions on to the metrics; without gradients, without a wait for the device."""
+        if metrics:
+            with torch.no_grad():
+                prediction = self.predict(result.output)
+                for metric in metrics.values():
+                    metric.update(prediction, result.target)
+
+    def draw(self, samples: Samples, path: Path, title: str) -> bool:
+        """Draw the samples into a PNG; False where this task has no picture of itself."""
+        return False
+
+    def panel(self, samples: Samples) -> NDArray[np.uint8] | None:
+        """The samples as one image for the trackers, shape (height, width, 3), or None."""
+        return None
+
+
+def array(tensor: Tensor) -> NDArray[Any]:
+    """A CPU tensor as a float32 array, whatever its precision."""
+    result: NDArray[Any] = tensor.detach().float().cpu().numpy()
+    return result

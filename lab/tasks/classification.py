@@ -1,0 +1,45 @@
+"""One class out of several."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lab.figures.panels import stack, to_rgb
+from lab.figures.samples import classification_figure
+from lab.tasks.base import Samples, Task, array
+
+
+class Classification(Task):
+    """Outputs are logits (N, C), targets class indices (N,); the prediction is the softmax.
+
+    Args:
+        classes: names by index, for pictures.
+    """
+
+    def __init__(self, classes: tuple[str, ...] = ()) -> None:
+        self.classes = classes
+
+    def predict(self, output: Any) -> Tensor:
+        """Probabilities (N, C)."""
+        probabilities: Tensor = output.float().softmax(dim=1)
+        return probabilities
+
+    def draw(self, samples: Samples, path: Path, title: str) -> bool:
+        """A grid of the images with predicted and true class; other inputs have no picture."""
+        images, *_ = samples.inputs
+        if images.dim() != 4:
+            return False
+        truths = [int(truth) for truth in samples.targets]
+        classes = self.classes or None
+        classification_figure(
+            list(array(images)), truths, array(samples.predictions), path, classes=classes, title=title
+        )
+        return True
+
+    def panel(self, samples: Samples) -> NDArray[np.uint8] | None:
+        """The images below one another."""
+        images, *_ = samples.inputs
+        return stack([to_rgb(image) for image in array(images)]) if images.dim() == 4 else None

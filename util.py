@@ -1,0 +1,469 @@
+"""How it trains: the loop, early stopping, and `run`, which takes a config to a finished run folder."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lab import rundir
+from lab.callbacks.checkpointing import Checkpointing
+from lab.callbacks.pictures import Pictures
+from lab.callbacks.progress import Progress, Style
+from lab.callbacks.summary import SeedsSummary, Summary
+from lab.callbacks.tracking import create_tracking
+from lab.checkpoint import Stateful, collect
+from lab.config import RunConfig
+from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
+from lab.data.loaders import Loader, create_loaders
+from lab.evaluation import NotFinite, Tally, evaluate, predict_samples
+from lab.events import (
+    Callback,
+    EpochEnd,
+    Listeners,
+    Outcome,
+    Phase,
+    PhaseStart,
+    RunResult,
+    StepsDone,
+    StopRequest,
+    request_stop,
+)
+from lab.metrics import Metric
+from lab.monitoring import Best, named
+from lab.resume import resume_from
+from lab.runtime import Runtime
+from lab.seeding import RngState, seed_all
+from lab.session import Session
+from lab.tasks import Samples, Task
+
+__all__ = ["EarlyStopping", "Trainer", "run"]
+
+
+class EarlyStopping:
+    """Says when a value has not improved for `patience` calls.
+
+    Args:
+        patience: how many calls without an improvement are too many, at least 1.
+        mode: `min` where smaller is better, `max` where larger is.
+        min_delta: absolute change that counts as an improvement; right for negative values too.
+    """
+
+    def __init__(self, patience: int, mode: Mode = "min", min_delta: float = 0.0) -> None:
+        if patience < 1 or min_delta < 0 or mode not in ("min", "max"):
+            raise ValueError(
+                f"patience ≥ 1, min_delta ≥ 0, mode min or max; found {patience}, {min_delta}, {mode}"
+            )
+        self.patience, self.mode, self.min_delta = patience, mode, min_delta
+        self.best: float | None = None
+        self.waited = 0
+
+    def __call__(self, value: float) -> bool:
+        """Take in one value; True when it is time to stop. NaN is never an improvement."""
+        if self.best is None:
+            improved = not math.isnan(value)
+        elif self.mode == "min":
+            improved = value < self.best - self.min_delta
+        else:
+            improved = value > self.best + self.min_delta
+        if improved:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        return self.waited >= self.patience
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the best value and how long it has stood."""
+        return {"best": self.best, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.best, self.waited = state["best"], state["waited"]
+
+
+class Trainer:
+    """Trains a model, epoch by epoch, and tells its listeners.
+
+    The first six arguments are all that is needed; what `RunConfig` adds comes by keyword.
+
+    Args:
+        model: any module, called as the task says, by default `model(*inputs)` of a batch `*inputs, target`.
+        scheduler: None, or any scheduler; one for plateaus gets `scheduler_monitor`.
+        criterion: `criterion(output, target)`, the mean loss of a batch.
+        early_stopping_config: has `enabled`, `patience`, `mode`, `min_delta`; may have `metric`.
+        monitor: which value is best, and whether `train` returns its best or its last; by default the last
+            validation loss.
+        scheduler_interval: `epoch`, or `step` for a scheduler that moves with every optimizer step.
+        accumulate_grad_batches: how many batches make one optimizer step.
+        ema_decay: validate with, and keep, a moving average of the weights.
+        seed: makes every epoch's randomness a function of (seed, epoch); None leaves the random state alone.
+        callbacks: listeners, called in this order; by default the console.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+        criterion: Callable[[Any, Any], Any],
+        early_stopping_config: EarlyStoppingConfig | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        runtime: Runtime | None = None,
+        task: Task | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        monitor: Monitor | None = None,
+        scheduler_interval: str = "epoch",
+        scheduler_monitor: str = "val_loss",
+        gradient_clip_norm: float | None = None,
+        accumulate_grad_batches: int = 1,
+        check_gradients: bool = False,
+        ema_decay: float | None = None,
+        seed: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        log_every_steps: int = 50,
+    ) -> None:
+        self.runtime = runtime or Runtime(device)
+        self.device = self.runtime.device
+        self.model = self.runtime.place(model)
+        self.optimizer, self.scheduler, self.criterion = optimizer, scheduler, criterion
+        self.task = task or Task()
+        self.best = Best(monitor or Monitor(returns="last"))
+        self.early_stopping: EarlyStopping | None = None
+        self._watched = self.best.monitor.metric
+        if early_stopping_config and early_stopping_config.enabled:
+            own = getattr(early_stopping_config, "metric", None)
+            self._watched = own or self._watched
+            self.early_stopping = EarlyStopping(
+                patience=early_stopping_config.patience,
+                mode=early_stopping_config.mode or ("min" if own else self.best.monitor.mode),
+                min_delta=early_stopping_config.min_delta,
+            )
+        self.ema: AveragedModel | None = None
+        if ema_decay is not None:
+            average = get_ema_multi_avg_fn(ema_decay)
+            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
+        self.seed = seed
+        self.epoch, self.epochs = 0, 0
+        self.history: list[dict[str, float]] = []
+        self.outcome: Outcome = "completed"
+        self.reason = ""
+        self.samples, self.train_seconds, self.seconds = 0, 0.0, 0.0
+        self._forward = self.runtime.forward(self.model)
+        self._metrics = {"val": dict(metrics or {}), "train": copy.deepcopy(dict(metrics or {}))}
+        self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
+        self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
+        self._accumulate, self._log_every = accumulate_grad_batches, log_every_steps
+        self._values: dict[str, float] = {}
+
+    @classmethod
+    def from_config(
+        cls, config: RunConfig, *, steps_per_epoch: int, callbacks: Sequence[Callback] = ()
+    ) -> "Trainer":
+        """Build the model and all around it from a config; the weights come from its first seed.
+
+        Args:
+            steps_per_epoch: optimizer steps, for a scheduler whose length is `auto`.
+
+        Raises:
+            ConfigError: a component can't be built.
+        """
+        seed = config.seeds[0]
+        seed_all(seed)
+        runtime = Runtime(
+            config.device,
+            config.precision,
+            compile=config.compile,
+            channels_last=config.channels_last,
+            deterministic=config.deterministic,
+        )
+        model = runtime.place(config.create_model())
+        optimizer = config.create_optimizer(model)
+        scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps_per_epoch)
+        criterion = config.create_criterion()
+        return cls(
+            model,
+            optimizer,
+            scheduler,
+            runtime.place(criterion) if isinstance(criterion, nn.Module) else criterion,
+            config.early_stopping_config,
+            runtime=runtime,
+            task=config.create_task(),
+            metrics=config.create_metrics(),
+            monitor=config.monitor,
+            scheduler_interval=config.scheduler.interval if config.scheduler else "epoch",
+            scheduler_monitor=config.scheduler.monitor if config.scheduler else "val_loss",
+            gradient_clip_norm=config.gradient_clip_norm,
+            accumulate_grad_batches=config.accumulate_grad_batches,
+            check_gradients=config.check_gradients,
+            ema_decay=config.ema.decay if config.ema else None,
+            seed=seed,
+            callbacks=callbacks,
+            log_every_steps=config.log_every_steps,
+        )
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What validation judges: the averaged weights where there are any."""
+        return self._forward if self.ema is None else self.ema.module
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def train_epoch(self, dl_train: Loader) -> float:
+        """One pass over the training data in train mode; returns the mean loss over samples.
+
+        Raises:
+            NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
+        """
+        self.model.train()
+        steps = len(dl_train)
+        tally = Tally(self.task, self._metrics["train"], "train loss")
+        self._phase("train", steps)
+        started = time.perf_counter()
+        for step, batch in enumerate(dl_train, 1):
+            moved = self.runtime.move(batch)
+            with self.runtime.autocast():
+                result = self.task.step(self._forward, self.criterion, moved)
+            self.runtime.backward(
+                result.loss / self._group(step, steps) if self._accumulate > 1 else result.loss
+            )
+            if step % self._accumulate == 0 or step == steps:
+                tally.add_norm(self._step())
+            tally.add(result)
+            self._report("train", step, tally)
+        values = tally.values(self._check_gradients)
+        self.samples += tally.samples
+        self.train_seconds += time.perf_counter() - started
+        self._values |= {f"train_{name}": value for name, value in values.items()}
+        return self._values["train_loss"]
+
+    def val_epoch(self, dl_val: Loader) -> float:
+        """One pass over the validation data in eval mode without gradients; returns the mean loss over samples.
+
+        Raises:
+            NotFinite: a loss is NaN or infinite.
+        """
+        self._phase("val", len(dl_val))
+        values = evaluate(
+            self.evaluated,
+            dl_val,
+            task=self.task,
+            criterion=self.criterion,
+            runtime=self.runtime,
+            metrics=self._metrics["val"],
+            label="validation loss",
+            on_step=lambda step, tally: self._report("val", step, tally),
+        )
+        self._values |= {f"val_{name}": value for name, value in values.items()}
+        return self._values["val_loss"]
+
+    def train(self, dl_train: Loader, dl_val: Loader, epochs: int) -> float:
+        """Train up to `epochs` in all, those before a resume included; returns `value`.
+
+        Each epoch: train, validate, log, print, early stop, scheduler step, check for NaN, prune. The outcome
+        is in `outcome` and `reason`.
+        """
+        self.epochs = epochs
+        self.outcome, self.reason = "completed", ""
+        while self.epoch < epochs:
+            event = self._one_epoch(dl_train, dl_val, self.epoch + 1)
+            asked = self.listeners.on_epoch_end(event)
+            stop = event.stop or asked
+            if stop is not None:
+                self.outcome, self.reason = stop.outcome, stop.reason
+                break
+        return self.value
+
+    @property
+    def value(self) -> float:
+        """What the training is worth: the monitor's best or last value; infinitely bad if it diverged."""
+        if self.outcome == "diverged" or not self.history:
+            return self.best.worst
+        values = self.best.values if self.best.monitor.returns == "best" else self.history[-1]
+        return values.get(self.best.monitor.metric, self.best.worst)
+
+    def parts(self) -> dict[str, Stateful | None]:
+        """Everything with a state, by the name it has in a checkpoint."""
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "scaler": self.runtime.scaler,
+            "ema": self.ema,
+            "trainer": self,
+            "rng": RngState(),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The Trainer's own state: how far it is, what was best, and the history."""
+        return {
+            "epoch": self.epoch,
+            "best": self.best.state_dict(),
+            "history": self.history,
+            "samples": self.samples,
+            "seconds": (self.train_seconds, self.seconds),
+            "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the epoch at which the state was taken."""
+        self.epoch, self.samples = state["epoch"], state["samples"]
+        self.best.load_state_dict(state["best"])
+        self.history = [dict(row) for row in state["history"]]
+        self.train_seconds, self.seconds = state["seconds"]
+        if self.early_stopping and state["early_stopping"]:
+            self.early_stopping.load_state_dict(state["early_stopping"])
+
+    def _one_epoch(self, dl_train: Loader, dl_val: Loader, epoch: int) -> EpochEnd:
+        started = time.perf_counter()
+        if self.seed is not None:
+            seed_all(self.seed, epoch)
+        for loader in (dl_train, dl_val):
+            if hasattr(loader, "set_epoch"):
+                loader.set_epoch(epoch)
+        self._values = {"train_loss": math.nan, "val_loss": math.nan, "lr": self.lr}
+        stop: StopRequest | None = None
+        try:
+            self.train_epoch(dl_train)
+            self.val_epoch(dl_val)
+        except NotFinite as error:
+            stop = request_stop(f"{error} of epoch {epoch}", "diverged")
+        values = dict(self._values)
+        self.epoch = epoch
+        self.history.append(values)
+        monitored = self.best.monitored(values)
+        if stop is None and not math.isfinite(monitored):
+            stop = request_stop(f"{self.best.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
+        improved = stop is None and self.best.update(epoch, values)
+        if stop is None and self.early_stopping and self.early_stopping(named(values, self._watched)):
+            waited = self.early_stopping.waited
+            stop = request_stop(f"{self._watched} has not improved for {waited} epochs, at epoch {epoch}")
+        if stop is None and self._scheduler_interval == "epoch":
+            self._step_scheduler(values)
+        seconds = time.perf_counter() - started
+        self.seconds += seconds
+        best = self.best
+        return EpochEnd(epoch, self.epochs, values, improved, best.epoch, best.values, seconds, self.lr, stop)
+
+    def _step_scheduler(self, values: Mapping[str, float]) -> None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(named(values, self._scheduler_monitor))
+        elif self.scheduler is not None:
+            self.scheduler.step()
+
+    def _step(self) -> Tensor | None:
+        norm = self.runtime.step(self.optimizer, self._clip_norm, self._check_gradients)
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+        if self.scheduler is not None and self._scheduler_interval == "step":
+            self.scheduler.step()
+        return norm
+
+    def _group(self, step: int, steps: int) -> int:
+        """How many batches share this batch's optimizer step; the last group may be smaller."""
+        first = (step - 1) // self._accumulate * self._accumulate
+        return min(self._accumulate, steps - first)
+
+    def _phase(self, phase: Phase, steps: int) -> None:
+        self.listeners.on_phase_start(PhaseStart(phase, self.epoch + 1, self.epochs, steps))
+
+    def _report(self, phase: Phase, step: int, tally: Tally) -> None:
+        """Read the loss now and then: for the progress line, and to notice early that it isn't finite."""
+        if step % self._log_every == 0:
+            loss = tally.read(self._check_gradients and phase == "train")
+            self.listeners.on_steps(StepsDone(phase, step, loss))
+
+
+def run(
+    run_config: RunConfig,
+    dl_train: Loader | None = None,
+    dl_val: Loader | None = None,
+    *,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+    console: Style = "auto",
+    command: Sequence[str] = (),
+) -> RunResult:
+    """Run the recipe: a folder, the data, the Trainer, its listeners; returns what the run is worth.
+
+    Several seeds are several runs in folders below; the result is then their mean.
+
+    Args:
+        dl_train, dl_val: given, or made from the config.
+        run_dir: where the run lives; a new folder in `runs/` by default.
+        resume: go on from the newest checkpoint in `run_dir`.
+        callbacks: listeners after the shipped ones.
+        command: what started this, for the record.
+
+    Raises:
+        ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
+        RunInUse: another process runs in this folder.
+    """
+    folder = run_dir or rundir.create(Path("runs"), run_config.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with rundir.locked(folder):
+        session = Session(folder, resume, callbacks, console, command)
+        if len(run_config.seeds) == 1:
+            return _run_seed(run_config, dl_train, dl_val, session)
+        with SeedsSummary(folder, run_config, console) as summary:
+            for config, below in session.per_seed(run_config):
+                summary.add(config.seeds[0], _run_seed(config, dl_train, dl_val, below))
+        return summary.result
+
+
+def _run_seed(
+    config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
+) -> RunResult:
+    folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
+    plain = config.as_data()
+    device = Runtime(config.device).device
+    data = create_loaders(config, dl_train, dl_val, device)
+    steps = math.ceil(len(data.train) / config.accumulate_grad_batches)
+    trainer = Trainer.from_config(config, steps_per_epoch=steps)
+    listeners = trainer.listeners
+
+    def state() -> dict[str, Any]:
+        return {"config": plain, **collect(trainer.parts())}
+
+    def look() -> Samples | None:
+        count = trainer.task.pictured or config.pictures.count
+        return predict_samples(
+            trainer.evaluated, data.val_set, count, task=trainer.task, runtime=trainer.runtime
+        )
+
+    tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
+    listeners.callbacks = [
+        tracking,
+        Checkpointing(checkpoints, config.checkpoint, state),
+        Pictures(folder, config.pictures, trainer.task, look, tracking.image, listeners.on_note),
+        Summary(),
+        Progress(session.console),
+        *session.callbacks,
+    ]
+    if session.resume:
+        for note in resume_from(checkpoints, plain, trainer.parts()):
+            listeners.on_note(note)
+    data.start(trainer.epoch + 1)  # forks the workers, before a tracker has started a thread
+    session.write_record(config, str(device))
+    listeners.on_run_start(session.start_event(config, trainer, data))
+    try:
+        trainer.train(data.train, data.val, config.epochs)
+    except BaseException as error:
+        trainer.outcome, trainer.reason = session.fault(error)
+        raise
+    finally:
+        end = session.end_event(trainer)
+        listeners.on_run_end(end)
+    return RunResult(end, folder)
