@@ -1,38 +1,58 @@
-"""What differs between two configs, path by path."""
+"""What differs between two configs, by dotted path. Pure Python, for everybody who has nested plain data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
-class _Missing:
-    """The other config has no such path."""
+class Missing:
+    """Stands where one config has no such path, for None is a value."""
 
     def __repr__(self) -> str:
         return "–"
 
 
-MISSING = _Missing()
+MISSING = Missing()
 
 
-def flatten(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as dotted paths to their leaves; an empty one is a leaf."""
-    if isinstance(data, Mapping) and data:
-        parts = [(str(key), value) for key, value in data.items()]
-    elif isinstance(data, (list, tuple)) and data:
-        parts = [(str(index), value) for index, value in enumerate(data)]
+def flatten(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """Nested mappings and lists as one mapping from dotted path to value; list items by index.
+
+    An empty mapping or list is a value of its own, so that nothing is lost. A key that holds a dot is quoted,
+    as in `data.'b.c'`.
+    """
+    return dict(_leaves(data, ""))
+
+
+def differences(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
+    """(path, value in a, value in b) wherever they differ; `MISSING` where one has no such path.
+
+    Paths come in a's order, then those that only b has.
+    """
+    left, right = flatten(a), flatten(b)
+    pairs = ((path, left.get(path, MISSING), right.get(path, MISSING)) for path in {**left, **right})
+    return [(path, mine, other) for path, mine, other in pairs if not same(mine, other)]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal as config values are: 1 is 1.0 but not true, NaN is NaN, and a tuple is a list."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    return bool(a == b or (a != a and b != b))
+
+
+def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        items: Iterator[tuple[Any, Any]] = iter(value.items())
+    elif isinstance(value, (list, tuple)) and value:
+        items = iter(enumerate(value))
     else:
-        return {prefix: data}
-    result: dict[str, Any] = {}
-    for key, value in parts:
-        result |= flatten(value, f"{prefix}.{key}" if prefix else key)
-    return result
-
-
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(path, value in a, value in b) wherever they differ, in a's order, then b's; MISSING where there is none."""
-    first, second = flatten(a), flatten(b)
-    return [
-        (path, first.get(path, MISSING), second.get(path, MISSING))
-        for path in dict.fromkeys([*first, *second])
-        if path not in first or path not in second or first[path] != second[path]
-    ]
+        if path:
+            yield path, value
+        return
+    for key, item in items:
+        name = f"'{key}'" if "." in str(key) else str(key)
+        yield from _leaves(item, f"{path}.{name}" if path else name)
