@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 FOLDER = "wandb"
 _ID = "run_id.txt"
+Level = Literal["info", "warning"]
 _PROBE_SECONDS = 3.0
 _INIT_SECONDS = 30.0  # nobody waits for it: training goes on meanwhile
-Level = Literal["info", "warning"]
 _GOOD = ("completed", "early_stopped", "pruned")
 
 
@@ -60,6 +60,8 @@ class WandbTracker:
             except wandb.Error as error:
                 wandb_service.kill()  # it would go on trying, and hold the run's id
                 offline = Note(f"going online failed: {_first_line(error)}", level="warning")
+                if self._abandoned:
+                    return
         if offline is not None:
             self._run = self._init(event, "offline")
             self._notify(replace(offline, message=f"W&B: offline, {offline.message}; {self._how_to_sync()}"))
