@@ -10,6 +10,7 @@ import pytest
 
 from lab.config.trackers import TensorBoardConfig, WandbConfig
 from lab.events import Note, StopRequest
+from lab.trackers import wandb_service
 from lab.trackers.background import Background
 from lab.trackers.base import Tracker
 from lab.trackers.csv_file import CsvTracker
@@ -60,6 +61,7 @@ def test_a_run_that_is_killed_and_resumed(create: Callable[[], Tracker], tmp_pat
     tracker.start(run_start(tmp_path))
     tracker.epoch(epoch_end(1))
     tracker.epoch(epoch_end(2))
+    wandb_service.kill()  # the death of our process takes W&B's with it
     tracker = create()
     tracker.start(run_start(tmp_path, first_epoch=2))
     tracker.epoch(epoch_end(2))
