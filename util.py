@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lab import rundir
+from lab import events, rundir
 from lab.callbacks.checkpointing import Checkpointing
 from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import Progress, Style
@@ -24,20 +24,9 @@ from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders
 from lab.evaluation import NotFinite, Tally, evaluate, predict_samples
-from lab.events import (
-    Callback,
-    EpochEnd,
-    Listeners,
-    Outcome,
-    Phase,
-    PhaseStart,
-    RunResult,
-    StepsDone,
-    StopRequest,
-    request_stop,
-)
+from lab.events import Callback, Listeners, StopRequest, request_stop
 from lab.metrics import Metric
-from lab.monitoring import Best, named
+from lab.monitoring import Course, named
 from lab.resume import resume_from
 from lab.runtime import Runtime
 from lab.seeding import RngState, seed_all
@@ -59,7 +48,7 @@ class EarlyStopping:
     def __init__(self, patience: int, mode: Mode = "min", min_delta: float = 0.0) -> None:
         if patience < 1 or min_delta < 0 or mode not in ("min", "max"):
             raise ValueError(
-                f"patience ≥ 1, min_delta ≥ 0, mode min or max; found {patience}, {min_delta}, {mode}"
+                f"expected patience >= 1 and min_delta >= 0; found {patience}, {min_delta}, {mode}"
             )
         self.patience, self.mode, self.min_delta = patience, mode, min_delta
         self.best: float | None = None
@@ -67,16 +56,17 @@ class EarlyStopping:
 
     def __call__(self, value: float) -> bool:
         """Take in one value; True when it is time to stop. NaN is never an improvement."""
-        if self.best is None:
-            improved = not math.isnan(value)
-        elif self.mode == "min":
-            improved = value < self.best - self.min_delta
-        else:
-            improved = value > self.best + self.min_delta
-        if improved:
+        better = value if self.mode == "max" else -value
+        best = -math.inf if self.best is None else self.best if self.mode == "max" else -self.best
+        if better > best + self.min_delta:
             self.best, self.waited = value, 0
         else:
             self.waited += 1
+        return self.exhausted
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether it is time to stop."""
         return self.waited >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
@@ -128,22 +118,23 @@ class Trainer:
         ema_decay: float | None = None,
         seed: int | None = None,
         callbacks: Sequence[Callback] | None = None,
-        log_every_steps: int = 50,
+        log_every_steps: int = 10,
     ) -> None:
         self.runtime = runtime or Runtime(device)
         self.device = self.runtime.device
         self.model = self.runtime.place(model)
         self.optimizer, self.scheduler, self.criterion = optimizer, scheduler, criterion
         self.task = task or Task()
-        self.best = Best(monitor or Monitor(returns="last"))
+        self.course = Course(monitor or Monitor(returns="last"))
+        self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
-        self._watched = self.best.monitor.metric
+        self._watched = self.monitor.metric
         if early_stopping_config and early_stopping_config.enabled:
             own = getattr(early_stopping_config, "metric", None)
             self._watched = own or self._watched
             self.early_stopping = EarlyStopping(
                 patience=early_stopping_config.patience,
-                mode=early_stopping_config.mode or ("min" if own else self.best.monitor.mode),
+                mode=early_stopping_config.mode or ("min" if own else self.monitor.mode),
                 min_delta=early_stopping_config.min_delta,
             )
         self.ema: AveragedModel | None = None
@@ -152,42 +143,34 @@ class Trainer:
             self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
         self.seed = seed
-        self.epoch, self.epochs = 0, 0
-        self.history: list[dict[str, float]] = []
-        self.outcome: Outcome = "completed"
+        self.epochs = 0
+        self.outcome: events.Outcome = "completed"
         self.reason = ""
-        self.samples, self.train_seconds, self.seconds = 0, 0.0, 0.0
         self._forward = self.runtime.forward(self.model)
         self._metrics = {"val": dict(metrics or {}), "train": copy.deepcopy(dict(metrics or {}))}
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate, self._log_every = accumulate_grad_batches, log_every_steps
         self._values: dict[str, float] = {}
+        self._reported = 0.0
 
     @classmethod
-    def from_config(
-        cls, config: RunConfig, *, steps_per_epoch: int, callbacks: Sequence[Callback] = ()
-    ) -> "Trainer":
+    def from_config(cls, config: RunConfig, *, batches: int, callbacks: Sequence[Callback] = ()) -> "Trainer":
         """Build the model and all around it from a config; the weights come from its first seed.
 
         Args:
-            steps_per_epoch: optimizer steps, for a scheduler whose length is `auto`.
+            batches: in an epoch, for a scheduler whose length is `auto`.
 
         Raises:
             ConfigError: a component can't be built.
         """
         seed = config.seeds[0]
         seed_all(seed)
-        runtime = Runtime(
-            config.device,
-            config.precision,
-            compile=config.compile,
-            channels_last=config.channels_last,
-            deterministic=config.deterministic,
-        )
+        runtime = Runtime.from_config(config)
         model = runtime.place(config.create_model())
         optimizer = config.create_optimizer(model)
-        scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps_per_epoch)
+        steps = math.ceil(batches / config.accumulate_grad_batches)
+        scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
         criterion = config.create_criterion()
         return cls(
             model,
@@ -235,21 +218,20 @@ class Trainer:
             moved = self.runtime.move(batch)
             with self.runtime.autocast():
                 result = self.task.step(self._forward, self.criterion, moved)
-            self.runtime.backward(
-                result.loss / self._group(step, steps) if self._accumulate > 1 else result.loss
-            )
+            group = self._group(step, steps)
+            self.runtime.backward(result.loss if group == 1 else result.loss / group)
             if step % self._accumulate == 0 or step == steps:
                 tally.add_norm(self._step())
             tally.add(result)
             self._report("train", step, tally)
         values = tally.values(self._check_gradients)
-        self.samples += tally.samples
-        self.train_seconds += time.perf_counter() - started
+        self.course.samples += tally.samples
+        self.course.train_seconds += time.perf_counter() - started
         self._values |= {f"train_{name}": value for name, value in values.items()}
         return self._values["train_loss"]
 
     def val_epoch(self, dl_val: Loader) -> float:
-        """One pass over the validation data in eval mode without gradients; returns the mean loss over samples.
+        """One pass over the validation data in eval mode; returns the mean loss over samples.
 
         Raises:
             NotFinite: a loss is NaN or infinite.
@@ -276,22 +258,21 @@ class Trainer:
         """
         self.epochs = epochs
         self.outcome, self.reason = "completed", ""
-        while self.epoch < epochs:
-            event = self._one_epoch(dl_train, dl_val, self.epoch + 1)
+        stop: StopRequest | None = None
+        if self.early_stopping and self.early_stopping.exhausted:
+            stop = request_stop("it had stopped early already; a higher patience lets it go on")
+        while stop is None and self.course.epoch < epochs:
+            event = self._one_epoch(dl_train, dl_val, self.course.epoch + 1)
             asked = self.listeners.on_epoch_end(event)
             stop = event.stop or asked
-            if stop is not None:
-                self.outcome, self.reason = stop.outcome, stop.reason
-                break
+        if stop is not None:
+            self.outcome, self.reason = stop.outcome, stop.reason
         return self.value
 
     @property
     def value(self) -> float:
         """What the training is worth: the monitor's best or last value; infinitely bad if it diverged."""
-        if self.outcome == "diverged" or not self.history:
-            return self.best.worst
-        values = self.best.values if self.best.monitor.returns == "best" else self.history[-1]
-        return values.get(self.best.monitor.metric, self.best.worst)
+        return self.course.best.worst if self.outcome == "diverged" else self.course.value
 
     def parts(self) -> dict[str, Stateful | None]:
         """Everything with a state, by the name it has in a checkpoint."""
@@ -301,31 +282,12 @@ class Trainer:
             "scheduler": self.scheduler,
             "scaler": self.runtime.scaler,
             "ema": self.ema,
-            "trainer": self,
+            "course": self.course,
+            "early_stopping": self.early_stopping,
             "rng": RngState(),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The Trainer's own state: how far it is, what was best, and the history."""
-        return {
-            "epoch": self.epoch,
-            "best": self.best.state_dict(),
-            "history": self.history,
-            "samples": self.samples,
-            "seconds": (self.train_seconds, self.seconds),
-            "early_stopping": self.early_stopping.state_dict() if self.early_stopping else None,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the epoch at which the state was taken."""
-        self.epoch, self.samples = state["epoch"], state["samples"]
-        self.best.load_state_dict(state["best"])
-        self.history = [dict(row) for row in state["history"]]
-        self.train_seconds, self.seconds = state["seconds"]
-        if self.early_stopping and state["early_stopping"]:
-            self.early_stopping.load_state_dict(state["early_stopping"])
-
-    def _one_epoch(self, dl_train: Loader, dl_val: Loader, epoch: int) -> EpochEnd:
+    def _one_epoch(self, dl_train: Loader, dl_val: Loader, epoch: int) -> events.EpochEnd:
         started = time.perf_counter()
         if self.seed is not None:
             seed_all(self.seed, epoch)
@@ -340,21 +302,23 @@ class Trainer:
         except NotFinite as error:
             stop = request_stop(f"{error} of epoch {epoch}", "diverged")
         values = dict(self._values)
-        self.epoch = epoch
-        self.history.append(values)
-        monitored = self.best.monitored(values)
+        best = self.course.best
+        monitored = best.monitored(values)
         if stop is None and not math.isfinite(monitored):
-            stop = request_stop(f"{self.best.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
-        improved = stop is None and self.best.update(epoch, values)
+            stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
+        improved = stop is None and best.update(epoch, values)
         if stop is None and self.early_stopping and self.early_stopping(named(values, self._watched)):
             waited = self.early_stopping.waited
             stop = request_stop(f"{self._watched} has not improved for {waited} epochs, at epoch {epoch}")
+        before = self.lr
         if stop is None and self._scheduler_interval == "epoch":
             self._step_scheduler(values)
+        next_lr = values["lr"] if self.lr == before else self.lr
         seconds = time.perf_counter() - started
-        self.seconds += seconds
-        best = self.best
-        return EpochEnd(epoch, self.epochs, values, improved, best.epoch, best.values, seconds, self.lr, stop)
+        self.course.end_epoch(values, seconds)
+        return events.EpochEnd(
+            epoch, self.epochs, values, improved, best.epoch, best.values, seconds, next_lr, stop
+        )
 
     def _step_scheduler(self, values: Mapping[str, float]) -> None:
         if isinstance(self.scheduler, ReduceLROnPlateau):
@@ -375,14 +339,17 @@ class Trainer:
         first = (step - 1) // self._accumulate * self._accumulate
         return min(self._accumulate, steps - first)
 
-    def _phase(self, phase: Phase, steps: int) -> None:
-        self.listeners.on_phase_start(PhaseStart(phase, self.epoch + 1, self.epochs, steps))
+    def _phase(self, phase: events.Phase, steps: int) -> None:
+        self.listeners.on_phase_start(events.PhaseStart(phase, self.course.epoch + 1, self.epochs, steps))
 
-    def _report(self, phase: Phase, step: int, tally: Tally) -> None:
-        """Read the loss now and then: for the progress line, and to notice early that it isn't finite."""
-        if step % self._log_every == 0:
-            loss = tally.read(self._check_gradients and phase == "train")
-            self.listeners.on_steps(StepsDone(phase, step, loss))
+    def _report(self, phase: events.Phase, step: int, tally: Tally) -> None:
+        """Tell of the steps now and then; read the loss more rarely, for that waits for the device."""
+        now = time.monotonic()
+        read = step % self._log_every == 0
+        if read or now - self._reported > 0.2:
+            self._reported = now
+            loss = tally.read(self._check_gradients and phase == "train") if read else None
+            self.listeners.on_steps(events.StepsDone(phase, step, loss))
 
 
 def run(
@@ -395,7 +362,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     console: Style = "auto",
     command: Sequence[str] = (),
-) -> RunResult:
+) -> events.RunResult:
     """Run the recipe: a folder, the data, the Trainer, its listeners; returns what the run is worth.
 
     Several seeds are several runs in folders below; the result is then their mean.
@@ -411,9 +378,7 @@ def run(
         ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
         RunInUse: another process runs in this folder.
     """
-    folder = run_dir or rundir.create(Path("runs"), run_config.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with rundir.locked(folder):
+    with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder:
         session = Session(folder, resume, callbacks, console, command)
         if len(run_config.seeds) == 1:
             return _run_seed(run_config, dl_train, dl_val, session)
@@ -425,23 +390,18 @@ def run(
 
 def _run_seed(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
-) -> RunResult:
+) -> events.RunResult:
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
     plain = config.as_data()
-    device = Runtime(config.device).device
-    data = create_loaders(config, dl_train, dl_val, device)
-    steps = math.ceil(len(data.train) / config.accumulate_grad_batches)
-    trainer = Trainer.from_config(config, steps_per_epoch=steps)
+    data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
+    trainer = Trainer.from_config(config, batches=len(data.train))
     listeners = trainer.listeners
 
     def state() -> dict[str, Any]:
         return {"config": plain, **collect(trainer.parts())}
 
     def look() -> Samples | None:
-        count = trainer.task.pictured or config.pictures.count
-        return predict_samples(
-            trainer.evaluated, data.val_set, count, task=trainer.task, runtime=trainer.runtime
-        )
+        return predict_samples(trainer, data.val_set, trainer.task.pictured or config.pictures.count)
 
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [
@@ -455,8 +415,8 @@ def _run_seed(
     if session.resume:
         for note in resume_from(checkpoints, plain, trainer.parts()):
             listeners.on_note(note)
-    data.start(trainer.epoch + 1)  # forks the workers, before a tracker has started a thread
-    session.write_record(config, str(device))
+    data.start(trainer.course.epoch + 1)  # forks the workers, before a tracker has started a thread
+    session.write_record(config, trainer.device)
     listeners.on_run_start(session.start_event(config, trainer, data))
     try:
         trainer.train(data.train, data.val, config.epochs)
@@ -464,6 +424,5 @@ def _run_seed(
         trainer.outcome, trainer.reason = session.fault(error)
         raise
     finally:
-        end = session.end_event(trainer)
-        listeners.on_run_end(end)
-    return RunResult(end, folder)
+        listeners.on_run_end(end := session.end_event(trainer))
+    return events.RunResult(end, folder)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -126,12 +126,20 @@ def evaluate(
     return values
 
 
-def predict_samples(
-    model: nn.Module, dataset: Any, count: int, *, task: Task, runtime: Runtime
-) -> Samples | None:
+class Predictor(Protocol):
+    """What can say something of a sample: a Trainer, or what a checkpoint was loaded into."""
+
+    task: Task
+    runtime: Runtime
+
+    @property
+    def evaluated(self) -> nn.Module: ...
+
+
+def predict_samples(predictor: Predictor, dataset: Any, count: int) -> Samples | None:
     """The first samples of equal shape of a dataset, and what the network says of them.
 
-    None where the dataset can't be indexed or its samples aren't made of tensors. The model's mode is put back.
+    None where the dataset can't be indexed or its samples aren't made of tensors.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         return None
@@ -144,9 +152,10 @@ def predict_samples(
     if not batch:
         return None
     *inputs, targets = (torch.stack(parts) for parts in zip(*batch, strict=True))
+    model, runtime = predictor.evaluated, predictor.runtime
     was_training = model.training
     model.eval()
     with torch.no_grad(), runtime.autocast():
-        predictions = task.predict(model(*runtime.move(inputs)))
+        predictions = predictor.task.predict(model(*runtime.move(inputs)))
     model.train(was_training)
     return Samples(inputs, targets, predictions.cpu())

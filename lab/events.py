@@ -63,11 +63,11 @@ class PhaseStart:
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Sent at most every `log_every_steps` steps, because reading the loss waits for the device."""
+    """Sent a few times a second. The loss comes every `log_every_steps` steps: reading it waits for the device."""
 
     phase: Phase
     step: int
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class EpochEnd:
     best_epoch: int  # 0 while no finite monitored value has been seen
     best: Values  # the values of the best epoch
     seconds: float
-    next_lr: float  # differs from values["lr"] where the scheduler has just changed it
+    next_lr: float  # differs from values["lr"] where an epoch-wise scheduler has just changed it
     stop: StopRequest | None = None
 
     @property
@@ -115,7 +115,7 @@ class RunEnd:
 
 
 class RunResult(float):
-    """What a run is worth, as the number it is, and how it came about.
+    """What a run is worth, as the number it is, and how that came about.
 
     The number is the monitor's best or last value; `inf` (`-inf` where larger is better) for a run that
     diverged.
@@ -148,7 +148,7 @@ class Callback:
         """Called before each pass over a loader."""
 
     def on_steps(self, event: StepsDone) -> None:
-        """Called within a pass, at most every `log_every_steps` steps."""
+        """Called within a pass, a few times a second."""
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """Called after each epoch; a StopRequest ends the run."""

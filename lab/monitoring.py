@@ -1,4 +1,4 @@
-"""Which epoch was best, by the one monitored figure."""
+"""How far a training is, and which of its epochs was best by the one monitored figure."""
 
 import math
 from collections.abc import Mapping
@@ -49,6 +49,57 @@ class Best:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.epoch, self.values = state["epoch"], dict(state["values"])
+
+
+class Course:
+    """The course of one training: its epochs' values, the best of them, and what they cost.
+
+    Args:
+        monitor: which value is best, and what the training is worth in the end.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.best = Best(monitor)
+        self.epoch = 0  # the last finished one; they count from 1
+        self.history: list[dict[str, float]] = []
+        self.samples = 0
+        self.train_seconds = 0.0
+        self.seconds = 0.0
+
+    def end_epoch(self, values: dict[str, float], seconds: float) -> None:
+        """Take in a finished epoch."""
+        self.epoch += 1
+        self.history.append(values)
+        self.seconds += seconds
+
+    @property
+    def value(self) -> float:
+        """The monitor's best or last value; infinitely bad where there is none."""
+        if not self.history:
+            return self.best.worst
+        values = self.best.values if self.best.monitor.returns == "best" else self.history[-1]
+        return values.get(self.best.monitor.metric, self.best.worst)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training samples per second of training, validation not counted."""
+        return self.samples / self.train_seconds if self.train_seconds else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as plain numbers."""
+        return {
+            "epoch": self.epoch,
+            "best": self.best.state_dict(),
+            "history": self.history,
+            "cost": (self.samples, self.train_seconds, self.seconds),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the epoch at which the state was taken."""
+        self.epoch = state["epoch"]
+        self.best.load_state_dict(state["best"])
+        self.history = [dict(row) for row in state["history"]]
+        self.samples, self.train_seconds, self.seconds = state["cost"]
 
 
 def named(values: Values, name: str) -> float:

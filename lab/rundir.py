@@ -116,3 +116,21 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise RunInUse(f"{folder}: another process is running in this folder") from None
         yield
+
+
+@contextmanager
+def claimed(folder: Path | None, root: Path, name: str) -> Iterator[Path]:
+    """A run folder for this process alone: the given one, or a new one that goes again if nothing was written.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    claimed_folder = create(root, name) if folder is None else folder
+    claimed_folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(claimed_folder):
+            yield claimed_folder
+    finally:
+        if [path.name for path in claimed_folder.iterdir()] == [_LOCK]:
+            (claimed_folder / _LOCK).unlink()
+            claimed_folder.rmdir()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lab.config import ConfigError, Problem, RunConfig
+
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -24,7 +26,7 @@ class Runtime:
         deterministic: warn of kernels whose result varies, and pick the ones whose doesn't.
 
     Raises:
-        ValueError: the device is not there.
+        ConfigError: the device is not there.
     """
 
     def __init__(
@@ -46,6 +48,17 @@ class Runtime:
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> "Runtime":
+        """The runtime that a config asks for."""
+        return cls(
+            config.device,
+            config.precision,
+            compile=config.compile,
+            channels_last=config.channels_last,
+            deterministic=config.deterministic,
+        )
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move the model to the device, in the chosen memory layout; before an optimizer is made."""
@@ -88,7 +101,7 @@ class Runtime:
     def step(
         self, optimizer: Optimizer, clip_norm: float | None = None, measure: bool = False
     ) -> Tensor | None:
-        """Step and clear the gradients; returns their norm (before clipping) where it is clipped or asked for."""
+        """Step and clear the gradients; returns their norm before clipping, if it is clipped or asked for."""
         norm: Tensor | None = None
         if clip_norm is not None or measure:
             if self.scaler.is_enabled():
@@ -115,10 +128,14 @@ def _resolve(device: torch.device | str) -> torch.device:
         index = result.index if result.index is not None else 0
         if index >= count:
             there = f"cuda:0 to cuda:{count - 1}" if count else "none"
-            raise ValueError(f"device {device}: CUDA devices here: {there}; use device: auto or cpu")
+            raise _no_device(f"found '{device}', and the CUDA devices here are: {there}")
         return torch.device("cuda", index)
     if result.type == "mps":
         if not torch.backends.mps.is_available():
-            raise ValueError("device mps: this machine has none; use device: auto or cpu")
+            raise _no_device("found 'mps', and this machine has none")
         return torch.device("mps", 0)
     return result
+
+
+def _no_device(message: str) -> ConfigError:
+    return ConfigError([Problem(("device",), f"{message}; auto takes what there is")])

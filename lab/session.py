@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import Loaders
 from lab.events import Callback, Outcome, RunEnd, RunStart
-from lab.monitoring import Best
+from lab.monitoring import Course
 from lab.provenance import collect
 from lab.redact import redact, redact_text
 
@@ -26,14 +26,9 @@ class Trained(Protocol):
 
     model: nn.Module
     device: torch.device
-    epoch: int
-    history: list[dict[str, float]]
-    best: Best
+    course: Course
     outcome: Outcome
     reason: str
-    samples: int
-    train_seconds: float
-    seconds: float
 
     @property
     def value(self) -> float: ...
@@ -61,10 +56,10 @@ class Session:
             folder.mkdir(exist_ok=True)
             yield config.with_values({"seeds": [seed]}), replace(self, folder=folder, group=self.folder.name)
 
-    def write_record(self, config: RunConfig, device: str) -> None:
+    def write_record(self, config: RunConfig, device: torch.device) -> None:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""
         rundir.atomic_write(self.folder / rundir.CONFIG, config.to_yaml())
-        provenance = collect(list(self.command) or sys.argv, config.seeds[0], device)
+        provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device))
         rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
 
     def start_event(self, config: RunConfig, trainer: Trained, data: Loaders) -> RunStart:
@@ -77,7 +72,7 @@ class Session:
             name=config.name,
             seed=config.seeds[0],
             config=redact(config.as_data()),
-            first_epoch=trainer.epoch + 1,
+            first_epoch=trainer.course.epoch + 1,
             epochs=config.epochs,
             device=str(trainer.device),
             parameters=sum(p.numel() for p in trainer.model.parameters()),
@@ -90,23 +85,24 @@ class Session:
     def end_event(self, trainer: Trained) -> RunEnd:
         """What the listeners hear last; `val_loss` is always among `best` and `last`."""
         missing = {"val_loss": float("nan")}
-        last: Mapping[str, float] = trainer.history[-1] if trainer.history else missing
+        course = trainer.course
         names = ("best.pt", "final.pt")
         labels = {
             f"{name.removesuffix('.pt').capitalize()} model": rundir.CHECKPOINTS + "/" + name
             for name in names
         }
         labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
+        labels |= {"Traceback": TRACEBACK} if trainer.outcome == "failed" else {}
         return RunEnd(
             outcome=trainer.outcome,
             reason=trainer.reason,
-            epochs=trainer.epoch,
+            epochs=course.epoch,
             value=trainer.value,
-            best_epoch=trainer.best.epoch,
-            best=trainer.best.values or missing,
-            last=last,
-            seconds=trainer.seconds,
-            samples_per_second=trainer.samples / trainer.train_seconds if trainer.train_seconds else 0.0,
+            best_epoch=course.best.epoch,
+            best=course.best.values or missing,
+            last=course.history[-1] if course.history else missing,
+            seconds=course.seconds,
+            samples_per_second=course.samples_per_second,
             files={label: self.folder / name for label, name in labels.items()},
         )
 

@@ -20,8 +20,8 @@ class Progress(Callback):
     """Writes to the console.
 
     Args:
-        style: `auto` has bars on a terminal and plain lines elsewhere; `quiet` has warnings and the result only;
-            `json` has one JSON object a line on standard output and nothing else.
+        style: `auto` has bars on a terminal and plain lines elsewhere; `quiet` has warnings and the result
+            only; `json` has one JSON object a line on standard output and nothing else.
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
@@ -57,7 +57,8 @@ class Progress(Callback):
     def on_steps(self, event: StepsDone) -> None:
         """Move the bar."""
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{event.loss:.4f}", refresh=False)
+            if event.loss is not None:
+                self._bar.set_postfix(loss=f"{event.loss:.4f}", refresh=False)
             self._bar.update(event.step - self._done)
             self._done = event.step
 
@@ -88,24 +89,22 @@ class Progress(Callback):
     def on_run_end(self, event: RunEnd) -> None:
         """How it ended, what was best, and where everything is."""
         self._close_bar()
-        self._json("run_end", outcome=event.outcome, reason=event.reason, value=event.value, best=event.best,
-                   best_epoch=event.best_epoch, last=event.last, seconds=event.seconds, files=event.files)  # fmt: skip
+        self._json("run_end", **vars(event))
         if self._style == "json":
             return
         because = f": {event.reason}" if event.reason and event.outcome != "completed" else ""
         outcome = event.outcome.replace("_", " ").capitalize()
-        self._line(f"{outcome}{because}. {event.epochs} epochs in {duration(event.seconds)}, "
-                   f"{event.samples_per_second:,.0f} training samples/s.")  # fmt: skip
-        if event.best:
+        speed = f", {event.samples_per_second:,.0f} training samples/s" if event.samples_per_second else ""
+        self._line(f"{outcome}{because}. {event.epochs} epochs in {duration(event.seconds)}{speed}.")
+        if event.best_epoch:
             best = "  ".join(
                 f"{name} {figure(value)}" for name, value in _ordered(event.best) if name != "lr"
             )
             self._line(f"Best     epoch {event.best_epoch}: {best}")
-        self._line(
-            f"Training finished. Final validation loss: {figure(event.last.get('val_loss', math.inf))}"
-        )
-        if self._style != "quiet":
-            for label, path in event.files.items():
+        if event.epochs:
+            self._line(f"Training finished. Final validation loss: {figure(event.last['val_loss'])}")
+        for label, path in event.files.items() if self._style != "quiet" else ():
+            if path.exists():
                 self._line(f"{label:<12} {path}")
 
     def _line(self, text: str) -> None:

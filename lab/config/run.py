@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
 from lab.config.base import Frozen
@@ -73,7 +73,7 @@ class RunConfig(Frozen):
     compile: Flag | str = Field(False, description="torch.compile; a text names its backend")
     channels_last: Flag = False
     deterministic: Flag = Field(False, description="refuse kernels whose result varies from run to run")
-    log_every_steps: Count = Field(50, description="how often the progress line reads the loss")
+    log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
     pictures: PicturesConfig = PicturesConfig()
 
     @field_validator("seeds", mode="before")
@@ -87,6 +87,14 @@ class RunConfig(Frozen):
         if len(set(value)) < len(value):
             raise ValueError("the same seed stands in it twice")
         return value
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> "RunConfig":
+        if self.check_gradients and self.precision == "fp16":
+            raise ValueError(
+                "check_gradients does nothing with precision: fp16, whose scaler skips such steps; remove one"
+            )
+        return self
 
     @field_validator("metrics")
     @classmethod

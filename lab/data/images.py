@@ -204,7 +204,8 @@ def _mismatches(pairs: list[tuple[Path, Path]]) -> Iterator[str]:
             if not size
         )
         if all(sizes) and sizes[0] != sizes[1]:
-            yield f"{mask}: {sizes[1]} pixels (width, height), but its image has {sizes[0]}"
+            (width, height), (image_width, image_height) = sizes
+            yield f"{mask}: {width} × {height} pixels, but its image has {image_width} × {image_height}"
 
 
 def _size(path: Path) -> tuple[int, int] | None:

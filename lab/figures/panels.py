@@ -22,13 +22,14 @@ def panel(
 
     Args:
         image: float or integer of any range; (H, W), (C, H, W) or (H, W, C).
-        truth, prediction: (H, W) or with one channel; probabilities in [0, 1], foreground above `threshold`.
+        truth: (H, W) or with one channel; foreground above 0.5.
+        prediction: probabilities in [0, 1] of the same shapes; foreground above `threshold`.
         gap: white pixels between the four.
 
     Raises:
         ValueError: the three differ in height or width.
     """
-    said, true = mask(prediction, threshold), mask(truth, threshold)
+    said, true = mask(prediction, threshold), mask(truth)
     picture = to_rgb(image, true.shape)
     if not picture.shape[:2] == true.shape == said.shape:
         sizes = ", ".join(str(size) for size in (picture.shape[:2], true.shape, said.shape))
@@ -97,7 +98,8 @@ def _stretch(values: NDArray[np.float32]) -> Image:
     return stretched
 
 
-def mask(values: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+def mask(values: ArrayLike, threshold: float = 0.5) -> NDArray[np.bool_]:
+    """Foreground as (H, W), from (H, W), (1, H, W) or (H, W, 1)."""
     array = np.asarray(values)
     if array.ndim == 3:
         array = array[0] if array.shape[0] == 1 else array[..., 0]
@@ -106,4 +108,5 @@ def mask(values: ArrayLike, threshold: float) -> NDArray[np.bool_]:
 
 
 def grey(values: NDArray[Any]) -> Image:
+    """Brightness from 0 to 255 as (H, W, 3)."""
     return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)

@@ -39,7 +39,7 @@ def segmentation_figure(
     """
     rows = []
     for image, truth, prediction in zip(images, truths, predictions, strict=True):
-        true, said = mask(truth, threshold), mask(prediction, threshold)
+        true, said = mask(truth), mask(prediction, threshold)
         pictures = (to_rgb(image, true.shape), grey(true * 255), grey(said * 255), difference(true, said))
         rows.append((pictures, dice(true, said)))
     if not rows:

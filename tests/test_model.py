@@ -1,0 +1,110 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import model
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize(("layers", "hidden"), [(0, 0), (1, 1), (4, 4)])
+def test_mlp_has_the_layers_it_was_asked_for(layers: int, hidden: int) -> None:
+    net = model.MLP(3, 2, layers=layers, width=16)
+    linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    assert len(linear) == hidden + 1
+    assert (linear[0].in_features, linear[-1].out_features) == (3, 2)
+    assert net(torch.zeros(5, 3)).shape == (5, 2)
+
+
+def test_mlp_parameters_in_closed_form() -> None:
+    assert parameters(model.MLP(1, 1, layers=4, width=64)) == (1 + 1) * 64 + 3 * (64 + 1) * 64 + 64 + 1
+
+
+def test_mlp_without_hidden_layers_is_linear() -> None:
+    net = model.MLP(2, 1, layers=0)
+    x, y = torch.randn(2, 4, 2)
+    torch.testing.assert_close(net(x + y), net(x) + net(y) - net(torch.zeros(1, 2)))
+
+
+@pytest.mark.parametrize("activation", model.ACTIVATIONS)
+def test_mlp_activations(activation: model.Activation) -> None:
+    net = model.MLP(activation=activation)
+    assert any(isinstance(m, model.ACTIVATIONS[activation]) for m in net.modules())
+
+
+@pytest.mark.parametrize("size", [8, 9, 28])
+@pytest.mark.parametrize(("channels", "depth"), [(1, 2), (3, 3)])
+def test_convnet_shapes(size: int, channels: int, depth: int) -> None:
+    net = model.ConvNet(classes=7, channels=channels, width=8, depth=depth)
+    assert net(torch.zeros(2, channels, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.segmenter])
+def test_every_parameter_gets_a_gradient(make: object) -> None:
+    torch.manual_seed(0)
+    net = make()  # type: ignore[operator]
+    shape = {model.MLP: (4, 1), model.ConvNet: (4, 1, 8, 8)}.get(make, (2, 3, 64, 64))  # type: ignore[call-overload]
+    net(torch.randn(shape)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments"),
+    [
+        (model.MLP, {"width": 0}),
+        (model.MLP, {"layers": -1}),
+        (model.MLP, {"activation": "tan"}),
+        (model.ConvNet, {"classes": 0}),
+        (model.ConvNet, {"dropout": 1.0}),
+    ],
+)
+def test_arguments_out_of_range(make: type[nn.Module], arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        make(**arguments)
+
+
+def test_unet_resnet18_has_its_parameters_and_keeps_the_size() -> None:
+    net = model.segmenter()
+    assert parameters(net) == 14_328_209
+    assert net(torch.zeros(1, 3, 64, 96)).shape == (1, 1, 64, 96)
+
+
+def test_segmenter_takes_another_architecture_and_other_channels() -> None:
+    net = model.segmenter("FPN", "resnet18", in_channels=1, classes=4)
+    assert net(torch.zeros(2, 1, 64, 64)).shape == (2, 4, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"architecture": "Unett"}, "did you mean 'unet'"),
+        ({"encoder": "resnet81"}, "did you mean 'resnet18'"),
+        ({"encoder_weights": "imagenett"}, "encoder_weights: .*'imagenet'"),
+    ],
+)
+def test_segmenter_names_what_is_unknown(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.segmenter(**arguments)  # type: ignore[arg-type]
+
+
+def test_weights_that_cannot_be_downloaded_name_the_config_line(tmp_path: os.PathLike[str]) -> None:
+    # In a process of its own: the hub's client reads these settings when it is imported.
+    code = "import model\ntry: model.segmenter(encoder_weights='imagenet')\nexcept ValueError as e: print(e)"
+    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(
+        "net.encoder_weights: the weights 'imagenet' of 'resnet18' can't be downloaded"
+    )
+    assert "null" in done.stdout and str(tmp_path) in done.stdout
