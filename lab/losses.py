@@ -39,14 +39,15 @@ class BCEDice(nn.Module):
         self.smooth = smooth
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits and float mask, both (N, 1, H, W), mask in [0, 1]; the loss is 0-dim, float32."""
+        """Logits and float mask, both (N, 1, H, W), mask in [0, 1]; the loss is 0-dim, at least float32."""
         if logits.shape != mask.shape:
             raise ValueError(
                 "logits and mask must have the same shape, "
                 f"found {tuple(logits.shape)} and {tuple(mask.shape)}"
             )
         # Sums over a whole image overflow float16 and lose digits in bfloat16.
-        logits, mask = logits.float(), mask.float()
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        logits, mask = logits.to(dtype), mask.to(dtype)
         bce = F.binary_cross_entropy_with_logits(logits, mask)
         probability = torch.sigmoid(logits).flatten(1)
         truth = mask.flatten(1)

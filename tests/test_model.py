@@ -1,6 +1,4 @@
-import os
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,18 +91,15 @@ def test_segmenter_names_what_is_unknown(arguments: dict[str, str], message: str
         model.segmenter(**arguments)  # type: ignore[arg-type]
 
 
-def test_weights_that_cannot_be_downloaded_name_the_config_line(tmp_path: os.PathLike[str]) -> None:
-    # In a process of its own: the hub's client reads these settings when it is imported.
-    code = "import model\ntry: model.segmenter(encoder_weights='imagenet')\nexcept ValueError as e: print(e)"
-    settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.startswith(
-        "net.encoder_weights: the weights 'imagenet' of 'resnet18' can't be downloaded"
-    )
-    assert "null" in done.stdout and str(tmp_path) in done.stdout
+def test_weights_that_cannot_be_downloaded_name_the_config_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError) as error:
+        model.segmenter(encoder_weights="imagenet")
+    text = str(error.value)
+    assert text.startswith("net.encoder_weights: the weights 'imagenet' of 'resnet18' can't be downloaded")
+    assert "null" in text and str(tmp_path) in text

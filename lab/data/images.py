@@ -204,8 +204,8 @@ def _mismatches(pairs: list[tuple[Path, Path]]) -> Iterator[str]:
             if not size
         )
         if all(sizes) and sizes[0] != sizes[1]:
-            (width, height), (image_width, image_height) = sizes
-            yield f"{mask}: {width} × {height} pixels, but its image has {image_width} × {image_height}"
+            expected, found = ("{} × {}".format(*size) for size in sizes if size)
+            yield f"{mask}: {found} pixels, but its image has {expected}"
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -227,7 +227,7 @@ def test_mask_threshold(tmp_path: Path, threshold: int, expected: list[int]) -> 
 
 @pytest.mark.parametrize("root", [None, ""])
 def test_a_root_that_is_not_set_names_the_option(root: str | None) -> None:
-    with pytest.raises(ValueError, match="--set data.root=PATH"):
+    with pytest.raises(ValueError, match=r"--set data\.root=PATH"):
         image_folder(root)
 
 
@@ -297,11 +297,11 @@ def test_the_nuclei_load_as_they_are() -> None:
         for index in range(len(part)):  # type: ignore[arg-type]
             image, mask = part[index]
             assert image.shape[1:] == mask.shape[1:] and image.shape[0] == 3 and mask.shape[0] == 1
-            assert 0 <= image.min() and image.max() <= 1 and image.std() > 0.005
+            assert image.min() >= 0 and image.max() <= 1 and image.std() > 0.005
             sizes.add(tuple(mask.shape[1:]))
             shares.append(mask.mean().item())
     assert sizes == {(256, 256), (256, 320), (360, 360), (520, 696)}
-    assert 0 < min(shares) and max(shares) < 0.7
+    assert min(shares) > 0 and max(shares) < 0.7
 
 
 @needs_nuclei

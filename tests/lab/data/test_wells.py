@@ -36,7 +36,7 @@ def test_items_have_the_promised_shapes_and_ranges(channels: int) -> None:
         images, masks = tensors(part)
         assert (images.shape, masks.shape) == ((count, channels, 64, 64), (count, 1, 64, 64))
         assert (images.dtype, masks.dtype) == (torch.float32, torch.float32)
-        assert 0 <= images.min() and images.max() <= 1 and images.std() > 0.02
+        assert images.min() >= 0 and images.max() <= 1 and images.std() > 0.02
         assert masks.unique().tolist() == [0, 1]
 
 

@@ -1,5 +1,6 @@
 """One contract for all metrics: what every one of them must do, whatever it measures."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,7 @@ every_metric = pytest.mark.parametrize(("make", "data"), METRICS)
 
 def measure(metric: Metric, prediction: Tensor, target: Tensor, cuts: list[int] | None = None) -> Tensor:
     bounds = [0, *sorted(cuts or []), len(target)]
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in itertools.pairwise(bounds):
         if last > first:
             metric.update(prediction[first:last], target[first:last])
     return metric.compute()
@@ -114,7 +115,7 @@ def test_half_precision_predictions_are_accepted(make: Callable[[], Metric], dat
 
 
 class ForbidSync(TorchDispatchMode):
-    """Fails where a value is read back: `.item()`, `bool(tensor)`, `if tensor`, and shapes that depend on data."""
+    """Fails where a value is read back: `.item()`, `bool(tensor)`, shapes that depend on data."""
 
     FORBIDDEN = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal")
 
