@@ -109,6 +109,11 @@ def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:
     return sorted(rows, key=lambda row: (row.started, row.run_id), reverse=True)
 
 
+def read_run(folder: Path) -> RunRow:
+    """One run folder."""
+    return _read(str(folder), socket.gethostname())
+
+
 def select(
     rows: Sequence[RunRow],
     project: str | None = None,

@@ -1,0 +1,169 @@
+"""Runs side by side: what came out, what differs in their configs, and their curves in one picture."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+from zlib import crc32
+
+from lab import rundir
+from lab.config import ConfigError, loading
+from lab.config.diff import MISSING, flatten, same
+from lab.figures.curves import Rows, overlay
+from lab.report import table
+from lab.report.notebook import RunRow, read_run
+from lab.trackers.csv_file import read_metrics
+
+MAX_PANELS = 6
+_MAX_CELL = 48  # characters of one value in the table of differences
+
+
+def compare(names: Sequence[str], roots: Path | Iterable[Path], picture: Path | None = None) -> str:
+    """Draw the runs' curves over one another, and return the tables as text.
+
+    Args:
+        names: run folders, or names of folders in the roots, or their beginnings where those are unique.
+        picture: where the curves go; by default `compare_<names>.png` in the first root.
+
+    Raises:
+        ValueError: fewer than two runs are given, or one of them doesn't exist or isn't unique.
+    """
+    places = [roots] if isinstance(roots, Path) else list(roots)
+    folders = list({folder.resolve(): folder for folder in (find(name, places) for name in names)}.values())
+    if len(folders) < 2:
+        raise ValueError(f"comparing takes two runs or more, found {len(folders)}: {', '.join(names)}")
+    runs = dict(zip(_labels(len(folders)), (read_run(folder) for folder in folders), strict=True))
+    curves = {f"{label}  {run.run_id}": curve(run.folder) for label, run in runs.items()}
+    parts = [results(runs), _differences_text({label: config_of(run) for label, run in runs.items()})]
+    metrics = _metrics(list(runs.values()), list(curves.values()))
+    if metrics:
+        path = picture or places[0] / _picture_name([folder.name for folder in folders])
+        overlay(curves, metrics, path)
+        parts.append(f"curves: {path}")
+    else:
+        parts.append("No curves: none of these runs has finished an epoch.")
+    return "\n\n".join(parts)
+
+
+def find(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of a run that is given by path, by name, or by the beginning of its name.
+
+    Raises:
+        ValueError: there is none; names the nearest. Or several begin like this.
+    """
+    if name and any((Path(name) / file).is_file() for file in (rundir.SUMMARY, rundir.CONFIG)):
+        return Path(name)
+    there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
+    exact = [folder for folder in there if folder.name == name]
+    begun = exact or [folder for folder in there if name and folder.name.startswith(name)]
+    if len(begun) == 1 or exact:
+        return begun[0]
+    known = sorted(folder.name for folder in there)
+    if begun:
+        some = ", ".join(sorted(folder.name for folder in begun)[:5])
+        raise ValueError(f"{len(begun)} runs begin with '{name}': {some}")
+    wanted = Path(name).name
+    near = get_close_matches(wanted, known, n=3, cutoff=0.4) or [each for each in known if wanted in each][:3]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; --list shows what there is"
+    raise ValueError(f"there is no run '{name}'{hint}")
+
+
+def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """(path, one value per config) for each dotted path where not all are the same; `MISSING` if absent."""
+    flat = [flatten(config) for config in configs.values()]
+    paths = dict.fromkeys(path for each in flat for path in each)
+    rows = ((path, [each.get(path, MISSING) for each in flat]) for path in paths)
+    return [(path, values) for path, values in rows if not all(same(values[0], value) for value in values)]
+
+
+def results(runs: Mapping[str, RunRow]) -> str:
+    """A table of what came out: a line per run, its label first."""
+    metrics = dict.fromkeys(
+        [run.monitor for run in runs.values()]
+        + [name for run in runs.values() for name in ("val_loss", *_best(run)) if name.startswith("val_")]
+    )
+    header = ["", "run", "outcome", *metrics, "best epoch", "epochs", "time"]
+    align: list[table.Align] = [">" if n > 2 else "<" for n in range(len(header))]
+    rows = [
+        [
+            *(label, run.run_id, run.outcome, *(run.shown(f"best.{name}") for name in metrics)),
+            *(run.shown("best_epoch"), run.shown("epochs"), table.duration(run.number("seconds"))),
+        ]
+        for label, run in runs.items()
+    ]
+    return table.render(header, rows, align)
+
+
+def config_of(run: RunRow) -> Mapping[str, Any]:
+    """The run's config from its summary, or from its snapshot where there is no summary.
+
+    Raises:
+        ValueError: the run left neither.
+    """
+    if run.config:
+        return run.config
+    try:
+        return loading.read(run.folder / rundir.CONFIG).data
+    except ConfigError as error:
+        raise ValueError(f"{run.folder}: neither its summary nor its config can be read: {error}") from None
+
+
+def curve(folder: Path) -> Rows:
+    """The run's rows; of a run with several seeds the mean over the seeds that reached the epoch."""
+    rows = read_metrics(folder)
+    if rows:
+        return rows
+    per_epoch: dict[float, list[Mapping[str, float]]] = {}
+    for child in sorted(folder.glob("seed_*/")):
+        for row in read_metrics(child):
+            per_epoch.setdefault(row["epoch"], []).append(row)
+    return [_mean(per_epoch[epoch]) for epoch in sorted(per_epoch)]
+
+
+def _picture_name(names: Sequence[str]) -> str:
+    """The runs' names where they fit into a file name, else the first and a number that stands for all."""
+    whole = "_".join(["compare", *names])
+    if len(whole) > 120:
+        whole = f"compare_{names[0]}_and_{len(names) - 1}_more_{crc32(whole.encode()):08x}"
+    return f"{whole}.png"
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row[name] for row in rows if name in row] for name in names}
+    return {name: math.fsum(values) / len(values) for name, values in columns.items()}
+
+
+def _metrics(runs: Sequence[RunRow], curves: Sequence[Rows]) -> list[str]:
+    """What is drawn: the monitors, both losses, then the other validation metrics while there is room."""
+    logged = dict.fromkeys(name for rows in curves for row in rows for name in row)
+    wanted = [*(run.monitor for run in runs), "val_loss", "train_loss"]
+    others = [name for name in logged if name.startswith("val_")]
+    return [name for name in dict.fromkeys([*wanted, *others]) if name in logged][:MAX_PANELS]
+
+
+def _differences_text(configs: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = differences(configs)
+    if not rows:
+        return "The configs are the same."
+    cells = [[path, *(table.cut(_value(value), _MAX_CELL) for value in values)] for path, values in rows]
+    return table.render(["config", *configs], cells)
+
+
+def _value(value: Any) -> str:
+    if value is MISSING:
+        return repr(MISSING)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _labels(count: int) -> list[str]:
+    """A, B, … Z, then A1, B1, …"""
+    return [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count)]
+
+
+def _best(run: RunRow) -> list[str]:
+    best = run.summary.get("best")
+    return list(best) if isinstance(best, dict) else []
