@@ -1,0 +1,241 @@
+"""Before the night's run: one batch through the real path, and what the whole will cost."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lab import rundir
+from lab.checkpoint import Stateful, collect
+from lab.config import RunConfig
+from lab.data.loaders import Loaders, create_loaders
+from lab.evaluation import NotFinite
+from lab.runtime import Runtime
+
+
+class Trained(Protocol):
+    """What can be put to the test: a Trainer."""
+
+    model: nn.Module
+    runtime: Runtime
+
+    def train_epoch(self, dl_train: Any) -> float: ...
+
+    def val_epoch(self, dl_val: Any) -> float: ...
+
+    def parts(self) -> dict[str, Stateful | None]: ...
+
+
+@dataclass
+class Report:
+    """What the check found. `faults` make it fail; `warnings` don't."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    shapes: list[tuple[str, str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether a run can be started."""
+        return not self.faults
+
+    def as_json(self) -> str:
+        """One JSON object."""
+        return rundir.to_json({**vars(self), "passed": self.passed}, indent=2)
+
+    def as_text(self) -> str:
+        """For a person."""
+        lines = [f"{name:<28}{value}" for name, value in self.figures.items()]
+        if self.shapes:
+            wide = max(len(name) for name, _, _ in self.shapes) + 2
+            lines += ["", "Shapes"]
+            lines += [f"  {name:<{wide}}{before} -> {after}" for name, before, after in self.shapes]
+        lines += [""] if self.warnings or self.faults else []
+        lines += [f"Warning: {text}" for text in self.warnings] + [f"Fault: {text}" for text in self.faults]
+        return "\n".join(
+            [*lines, "", "Ready to run." if self.passed else "Not ready: mend the faults above."]
+        )
+
+
+def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
+    """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
+
+    Args:
+        build: makes a Trainer: `build(config, batches=..., callbacks=())`.
+
+    Raises:
+        ConfigError: a component can't be built.
+    """
+    report = Report()
+    started = time.perf_counter()
+    data = create_loaders(config, None, None, Runtime.from_config(config).device)
+    trainer = build(config, batches=len(data.train))
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
+    report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
+    try:
+        _try_batch(report, config, trainer, data)
+    except NotFinite as error:
+        report.faults.append(f"{error} of the very first batch")
+    except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
+        report.faults.append(f"{type(error).__name__}: {error}{_where(error)}")
+    report.figures["this check took"] = _seconds(time.perf_counter() - started)
+    return report
+
+
+def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loaders) -> None:
+    started = time.perf_counter()
+    batch = next(iter(data.train))
+    load = time.perf_counter() - started
+    val_batch = next(iter(data.val))
+    report.figures["batch"] = (
+        ", ".join(_shape(part) for part in batch) if isinstance(batch, (list, tuple)) else ""
+    )
+    device = trainer.runtime.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with _shapes(trainer.model, report), _gradients(trainer.model, report):
+        first = trainer.train_epoch([batch])
+    started = time.perf_counter()
+    second = trainer.train_epoch([batch])
+    step = time.perf_counter() - started
+    started = time.perf_counter()
+    val_loss = trainer.val_epoch([val_batch])
+    validate = time.perf_counter() - started
+    report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}, validation {val_loss:.4f}"
+    report.figures["time a batch"] = (
+        f"loading {_seconds(load)}, training {_seconds(step)}, validating {_seconds(validate)}"
+    )
+    report.figures["peak memory"] = f"{_peak(device) / 2**20:,.0f} MB"
+    workers = max(1, config.loader.workers)
+    epoch = len(data.train) * max(step, load / workers) + len(data.val) * max(validate, load / workers)
+    report.figures["time an epoch"] = _seconds(epoch)
+    seeds = len(config.seeds)
+    report.figures["time in all"] = (
+        f"{_seconds(epoch * config.epochs * seeds)} for {config.epochs} epochs"
+        + (f" x {seeds} seeds" if seeds > 1 else "")
+    )
+    size = _bytes(collect(trainer.parts()))
+    every = config.checkpoint.every_epochs
+    files = min(config.epochs, 3) + (config.epochs // every if every else 0)
+    report.figures["disk"] = (
+        f"{size * files * seeds / 2**20:,.1f} MB: {files} checkpoints of {size / 2**20:,.1f} MB"
+    )
+    if config.loader.workers == 0 and load > step:
+        report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
+
+
+@contextmanager
+def _shapes(model: nn.Module, report: Report) -> Iterator[None]:
+    """Note what goes into the model and its parts, and what comes out."""
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            report.shapes.append((name, _shape(inputs), _shape(output)))
+
+        return hook
+
+    named = [*model.named_children(), ("(whole)", model)]
+    handles = [
+        module.register_forward_hook(note(f"{name} {type(module).__name__}")) for name, module in named
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _gradients(model: nn.Module, report: Report) -> Iterator[None]:
+    """Note which parameters get a gradient, and whether it is finite and not all zero."""
+    largest: dict[str, float] = {}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def note(name: str) -> Callable[[Tensor], None]:
+        def hook(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            largest[name] = float(parameter.grad.abs().max())
+
+        return hook
+
+    handles = [p.register_post_accumulate_grad_hook(note(name)) for name, p in trained.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    without = [name for name in trained if name not in largest]
+    zero = [name for name, value in largest.items() if value == 0]
+    bad = [name for name, value in largest.items() if not math.isfinite(value)]
+    report.figures["gradients reach"] = f"{len(largest) - len(zero)} of {len(trained)} trained parameters"
+    if bad:
+        report.faults.append(f"gradients are not finite in {_some(bad)}")
+    if len(without) + len(zero) == len(trained):
+        report.faults.append("no parameter gets a gradient: the loss doesn't depend on the network")
+    elif without:
+        report.warnings.append(f"no gradient reaches {_some(without)}")
+    elif zero:
+        report.warnings.append(f"the gradient is all zero in {_some(zero)}")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "x".join(str(size) for size in value.shape) or "scalar"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_shape(part) for part in value)
+    return type(value).__name__
+
+
+def _bytes(state: Any) -> int:
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    if isinstance(state, Mapping):
+        return sum(_bytes(value) for value in state.values())
+    return sum(_bytes(value) for value in state) if isinstance(state, (list, tuple)) else 8
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _seconds(value: float) -> str:
+    if value < 1:
+        return f"{value * 1000:.1f} ms"
+    return (
+        f"{value:.1f} s"
+        if value < 90
+        else f"{value / 60:.1f} min"
+        if value < 5400
+        else f"{value / 3600:.1f} h"
+    )
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place outside of installed packages: most often the user's own line."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_filename
+        own = Path(name).name in ("main.py", "util.py") or Path(name).parent.name == "lab"
+        if not own and "site-packages" not in name and "/lab/" not in name and not name.startswith("<"):
+            place = f" ({name}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
