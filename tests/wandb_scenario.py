@@ -1,6 +1,6 @@
-"""A run of its own process, mirrored to W&B: `python tests/wandb_scenario.py FOLDER OPTIONS`, options as JSON.
+"""A run in its own process, mirrored to W&B: `python tests/wandb_scenario.py FOLDER OPTIONS` (as JSON).
 
-Prints one JSON line when training ends, before the interpreter does: the notes, and how long the tracker held it up.
+Prints one JSON line when training ends, before the interpreter does: the notes, and how long W&B held it up.
 """
 
 import json
@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from lab.events import Note
 from tests.run_events import epoch_end, run_end, run_start
 
 
-def main(folder: Path, options: dict[str, object]) -> None:
+def main(folder: Path, options: dict[str, Any]) -> None:
     notes: list[Note] = []
     config = WandbConfig(
         type="wandb", mode=options["mode"], tags=("unet", "small"), timeout=options["timeout"]
@@ -36,7 +37,7 @@ def main(folder: Path, options: dict[str, object]) -> None:
         began = time.monotonic()
         values = {"train_loss": 1 / epoch, "val_loss": float("nan") if epoch == 2 else 2 / epoch, "lr": 0.1}
         tracking.on_epoch_end(epoch_end(epoch, values))
-        tracking.image(epoch, "predictions", np.full((4, 6, 3), 40 * epoch, np.uint8))
+        tracking.image(epoch, "predictions", np.full((4, 6, 3), 10 * epoch, np.uint8))
         held.append(time.monotonic() - began)
     began = time.monotonic()
     if options["ends"]:

@@ -1,4 +1,4 @@
-"""A W&B server of 127.0.0.1 that answers what a run asks, or fails in one of the ways in which servers fail."""
+"""A W&B server of 127.0.0.1 that answers what a run asks, or fails in one of the ways of servers."""
 
 import gzip
 import json
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-Mood = Literal["well", "mute", "half"]  # mute: accepts and never answers; half: answers GET only
+# mute: accepts, never answers; half: answers GET only; falls silent: well until a run has begun, then half
+Mood = Literal["well", "mute", "half", "falls silent"]
 
 
 class WandbServer(ThreadingHTTPServer):
@@ -57,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({})
 
     def do_POST(self) -> None:
-        if self.server.mood != "well":
+        if self.server.mood in ("mute", "half"):
             self.server.closing.wait(60)
             return
         data = json.loads(self._body())
@@ -65,6 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             name, variables = data.get("operationName", ""), data.get("variables", {})
             self.server.asked.append((name, variables))
             self._answer({"data": self._data(name, variables)})
+            if name == "UpsertBucket" and self.server.mood == "falls silent":
+                self.server.mood = "half"
             return
         for file, chunk in data.get("files", {}).items():
             self.server.streamed.setdefault(file, []).extend(json.loads(line) for line in chunk["content"])

@@ -39,18 +39,17 @@ class Done:
         return read_run(sorted((self.folder / "wandb").glob("*run-2*"))[-1])
 
 
-def train(
-    folder: Path, server: str = CLOSED, key: str = "", env: dict[str, str] | None = None, **options: Any
-) -> Done:
+def train(folder: Path, server: str = CLOSED, key: str = "", wandb_mode: str = "", **options: Any) -> Done:
+    """Run the scenario in a process whose environment and home folder know nothing of W&B but this."""
     folder.mkdir(exist_ok=True)
     home = folder.parent / "home"
     home.mkdir(exist_ok=True)
     defaults = {"mode": "auto", "timeout": BOUND, "epochs": 3, "first_epoch": 1, "pause": 0.0}
     defaults |= {"kill_service_at": 0, "ends": True}
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    clean |= {"HOME": str(home), "WANDB_BASE_URL": server, **(env or {})}
-    if key:
-        clean["WANDB_API_KEY"] = key
+    clean |= {"HOME": str(home), "WANDB_BASE_URL": server}
+    clean |= {"WANDB_API_KEY": key} if key else {}
+    clean |= {"WANDB_MODE": wandb_mode} if wandb_mode else {}
     command = [sys.executable, str(SCENARIO), str(folder), json.dumps(defaults | options)]
     done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60, check=True)
     ended = time.time()
@@ -101,8 +100,8 @@ def test_pictures_are_in_the_run(offline: Done) -> None:
     cv2 = pytest.importorskip("cv2")
     (folder,) = (offline.folder / "wandb").glob("offline-run-*")
     for step, row in offline.wandb.history.items():
-        picture = cv2.imread(str(folder / "files" / row["predictions"]["path"]))
-        assert picture.shape == (4, 6, 3) and (picture == 40 * step).all()
+        picture = cv2.imread(str(folder / "files" / row["predictions.path"]))
+        assert picture.shape == (4, 6, 3) and (picture == 10 * step).all()
 
 
 def test_no_secret_is_in_any_file(offline: Done) -> None:
@@ -112,7 +111,6 @@ def test_no_secret_is_in_any_file(offline: Done) -> None:
 
 def test_a_resumed_run_goes_on_under_its_id(offline: Done) -> None:
     before = offline.wandb.run.run_id
-    time.sleep(1.1)  # W&B names its folders by the second
     resumed = train(offline.folder, first_epoch=3, epochs=2, mode="offline")
     assert resumed.wandb.run.run_id == before
     assert sorted(resumed.wandb.history) == [3, 4]
@@ -136,9 +134,8 @@ def test_online_against_a_server(tmp_path: Path) -> None:
     assert done.finish < BOUND and done.exit < EXIT
 
 
-@pytest.mark.parametrize("mode", ["auto", "online"])
-def test_a_dead_server_means_offline(tmp_path: Path, mode: str) -> None:
-    done = train(tmp_path / "run", CLOSED, DUMMY_KEY, mode=mode)
+def test_a_dead_server_means_offline(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", CLOSED, DUMMY_KEY, mode="online")
     assert_record_is_whole(done, 3)
     ((level, message),) = done.notes
     assert level == "warning" and "Connection refused" in message and "wandb sync " in message
@@ -148,7 +145,7 @@ def test_a_dead_server_means_offline(tmp_path: Path, mode: str) -> None:
 
 def test_a_server_that_never_answers_means_offline(tmp_path: Path) -> None:
     with wandb_server("mute") as server:
-        done = train(tmp_path / "run", server.url, DUMMY_KEY, pause=1.0)
+        done = train(tmp_path / "run", server.url, DUMMY_KEY, pause=0.5)
     assert_record_is_whole(done, 3)
     ((level, message),) = done.notes
     assert level == "warning" and "timed out" in message and "wandb sync " in message
@@ -159,30 +156,21 @@ def test_a_server_that_never_answers_means_offline(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", [True, False])  # False: an exception ended the process
 def test_a_server_that_goes_silent_is_left_behind(tmp_path: Path, ends: bool) -> None:
     with wandb_server("half") as server:
-        done = train(tmp_path / "run", server.url, DUMMY_KEY, mode="online", ends=ends, pause=1.0)
+        done = train(tmp_path / "run", server.url, DUMMY_KEY, timeout=2.5, ends=ends, pause=0.5)
     assert_record_is_whole(done, 3)
-    assert done.finish + done.exit < BOUND + EXIT
+    assert done.finish + done.exit < 2.5 + EXIT
     if ends:
         assert done.notes[0] == (
             "warning",
-            "W&B was not done 5 s after the run and is left behind; the run's own files are complete",
+            "W&B was not done 2.5 s after the run and is left behind; the run's own files are complete",
         )
 
 
 def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
-    process_ends = time.monotonic()
-    with wandb_server() as server:
-        import threading
-
-        def die() -> None:
-            while not server.streamed.get("wandb-history.jsonl"):
-                time.sleep(0.05)
-            server.mood = "half"
-
-        threading.Thread(target=die, daemon=True).start()
-        done = train(tmp_path / "run", server.url, DUMMY_KEY, epochs=30, pause=0.1)
-    assert time.monotonic() > process_ends
-    assert_record_is_whole(done, 30)
+    with wandb_server("falls silent") as server:
+        done = train(tmp_path / "run", server.url, DUMMY_KEY, epochs=20, pause=0.1)
+    assert server.mood == "half"
+    assert_record_is_whole(done, 20)
     assert done.finish + done.exit < BOUND + EXIT
     assert done.notes[0][1].startswith("W&B: online at")
     assert any("wandb sync " in message for _, message in done.notes)
@@ -198,14 +186,13 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
     assert done.finish < 0.5 and done.exit < EXIT
 
 
-@pytest.mark.parametrize("key", ["too short", "with spaces in it" * 3])
-def test_a_key_that_is_none_means_offline(tmp_path: Path, key: str) -> None:
-    done = train(tmp_path / "run", CLOSED, key)
+def test_a_key_that_is_none_means_offline(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", CLOSED, key := "too short")
     ((level, message),) = done.notes
     assert level == "warning" and message.startswith("W&B: offline, the configured key is of no use")
     assert key not in message
 
 
 def test_wandb_mode_of_the_environment_is_heard(tmp_path: Path) -> None:
-    done = train(tmp_path / "run", CLOSED, DUMMY_KEY, {"WANDB_MODE": "offline"})
+    done = train(tmp_path / "run", CLOSED, DUMMY_KEY, wandb_mode="offline")
     assert done.notes[0][1].startswith("W&B: offline, as WANDB_MODE says; to upload: ")
