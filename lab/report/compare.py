@@ -94,7 +94,7 @@ def results(runs: Mapping[str, RunRow]) -> str:
         ]
         for label, run in runs.items()
     ]
-    return table.render(header, rows, align)
+    return table.render(header, rows, align, table.terminal_width())
 
 
 def config_of(run: RunRow) -> Mapping[str, Any]:
@@ -150,7 +150,7 @@ def _differences_text(configs: Mapping[str, Mapping[str, Any]]) -> str:
     if not rows:
         return "The configs are the same."
     cells = [[path, *(table.cut(_value(value), _MAX_CELL) for value in values)] for path, values in rows]
-    return table.render(["config", *configs], cells)
+    return table.render(["config", *configs], cells, width=table.terminal_width())
 
 
 def _value(value: Any) -> str:

@@ -7,9 +7,7 @@ takes long, and what only a filter needs is loaded by the filter.
 import json
 import math
 import os
-import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +90,7 @@ class RunRow:
         spread = _mapping(self.summary.get("spread")).get(metric)
         if text == "–" or not isinstance(seeds, list) or not isinstance(spread, (int, float)):
             return text
-        return f"{text} ± {spread:.2g} ({len(seeds)} seeds)"
+        return f"{text} ± {spread:.2g} (n={len(seeds)})"
 
 
 def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:
@@ -173,8 +171,7 @@ def as_table(
     """
     if not rows:
         return f"None of {total} runs is like that." if total else NO_RUNS
-    if width is None and sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns
+    width = table.terminal_width() if width is None else width
     columns = _columns(rows, sorted_by)
     names = ["run", *columns]
     cells = [[row.run_id, *(show(row) for show in columns.values())] for row in rows]

@@ -1,5 +1,7 @@
 """Tables for a terminal: aligned, as wide as it is at most, and numbers as a person reads them."""
 
+import shutil
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -40,6 +42,11 @@ def _fit(widths: Sequence[int], width: int) -> list[int]:
     while sum(fitted) + _GAP * (len(fitted) - 1) > width and max(fitted) > 6:
         fitted[fitted.index(max(fitted))] -= 1
     return fitted
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where output goes to a file or another program, which wants all of it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def columns_of(text: str) -> int:
