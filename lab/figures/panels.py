@@ -71,7 +71,7 @@ def to_rgb(image: ArrayLike, size: tuple[int, ...] | None = None) -> Image:
     Raises:
         ValueError: the array has neither two nor three axes.
     """
-    values = np.asarray(image, dtype=np.float32)
+    values = np.asarray(image, dtype=np.float64)
     if values.ndim == 2:
         values = values[None]
     if values.ndim != 3:
@@ -80,11 +80,12 @@ def to_rgb(image: ArrayLike, size: tuple[int, ...] | None = None) -> Image:
     if last or (size is None and values.shape[0] not in (1, 3) and values.shape[2] in (1, 3)):
         values = np.moveaxis(values, -1, 0)
     if len(values) not in (1, 3):
-        values = values.mean(axis=0, keepdims=True)
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            values = values.mean(axis=0, keepdims=True, dtype=np.float64)
     return np.ascontiguousarray(np.broadcast_to(np.moveaxis(_stretch(values), 0, -1), (*values.shape[1:], 3)))
 
 
-def _stretch(values: NDArray[np.float32]) -> Image:
+def _stretch(values: NDArray[np.float64]) -> Image:
     finite = values[np.isfinite(values)]
     if not finite.size:
         return np.zeros(values.shape, np.uint8)
@@ -92,7 +93,8 @@ def _stretch(values: NDArray[np.float32]) -> Image:
     if not high > low:  # few pixels differ from the rest
         low, high = float(finite.min()), float(finite.max())
     if not high > low:  # one value everywhere: as it is where it is a brightness already
-        low, high = (0.0, 1.0) if 0 <= low <= 1 else (low - 1, low + 1)
+        around = max(1.0, abs(low))
+        low, high = (0.0, 1.0) if 0 <= low <= 1 else (low - around, low + around)
     scaled = np.clip((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / (high - low), 0, 1)
     stretched: Image = np.round(scaled * 255).astype(np.uint8)
     return stretched
