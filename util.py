@@ -220,9 +220,9 @@ class Trainer:
                 result = self.task.step(self._forward, self.criterion, moved)
             group = self._group(step, steps)
             self.runtime.backward(result.loss if group == 1 else result.loss / group)
+            tally.add(result)
             if step % self._accumulate == 0 or step == steps:
                 tally.add_norm(self._step())
-            tally.add(result)
             self._report("train", step, tally)
         values = tally.values(self._check_gradients)
         self.course.samples += tally.samples

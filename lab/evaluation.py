@@ -27,6 +27,7 @@ class Tally:
         self._pending: list[Tensor] = []
         self._pending_sizes: list[int] = []
         self._norms: list[Tensor] = []
+        self._norm_steps: list[int] = []
         self._parts: dict[str, list[Tensor]] = {}
         self._sums: dict[str, float] = {}
         self.samples = 0
@@ -46,6 +47,7 @@ class Tally:
         """Take in the norm of one optimizer step's gradients."""
         if norm is not None:
             self._norms.append(norm)
+            self._norm_steps.append(self.steps + len(self._pending))
 
     def read(self, check_norms: bool = False) -> float:
         """Add up what is pending; returns the mean loss of those steps.
@@ -56,20 +58,19 @@ class Tally:
         if not self._pending:
             return math.nan
         losses = torch.stack(self._pending).float().cpu().double()
+        norms = torch.stack(self._norms).float().cpu().double() if self._norms else torch.zeros(0)
+        self._require_finite(losses, norms if check_norms else torch.zeros(0))
         sizes = torch.tensor(self._pending_sizes, dtype=torch.float64)
-        self._require_finite(losses, self._label)
         self._sum("loss", losses, sizes)
         for name, values in self._parts.items():
             self._sum(f"loss_{name}", torch.stack(values).float().cpu().double(), sizes)
         if self._norms:
-            norms = torch.stack(self._norms).float().cpu().double()
-            if check_norms:
-                self._require_finite(norms, "gradient norm")
             self._sums["grad_norm"] = max(self._sums.get("grad_norm", 0.0), float(norms.max()))
         mean = float((losses * sizes).sum() / sizes.sum())
         self.samples += sum(self._pending_sizes)
         self.steps += len(self._pending)
-        self._pending, self._pending_sizes, self._norms, self._parts = [], [], [], {}
+        self._pending, self._pending_sizes, self._parts = [], [], {}
+        self._norms, self._norm_steps = [], []
         return mean
 
     def values(self, check_norms: bool = False) -> dict[str, float]:
@@ -83,11 +84,18 @@ class Tally:
     def _sum(self, name: str, values: Tensor, sizes: Tensor) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + float((values * sizes).sum())
 
-    def _require_finite(self, values: Tensor, what: str) -> None:
-        bad = ~torch.isfinite(values)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            raise NotFinite(f"{what} is {float(values[first])} at step {self.steps + first + 1}")
+    def _require_finite(self, losses: Tensor, norms: Tensor) -> None:
+        """Name the first step that went wrong; a bad loss makes the gradients of its own step bad too."""
+        steps = range(self.steps + 1, self.steps + len(losses) + 1)
+        bad = [(step, 0, loss, self._label) for step, loss in zip(steps, losses.tolist(), strict=True)]
+        bad += [
+            (step, 1, norm, "gradient norm")
+            for step, norm in zip(self._norm_steps, norms.tolist(), strict=False)
+        ]
+        bad = [entry for entry in bad if not math.isfinite(entry[2])]
+        if bad:
+            step, _, value, what = min(bad)
+            raise NotFinite(f"{what} is {value} at step {step}")
 
 
 def evaluate(

@@ -8,7 +8,7 @@ from threading import RLock
 _IMPORTING = RLock()
 if hasattr(os, "register_at_fork"):  # Windows starts its workers afresh
     os.register_at_fork(
-        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
+        before=lambda: None
     )
 
 

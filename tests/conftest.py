@@ -1,0 +1,78 @@
+"""What tests share: small real configs, and a place of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lab.config import RunConfig
+from lab.config.validation import validate
+
+ROOT = Path(__file__).parent.parent
+NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"
+
+torch.set_num_threads(1)  # small tensors, and the tests may run side by side
+
+
+@pytest.fixture
+def nuclei() -> Path:
+    """120 real microscopy images and masks, which are not part of the project."""
+    if not NUCLEI.is_dir():
+        pytest.skip(f"the nuclei images are not there: {NUCLEI}")
+    return NUCLEI
+
+
+@pytest.fixture
+def config() -> Callable[..., RunConfig]:
+    """A small real config; dotted paths override it: `config(**{"optimizer.lr": 0.1})`."""
+
+    def make(**values: Any) -> RunConfig:
+        base = validate(
+            RunConfig,
+            {
+                "name": "small",
+                "epochs": 2,
+                "batch_size": 16,
+                "device": "cpu",
+                "data": {"target": "lab.data.function", "train_count": 48, "val_count": 16},
+                "net": {"target": "model.MLP", "width": 8, "layers": 1},
+                "pictures": {"enabled": False},
+            },
+        )
+        return base.with_values(values)
+
+    return make
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, so that runs/ lands there."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def main_py(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the real `python main.py ...` in an empty folder; `config` texts are written to run.yaml there."""
+
+    def call(
+        *arguments: str, config: str | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        if config is not None:
+            (tmp_path / "run.yaml").write_text(config)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_API_KEY": ""}
+        return subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return call
