@@ -41,6 +41,8 @@ def test_mlp_activations(activation: model.Activation) -> None:
 def test_convnet_shapes(size: int, channels: int, depth: int) -> None:
     net = model.ConvNet(classes=7, channels=channels, width=8, depth=depth)
     assert net(torch.zeros(2, channels, size, size)).shape == (2, 7)
+    widths = [m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert widths == [8 * 2**stage for stage in range(depth) for _ in range(2)]
 
 
 @pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.segmenter])

@@ -156,7 +156,7 @@ def _place(rng: np.random.Generator, well: _Circle, touching: float) -> list[_Ci
     count = 1 + int(rng.choice(4, p=(0.45, 0.3, 0.15, 0.1)))
     bodies: list[_Circle] = []
     for _ in range(12 * count):
-        r = rng.uniform(0.08, 0.25) / (0.55 + 0.45 * count)
+        r = rng.uniform(0.1, 0.25) / (0.7 + 0.3 * count)
         angle = rng.uniform(0, 2 * np.pi)
         if bodies and rng.random() < touching:
             other = bodies[int(rng.integers(len(bodies)))]
