@@ -26,6 +26,7 @@ ENVIRONMENT = (
 )
 MAX_DIFF = 1_000_000  # characters
 MAX_UNTRACKED = 500
+_ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set within a hook of git
 _PATIENCE = 5.0  # seconds for one question to git, which a network folder can make slow
 
 
@@ -90,6 +91,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     """What git prints; None where it is missing, fails or takes too long. It locks and asks nothing."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _ANOTHER_REPOSITORY}
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *arguments],
@@ -98,7 +100,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             capture_output=True,
             timeout=_PATIENCE,
             check=True,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env={**inherited, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
         )
     except (OSError, subprocess.SubprocessError):
         return None

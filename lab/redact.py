@@ -1,6 +1,7 @@
 """Takes the secrets out of what is written down: a record is shared with a whole team, a password isn't."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,12 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
             argument = HIDDEN
         shown.append(redact_source(argument))
     return shown
+
+
+def command_line_has_secret(arguments: Sequence[str] | None = None) -> bool:
+    """Whether something in the command line would be hidden; by default this process's own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return redact_arguments(given) != given
 
 
 def redact_source(text: str) -> str:
