@@ -424,5 +424,6 @@ def _run_seed(
         trainer.outcome, trainer.reason = session.fault(error)
         raise
     finally:
+        data.stop()
         listeners.on_run_end(end := session.end_event(trainer))
     return events.RunResult(end, folder)

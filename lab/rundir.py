@@ -24,6 +24,19 @@ PREDICTIONS = "predictions.png"
 _LOCK = ".lock"
 
 
+_held: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """A forked loader worker must not keep the lock of a run that is over, or killed."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
 class RunInUse(RuntimeError):
     """Another process is writing into this run folder."""
 
@@ -115,7 +128,11 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunInUse(f"{folder}: another process is running in this folder") from None
-        yield
+        _held.add(handle.fileno())
+        try:
+            yield
+        finally:
+            _held.discard(handle.fileno())
 
 
 @contextmanager

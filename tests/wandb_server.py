@@ -25,6 +25,9 @@ class WandbServer(ThreadingHTTPServer):
         self.uploaded: dict[str, bytes] = {}
         self.closing = threading.Event()
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no error of ours."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"

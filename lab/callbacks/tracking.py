@@ -121,7 +121,7 @@ def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Bac
             from lab.trackers.wandb_run import WandbTracker
 
             tracker = WandbTracker(config, notify)
-            return Background(tracker, "W&B", notify, config.timeout, tracker.abandon)
+            return Background(tracker, "W&B", notify, tracker.patience, tracker.abandon)
         case TensorBoardConfig():
             from lab.trackers.tensorboard import TensorBoardTracker
 

@@ -136,6 +136,11 @@ class SampleLoader(DataLoader[Any]):
             self.set_epoch(epoch)
             self._waiting = super().__iter__()
 
+    def stop(self) -> None:
+        """End the workers."""
+        self.__dict__.pop("_waiting", None)
+        self._iterator = None
+
     def __iter__(self) -> Any:
         waiting = self.__dict__.pop("_waiting", None)
         return super().__iter__() if waiting is None else waiting
@@ -178,7 +183,9 @@ def create_loader(
         return DataLoader(dataset, batch_size, **workers)
     samples = SeededDataset(dataset, seed)
     sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)
-    sample_loader = SampleLoader(samples, batch_size, sampler=sampler, **workers)
+    # Every iteration draws a seed for its workers: from the global stream, it would shift dropout's masks.
+    generator = torch.Generator().manual_seed(seed)
+    sample_loader = SampleLoader(samples, batch_size, sampler=sampler, generator=generator, **workers)
     sample_loader.samples = len(samples)
     return _not_empty(sample_loader, len(samples), batch_size)
 
@@ -226,6 +233,12 @@ class Loaders:
         for loader in (self.train, self.val):
             if isinstance(loader, SampleLoader):
                 loader.start(epoch)
+
+    def stop(self) -> None:
+        """End the loaders' workers."""
+        for loader in (self.train, self.val):
+            if isinstance(loader, SampleLoader):
+                loader.stop()
 
 
 def create_loaders(

@@ -7,9 +7,7 @@ from threading import RLock
 
 _IMPORTING = RLock()
 if hasattr(os, "register_at_fork"):  # Windows starts its workers afresh
-    os.register_at_fork(
-        before=lambda: None
-    )
+    os.register_at_fork(before=lambda: None)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FOLDER = "wandb"
 _ID = "run_id.txt"
 Level = Literal["info", "warning"]
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS = 2.0
 _INIT_SECONDS = 30.0  # nobody waits for it: training goes on meanwhile
 _GOOD = ("completed", "early_stopped", "pruned")
 
@@ -38,6 +38,7 @@ class WandbTracker:
     def __init__(self, config: WandbConfig, notify: Callable[[Note], None]) -> None:
         self._config = config
         self._notify = notify
+        self.patience = max(config.timeout / 2, config.timeout - 1)  # the rest is for ending it by force
         self._run: wandb.Run | None = None
         self._abandoned = False
 
@@ -123,7 +124,7 @@ class WandbTracker:
                 return Note(f"no key for {host} is configured", level=level)
         except wandb.errors.AuthenticationError as error:
             return Note(f"the configured key is of no use ({_first_line(error)})", level="warning")
-        why = wandb_service.why_unreachable(host, min(_PROBE_SECONDS, self._config.timeout * 0.6))
+        why = wandb_service.why_unreachable(host, min(_PROBE_SECONDS, self.patience / 2))
         return Note(f"{host} can't be reached ({why})", level="warning") if why else None
 
     def _init(self, event: RunStart, mode: Literal["online", "offline"]) -> "wandb.Run":
@@ -133,7 +134,7 @@ class WandbTracker:
             "silent": True,
             "console": "off",
             "init_timeout": _INIT_SECONDS,
-            "finish_timeout": max(0.5, self._config.timeout - 1),
+            "finish_timeout": 0.8 * self.patience,
             "finish_timeout_raises": True,
             "disable_code": True,
             "x_disable_meta": command_line_has_secret(),  # W&B takes the command line as it is

@@ -19,7 +19,7 @@ SCENARIO = Path(__file__).parents[2] / "wandb_scenario.py"
 DUMMY_KEY = "0123456789" * 4
 CLOSED = "http://127.0.0.1:9"
 BOUND = 5.0  # seconds that W&B may cost a run in all
-EXIT = 1.5  # seconds that an interpreter may take to end, on a busy machine
+EXIT = 1.0  # seconds that an interpreter may take to end, on a busy machine
 
 
 @dataclass
@@ -101,7 +101,7 @@ def test_pictures_are_in_the_run(offline: Done) -> None:
     (folder,) = (offline.folder / "wandb").glob("offline-run-*")
     for step, row in offline.wandb.history.items():
         picture = cv2.imread(str(folder / "files" / row["predictions.path"]))
-        assert picture.shape == (4, 6, 3) and (picture == 10 * step).all()
+        assert picture.shape == (4, 6, 3) and (picture == step).all()
 
 
 def test_no_secret_is_in_any_file(offline: Done) -> None:
@@ -162,7 +162,7 @@ def test_a_server_that_goes_silent_is_left_behind(tmp_path: Path, ends: bool) ->
     if ends:
         assert done.notes[0] == (
             "warning",
-            "W&B was not done 2.5 s after the run and is left behind; the run's own files are complete",
+            "W&B was not done 1.5 s after the run and is left behind; the run's own files are complete",
         )
 
 
