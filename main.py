@@ -10,10 +10,14 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab import rundir
-from lab.config import ConfigError, Problem, RunConfig, loading
+from lab.config import ConfigError, RunConfig, loading
+from lab.config.problems import did_you_mean
+
+if TYPE_CHECKING:
+    from lab.callbacks.progress import Style
 
 RUNS = Path("runs")
 WRONG = 2
@@ -21,6 +25,10 @@ WRONG = 2
 
 class Terminated(SystemExit):
     """SIGTERM, raised where the program is, so that the run is closed in order."""
+
+
+class NoSuchRun(Exception):
+    """There is no run of that name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{count} problem{'s' if count > 1 else ''} with the config:", file=sys.stderr)
         print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
         return WRONG
+    except NoSuchRun as error:
+        return complain(error)
     except rundir.RunInUse as error:
-        print(f"{error}; wait for it, or start a new run", file=sys.stderr)
-        return WRONG
+        return complain(f"{error}; wait for it, or start a new run")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Terminated:
@@ -88,7 +97,9 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
     verbs += ["run"] if options.run or options.resume else []
     if len(verbs) != 1:
         found = " and ".join(f"--{verb}" for verb in verbs) or "nothing"
-        parser().error(f"say one thing to do: --run, --resume, --check, --list, --compare or --schema; found {found}")
+        parser().error(
+            f"say one thing to do: --run, --resume, --check, --list, --compare or --schema; found {found}"
+        )
     match verbs[0]:
         case "run":
             return run(options, command)
@@ -116,10 +127,8 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         import util
 
-        console = "json" if options.json else "quiet" if options.quiet else "auto"
-        result = util.run(
-            config, run_dir=folder, resume=folder is not None, console=console, command=command
-        )
+        console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
+        result = util.run(config, run_dir=folder, resume=folder is not None, console=console, command=command)
     except ConfigError as error:
         raise document.located(error) from error
     return 1 if result.outcome in ("diverged", "failed") else 0
@@ -145,13 +154,14 @@ def list_runs(options: argparse.Namespace) -> int:
     from lab.report import notebook
 
     rows = notebook.read_runs([RUNS])
+    total = len(rows)
     try:
         rows = notebook.select(rows, project=options.project, outcome=options.outcome, where=options.where)
         if options.sort:
-            rows = notebook.sort(rows, options.sort, descending=not options.ascending)
+            rows = notebook.sort(rows, options.sort, descending=False if options.ascending else None)
     except ValueError as error:
-        raise ConfigError([Problem((), str(error))]) from None
-    print(notebook.as_json(rows) if options.json else notebook.as_table(rows, options.sort))
+        return complain(error)
+    print(notebook.as_json(rows) if options.json else notebook.as_table(rows, options.sort, total=total))
     return 0
 
 
@@ -162,8 +172,14 @@ def compare(options: argparse.Namespace) -> int:
     try:
         print(report.compare(options.compare, RUNS))
     except ValueError as error:
-        raise ConfigError([Problem((), str(error))]) from None
+        return complain(error)
     return 0
+
+
+def complain(error: object) -> int:
+    """Say what is wrong with the command line."""
+    print(f"main.py: {error}", file=sys.stderr)
+    return WRONG
 
 
 def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, loading.Document]:
@@ -175,12 +191,16 @@ def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, load
 
 
 def find_run(name: str) -> Path:
-    """A run folder by its path, or by its name in runs/."""
+    """A run folder by its path, or by its name in runs/.
+
+    Raises:
+        NoSuchRun: with the nearest name there is.
+    """
     for folder in (Path(name), RUNS / name):
         if (folder / rundir.CONFIG).is_file():
             return folder
-    near = loading.did_you_mean(Path(name).name, [p.name for p in RUNS.glob("*") if p.is_dir()])
-    raise ConfigError([Problem((), f"there is no run '{name}'{near if near.startswith('; did') else ''}")])
+    near = did_you_mean(Path(name).name, [p.name for p in RUNS.glob("*") if p.is_dir()])
+    raise NoSuchRun(f"there is no run '{name}'{near if near.startswith('; did') else ''}")
 
 
 def _terminate(number: int, frame: FrameType | None) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.lr_scheduler import LRScheduler
 
 from lab import events, rundir
 from lab.callbacks.checkpointing import Checkpointing
@@ -23,12 +22,12 @@ from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders
-from lab.evaluation import NotFinite, Tally, evaluate, predict_samples
+from lab.evaluation import NotFinite, Reporter, Tally, evaluate, predict_samples
 from lab.events import Callback, Listeners, StopRequest, request_stop
 from lab.metrics import Metric
-from lab.monitoring import Course, named
+from lab.monitoring import Course, named, step_scheduler
 from lab.resume import resume_from
-from lab.runtime import Runtime
+from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
 from lab.session import Session
 from lab.tasks import Samples, Task
@@ -128,19 +127,15 @@ class Trainer:
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
-        self._watched = self.monitor.metric
+        own = getattr(early_stopping_config, "metric", None)
+        self._watched = own or self.monitor.metric
         if early_stopping_config and early_stopping_config.enabled:
-            own = getattr(early_stopping_config, "metric", None)
-            self._watched = own or self._watched
             self.early_stopping = EarlyStopping(
                 patience=early_stopping_config.patience,
                 mode=early_stopping_config.mode or ("min" if own else self.monitor.mode),
                 min_delta=early_stopping_config.min_delta,
             )
-        self.ema: AveragedModel | None = None
-        if ema_decay is not None:
-            average = get_ema_multi_avg_fn(ema_decay)
-            self.ema = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+        self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
         self.seed = seed
         self.epochs = 0
@@ -150,9 +145,9 @@ class Trainer:
         self._metrics = {"val": dict(metrics or {}), "train": copy.deepcopy(dict(metrics or {}))}
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
-        self._accumulate, self._log_every = accumulate_grad_batches, log_every_steps
+        self._accumulate = accumulate_grad_batches
+        self._reporter = Reporter(self.listeners, log_every_steps)
         self._values: dict[str, float] = {}
-        self._reported = 0.0
 
     @classmethod
     def from_config(cls, config: RunConfig, *, batches: int, callbacks: Sequence[Callback] = ()) -> "Trainer":
@@ -164,8 +159,7 @@ class Trainer:
         Raises:
             ConfigError: a component can't be built.
         """
-        seed = config.seeds[0]
-        seed_all(seed)
+        seed_all(config.seeds[0])
         runtime = Runtime.from_config(config)
         model = runtime.place(config.create_model())
         optimizer = config.create_optimizer(model)
@@ -188,7 +182,7 @@ class Trainer:
             accumulate_grad_batches=config.accumulate_grad_batches,
             check_gradients=config.check_gradients,
             ema_decay=config.ema.decay if config.ema else None,
-            seed=seed,
+            seed=config.seeds[0],
             callbacks=callbacks,
             log_every_steps=config.log_every_steps,
         )
@@ -200,7 +194,7 @@ class Trainer:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the first parameter group."""
+        """That of the first parameter group."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def train_epoch(self, dl_train: Loader) -> float:
@@ -212,7 +206,7 @@ class Trainer:
         self.model.train()
         steps = len(dl_train)
         tally = Tally(self.task, self._metrics["train"], "train loss")
-        self._phase("train", steps)
+        self._reporter.begin("train", self.course.epoch + 1, self.epochs, steps)
         started = time.perf_counter()
         for step, batch in enumerate(dl_train, 1):
             moved = self.runtime.move(batch)
@@ -223,7 +217,7 @@ class Trainer:
             tally.add(result)
             if step % self._accumulate == 0 or step == steps:
                 tally.add_norm(self._step())
-            self._report("train", step, tally)
+            self._reporter.step(step, tally, self._check_gradients)
         values = tally.values(self._check_gradients)
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started
@@ -236,7 +230,7 @@ class Trainer:
         Raises:
             NotFinite: a loss is NaN or infinite.
         """
-        self._phase("val", len(dl_val))
+        self._reporter.begin("val", self.course.epoch + 1, self.epochs, len(dl_val))
         values = evaluate(
             self.evaluated,
             dl_val,
@@ -245,7 +239,7 @@ class Trainer:
             runtime=self.runtime,
             metrics=self._metrics["val"],
             label="validation loss",
-            on_step=lambda step, tally: self._report("val", step, tally),
+            on_step=self._reporter.step,
         )
         self._values |= {f"val_{name}": value for name, value in values.items()}
         return self._values["val_loss"]
@@ -253,18 +247,15 @@ class Trainer:
     def train(self, dl_train: Loader, dl_val: Loader, epochs: int) -> float:
         """Train up to `epochs` in all, those before a resume included; returns `value`.
 
-        Each epoch: train, validate, log, print, early stop, scheduler step, check for NaN, prune. The outcome
-        is in `outcome` and `reason`.
+        Each epoch: train, validate, log, print, early stop, scheduler step, check for NaN, prune.
         """
-        self.epochs = epochs
-        self.outcome, self.reason = "completed", ""
+        self.epochs, self.outcome, self.reason = epochs, "completed", ""
         stop: StopRequest | None = None
         if self.early_stopping and self.early_stopping.exhausted:
             stop = request_stop("it had stopped early already; a higher patience lets it go on")
         while stop is None and self.course.epoch < epochs:
             event = self._one_epoch(dl_train, dl_val, self.course.epoch + 1)
-            asked = self.listeners.on_epoch_end(event)
-            stop = event.stop or asked
+            stop = self.listeners.on_epoch_end(event) or event.stop
         if stop is not None:
             self.outcome, self.reason = stop.outcome, stop.reason
         return self.value
@@ -312,19 +303,13 @@ class Trainer:
             stop = request_stop(f"{self._watched} has not improved for {waited} epochs, at epoch {epoch}")
         before = self.lr
         if stop is None and self._scheduler_interval == "epoch":
-            self._step_scheduler(values)
+            step_scheduler(self.scheduler, values, self._scheduler_monitor)
         next_lr = values["lr"] if self.lr == before else self.lr
         seconds = time.perf_counter() - started
         self.course.end_epoch(values, seconds)
         return events.EpochEnd(
             epoch, self.epochs, values, improved, best.epoch, best.values, seconds, next_lr, stop
         )
-
-    def _step_scheduler(self, values: Mapping[str, float]) -> None:
-        if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(named(values, self._scheduler_monitor))
-        elif self.scheduler is not None:
-            self.scheduler.step()
 
     def _step(self) -> Tensor | None:
         norm = self.runtime.step(self.optimizer, self._clip_norm, self._check_gradients)
@@ -338,18 +323,6 @@ class Trainer:
         """How many batches share this batch's optimizer step; the last group may be smaller."""
         first = (step - 1) // self._accumulate * self._accumulate
         return min(self._accumulate, steps - first)
-
-    def _phase(self, phase: events.Phase, steps: int) -> None:
-        self.listeners.on_phase_start(events.PhaseStart(phase, self.course.epoch + 1, self.epochs, steps))
-
-    def _report(self, phase: events.Phase, step: int, tally: Tally) -> None:
-        """Tell of the steps now and then; read the loss more rarely, for that waits for the device."""
-        now = time.monotonic()
-        read = step % self._log_every == 0
-        if read or now - self._reported > 0.2:
-            self._reported = now
-            loss = tally.read(self._check_gradients and phase == "train") if read else None
-            self.listeners.on_steps(events.StepsDone(phase, step, loss))
 
 
 def run(
@@ -372,7 +345,6 @@ def run(
         run_dir: where the run lives; a new folder in `runs/` by default.
         resume: go on from the newest checkpoint in `run_dir`.
         callbacks: listeners after the shipped ones.
-        command: what started this, for the record.
 
     Raises:
         ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
@@ -397,11 +369,13 @@ def _run_seed(
     trainer = Trainer.from_config(config, batches=len(data.train))
     listeners = trainer.listeners
 
+    count = trainer.task.pictured or config.pictures.count
+
     def state() -> dict[str, Any]:
         return {"config": plain, **collect(trainer.parts())}
 
     def look() -> Samples | None:
-        return predict_samples(trainer, data.val_set, trainer.task.pictured or config.pictures.count)
+        return predict_samples(trainer, data.val_set, count)
 
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [

@@ -1,15 +1,20 @@
 """The one way in which a set is judged, within the epochs of a run and after it."""
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.runtime import Runtime
 from lab.tasks import Samples, StepResult, Task
+
+
+SECONDS_BETWEEN_REPORTS = 0.2
 
 
 class NotFinite(ArithmeticError):
@@ -96,6 +101,36 @@ class Tally:
         if bad:
             step, _, value, what = min(bad)
             raise NotFinite(f"{what} is {value} at step {step}")
+
+
+class Reporter:
+    """Tells the listeners how far a pass is: a few times a second, and with the loss every so many steps.
+
+    Reading the loss waits for the device; it is also when a loss that is not finite is noticed within a pass.
+    """
+
+    def __init__(self, listeners: Listeners, log_every_steps: int) -> None:
+        self._listeners, self._every = listeners, log_every_steps
+        self._phase: Phase = "train"
+        self._told = 0.0
+
+    def begin(self, phase: Phase, epoch: int, epochs: int, steps: int) -> None:
+        """A pass of so many steps begins."""
+        self._phase = phase
+        self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
+
+    def step(self, step: int, tally: Tally, check_norms: bool = False) -> None:
+        """One step is done.
+
+        Raises:
+            NotFinite: as `Tally.read`.
+        """
+        now = time.monotonic()
+        read = step % self._every == 0
+        if read or now - self._told > SECONDS_BETWEEN_REPORTS:
+            self._told = now
+            loss = tally.read(check_norms) if read else None
+            self._listeners.on_steps(StepsDone(self._phase, step, loss))
 
 
 def evaluate(

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
 from lab.config.sections import Monitor
 from lab.events import Values
 
@@ -111,3 +113,11 @@ def named(values: Values, name: str) -> float:
     if name not in values:
         raise ValueError(f"nothing is logged as '{name}'; there are: {', '.join(values)}")
     return values[name]
+
+
+def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:
+    """Step a scheduler at the end of an epoch; one for plateaus gets its metric."""
+    if isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step(named(values, monitored))
+    elif scheduler is not None:
+        scheduler.step()

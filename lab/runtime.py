@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lab.config import ConfigError, Problem, RunConfig
 
@@ -116,6 +117,11 @@ class Runtime:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return norm
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy that follows the model's weights and buffers: average = decay * average + (1 - decay) * weights."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def _resolve(device: torch.device | str) -> torch.device:

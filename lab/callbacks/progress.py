@@ -68,7 +68,7 @@ class Progress(Callback):
         self._json("epoch", epoch=event.epoch, epochs=event.epochs, improved=event.improved, **event.values)
         if self._style in ("quiet", "json"):
             return
-        mark = "  * best" if event.improved else ""
+        mark = "  * saved best" if event.improved else ""
         width = len(str(event.epochs))
         figures = "  ".join(f"{name} {figure(value)}" for name, value in _ordered(event.values))
         self._line(f"Epoch {event.epoch:>{width}}/{event.epochs}  {figures}  {event.seconds:.1f}s{mark}")

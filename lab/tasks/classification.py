@@ -19,6 +19,8 @@ class Classification(Task):
         classes: names by index, for pictures.
     """
 
+    pictured = 16
+
     def __init__(self, classes: tuple[str, ...] = ()) -> None:
         self.classes = classes
 

@@ -1,0 +1,44 @@
+"""Plain data as YAML that every reader understands alike."""
+
+from typing import Any
+
+import yaml
+
+from lab.config.reading import plain_scalar
+
+
+def to_text(data: Any) -> str:
+    """YAML that `lab.config.reading` reads back to equal data."""
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes numbers and texts so that YAML 1.1 and 1.2 readers agree on them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value in full wherever it stands."""
+        return True
+
+
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    text = repr(value)
+    if text.endswith(("inf", "nan")):
+        text = text.replace("inf", ".inf").replace("nan", ".nan")
+    elif "e" in text and "." not in text:  # 1e-05 is text to YAML 1.1
+        text = text.replace("e", ".0e")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+    plain = all(not isinstance(item, (dict, list)) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    from_plain = plain_scalar(value)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if from_plain == value else "'")
+
+
+_Dumper.add_representer(float, _represent_float)
+_Dumper.add_representer(list, _represent_list)
+_Dumper.add_representer(str, _represent_text)
