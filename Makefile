@@ -1,0 +1,54 @@
+# Short names for the common commands. Each makes .venv by itself where it is missing or out of date.
+PYTHON ?= python3
+BIN := .venv/bin
+CONFIG ?= configs/run.yaml
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run check list test test-slow lint types format bench ci clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## make .venv with all that running, testing and developing need
+
+.venv/installed: requirements.txt requirements-dev.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -r requirements-dev.txt
+	@touch $@
+
+run: setup ## run one experiment: make run CONFIG=configs/digits.yaml ARGS="--set epochs=3"
+	$(BIN)/python main.py --run $(CONFIG) $(ARGS)
+
+check: setup ## one batch of CONFIG through the real path, in seconds
+	$(BIN)/python main.py --check $(CONFIG) $(ARGS)
+
+list: setup ## the runs so far
+	$(BIN)/python main.py --list $(ARGS)
+
+test: setup ## the tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup ## the long proofs only
+	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
+
+lint: setup ## ruff: mistakes and layout, without changing a file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+format: setup ## ruff: mend and lay out the files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## time of a step beside a bare loop
+	$(BIN)/python benchmarks/loop.py
+
+ci: ## everything, from a clean checkout in a fresh environment (20 minutes or more)
+	.ci/run
+
+clean: ## remove caches; runs and .venv stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
