@@ -1,7 +1,7 @@
 """What to do: reads the command line and the config, and does one thing.
 
-Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line or the config is
-wrong; 130 and 143 stopped by Ctrl-C and SIGTERM.
+Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line or the config
+is wrong; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 import argparse
@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         count = len(error.problems)
         print(f"{count} problem{'s' if count > 1 else ''} with the config:", file=sys.stderr)
         print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
+        if error.note:
+            print(error.note, file=sys.stderr)
         return WRONG
     except NoSuchRun as error:
         return complain(error)
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument("--schema", choices=["run"], help="the JSON Schema of a config, for editors")
     run = result.add_argument_group("with --run, --resume and --check")
     run.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-                     help="override any value of the config, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
+                     help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
     run.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
     run.add_argument("--no-plots", action="store_true", help="draw no pictures")
     run.add_argument("--quiet", action="store_true", help="the result only")

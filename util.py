@@ -21,7 +21,7 @@ from lab.callbacks.tracking import create_tracking
 from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
-from lab.data.loaders import Loader, create_loaders
+from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.evaluation import NotFinite, Reporter, Tally, evaluate, predict_samples
 from lab.events import Callback, Listeners, StopRequest, request_stop
 from lab.metrics import Metric
@@ -78,9 +78,7 @@ class EarlyStopping:
 
 
 class Trainer:
-    """Trains a model, epoch by epoch, and tells its listeners.
-
-    The first six arguments are all that is needed; what `RunConfig` adds comes by keyword.
+    """Trains a model, epoch by epoch, and tells its listeners; what `RunConfig` adds comes by keyword.
 
     Args:
         model: any module, called as the task says, by default `model(*inputs)` of a batch `*inputs, target`.
@@ -282,9 +280,7 @@ class Trainer:
         started = time.perf_counter()
         if self.seed is not None:
             seed_all(self.seed, epoch)
-        for loader in (dl_train, dl_val):
-            if hasattr(loader, "set_epoch"):
-                loader.set_epoch(epoch)
+        set_epoch(epoch, dl_train, dl_val)
         self._values = {"train_loss": math.nan, "val_loss": math.nan, "lr": self.lr}
         stop: StopRequest | None = None
         try:

@@ -13,7 +13,6 @@ from lab.metrics import Metric
 from lab.runtime import Runtime
 from lab.tasks import Samples, StepResult, Task
 
-
 SECONDS_BETWEEN_REPORTS = 0.2
 
 

@@ -63,7 +63,7 @@ class PhaseStart:
 
 @dataclass(frozen=True)
 class StepsDone:
-    """Sent a few times a second. The loss comes every `log_every_steps` steps: reading it waits for the device."""
+    """Sent a few times a second; the loss every `log_every_steps` steps, for reading it waits."""
 
     phase: Phase
     step: int
@@ -100,7 +100,7 @@ class Note:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """The run is over; `best` and `last` hold `val_loss` always (not finite where nothing finite was seen)."""
+    """The run is over; `best` and `last` always hold `val_loss`, NaN where there was none."""
 
     outcome: Outcome
     reason: str

@@ -23,7 +23,7 @@ def resume_from(
         What the user should know: a damaged checkpoint that was passed over, settings that changed.
 
     Raises:
-        ConfigError: the checkpoint belongs to another network, optimizer, scheduler or seed; shows the difference.
+        ConfigError: the checkpoint belongs to another network, optimizer, scheduler or seed.
         CheckpointError: there are checkpoints, and none can be read.
     """
     if not any((folder / name).exists() for name in ("last.pt", "prev.pt")):

@@ -137,7 +137,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path | None, root: Path, name: str) -> Iterator[Path]:
-    """A run folder for this process alone: the given one, or a new one that goes again if nothing was written.
+    """A run folder for this process alone: the given one, or a new one that goes if it stays empty.
 
     Raises:
         RunInUse: another process holds it.

@@ -120,7 +120,7 @@ class Runtime:
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy that follows the model's weights and buffers: average = decay * average + (1 - decay) * weights."""
+    """A copy that follows weights and buffers: average = decay * average + (1 - decay) * weights."""
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 

@@ -73,5 +73,5 @@ class Pictures(Callback):
     def _guarded(self, draw: Callable[[], object]) -> None:
         try:
             draw()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a by-product must not end the run
             self._notify(Note(f"a picture could not be drawn: {type(error).__name__}: {error}", "warning"))

@@ -57,7 +57,7 @@ class Summary(Callback):
 
 
 class SeedsSummary:
-    """The summary of a run with several seeds: the mean, the spread and the table; a context around them all."""
+    """The summary of a run with several seeds: mean, spread and table; a context around them all."""
 
     def __init__(self, folder: Path, config: RunConfig, console: Style) -> None:
         self._folder, self._config, self._console = folder, config, console

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from lab.config.trackers import TensorBoardConfig, TrackerConfig, WandbConfig
 from lab.events import Callback, EpochEnd, Note, RunEnd, RunStart
+from lab.redact import redact, redact_text
 from lab.trackers.background import Background
 from lab.trackers.base import Tracker
 from lab.trackers.csv_file import CsvTracker
 from lab.trackers.jsonl import JsonlTracker
-from lab.trackers.redact import redact, redact_text
 
 
 class Tracking(Callback):

@@ -276,6 +276,15 @@ def create_loaders(
         raise ConfigError([Problem(("data",), str(error))]) from error
 
 
+def set_epoch(epoch: int, *loaders: Loader) -> None:
+    """Tell the loaders, or their samplers, which epoch comes, where they want to know."""
+    for loader in loaders:
+        for part in (loader, getattr(loader, "sampler", None)):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+                break
+
+
 def _samples(loader: Loader) -> int:
     dataset = getattr(loader, "dataset", None)
     return int(getattr(loader, "samples", 0)) or (len(dataset) if isinstance(dataset, Sized) else 0)

@@ -37,7 +37,7 @@ class Samples:
 class Task:
     """`*inputs, target = batch`, `criterion(model(*inputs), target)`; override what is different.
 
-    The criterion returns a 0-dim tensor, the mean over the batch, or a mapping of named losses that are summed.
+    The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed.
     """
 
     pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
@@ -56,7 +56,7 @@ class Task:
         return output
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
-        """Pass one batch's predictions on to the metrics; without gradients, without a wait for the device."""
+        """Pass a batch's predictions on to the metrics, without a wait for the device."""
         if metrics:
             with torch.no_grad():
                 prediction = self.predict(result.output)

@@ -20,9 +20,10 @@ class Regression(Task):
             ValueError: output and target differ in shape, such as (N, 1) and (N,).
         """
         result = super().step(model, criterion, batch)
-        if result.output.shape != result.target.shape:
+        output, target = result.output.shape, result.target.shape
+        if output != target:
             raise ValueError(
-                f"the network returns {tuple(result.output.shape)} and the target is {tuple(result.target.shape)};"
+                f"the network returns {tuple(output)} and the target is {tuple(target)};"
                 " a loss between them would silently compare every output with every target"
             )
         return result

@@ -32,9 +32,10 @@ class Segmentation(Task):
             ValueError: logits and masks differ in shape.
         """
         result = super().step(model, criterion, batch)
-        if result.output.shape != result.target.shape:
+        output, target = result.output.shape, result.target.shape
+        if output != target:
             raise ValueError(
-                f"the network returns {tuple(result.output.shape)} and the masks are {tuple(result.target.shape)}; "
+                f"the network returns {tuple(output)} and the masks are {tuple(target)}; "
                 "both must be (N, 1, H, W)"
             )
         return result

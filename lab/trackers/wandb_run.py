@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from lab import rundir
 from lab.config.trackers import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.redact import command_line_has_secret
 from lab.trackers import wandb_service
 from lab.trackers.no_fork import no_fork
-from lab.trackers.redact import command_line_has_secret
 
 if TYPE_CHECKING:
     import wandb

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import time
 from threading import Event, Thread
@@ -24,6 +25,7 @@ def test_a_fork_waits_for_the_import() -> None:
     inside.wait()
     child = os.fork()
     if child == 0:
+        signal.alarm(5)  # rather than hang
         with no_fork():  # the child holds nothing that hinders it
             os._exit(0)
     assert left and left[0] <= time.monotonic()
