@@ -7,7 +7,9 @@ from threading import RLock
 
 _IMPORTING = RLock()
 if hasattr(os, "register_at_fork"):  # Windows starts its workers afresh
-    os.register_at_fork(before=lambda: None)
+    os.register_at_fork(
+        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
+    )
 
 
 @contextmanager
