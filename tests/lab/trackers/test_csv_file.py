@@ -2,7 +2,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.rundir import METRICS
@@ -87,6 +87,7 @@ def test_damage_before_the_end_names_the_line(tmp_path: Path, text: str, message
         read_metrics(tmp_path)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_kill_at_any_byte_costs_at_most_the_last_row(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
