@@ -22,7 +22,7 @@ from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
-from lab.evaluation import NotFinite, Reporter, Tally, evaluate, predict_samples
+from lab.evaluation import NotFinite, Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, request_stop
 from lab.metrics import Metric
 from lab.monitoring import Course, named, step_scheduler
@@ -30,7 +30,7 @@ from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
 from lab.session import Session
-from lab.tasks import Samples, Task
+from lab.tasks import Task
 
 __all__ = ["EarlyStopping", "Trainer", "run"]
 
@@ -365,14 +365,10 @@ def _run_seed(
     trainer = Trainer.from_config(config, batches=len(data.train))
     listeners = trainer.listeners
 
-    count = trainer.task.pictured or config.pictures.count
-
     def state() -> dict[str, Any]:
         return {"config": plain, **collect(trainer.parts())}
 
-    def look() -> Samples | None:
-        return predict_samples(trainer, data.val_set, count)
-
+    look = Peek(trainer, data.val_set, trainer.task.pictured or config.pictures.count)
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [
         tracking,

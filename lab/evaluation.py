@@ -178,26 +178,35 @@ class Predictor(Protocol):
     def evaluated(self) -> nn.Module: ...
 
 
-def predict_samples(predictor: Predictor, dataset: Any, count: int) -> Samples | None:
-    """The first samples of equal shape of a dataset, and what the network says of them.
+class Peek:
+    """The first samples of equal shape of a dataset, read once, and what the network says of them."""
 
-    None where the dataset can't be indexed or its samples aren't made of tensors.
-    """
-    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-        return None
-    batch: list[Any] = []
-    for sample in (dataset[index] for index in range(min(count, len(dataset)))):
-        if not all(isinstance(part, Tensor) for part in sample):
+    def __init__(self, predictor: Predictor, dataset: Any, count: int) -> None:
+        self._predictor, self._dataset, self._count = predictor, dataset, count
+        self._batch: list[Tensor] | None = None
+
+    def __call__(self) -> Samples | None:
+        """The samples and their predictions; None where they can't be indexed or aren't made of tensors."""
+        if self._batch is None:
+            self._batch = self._read()
+        if not self._batch:
             return None
-        if not batch or [part.shape for part in sample] == [part.shape for part in batch[0]]:
-            batch.append(sample)
-    if not batch:
-        return None
-    *inputs, targets = (torch.stack(parts) for parts in zip(*batch, strict=True))
-    model, runtime = predictor.evaluated, predictor.runtime
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), runtime.autocast():
-        predictions = predictor.task.predict(model(*runtime.move(inputs)))
-    model.train(was_training)
-    return Samples(inputs, targets, predictions.cpu())
+        model, runtime = self._predictor.evaluated, self._predictor.runtime
+        *inputs, targets = self._batch
+        was_training = model.training
+        model.eval()
+        with torch.no_grad(), runtime.autocast():
+            predictions = self._predictor.task.predict(model(*runtime.move(inputs)))
+        model.train(was_training)
+        return Samples(inputs, targets, predictions.cpu())
+
+    def _read(self) -> list[Tensor]:
+        if not hasattr(self._dataset, "__getitem__") or not hasattr(self._dataset, "__len__"):
+            return []
+        batch: list[Any] = []
+        for sample in (self._dataset[index] for index in range(min(self._count, len(self._dataset)))):
+            if not all(isinstance(part, Tensor) for part in sample):
+                return []
+            if not batch or [part.shape for part in sample] == [part.shape for part in batch[0]]:
+                batch.append(sample)
+        return [torch.stack(parts) for parts in zip(*batch, strict=True)]

@@ -280,8 +280,9 @@ def set_epoch(epoch: int, *loaders: Loader) -> None:
     """Tell the loaders, or their samplers, which epoch comes, where they want to know."""
     for loader in loaders:
         for part in (loader, getattr(loader, "sampler", None)):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+            tell = getattr(part, "set_epoch", None)
+            if tell is not None:
+                tell(epoch)
                 break
 
 
