@@ -45,7 +45,8 @@ class Runtime:
         self._dtype = _DTYPES.get(precision)
         self._no_autocast = nullcontext()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone imports a compiler
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = False
