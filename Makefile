@@ -44,7 +44,7 @@ format: setup ## ruff: mend and lay out the files
 	$(BIN)/ruff format .
 
 bench: setup ## time of a step beside a bare loop
-	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python -m benchmarks.loop $(ARGS)
 
 ci: ## everything, from a clean checkout in a fresh environment (20 minutes or more)
 	.ci/run

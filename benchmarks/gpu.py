@@ -82,9 +82,8 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, median of {options.epochs} epochs")
     medians = {name: statistics.median(values[2:]) for name, values in seconds.items()}
     for name, value in medians.items():
-        print(
-            f"{name:<14}{BATCH * BATCHES / value:>8.0f} images/s  {memory[name] / 2**30:>6.2f} GiB above the weights"
-        )
+        speed, peak = BATCH * BATCHES / value, memory[name] / 2**30
+        print(f"{name:<14}{speed:>8.0f} images/s  {peak:>6.2f} GiB above the weights")
     print(f"trainer / bare = {medians['trainer'] / medians['bare float32']:.2f} of the time")
 
 

@@ -77,10 +77,19 @@ def link(source: Path, path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        temporary.write_bytes(source.read_bytes())
-    temporary.replace(path)
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            temporary.write_bytes(source.read_bytes())
+        temporary.replace(path)
+    finally:  # where both names are one file already, replacing does nothing and leaves the third
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed `save` left half written; for the process that has the run's folder to itself."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, map_location: torch.device | str = "cpu") -> dict[str, Any]:

@@ -129,13 +129,19 @@ class RunResult(float):
     epochs: int
     seconds: float
     samples_per_second: float
+    _end: RunEnd
 
     def __new__(cls, end: RunEnd, run_dir: Path) -> "RunResult":
         result = super().__new__(cls, end.value)
+        result._end = end
         result.outcome, result.reason, result.run_dir = end.outcome, end.reason, run_dir
         result.best, result.last, result.epochs = end.best, end.last, end.epochs
         result.seconds, result.samples_per_second = end.seconds, end.samples_per_second
         return result
+
+    def __getnewargs__(self) -> tuple[RunEnd, Path]:  # type: ignore[override]
+        """What a copy, or another process, makes it anew from."""
+        return self._end, self.run_dir
 
 
 class Callback:

@@ -144,10 +144,10 @@ def claimed(folder: Path | None, root: Path, name: str) -> Iterator[Path]:
     """
     claimed_folder = create(root, name) if folder is None else folder
     claimed_folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(claimed_folder):
+    with locked(claimed_folder):
+        try:
             yield claimed_folder
-    finally:
-        if [path.name for path in claimed_folder.iterdir()] == [_LOCK]:
-            (claimed_folder / _LOCK).unlink()
-            claimed_folder.rmdir()
+        finally:  # while it is held: what another process has locked is not ours to remove
+            if [path.name for path in claimed_folder.iterdir()] == [_LOCK]:
+                (claimed_folder / _LOCK).unlink()
+                claimed_folder.rmdir()

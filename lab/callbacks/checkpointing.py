@@ -23,21 +23,23 @@ class Checkpointing(Callback):
         self, folder: Path, config: CheckpointConfig, content: Callable[[], Mapping[str, Any]]
     ) -> None:
         self._folder, self._config, self._content = folder, config, content
-        self._written_epoch = 0
+        self._epoch = self._written_epoch = 0
         self._written_at = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.sweep(folder)
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Write what this epoch calls for."""
         if event.diverged:
             return
+        self._epoch = event.epoch
         every = self._config.every_epochs
         periodic = every is not None and event.epoch % every == 0
         due = time.monotonic() - self._written_at >= self._config.every_seconds
         ends = event.stop is not None or event.epoch == event.epochs
         if not (due or periodic or event.improved or ends):
             return
-        last = self._write(event.epoch)
+        last = self._write()
         if event.improved:
             checkpoint.link(last, self._folder / "best.pt")
         if periodic:
@@ -45,14 +47,18 @@ class Checkpointing(Callback):
 
     def on_run_end(self, event: RunEnd) -> None:
         """Name the finished training's last checkpoint `final`."""
+        if event.outcome not in ("completed", "early_stopped", "pruned"):
+            return
+        if self._written_epoch < self._epoch:  # a listener ended the run at an epoch that was passed over
+            self._write()
         last = self._folder / "last.pt"
-        if event.outcome in ("completed", "early_stopped", "pruned") and last.exists():
+        if last.exists():
             checkpoint.link(last, self._folder / "final.pt")
 
-    def _write(self, epoch: int) -> Path:
+    def _write(self) -> Path:
         last = self._folder / "last.pt"
         if last.exists():
             checkpoint.link(last, self._folder / "prev.pt")
         checkpoint.save(last, self._content())
-        self._written_epoch, self._written_at = epoch, time.monotonic()
+        self._written_epoch, self._written_at = self._epoch, time.monotonic()
         return last

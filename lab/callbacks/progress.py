@@ -108,6 +108,7 @@ class Progress(Callback):
                 self._line(f"{label:<12} {path}")
 
     def _line(self, text: str) -> None:
+        self._close_bar()
         self._out.write(text + "\n")
         self._out.flush()
 

@@ -18,7 +18,7 @@ def fused_arguments(spec: Spec, parameters: "Sequence[Tensor]") -> dict[str, Any
     target = spec.resolve()
     if {"fused", "foreach", "capturable", "differentiable"} & set(chosen):
         return {}
-    if "fused" not in inspect.signature(target).parameters or not target.__module__.startswith("torch.optim"):
+    if not target.__module__.startswith("torch.optim") or "fused" not in inspect.signature(target).parameters:
         return {}
     supported = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
     return {"fused": True} if supported else {}

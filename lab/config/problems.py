@@ -26,30 +26,38 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a config, all at once."""
+    """Everything that is wrong with a config, all at once.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    Args:
+        note: what else there is to say, such as what has not been checked yet.
+    """
+
+    def __init__(self, problems: Sequence[Problem], note: str = "") -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        self.note = note
+        super().__init__("\n".join([*map(str, self.problems), *([note] if note else [])]))
 
     def below(self, prefix: Path) -> "ConfigError":
         """The same problems, seen from a parent: their paths begin with `prefix`."""
-        return ConfigError([replace(problem, path=prefix + problem.path) for problem in self.problems])
+        problems = [replace(problem, path=prefix + problem.path) for problem in self.problems]
+        return ConfigError(problems, self.note)
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """A hint at the end of a message: the nearest valid name, or all of them where none is near."""
     names = [str(name) for name in known]
-    near = get_close_matches(found, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(sorted(names))}" if names else ""
+    return nearest(found, names) or (f"; known: {', '.join(sorted(names))}" if names else "")
+
+
+def nearest(found: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A hint at the end of a message: the nearest valid name, or nothing where none is near."""
+    near = get_close_matches(found, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def shown(value: object) -> str:
     """A value as the user wrote it, with its kind, cut where it is long."""
     kinds = {
-        bool: "true/false",
         int: "whole number",
         float: "number",
         str: "text",
@@ -58,6 +66,10 @@ def shown(value: object) -> str:
     }
     if value is None:
         return "nothing (null)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return f"{value}".replace("inf", ".inf").replace("nan", ".nan")
     text = f"'{value}'" if isinstance(value, str) else repr(value)
     text = text if len(text) <= 80 else f"{text[:77]}..."
     return f"{text} ({kinds.get(type(value), type(value).__name__)})"

@@ -56,7 +56,7 @@ class Reader:
         strange = _UNPRINTABLE.search(text)
         if strange:
             line = text.count("\n", 0, strange.start())
-            raise self._fail((), f"has the character {ascii(strange.group())}, which no text has", line)
+            raise self._fail((), f"has the character {strange.group()!a}, which no text has", line)
         try:
             self._check_depth(text)
             node = yaml.compose(text, Loader=_Loader)
@@ -75,7 +75,7 @@ class Reader:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                line = event.start_mark.line
+                line = event.start_mark.line if event.start_mark else 0
                 raise self._fail((), f"is nested more than {MAX_DEPTH} deep", line)
 
     def _place(self, line: int) -> str:
@@ -89,8 +89,10 @@ class Reader:
         line = node.start_mark.line
         if self._count > MAX_VALUES:
             raise self._fail((), f"unfolds to more than {MAX_VALUES:,} values (aliases?)", line)
-        if len(path) > MAX_DEPTH or id(node) in self._open:
+        if id(node) in self._open:
             raise self._fail(path[:3], "contains itself", line)
+        if len(path) > MAX_DEPTH:
+            raise self._fail(path[:3], f"is nested more than {MAX_DEPTH} deep", line)
         if node.tag not in (_PLAIN, _QUOTED, _LIST, _MAPPING):
             raise self._fail(path, f"has the tag '{node.tag}'; a config has no tags", line)
         if isinstance(node, yaml.ScalarNode):

@@ -1,12 +1,10 @@
 """Everything that shapes one run."""
 
-import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
@@ -31,11 +29,14 @@ from lab.config.sections import (
 from lab.config.spec import Spec
 from lab.config.trackers import TrackerConfig
 from lab.config.validation import validate
+from lab.config.writing import to_text
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
+
+_LATER = "The components' own arguments are checked once these are mended."
 
 
 class RunConfig(Frozen):
@@ -91,17 +92,17 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _meaningful(self) -> "RunConfig":
         if self.check_gradients and self.precision == "fp16":
-            raise ValueError(
-                "check_gradients does nothing with precision: fp16, whose scaler skips such steps; remove one"
-            )
+            message = "does nothing with precision: fp16, whose scaler skips such steps; remove one of them"
+            raise ConfigError([Problem(("check_gradients",), message)])
         return self
 
     @field_validator("metrics")
     @classmethod
     def _metric_names(cls, value: dict[str, Spec]) -> dict[str, Spec]:
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "loss":
-                raise ValueError(f"'{name}' can't name a metric; use letters, digits and _, and not 'loss'")
+        message = "can't name a metric; use letters, digits and _, and not 'loss'"
+        wrong = [name for name in value if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "loss"]
+        if wrong:
+            raise ConfigError([Problem((name,), message) for name in wrong])
         return value
 
     @classmethod
@@ -117,10 +118,14 @@ class RunConfig(Frozen):
     def from_document(cls, document: loading.Document, overrides: list[str] | None = None) -> "RunConfig":
         """The same, from a document that is read already."""
         document = loading.override(document, overrides or [], cls.defaults())
+        problems = document.problems
         try:
-            return validate(cls, document.data)
+            config = validate(cls, document.data)
         except ConfigError as error:
-            raise document.located(error) from None
+            problems = [*problems, *error.problems]
+        if problems:
+            raise document.located(ConfigError(problems, _LATER))
+        return config
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
@@ -129,15 +134,17 @@ class RunConfig(Frozen):
         partial = cls.model_construct(
             **{k: f.get_default(call_default_factory=True) for k, f in fields.items()}
         )
-        return partial.model_dump(mode="json", include=set(fields))
+        data: dict[str, Any] = _plain(partial.model_dump(include=set(fields)))
+        return data
 
     def as_data(self) -> dict[str, Any]:
         """The resolved config as plain data, defaults included."""
-        return self.model_dump(mode="json")
+        data: dict[str, Any] = _plain(self.model_dump())
+        return data
 
     def to_yaml(self) -> str:
         """The resolved config as YAML that `from_yaml` reads back to an equal config."""
-        return str(yaml.dump(self.as_data(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+        return to_text(self.as_data())
 
     def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
         """A copy with some dotted paths set, validated again.
@@ -145,9 +152,14 @@ class RunConfig(Frozen):
         Raises:
             ConfigError: a path doesn't exist, or the result isn't valid.
         """
-        data = copy.deepcopy(self.as_data())
-        for path, value in values.items():
-            loading.set_value(data, loading.split(path), copy.deepcopy(value), {})
+        data: dict[str, Any] = _plain(
+            self.model_dump(exclude_unset=True)
+        )  # a default may hang on what is set
+        for name, value in values.items():
+            path = loading.split(name)
+            if not path:
+                raise ConfigError([Problem((), f"'{name}' is no path such as optimizer.lr")])
+            loading.set_value(data, path, _plain(value), self.defaults())
         return validate(type(self), data)
 
     def check(self) -> None:
@@ -219,8 +231,8 @@ class RunConfig(Frozen):
         length = self.epochs
         if self.scheduler.interval == "step":
             length = self.epochs * (steps_per_epoch or 1)
-        automatic = {name: length for name, value in self.scheduler.arguments.items() if value == AUTO}
-        scheduler: LRScheduler = _build(self.scheduler, ("scheduler",), optimizer, **automatic)
+        arguments = _filled(self.scheduler.arguments, length)
+        scheduler: LRScheduler = _build(self.scheduler, ("scheduler",), optimizer, **arguments)
         return scheduler
 
     def create_criterion(self) -> Any:
@@ -253,34 +265,24 @@ class RunConfig(Frozen):
         return [_build(spec, ("trackers", index)) for index, spec in own]
 
 
+def _plain(value: Any) -> Any:
+    """A copy of nested data with lists for tuples, as YAML has it."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _filled(value: Any, length: int) -> Any:
+    """The same nested data with a number for each `auto`."""
+    if isinstance(value, dict):
+        return {key: _filled(item, length) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, length) for item in value]
+    return length if value == AUTO else value
+
+
 def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:
     try:
         return spec.build(*runtime, **overrides)
     except ConfigError as error:
         raise error.below(path) from error
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes numbers and texts so that YAML 1.1 and 1.2 readers agree on them."""
-
-
-def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
-    text = repr(value)
-    if "e" in text and "." not in text:  # 1e-05 is text to YAML 1.1
-        text = text.replace("e", ".0e")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
-    plain = all(not isinstance(item, (dict, list)) for item in value)
-    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
-
-
-def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    from_plain = loading.plain_scalar(value)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if from_plain == value else "'")
-
-
-_Dumper.add_representer(float, _represent_float)
-_Dumper.add_representer(list, _represent_list)
-_Dumper.add_representer(str, _represent_text)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from lab.config.base import Frozen
+from lab.config.problems import ConfigError, Problem
 from lab.config.spec import Spec
 from lab.config.trackers import TensorBoardConfig, WandbConfig
 
@@ -36,9 +37,8 @@ class Monitor(Frozen):
             and "loss" not in str(value.get("metric", "loss"))
             and "mode" not in value
         ):
-            raise ValueError(
-                f"say mode: max or mode: min for '{value['metric']}'; only for a loss is it plain"
-            )
+            message = f"say mode: max or mode: min for '{value['metric']}'; only for a loss is it plain"
+            raise ConfigError([Problem(("metric",), message)])
         return value
 
 
@@ -54,7 +54,8 @@ class EarlyStoppingConfig(Frozen):
     @model_validator(mode="after")
     def _mode_goes_with_metric(self) -> "EarlyStoppingConfig":
         if self.metric is not None and self.mode is None and "loss" not in self.metric:
-            raise ValueError(f"say mode: max or mode: min for '{self.metric}'")
+            message = f"say mode: max or mode: min for '{self.metric}'; only for a loss is it plain"
+            raise ConfigError([Problem(("metric",), message)])
         return self
 
 

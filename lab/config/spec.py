@@ -6,25 +6,18 @@ its annotations before anything is built. A mapping with a `target` among the ar
 """
 
 import functools
-import importlib
 import inspect
+import itertools
 import re
-import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
-from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
+from lab.config.annotations import annotations, coerced
+from lab.config.importing import blame, is_library, resolve
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -64,107 +57,76 @@ class Spec(BaseModel):
         Raises:
             ConfigError: it can't be imported, or is nothing that can be called.
         """
-        return _import(self.target)
+        return resolve(self.target)
 
-    def check(self, *runtime: str, wildcard: str | None = None) -> Iterator[Problem]:
+    def check(
+        self, *runtime: str, wildcard: str | None = None, shared: Collection[str] = ()
+    ) -> Iterator[Problem]:
         """Yield what is wrong with the import path and the arguments, without building anything.
 
         Args:
             runtime: names for the positional arguments that only a run can give, such as the parameters.
             wildcard: a text that stands for a number filled in later, accepted for every argument.
+            shared: what the component around this one got from the run; handed on to first arguments so named.
         """
         try:
             target = self.resolve()
         except ConfigError as error:
             yield from error.problems
             return
-        yield from _check_names(target, self.arguments, runtime)
-        hints = _annotations(target)
+        runtime = runtime or _leading(target, shared, self.arguments)
+        wrong = list(_check_names(target, self.arguments, runtime))
+        yield from wrong
+        checkers = annotations(target)
+        given = _positional(target)[: len(runtime)]
         for name, value in self.arguments.items():
-            if wildcard is not None and value == wildcard:
+            if (wildcard is not None and value == wildcard) or any(p.path == (name,) for p in wrong):
                 continue
             nested = list(_components(value, (name,)))
-            for path, spec in nested:
-                yield from ConfigError(list(spec.check())).below(path).problems
-            if not nested and name in hints:
-                yield from _check_type(name, value, hints[name])
+            for path, part in nested:
+                try:
+                    found = list(Spec.model_validate(part).check(wildcard=wildcard, shared=given))
+                except ValidationError as error:
+                    found = [Problem(("target",), str(item["ctx"]["error"])) for item in error.errors()]
+                yield from ConfigError(found).below(path).problems
+            if not nested and name in checkers:
+                yield from checkers[name].check(name, value)
 
     def build(self, *runtime: Any, **overrides: Any) -> Any:
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 
         Raises:
-            ConfigError: the target refused its arguments with a ValueError.
+            ConfigError: the target refused its arguments: with a ValueError, or with any error where it belongs
+                to a library. Other errors in the user's own code are mistakes in it and keep their traceback.
         """
         target = self.resolve()
-        arguments = {name: _build(value, (name,)) for name, value in {**self.arguments, **overrides}.items()}
+        shared = dict(zip(_positional(target), runtime, strict=False))
+        given = {**self.arguments, **overrides}
+        arguments = {name: _build(value, (name,), shared) for name, value in given.items()}
         try:
-            return target(*runtime, **_coerced(target, arguments))
+            return target(*runtime, **coerced(target, arguments))
         except ConfigError:
             raise
-        except ValueError as error:
-            raise ConfigError([Problem((), f"{self.target} can't be built: {error}")]) from error
+        except Exception as error:
+            if not isinstance(error, ValueError) and not is_library(target):
+                raise
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            text = f"{self.target} can't be built: {kind}{error}{blame(error)}"
+            raise ConfigError([Problem((), text)]) from error
 
     def as_function(self) -> Any:
         """A function as it is, its arguments bound; a class is built. For losses, which may be either."""
         target = self.resolve()
         if inspect.isclass(target):
             return self.build()
-        arguments = {name: _build(value, (name,)) for name, value in self.arguments.items()}
-        return functools.partial(target, **arguments) if arguments else target
+        arguments = {name: _build(value, (name,), {}) for name, value in self.arguments.items()}
+        return functools.partial(target, **coerced(target, arguments)) if arguments else target
 
 
-def _import(name: str) -> Callable[..., Any]:
-    parts = name.split(".")
-    module: Any = None
-    for end in range(1, len(parts)):
-        module_name = ".".join(parts[:end])
-        if module is not None and hasattr(module, parts[end - 1]) and end > 1:
-            found = getattr(module, parts[end - 1])
-            if not inspect.ismodule(found):
-                break
-        module = _import_module(module_name, module)
-        if module is None:
-            break
-    value: Any = importlib.import_module(parts[0])
-    for depth, part in enumerate(parts[1:], start=1):
-        if not hasattr(value, part):
-            where = ".".join(parts[:depth])
-            public = [known for known in dir(value) if not known.startswith("_")]
-            hint = did_you_mean(part, public)
-            hint = hint if hint.startswith("; did") else ""
-            raise _problem(f"'{where}' has no '{part}'{hint}", "target")
-        value = getattr(value, part)
-    if not callable(value):
-        raise _problem(f"'{name}' is a {type(value).__name__}; a class or a function is expected", "target")
-    return typing.cast(Callable[..., Any], value)
-
-
-def _import_module(name: str, parent: Any) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name == name and parent is not None:
-            return None  # an attribute of the parent, or a mistake that the attribute look-up explains
-        if error.name == name:
-            import pkgutil
-
-            hint = did_you_mean(name, {m.name for m in pkgutil.iter_modules()})
-            hint = hint if hint.startswith("; did") else ""
-            message = f"there is no module '{name}' beside main.py or installed{hint}"
-            raise _problem(message, "target") from None
-        raise _problem(f"importing '{name}' failed: {error}", "target") from error
-    except Exception as error:  # a user's module may raise anything
-        raise _problem(f"importing '{name}' failed: {type(error).__name__}: {error}", "target") from error
-
-
-def _problem(message: str, *path: str | int) -> ConfigError:
-    return ConfigError([Problem(path, message)])
-
-
-def _components(value: Any, path: Path) -> Iterator[tuple[Path, Spec]]:
-    """The components directly within a value, with their paths."""
+def _components(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The components directly within a value, as they are written, with their paths."""
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
-        yield path, Spec.model_validate(value)
+        yield path, value
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _components(item, (*path, key))
@@ -173,99 +135,69 @@ def _components(value: Any, path: Path) -> Iterator[tuple[Path, Spec]]:
             yield from _components(item, (*path, index))
 
 
-def _build(value: Any, path: Path) -> Any:
+def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
         try:
-            return Spec.model_validate(value).build()
+            spec = Spec.model_validate(value)
+            leading = _leading(spec.resolve(), shared, spec.arguments)
+            return spec.build(*(shared[name] for name in leading))
         except ConfigError as error:
             raise error.below(path) from error
     if isinstance(value, Mapping):
-        return {key: _build(item, (*path, key)) for key, item in value.items()}
+        return {key: _build(item, (*path, key), shared) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_build(item, (*path, index)) for index, item in enumerate(value)]
+        return [_build(item, (*path, index), shared) for index, item in enumerate(value)]
     return value
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except (ValueError, TypeError):  # some C functions tell nothing
+        return None
+
+
+def _positional(target: Callable[..., Any]) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in _parameters(target) or [] if p.kind in kinds]
+
+
+def _leading(
+    target: Callable[..., Any], shared: Collection[str], arguments: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The first parameters that take what the run gave to the component around this one."""
+    return tuple(
+        itertools.takewhile(lambda name: name in shared and name not in arguments, _positional(target))
+    )
 
 
 def _check_names(
     target: Callable[..., Any], arguments: Mapping[str, Any], runtime: tuple[str, ...]
 ) -> Iterator[Problem]:
-    try:
-        parameters = list(inspect.signature(target).parameters.values())
-    except (ValueError, TypeError):  # some C functions tell nothing
+    parameters = _parameters(target)
+    if parameters is None:
         return
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    given = {p.name for p in positional[: len(runtime)]}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    named = [
-        p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given
-    ]
-    names = [p.name for p in named]
+    positional = _positional(target)
+    given = positional[: len(runtime)]
+    kinds = {p.kind for p in parameters}
+    open_ended = inspect.Parameter.VAR_KEYWORD in kinds
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    named = [p for p in named if p.name not in given]
+    names = {p.name for p in named}
     label = getattr(target, "__name__", str(target))
-    if len(positional) < len(runtime) and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+    if len(positional) < len(runtime) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         yield Problem(("target",), f"{label} must take {', '.join(runtime)} as its first arguments")
     for name in arguments:
-        hint = did_you_mean(name, names)
         if name in given:
             yield Problem((name,), f"{label} gets '{name}' from the run; remove it here")
-        elif name not in names and (not open_ended or hint.startswith("; did")):
-            yield Problem((name,), f"{label} takes no '{name}'{hint}")
+        elif name in names:
+            continue
+        elif not open_ended:
+            yield Problem((name,), f"{label} takes no '{name}'{did_you_mean(name, names)}")
+        elif hint := nearest(
+            name, names - set(arguments), cutoff=0.8
+        ):  # it would be swallowed without a word
+            yield Problem((name,), f"{label} names no '{name}'{hint}")
     for parameter in named:
         if parameter.default is parameter.empty and parameter.name not in arguments:
             yield Problem((), f"{label} needs '{parameter.name}', which is not given")
-
-
-@functools.cache
-def _annotations(target: Callable[..., Any]) -> Mapping[str, TypeAdapter[Any]]:
-    """A checker for each annotated argument; what pydantic can't check stays unchecked."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError, AttributeError):
-        return {}
-    adapters: dict[str, TypeAdapter[Any]] = {}
-    for name, hint in hints.items():
-        try:
-            adapters[name] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, TypeError):
-            continue
-        except Exception as error:  # PydanticUserError: a model it can't rebuild
-            if type(error).__name__ != "PydanticUserError":
-                raise
-    return adapters
-
-
-def _check_type(name: str, value: Any, adapter: TypeAdapter[Any]) -> Iterator[Problem]:
-    try:
-        result = adapter.validate_python(value)
-    except ValidationError as error:
-        expected = " or ".join(dict.fromkeys(_expected(item["msg"]) for item in error.errors()[:4]))
-        yield Problem((name,), f"found {shown(value)}, expected {expected}")
-        return
-    # pydantic would read '1' as 1 and true as 1.0; a config means what it says
-    if (
-        isinstance(value, (str, bool))
-        and isinstance(result, (int, float))
-        and type(result) is not type(value)
-    ):
-        yield Problem((name,), f"found {shown(value)}, expected a number")
-
-
-def _expected(message: str) -> str:
-    return re.sub(r"^(Input should be|Value error,) ", "", message).removesuffix(
-        ", unable to parse string as a number"
-    )
-
-
-def _coerced(target: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
-    """Lists become tuples where the signature says tuple; everything else is passed as it is."""
-    hints = _annotations(target)
-    result = dict(arguments)
-    for name, value in arguments.items():
-        if isinstance(value, list) and name in hints:
-            try:
-                checked = hints[name].validate_python(value)
-            except ValidationError:
-                continue
-            if isinstance(checked, tuple):
-                result[name] = checked
-    return result

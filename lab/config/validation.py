@@ -1,14 +1,16 @@
 """From pydantic's errors to problems a person can mend."""
 
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest, shown
 
 M = TypeVar("M", bound=BaseModel)
+_COMPONENT = "an import path such as model.MLP, or a mapping with a target"
 _EXPECTED = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -21,9 +23,16 @@ _EXPECTED = {
     "tuple_type": "a list",
     "list_type": "a list",
     "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping or an import path",
     "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "a text that is not empty",
+    "is_instance_of": "an instance of {class}",
+    "literal_error": "{expected}",
 }
 
 
@@ -36,36 +45,61 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = [_problem(model, data, dict(item)) for item in error.errors(include_url=False)]
-        raise ConfigError(list(dict.fromkeys(problems))) from None
+        items: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
+    expected: dict[Path, list[str]] = {}  # a value that may be this or that has one problem, not two
+    problems: list[Problem] = []
+    for item in items:
+        path = written_path(data, item["loc"])
+        raised = item.get("ctx", {}).get("error")
+        message = _message(model, item, path)
+        if isinstance(raised, ConfigError):  # by a validator of ours
+            problems += raised.below(path).problems
+        elif message is None:
+            expected.setdefault(path, []).append(expectation(item))
+        else:
+            problems.append(Problem(path, message))
+    for path, options in expected.items():
+        found = value_at(data, path)
+        hint = nearest(found, re.findall(r"'([^']+)'", options[-1])) if isinstance(found, str) else ""
+        options = [option for option in dict.fromkeys(options) if option != "nothing"]
+        problems.append(Problem(path, f"found {shown(found)}, expected {' or '.join(options)}{hint}"))
+    raise ConfigError(list(dict.fromkeys(problems)))
 
 
-def _problem(model: type[BaseModel], data: Any, item: dict[str, Any]) -> Problem:
-    path = _written_path(data, item["loc"])
-    kind, found = item["type"], item.get("input")
-    if kind == "extra_forbidden":
-        return Problem(
-            path, f"unknown key '{path[-1]}'{did_you_mean(str(path[-1]), _keys(model, item['loc'][:-1]))}"
-        )
-    if kind == "missing":
-        return Problem(path, "is required, and not given")
-    if kind == "value_error":
-        return Problem(path, str(item["ctx"]["error"]))
-    if kind == "literal_error":
-        expected = item["ctx"]["expected"]
-        hint = did_you_mean(
-            str(found), [option.strip(" '") for option in expected.replace(" or ", ",").split(",")]
-        )
-        return Problem(
-            path, f"found {shown(found)}, expected {expected}{hint if hint.startswith('; did') else ''}"
-        )
-    if kind == "string_pattern_mismatch" and path[-1:] == ("device",):
-        return Problem(path, f"found {shown(found)}, expected auto, cpu, cuda, cuda:1 or mps")
-    expected = _EXPECTED.get(kind) or item["msg"].removeprefix("Input should be ")
-    return Problem(path, f"found {shown(found)}, expected {expected}")
+def _message(model: type[BaseModel], item: Mapping[str, Any], path: Path) -> str | None:
+    """What to say of an error that is not just a wrong value."""
+    match item["type"]:
+        case "extra_forbidden":
+            hint = did_you_mean(str(path[-1]), _keys(model, item["loc"][:-1]))
+            return f"unknown key '{path[-1]}'{hint}"
+        case "invalid_key":
+            return f"the key {shown(item['input'])} must be a name"
+        case "missing":
+            return "is required, and not given"
+        case "value_error":
+            return str(item["ctx"]["error"])
+    return None
 
 
-def _written_path(data: Any, loc: tuple[str | int, ...]) -> Path:
+def expectation(item: Mapping[str, Any]) -> str:
+    """What one of pydantic's errors expected, in words."""
+    context: dict[str, Any] = item.get("ctx", {})
+    if item["type"] in ("model_type", "model_attributes_type"):
+        return _COMPONENT if context["class_name"].endswith("Spec") else "a mapping"
+    if item["type"] == "string_pattern_mismatch" and item["loc"][-1:] == ("device",):
+        return "auto, cpu, cuda, cuda:1 or mps"
+    known = _EXPECTED.get(item["type"])
+    return known.format(**context) if known else str(item["msg"]).removeprefix("Input should be ")
+
+
+def value_at(data: Any, path: Path) -> Any:
+    """The value as it was written."""
+    for part in path:
+        data = data[part]
+    return data
+
+
+def written_path(data: Any, loc: tuple[str | int, ...]) -> Path:
     """The path as it stands in the file: pydantic's loc also names union members, which nobody wrote."""
     path: list[str | int] = []
     here: Any = data

@@ -250,8 +250,9 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bool]:
     """Whether a row's config has this value; `lab.config` is loaded here, for only a filter needs it."""
-    from lab.config import ConfigError, loading
+    from lab.config import ConfigError
     from lab.config.diff import MISSING, flatten, same
+    from lab.config.reading import Reader
 
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
@@ -273,7 +274,7 @@ def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bo
         known = {name for row in rows[:200] for name in flatten(row.config)}
         raise ValueError(f"--where {assignment}: no run has '{path}' in its config{_nearest(path, known)}")
     try:
-        value = loading.override(loading.Document({}, ""), [f"value={text}"], {}).data["value"]
+        value = Reader("").read(text)
     except ConfigError:
         value = text
     return lambda row: same(found(row), value) or found(row) == text
