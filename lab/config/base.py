@@ -1,6 +1,13 @@
-"""The base of every config class: frozen, and closed to unknown keys."""
+"""The base of every config class: frozen, closed to unknown keys, and strict about types."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Number = Annotated[float, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 
 
 class Frozen(BaseModel):

@@ -34,7 +34,7 @@ class Document:
         return self.source
 
     def located(self, error: ConfigError) -> ConfigError:
-        """The same problems, each with the place it was written, in the order of lines; `--set` comes last."""
+        """The same problems, each with the place it was written, in order of lines; `--set` comes last."""
         located = [Problem(p.path, p.message, p.where or self.where(p.path)) for p in error.problems]
         return ConfigError(sorted(located, key=_by_line), error.note)
 

@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
-from lab.config.base import Frozen
+from lab.config.base import Count, Flag, Frozen, Number
 from lab.config.fused import fused_arguments
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
     AUTO,
     CheckpointConfig,
-    Count,
     EarlyStoppingConfig,
     EMAConfig,
-    Flag,
     LoaderConfig,
     Monitor,
-    Number,
+    MonitorOrName,
     PicturesConfig,
     SchedulerSpec,
+    Seeds,
     Tracker,
-    Whole,
 )
 from lab.config.spec import Spec
 from lab.config.trackers import TrackerConfig
@@ -42,45 +40,49 @@ _LATER = "The components' own arguments are checked once these are mended."
 class RunConfig(Frozen):
     """One experiment: `from_yaml` reads it, `util.run` runs it."""
 
-    project: str = Field("lab", min_length=1)
-    name: str = Field("run", min_length=1)
-    seeds: tuple[Whole, ...] = Field(
-        (0,), min_length=1, description="each is a run; the result is their mean"
+    project: str = Field("lab", min_length=1, description="what the run belongs to")
+    name: str = Field("run", min_length=1, description="part of the run folder's name")
+    seeds: Seeds = Field((0,), min_length=1, description="each is a run; the result is their mean")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="auto, cpu, cuda, cuda:1 or mps; auto: the best there is",
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    epochs: Count = 10
-    batch_size: Count = 32
-    task: Spec = Spec(target="lab.tasks.Regression")
-    data: Spec
-    net: Spec
-    criterion: Spec = Spec(target="torch.nn.MSELoss")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the forward pass; fp16 comes with a gradient scaler"
+    )
+    epochs: Count = Field(10, description="passes over the training data, at most")
+    batch_size: Count = Field(32, description="samples in a batch")
+    task: Spec = Field(Spec(target="lab.tasks.Regression"), description="what a batch means")
+    data: Spec = Field(description="where samples come from: a function that returns (train, val) or more")
+    net: Spec = Field(description="the network, a torch.nn.Module")
+    criterion: Spec = Field(
+        Spec(target="torch.nn.MSELoss"), description="the loss: a class, or a function (prediction, target)"
+    )
     metrics: dict[str, Spec] = Field(
         default_factory=dict, description="name -> component; logged as val_<name>"
     )
     optimizer: Spec = Field(
-        default_factory=lambda: Spec.model_validate({"target": "torch.optim.AdamW", "lr": 1e-3})
+        default_factory=lambda: Spec.model_validate({"target": "torch.optim.AdamW", "lr": 1e-3}),
+        description="gets the parameters from the run; default: torch.optim.AdamW with lr 1e-3",
     )
-    scheduler: SchedulerSpec | None = None
-    early_stopping_config: EarlyStoppingConfig | None = None
-    monitor: Monitor = Monitor()
-    checkpoint: CheckpointConfig = CheckpointConfig()
-    trackers: tuple[Tracker, ...] = ()
-    loader: LoaderConfig = LoaderConfig()
-    gradient_clip_norm: Number | None = Field(None, gt=0)
-    accumulate_grad_batches: Count = 1
+    scheduler: SchedulerSpec | None = Field(
+        None, description="moves the learning rate; gets the optimizer from the run"
+    )
+    early_stopping_config: EarlyStoppingConfig | None = Field(None, description="null: never stop early")
+    monitor: MonitorOrName = Field(Monitor(), description="which figure tells the best epoch")
+    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="what is kept besides last and best")
+    trackers: tuple[Tracker, ...] = Field((), description="mirrors of the local record")
+    loader: LoaderConfig = Field(LoaderConfig(), description="how batches are read")
+    gradient_clip_norm: Number | None = Field(None, gt=0, description="largest norm of all gradients")
+    accumulate_grad_batches: Count = Field(1, description="batches that make one optimizer step")
     check_gradients: Flag = Field(False, description="stop at a gradient that is not finite, too")
-    ema: EMAConfig | None = None
+    ema: EMAConfig | None = Field(None, description="null: no average of the weights is kept")
     compile: Flag | str = Field(False, description="torch.compile; a text names its backend")
-    channels_last: Flag = False
+    channels_last: Flag = Field(False, description="memory layout of images; often faster for convolutions")
     deterministic: Flag = Field(False, description="refuse kernels whose result varies from run to run")
     log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
-    pictures: PicturesConfig = PicturesConfig()
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _one_seed(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    pictures: PicturesConfig = Field(PicturesConfig(), description="panels of predictions")
 
     @field_validator("seeds")
     @classmethod

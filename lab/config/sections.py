@@ -5,23 +5,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from lab.config.base import Frozen
+from lab.config.base import Count, Flag, Frozen, Number, Whole
 from lab.config.problems import ConfigError, Problem
 from lab.config.spec import Spec
 from lab.config.trackers import TensorBoardConfig, WandbConfig
 
 AUTO = "auto"
-Count = Annotated[int, Field(strict=True, ge=1)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Number = Annotated[float, Field(strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
 Mode = Literal["min", "max"]
 
 
 class Monitor(Frozen):
     """The one figure that best checkpoint, early stopping, pruner and objective share."""
 
-    metric: str = "val_loss"
+    metric: str = Field("val_loss", description="name in metrics.csv, such as val_loss or val_dice")
     mode: Mode = Field("min", description="min: smaller is better; must be given unless the metric is a loss")
     returns: Literal["best", "last"] = Field(
         "best", description="what a run is worth: its best or its last value"
@@ -30,8 +26,6 @@ class Monitor(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _mode_is_said(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            value = {"metric": value}
         if (
             isinstance(value, Mapping)
             and "loss" not in str(value.get("metric", "loss"))
@@ -42,14 +36,21 @@ class Monitor(Frozen):
         return value
 
 
+def _monitor_short_form(value: Any) -> Any:
+    return {"metric": value} if isinstance(value, str) else value
+
+
+MonitorOrName = Annotated[Monitor, BeforeValidator(_monitor_short_form, json_schema_input_type=str | Monitor)]
+
+
 class EarlyStoppingConfig(Frozen):
     """Stop when nothing improves; metric and mode are the monitor's unless given."""
 
-    enabled: Flag = True
-    patience: Count = 10
+    enabled: Flag = Field(True, description="false: all epochs are run")
+    patience: Count = Field(10, description="epochs without an improvement that are too many")
     min_delta: Number = Field(0.0, ge=0, description="absolute change that counts as an improvement")
-    metric: str | None = None
-    mode: Mode | None = None
+    metric: str | None = Field(None, description="default: the monitor's")
+    mode: Mode | None = Field(None, description="default: the monitor's")
 
     @model_validator(mode="after")
     def _mode_goes_with_metric(self) -> "EarlyStoppingConfig":
@@ -62,14 +63,14 @@ class EarlyStoppingConfig(Frozen):
 class SchedulerSpec(Spec):
     """A learning-rate scheduler. The text `auto` as an argument's value is the run's length in intervals."""
 
-    interval: Literal["epoch", "step"] = "epoch"
+    interval: Literal["epoch", "step"] = Field("epoch", description="when it moves the learning rate")
     monitor: str = Field("val_loss", description="what a plateau scheduler watches")
 
 
 class EMAConfig(Frozen):
     """Exponential moving average of the weights, used for validation and kept in the checkpoints."""
 
-    decay: Number = Field(0.999, gt=0, lt=1)
+    decay: Number = Field(0.999, gt=0, lt=1, description="how much of the average each step keeps")
 
 
 class CheckpointConfig(Frozen):
@@ -84,7 +85,7 @@ class CheckpointConfig(Frozen):
 class LoaderConfig(Frozen):
     """How batches are read. Data that is already in memory needs no workers."""
 
-    workers: Whole = 0
+    workers: Whole = Field(0, description="processes that read data; 0: the run's own")
     prefetch: Count = Field(2, description="batches that each worker prepares ahead")
     pin_memory: Flag | None = Field(None, description="default: where the device is a GPU")
     drop_last: Flag = Field(False, description="leave out a last training batch that is not full")
@@ -93,9 +94,18 @@ class LoaderConfig(Frozen):
 class PicturesConfig(Frozen):
     """Pictures of predictions on fixed validation samples."""
 
-    enabled: Flag = True
-    every_epochs: Count = 10
-    count: Count = 4
+    enabled: Flag = Field(True, description="false: no pictures are drawn")
+    every_epochs: Count = Field(10, description="how often they are drawn; always at the end")
+    count: Count = Field(4, description="samples in a picture")
+
+
+def _one_seed(value: Any) -> Any:
+    return [value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Seeds = Annotated[
+    tuple[Whole, ...], BeforeValidator(_one_seed, json_schema_input_type=Whole | tuple[Whole, ...])
+]
 
 
 def _tracker_kind(value: Any) -> str | None:
@@ -119,5 +129,8 @@ Tracker = Annotated[
         custom_error_type="tracker",
         custom_error_message="{type: wandb}, {type: tensorboard} or {target: import.path}",
     ),
-    BeforeValidator(_tracker_short_form, json_schema_input_type=Any),
+    BeforeValidator(
+        _tracker_short_form,
+        json_schema_input_type=Literal["wandb", "tensorboard"] | WandbConfig | TensorBoardConfig | Spec,
+    ),
 ]

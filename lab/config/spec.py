@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
 from lab.config.annotations import annotations, coerced
@@ -23,10 +23,10 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 class Spec(BaseModel):
-    """`target` and the keyword arguments it is called with."""
+    """A component: an import path, or a mapping of `target` and the keyword arguments it is called with."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    target: str
+    target: str = Field(description="import path of a class or function, such as torch.optim.AdamW")
 
     @model_validator(mode="before")
     @classmethod
@@ -43,8 +43,10 @@ class Spec(BaseModel):
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         """Both forms, for editors: the bare import path, and the mapping with its arguments."""
-        full = handler.resolve_ref_schema(handler(schema))
-        return {"anyOf": [{"type": "string", "pattern": r"^\w+(\.\w+)+$"}, dict(full)]}
+        full = dict(handler.resolve_ref_schema(handler(schema)))
+        short = {"type": "string", "pattern": f"^{_IMPORT_PATH.pattern}$", "description": "import path"}
+        full["properties"]["target"]["pattern"] = short["pattern"]
+        return {"description": full.get("description", ""), "anyOf": [short, full]}
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -67,7 +69,7 @@ class Spec(BaseModel):
         Args:
             runtime: names for the positional arguments that only a run can give, such as the parameters.
             wildcard: a text that stands for a number filled in later, accepted for every argument.
-            shared: what the component around this one got from the run; handed on to first arguments so named.
+            shared: what the component around this one got from the run; handed on to first ones so named.
         """
         try:
             target = self.resolve()
@@ -96,8 +98,8 @@ class Spec(BaseModel):
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 
         Raises:
-            ConfigError: the target refused its arguments: with a ValueError, or with any error where it belongs
-                to a library. Other errors in the user's own code are mistakes in it and keep their traceback.
+            ConfigError: the target refused its arguments: with a ValueError, or with any error where it is a
+                library's. Other errors in the user's own code are mistakes in it and keep their traceback.
         """
         target = self.resolve()
         shared = dict(zip(_positional(target), runtime, strict=False))

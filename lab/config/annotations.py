@@ -1,0 +1,94 @@
+"""Arguments against the annotations of what they are passed to."""
+
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+
+from lab.config.problems import Problem, shown
+from lab.config.validation import expectation, value_at, written_path
+
+
+@dataclass(frozen=True)
+class Checker:
+    """Checks values against one annotation.
+
+    Values are read as JSON is, strictly: a list may stand for a tuple and a text for a path, but neither a
+    text nor a boolean for a number, nor 2.0 for a whole one.
+    """
+
+    hint: Any
+    adapter: TypeAdapter[Any]
+    optional: bool = False  # None is its default, whatever the annotation says
+
+    def check(self, name: str, value: Any) -> Iterator[Problem]:
+        """Yield what is wrong with the value."""
+        if value is None and self.optional:
+            return
+        try:
+            self.read(value)
+        except ValidationError as error:
+            yield self._problem(name, value, [dict(item) for item in error.errors()[:8]])
+
+    def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
+        said = [item for item in items if item["type"] != "needs_python_object"]  # "cannot check isinstance"
+        places = {written_path(value, item["loc"]) for item in said}
+        path = places.pop() if len(places) == 1 else ()
+        options = [expectation(item) for item in said] or [getattr(self.hint, "__name__", str(self.hint))]
+        expected = " or ".join(option for option in dict.fromkeys(options) if option != "nothing")
+        return Problem((name, *path), f"found {shown(value_at(value, path))}, expected {expected}")
+
+    def read(self, value: Any) -> Any:
+        """The value as its annotation means it.
+
+        Raises:
+            ValidationError: it is of another type.
+        """
+        try:
+            text = json.dumps(value)
+        except TypeError:  # it holds objects, for nested components are built already
+            return self.adapter.validate_python(value)
+        return self.adapter.validate_json(text, strict=True)
+
+
+@functools.cache
+def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
+    """A checker for each annotated argument; what pydantic can't check stays unchecked."""
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        hints = typing.get_type_hints(function)
+        parameters = inspect.signature(target).parameters
+    except (NameError, TypeError, AttributeError, ValueError):
+        return {}
+    checkers: dict[str, Checker] = {}
+    for name, hint in hints.items():
+        if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            continue
+        try:
+            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, TypeError):
+            continue
+        checkers[name] = Checker(hint, adapter, parameters[name].default is None)
+    return checkers
+
+
+def coerced(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists become tuples or sets, and texts become paths, where the signature says so; the rest stays."""
+    checkers = annotations(target)
+    result = dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, (list, str)) and name in checkers:
+            try:
+                read = checkers[name].read(value)
+            except ValidationError:
+                continue
+            if isinstance(read, (list, tuple, set, frozenset, PurePath)):
+                result[name] = read
+    return result

@@ -1,0 +1,100 @@
+"""From an import path to what it names, with a message for all that can go wrong on the way."""
+
+import importlib
+import inspect
+import pkgutil
+import sysconfig
+import typing
+from collections.abc import Callable
+from pathlib import Path as FilePath
+from types import ModuleType
+from typing import Any
+
+from lab.config.problems import ConfigError, Problem, nearest
+
+_LIBRARIES = [str(FilePath(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")]
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """Import what a dotted path names; the user's own module beside `main.py` included.
+
+    Raises:
+        ConfigError: it can't be imported, or is nothing that can be called.
+    """
+    first, *rest = name.split(".")
+    value: Any = _import(first)
+    if value is None:
+        hint = nearest(first, {module.name for module in pkgutil.iter_modules()})
+        raise _problem(f"there is no module '{first}' beside main.py or installed{hint}")
+    where = first
+    for part in rest:
+        value = _part(value, part, where)
+        where = f"{where}.{part}"
+    if not callable(value):
+        raise _problem(f"'{name}' is a {type(value).__name__}; a class or a function is expected")
+    return typing.cast(Callable[..., Any], value)
+
+
+def is_installed(file: str | None) -> bool:
+    """Whether a source file belongs to Python or an installed package; code without a file does."""
+    if not file or file.startswith("<"):
+        return True
+    parents = [str(parent) for parent in FilePath(file).resolve().parents]
+    return any(library in parents for library in _LIBRARIES) or "site-packages" in file
+
+
+def blame(error: BaseException) -> str:
+    """` (mine.py:12)`: the user's innermost line in the traceback, or nothing where there is none."""
+    place = ""
+    own = FilePath(__file__).parent.parent
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not is_installed(file) and own not in FilePath(file).resolve().parents:
+            place = f" ({FilePath(file).name}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
+
+
+def _part(value: Any, part: str, where: str) -> Any:
+    """An attribute, or a module of a package that is not imported yet."""
+    try:
+        return getattr(value, part)
+    except AttributeError:
+        pass
+    except Exception as error:  # a package that imports its parts when they are asked for
+        raise _failed(f"{where}.{part}", error) from error
+    known = [name for name in dir(value) if not name.startswith("_")]
+    if isinstance(value, ModuleType) and hasattr(value, "__path__"):
+        module = _import(f"{where}.{part}")
+        if module is not None:
+            return module
+        known += [found.name for found in pkgutil.iter_modules(value.__path__)]
+    raise _problem(f"'{where}' has no '{part}'{nearest(part, known)}")
+
+
+def _import(name: str) -> ModuleType | None:
+    """The module, or None where there is none of this name."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            return None
+        raise _failed(name, error) from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        raise _failed(name, error) from error
+
+
+def _failed(name: str, error: BaseException) -> ConfigError:
+    place = "" if isinstance(error, SyntaxError) else blame(error)  # it names its line itself
+    return _problem(f"importing '{name}' failed: {type(error).__name__}: {error}{place}")
+
+
+def _problem(message: str) -> ConfigError:
+    return ConfigError([Problem(("target",), message)])
+
+
+def is_library(target: Callable[..., Any]) -> bool:
+    """Whether a class or function belongs to Python or an installed package, and not to the user."""
+    module = inspect.getmodule(target)
+    return module is None or is_installed(getattr(module, "__file__", None))
