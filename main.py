@@ -102,6 +102,10 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
         parser().error(
             f"say one thing to do: --run, --resume, --check, --list, --compare or --schema; found {found}"
         )
+    idle = [name for name in ("overrides", "print_config", "no_plots") if getattr(options, name)]
+    if idle and verbs[0] not in ("run", "check"):
+        name = "set" if idle[0] == "overrides" else idle[0].replace("_", "-")
+        parser().error(f"--{name} has no effect with --{verbs[0]}; remove it")
     match verbs[0]:
         case "run":
             return run(options, command)
@@ -122,8 +126,7 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
     path = options.run or (folder / rundir.CONFIG if folder else "")
     config, document = read(path, options)
     if options.print_config:
-        print(config.to_yaml(), end="")
-        return 0
+        return print_config(config, options)
     try:
         config.check()
         signal.signal(signal.SIGTERM, _terminate)
@@ -139,6 +142,8 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
 def check(options: argparse.Namespace) -> int:
     """--check."""
     config, document = read(options.check, options)
+    if options.print_config:
+        return print_config(config, options)
     try:
         config.check()
         from lab.preflight import preflight
@@ -149,6 +154,12 @@ def check(options: argparse.Namespace) -> int:
         raise document.located(error) from error
     print(report.as_json() if options.json else report.as_text())
     return 0 if report.passed else 1
+
+
+def print_config(config: RunConfig, options: argparse.Namespace) -> int:
+    """--print-config."""
+    print(json.dumps(config.as_data(), indent=2) if options.json else config.to_yaml().rstrip("\n"))
+    return 0
 
 
 def list_runs(options: argparse.Namespace) -> int:
