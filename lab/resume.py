@@ -1,5 +1,7 @@
 """Going on with a run: load the newest good checkpoint, and refuse one that belongs to another network."""
 
+import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,14 @@ from typing import Any
 from lab import checkpoint
 from lab.config import ConfigError, Problem
 from lab.config.diff import differences
+from lab.config.sections import AUTO
 from lab.events import Note
 
 # With another one of these the checkpoint's state would be loaded into something it doesn't fit.
 _SAME = ("task", "net", "optimizer", "scheduler", "ema", "seeds")
 _HINT = "start a new run for it, or leave it as it was"
+# These may be new since: what has no state in the checkpoint begins afresh.
+_OPTIONAL = ("scaler", "early_stopping")
 
 
 def resume_from(
@@ -40,8 +45,35 @@ def resume_from(
     ]
     if refused:
         raise ConfigError(refused)
-    checkpoint.restore(parts, content)
+    if faults:  # or the next save would keep the damaged one as the previous one
+        checkpoint.link(path, folder / "last.pt")
+    known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
+    spec = config.get("scheduler") or {}
+    if AUTO in spec.values() and config["epochs"] > content["config"]["epochs"]:
+        _restore_stretched(known, content)
+    else:
+        checkpoint.restore(known, content)
     return [
         *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
+
+
+def _restore_stretched(parts: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Load the parts of a run that is to last longer than its checkpoint says, schedule included.
+
+    The state of a scheduler holds the old length. The new one walks from its beginning to where the training
+    stands; what it has set on the way (learning rate, and momentum with some) goes into the optimizer.
+    """
+    optimizer, scheduler = parts["optimizer"], parts["scheduler"]
+    beginning = copy.deepcopy(scheduler.state_dict())
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    checkpoint.restore(parts, content)
+    position = scheduler.last_epoch
+    scheduler.load_state_dict(beginning)
+    for group, values in zip(optimizer.param_groups, groups, strict=True):
+        group.update(values)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step\\(\\)`")
+        for _ in range(position):
+            scheduler.step()

@@ -1,0 +1,106 @@
+"""Listeners are called in their order, and a result is a number that knows where it comes from."""
+
+import copy
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+
+from lab.events import (
+    Callback,
+    EpochEnd,
+    Listeners,
+    Note,
+    PhaseStart,
+    RunEnd,
+    RunResult,
+    RunStart,
+    StepsDone,
+    StopRequest,
+    request_stop,
+)
+from tests.run_events import epoch_end, run_end, run_start
+
+
+class Told(Callback):
+    def __init__(self, name: str, log: list[tuple[str, str]], answer: StopRequest | None = None) -> None:
+        self._name, self._log, self._answer = name, log, answer
+
+    def on_run_start(self, event: RunStart) -> None:
+        self._log.append((self._name, "run_start"))
+
+    def on_phase_start(self, event: PhaseStart) -> None:
+        self._log.append((self._name, "phase_start"))
+
+    def on_steps(self, event: StepsDone) -> None:
+        self._log.append((self._name, "steps"))
+
+    def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
+        self._log.append((self._name, "epoch_end"))
+        return self._answer
+
+    def on_note(self, event: Note) -> None:
+        self._log.append((self._name, "note"))
+
+    def on_run_end(self, event: RunEnd) -> None:
+        self._log.append((self._name, "run_end"))
+
+
+def tell_everything(listeners: Callback, folder: Path) -> StopRequest | None:
+    listeners.on_run_start(run_start(folder))
+    listeners.on_phase_start(PhaseStart("train", 1, 2, 3))
+    listeners.on_steps(StepsDone("train", 1, None))
+    answer = listeners.on_epoch_end(epoch_end(1))
+    listeners.on_note(Note("hello"))
+    listeners.on_run_end(run_end())
+    return answer
+
+
+def test_all_are_told_in_order_and_the_first_stop_counts(tmp_path: Path) -> None:
+    log: list[tuple[str, str]] = []
+    stops = [None, request_stop("pruned", "pruned"), request_stop("late")]
+    listeners = Listeners([Told(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
+    assert tell_everything(listeners, tmp_path) == StopRequest("pruned", "pruned")
+    kinds = ["run_start", "phase_start", "steps", "epoch_end", "note", "run_end"]
+    assert log == [(name, kind) for kind in kinds for name in "abc"]
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    assert tell_everything(Listeners(), tmp_path) is None
+    assert tell_everything(Callback(), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("stop", "diverged"), [(None, False), (request_stop("x"), False), (request_stop("x", "diverged"), True)]
+)
+def test_diverged(stop: StopRequest | None, diverged: bool) -> None:
+    assert epoch_end(1, stop=stop).diverged is diverged
+
+
+def test_events_cannot_be_changed(tmp_path: Path) -> None:
+    for event in (run_start(tmp_path), epoch_end(1), run_end(), Note("x"), request_stop("x")):
+        with pytest.raises(AttributeError):
+            event.reason = "another"  # type: ignore[union-attr, misc]
+
+
+@pytest.mark.parametrize(("first", "resumed"), [(1, False), (2, True)])
+def test_resumed(tmp_path: Path, first: int, resumed: bool) -> None:
+    assert run_start(tmp_path, first_epoch=first).resumed is resumed
+
+
+def test_result_is_a_number() -> None:
+    end = run_end(outcome="early_stopped", reason="enough", value=0.25)
+    result = RunResult(end, Path("runs/x"))
+    assert result == 0.25 and result < 0.5 and isinstance(result, float) and f"{result:.1f}" == "0.2"
+    assert (result.outcome, result.reason, result.run_dir) == ("early_stopped", "enough", Path("runs/x"))
+    assert (result.best, result.last, result.epochs) == (end.best, end.last, 4)
+    assert (result.seconds, result.samples_per_second) == (2.0, 50.0)
+    assert math.isinf(RunResult(run_end(value=math.inf), Path("x")))
+
+
+def test_result_travels_between_processes() -> None:
+    result = RunResult(run_end(value=0.25), Path("runs/x"))
+    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert type(again) is RunResult and again == 0.25
+        assert vars(again) == vars(result)

@@ -1,0 +1,244 @@
+"""Run folders: nobody shares one, files appear whole, and locks end with their process."""
+
+import fcntl
+import json
+import math
+import multiprocessing
+import os
+import re
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lab import rundir
+
+ROOT = Path(__file__).parent.parent.parent
+NOON = datetime(2026, 11, 21, 12, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("unet_resnet18", "unet_resnet18"),
+        ("U-Net v2.1", "U-Net-v2.1"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("/absolute", "absolute"),
+        ("..", "run"),
+        (".hidden", "hidden"),
+        ("-rf", "rf"),
+        ("", "run"),
+        ("  ", "run"),
+        ("naïve Zürich", "naive-Zurich"),
+        ("细胞", "run"),
+        ("a\0b\nc", "a-b-c"),
+        ("a\\b:c*d?", "a-b-c-d"),
+        ("x" * 300, "x" * 80),
+        ("x" * 79 + " tail", "x" * 79),
+    ],
+)
+def test_slug(name: str, expected: str) -> None:
+    assert rundir.slug(name) == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=120))
+@example("." * 100)
+@example("a" * 79 + "./../")
+def test_slug_is_one_safe_segment(name: str) -> None:
+    slug = rundir.slug(name)
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}", slug) and slug[-1] not in "-."
+    assert rundir.slug(slug) == slug
+    assert Path("runs", slug).name == slug
+
+
+def test_create_counts_on_where_a_name_is_taken(tmp_path: Path) -> None:
+    names = [rundir.create(tmp_path / "runs", "a b", NOON).name for _ in range(3)]
+    assert names == ["20261121-120000_a-b", "20261121-120000_a-b-2", "20261121-120000_a-b-3"]
+
+
+def _create_some(root: Path, barrier: Any, found: Any) -> None:
+    barrier.wait()
+    for _ in range(5):
+        found.put(rundir.create(root, "same", NOON).name)
+
+
+def test_processes_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier, found = context.Barrier(8), context.SimpleQueue()
+    processes = [
+        context.Process(target=_create_some, args=(tmp_path / "runs", barrier, found)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    names = [found.get() for _ in range(40)]
+    for process in processes:
+        process.join()
+    assert len(set(names)) == 40
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == set(names)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("content", ["text é\n", b"\x00\xff"])
+def test_atomic_write(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "new" / "file"
+    rundir.atomic_write(path, "old")
+    rundir.atomic_write(path, content)
+    assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
+    assert names(path.parent) == ["file"]
+
+
+def test_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    rundir.atomic_write(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        rundir.atomic_write(path, "half \ud800")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError):
+        rundir.atomic_write(tmp_path / "folder", "a folder can't be replaced by a file")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    rundir.atomic_write(path, "0" * 200_000)
+    script = (
+        "import sys; from pathlib import Path; from lab.rundir import atomic_write\n"
+        "while True:\n    for digit in '0123456789': atomic_write(Path(sys.argv[1]), digit * 200_000)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, str(path)], cwd=ROOT)
+    try:
+        seen = set()
+        for _ in range(2000):
+            text = path.read_text()
+            assert len(text) == 200_000 and len(set(text)) == 1
+            seen.add(text[0])
+            if len(seen) > 3:
+                break
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+def test_to_json() -> None:
+    data = {
+        "nan": math.nan,
+        "inf": [math.inf, -math.inf, 1.5],
+        "path": Path("a/b"),
+        "tuple": (1, True, None, "é"),
+        3: {"nested": np.float64(0.25)},
+    }
+    text = rundir.to_json(data)
+    assert json.loads(text) == {
+        "nan": None,
+        "inf": [None, None, 1.5],
+        "path": "a/b",
+        "tuple": [1, True, None, "é"],
+        "3": {"nested": 0.25},
+    }
+    assert "é" in text and "\n" not in text and "NaN" not in text
+    assert rundir.to_json({"a": 1}, indent=2) == '{\n  "a": 1\n}'
+
+
+def test_summary_round_trip(tmp_path: Path) -> None:
+    rundir.write_summary(tmp_path, {"outcome": "running", "best": {"val_loss": math.nan}})
+    summary = rundir.read_summary(tmp_path)
+    assert summary is not None
+    assert (summary["run_id"], summary["pid"], summary["outcome"]) == (tmp_path.name, os.getpid(), "running")
+    assert summary["best"] == {"val_loss": None} and summary["host"]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]", "null", "\ud800"])
+def test_a_summary_that_cannot_be_read_is_none(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / rundir.SUMMARY).write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert rundir.read_summary(tmp_path) is None
+
+
+def held(folder: Path) -> bool:
+    with (folder / ".lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_lock_is_held_and_let_go(tmp_path: Path) -> None:
+    with rundir.locked(tmp_path):
+        assert held(tmp_path)
+        with pytest.raises(rundir.RunInUse, match="another process"), rundir.locked(tmp_path):
+            pass
+        assert held(tmp_path)
+    assert not held(tmp_path)
+    with pytest.raises(KeyError), rundir.locked(tmp_path):
+        raise KeyError
+    assert not held(tmp_path)
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from lab.rundir import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork()  # as a loader forks its workers
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_lock_ends_with_its_holder_even_where_its_children_live_on(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    try:
+        assert held(tmp_path)
+        holder.kill()
+        holder.wait()
+        os.kill(child, 0)  # it is alive
+        with rundir.locked(tmp_path):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        holder.stdout.close()
+
+
+def test_claimed_makes_a_new_folder_and_takes_an_empty_one_away(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    with rundir.claimed(None, root, "x") as folder:
+        assert folder.parent == root and folder.name.endswith("_x") and held(folder)
+    assert not folder.exists()
+    with pytest.raises(KeyError), rundir.claimed(None, root, "x"):
+        raise KeyError
+    assert list(root.iterdir()) == []
+
+
+def test_claimed_keeps_what_was_written(tmp_path: Path) -> None:
+    with rundir.claimed(tmp_path / "given" / "deep", tmp_path, "x") as folder:
+        (folder / "config.yaml").write_text("a: 1")
+    assert (tmp_path / "given" / "deep" / "config.yaml").read_text() == "a: 1"
+
+
+def test_claimed_by_another_is_left_alone(tmp_path: Path) -> None:
+    """The other one may not have written anything yet."""
+    folder = tmp_path / "run"
+    with rundir.claimed(folder, tmp_path, "x"):
+        with pytest.raises(rundir.RunInUse), rundir.claimed(folder, tmp_path, "x"):
+            pass
+        assert held(folder)
+        (folder / "config.yaml").write_text("a: 1")
+    assert folder.exists()
