@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, cast
 
 import torch
 
-from lab.rundir import sync_folder
+from lab.rundir import whole
 
 FORMAT = 1
 _COMMENT = re.compile(rb"sha256=([0-9a-f]{64})\Z")
@@ -54,22 +54,14 @@ def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> N
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint: another name, sha256, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            writer = _HashingWriter(file)
-            torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
-            # The content ends with the zip's end record; its last two bytes, 0, are the comment's length.
-            comment = b"sha256=" + writer.digest.hexdigest().encode()
-            file.seek(-2, os.SEEK_END)
-            file.write(struct.pack("<H", len(comment)) + comment)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    """Write a checkpoint, whole or not at all."""
+    with whole(path) as file:
+        writer = _HashingWriter(file)
+        torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
+        # The content ends with the zip's end record; its last two bytes, 0, are the comment's length.
+        comment = b"sha256=" + writer.digest.hexdigest().encode()
+        file.seek(-2, os.SEEK_END)
+        file.write(struct.pack("<H", len(comment)) + comment)
 
 
 def link(source: Path, path: Path) -> None:

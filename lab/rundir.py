@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -62,19 +62,29 @@ def create(root: Path, name: str, now: datetime | None = None) -> Path:
     raise RuntimeError(f"{root}: 10,000 runs were started in the same second under the name {stem}")
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a file that is there whole, or is what it was before: temp file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that is there whole, or is what it was before.
+
+    It is written under another name, synced and renamed, and then its folder is synced.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def atomic_write(path: Path, content: str | bytes) -> None:
+    """Write a small file whole or not at all, in a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_folder(folder: Path) -> None:

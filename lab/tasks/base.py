@@ -72,6 +72,18 @@ class Task:
         return None
 
 
+def require_same_shape(result: StepResult, what: str) -> StepResult:
+    """The result, if output and target have one shape.
+
+    Raises:
+        ValueError: they haven't, and a loss between them would silently broadcast.
+    """
+    output, target = tuple(result.output.shape), tuple(result.target.shape)
+    if output != target:
+        raise ValueError(f"the network returns {output} and the {what} {target}; both must have one shape")
+    return result
+
+
 def array(tensor: Tensor) -> NDArray[Any]:
     """A CPU tensor as a float32 array, whatever its precision."""
     result: NDArray[Any] = tensor.detach().float().cpu().numpy()

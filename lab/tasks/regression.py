@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.figures.samples import regression_figure
-from lab.tasks.base import Criterion, Samples, StepResult, Task, array
+from lab.tasks.base import Criterion, Samples, StepResult, Task, array, require_same_shape
 
 
 class Regression(Task):
@@ -19,14 +19,7 @@ class Regression(Task):
         Raises:
             ValueError: output and target differ in shape, such as (N, 1) and (N,).
         """
-        result = super().step(model, criterion, batch)
-        output, target = result.output.shape, result.target.shape
-        if output != target:
-            raise ValueError(
-                f"the network returns {tuple(output)} and the target is {tuple(target)};"
-                " a loss between them would silently compare every output with every target"
-            )
-        return result
+        return require_same_shape(super().step(model, criterion, batch), "target is")
 
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """Truth and prediction, as a curve where there is one input."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
-from lab.tasks.base import Criterion, Samples, StepResult, Task, array
+from lab.tasks.base import Criterion, Samples, StepResult, Task, array, require_same_shape
 
 
 class Segmentation(Task):
@@ -31,14 +31,7 @@ class Segmentation(Task):
         Raises:
             ValueError: logits and masks differ in shape.
         """
-        result = super().step(model, criterion, batch)
-        output, target = result.output.shape, result.target.shape
-        if output != target:
-            raise ValueError(
-                f"the network returns {tuple(output)} and the masks are {tuple(target)}; "
-                "both must be (N, 1, H, W)"
-            )
-        return result
+        return require_same_shape(super().step(model, criterion, batch), "masks are")
 
     def predict(self, output: Any) -> Tensor:
         """Foreground probabilities (N, 1, H, W)."""
