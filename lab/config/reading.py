@@ -61,13 +61,19 @@ class Reader:
             self._check_depth(text)
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            what = " ".join(filter(None, [error.context, error.problem]))
-            raise self._fail((), f"is not valid YAML: {what}", mark.line if mark else 0) from None
+            raise self._invalid(error) from None
         except yaml.YAMLError as error:
             raise self._fail((), f"is not valid YAML: {' '.join(str(error).split())}", 0) from None
         self.origins[()] = self._place(0 if node is None else node.start_mark.line)
         return None if node is None else self._value(node, ())
+
+    def _invalid(self, error: yaml.MarkedYAMLError) -> ConfigError:
+        began, mark = error.context_mark, error.problem_mark or error.context_mark
+        what = error.context or ""
+        if began and mark and began.line != mark.line:
+            what += f" that begins in line {began.line + 1}"
+        message = f"is not valid YAML: {' '.join(filter(None, [what, error.problem]))}"
+        return self._fail((), message, mark.line if mark else 0)
 
     def _check_depth(self, text: str) -> None:
         depth = 0

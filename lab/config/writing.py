@@ -6,6 +6,8 @@ import yaml
 
 from lab.config.reading import plain_scalar
 
+_BREAKS = "\x85\u2028\u2029"  # a line break to YAML 1.1, which only an escape brings through
+
 
 def to_text(data: Any) -> str:
     """YAML that `lab.config.reading` reads back to equal data."""
@@ -35,8 +37,10 @@ def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    from_plain = plain_scalar(value)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if from_plain == value else "'")
+    style = None if plain_scalar(value) == value else "'"
+    if any(mark in value for mark in _BREAKS):
+        style = '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(float, _represent_float)
