@@ -39,7 +39,9 @@ class Checker:
 
     def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
         said = [item for item in items if item["type"] != "needs_python_object"]  # "cannot check isinstance"
-        places = {written_path(value, item["loc"]) for item in said}
+        places = {
+            written_path(value, item["loc"][: -1 if item["type"] == "missing" else None]) for item in said
+        }
         path = places.pop() if len(places) == 1 else ()
         options = [expectation(item) for item in said] or [getattr(self.hint, "__name__", str(self.hint))]
         expected = " or ".join(option for option in dict.fromkeys(options) if option != "nothing")

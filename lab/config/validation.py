@@ -86,6 +86,8 @@ def expectation(item: Mapping[str, Any]) -> str:
     context: dict[str, Any] = item.get("ctx", {})
     if item["type"] in ("model_type", "model_attributes_type"):
         return _COMPONENT if context["class_name"].endswith("Spec") else "a mapping"
+    if item["type"] == "missing":  # within a value
+        return "a longer list" if isinstance(item["loc"][-1], int) else f"one with '{item['loc'][-1]}'"
     if item["type"] == "string_pattern_mismatch" and item["loc"][-1:] == ("device",):
         return "auto, cpu, cuda, cuda:1 or mps"
     known = _EXPECTED.get(item["type"])
@@ -104,7 +106,10 @@ def written_path(data: Any, loc: tuple[str | int, ...]) -> Path:
     path: list[str | int] = []
     here: Any = data
     for index, part in enumerate(loc):
-        inside = isinstance(part, int) if isinstance(here, (list, tuple)) else part in _mapping(here)
+        if isinstance(here, (list, tuple)):
+            inside = isinstance(part, int) and part < len(here)
+        else:
+            inside = part in _mapping(here)
         if inside:
             path.append(part)
             here = here[part]

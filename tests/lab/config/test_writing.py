@@ -12,9 +12,9 @@ from lab.config.diff import same
 from lab.config.reading import Reader
 from lab.config.writing import to_text
 
-TRICKY = ["1e-3", "010", "yes", "null", "~", "", " ", "a: b", "- a", "#", "'", '"', "<<", "=", "0x1f", "2026-01-31",
-          "1:30", ".inf", "a\nb", "a\n\n b\n", "\ttab", "é", "\x85", "\u2028", "\ufeff", "😀", "!x", "&a", "*a",
-          "%", "@", "`", "true", "long " * 60]  # fmt: skip
+TRICKY = ["1e-3", "010", "yes", "null", "~", "", " ", "a: b", "- a", "#", "'", '"', "<<", "=", "0x1f"]
+TRICKY += ["2026-01-31", "1:30", ".inf", "a\nb", "a\n\n b\n", "\ttab", "\x85", "\u2028", "\ufeff", "😀"]
+TRICKY += ["!x", "&a", "*a", "%", "@", "`", "true", "long " * 60]
 texts = st.sampled_from(TRICKY) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 keys = texts | st.integers() | st.booleans()

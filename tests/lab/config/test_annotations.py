@@ -1,0 +1,140 @@
+"""Values against annotations: what means what it says passes, what would be bent is refused."""
+
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from typing_extensions import TypedDict
+
+from lab.config.annotations import annotations, coerced
+
+OK = "passes"
+
+
+class Point(TypedDict):
+    """A mapping of a known shape."""
+
+    a: int
+    b: int
+
+
+def function(hint: Any, default: Any = ...) -> Callable[..., Any]:
+    """A function whose argument `x` has this annotation."""
+
+    def target(x: Any = default) -> Any:
+        return x
+
+    target.__annotations__ = {"x": hint}
+    return target
+
+
+def said(hint: Any, value: Any, default: Any = ...) -> str:
+    problems = list(annotations(function(hint, default))["x"].check("x", value))
+    return "; ".join(f"{p}" for p in problems) or OK
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (float, 0.5, OK),
+        (float, 2, OK),
+        (float, float("inf"), OK),
+        (float, "0.5", "x: found '0.5' (text), expected a number"),
+        (float, True, "x: found true, expected a number"),
+        (float, None, "x: found nothing (null), expected a number"),
+        (int, 3, OK),
+        (int, 3.0, "x: found 3.0 (number), expected a whole number"),
+        (int, True, "x: found true, expected a whole number"),
+        (int, "3", "x: found '3' (text), expected a whole number"),
+        (bool, False, OK),
+        (bool, 0, "x: found 0 (whole number), expected true or false"),
+        (bool, "yes", "x: found 'yes' (text), expected true or false"),
+        (str, "a", OK),
+        (str, 3, "x: found 3 (whole number), expected text"),
+        (int | None, None, OK),
+        (int | None, "a", "x: found 'a' (text), expected a whole number"),
+        (Literal["mean", "sum"], "mean", OK),
+        (Literal["mean", "sum"], "men", "x: found 'men' (text), expected 'mean' or 'sum'"),
+        (tuple[float, float], [0.9, 0.99], OK),
+        (tuple[float, float], [0.9, "a"], "x.1: found 'a' (text), expected a number"),
+        (tuple[float, float], 0.9, "x: found 0.9 (number), expected a list"),
+        (tuple[float, float], [0.9], "x: found [0.9] (list), expected a longer list"),
+        (list[tuple[int, int]], [[1, 2], [3]], "x.1: found [3] (list), expected a longer list"),
+        (Point, {"a": 1}, "x: found {'a': 1} (mapping), expected one with 'b'"),
+        (tuple[float, float], [1, 2, 3], "x: found [1, 2, 3] (list), expected a list of at most 2"),
+        (tuple[float, float] | float, [1, 2], OK),
+        (tuple[float, float] | float, "a", "x: found 'a' (text), expected a list or a number"),
+        (list[int], [1, 2], OK),
+        (list[int], [1, "2"], "x.1: found '2' (text), expected a whole number"),
+        (Sequence[float], [1, 0.5], OK),
+        (dict[str, int], {"a": 1}, OK),
+        (Mapping[str, int], {"a": "b"}, "x.a: found 'b' (text), expected a whole number"),
+        (Path, "a/b", OK),
+        (str | Path | None, "a/b", OK),
+        (float | torch.Tensor, 0.1, OK),
+        (float | torch.Tensor, "a", "x: found 'a' (text), expected a number"),
+        (torch.Tensor, [1.0], "x: found [1.0] (list), expected Tensor"),
+        (torch.Tensor | None, None, OK),
+        (Any, {"a": [1]}, OK),
+    ],
+)
+def test_check(hint: Any, value: Any, expected: str) -> None:
+    assert said(hint, value) == expected
+
+
+def test_null_is_fine_where_it_is_the_default() -> None:
+    assert said(float, None, default=None) == OK
+    assert said(float, "a", default=None) == "x: found 'a' (text), expected a number"
+
+
+def test_what_has_no_readable_annotation_stays_unchecked() -> None:
+    def strange(a: "NoSuchName", b: int) -> None:  # type: ignore[name-defined] # noqa: F821
+        """Its hints can't be resolved."""
+
+    class Odd:
+        def __init__(self, a: int, **rest: int) -> None: ...
+
+    assert dict(annotations(strange)) == {}
+    assert dict(annotations(len)) == {}
+    assert set(annotations(Odd)) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (tuple[float, float], [0.9, 0.99], (0.9, 0.99)),
+        (tuple[int, ...] | int, [1, 2], (1, 2)),
+        (list[tuple[int, int]], [[1, 2], [3, 4]], [(1, 2), (3, 4)]),
+        (set[int], [1, 2], {1, 2}),
+        (list[int], [1, 2], [1, 2]),
+        (Any, [1, 2], [1, 2]),
+        (Path, "a/b", Path("a/b")),
+        (str | Path, "a/b", "a/b"),
+        (str, "a", "a"),
+        (float, 3, 3),
+        (tuple[float, float], "wrong", "wrong"),
+    ],
+)
+def test_coerced(hint: Any, value: Any, expected: Any) -> None:
+    result = coerced(function(hint), {"x": value, "other": [1]})
+    assert result == {"x": expected, "other": [1]}
+    assert type(result["x"]) is type(expected)
+
+
+def test_objects_in_a_list_become_a_tuple_as_they_are() -> None:
+    layer = torch.nn.ReLU()
+    result = coerced(function(tuple[torch.nn.Module, ...]), {"x": [layer]})["x"]
+    assert isinstance(result, tuple)
+    assert result[0] is layer
+
+
+def test_real_signatures() -> None:
+    adam = annotations(torch.optim.AdamW)
+    assert list(adam["betas"].check("betas", [0.9, 0.99])) == []
+    assert [str(p) for p in adam["lr"].check("lr", "1e-3x")] == [
+        "lr: found '1e-3x' (text), expected a number"
+    ]
+    assert typing.get_origin(adam["betas"].hint) is tuple
