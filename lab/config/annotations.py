@@ -5,15 +5,24 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from lab.config.problems import Problem, shown
 from lab.config.validation import expectation, value_at, written_path
+
+_MEANT = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    PurePath,
+    BaseModel,
+)  # what a plain list, text or mapping may stand for
 
 
 @dataclass(frozen=True)
@@ -74,23 +83,30 @@ def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
         if name not in parameters or parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
             continue
         try:
-            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+            adapter = _adapter(hint)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, TypeError):
             continue
         checkers[name] = Checker(hint, adapter, parameters[name].default is None)
     return checkers
 
 
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a class that has a config of its own
+        return TypeAdapter(hint)
+
+
 def coerced(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists become tuples or sets, and texts become paths, where the signature says so; the rest stays."""
+    """The arguments, as containers, paths and dataclasses where the signature says so; the rest stays."""
     checkers = annotations(target)
     result = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, (list, str)) and name in checkers:
+        if isinstance(value, (list, str, dict)) and name in checkers:
             try:
                 read = checkers[name].read(value)
             except ValidationError:
                 continue
-            if isinstance(read, (list, tuple, set, frozenset, PurePath)):
+            if isinstance(read, _MEANT) or is_dataclass(read):
                 result[name] = read
     return result

@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,14 @@ class Point(TypedDict):
 
     a: int
     b: int
+
+
+@dataclass
+class Size:
+    """A mapping that a signature wants as an object."""
+
+    wide: int
+    high: int = 2
 
 
 def function(hint: Any, default: Any = ...) -> Callable[..., Any]:
@@ -73,6 +82,8 @@ def said(hint: Any, value: Any, default: Any = ...) -> str:
         (dict[str, int], {"a": 1}, OK),
         (Mapping[str, int], {"a": "b"}, "x.a: found 'b' (text), expected a whole number"),
         (Path, "a/b", OK),
+        (Size, {"wide": 3}, OK),
+        (Size, {"wide": "a"}, "x.wide: found 'a' (text), expected a whole number"),
         (str | Path | None, "a/b", OK),
         (float | torch.Tensor, 0.1, OK),
         (float | torch.Tensor, "a", "x: found 'a' (text), expected a number"),
@@ -112,6 +123,9 @@ def test_what_has_no_readable_annotation_stays_unchecked() -> None:
         (list[int], [1, 2], [1, 2]),
         (Any, [1, 2], [1, 2]),
         (Path, "a/b", Path("a/b")),
+        (Size, {"wide": 1}, Size(1, 2)),
+        (Point, {"a": 1, "b": 2}, {"a": 1, "b": 2}),
+        (dict[str, int], {"a": 1}, {"a": 1}),
         (str | Path, "a/b", "a/b"),
         (str, "a", "a"),
         (float, 3, 3),
