@@ -121,7 +121,7 @@ class WandbTracker:
         try:
             if not wandb_service.has_key(host):
                 level: Level = "warning" if mode == "online" else "info"
-                return Note(f"no key for {host} is configured", level=level)
+                return Note("no key is configured (wandb login)", level=level)
         except wandb.errors.AuthenticationError as error:
             return Note(f"the configured key is of no use ({_first_line(error)})", level="warning")
         why = wandb_service.why_unreachable(host, min(_PROBE_SECONDS, self.patience / 2))

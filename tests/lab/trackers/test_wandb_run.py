@@ -74,7 +74,7 @@ def test_without_a_key_auto_is_offline_and_says_how_to_sync(offline: Done) -> No
     assert_record_is_whole(offline, 3)
     (written,) = (offline.folder / "wandb").glob("offline-run-*")
     assert offline.notes == [
-        ("info", f"W&B: offline, no key for {CLOSED} is configured; to upload: wandb sync {written}")
+        ("info", f"W&B: offline, no key is configured (wandb login); to upload: wandb sync {written}")
     ]
 
 
