@@ -80,7 +80,7 @@ class RunConfig(Frozen):
     ema: EMAConfig | None = Field(None, description="null: no average of the weights is kept")
     compile: Flag | str = Field(False, description="torch.compile; a text names its backend")
     channels_last: Flag = Field(False, description="memory layout of images; often faster for convolutions")
-    deterministic: Flag = Field(False, description="refuse kernels whose result varies from run to run")
+    deterministic: Flag = Field(False, description="avoid kernels whose result varies from run to run")
     log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
     pictures: PicturesConfig = Field(PicturesConfig(), description="panels of predictions")
 

@@ -31,7 +31,7 @@ class Monitor(Frozen):
             and "loss" not in str(value.get("metric", "loss"))
             and "mode" not in value
         ):
-            message = f"say mode: max or mode: min for '{value['metric']}'; only for a loss is it plain"
+            message = f"say mode: max or mode: min for '{value['metric']}'; it is understood only for a loss"
             raise ConfigError([Problem(("metric",), message)])
         return value
 
@@ -55,7 +55,7 @@ class EarlyStoppingConfig(Frozen):
     @model_validator(mode="after")
     def _mode_goes_with_metric(self) -> "EarlyStoppingConfig":
         if self.metric is not None and self.mode is None and "loss" not in self.metric:
-            message = f"say mode: max or mode: min for '{self.metric}'; only for a loss is it plain"
+            message = f"say mode: max or mode: min for '{self.metric}'; it is understood only for a loss"
             raise ConfigError([Problem(("metric",), message)])
         return self
 

@@ -9,7 +9,7 @@ import functools
 import inspect
 import itertools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
@@ -18,6 +18,7 @@ from pydantic_core import CoreSchema
 from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest
+from lab.config.validation import problems_in, validate
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
@@ -35,7 +36,7 @@ class Spec(BaseModel):
             value = {"target": value}
         target = value.get("target") if isinstance(value, Mapping) else None
         if isinstance(target, str) and not _IMPORT_PATH.fullmatch(target):
-            raise ValueError(f"'{target}' is no import path such as model.MLP")
+            raise ConfigError([Problem(("target",), f"'{target}' is no import path such as model.MLP")])
         return value
 
     @classmethod
@@ -87,9 +88,9 @@ class Spec(BaseModel):
             nested = list(_components(value, (name,)))
             for path, part in nested:
                 try:
-                    found = list(Spec.model_validate(part).check(wildcard=wildcard, shared=given))
-                except ValidationError as error:
-                    found = [Problem(("target",), str(item["ctx"]["error"])) for item in error.errors()]
+                    found: Sequence[Problem] = [*validate(Spec, part).check(wildcard=wildcard, shared=given)]
+                except ConfigError as error:
+                    found = error.problems
                 yield from ConfigError(found).below(path).problems
             if not nested and name in checkers:
                 yield from checkers[name].check(name, value)
@@ -110,6 +111,9 @@ class Spec(BaseModel):
         except ConfigError:
             raise
         except Exception as error:
+            for reason in (error, error.__cause__):
+                if isinstance(reason, ValidationError):  # albumentations wraps it in a ValueError
+                    raise ConfigError(problems_in(reason, self.arguments)) from error
             if not isinstance(error, ValueError) and not is_library(target):
                 raise
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -140,7 +144,7 @@ def _components(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any
 def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
         try:
-            spec = Spec.model_validate(value)
+            spec = validate(Spec, value)
             leading = _leading(spec.resolve(), shared, spec.arguments)
             return spec.build(*(shared[name] for name in leading))
         except ConfigError as error:

@@ -45,17 +45,29 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        items: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
-    expected: dict[Path, list[str]] = {}  # a value that may be this or that has one problem, not two
+        raise ConfigError(problems_in(error, data, model)) from None
+
+
+def problems_in(
+    error: ValidationError, data: Mapping[str, Any], model: type[BaseModel] | None = None
+) -> list[Problem]:
+    """One of pydantic's errors as problems; a value that may be this or that has one, not two.
+
+    Args:
+        data: what was validated.
+        model: whose keys are named as hints.
+    """
+    expected: dict[Path, list[str]] = {}
     problems: list[Problem] = []
-    for item in items:
+    for item in error.errors(include_url=False):
+        details: dict[str, Any] = dict(item)
         path = written_path(data, item["loc"])
-        raised = item.get("ctx", {}).get("error")
-        message = _message(model, item, path)
+        raised = details.get("ctx", {}).get("error")
+        message = _message(model, details, path)
         if isinstance(raised, ConfigError):  # by a validator of ours
             problems += raised.below(path).problems
         elif message is None:
-            expected.setdefault(path, []).append(expectation(item))
+            expected.setdefault(path, []).append(expectation(details))
         else:
             problems.append(Problem(path, message))
     for path, options in expected.items():
@@ -63,20 +75,20 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
         hint = nearest(found, re.findall(r"'([^']+)'", options[-1])) if isinstance(found, str) else ""
         options = [option for option in dict.fromkeys(options) if option != "nothing"]
         problems.append(Problem(path, f"found {shown(found)}, expected {' or '.join(options)}{hint}"))
-    raise ConfigError(list(dict.fromkeys(problems)))
+    return list(dict.fromkeys(problems))
 
 
-def _message(model: type[BaseModel], item: Mapping[str, Any], path: Path) -> str | None:
+def _message(model: type[BaseModel] | None, item: Mapping[str, Any], path: Path) -> str | None:
     """What to say of an error that is not just a wrong value."""
     match item["type"]:
         case "extra_forbidden":
-            hint = did_you_mean(str(path[-1]), _keys(model, item["loc"][:-1]))
+            hint = did_you_mean(str(path[-1]), _keys(model, item["loc"][:-1])) if model else ""
             return f"unknown key '{path[-1]}'{hint}"
         case "invalid_key":
             return f"the key {shown(item['input'])} must be a name"
         case "missing":
             return "is required, and not given"
-        case "value_error":
+        case "value_error" | "assertion_error":
             return str(item["ctx"]["error"])
     return None
 
