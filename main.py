@@ -71,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = result.add_argument_group("what to do")
     verbs.add_argument("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
-    verbs.add_argument("--resume", metavar="RUN", help="go on with a run; --set epochs=N extends it")
+    verbs.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
+    )
     verbs.add_argument("--check", metavar="YAML", help="one batch through the real path, in seconds")
     verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
     verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")

@@ -375,7 +375,7 @@ def _run_seed(
         Checkpointing(checkpoints, config.checkpoint, state),
         Pictures(folder, config.pictures, trainer.task, look, tracking.image, listeners.on_note),
         Summary(),
-        Progress(session.console),
+        Progress(session.console, mark="saved best"),
         *session.callbacks,
     ]
     if session.resume:

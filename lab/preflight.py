@@ -128,7 +128,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loader
     every = config.checkpoint.every_epochs
     files = min(config.epochs, 3) + (config.epochs // every if every else 0)
     report.figures["disk"] = (
-        f"{size * files * seeds / 2**20:,.1f} MB: {files} checkpoints of {size / 2**20:,.1f} MB"
+        f"up to {size * files * seeds / 2**20:,.1f} MB: {files} checkpoints of {size / 2**20:,.1f} MB"
     )
     if config.loader.workers == 0 and load > step:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")

@@ -53,7 +53,10 @@ def resume_from(
         _restore_stretched(known, content)
     else:
         checkpoint.restore(known, content)
+    done = content["course"]["epoch"]
+    nothing = f"nothing is left to do: {done} epochs are done; --set epochs=N with a larger N extends the run"
     return [
+        *([Note(nothing)] if done >= config["epochs"] else []),
         *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]

@@ -103,13 +103,14 @@ class Session:
             last=course.history[-1] if course.history else missing,
             seconds=course.seconds,
             samples_per_second=course.samples_per_second,
-            files={label: self.folder / name for label, name in labels.items()},
+            files={label: self.folder / name for label, name in labels.items() if self.group is None},
         )
 
     def fault(self, error: BaseException) -> tuple[Outcome, str]:
         """The outcome of a run that an exception ended; the traceback of a failure is kept in its folder."""
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            return "interrupted", "stopped from outside; --resume goes on from the last finished epoch"
+            whole = self.folder if self.group is None else self.folder.parent
+            return "interrupted", f"to go on: python main.py --resume {whole}"
         text = redact_text("".join(traceback.format_exception(error)))
         rundir.atomic_write(self.folder / TRACEBACK, text)
         return "failed", redact_text(f"{type(error).__name__}: {error}")

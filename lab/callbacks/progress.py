@@ -22,11 +22,13 @@ class Progress(Callback):
     Args:
         style: `auto` has bars on a terminal and plain lines elsewhere; `quiet` has warnings and the result
             only; `json` has one JSON object a line on standard output and nothing else.
+        mark: what stands behind an epoch that is the best so far.
     """
 
-    def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
+    def __init__(self, style: Style = "auto", stream: IO[str] | None = None, mark: str = "best") -> None:
         self._out = stream or sys.stdout
         self._style = style
+        self._mark = mark
         self._bars = style == "auto" and self._out.isatty()
         self._bar: Any = None
         self._done = 0
@@ -68,7 +70,7 @@ class Progress(Callback):
         self._json("epoch", epoch=event.epoch, epochs=event.epochs, improved=event.improved, **event.values)
         if self._style in ("quiet", "json"):
             return
-        mark = "  * saved best" if event.improved else ""
+        mark = f"  * {self._mark}" if event.improved else ""
         width = len(str(event.epochs))
         figures = "  ".join(f"{name} {figure(value)}" for name, value in _ordered(event.values))
         self._line(f"Epoch {event.epoch:>{width}}/{event.epochs}  {figures}  {event.seconds:.1f}s{mark}")
@@ -101,7 +103,7 @@ class Progress(Callback):
                 f"{name} {figure(value)}" for name, value in _ordered(event.best) if name != "lr"
             )
             self._line(f"Best     epoch {event.best_epoch}: {best}")
-        if event.epochs:
+        if event.outcome in ("completed", "early_stopped") and event.epochs:
             self._line(f"Training finished. Final validation loss: {figure(event.last['val_loss'])}")
         for label, path in event.files.items() if self._style != "quiet" else ():
             if path.exists():

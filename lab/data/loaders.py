@@ -64,6 +64,8 @@ class TensorLoader:
         return math.ceil(self._used / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        if self._used == 0:
+            return iter(())
         if not self._shuffle:
             return zip(*(t[: self._used].split(self.batch_size) for t in self.tensors), strict=True)
         generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
@@ -137,9 +139,12 @@ class SampleLoader(DataLoader[Any]):
             self._waiting = super().__iter__()
 
     def stop(self) -> None:
-        """End the workers."""
+        """End the workers, also where somebody, such as a traceback, still holds the iterator."""
         self.__dict__.pop("_waiting", None)
-        self._iterator = None
+        iterator, self._iterator = self._iterator, None
+        shutdown = getattr(iterator, "_shutdown_workers", None)
+        if shutdown is not None:
+            shutdown()
 
     def __iter__(self) -> Any:
         waiting = self.__dict__.pop("_waiting", None)

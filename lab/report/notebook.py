@@ -170,7 +170,7 @@ def as_table(
         total: how many runs there were before a filter.
     """
     if not rows:
-        return f"None of {total} runs is like that." if total else NO_RUNS
+        return f"None of {total} runs matches." if total else NO_RUNS
     width = table.terminal_width() if width is None else width
     columns = _columns(rows, sorted_by)
     names = ["run", *columns]

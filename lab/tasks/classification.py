@@ -1,5 +1,6 @@
 """One class out of several."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
-from lab.tasks.base import Samples, Task, array
+from lab.tasks.base import Criterion, Samples, StepResult, Task, array
 
 
 class Classification(Task):
@@ -23,6 +24,23 @@ class Classification(Task):
 
     def __init__(self, classes: tuple[str, ...] = ()) -> None:
         self.classes = classes
+
+    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+        """As for every task; refuses outputs of which the softmax would say nothing.
+
+        Raises:
+            ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers (N,)
+                nor shares of the classes (N, C).
+        """
+        result = super().step(model, criterion, batch)
+        output, target = result.output, result.target
+        shape = output.shape if target.is_floating_point() else output.shape[:1]
+        if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:
+            raise ValueError(
+                f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
+                f"{target.dtype}; expected logits (N, classes) and class indices (N,) as whole numbers"
+            )
+        return result
 
     def predict(self, output: Any) -> Tensor:
         """Probabilities (N, C)."""
