@@ -69,7 +69,8 @@ class Tally:
         for name, values in self._parts.items():
             self._sum(f"loss_{name}", torch.stack(values).float().cpu().double(), sizes)
         if self._norms:
-            self._sums["grad_norm"] = max(self._sums.get("grad_norm", 0.0), float(norms.max()))
+            earlier = norms.new_tensor([self._sums.get("grad_norm", 0.0)])
+            self._sums["grad_norm"] = float(torch.cat([earlier, norms]).max())  # NaN, if one of them is
         mean = float((losses * sizes).sum() / sizes.sum())
         self.samples += sum(self._pending_sizes)
         self.steps += len(self._pending)

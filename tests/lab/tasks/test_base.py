@@ -1,0 +1,72 @@
+"""The common task: which part of a batch is what."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lab.metrics import MAE
+from lab.tasks import Samples, StepResult, Task
+from lab.tasks.base import array
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    return a + b
+
+
+def test_all_but_the_last_are_inputs() -> None:
+    batch = (torch.ones(3, 1), torch.full((3, 1), 2.0), torch.zeros(3, 1))
+    result = Task().step(add, nn.functional.mse_loss, batch)
+    assert (float(result.loss), result.size) == (9.0, 3)
+    assert torch.equal(result.output, torch.full((3, 1), 3.0)) and result.target is batch[2]
+    assert result.parts == {}
+
+
+def test_a_list_is_a_batch_too() -> None:
+    assert float(Task().step(nn.Identity(), nn.functional.mse_loss, [torch.ones(2), torch.ones(2)]).loss) == 0
+
+
+def test_named_losses_are_summed_with_their_graph() -> None:
+    weight = nn.Parameter(torch.tensor(2.0))
+
+    def losses(output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"near": (output - target).mean(), "size": 3 * output.mean()}
+
+    result = Task().step(lambda x: x * weight, losses, (torch.ones(4), torch.zeros(4)))
+    assert float(result.loss.detach()) == 8.0
+    assert {name: float(part.detach()) for name, part in result.parts.items()} == {"near": 2.0, "size": 6.0}
+    result.loss.backward()
+    assert weight.grad is not None and float(weight.grad) == 4.0
+
+
+def test_metrics_see_predictions_without_a_graph() -> None:
+    class Doubled(Task):
+        def predict(self, output: Tensor) -> Tensor:
+            assert not torch.is_grad_enabled()
+            return 2 * output
+
+    metric = MAE()
+    output = nn.Parameter(torch.ones(2, 1))
+    Doubled().update({"mae": metric}, StepResult(torch.tensor(0.0), output, torch.zeros(2, 1), 2))
+    assert float(metric.compute()) == 2.0 and not metric.compute().requires_grad
+
+
+def test_without_metrics_nothing_is_predicted() -> None:
+    class Refuses(Task):
+        def predict(self, output: Tensor) -> Tensor:
+            raise AssertionError
+
+    Refuses().update({}, StepResult(torch.tensor(0.0), None, None, 1))
+
+
+def test_has_no_picture_of_its_own(tmp_path: Path) -> None:
+    samples = Samples([torch.ones(1)], torch.ones(1), torch.ones(1))
+    assert Task().draw(samples, tmp_path / "a.png", "") is False and Task().panel(samples) is None
+    assert list(tmp_path.iterdir()) == [] and Task().pictured is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64, torch.bool])
+def test_array_is_float32(dtype: torch.dtype) -> None:
+    result = array(torch.tensor([0, 1]).to(dtype))
+    assert result.dtype == "float32" and result.tolist() == [0.0, 1.0]
