@@ -20,7 +20,7 @@ _URL_PARAMETER = re.compile(
 # `name = "text"`, `name: text`, `"name": 'text'`; a bare text ends at a blank or at punctuation of code.
 _ASSIGNMENT = re.compile(
     r"""(?<![\w.-])(?P<name>[A-Za-z_-][\w.-]{0,120})(?P<equals>["']?\s*[=:]\s*)"""
-    r"""(?:(?P<quote>["'])(?P<quoted>[^"'\n]+)(?P=quote)|(?P<bare>[\w+/=.~-]+)(?=[\s,;)\]}]|$))""",
+    r"""(?:(?P<quote>["'])(?P<quoted>(?:(?!(?P=quote))[^\n])+)(?P=quote)|(?P<bare>[\w+/=.~-]+)(?=[\s,;)\]}]|$))""",
     re.MULTILINE,
 )
 _OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=~-]{8,}")  # no name that code would use as a value
