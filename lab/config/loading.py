@@ -25,6 +25,7 @@ class Document:
     source: str
     origins: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)  # `--set` and all, in their order
 
     def where(self, path: Path) -> str:
         """`file:line` of the path, or of its nearest written ancestor."""
@@ -34,15 +35,15 @@ class Document:
         return self.source
 
     def located(self, error: ConfigError) -> ConfigError:
-        """The same problems, each with the place it was written, in order of lines; `--set` comes last."""
+        """The same problems, each with the place it was written, in that order; `--set` comes last."""
         located = [Problem(p.path, p.message, p.where or self.where(p.path)) for p in error.problems]
-        return ConfigError(sorted(located, key=_by_line), error.note)
+        return ConfigError(sorted(located, key=self._order), error.note)
 
-
-def _by_line(problem: Problem) -> tuple[bool, int]:
-    line = problem.where.rpartition(":")[2]
-    override = problem.where.startswith("--set ")
-    return override, int(line) if line.isdecimal() and not override else 0
+    def _order(self, problem: Problem) -> tuple[int, int]:
+        if problem.where in self.overrides:
+            return 1, self.overrides.index(problem.where)
+        line = problem.where.rpartition(":")[2]
+        return 0, int(line) if line.isdecimal() else 0
 
 
 def read(path: str | FilePath) -> Document:
@@ -89,6 +90,7 @@ def override(document: Document, assignments: Sequence[str], defaults: Mapping[s
     result = copy.deepcopy(document)
     for assignment in assignments:
         where = f"--set {assignment}"
+        result.overrides.append(where)
         name, equals, text = assignment.partition("=")
         path = split(name.strip())
         if not equals or not path:

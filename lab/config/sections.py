@@ -23,17 +23,16 @@ class Monitor(Frozen):
         "best", description="what a run is worth: its best or its last value"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _mode_is_said(cls, value: Any) -> Any:
-        if (
-            isinstance(value, Mapping)
-            and "loss" not in str(value.get("metric", "loss"))
-            and "mode" not in value
-        ):
-            message = f"say mode: max or mode: min for '{value['metric']}'; it is understood only for a loss"
-            raise ConfigError([Problem(("metric",), message)])
-        return value
+    @model_validator(mode="after")
+    def _mode_is_said(self) -> "Monitor":
+        if "loss" not in self.metric and "mode" not in self.model_fields_set:
+            raise _no_mode(self.metric)
+        return self
+
+
+def _no_mode(metric: str) -> ConfigError:
+    message = f"say mode: max or mode: min for '{metric}'; it is understood only for a loss"
+    return ConfigError([Problem(("metric",), message)])
 
 
 def _monitor_short_form(value: Any) -> Any:
@@ -55,8 +54,7 @@ class EarlyStoppingConfig(Frozen):
     @model_validator(mode="after")
     def _mode_goes_with_metric(self) -> "EarlyStoppingConfig":
         if self.metric is not None and self.mode is None and "loss" not in self.metric:
-            message = f"say mode: max or mode: min for '{self.metric}'; it is understood only for a loss"
-            raise ConfigError([Problem(("metric",), message)])
+            raise _no_mode(self.metric)
         return self
 
 

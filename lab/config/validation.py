@@ -61,7 +61,7 @@ def problems_in(
     problems: list[Problem] = []
     for item in error.errors(include_url=False):
         details: dict[str, Any] = dict(item)
-        path = written_path(data, item["loc"])
+        path = written_path(data, item["loc"], missing=item["type"] == "missing")
         raised = details.get("ctx", {}).get("error")
         message = _message(model, details, path)
         if isinstance(raised, ConfigError):  # by a validator of ours
@@ -95,7 +95,7 @@ def _message(model: type[BaseModel] | None, item: Mapping[str, Any], path: Path)
 
 def expectation(item: Mapping[str, Any]) -> str:
     """What one of pydantic's errors expected, in words."""
-    context: dict[str, Any] = item.get("ctx", {})
+    context: dict[str, Any] = {name: _short(value) for name, value in item.get("ctx", {}).items()}
     if item["type"] in ("model_type", "model_attributes_type"):
         return _COMPONENT if context["class_name"].endswith("Spec") else "a mapping"
     if item["type"] == "missing":  # within a value
@@ -106,6 +106,11 @@ def expectation(item: Mapping[str, Any]) -> str:
     return known.format(**context) if known else str(item["msg"]).removeprefix("Input should be ")
 
 
+def _short(value: Any) -> Any:
+    """`1` for 1.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def value_at(data: Any, path: Path) -> Any:
     """The value as it was written."""
     for part in path:
@@ -113,8 +118,12 @@ def value_at(data: Any, path: Path) -> Any:
     return data
 
 
-def written_path(data: Any, loc: tuple[str | int, ...]) -> Path:
-    """The path as it stands in the file: pydantic's loc also names union members, which nobody wrote."""
+def written_path(data: Any, loc: tuple[str | int, ...], *, missing: bool = False) -> Path:
+    """The path as it stands in the file: pydantic's loc also names union members, which nobody wrote.
+
+    Args:
+        missing: the last part is a key that should be there.
+    """
     path: list[str | int] = []
     here: Any = data
     for index, part in enumerate(loc):
@@ -125,8 +134,8 @@ def written_path(data: Any, loc: tuple[str | int, ...]) -> Path:
         if inside:
             path.append(part)
             here = here[part]
-        elif index == len(loc) - 1 and isinstance(here, Mapping):
-            path.append(part)  # a key that is missing
+        elif missing and index == len(loc) - 1:
+            path.append(part)
     return tuple(path)
 
 
