@@ -88,6 +88,8 @@ def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
         report.faults.append(f"{error} of the very first batch")
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
         report.faults.append(f"{type(error).__name__}: {error}{_where(error)}")
+    finally:
+        data.stop()
     report.figures["this check took"] = _seconds(time.perf_counter() - started)
     return report
 
@@ -103,7 +105,8 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loader
     device = trainer.runtime.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    with _shapes(trainer.model, report), _gradients(trainer.model, report):
+    scaled = trainer.runtime.scaler.is_enabled()
+    with _shapes(trainer.model, report), _gradients(trainer.model, report, scaled):
         first = trainer.train_epoch([batch])
     started = time.perf_counter()
     second = trainer.train_epoch([batch])
@@ -156,8 +159,12 @@ def _shapes(model: nn.Module, report: Report) -> Iterator[None]:
 
 
 @contextmanager
-def _gradients(model: nn.Module, report: Report) -> Iterator[None]:
-    """Note which parameters get a gradient, and whether it is finite and not all zero."""
+def _gradients(model: nn.Module, report: Report, scaled: bool) -> Iterator[None]:
+    """Note which parameters get a gradient, and whether it is finite and not all zero.
+
+    Args:
+        scaled: by a scaler that finds its scale by overflows, so that one is no fault.
+    """
     largest: dict[str, float] = {}
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
 
@@ -175,10 +182,12 @@ def _gradients(model: nn.Module, report: Report) -> Iterator[None]:
         for handle in handles:
             handle.remove()
     without = [name for name in trained if name not in largest]
-    zero = [name for name, value in largest.items() if value == 0]
-    bad = [name for name, value in largest.items() if not math.isfinite(value)]
+    zero = [name for name in trained if largest.get(name) == 0]
+    bad = [name for name in trained if not math.isfinite(largest.get(name, 0.0))]
     report.figures["gradients reach"] = f"{len(largest) - len(zero)} of {len(trained)} trained parameters"
-    if bad:
+    if bad and scaled:
+        report.warnings.append(f"gradients overflow fp16 in {_some(bad)}; such steps are skipped")
+    elif bad:
         report.faults.append(f"gradients are not finite in {_some(bad)}")
     if len(without) + len(zero) == len(trained):
         report.faults.append("no parameter gets a gradient: the loss doesn't depend on the network")

@@ -48,7 +48,7 @@ class Pictures(Callback):
         """Draw both files."""
         if not self._config.enabled:
             return
-        self._guarded(self._draw_history)
+        self._guarded(lambda: self._draw_history(event.best_epoch))
         if self._best is not None:
             epoch, samples = self._best
             title = f"{self._run_dir.name}: best epoch {epoch}"
@@ -65,10 +65,9 @@ class Pictures(Callback):
         if panel is not None:
             self._image(event.epoch, "predictions", panel)
 
-    def _draw_history(self) -> None:
-        rows = read_metrics(self._run_dir)
-        best = self._best[0] if self._best is not None else None
-        history(rows, self._run_dir / rundir.HISTORY, title=self._run_dir.name, best_epoch=best)
+    def _draw_history(self, best_epoch: int) -> None:
+        path = self._run_dir / rundir.HISTORY
+        history(read_metrics(self._run_dir), path, title=self._run_dir.name, best_epoch=best_epoch or None)
 
     def _guarded(self, draw: Callable[[], object]) -> None:
         try:

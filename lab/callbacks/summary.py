@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from lab import rundir
 from lab.callbacks.progress import Style, figure
-from lab.config import RunConfig
+from lab.config import ConfigError, RunConfig
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart
-from lab.redact import redact
+from lab.redact import redact, redact_text
 
 
 class Summary(Callback):
@@ -73,6 +73,8 @@ class SeedsSummary:
         }
 
     def __enter__(self) -> "SeedsSummary":
+        paths = [self._folder / name for name in (rundir.CONFIG, rundir.SUMMARY)]
+        self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
         rundir.atomic_write(self._folder / rundir.CONFIG, self._config.to_yaml())
         rundir.write_summary(self._folder, {**self._head, "outcome": "running"})
         return self
@@ -87,6 +89,9 @@ class SeedsSummary:
         return RunResult(self._end("completed"), self._folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigError) and not self._results:
+            self._put_back()
+            return
         stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
         end = self._end("completed" if error is None else "interrupted" if stopped else "failed")
         table = [
@@ -104,7 +109,7 @@ class SeedsSummary:
         ]
         summary = {
             "outcome": end.outcome,
-            "reason": f"{type(error).__name__}: {error}" if error is not None else end.reason,
+            "reason": redact_text(f"{type(error).__name__}: {error}") if error is not None else end.reason,
             "value": end.value,
             "best": end.best,
             "last": end.last,
@@ -117,6 +122,17 @@ class SeedsSummary:
         }
         rundir.write_summary(self._folder, {**self._head, **summary})
         self._print(end)
+
+    def _put_back(self) -> None:
+        """The config was refused: a run that was there stays as it was, a new one leaves nothing."""
+        for path, content in self._before.items():
+            if content is None:
+                path.unlink()
+            else:
+                rundir.atomic_write(path, content)
+        for below in self._folder.glob("seed_*"):
+            if not any(below.iterdir()):
+                below.rmdir()
 
     def _end(self, outcome: Outcome) -> RunEnd:
         results = [result for _, result in self._results]
@@ -144,9 +160,11 @@ class SeedsSummary:
         return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}
 
     def _spread(self, which: Literal["best", "last"]) -> dict[str, float]:
-        """The sample standard deviation over the seeds; NaN for one seed."""
-        columns = self._columns(which)
-        return {name: statistics.stdev(v) if len(v) > 1 else math.nan for name, v in columns.items()}
+        """The sample standard deviation over the seeds; NaN for one seed, or where one diverged."""
+        return {
+            name: statistics.stdev(v) if len(v) > 1 and all(map(math.isfinite, v)) else math.nan
+            for name, v in self._columns(which).items()
+        }
 
     def _print(self, end: RunEnd) -> None:
         if self._console == "json":

@@ -163,7 +163,7 @@ def create_loader(
     """The fastest loader that serves this dataset.
 
     Raises:
-        ValueError: the dataset is empty.
+        ValueError: the dataset is empty, or says nothing of its length.
     """
     config = config or LoaderConfig()
     drop_last = config.drop_last and shuffle
@@ -185,6 +185,8 @@ def create_loader(
             "worker_init_fn": _one_thread,
         }
     if isinstance(dataset, IterableDataset):
+        if not isinstance(dataset, Sized):
+            raise ValueError("an IterableDataset must say by __len__ how many samples an epoch has")
         return DataLoader(dataset, batch_size, **workers)
     samples = SeededDataset(dataset, seed)
     sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)

@@ -48,7 +48,7 @@ class Global(Given):
 
 
 class Stream(IterableDataset[Tensor]):
-    def __init__(self, samples: int, sized: bool = True) -> None:
+    def __init__(self, samples: int) -> None:
         self._samples = samples
 
     def __len__(self) -> int:
@@ -349,3 +349,12 @@ def test_start_and_stop_of_both(config: Callable[..., RunConfig]) -> None:
     assert len(multiprocessing.active_children()) >= 1
     data.stop()
     assert multiprocessing.active_children() == []
+
+
+def test_a_stream_of_unknown_length_is_refused() -> None:
+    class Endless(IterableDataset[int]):
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(3))
+
+    with pytest.raises(ValueError, match="must say by __len__ how many samples an epoch has"):
+        create_loader(Endless(), 2, shuffle=True)
