@@ -181,4 +181,5 @@ def _error(where: str, message: str) -> ConfigError:
 def _near(file: FilePath) -> str:
     names = sorted(p.name for p in file.parent.glob("*.y*ml")) if file.parent.is_dir() else []
     hint = did_you_mean(file.name, names[:20])
-    return f" in {file.parent}{hint}" if names else ""
+    place = "here" if file.parent == FilePath() else f"in {file.parent}"
+    return f" {place}{hint}" if names else ""

@@ -51,7 +51,11 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
 
 def nearest(found: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint at the end of a message: the nearest valid name, or nothing where none is near."""
-    near = get_close_matches(found, list(known), n=1, cutoff=cutoff)
+    names = list(known)
+    near = get_close_matches(found, names, n=1, cutoff=cutoff)
+    if not near:  # mse_loss for MSELoss
+        lower = {name.lower(): name for name in names}
+        near = [lower[name] for name in get_close_matches(found.lower(), lower, n=1, cutoff=cutoff)]
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
