@@ -1,0 +1,90 @@
+"""Every config that ships runs: small, through the real path, with its own components and trackers."""
+
+import inspect
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import checkpoint, rundir
+from lab.config import ConfigError, RunConfig
+from lab.preflight import preflight
+from util import Trainer, run
+
+FOLDER = Path(__file__).parent.parent / "configs"
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if "schema" not in path.relative_to(FOLDER).parts)
+COUNTS = {"train_count": 8, "val_count": 4, "size": 32, "sample_size": 6}
+CROP = {"height": 32, "width": 32}
+
+
+def small_images(nuclei: Path, folder: Path) -> Path:
+    """A few of the real images, of two sizes, in a folder of the same shape."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    names = sorted(path.name for path in (nuclei / "images").iterdir())[:10]
+    for name in names:
+        for kind in ("images", "masks"):
+            shutil.copy(nuclei / kind / name, folder / kind / name)
+    return folder
+
+
+@pytest.fixture(params=FILES, ids=lambda path: str(path.relative_to(FOLDER)))
+def small(request: pytest.FixtureRequest, tmp_path: Path) -> RunConfig:
+    """The shipped config on little data; what it is made of stays."""
+    path: Path = request.param
+    config = RunConfig.from_yaml(path)
+    arguments = config.data.arguments
+    values: dict[str, Any] = {"epochs": 2, "batch_size": 4, "device": "cpu", "checkpoint.every_epochs": 2}
+    taken = inspect.signature(config.data.resolve()).parameters
+    values |= {f"data.{name}": small for name, small in COUNTS.items() if name in taken}
+    for key in ("transforms", "val_transforms"):
+        for index, transform in enumerate(arguments.get(key, [])):
+            values |= {f"data.{key}.{index}.{n}": pixels for n, pixels in CROP.items() if n in transform}
+    if arguments.get("root", "given") is None:
+        values["data.root"] = str(small_images(request.getfixturevalue("nuclei"), tmp_path / "images"))
+    for index, tracker in enumerate(config.trackers):
+        if getattr(tracker, "type", "") == "wandb":
+            values[f"trackers.{index}.mode"] = "offline"
+    return config.with_values(values)
+
+
+def test_it_runs(small: RunConfig, workplace: Path) -> None:
+    small.check()
+    result = run(small, console="quiet")
+    folder = result.run_dir
+    assert (result.outcome, result.epochs) == ("completed", 2)
+    assert math.isfinite(result) and math.isfinite(result.best["val_loss"])
+    assert {f"val_{name}" for name in small.metrics} <= result.best.keys()
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    names = ["last.pt", "prev.pt", "best.pt", "final.pt", "epoch_0002.pt"]
+    assert files >= {rundir.CONFIG, rundir.METRICS, rundir.EVENTS, rundir.PROVENANCE, rundir.SUMMARY}
+    assert files >= {rundir.HISTORY, rundir.PREDICTIONS, *(f"{rundir.CHECKPOINTS}/{name}" for name in names)}
+    summary = json.loads((folder / rundir.SUMMARY).read_text())
+    assert (summary["project"], summary["name"]) == (small.project, small.name)
+    assert summary["best"][small.monitor.metric] == float(result)
+    assert any("tfevents" in name for name in files)
+    assert any(path.suffix == ".wandb" for path in workplace.rglob("*.wandb"))
+    events = [json.loads(line) for line in (folder / rundir.EVENTS).read_text().splitlines()]
+    warnings = [event for event in events if event["event"] == "note" and event.get("level") == "warning"]
+    assert warnings == []
+    again = RunConfig.from_yaml(folder / rundir.CONFIG)
+    assert again == small
+    assert checkpoint.load(folder / rundir.CHECKPOINTS / "final.pt")["config"] == small.as_data()
+
+
+def test_its_check_passes(small: RunConfig, workplace: Path) -> None:
+    report = preflight(small, Trainer.from_config)
+    assert report.passed, report.faults
+    total = report.figures["gradients reach"].split()
+    assert total[0] == total[2]  # every parameter is trained
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["nuclei.yaml"])
+def test_without_its_data_it_says_what_is_missing(name: str, workplace: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--set data\.root=PATH") as caught:
+        run(RunConfig.from_yaml(FOLDER / name), console="quiet")
+    assert caught.value.problems[0].path[0] == "data"
