@@ -312,13 +312,14 @@ def test_mixed_precision_computes_in_it(precision: str) -> None:
     assert bool(ours.runtime.scaler.state_dict()) == (precision == "fp16")
 
 
-def test_compiled_equals_plain() -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param(True, marks=pytest.mark.slow)])
+def test_compiled_equals_plain(backend: bool | str) -> None:
     loader = DataLoader(line(), 8)
-    plain, compiled = trainer(), trainer(runtime=Runtime("cpu", compile="aot_eager"))
+    plain, compiled = trainer(), trainer(runtime=Runtime("cpu", compile=backend))
     plain.train(loader, loader, 2)
     compiled.train(loader, loader, 2)
     assert type(compiled._forward).__name__ == "OptimizedModule"
-    assert torch.allclose(weights(plain.model), weights(compiled.model), atol=1e-6)
+    assert torch.allclose(weights(plain.model), weights(compiled.model), atol=1e-5)
     assert compiled.parts()["model"] is compiled.model  # the checkpoint's names have no prefix
 
 
