@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lab import rundir
 from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
-from lab.data.loaders import Loaders, create_loaders
+from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.evaluation import NotFinite
 from lab.runtime import Runtime
 
@@ -98,6 +98,9 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loader
     started = time.perf_counter()
     batch = next(iter(data.train))
     load = time.perf_counter() - started
+    in_memory = isinstance(data.train, TensorLoader)
+    if in_memory:  # the first batch comes with the whole epoch's shuffling
+        load /= len(data.train)
     val_batch = next(iter(data.val))
     report.figures["batch"] = (
         ", ".join(_shape(part) for part in batch) if isinstance(batch, (list, tuple)) else ""
@@ -133,7 +136,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loader
     report.figures["disk"] = (
         f"up to {size * files * seeds / 2**20:,.1f} MB: {files} checkpoints of {size / 2**20:,.1f} MB"
     )
-    if config.loader.workers == 0 and load > step:
+    if config.loader.workers == 0 and load > step and not in_memory:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
 
 

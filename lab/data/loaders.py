@@ -5,7 +5,11 @@ index), so a run resumed at an epoch boundary sees what the uninterrupted run wo
 of workers.
 """
 
+import contextlib
 import math
+import os
+import signal
+import sys
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
@@ -144,7 +148,8 @@ class SampleLoader(DataLoader[Any]):
         iterator, self._iterator = self._iterator, None
         shutdown = getattr(iterator, "_shutdown_workers", None)
         if shutdown is not None:
-            shutdown()
+            with contextlib.suppress(RuntimeError):  # torch's word that a worker was killed
+                shutdown()
 
     def __iter__(self) -> Any:
         waiting = self.__dict__.pop("_waiting", None)
@@ -182,7 +187,7 @@ def create_loader(
         workers |= {
             "persistent_workers": True,
             "prefetch_factor": config.prefetch,
-            "worker_init_fn": _one_thread,
+            "worker_init_fn": _set_up_worker,
         }
     if isinstance(dataset, IterableDataset):
         if not isinstance(dataset, Sized):
@@ -210,13 +215,17 @@ def _not_empty(loader: L, samples: int, batch_size: int) -> L:
     return loader
 
 
-def _one_thread(worker: int) -> None:
-    """OpenCV's threads in every worker would fight over the cores; torch limits its own already."""
-    import sys
+def _set_up_worker(worker: int) -> None:
+    """One thread, and a quiet end.
 
+    OpenCV's threads in every worker would fight over the cores; torch limits its own already. A SIGTERM to
+    the whole job, as batch systems send it, must not look like a crash of the worker to the training, which
+    has got the same signal and is about to close the run in order.
+    """
     cv2 = sys.modules.get("cv2")
     if cv2 is not None:
         cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 
 
 @dataclass(frozen=True)

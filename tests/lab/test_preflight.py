@@ -83,7 +83,7 @@ def check(
 
 def test_figures_of_a_good_run(check: Callable[..., Report]) -> None:
     report = check(epochs=20, **{"checkpoint.every_epochs": 5, "seeds": [0, 1]})
-    assert report.passed and report.faults == []
+    assert report.passed and report.faults == [] and report.warnings == []
     figures = report.figures
     assert (str(figures["device"]), figures["parameters"]) == ("cpu", "25")
     assert figures["samples"] == "48 training, 16 validation"
@@ -191,6 +191,34 @@ def test_workers_are_used_and_ended(check: Callable[..., Report]) -> None:
     )
     assert report.passed and report.figures["batch"] == "2x1x32x32, 2x1x32x32"
     assert multiprocessing.active_children() == []
+
+
+SLOW = """
+import time
+import torch
+from torch.utils.data import Dataset
+
+class Slow(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        time.sleep(0.05)
+        return torch.ones(1), torch.ones(1)
+
+def sets():
+    return Slow(), Slow()
+"""
+
+
+@pytest.mark.parametrize(("workers", "warned"), [(0, True), (1, False)])
+def test_slow_loading_is_said(
+    check: Callable[..., Report], tmp_path: Path, workers: int, warned: bool
+) -> None:
+    (tmp_path / "slow_data.py").write_text(SLOW)
+    report = check(data={"target": "slow_data.sets"}, batch_size=2, **{"loader.workers": workers})
+    assert any("loading a batch takes longer than training on it" in w for w in report.warnings) is warned
+    assert seconds(report.figures["time an epoch"]) >= 2 * 0.1  # two batches of two
 
 
 def test_leaves_no_hooks_behind(check: Callable[..., Report], config: Callable[..., RunConfig]) -> None:
