@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import signal
+import stat
 import struct
 import time
 import zipfile
@@ -180,6 +181,21 @@ def test_nothing_is_executed(tmp_path: Path, hostile: Any) -> None:
     with pytest.raises(CheckpointError, match="is no checkpoint of plain data"):
         load(path)
     assert not target.exists()
+
+
+def test_synced_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut needs, and no kill shows."""
+    path, synced, fsync = tmp_path / "a.pt", [], os.fsync
+
+    def spy(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    save(path, {"epoch": 1})
+    assert synced == [(False, False), (True, True)]
 
 
 def test_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -125,6 +125,12 @@ def test_a_bad_norm_is_named_where_norms_are_checked() -> None:
             filled.add_norm(torch.tensor(norm))
     with pytest.raises(NotFinite, match="gradient norm is inf at step 4"):
         filled.values(check_norms=True)
+    filled = tally([1.0, 1.0], [1.0])
+    filled.read()
+    filled.add(result(1.0))
+    filled.add_norm(torch.tensor(NAN))
+    with pytest.raises(NotFinite, match="gradient norm is nan at step 3"):  # counted on after a read
+        filled.values(check_norms=True)
     with pytest.raises(NotFinite, match="train loss is nan at step 1"):
         tally([NAN], [NAN]).values(check_norms=True)  # the loss is the cause
 
