@@ -48,7 +48,7 @@ def test_nothing_there_yet(tmp_path: Path, config: Callable[..., RunConfig]) -> 
 
 def test_everything_is_loaded(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
     stored(tmp_path, config())
-    trainer, notes = resume(tmp_path, config())
+    trainer, _ = resume(tmp_path, config())
     assert (trainer.course.epoch, first_weight(trainer)) == (2, 2.0)
 
 

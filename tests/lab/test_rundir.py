@@ -193,8 +193,8 @@ from pathlib import Path
 from lab.rundir import locked
 with locked(Path(sys.argv[1])):
     child = os.fork()  # as a loader forks its workers
-    if child:
-        print(child, flush=True)
+    if child == 0:
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
