@@ -29,8 +29,8 @@ class Classification(Task):
         """As for every task; refuses outputs of which the softmax would say nothing.
 
         Raises:
-            ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers (N,)
-                nor shares of the classes (N, C).
+            ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers
+                (N,) nor shares of the classes (N, C).
         """
         result = super().step(model, criterion, batch)
         output, target = result.output, result.target
