@@ -44,3 +44,25 @@ def test_no_picture_of_what_is_no_image(tmp_path: Path) -> None:
     samples = Samples([torch.rand(3, 5)], torch.zeros(3, dtype=torch.int64), torch.ones(3, 2))
     assert Classification().draw(samples, tmp_path / "a.png", "") is False
     assert Classification().panel(samples) is None and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "target"),
+    [
+        (torch.ones(4, 1), torch.zeros(4, dtype=torch.int64)),  # the softmax of one class is always 1
+        (torch.ones(4, 3, 2), torch.zeros(4, dtype=torch.int64)),
+        (torch.ones(4, 3), torch.zeros(4, 1, dtype=torch.int64)),
+        (torch.ones(4, 3), torch.zeros(3, dtype=torch.int64)),
+        (torch.ones(4, 3), torch.zeros(4)),
+        (torch.ones(4, 3), torch.zeros(4, 2)),
+    ],
+)
+def test_shapes_that_say_nothing_are_refused(output: torch.Tensor, target: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"expected logits \(N, classes\) and class indices \(N,\)"):
+        Classification().step(nn.Identity(), lambda out, truth: out.mean(), (output, target))
+
+
+def test_shares_of_the_classes_are_a_target_too() -> None:
+    shares = torch.full((4, 2), 0.5)
+    result = Classification().step(nn.Identity(), nn.CrossEntropyLoss(), (torch.zeros(4, 2), shares))
+    assert float(result.loss) == pytest.approx(0.6931472)
