@@ -6,6 +6,7 @@ import math
 import os
 import re
 import socket
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ CHECKPOINTS = "checkpoints"
 HISTORY = "history.png"
 PREDICTIONS = "predictions.png"
 _LOCK = ".lock"
+_PATIENCE = 0.5  # seconds
 
 
 _held: set[int] = set()
@@ -37,6 +39,10 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
+class Unwritable(RuntimeError):
+    """The folder that runs live in can't be made."""
+
+
 class RunInUse(RuntimeError):
     """Another process is writing into this run folder."""
 
@@ -50,7 +56,10 @@ def slug(name: str) -> str:
 
 def create(root: Path, name: str, now: datetime | None = None) -> Path:
     """Make `root/<time stamp>_<name>`; two processes never get the same folder, for mkdir is exclusive."""
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(f"{root}: runs can't be written there: {error.strerror}") from error
     stem = f"{now or datetime.now():%Y%m%d-%H%M%S}_{slug(name)}"
     for attempt in range(1, 10_000):
         folder = root / (stem if attempt == 1 else f"{stem}-{attempt}")
@@ -58,6 +67,8 @@ def create(root: Path, name: str, now: datetime | None = None) -> Path:
             folder.mkdir()
         except FileExistsError:
             continue
+        except OSError as error:
+            raise Unwritable(f"{root}: runs can't be written there: {error.strerror}") from error
         return folder
     raise RuntimeError(f"{root}: 10,000 runs were started in the same second under the name {stem}")
 
@@ -134,15 +145,27 @@ def locked(folder: Path) -> Iterator[None]:
         RunInUse: another process holds it.
     """
     with (folder / _LOCK).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunInUse(f"{folder}: another process is running in this folder") from None
+        if not _taken(handle.fileno()):
+            raise RunInUse(f"{folder}: another process is running in this folder")
         _held.add(handle.fileno())
         try:
             yield
         finally:
             _held.discard(handle.fileno())
+
+
+def _taken(handle: int) -> bool:
+    """Whether the lock could be had, after a moment's patience for a run that was just killed."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 @contextmanager
