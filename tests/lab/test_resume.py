@@ -143,7 +143,24 @@ SCHEDULES: dict[str, dict[str, Any]] = {
         "start_factor": 1.0,
         "total_iters": "auto",
     },
+    "warm-up, then cosine": {
+        "target": "torch.optim.lr_scheduler.SequentialLR",
+        "milestones": [1],
+        "schedulers": [
+            {"target": "torch.optim.lr_scheduler.LinearLR", "total_iters": 1},
+            {"target": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "auto"},
+        ],
+    },
 }
+
+
+def test_a_schedule_by_steps_keeps_its_steps(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
+    by_steps, by_epochs = (config(scheduler=SCHEDULES[name]) for name in ("one cycle", "cosine by epoch"))
+    stored(tmp_path, by_steps)
+    with pytest.raises(ConfigError, match=r"batch_size: the checkpoint in .* has 16, the config has 8"):
+        resume(tmp_path, by_steps.with_values({"batch_size": 8}))
+    stored(tmp_path, by_epochs)
+    assert resume(tmp_path, by_epochs.with_values({"batch_size": 8}))[0].course.epoch == 2
 
 
 def numbers(state: Any) -> list[float]:
