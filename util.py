@@ -81,7 +81,7 @@ class Trainer:
     """Trains a model, epoch by epoch, and tells its listeners; what `RunConfig` adds comes by keyword.
 
     Args:
-        model: any module, called as the task says, by default `model(*inputs)` of a batch `*inputs, target`.
+        model: called as the task says, by default `model(*inputs)` of a batch `*inputs, target`.
         scheduler: None, or any scheduler; one for plateaus gets `scheduler_monitor`.
         criterion: `criterion(output, target)`, the mean loss of a batch.
         early_stopping_config: has `enabled`, `patience`, `mode`, `min_delta`; may have `metric`.
@@ -117,10 +117,13 @@ class Trainer:
         callbacks: Sequence[Callback] | None = None,
         log_every_steps: int = 10,
     ) -> None:
+        if scheduler_interval not in ("epoch", "step") or min(accumulate_grad_batches, log_every_steps) < 1:
+            raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
         self.runtime = runtime or Runtime(device)
         self.device = self.runtime.device
         self.model = self.runtime.place(model)
-        self.optimizer, self.scheduler, self.criterion = optimizer, scheduler, criterion
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.criterion = self.runtime.place(criterion)
         self.task = task or Task()
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
@@ -140,12 +143,12 @@ class Trainer:
         self.outcome: events.Outcome = "completed"
         self.reason = ""
         self._forward = self.runtime.forward(self.model)
-        self._metrics = {"val": dict(metrics or {}), "train": copy.deepcopy(dict(metrics or {}))}
+        placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
+        self._metrics = {"val": placed, "train": copy.deepcopy(placed)}
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
-        self._reporter = Reporter(self.listeners, log_every_steps)
-        self._values: dict[str, float] = {}
+        self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
     def from_config(cls, config: RunConfig, *, batches: int, callbacks: Sequence[Callback] = ()) -> "Trainer":
@@ -163,12 +166,11 @@ class Trainer:
         optimizer = config.create_optimizer(model)
         steps = math.ceil(batches / config.accumulate_grad_batches)
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
-        criterion = config.create_criterion()
         return cls(
             model,
             optimizer,
             scheduler,
-            runtime.place(criterion) if isinstance(criterion, nn.Module) else criterion,
+            config.create_criterion(),
             config.early_stopping_config,
             runtime=runtime,
             task=config.create_task(),
@@ -202,7 +204,7 @@ class Trainer:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
         self.model.train()
-        steps = len(dl_train)
+        steps, gathered = len(dl_train), 0
         tally = Tally(self.task, self._metrics["train"], "train loss")
         self._reporter.begin("train", self.course.epoch + 1, self.epochs, steps)
         started = time.perf_counter()
@@ -213,9 +215,12 @@ class Trainer:
             group = self._group(step, steps)
             self.runtime.backward(result.loss if group == 1 else result.loss / group)
             tally.add(result)
-            if step % self._accumulate == 0 or step == steps:
+            gathered = 0 if step == steps else step % self._accumulate
+            if not gathered:
                 tally.add_norm(self._step())
             self._reporter.step(step, tally, self._check_gradients)
+        if gathered:  # the loader gave more batches than it said
+            self._step()
         values = tally.values(self._check_gradients)
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started
@@ -245,7 +250,7 @@ class Trainer:
     def train(self, dl_train: Loader, dl_val: Loader, epochs: int) -> float:
         """Train up to `epochs` in all, those before a resume included; returns `value`.
 
-        Each epoch: train, validate, log, print, early stop, scheduler step, check for NaN, prune.
+        Each epoch: train, validate, check for NaN, best, early stop, scheduler, then the listeners in order.
         """
         self.epochs, self.outcome, self.reason = epochs, "completed", ""
         stop: StopRequest | None = None
@@ -290,8 +295,7 @@ class Trainer:
             stop = request_stop(f"{error} of epoch {epoch}", "diverged")
         values = dict(self._values)
         best = self.course.best
-        monitored = best.monitored(values)
-        if stop is None and not math.isfinite(monitored):
+        if stop is None and not math.isfinite(monitored := best.monitored(values)):
             stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
         improved = stop is None and best.update(epoch, values)
         if stop is None and self.early_stopping and self.early_stopping(named(values, self._watched)):
@@ -317,8 +321,8 @@ class Trainer:
 
     def _group(self, step: int, steps: int) -> int:
         """How many batches share this batch's optimizer step; the last group may be smaller."""
-        first = (step - 1) // self._accumulate * self._accumulate
-        return min(self._accumulate, steps - first)
+        left = steps - (step - 1) // self._accumulate * self._accumulate
+        return self._accumulate if left < 1 else min(self._accumulate, left)
 
 
 def run(
@@ -348,6 +352,7 @@ def run(
     """
     with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder:
         session = Session(folder, resume, callbacks, console, command)
+        session.refuse_other_seeds(run_config)
         if len(run_config.seeds) == 1:
             return _run_seed(run_config, dl_train, dl_val, session)
         with SeedsSummary(folder, run_config, console) as summary:
@@ -378,13 +383,13 @@ def _run_seed(
         Progress(session.console, mark="saved best"),
         *session.callbacks,
     ]
-    if session.resume:
-        for note in resume_from(checkpoints, plain, trainer.parts()):
-            listeners.on_note(note)
+    resumed = resume_from(checkpoints, plain, trainer.parts()) if session.resume else []
+    for note in (*session.idle(config, data), *resumed):
+        listeners.on_note(note)
     data.start(trainer.course.epoch + 1)  # forks the workers, before a tracker has started a thread
-    session.write_record(config, trainer.device)
-    listeners.on_run_start(session.start_event(config, trainer, data))
     try:
+        session.write_record(config, trainer.device)
+        listeners.on_run_start(session.start_event(config, trainer, data))
         trainer.train(data.train, data.val, config.epochs)
     except BaseException as error:
         trainer.outcome, trainer.reason = session.fault(error)

@@ -8,6 +8,7 @@ renamed.
 import hashlib
 import os
 import re
+import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,8 @@ def link(source: Path, path: Path) -> None:
         try:
             os.link(source, temporary)
         except OSError:  # a file system without hard links
-            temporary.write_bytes(source.read_bytes())
+            with whole(temporary) as file, source.open("rb") as content:
+                shutil.copyfileobj(content, file)
         temporary.replace(path)
     finally:  # where both names are one file already, replacing does nothing and leaves the third
         temporary.unlink(missing_ok=True)
@@ -105,6 +107,14 @@ def load(path: Path, map_location: torch.device | str = "cpu") -> dict[str, Any]
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: was not written by this program, or by another version of it")
     return content
+
+
+def network_state(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The network's weights as they were validated: averaged, where the run had an EMA."""
+    if not content.get("ema"):
+        return dict(content["model"])
+    prefix = "module."
+    return {k.removeprefix(prefix): v for k, v in content["ema"].items() if k.startswith(prefix)}
 
 
 def load_latest(

@@ -79,8 +79,15 @@ class Tally:
         return mean
 
     def values(self, check_norms: bool = False) -> dict[str, float]:
-        """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest."""
+        """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest.
+
+        Raises:
+            NotFinite: as `read`.
+            ValueError: there was no step.
+        """
         self.read(check_norms)
+        if self.samples == 0:
+            raise ValueError(f"there is no {self._label}: the loader is empty")
         means = {name: value / self.samples for name, value in self._sums.items() if name != "grad_norm"}
         metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
         norms = {"grad_norm": self._sums["grad_norm"]} if "grad_norm" in self._sums else {}
@@ -163,10 +170,7 @@ def evaluate(
             tally.add(result)
             if on_step is not None:
                 on_step(step, tally)
-    values = tally.values()
-    if tally.samples == 0:
-        raise ValueError("there is nothing to evaluate on: the loader is empty")
-    return values
+    return tally.values()
 
 
 class Predictor(Protocol):

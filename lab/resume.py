@@ -8,13 +8,15 @@ from typing import Any
 
 from lab import checkpoint
 from lab.config import ConfigError, Problem
-from lab.config.diff import differences
+from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.events import Note
 
 # With another one of these the checkpoint's state would be loaded into something it doesn't fit.
 _SAME = ("task", "net", "optimizer", "scheduler", "ema", "seeds")
 _HINT = "start a new run for it, or leave it as it was"
+# With a scheduler that moves by steps, its place in the run would be lost.
+_STEPS = ("batch_size", "accumulate_grad_batches", "loader.drop_last")
 # These may be new since: what has no state in the checkpoint begins afresh.
 _OPTIONAL = ("scaler", "early_stopping")
 
@@ -41,15 +43,15 @@ def resume_from(
             f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
         )
         for name, old, new in changed
-        if name.split(".")[0] in _SAME
+        if name.split(".")[0] in _SAME or (name in _STEPS and _moves_by_steps(config))
     ]
     if refused:
         raise ConfigError(refused)
     if faults:  # or the next save would keep the damaged one as the previous one
         checkpoint.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
-    spec = config.get("scheduler") or {}
-    if AUTO in spec.values() and config["epochs"] > content["config"]["epochs"]:
+    automatic = AUTO in flatten(config.get("scheduler") or {}).values()
+    if automatic and config["epochs"] > content["config"]["epochs"]:
         _restore_stretched(known, content)
     else:
         checkpoint.restore(known, content)
@@ -60,6 +62,10 @@ def resume_from(
         *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
+
+
+def _moves_by_steps(config: Mapping[str, Any]) -> bool:
+    return bool((config.get("scheduler") or {}).get("interval") == "step")
 
 
 def _restore_stretched(parts: Mapping[str, Any], content: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lab.config import ConfigError, Problem, RunConfig
+from lab.config.problems import did_you_mean
 
+T = TypeVar("T")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -41,7 +43,7 @@ class Runtime:
     ) -> None:
         self.device = _resolve(device)
         self.channels_last = channels_last
-        self._compile = compile
+        self._compile = _known_backend(compile)
         self._dtype = _DTYPES.get(precision)
         self._no_autocast = nullcontext()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -49,7 +51,6 @@ class Runtime:
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.backends.cudnn.benchmark = False
 
     @classmethod
     def from_config(cls, config: RunConfig) -> "Runtime":
@@ -62,11 +63,16 @@ class Runtime:
             deterministic=config.deterministic,
         )
 
-    def place(self, model: nn.Module) -> nn.Module:
-        """Move the model to the device, in the chosen memory layout; before an optimizer is made."""
-        if self.channels_last:
-            return cast(nn.Module, model.to(self.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
-        return model.to(self.device)
+    def place(self, part: T) -> T:
+        """Move a module to the device, in the chosen memory layout; before an optimizer is made.
+
+        What is no module, such as a loss that is a function, stays as it is.
+        """
+        if isinstance(part, nn.Module):
+            part.to(self.device)
+            if self.channels_last:
+                part.to(memory_format=torch.channels_last)
+        return part
 
     def forward(self, model: nn.Module) -> nn.Module:
         """What to call in place of the model: itself, or compiled. Both share the weights."""
@@ -142,6 +148,14 @@ def _resolve(device: torch.device | str) -> torch.device:
             raise _no_device("found 'mps', and this machine has none")
         return torch.device("mps", 0)
     return result
+
+
+def _known_backend(compile: bool | str) -> bool | str:
+    if isinstance(compile, str) and compile not in torch.compiler.list_backends(exclude_tags=()):
+        hint = did_you_mean(compile, torch.compiler.list_backends())
+        message = f"found '{compile}', and torch.compile has no such backend{hint}"
+        raise ConfigError([Problem(("compile",), message)])
+    return compile
 
 
 def _no_device(message: str) -> ConfigError:

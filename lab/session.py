@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,14 +12,15 @@ import torch
 from torch import nn
 
 from lab import rundir
-from lab.config import RunConfig
-from lab.data.loaders import Loaders
-from lab.events import Callback, Outcome, RunEnd, RunStart
+from lab.config import ConfigError, Problem, RunConfig
+from lab.data.loaders import Loaders, TensorLoader
+from lab.events import Callback, Note, Outcome, RunEnd, RunStart
 from lab.monitoring import Course
 from lab.provenance import collect
 from lab.redact import redact, redact_text
 
 TRACEBACK = "traceback.txt"
+PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 
 
 class Trained(Protocol):
@@ -56,10 +58,29 @@ class Session:
             folder.mkdir(exist_ok=True)
             yield config.with_values({"seeds": [seed]}), replace(self, folder=folder, group=self.folder.name)
 
+    def refuse_other_seeds(self, config: RunConfig) -> None:
+        """A run of one seed lives in its folder, one of several in folders below: neither becomes the other.
+
+        Raises:
+            ConfigError: the run to resume is of the other kind.
+        """
+        several, one = len(config.seeds) > 1, (self.folder / rundir.CHECKPOINTS).is_dir()
+        was_several = any(self.folder.glob("seed_*")) and not one
+        if self.resume and ((several and one) or (not several and was_several)):
+            kind = "one seed" if several else "several seeds"
+            message = f"the run in {self.folder} has {kind}; start a new run, or leave seeds as they were"
+            raise ConfigError([Problem(("seeds",), message)])
+
+    def idle(self, config: RunConfig, data: Loaders) -> list[Note]:
+        """A setting that has no effect is said."""
+        if config.loader.workers and isinstance(data.train, TensorLoader):
+            return [Note("loader.workers has no effect: the training data is in memory", "warning")]
+        return []
+
     def write_record(self, config: RunConfig, device: torch.device) -> None:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""
         rundir.atomic_write(self.folder / rundir.CONFIG, config.to_yaml())
-        provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device))
+        provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device), PROJECT)
         rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
 
     def start_event(self, config: RunConfig, trainer: Trained, data: Loaders) -> RunStart:
@@ -112,5 +133,6 @@ class Session:
             whole = self.folder if self.group is None else self.folder.parent
             return "interrupted", f"to go on: python main.py --resume {whole}"
         text = redact_text("".join(traceback.format_exception(error)))
-        rundir.atomic_write(self.folder / TRACEBACK, text)
+        with suppress(OSError):  # a full disk may be the very fault
+            rundir.atomic_write(self.folder / TRACEBACK, text)
         return "failed", redact_text(f"{type(error).__name__}: {error}")

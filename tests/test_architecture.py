@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 450, 60
+MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 500, 60
 
 # Imports lead to a strictly lower rank, or stay within the same part.
 RANKS = {

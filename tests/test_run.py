@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lab import checkpoint, rundir
 from lab.config import ConfigError, RunConfig
-from lab.events import Callback, EpochEnd, StopRequest
+from lab.events import Callback, EpochEnd, RunStart, StopRequest
 from util import run
 
 ROOT = Path(__file__).parent.parent
@@ -301,3 +301,59 @@ def test_a_folder_has_one_run_at_a_time(config: Callable[..., RunConfig], workpl
     folder = run(config(), console="quiet").run_dir
     with rundir.locked(folder), pytest.raises(rundir.RunInUse, match="another process"):
         run(config(), run_dir=folder, resume=True, console="quiet")
+
+
+def test_one_seed_does_not_become_several(config: Callable[..., RunConfig], workplace: Path) -> None:
+    one, several = config(seeds=[3]), config(seeds=[3, 4])
+    first, second = run(one, console="quiet").run_dir, run(several, console="quiet").run_dir
+    before = sorted(path.relative_to(workplace) for path in workplace.rglob("*"))
+    for folder, other, kind in ((first, several, "one seed"), (second, one, "several seeds")):
+        with pytest.raises(ConfigError, match=f"seeds: the run in .* has {kind}"):
+            run(other, run_dir=folder, resume=True, console="quiet")
+    assert sorted(path.relative_to(workplace) for path in workplace.rglob("*")) == before
+    more = run(config(seeds=[3, 4, 5]), run_dir=second, resume=True, console="quiet")
+    assert float(more) == float(run(config(seeds=[3, 4, 5]), console="quiet"))
+
+
+def test_averaged_weights_are_the_ones_that_were_judged(
+    config: Callable[..., RunConfig], workplace: Path
+) -> None:
+    averaged = config(epochs=3, **{"ema": {"decay": 0.9}, "optimizer.lr": 0.05})
+    result = run(averaged, console="quiet")
+    model = averaged.create_model()
+    model.load_state_dict(checkpoint.network_state(final(result.run_dir, "best.pt")))
+    x, y = averaged.create_data()[1].tensors
+    with torch.no_grad():
+        assert float(torch.nn.functional.mse_loss(model(x), y)) == pytest.approx(float(result), rel=1e-6)
+
+
+class Refuses(Callback):
+    """A listener that can't even begin."""
+
+    def on_run_start(self, event: RunStart) -> None:
+        raise OSError("no room")
+
+
+def test_a_listener_that_cannot_begin_ends_the_run_in_order(
+    config: Callable[..., RunConfig], workplace: Path
+) -> None:
+    folder = workplace / "runs" / "fails"
+    with pytest.raises(OSError, match="no room"):
+        run(config(), run_dir=folder, callbacks=[Refuses()], console="quiet")
+    summary = rundir.read_summary(folder)
+    assert summary is not None and (summary["outcome"], summary["epochs"]) == ("failed", 0)
+
+
+def test_provenance_is_that_of_the_project(config: Callable[..., RunConfig], workplace: Path) -> None:
+    """Wherever it is run from: here from an empty folder."""
+    folder = run(config(), console="quiet").run_dir
+    git = json.loads((folder / "provenance.json").read_text())["git"]
+    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert git["commit"] == head.stdout.strip()
+
+
+def test_workers_for_data_in_memory_are_said_to_be_idle(
+    config: Callable[..., RunConfig], workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(config(**{"loader.workers": 2}), console="quiet")
+    assert "Warning: loader.workers has no effect" in capsys.readouterr().out

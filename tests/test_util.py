@@ -225,6 +225,7 @@ class Bad(nn.Module):
         return x * self.weight * (self._value if broken else 1.0)
 
 
+@pytest.mark.parametrize("monitored", ["val_loss", "val_mae"])
 @pytest.mark.parametrize(
     ("phase", "value", "at", "says"),
     [
@@ -235,10 +236,16 @@ class Bad(nn.Module):
         ("gradient", math.nan, 6, "gradient norm is nan at step 1 of epoch 2"),
     ],
 )
-def test_not_finite_stops(phase: str, value: float, at: int, says: str) -> None:
+def test_not_finite_stops(phase: str, value: float, at: int, says: str, monitored: str) -> None:
     listener = Recorder()
     ours = trainer(
-        Bad(at, value, phase), lr=1e-3, check_gradients=True, callbacks=[listener], log_every_steps=2
+        Bad(at, value, phase),
+        lr=1e-3,
+        check_gradients=True,
+        callbacks=[listener],
+        log_every_steps=2,
+        metrics={"mae": MAE()},
+        monitor=Monitor(metric=monitored, mode="min"),
     )
     result = ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 4)
     assert result == math.inf
@@ -247,11 +254,47 @@ def test_not_finite_stops(phase: str, value: float, at: int, says: str) -> None:
 
 
 def test_diverged_is_minus_infinity_where_larger_is_better() -> None:
-    ours = trainer(
-        Bad(1, math.nan, "train"), monitor=Monitor(metric="val_mae", mode="max"), metrics={"mae": MAE()}
-    )
-    with pytest.raises(ValueError, match="nothing is logged as 'val_mae'"):
+    monitor = Monitor(metric="val_mae", mode="max")
+    ours = trainer(Bad(1, math.nan, "train"), monitor=monitor, metrics={"mae": MAE()})
+    assert ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 1) == -math.inf
+    assert ours.outcome == "diverged"
+
+
+def test_a_metric_that_is_not_logged_is_named() -> None:
+    ours = trainer(monitor=Monitor(metric="val_mea", mode="max"), metrics={"mae": MAE()})
+    with pytest.raises(ValueError, match=r"nothing is logged as 'val_mea'; there are: .*val_mae"):
         ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 1)
+
+
+class Longer(list[Any]):
+    """Says that it is shorter than it is, as a sized iterable dataset with two workers does."""
+
+    def __len__(self) -> int:
+        return 3
+
+
+def test_a_loader_may_give_more_than_it_said() -> None:
+    batches = list(DataLoader(line(40), 8))
+    honest, other = trainer(accumulate_grad_batches=2), trainer(accumulate_grad_batches=2)
+    honest.train_epoch([*batches[:3]])
+    other.train_epoch(Longer(batches[:3]))
+    assert torch.equal(weights(honest.model), weights(other.model))
+    loss = other.train_epoch(Longer(batches))
+    assert math.isfinite(loss) and other.course.samples == 24 + 40
+    assert all(p.grad is None for p in other.model.parameters())  # the last group was stepped too
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scheduler_interval": "stpe"}, {"accumulate_grad_batches": 0}, {"log_every_steps": 0}]
+)
+def test_trainer_refuses(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected scheduler_interval epoch or step"):
+        trainer(**wrong)
+
+
+def test_an_empty_loader_is_no_epoch() -> None:
+    with pytest.raises(ValueError, match="there is no train loss: the loader is empty"):
+        trainer().train_epoch([])
 
 
 @pytest.mark.parametrize(

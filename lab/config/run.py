@@ -1,5 +1,6 @@
 """Everything that shapes one run."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -98,6 +99,14 @@ class RunConfig(Frozen):
             raise ConfigError([Problem(("check_gradients",), message)])
         return self
 
+    @field_validator("trackers")
+    @classmethod
+    def _one_of_each(cls, value: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
+        kinds = [tracker.type for tracker in value if not isinstance(tracker, Spec)]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("the same tracker stands in it twice")
+        return value
+
     @field_validator("metrics")
     @classmethod
     def _metric_names(cls, value: dict[str, Spec]) -> dict[str, Spec]:
@@ -184,6 +193,7 @@ class RunConfig(Frozen):
         for path, spec, runtime, wildcard in components:
             problems += ConfigError(list(spec.check(*runtime, wildcard=wildcard))).below(path).problems
         problems += self._check_criterion()
+        problems += self._check_closure()
         problems += self._check_monitored()
         if problems:
             raise ConfigError(problems)
@@ -195,6 +205,20 @@ class RunConfig(Frozen):
             return list(error.below(("criterion",)).problems)
         runtime = () if is_class else ("prediction", "target")
         return list(ConfigError(list(self.criterion.check(*runtime))).below(("criterion",)).problems)
+
+    def _check_closure(self) -> list[Problem]:
+        """LBFGS and its like call the loss again and again within a step, which this loop doesn't offer."""
+        try:
+            step = inspect.signature(self.optimizer.resolve().step)  # type: ignore[attr-defined]
+        except (ConfigError, AttributeError, ValueError):
+            return []  # said already, or a function that makes an optimizer
+        closure = step.parameters.get("closure")
+        if closure is None or closure.default is not closure.empty:
+            return []
+        path = ("optimizer", "target")
+        return [
+            Problem(path, f"{self.optimizer.target} needs a closure, and the loop gives none; take another")
+        ]
 
     def _check_monitored(self) -> list[Problem]:
         """A misspelt metric would only show after the first epoch; a task's named losses come later."""

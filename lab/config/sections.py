@@ -64,6 +64,19 @@ class SchedulerSpec(Spec):
     interval: Literal["epoch", "step"] = Field("epoch", description="when it moves the learning rate")
     monitor: str = Field("val_loss", description="what a plateau scheduler watches")
 
+    @model_validator(mode="after")
+    def _plateau(self) -> "SchedulerSpec":
+        plateau = self.target.endswith("ReduceLROnPlateau")
+        if plateau and self.interval == "step":
+            raise ValueError("a plateau is looked for once an epoch; remove interval: step")
+        if plateau and "loss" not in self.monitor and "mode" not in self.arguments:
+            raise ValueError(
+                f"say mode: max or mode: min for '{self.monitor}'; it is understood only for a loss"
+            )
+        if not plateau and self.monitor != "val_loss":
+            raise ValueError("only ReduceLROnPlateau watches a metric; remove monitor")
+        return self
+
 
 class EMAConfig(Frozen):
     """Exponential moving average of the weights, used for validation and kept in the checkpoints."""

@@ -17,7 +17,7 @@ class Segmentation(Task):
     """Outputs are logits (N, 1, H, W), targets masks of 0 and 1 of that shape; the prediction is the sigmoid.
 
     Args:
-        threshold: from this probability on a pixel counts as foreground in pictures.
+        threshold: above this probability a pixel counts as foreground in pictures.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:

@@ -198,12 +198,39 @@ def test_the_resolved_config_is_read_back_equal(tmp_path: Path) -> None:
     assert again.optimizer.arguments["names"] == {0: "no", "1": "yes"}
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "says"),
+    [
+        ({"interval": "step"}, "a plateau is looked for once an epoch"),
+        ({"monitor": "val_mae"}, "say mode: max or mode: min for 'val_mae'"),
+        ({"target": "torch.optim.lr_scheduler.StepLR", "monitor": "train_loss"}, "only ReduceLROnPlateau"),
+    ],
+)
+def test_schedulers_that_make_no_sense(scheduler: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"scheduler: {says}"):
+        make(scheduler={"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", **scheduler})
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
+    (problem,) = refused(make(optimizer="torch.optim.LBFGS"))
+    assert problem.startswith("optimizer.target: torch.optim.LBFGS needs a closure")
+
+
+def test_one_tracker_of_each_kind() -> None:
+    with pytest.raises(ConfigError, match="trackers: the same tracker stands in it twice"):
+        make(trackers=["wandb", {"type": "wandb", "mode": "offline"}])
+
+
 def test_a_good_config_passes_its_check() -> None:
     make(
         metrics={"mae": "lab.metrics.MAE"},
         monitor={"metric": "val_mae", "mode": "min"},
         early_stopping_config={"metric": "train_loss"},
-        scheduler={"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "monitor": "val_mae"},
+        scheduler={
+            "target": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+            "monitor": "val_mae",
+            "mode": "min",
+        },
         criterion="torch.nn.functional.mse_loss",
     ).check()
 
