@@ -8,32 +8,48 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lab import rundir
 from lab.config import ConfigError, RunConfig, loading
-from lab.config.problems import did_you_mean
 
 if TYPE_CHECKING:
     from lab.callbacks.progress import Style
+    from lab.events import RunResult
 
 RUNS = Path("runs")
 WRONG = 2
+VERBS = ("run", "resume", "check", "list", "compare", "schema")
+# Which options go with which verbs; any other would have no effect, and is refused.
+GOES_WITH = {
+    "set": ("run", "resume", "check"),
+    "print_config": ("run", "resume", "check"),
+    "no_plots": ("run", "resume"),
+    "quiet": ("run", "resume"),
+    "json": ("run", "resume", "check", "list"),
+    "sort": ("list",),
+    "ascending": ("list",),
+    "project": ("list",),
+    "outcome": ("list",),
+    "where": ("list",),
+}
 
 
 class Terminated(SystemExit):
     """SIGTERM, raised where the program is, so that the run is closed in order."""
 
 
-class NoSuchRun(Exception):
-    """There is no run of that name."""
+class Refused(Exception):
+    """It can't be done with this run; the message says why."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     options = parser().parse_args(arguments)
+    refuse_idle(options)
     command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         return act(options, command)
@@ -44,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.note:
             print(error.note, file=sys.stderr)
         return WRONG
-    except NoSuchRun as error:
+    except (Refused, rundir.Unwritable) as error:
         return complain(error)
     except rundir.RunInUse as error:
         return complain(f"{error}; wait for it, or start a new run")
@@ -80,16 +96,17 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
     verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
     verbs.add_argument("--schema", choices=["run"], help="the JSON Schema of a config, for editors")
-    run = result.add_argument_group("with --run, --resume and --check")
-    run.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="overrides",
-                     help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
-    run.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
+    config = result.add_argument_group("with --run, --resume and --check")
+    config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
+                        help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
+    config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
+    config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
+    run = result.add_argument_group("with --run and --resume")
     run.add_argument("--no-plots", action="store_true", help="draw no pictures")
     run.add_argument("--quiet", action="store_true", help="the result only")
-    run.add_argument("--json", action="store_true", help="JSON on standard output")
     notebook = result.add_argument_group("with --list")
     notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
-    notebook.add_argument("--ascending", action="store_true", help="smallest first")
+    notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
     notebook.add_argument("--project", help="only this project")
     notebook.add_argument("--outcome", help="only this outcome, such as completed")
     notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
@@ -97,21 +114,36 @@ def parser() -> argparse.ArgumentParser:
     return result
 
 
+def refuse_idle(options: argparse.Namespace) -> None:
+    """Leave with an error unless there is one thing to do, and every option has an effect on it."""
+    command = parser()
+    given = [name for name, value in vars(options).items() if value != command.get_default(name)]
+    verbs = [name for name in VERBS if name in given]
+    if len(verbs) != 1 and verbs != ["run", "resume"]:
+        found = _flags(verbs) or "nothing"
+        command.error(f"say one thing to do: {_flags(VERBS, 'or')}; found {found}")
+    for name in given:
+        if name in GOES_WITH and not set(verbs) & set(GOES_WITH[name]):
+            command.error(
+                f"{_flags([name])} has no effect with {_flags(verbs)}; it goes with {_flags(GOES_WITH[name])}"
+            )
+    if options.ascending and options.sort is None:
+        command.error("--ascending has no effect without --sort")
+    if options.quiet and (options.json or options.print_config):
+        command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
+
+
+def _flags(names: Sequence[str], last: str = "and") -> str:
+    """`--run, --resume and --check`."""
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    return f" {last} ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags)
+
+
 def act(options: argparse.Namespace, command: list[str]) -> int:
     """One verb."""
-    verbs = [name for name in ("check", "list", "compare", "schema") if getattr(options, name)]
-    verbs += ["run"] if options.run or options.resume else []
-    if len(verbs) != 1:
-        found = " and ".join(f"--{verb}" for verb in verbs) or "nothing"
-        parser().error(
-            f"say one thing to do: --run, --resume, --check, --list, --compare or --schema; found {found}"
-        )
-    idle = [name for name in ("overrides", "print_config", "no_plots") if getattr(options, name)]
-    if idle and verbs[0] not in ("run", "check"):
-        name = "set" if idle[0] == "overrides" else idle[0].replace("_", "-")
-        parser().error(f"--{name} has no effect with --{verbs[0]}; remove it")
-    match verbs[0]:
-        case "run":
+    verb = next(name for name in VERBS if getattr(options, name) not in (None, False))
+    match verb:
+        case "run" | "resume":
             return run(options, command)
         case "check":
             return check(options)
@@ -126,21 +158,35 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
 
 def run(options: argparse.Namespace, command: list[str]) -> int:
     """--run and --resume."""
-    folder = find_run(options.resume) if options.resume else None
-    path = options.run or (folder / rundir.CONFIG if folder else "")
+    folder = None if options.resume is None else find_run(options.resume)
+    path = options.run if folder is None or options.run is not None else folder / rundir.CONFIG
     config, document = read(path, options)
     if options.print_config:
         return print_config(config, options)
+    console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
     try:
         config.check()
         signal.signal(signal.SIGTERM, _terminate)
-        import util
-
-        console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
-        result = util.run(config, run_dir=folder, resume=folder is not None, console=console, command=command)
+        result = train(config, folder, console, command)
     except ConfigError as error:
         raise document.located(error) from error
     return 1 if result.outcome in ("diverged", "failed") else 0
+
+
+def train(config: RunConfig, folder: Path | None, console: "Style", command: list[str]) -> "RunResult":
+    """A new run, or one that goes on in its folder; torch is loaded only here.
+
+    Raises:
+        ConfigError: a component can't be built, or the checkpoint belongs to another network.
+        Refused: the run's checkpoints are damaged.
+    """
+    import util
+    from lab.checkpoint import CheckpointError
+
+    try:
+        return util.run(config, run_dir=folder, resume=folder is not None, console=console, command=command)
+    except CheckpointError as error:
+        raise Refused(error) from error
 
 
 def check(options: argparse.Namespace) -> int:
@@ -201,23 +247,24 @@ def complain(error: object) -> int:
 
 def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, loading.Document]:
     """The config, and the document that knows where each value was written."""
-    overrides = [*options.overrides, *(["pictures.enabled=false"] if options.no_plots else [])]
+    overrides = [*options.set, *(["pictures.enabled=false"] if options.no_plots else [])]
     document = loading.read(path)
     document = loading.override(document, overrides, RunConfig.defaults())
     return RunConfig.from_document(document), document
 
 
 def find_run(name: str) -> Path:
-    """A run folder by its path, or by its name in runs/.
+    """A run's folder by its path, its name in runs/, or the unique beginning of its name.
 
     Raises:
-        NoSuchRun: with the nearest name there is.
+        Refused: there is none; with the nearest names there are.
     """
-    for folder in (Path(name), RUNS / name):
-        if (folder / rundir.CONFIG).is_file():
-            return folder
-    near = did_you_mean(Path(name).name, [p.name for p in RUNS.glob("*") if p.is_dir()])
-    raise NoSuchRun(f"there is no run '{name}'{near if near.startswith('; did') else ''}")
+    from lab.report.notebook import find
+
+    try:
+        return find(name, [RUNS])
+    except ValueError as error:
+        raise Refused(error) from error
 
 
 def _terminate(number: int, frame: FrameType | None) -> Any:

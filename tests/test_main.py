@@ -172,13 +172,13 @@ def test_compare(runs: tuple[Path, str, str, str]) -> None:
     assert picture.name in done.stdout and picture.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("named", ["folder", "name"])
+@pytest.mark.parametrize("named", ["folder", "name", "beginning"])
 def test_resume_extends(runs: tuple[Path, str, str, str], tmp_path: Path, named: str) -> None:
     a = runs[1]
     place = copied(runs, tmp_path)
-    done = main(
-        place, "--resume", f"runs/{a}" if named == "folder" else a, "--set", "epochs=4", "--no-plots"
-    )  # fmt: skip
+    (place / "runs" / runs[2]).rename(place / "runs" / f"other_{runs[2]}")
+    given = {"folder": f"runs/{a}", "name": a, "beginning": a[:-1]}[named]
+    done = main(place, "--resume", given, "--set", "epochs=4", "--no-plots")
     assert done.returncode == 0, done.stderr
     assert f"Run      runs/{a}  (seed 0, going on at epoch 3)" in done.stdout.splitlines()
     assert "epochs: 2 -> 4" in done.stdout
@@ -198,13 +198,12 @@ def test_resume_with_another_network_is_refused(runs: tuple[Path, str, str, str]
     assert summary(place / "runs" / runs[1]) == summary(runs[0] / "runs" / runs[1])
 
 
-@pytest.mark.xfail(strict=True, reason="main.py lets CheckpointError pass as a traceback")
 def test_resume_with_damaged_checkpoints_says_so(runs: tuple[Path, str, str, str], tmp_path: Path) -> None:
     place = copied(runs, tmp_path)
     for path in (place / "runs" / runs[1] / "checkpoints").glob("*.pt"):
         path.write_bytes(b"damaged")
     done = main(place, "--resume", runs[1])
-    assert done.returncode in (1, 2)
+    assert done.returncode == 2
     assert "last.pt: is truncated, or no checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -325,3 +324,13 @@ def test_a_second_process_in_the_same_run_is_refused(
     assert done.returncode == 2
     assert "another process is running in this folder; wait for it, or start a new run" in done.stderr
     assert done.stdout == "" and "Traceback" not in done.stderr
+
+
+def test_runs_that_cannot_be_written_are_said(place: Path) -> None:
+    (place / "runs").write_text("a file")
+    done = main(place, "--run", "run.yaml")
+    assert done.returncode == 2
+    assert (
+        done.stderr.startswith("main.py: runs: runs can't be written there: ")
+        and "\n" not in done.stderr[:-1]
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import main
 from lab.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
@@ -142,9 +143,7 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
     )
     (tmp_path / "runs" / "20260101-000000_run").mkdir(parents=True)
     said = main_py("--resume", "20260101-000000_rum")
-    assert told(said)[-1].endswith(
-        "there is no run '20260101-000000_rum'; did you mean '20260101-000000_run'?"
-    )
+    assert told(said) == ["main.py: there is no run '20260101-000000_rum'; did you mean 20260101-000000_run?"]
 
 
 @pytest.mark.parametrize(
@@ -152,14 +151,58 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
     [
         ([], "say one thing to do: --run, --resume, --check, --list, --compare or --schema; found nothing"),
         (["--list", "--check", "x"], "found --check and --list"),
-        (["--schema", "run", "--set", "a=1"], "--set has no effect with --schema; remove it"),
-        (["--list", "--print-config"], "--print-config has no effect with --list; remove it"),
-        (["--compare", "a", "--no-plots"], "--no-plots has no effect with --compare; remove it"),
+        (["--resume", "x", "--check", "x"], "found --resume and --check"),
+        (["--run", "x", "--list", "--compare", "x"], "found --run, --list and --compare"),
         (["--schema", "rum"], "invalid choice: 'rum'"),
+        (["--compare"], "expected at least one argument"),
+        (["--list", "--ascending"], "--ascending has no effect without --sort"),
+        (["--run", "x", "--quiet", "--json"], "--quiet has no effect with --json"),
+        (["--run", "x", "--quiet", "--print-config"], "--quiet has no effect with --print-config"),
     ],
 )
 def test_a_wrong_command_line(main_py: Main, arguments: list[str], message: str) -> None:
     assert message in told(main_py(*arguments))[-1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "refused"),
+    [
+        (["--run", "x"], "sort ascending project outcome where"),
+        (["--resume", "x"], "sort ascending project outcome where"),
+        (["--run", "x", "--resume", "x"], "sort ascending project outcome where"),
+        (["--check", "x"], "no-plots quiet sort ascending project outcome where"),
+        (["--list"], "set print-config no-plots quiet"),
+        (
+            ["--compare", "x", "y"],
+            "set print-config no-plots quiet json sort ascending project outcome where",
+        ),
+        (["--schema", "run"], "set print-config no-plots quiet json sort ascending project outcome where"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    verb: list[str], refused: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"set": "epochs=1", "sort": "val_loss", "project": "", "outcome": "failed", "where": "epochs=1"}
+    needs = {"ascending": ["--sort", "val_loss"]}
+    verbs = " and ".join(word for word in verb if word.startswith("--"))
+    for name in main.GOES_WITH:
+        option = [f"--{name.replace('_', '-')}", *([values[name]] if name in values else [])]
+        given = main.parser().parse_args([*verb, *option, *needs.get(name, [])])
+        if option[0][2:] not in refused.split():
+            main.refuse_idle(given)
+            continue
+        with pytest.raises(SystemExit) as left:
+            main.refuse_idle(given)
+        assert left.value.code == 2
+        said = capsys.readouterr().err
+        first = "--sort" if name == "ascending" else option[0]  # the one that it needs comes before it
+        goes = " and ".join(f"--{each}" for each in main.GOES_WITH[name])
+        goes = goes.replace(" and ", ", ", goes.count(" and ") - 1)
+        assert said.endswith(f"error: {first} has no effect with {verbs}; it goes with {goes}\n")
+
+
+def test_every_option_is_in_the_table() -> None:
+    assert set(vars(main.parser().parse_args([]))) == {*main.VERBS, *main.GOES_WITH}
 
 
 def test_print_config_shows_what_would_run_and_stops(main_py: Main, tmp_path: Path) -> None:

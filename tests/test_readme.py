@@ -170,8 +170,9 @@ def test_a_command_parses(command: list[str], place: Path, monkeypatch: pytest.M
     monkeypatch.chdir(place)
     redirected = command.index(">") if ">" in command else len(command)
     options = main.parser().parse_args(command[2:redirected])
+    main.refuse_idle(options)
     if options.run or options.check:
-        RunConfig.from_yaml(options.run or options.check, options.overrides).check()
+        RunConfig.from_yaml(options.run or options.check, options.set).check()
 
 
 def test_the_schema_is_the_shipped_one(place: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -14,7 +13,7 @@ from lab.config import ConfigError, loading
 from lab.config.diff import MISSING, flatten, same
 from lab.figures.curves import Rows, overlay
 from lab.report import table
-from lab.report.notebook import RunRow, read_run
+from lab.report.notebook import RunRow, find, read_run
 from lab.trackers.csv_file import read_metrics
 
 MAX_PANELS = 6
@@ -46,29 +45,6 @@ def compare(names: Sequence[str], roots: Path | Iterable[Path], picture: Path | 
     else:
         parts.append("No curves: none of these runs has finished an epoch.")
     return "\n\n".join(parts)
-
-
-def find(name: str, roots: Sequence[Path]) -> Path:
-    """The folder of a run that is given by path, by name, or by the beginning of its name.
-
-    Raises:
-        ValueError: there is none; names the nearest. Or several begin like this.
-    """
-    if name and any((Path(name) / file).is_file() for file in (rundir.SUMMARY, rundir.CONFIG)):
-        return Path(name)
-    there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
-    exact = [folder for folder in there if folder.name == name]
-    begun = exact or [folder for folder in there if name and folder.name.startswith(name)]
-    if len(begun) == 1 or exact:
-        return begun[0]
-    known = sorted(folder.name for folder in there)
-    if begun:
-        some = ", ".join(sorted(folder.name for folder in begun)[:5])
-        raise ValueError(f"{len(begun)} runs begin with '{name}': {some}")
-    wanted = Path(name).name
-    near = get_close_matches(wanted, known, n=3, cutoff=0.4) or [each for each in known if wanted in each][:3]
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; --list shows what there is"
-    raise ValueError(f"there is no run '{name}'{hint}")
 
 
 def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:

@@ -112,6 +112,30 @@ def read_run(folder: Path) -> RunRow:
     return _read(str(folder), socket.gethostname())
 
 
+def find(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of a run that is given by path, by name, or by the beginning of its name.
+
+    Raises:
+        ValueError: there is none; names the nearest. Or several begin like this.
+    """
+    for folder in (Path(name), *(root / name for root in roots)) if name else ():
+        if any((folder / file).is_file() for file in (rundir.SUMMARY, rundir.CONFIG)):
+            return folder
+    there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
+    exact = [folder for folder in there if folder.name == name]
+    begun = exact or [folder for folder in there if name and folder.name.startswith(name)]
+    if len(begun) == 1 or exact:
+        return begun[0]
+    known = sorted(folder.name for folder in there)
+    if begun:
+        some = ", ".join(sorted(folder.name for folder in begun)[:5])
+        raise ValueError(f"{len(begun)} runs begin with '{name}': {some}")
+    wanted = Path(name).name
+    near = get_close_matches(wanted, known, n=3, cutoff=0.4) or [each for each in known if wanted in each][:3]
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; --list shows what there is"
+    raise ValueError(f"there is no run '{name}'{hint}")
+
+
 def select(
     rows: Sequence[RunRow],
     project: str | None = None,

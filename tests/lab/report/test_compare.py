@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lab.config.diff import MISSING
-from lab.report.compare import compare, config_of, curve, differences, find, results
+from lab.report.compare import compare, config_of, curve, differences, results
 from lab.report.notebook import read_run
 
 Make = Callable[..., Path]
@@ -77,32 +77,6 @@ def test_runs_with_long_names_get_a_short_picture_name(make: Make, tmp_path: Pat
     compare(names, [tmp_path / "runs"])
     (path,) = (tmp_path / "runs").glob("*.png")
     assert path.name.startswith(f"compare_{names[0]}_and_2_more_")
-
-
-def test_runs_are_found_by_path_name_and_beginning(two: Path) -> None:
-    assert find(str(two / A), []) == two / A
-    assert find(A, [two / "absent", two]) == two / A
-    assert find("20260101-000001", [two]) == two / B
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("20260101-000001_umet", f"there is no run '20260101-000001_umet'; did you mean {B}"),
-        ("unet", f"there is no run 'unet'; did you mean {A} or {B}"),
-        ("2026", f"2 runs begin with '2026': {A}, {B}"),
-        ("", "there is no run ''"),
-    ],
-)
-def test_a_run_that_is_not_there_names_the_nearest(name: str, said: str, two: Path) -> None:
-    with pytest.raises(ValueError, match=said):
-        find(name, [two])
-
-
-def test_an_exact_name_is_not_hidden_by_a_longer_one(make: Make, tmp_path: Path) -> None:
-    make("a")
-    make("a-2")
-    assert find("a", [tmp_path / "runs"]).name == "a"
 
 
 def test_one_run_given_twice_is_one(two: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from lab.report import notebook
 
 Make = Callable[..., Path]
+A, B = "20260101-000000_unet", "20260101-000001_unet"
 
 
 def ids(rows: list[notebook.RunRow]) -> list[str]:
@@ -241,3 +242,39 @@ def test_listing_imports_nothing_heavy() -> None:
     code = f"import sys, lab.report.notebook; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def two(make: Make, tmp_path: Path) -> Path:
+    for name in (A, B):
+        make(name)
+    return tmp_path / "runs"
+
+
+def test_runs_are_found_by_path_name_and_beginning(two: Path) -> None:
+    assert notebook.find(str(two / A), []) == two / A
+    assert notebook.find(A, [two / "absent", two]) == two / A
+    assert notebook.find("20260101-000001", [two]) == two / B
+    (two / A / "seed_0").mkdir()
+    (two / A / "seed_0" / "config.yaml").touch()
+    assert notebook.find(f"{A}/seed_0", [two]) == two / A / "seed_0"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("20260101-000001_umet", f"there is no run '20260101-000001_umet'; did you mean {B}"),
+        ("unet", f"there is no run 'unet'; did you mean {A} or {B}"),
+        ("2026", f"2 runs begin with '2026': {A}, {B}"),
+        ("", "there is no run ''"),
+    ],
+)
+def test_a_run_that_is_not_there_names_the_nearest(name: str, said: str, two: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        notebook.find(name, [two])
+
+
+def test_an_exact_name_is_not_hidden_by_a_longer_one(make: Make, tmp_path: Path) -> None:
+    make("a")
+    make("a-2")
+    assert notebook.find("a", [tmp_path / "runs"]).name == "a"
