@@ -30,16 +30,13 @@ _ANOTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")  # set with
 _PATIENCE = 5.0  # seconds for one question to git, which a network folder can make slow
 
 
-def collect(
-    command: Sequence[str], seed: int, device: str, folder: Path | None = None, packages: Sequence[str] = ()
-) -> dict[str, Any]:
+def collect(command: Sequence[str], seed: int, device: str, folder: Path | None = None) -> dict[str, Any]:
     """Everything that a result depends on besides its config, as plain data.
 
     Args:
         command: the command line; values that look secret are replaced by `***`, in the diff too.
         device: such as `cuda:0`; its name is read where torch is loaded already, which it is in a run.
         folder: the project, by default the current folder. Its git commit and uncommitted changes are kept.
-        packages: further packages whose version matters, such as those that a config names.
     """
     return {
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -53,7 +50,7 @@ def collect(
         "processor": _processor(),
         "cpus": _usable_cpus(),
         "gpu": _gpu(device),
-        "packages": {name: _version(name) for name in dict.fromkeys((*PACKAGES, *packages))},
+        "packages": {name: _version(name) for name in PACKAGES},
         "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "git": git_state(folder or Path()),
     }
