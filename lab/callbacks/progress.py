@@ -96,8 +96,9 @@ class Progress(Callback):
             return
         because = f": {event.reason}" if event.reason and event.outcome != "completed" else ""
         outcome = event.outcome.replace("_", " ").capitalize()
+        epochs = f"{event.epochs} epoch{'' if event.epochs == 1 else 's'}"
         speed = f", {event.samples_per_second:,.0f} training samples/s" if event.samples_per_second else ""
-        self._line(f"{outcome}{because}. {event.epochs} epochs in {duration(event.seconds)}{speed}.")
+        self._line(f"{outcome}{because}. {epochs} in {duration(event.seconds)}{speed}.")
         if event.best_epoch:
             best = "  ".join(
                 f"{name} {figure(value)}" for name, value in _ordered(event.best) if name != "lr"

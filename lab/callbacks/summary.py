@@ -34,7 +34,7 @@ class Summary(Callback):
             "parameters": event.parameters,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        rundir.write_summary(event.run_dir, {**self._head, "config": redact(event.config)})
+        rundir.write_summary(event.run_dir, {**self._head, "config": event.config})
 
     def on_run_end(self, event: RunEnd) -> None:
         """Say how it ended."""
@@ -52,8 +52,7 @@ class Summary(Callback):
             "samples_per_second": event.samples_per_second,
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        config = redact(self._start.config)
-        rundir.write_summary(self._start.run_dir, {**self._head, **result, "config": config})
+        rundir.write_summary(self._start.run_dir, {**self._head, **result, "config": self._start.config})
 
 
 class SeedsSummary:
@@ -169,6 +168,8 @@ class SeedsSummary:
     def _print(self, end: RunEnd) -> None:
         if self._console == "json":
             print(rundir.to_json({"event": "seeds_end", "value": end.value, "best": end.best}), flush=True)
+            return
+        if not self._results:
             return
         spread = self._spread("best")
         print(f"\n{len(self._results)} seeds: mean ± standard deviation of the best epochs")

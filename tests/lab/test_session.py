@@ -51,11 +51,12 @@ def test_start_event(
 ) -> None:
     data = create_loaders(config(), None, None, torch.device("cpu"))
     trainer.course.epoch = 2
-    made = config(project="p", **{"data.target": "lab.data.function"})
+    made = config(project="p", **{"data.target": "lab.data.function", "data.token": "hunter2"})
     event = Session(tmp_path, group=group).start_event(made, trainer, data)
     assert event.run_id == run_id.replace("NAME", tmp_path.name)
     assert (event.run_dir, event.project, event.name, event.seed) == (tmp_path, "p", "small", 0)
     assert (event.first_epoch, event.resumed, event.epochs, event.device) == (3, True, 2, "cpu")
+    assert event.config["project"] == "p" and "hunter2" not in str(event.config)
     parameters = (1 * 8 + 8) + (8 * 1 + 1)
     assert (event.parameters, event.model_bytes) == (parameters, 4 * parameters)
     assert (event.train_samples, event.val_samples, event.group) == (48, 16, group)

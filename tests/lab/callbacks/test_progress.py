@@ -123,6 +123,10 @@ def test_json_lines(tmp_path: Path) -> None:
             ["Interrupted: stopped. 0 epochs in 2.0 s."],
         ),
         (
+            {"outcome": "interrupted", "reason": "stopped", "epochs": 1, "samples_per_second": 0.0},
+            ["Interrupted: stopped. 1 epoch in 2.0 s."],
+        ),
+        (
             {"reason": "not told", "files": {}},
             [
                 "Completed. 4 epochs in 2.0 s, 50 training samples/s.",
