@@ -21,7 +21,7 @@ from lab.evaluation import NotFinite
 from lab.runtime import Runtime
 
 
-class Trained(Protocol):
+class Trainable(Protocol):
     """What can be put to the test: a Trainer."""
 
     model: nn.Module
@@ -66,7 +66,7 @@ class Report:
         )
 
 
-def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
+def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
 
     Args:
@@ -94,7 +94,7 @@ def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
     return report
 
 
-def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loaders) -> None:
+def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders) -> None:
     started = time.perf_counter()
     batch = next(iter(data.train))
     load = time.perf_counter() - started
