@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class Pruning(Callback):
-    """Reports the monitored value to a trial, and ends the run under the outcome `pruned` if its pruner says so.
+    """Reports the monitored value to a trial, and ends the run as `pruned` if its pruner says so.
 
     `run(config, callbacks=[Pruning(trial, config.monitor.metric)])`; a run that was pruned is then to be told
     to Optuna as such: `raise optuna.TrialPruned`.
 
     Args:
-        metric: the value to report, as it is logged. The study's direction must be that of the monitor's mode.
+        metric: the value to report, as it is logged; the study's direction must be the monitor's mode.
     """
 
     def __init__(self, trial: "optuna.Trial", metric: str) -> None:
@@ -30,4 +30,4 @@ class Pruning(Callback):
         self._trial.report(value, event.epoch)
         if not self._trial.should_prune():
             return None
-        return request_stop(f"pruned at epoch {event.epoch} with {self._metric} {value:.6g}", "pruned")
+        return request_stop(f"{self._metric} {value:.6g} at epoch {event.epoch} is not promising", "pruned")
