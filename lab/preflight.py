@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,9 +15,11 @@ from torch import Tensor, nn
 from lab import rundir
 from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
+from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.evaluation import NotFinite
 from lab.runtime import Runtime
+from lab.wording import duration
 
 
 class Trainable(Protocol):
@@ -87,10 +88,10 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     except NotFinite as error:
         report.faults.append(f"{error} of the very first batch")
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
-        report.faults.append(f"{type(error).__name__}: {error}{_where(error)}")
+        report.faults.append(f"{type(error).__name__}: {error}{blame(error)}")
     finally:
         data.stop()
-    report.figures["this check took"] = _seconds(time.perf_counter() - started)
+    report.figures["this check took"] = duration(time.perf_counter() - started)
     return report
 
 
@@ -119,15 +120,15 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     validate = time.perf_counter() - started
     report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}, validation {val_loss:.4f}"
     report.figures["time a batch"] = (
-        f"loading {_seconds(load)}, training {_seconds(step)}, validating {_seconds(validate)}"
+        f"loading {duration(load)}, training {duration(step)}, validating {duration(validate)}"
     )
     report.figures["peak memory"] = f"{_peak(device) / 2**20:,.0f} MB"
     workers = max(1, config.loader.workers)
     epoch = len(data.train) * max(step, load / workers) + len(data.val) * max(validate, load / workers)
-    report.figures["time an epoch"] = _seconds(epoch)
+    report.figures["time an epoch"] = duration(epoch)
     seeds = len(config.seeds)
     report.figures["time in all"] = (
-        f"{_seconds(epoch * config.epochs * seeds)} for {config.epochs} epochs"
+        f"{duration(epoch * config.epochs * seeds)} for {config.epochs} epochs"
         + (f" x {seeds} seeds" if seeds > 1 else "")
     )
     size = _bytes(collect(trainer.parts()))
@@ -226,28 +227,3 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _seconds(value: float) -> str:
-    if value < 1:
-        return f"{value * 1000:.1f} ms"
-    return (
-        f"{value:.1f} s"
-        if value < 90
-        else f"{value / 60:.1f} min"
-        if value < 5400
-        else f"{value / 3600:.1f} h"
-    )
-
-
-def _where(error: BaseException) -> str:
-    """The innermost place outside of installed packages: most often the user's own line."""
-    place = ""
-    trace = error.__traceback__
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_filename
-        own = Path(name).name in ("main.py", "util.py") or Path(name).parent.name == "lab"
-        if not own and "site-packages" not in name and "/lab/" not in name and not name.startswith("<"):
-            place = f" ({name}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return place

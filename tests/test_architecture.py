@@ -19,7 +19,8 @@ RANKS = {
     2: ["lab.checkpoint", "lab.tasks", "lab.trackers"],
     1: ["lab.data", "lab.figures", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
         "lab.runtime"],
-    0: ["lab.config", "lab.events", "lab.redact", "lab.rundir", "lab.seeding", "model"],
+    0: ["lab.config", "lab.events", "lab.redact", "lab.rundir", "lab.seeding", "lab.wording",
+        "model"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

@@ -1,6 +1,5 @@
 """What a person sees while it runs: a bar per phase, a line per epoch, and a summary at the end."""
 
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from lab.events import Callback, EpochEnd, Note, PhaseStart, RunEnd, RunStart, StepsDone
 from lab.rundir import to_json
+from lab.wording import duration, figure
 
 Style = Literal["auto", "plain", "quiet", "json"]
 _LABELS = {"train": "training", "val": "validating"}
@@ -123,23 +123,6 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def figure(value: float) -> str:
-    """A number with four digits that tell something."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    return f"{value:.4f}" if 0.001 <= abs(value) < 10_000 else f"{value:.3e}"
-
-
-def duration(seconds: float) -> str:
-    """`42.0 s`, `3 min 05 s`, `2 h 07 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab import rundir
-from lab.callbacks.progress import Style, figure
+from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart
 from lab.redact import redact, redact_text
+from lab.wording import figure
 
 
 class Summary(Callback):

@@ -15,6 +15,7 @@ from lab.figures.curves import Rows, overlay
 from lab.report import table
 from lab.report.notebook import RunRow, find, read_run
 from lab.trackers.csv_file import read_metrics
+from lab.wording import duration
 
 MAX_PANELS = 6
 _MAX_CELL = 48  # characters of one value in the table of differences
@@ -66,7 +67,7 @@ def results(runs: Mapping[str, RunRow]) -> str:
     rows = [
         [
             *(label, run.run_id, run.outcome, *(run.shown(f"best.{name}") for name in metrics)),
-            *(run.shown("best_epoch"), run.shown("epochs"), table.duration(run.number("seconds"))),
+            *(run.shown("best_epoch"), run.shown("epochs"), duration(run.number("seconds"))),
         ]
         for label, run in runs.items()
     ]

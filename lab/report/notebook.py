@@ -20,11 +20,13 @@ from typing import Any, get_args
 from lab import rundir
 from lab.events import Outcome
 from lab.report import table
+from lab.wording import duration, figure
 
 NO_RUNS = "There are no runs here yet. Make one: python main.py --run configs/run.yaml"
 KILLED, UNREADABLE, NO_SUMMARY = "killed", "unreadable", "no summary"
 OUTCOMES = (*get_args(Outcome), "running", KILLED, UNREADABLE, NO_SUMMARY)
 _FIELDS = ("value", "epochs", "seconds", "samples_per_second", "parameters", "best_epoch", "seed")
+_COUNTS = ("epochs", "parameters", "best_epoch", "seed")
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN, as others may write it
 _LEAST_ROOM = 32  # columns of the run's name, before other columns give way
 
@@ -84,7 +86,9 @@ class RunRow:
 
     def shown(self, name: str) -> str:
         """The number for a person; of several seeds their mean ± standard deviation."""
-        text = table.number(self.number(name)) if math.isfinite(self.number(name)) else "–"
+        value = self.number(name)
+        count = name in _COUNTS and value.is_integer()
+        text = figure(int(value) if count else value) if math.isfinite(value) else "–"
         seeds = self.summary.get("seeds")
         metric = self.monitor if name == "value" else name.removeprefix("best.")
         spread = _mapping(self.summary.get("spread")).get(metric)
@@ -338,7 +342,7 @@ def _columns(rows: Sequence[RunRow], sorted_by: str | None) -> dict[str, Callabl
     if sorted_by is not None and sorted_by not in columns and sorted_by not in ("epochs", "seconds"):
         columns[sorted_by] = lambda row: row.shown(sorted_by)
     columns["epochs"] = lambda row: row.shown("epochs")
-    columns["time"] = lambda row: table.duration(row.number("seconds"))
+    columns["time"] = lambda row: duration(row.number("seconds"))
     columns["age"] = lambda row: table.age(now - row.started)
     return columns
 

@@ -1,10 +1,10 @@
-"""Tables for a terminal: aligned, as wide as it is at most, and numbers as a person reads them."""
+"""Tables for a terminal: aligned, and as wide as it is at most."""
 
 import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 Align = Literal["<", ">"]
 _GAP = 2
@@ -69,29 +69,6 @@ def pad(text: str, room: int, side: Align = "<") -> str:
     """The text filled up with blanks to `room` columns."""
     blanks = " " * (room - columns_of(text))
     return blanks + text if side == ">" else text + blanks
-
-
-def number(value: Any) -> str:
-    """Four significant digits of a number; `–` where there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "–"
-    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e6):
-        return f"{value:.0f}" if abs(value) < 1e6 else f"{value:.4g}"
-    return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:#.4g}".rstrip(".")
-
-
-def duration(seconds: Any) -> str:
-    """`0.8 s`, `42 s`, `3 min 05 s`, `2 h 07 min`, `3 d 04 h`; `–` for what is no duration."""
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e12:
-        return "–"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for big, small, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
-        if whole >= size:
-            rest = whole % size // {"h": 3600, "min": 60, "s": 1}[small]
-            return f"{whole // size} {big} {rest:02d} {small}"
-    return f"{whole} s"
 
 
 def age(seconds: float) -> str:

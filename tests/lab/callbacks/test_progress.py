@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from lab.callbacks.progress import Progress, duration, figure
+from lab.callbacks.progress import Progress
 from lab.config import RunConfig
 from lab.events import Note, PhaseStart, StepsDone, request_stop
+from lab.wording import figure
 from tests.run_events import epoch_end, run_end, run_start
 from util import run
 
@@ -162,29 +163,6 @@ def test_only_a_marked_change_of_the_learning_rate_is_told(before: float, after:
     assert ("learning rate" in stream.getvalue()) is told
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0"), (0.5, "0.5000"), (-0.5, "-0.5000"), (0.001, "0.0010"), (0.00099, "9.900e-04"),
-        (9999.0, "9999.0000"), (10000.0, "1.000e+04"), (-1e-9, "-1.000e-09"),
-        (math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"),
-    ],
-)  # fmt: skip
-def test_figure(value: float, text: str) -> None:
-    assert figure(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0.0 s"), (42.04, "42.0 s"), (59.94, "59.9 s"), (60.0, "1 min 00 s"), (185.4, "3 min 05 s"),
-        (3599.4, "59 min 59 s"), (3599.6, "1 h 00 min"), (7620.0, "2 h 07 min"), (360_000.0, "100 h 00 min"),
-    ],
-)  # fmt: skip
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
-
-
 def read_terminal(write: Callable[[Any], None]) -> str:
     """What a real terminal gets to see."""
     leader, follower = pty.openpty()
@@ -246,7 +224,7 @@ def test_console_of_a_real_run(
     ]
     epoch = r"  train_loss \d\.\d{4}  val_loss \d\.\d{4}  lr 0\.0010  \d+\.\ds(  \* saved best)?"
     assert re.fullmatch(rf"Epoch 1/2{epoch}", lines[3]) and re.fullmatch(rf"Epoch 2/2{epoch}", lines[4])
-    assert re.fullmatch(r"Completed\. 2 epochs in \d+\.\d s, [\d,]+ training samples/s\.", lines[5])
+    assert re.fullmatch(r"Completed\. 2 epochs in [\d.]+ m?s, [\d,]+ training samples/s\.", lines[5])
     assert lines[6].startswith(f"Best     epoch {2 if result == result.last['val_loss'] else 1}: ")
     assert lines[7] == f"Training finished. Final validation loss: {figure(result.last['val_loss'])}"
     for line, name in zip(lines[8:], ["best.pt", "final.pt", "summary.json"], strict=True):
