@@ -46,11 +46,13 @@ def is_installed(file: str | None) -> bool:
 def blame(error: BaseException) -> str:
     """` (mine.py:12)`: the user's innermost line in the traceback, or nothing where there is none."""
     place = ""
-    own = FilePath(__file__).parent.parent
+    lab = FilePath(__file__).resolve().parent.parent
+    own = {lab, lab.parent / "main.py", lab.parent / "util.py"}
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not is_installed(file) and own not in FilePath(file).resolve().parents:
+        path = FilePath(file).resolve()
+        if not is_installed(file) and own.isdisjoint((path, *path.parents)):
             place = f" ({FilePath(file).name}:{trace.tb_lineno})"
         trace = trace.tb_next
     return place
