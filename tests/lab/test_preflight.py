@@ -124,7 +124,10 @@ def test_time_and_disk_add_up(check: Callable[..., Report]) -> None:
         ("Zero", r"no parameter gets a gradient: the loss doesn't depend on the network"),
         ("NotANumber", r"train loss is nan at step 1 of the very first batch"),
         ("BadGradient", r"gradients are not finite in out\.bias$"),
-        ("Wide", r"ValueError: the network returns \(16, 2\) and the target is \(16, 1\); both must have one shape$"),
+        (
+            "Wide",
+            r"ValueError: the network returns \(16, 2\) and the target is \(16, 1\); both must have one shape$",
+        ),
         ("Raises", r"KeyError: 'my own mistake' \(.*preflight_nets\.py:\d+\)"),
     ],
 )
