@@ -118,6 +118,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     started = time.perf_counter()
     val_loss = trainer.val_epoch([val_batch])
     validate = time.perf_counter() - started
+    _try_last_batch(report, config, trainer, data, batch)
     report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}, validation {val_loss:.4f}"
     report.figures["time a batch"] = (
         f"loading {duration(load)}, training {duration(step)}, validating {duration(validate)}"
@@ -139,6 +140,17 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     )
     if config.loader.workers == 0 and load > step and not in_memory:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
+
+
+def _try_last_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders, batch: Any) -> None:
+    """A last batch of one sample is too little for batch norm, which has nothing to average over then."""
+    single = data.train_samples % config.batch_size == 1 and not config.loader.drop_last
+    if single and isinstance(batch, (list, tuple)) and all(isinstance(part, Tensor) for part in batch):
+        try:
+            trainer.train_epoch([[part[:1] for part in batch]])
+        except ValueError as error:
+            hint = "loader.drop_last: true leaves it out"
+            report.faults.append(f"the last training batch has one sample: {error}; {hint}")
 
 
 @contextmanager

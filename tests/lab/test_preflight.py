@@ -57,6 +57,11 @@ class Wide(Base):
     def forward(self, x):
         return super().forward(x).expand(-1, 2)
 
+class Normed(Base):
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4))
+
 class Raises(Base):
     def forward(self, x):
         raise KeyError("my own mistake")
@@ -150,6 +155,14 @@ def test_warnings(check: Callable[..., Report], net: str, warning: str) -> None:
     report = check(net)
     assert report.passed and warning in report.warnings
     assert f"Warning: {warning}" in report.as_text() and report.as_text().endswith("Ready to run.")
+
+
+def test_a_last_batch_of_one_is_too_little_for_batch_norm(check: Callable[..., Report]) -> None:
+    (fault,) = check("Normed", **{"data.train_count": 49}).faults
+    assert fault.startswith("the last training batch has one sample: Expected more than 1 value per channel")
+    assert fault.endswith("loader.drop_last: true leaves it out")
+    assert check("Normed", **{"data.train_count": 49, "loader.drop_last": True}).passed
+    assert check("Normed").passed and check(**{"data.train_count": 49}).passed
 
 
 def test_frozen_parameters_are_not_missed(check: Callable[..., Report], tmp_path: Path) -> None:
