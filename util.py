@@ -88,8 +88,7 @@ class Trainer:
         monitor: which value is best, and whether `train` returns its best or its last; by default the last
             validation loss.
         scheduler_interval: `epoch`, or `step` for a scheduler that moves with every optimizer step.
-        accumulate_grad_batches: how many batches make one optimizer step.
-        ema_decay: validate with, and keep, a moving average of the weights.
+        accumulate_grad_batches, ema_decay: batches per optimizer step; moving average to validate with and keep.
         seed: makes every epoch's randomness a function of (seed, epoch); None leaves the random state alone.
         callbacks: listeners, called in this order; by default the console.
     """
@@ -373,12 +372,13 @@ def _run_seed(
     def state() -> dict[str, Any]:
         return {"config": plain, **collect(trainer.parts())}
 
-    look = Peek(trainer, data.val_set, trainer.task.pictured or config.pictures.count)
+    count = trainer.task.pictured or config.pictures.count
+    look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [
         tracking,
         Checkpointing(checkpoints, config.checkpoint, state),
-        Pictures(folder, config.pictures, trainer.task, look, tracking.image, listeners.on_note),
+        Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, listeners.on_note),
         Summary(),
         Progress(session.console, mark="saved best"),
         *session.callbacks,

@@ -3,11 +3,14 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+from lab.checkpoint import load, network_state
 from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.runtime import Runtime
@@ -178,6 +181,8 @@ class Predictor(Protocol):
 
     task: Task
     runtime: Runtime
+    model: nn.Module
+    ema: AveragedModel | None
 
     @property
     def evaluated(self) -> nn.Module: ...
@@ -186,8 +191,8 @@ class Predictor(Protocol):
 class Peek:
     """The first samples of equal shape of a dataset, read once, and what the network says of them."""
 
-    def __init__(self, predictor: Predictor, dataset: Any, count: int) -> None:
-        self._predictor, self._dataset, self._count = predictor, dataset, count
+    def __init__(self, predictor: Predictor, dataset: Any, count: int, best: Path) -> None:
+        self._predictor, self._dataset, self._count, self._best = predictor, dataset, count, best
         self._batch: list[Tensor] | None = None
 
     def __call__(self) -> Samples | None:
@@ -204,6 +209,16 @@ class Peek:
             predictions = self._predictor.task.predict(model(*runtime.move(inputs)))
         model.train(was_training)
         return Samples(inputs, targets, predictions.cpu())
+
+    def best(self) -> Samples | None:
+        """The same with the best checkpoint's weights, which the network then keeps.
+
+        Raises:
+            CheckpointError: it can't be read.
+        """
+        network = self._predictor.model if self._predictor.ema is None else self._predictor.ema.module
+        network.load_state_dict(network_state(load(self._best)))
+        return self()
 
     def _read(self) -> list[Tensor]:
         if not hasattr(self._dataset, "__getitem__") or not hasattr(self._dataset, "__len__"):

@@ -21,6 +21,7 @@ class Pictures(Callback):
 
     Args:
         predict: what the network says of some validation samples now, or None.
+        predict_best: the same with the best epoch's weights, which the network then keeps.
         image: takes a panel for the trackers: epoch, name, (height, width, 3).
     """
 
@@ -30,40 +31,39 @@ class Pictures(Callback):
         config: PicturesConfig,
         task: Task,
         predict: Callable[[], Samples | None],
+        predict_best: Callable[[], Samples | None],
         image: Callable[[int, str, NDArray[np.uint8]], None],
         notify: Callable[[Note], None],
     ) -> None:
         self._run_dir, self._config, self._task = run_dir, config, task
-        self._predict, self._image, self._notify = predict, image, notify
-        self._best: tuple[int, Samples] | None = None
+        self._predict, self._predict_best = predict, predict_best
+        self._image, self._notify = image, notify
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Keep the best epoch's predictions; every now and then, a panel."""
+        """Every now and then, a panel for the trackers."""
         due = event.epoch % self._config.every_epochs == 0 or event.epoch == event.epochs
-        if event.diverged or not self._config.enabled or not (due or event.improved):
-            return
-        self._guarded(lambda: self._look(event, due))
+        if due and self._config.enabled and not event.diverged:
+            self._guarded(lambda: self._hand_on_panel(event.epoch))
 
     def on_run_end(self, event: RunEnd) -> None:
         """Draw both files."""
         if not self._config.enabled:
             return
         self._guarded(lambda: self._draw_history(event.best_epoch))
-        if self._best is not None:
-            epoch, samples = self._best
-            title = f"{self._run_dir.name}: best epoch {epoch}"
-            path = self._run_dir / rundir.PREDICTIONS
-            self._guarded(lambda: self._task.draw(samples, path, title))
+        if event.best_epoch:
+            self._guarded(lambda: self._draw_predictions(event.best_epoch))
 
-    def _look(self, event: EpochEnd, due: bool) -> None:
+    def _hand_on_panel(self, epoch: int) -> None:
         samples = self._predict()
-        if samples is None:
-            return
-        if event.improved:
-            self._best = (event.epoch, samples)
-        panel = self._task.panel(samples) if due else None
+        panel = self._task.panel(samples) if samples is not None else None
         if panel is not None:
-            self._image(event.epoch, "predictions", panel)
+            self._image(epoch, "predictions", panel)
+
+    def _draw_predictions(self, best_epoch: int) -> None:
+        samples = self._predict_best()
+        if samples is not None:
+            path = self._run_dir / rundir.PREDICTIONS
+            self._task.draw(samples, path, f"{self._run_dir.name}: best epoch {best_epoch}")
 
     def _draw_history(self, best_epoch: int) -> None:
         path = self._run_dir / rundir.HISTORY

@@ -1,6 +1,7 @@
 """What a pass over a loader adds up to, against closed forms and plain loops."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,7 +264,7 @@ def image(size: int, value: float = 1.0) -> tuple[Tensor, Tensor]:
 
 def test_peek_takes_the_first_of_equal_shape() -> None:
     data = Pairs([image(4, -2.0), image(5), image(4, 2.0), image(4, 9.0)])
-    samples = Peek(Predictor(nn.Identity(), Segmentation()), data, 3)()
+    samples = Peek(Predictor(nn.Identity(), Segmentation()), data, 3, Path("best.pt"))()
     assert samples is not None
     assert [tuple(t.shape) for t in (samples.inputs[0], samples.targets)] == [(2, 1, 4, 4)] * 2
     expected = torch.sigmoid(torch.tensor([-2.0, 2.0]))
@@ -274,7 +275,7 @@ def test_peek_takes_the_first_of_equal_shape() -> None:
 def test_peek_is_as_in_validation_and_leaves_the_mode(precision: str) -> None:
     model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.9), nn.Linear(8, 1)).train()
     data = TensorDataset(torch.rand(5, 2), torch.rand(5, 1))
-    samples = Peek(Predictor(model, precision=precision), data, 99)()
+    samples = Peek(Predictor(model, precision=precision), data, 99, Path("best.pt"))()
     assert samples is not None and model.training
     with torch.no_grad():
         expected = model.eval()(data.tensors[0])
@@ -290,7 +291,7 @@ def test_peek_with_several_inputs() -> None:
             return a + b
 
     data = TensorDataset(torch.ones(2, 1), torch.full((2, 1), 2.0), torch.zeros(2, 1))
-    samples = Peek(Predictor(Sum()), data, 2)()
+    samples = Peek(Predictor(Sum()), data, 2, Path("best.pt"))()
     assert samples is not None and len(samples.inputs) == 2
     assert samples.predictions.tolist() == [[3.0], [3.0]]
 
@@ -304,7 +305,7 @@ def test_peek_reads_the_samples_once_and_predicts_each_time() -> None:
             return super().__getitem__(index)
 
     data, model = Counted([image(2), image(2)]), nn.Conv2d(1, 1, 1)
-    peek = Peek(Predictor(model), data, 2)
+    peek = Peek(Predictor(model), data, 2, Path("best.pt"))
     first = peek()
     with torch.no_grad():
         assert model.bias is not None
@@ -318,4 +319,4 @@ def test_peek_reads_the_samples_once_and_predicts_each_time() -> None:
     "data", [None, iter([1]), Pairs([]), Pairs([(torch.ones(1), 3)]), Pairs([{"image": torch.ones(1)}])]
 )
 def test_no_samples_to_predict(data: Any) -> None:
-    assert Peek(Predictor(nn.Identity()), data, 3)() is None
+    assert Peek(Predictor(nn.Identity()), data, 3, Path("best.pt"))() is None

@@ -55,19 +55,20 @@ class Run:
             folder,
             PicturesConfig(**config),
             task or Drawing(),
-            lambda: self._predict(predict),
+            lambda: self._predict(predict, self.epoch / 100),
+            lambda: self._predict(predict, 0.77),
             lambda epoch, name, image: self.images.append((epoch, name, image.shape)),
             self.notes.append,
         )
 
-    def _predict(self, kind: str) -> Samples | None:
+    def _predict(self, kind: str, value: float) -> Samples | None:
         self.asked += 1
         if kind == "fails":
             raise RuntimeError("out of memory")
         if kind == "none":
             return None
-        value = torch.full((1, 1, 16, 16), self.epoch / 100)
-        return Samples([torch.rand(1, 1, 16, 16)], torch.ones(1, 1, 16, 16), value)
+        said = torch.full((1, 1, 16, 16), value)
+        return Samples([torch.rand(1, 1, 16, 16)], torch.ones(1, 1, 16, 16), said)
 
     def go(self, improved: list[int], epochs: int = 4, **end: Any) -> None:
         for self.epoch in range(1, epochs + 1):
@@ -81,17 +82,17 @@ def test_files_are_from_the_best_epoch(tmp_path: Path) -> None:
     task = Drawing()
     run = Run(tmp_path, task, every_epochs=2)
     run.go(improved=[1, 3])
-    assert task.drawn == [(pytest.approx(0.03), f"{tmp_path.name}: best epoch 3")]
+    assert task.drawn == [(pytest.approx(0.77), f"{tmp_path.name}: best epoch 3")]
     for name in (rundir.HISTORY, rundir.PREDICTIONS):
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 50 and len(np.unique(np.asarray(image))) > 5
     assert [(epoch, name) for epoch, name, _ in run.images] == [(2, "predictions"), (4, "predictions")]
-    assert run.asked == 4 and run.notes == []
+    assert run.asked == 3 and run.notes == []  # for two panels, and at the end
 
 
 @pytest.mark.parametrize(
     ("improved", "every", "asked", "panels"),
-    [([1], 10, 2, [4]), ([], 10, 1, [4]), ([2], 3, 3, [3, 4]), ([], 1, 4, [1, 2, 3, 4])],
+    [([1], 10, 2, [4]), ([], 10, 1, [4]), ([1, 2], 3, 3, [3, 4]), ([], 1, 4, [1, 2, 3, 4])],
 )
 def test_the_network_is_asked_only_where_it_counts(
     tmp_path: Path, improved: list[int], every: int, asked: int, panels: list[int]
@@ -182,3 +183,28 @@ def test_a_run_ends_well_though_its_pictures_fail(
     assert result.outcome == "completed"
     assert notes.warnings == ["a picture could not be drawn: MemoryError: no room"]
     assert "no room" in (result.run_dir / rundir.EVENTS).read_text()
+
+
+def test_a_run_draws_its_best_epoch(
+    config: Callable[..., RunConfig], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With averaged weights too; a resumed run that doesn't improve draws the epoch before it."""
+    (workplace / "keeping_task.py").write_text(
+        "from lab.tasks import Regression\n"
+        "class Keeping(Regression):\n"
+        "    drawn = []\n"
+        "    def draw(self, samples, path, title):\n"
+        "        error = ((samples.predictions - samples.targets) ** 2).mean()\n"
+        "        self.drawn.append((float(error), title.split(': ')[1]))\n"
+    )
+    monkeypatch.syspath_prepend(str(workplace))
+    values = {"pictures.enabled": True, "task": "keeping_task.Keeping", "monitor.mode": "max"}
+    drawn: list[tuple[float, str]] = __import__("keeping_task").Keeping.drawn
+    for ema in (None, {"decay": 0.5}):
+        result = run(config(**values, ema=ema), console="quiet")
+        assert result.best != result.last
+        best = rundir.read_summary(result.run_dir)
+        assert best is not None
+        assert drawn[-1] == (pytest.approx(float(result), rel=1e-5), f"best epoch {best['best_epoch']}")
+    run(config(**values, ema={"decay": 0.5}), run_dir=result.run_dir, resume=True, console="quiet")
+    assert drawn[-1] == drawn[-2] and len(drawn) == 3
