@@ -88,7 +88,7 @@ class Trainer:
         monitor: which value is best, and whether `train` returns its best or its last; by default the last
             validation loss.
         scheduler_interval: `epoch`, or `step` for a scheduler that moves with every optimizer step.
-        accumulate_grad_batches, ema_decay: batches a step; decay of averaged weights to validate with and keep.
+        accumulate_grad_batches, ema_decay: batches a step; decay of averaged weights to validate with.
         seed: makes every epoch's randomness a function of (seed, epoch); None leaves the random state alone.
         callbacks: listeners, called in this order; by default the console.
     """
