@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 _GRACE_SECONDS = 1.0
+_SET_BY_US: set[str] = set()  # an earlier run of this process is no wish of the user
 
 
 def keep_quiet(folder: Path) -> None:
@@ -25,9 +26,12 @@ def keep_quiet(folder: Path) -> None:
     config folder stays where it is, for it may hold the user's server and key. What the user has set in the
     environment stays.
     """
-    os.environ.setdefault("WANDB_CACHE_DIR", str(folder / ".cache"))
-    os.environ.setdefault("WANDB_DATA_DIR", str(folder / ".data"))
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    place = folder.resolve()  # another process, or another current folder, must not read it anew
+    ours = {"CACHE_DIR": place / ".cache", "DATA_DIR": place / ".data", "ERROR_REPORTING": "false"}
+    for name, value in ours.items():
+        if f"WANDB_{name}" not in os.environ or name in _SET_BY_US:
+            os.environ[f"WANDB_{name}"] = str(value)
+            _SET_BY_US.add(name)
 
 
 def has_key(host: str) -> bool:
