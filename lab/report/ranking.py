@@ -1,0 +1,70 @@
+"""Which trials of a study came out well, and in which order.
+
+The study's page, its folder of the best and the retention of weights agree on it by asking here.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from optuna.study import StudyDirection
+    from optuna.trial import FrozenTrial
+
+GOOD = ("completed", "early_stopped")
+
+
+def finished_well(trial: "FrozenTrial") -> bool:
+    """Whether the trial's values are a result: it ran to its end, or was stopped early, with finite values.
+
+    Diverged trials and those that ran out of memory are COMPLETE for Optuna, so that samplers learn from
+    them; they are no result. A complete trial without an `outcome` was added by hand, and counts as completed.
+    """
+    if trial.state.name != "COMPLETE" or trial.user_attrs.get("outcome", GOOD[0]) not in GOOD:
+        return False
+    return bool(trial.values) and all(math.isfinite(value) for value in trial.values)
+
+
+def ranked(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection"]) -> "list[FrozenTrial]":
+    """The trials that finished well, best first; of equal ones the earlier.
+
+    With several objectives those come first that no other dominates, then those that only these dominate, and
+    so on (non-dominated sorting: Deb et al., 2002, "A fast and elitist multiobjective genetic algorithm");
+    within a front the first objective decides, then the next.
+    """
+    good = [trial for trial in trials if finished_well(trial)]
+    costs = {trial.number: _costs(trial, directions) for trial in good}
+    fronts = dict(zip(costs, front_numbers(list(costs.values())), strict=True))
+    return sorted(good, key=lambda trial: (fronts[trial.number], costs[trial.number], trial.number))
+
+
+def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
+    """For each point how many fronts are before its own: 0 where none dominates it. Smaller is better."""
+    if not costs or len(costs[0]) == 1:
+        return [0] * len(costs)
+    points = np.asarray(costs, dtype=np.float64)
+    dominates = np.ones((len(points), len(points)), bool)
+    strictly = np.zeros_like(dominates)
+    for column in points.T:  # one objective at a time: n² booleans instead of n² × objectives
+        dominates &= column[:, None] <= column[None, :]
+        strictly |= column[:, None] < column[None, :]
+    dominates &= strictly
+    fronts = np.zeros(len(points), dtype=int)
+    left = np.ones(len(points), bool)
+    number = 0
+    while left.any():
+        front = left & ~dominates[left].any(axis=0)
+        fronts[front] = number
+        left &= ~front
+        number += 1
+    return fronts.tolist()
+
+
+def _costs(trial: "FrozenTrial", directions: Sequence["StudyDirection"]) -> tuple[float, ...]:
+    """The values with the sign turned where larger is better."""
+    return tuple(
+        -value if direction.name == "MAXIMIZE" else value
+        for value, direction in zip(trial.values, directions, strict=True)
+    )
