@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Outcome = Literal["completed", "early_stopped", "pruned", "diverged", "interrupted", "failed"]
+Outcome = Literal[
+    "completed",
+    "early_stopped",
+    "pruned",
+    "diverged",
+    "out_of_memory",
+    "timed_out",
+    "interrupted",
+    "failed",
+]
 Phase = Literal["train", "val"]
 Values = Mapping[str, float]
 

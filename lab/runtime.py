@@ -27,6 +27,7 @@ class Runtime:
         compile: torch.compile, with its default backend or the named one.
         channels_last: lay 4-D tensors out as NHWC, which convolutions are faster on.
         deterministic: warn of kernels whose result varies, and pick the ones whose doesn't.
+        threads: CPU threads that compute, in the whole process; None leaves them as they are.
 
     Raises:
         ConfigError: the device is not there.
@@ -40,6 +41,7 @@ class Runtime:
         compile: bool | str = False,
         channels_last: bool = False,
         deterministic: bool = False,
+        threads: int | None = None,
     ) -> None:
         self.device = _resolve(device)
         self.channels_last = channels_last
@@ -49,6 +51,8 @@ class Runtime:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone imports a compiler
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        if threads is not None:
+            torch.set_num_threads(threads)
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
@@ -61,6 +65,7 @@ class Runtime:
             compile=config.compile,
             channels_last=config.channels_last,
             deterministic=config.deterministic,
+            threads=config.threads,
         )
 
     def place(self, part: T) -> T:

@@ -133,7 +133,15 @@ def test_editors_find_it_valid(path: Path) -> None:
             [{"target": "a.B", "interval": "x"}],
         ),
         ("seeds", [3, [1, 2]], ["a", [-1], True]),
-        ("monitor", ["val_loss", {"metric": "val_loss"}], [{"metrik": "a"}, {"mode": "mid"}]),
+        (
+            "monitor",
+            [
+                "val_loss",
+                {"metric": "val_loss", "also": ["a", {"metric": "b", "mode": "max"}]},
+                ["a", {"metric": "b", "mode": "min"}],
+            ],
+            [{"metrik": "a"}, {"mode": "mid"}, [{"metrik": "a"}], {"also": [{}]}, 3],
+        ),
         ("metrics", [{}, {"a": "b.C"}], [{"a": "C"}, []]),
         ("precision", ["fp32", "bf16"], ["fp64"]),
         ("compile", [True, "inductor"], [3]),

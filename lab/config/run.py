@@ -14,6 +14,7 @@ from lab.config.fused import fused_arguments
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
     AUTO,
+    OF_A_WHOLE_RUN,
     CheckpointConfig,
     EarlyStoppingConfig,
     EMAConfig,
@@ -82,6 +83,7 @@ class RunConfig(Frozen):
     compile: Flag | str = Field(False, description="torch.compile; a text names its backend")
     channels_last: Flag = Field(False, description="memory layout of images; often faster for convolutions")
     deterministic: Flag = Field(False, description="avoid kernels whose result varies from run to run")
+    threads: Count | None = Field(None, description="CPU threads that compute; null: torch's choice")
     log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
     pictures: PicturesConfig = Field(PicturesConfig(), description="panels of predictions")
 
@@ -224,12 +226,17 @@ class RunConfig(Frozen):
         """A misspelt metric would only show after the first epoch; a task's named losses come later."""
         known = {"lr", *(f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", *self.metrics))}
         watched: list[tuple[Path, str]] = [(("monitor", "metric"), self.monitor.metric)]
+        for index, objective in enumerate(self.monitor.also):
+            if objective.metric not in OF_A_WHOLE_RUN:
+                watched.append((("monitor", "also", index, "metric"), objective.metric))
         if self.early_stopping_config is not None and self.early_stopping_config.metric is not None:
             watched.append((("early_stopping_config", "metric"), self.early_stopping_config.metric))
         if self.scheduler is not None:
             watched.append((("scheduler", "monitor"), self.scheduler.monitor))
         return [
-            Problem(path, f"nothing is logged as '{name}'{did_you_mean(name, known)}")
+            Problem(path, f"no epoch logs '{name}'; only a study's further objectives may be this")
+            if name in OF_A_WHOLE_RUN
+            else Problem(path, f"nothing is logged as '{name}'{did_you_mean(name, known)}")
             for path, name in watched
             if name not in known and not name.startswith(("train_loss_", "val_loss_"))
         ]

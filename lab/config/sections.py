@@ -3,15 +3,47 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from lab.config.base import Count, Flag, Frozen, Number, Whole
-from lab.config.problems import ConfigError, Problem
+from lab.config.problems import ConfigError, Problem, shown
 from lab.config.spec import Spec
 from lab.config.trackers import TensorBoardConfig, WandbConfig
+from lab.config.validation import validate
 
 AUTO = "auto"
+OF_A_WHOLE_RUN = ("parameters", "seconds")  # what a study may optimize, too, though no epoch logs it
 Mode = Literal["min", "max"]
+
+
+class Objective(Frozen):
+    """One more figure that a study of several objectives optimizes."""
+
+    metric: str = Field(
+        description="name in metrics.csv; also parameters (the network's size) and seconds (of training)"
+    )
+    mode: Mode = Field("min", description="min: smaller is better; must be given unless the metric is a loss")
+
+    @model_validator(mode="after")
+    def _mode_is_said(self) -> "Objective":
+        if "loss" not in self.metric and "mode" not in self.model_fields_set:
+            raise _no_mode(self.metric)
+        return self
+
+
+def _metric_alone(value: Any) -> Any:
+    return {"metric": value} if isinstance(value, str) else value
+
+
+ObjectiveOrName = Annotated[Objective, BeforeValidator(_metric_alone, json_schema_input_type=str | Objective)]
 
 
 class Monitor(Frozen):
@@ -22,12 +54,24 @@ class Monitor(Frozen):
     returns: Literal["best", "last"] = Field(
         "best", description="what a run is worth: its best or its last value"
     )
+    also: tuple[ObjectiveOrName, ...] = Field(
+        (), description="what a study optimizes besides; a run itself goes by the first"
+    )
 
     @model_validator(mode="after")
     def _mode_is_said(self) -> "Monitor":
         if "loss" not in self.metric and "mode" not in self.model_fields_set:
             raise _no_mode(self.metric)
         return self
+
+    @field_validator("also")
+    @classmethod
+    def _distinct(cls, value: tuple[Objective, ...], info: ValidationInfo) -> tuple[Objective, ...]:
+        names = [info.data.get("metric"), *(objective.metric for objective in value)]
+        for index, name in enumerate(names[1:]):
+            if name in names[: index + 1]:
+                raise ConfigError([Problem((index, "metric"), f"'{name}' is monitored already; keep one")])
+        return value
 
 
 def _no_mode(metric: str) -> ConfigError:
@@ -36,10 +80,39 @@ def _no_mode(metric: str) -> ConfigError:
 
 
 def _monitor_short_form(value: Any) -> Any:
-    return {"metric": value} if isinstance(value, str) else value
+    """A name stands for its metric, a list for the first and `also`; errors name the item."""
+    if isinstance(value, str):
+        return {"metric": value}
+    if not isinstance(value, (list, tuple)):
+        return value
+    if not value:
+        raise ConfigError([Problem((), "found [] (list), expected a list of at least 1")])
+    problems: list[Problem] = []
+    items = [_metric_alone(item) for item in value]
+    for index, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            problems.append(Problem((index,), f"found {shown(item)}, expected a metric's name, or a mapping"))
+        elif index == 0 and "also" in item:
+            problems.append(Problem((0, "also"), "is what the list itself says; remove it"))
+        elif any(item.get("metric", "val_loss") == other.get("metric", "val_loss")
+                 for other in items[:index] if isinstance(other, Mapping)):  # fmt: skip
+            problems.append(Problem((index, "metric"), "is monitored already; keep one"))
+        else:
+            try:
+                validate(Objective if index else Monitor, item)
+            except ConfigError as error:
+                problems += error.below((index,)).problems
+    if problems:
+        raise ConfigError(problems)
+    return {**items[0], "also": items[1:]}
 
 
-MonitorOrName = Annotated[Monitor, BeforeValidator(_monitor_short_form, json_schema_input_type=str | Monitor)]
+MonitorOrName = Annotated[
+    Monitor,
+    BeforeValidator(
+        _monitor_short_form, json_schema_input_type=str | Monitor | tuple[str | Monitor | Objective, ...]
+    ),
+]
 
 
 class EarlyStoppingConfig(Frozen):

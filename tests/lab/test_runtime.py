@@ -72,6 +72,17 @@ def test_from_config(config: Callable[..., RunConfig]) -> None:
     assert plain.forward(model) is model
 
 
+def test_threads_are_those_of_the_config(config: Callable[..., RunConfig]) -> None:
+    before = torch.get_num_threads()
+    try:
+        Runtime.from_config(config(threads=3))
+        assert torch.get_num_threads() == 3
+        Runtime.from_config(config())
+        assert torch.get_num_threads() == 3, "null leaves them as they are"
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_place_keeps_the_weights_and_lays_them_out() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     before = model[0].weight.clone()

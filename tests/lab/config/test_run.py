@@ -49,7 +49,7 @@ def test_every_default() -> None:
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.001},
         "scheduler": None,
         "early_stopping_config": None,
-        "monitor": {"metric": "val_loss", "mode": "min", "returns": "best"},
+        "monitor": {"metric": "val_loss", "mode": "min", "returns": "best", "also": []},
         "checkpoint": {"every_epochs": None, "every_seconds": 0.0},
         "trackers": [],
         "loader": {"workers": 0, "prefetch": 2, "pin_memory": None, "drop_last": False},
@@ -60,6 +60,7 @@ def test_every_default() -> None:
         "compile": False,
         "channels_last": False,
         "deterministic": False,
+        "threads": None,
         "log_every_steps": 10,
         "pictures": {"enabled": True, "every_epochs": 10, "count": 4},
     }  # fmt: skip
@@ -124,6 +125,54 @@ def test_what_is_no_device(device: str) -> None:
 )
 def test_monitor(written: Any, mode: str) -> None:
     assert make(monitor=written).monitor.mode == mode
+
+
+def test_further_objectives_of_a_study() -> None:
+    mapping = make(
+        metrics={"mae": "lab.metrics.MAE"},
+        monitor={
+            "metric": "val_mae",
+            "mode": "min",
+            "also": ["val_loss", {"metric": "seconds", "mode": "min"}],
+        },
+    )
+    mapping.check()
+    assert [(o.metric, o.mode) for o in mapping.monitor.also] == [("val_loss", "min"), ("seconds", "min")]
+    written = [{"metric": "val_mae", "mode": "min"}, "val_loss", {"metric": "seconds", "mode": "min"}]
+    assert make(monitor=written).monitor == mapping.monitor
+    assert make(monitor=["val_loss"]).monitor == make().monitor
+    assert make(monitor=written).with_values({"epochs": 1}).monitor == mapping.monitor
+
+
+@pytest.mark.parametrize(
+    ("monitor", "expected"),
+    [
+        ([], ["monitor: found [] (list), expected a list of at least 1"]),
+        (["val_loss", 3], ["monitor.1: found 3 (whole number), expected a metric's name, or a mapping"]),
+        (["val_loss", "val_loss"], ["monitor.1.metric: is monitored already; keep one"]),
+        ([{"metric": "val_loss", "also": []}], ["monitor.0.also: is what the list itself says; remove it"]),
+        (
+            ["val_loss", {"metric": "seconds"}],
+            ["monitor.1.metric: say mode: max or mode: min for 'seconds'; it is understood only for a loss"],
+        ),
+        (
+            [{"metrik": "val_loss"}, {"metric": "train_loss", "mod": "min"}],
+            [
+                "monitor.0.metrik: unknown key 'metrik'; did you mean 'metric'?",
+                "monitor.1.mod: unknown key 'mod'; did you mean 'mode'?",
+            ],
+        ),
+        (
+            {"also": ["train_loss", "val_loss"]},
+            ["monitor.also.1.metric: 'val_loss' is monitored already; keep one"],
+        ),
+        ({"also": "train_loss"}, ["monitor.also: found 'train_loss' (text), expected a list"]),
+    ],
+)  # fmt: skip
+def test_a_list_of_objectives_that_is_wrong_names_the_item(monitor: Any, expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(monitor=monitor)
+    assert [str(problem) for problem in caught.value.problems] == expected
 
 
 def test_with_values() -> None:
@@ -290,6 +339,10 @@ def test_monitored_names_are_checked() -> None:
         "monitor.metric: nothing is logged as 'val_mea'; did you mean 'val_mae'?",
         "early_stopping_config.metric: nothing is logged as 'valloss'; did you mean 'val_loss'?",
         "scheduler.monitor: nothing is logged as 'vall_loss'; did you mean 'val_loss'?",
+    ]
+    assert refused(make(monitor=[{"metric": "seconds", "mode": "min"}, "valloss"])) == [
+        "monitor.metric: no epoch logs 'seconds'; only a study's further objectives may be this",
+        "monitor.also.0.metric: nothing is logged as 'valloss'; did you mean 'val_loss'?",
     ]
     make(monitor="val_loss_bce").check()  # a named loss of a task's own
 
