@@ -1,0 +1,167 @@
+"""A study's sampler and pruner, made from its config so that processes and restarts agree.
+
+A sampler is made for one trial: its random stream comes from (seed, number), and what else it knows it reads
+from the storage. So a resumed study proposes what the uninterrupted one would have, and two processes never
+draw from the same stream.
+"""
+
+import inspect
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import optuna
+from optuna import Study
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler, RandomSampler
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from lab.config.spec import Spec
+from lab.hpo.pfl import PredictedFinalLoss
+from lab.seeding import mix
+
+if TYPE_CHECKING:
+    from lab.config.optimize import OptimizeConfig
+
+CURVE = "curve"  # a trial's values by step where Optuna takes no reports: {"1": value, ...}
+
+
+def create_sampler(config: "OptimizeConfig", number: int) -> BaseSampler:
+    """The sampler of trial `number`.
+
+    Grid and quasi-random sequences are the same for all trials, which take their places in them from the
+    storage; all others draw from a stream of the trial's own. CMA-ES is ours, which stores no pickles.
+
+    Raises:
+        ConfigError: it can't be built, or the space is no grid and the sampler needs one.
+    """
+    return _sampler(config, config.sampler, number)
+
+
+def _sampler(config: "OptimizeConfig", spec: Spec, number: int) -> BaseSampler:
+    target = spec.resolve()
+    if target is CmaEsSampler:
+        spec = spec.model_copy(update={"target": "lab.hpo.cma.SafeCmaEs"})
+    own, shared = mix(config.seed, number) % 2**32, mix(config.seed) % 2**32
+    given: dict[str, Any] = {
+        name: _sampler(config, below, number) for name, below in _parts(spec, BaseSampler).items()
+    }
+    if "seed" in inspect.signature(target).parameters:
+        given["seed"] = shared if _is(target, GridSampler, QMCSampler) else own
+    if _is(target, GridSampler):
+        given["search_space"] = config.space.grid()
+    if _is(target, QMCSampler) and spec.arguments.get("independent_sampler") is None:
+        given["independent_sampler"] = RandomSampler(seed=own)  # with the sequence's it would repeat itself
+    return cast(BaseSampler, spec.build(**given))
+
+
+def create_pruner(config: "OptimizeConfig") -> BasePruner:
+    """The study's pruner; what the base run decides needn't be said again.
+
+    The number of steps is that of all seeds. Successive halving gets the smallest resource that Optuna would
+    guess from the first finished trial, so that it doesn't depend on who asks when.
+
+    Raises:
+        ConfigError: it can't be built.
+    """
+    return NopPruner() if config.pruner is None else _pruner(config, config.pruner)
+
+
+def _pruner(config: "OptimizeConfig", spec: Spec) -> BasePruner:
+    target, base = spec.resolve(), config.base
+    steps = base.epochs * len(base.seeds)
+    known: dict[str, Any] = {}
+    if _is(target, HyperbandPruner):
+        known = {"max_resource": steps}
+    elif _is(target, SuccessiveHalvingPruner):
+        known = {"min_resource": max(steps // 100, 1)}
+    elif _is(target, PredictedFinalLoss):
+        known = {"epochs": base.epochs, "seeds": len(base.seeds), "returns": base.monitor.returns}
+    known = {name: value for name, value in known.items() if name not in spec.arguments}
+    below = {name: _pruner(config, part) for name, part in _parts(spec, BasePruner).items()}
+    return cast(BasePruner, spec.build(**known, **below))
+
+
+def _is(target: Any, *kinds: type) -> bool:
+    return inspect.isclass(target) and issubclass(target, kinds)
+
+
+def _parts(spec: Spec, kind: type) -> dict[str, Spec]:
+    """The components directly below that are samplers, or pruners, themselves."""
+    parts = {
+        name: Spec.model_validate(value)
+        for name, value in spec.arguments.items()
+        if isinstance(value, Mapping) and isinstance(value.get("target"), str)
+    }
+    return {name: part for name, part in parts.items() if _is(part.resolve(), kind)}
+
+
+def should_prune(study: Study, config: "OptimizeConfig", number: int) -> bool:
+    """The pruner's verdict on a trial; with several objectives, too, where Optuna refuses to ask for it."""
+    view = pruning_view(study, config)
+    trial = next(trial for trial in view.get_trials(deepcopy=False) if trial.number == number)
+    return view.pruner.prune(view, trial)
+
+
+def pruning_view(study: Study, config: "OptimizeConfig") -> Study:
+    """The study as a pruner can read it: itself, or with several objectives the one that prunes.
+
+    In the view a trial's value is that objective's, and its reports are what its attribute `curve` holds.
+    What a pruner writes goes to the study's storage.
+    """
+    if len(study.directions) == 1:
+        return study
+    metrics = [monitor.metric for monitor in config.monitors]
+    index = 0 if config.prune_on is None else metrics.index(config.prune_on)
+    storage = cast(BaseStorage, _OneObjective(study._storage, index))
+    return optuna.Study(study.study_name, storage, study.sampler, study.pruner)
+
+
+class _OneObjective:
+    """A storage that tells of one objective only, and hands everything else through."""
+
+    def __init__(self, storage: BaseStorage, index: int) -> None:
+        self._storage, self._index = storage, index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """The one objective's direction."""
+        return [self._storage.get_study_directions(study_id)[self._index]]
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """One trial, with the objective's value and curve."""
+        return self._narrowed(self._storage.get_trial(trial_id))
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """All trials so, or those in the states."""
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return [self._narrowed(trial) for trial in trials]
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """The best by the one objective.
+
+        Raises:
+            ValueError: none is complete.
+        """
+        return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
+
+    def _narrowed(self, trial: FrozenTrial) -> FrozenTrial:
+        curve = trial.user_attrs.get(CURVE, {})
+        return FrozenTrial(
+            number=trial.number,
+            trial_id=trial._trial_id,
+            state=trial.state,
+            value=None if trial.values is None else trial.values[self._index],
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=trial.user_attrs,
+            system_attrs=trial.system_attrs,
+            intermediate_values={int(step): value for step, value in curve.items()},
+        )
