@@ -2,6 +2,7 @@
 
 from lab.config.problems import ConfigError, Problem
 from lab.config.run import RunConfig
+from lab.config.space import Corner, Space
 from lab.config.spec import Spec
 
-__all__ = ["ConfigError", "Problem", "RunConfig", "Spec"]
+__all__ = ["ConfigError", "Corner", "Problem", "RunConfig", "Space", "Spec"]
