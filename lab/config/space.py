@@ -327,11 +327,9 @@ class Space:
             way.append(min(before[way[-1]], key=list(self.parameters).index))
         way = way[way.index(way[-1]) :]
         name = next(n for n in way if self.parameters[n].conditions)
-        message = (
-            f"the conditions go round in a circle: {' needs '.join(way)}"
+        message = f"the conditions go round in a circle: {' needs '.join(way)}"
         if not all(self._asks(a, b) for a, b in itertools.pairwise(way)):
             message += "; a path needs those above it, too"
-        )
         return Problem((KEY, name, "when"), message)
 
     def _asks(self, name: str, other: str) -> bool:
