@@ -337,7 +337,7 @@ def run(
 ) -> events.RunResult:
     """Run the recipe: a folder, the data, the Trainer, its listeners; returns what the run is worth.
 
-    Several seeds are several runs in folders below; the result is then their mean.
+    Several seeds are several runs in folders below, until one is pruned; the result is their mean.
 
     Args:
         dl_train, dl_val: given, or made from the config.
@@ -355,7 +355,7 @@ def run(
         if len(run_config.seeds) == 1:
             return _run_seed(run_config, dl_train, dl_val, session)
         with SeedsSummary(folder, run_config, console) as summary:
-            for config, below in session.per_seed(run_config):
+            for config, below in summary.unless_stopped(session.per_seed(run_config)):
                 summary.add(config.seeds[0], _run_seed(config, dl_train, dl_val, below))
         return summary.result
 

@@ -23,6 +23,18 @@ TRACEBACK = "traceback.txt"
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 
 
+class Stopped(SystemExit):
+    """Raised where the program is, to end the run at once and in order.
+
+    Args:
+        outcome: what the run is filed under.
+    """
+
+    def __init__(self, reason: str, outcome: Outcome = "interrupted") -> None:
+        super().__init__(143)
+        self.reason, self.outcome = reason, outcome
+
+
 class Trained(Protocol):
     """What the paperwork needs to know of a Trainer."""
 
@@ -113,7 +125,7 @@ class Session:
             for name in names
         }
         labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
-        labels |= {"Traceback": TRACEBACK} if trainer.outcome == "failed" else {}
+        labels |= {"Traceback": TRACEBACK} if trainer.outcome in ("failed", "out_of_memory") else {}
         return RunEnd(
             outcome=trainer.outcome,
             reason=trainer.reason,
@@ -129,10 +141,21 @@ class Session:
 
     def fault(self, error: BaseException) -> tuple[Outcome, str]:
         """The outcome of a run that an exception ended; the traceback of a failure is kept in its folder."""
+        if isinstance(error, Stopped):
+            return error.outcome, error.reason
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             whole = self.folder if self.group is None else self.folder.parent
             return "interrupted", f"to go on: python main.py --resume {whole}"
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):  # a full disk may be the very fault
             rundir.atomic_write(self.folder / TRACEBACK, text)
-        return "failed", redact_text(f"{type(error).__name__}: {error}")
+        outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+        return outcome, redact_text(f"{type(error).__name__}: {error}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: the GPU's, which torch says in several ways, or the machine's."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -3,9 +3,10 @@
 import math
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lab import rundir
 from lab.callbacks.progress import Style
@@ -13,6 +14,9 @@ from lab.config import ConfigError, RunConfig
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart
 from lab.redact import redact, redact_text
 from lab.wording import figure
+
+T = TypeVar("T")
+_TAKEN = ("pruned", "timed_out", "interrupted")  # by a listener, which has judged the run and not the seed
 
 
 class Summary(Callback):
@@ -83,6 +87,16 @@ class SeedsSummary:
         """Take in one finished seed."""
         self._results.append((seed, result))
 
+    def unless_stopped(self, seeds: Iterable[T]) -> Iterator[T]:
+        """The seeds, until one is pruned or otherwise taken from the run: that is said of the whole run."""
+        for seed in seeds:
+            yield seed
+            if self._stopped() is not None:
+                return
+
+    def _stopped(self) -> RunResult | None:
+        return next((result for _, result in self._results if result.outcome in _TAKEN), None)
+
     @property
     def result(self) -> RunResult:
         """The mean over the seeds; as bad as it gets where one of them diverged."""
@@ -137,11 +151,15 @@ class SeedsSummary:
     def _end(self, outcome: Outcome) -> RunEnd:
         results = [result for _, result in self._results]
         diverged = [str(seed) for seed, result in self._results if result.outcome == "diverged"]
-        if outcome == "completed" and diverged:
-            outcome = "diverged"
+        reason = ""
+        if outcome == "completed" and (stopped := self._stopped()):
+            outcome, reason = stopped.outcome, stopped.reason
+        elif diverged:
+            outcome = "diverged" if outcome == "completed" else outcome
+            reason = f"seed {', '.join(diverged)} diverged"
         return RunEnd(
             outcome=outcome,
-            reason=f"seed {', '.join(diverged)} diverged" if diverged else "",
+            reason=reason,
             epochs=max((result.epochs for result in results), default=0),
             value=statistics.fmean(results) if results else math.nan,
             best_epoch=0,

@@ -1,0 +1,237 @@
+"""The study's database: Optuna's own tables, opened so that several processes can share them.
+
+Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
+processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
+(SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
+minute's patience. Every private name of Optuna that the project touches is in this file and `leases.py`.
+"""
+
+import fcntl
+import hashlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+T = TypeVar("T")
+_PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
+_OUTAGE = 600.0  # seconds that a server may be gone
+_NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph",
+            "fuse.ceph", "glusterfs", "fuse.glusterfs", "beegfs", "afs", "9p"}  # fmt: skip
+
+
+class StorageError(RuntimeError):
+    """The database can't be used; the message says why and what to do."""
+
+
+class _Connection(sqlite3.Connection):
+    """Syncs at checkpoints instead of at every commit, which WAL makes safe against a killed process."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.execute("PRAGMA synchronous=NORMAL")
+
+
+class Database:
+    """A database for studies, made if it isn't there.
+
+    Args:
+        url: `sqlite:///FILE` or `postgresql[+driver]://...`.
+
+    Raises:
+        StorageError: it can't be reached, made or read, or lies on a network file system.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.file = database_file(url)
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if self.file is not None:
+            _refuse_network(self.file)
+            options = {"connect_args": {"timeout": _PATIENCE, "factory": _Connection}}
+        try:
+            if self.file is not None:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock_before_there_are_tables(options):
+                self.backend = _opened(url, options)
+        except (OSError, DBAPIError, sqlite3.Error, ImportError, RuntimeError) as error:
+            if isinstance(error, StorageError):
+                raise
+            raise StorageError(f"{shown_url(url)}: can't be opened: {_reason(error)}") from error
+        self.storage: BaseStorage = _CachedStorage(self.backend)
+
+    @property
+    def engine(self) -> Engine:
+        """For what Optuna has no call for."""
+        return self.backend.engine
+
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Hold the lock of the study `name`; its holder's death frees it.
+
+        Create, claim and recover under it: what two processes must not do at once.
+        """
+        if self.file is not None:
+            with _flocked(self.file):
+                yield
+            return
+        with _advisory(self.engine, name):
+            yield
+
+    @contextmanager
+    def _lock_before_there_are_tables(self, options: dict[str, Any]) -> Iterator[None]:
+        if self.file is not None:
+            with _flocked(self.file):
+                with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as connection:
+                    connection.execute("PRAGMA journal_mode=WAL")
+                yield
+            return
+        engine = sqlalchemy.create_engine(self.url, **options)
+        try:
+            with _advisory(engine, "tables"):
+                yield
+        finally:
+            engine.dispose()
+
+
+def database_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for a server."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def shown_url(url: str) -> str:
+    """The URL without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def patiently(action: Callable[[], T], told: Callable[[str], None] = lambda text: None) -> T:
+    """Do something with the database again and again while its server is away, for ten minutes at most.
+
+    Args:
+        told: is called once, with what is the matter.
+
+    Raises:
+        StorageError: it has not come back.
+    """
+    deadline, pause, said = time.monotonic() + _OUTAGE, 0.1, False
+    while True:
+        try:
+            return action()
+        except (OperationalError, optuna.exceptions.StorageInternalError) as error:
+            if not isinstance(error, OperationalError) and not isinstance(error.__cause__, OperationalError):
+                raise
+            if time.monotonic() > deadline:
+                raise StorageError(f"the database has not come back: {_reason(error)}") from error
+            if not said:
+                told(f"the database doesn't answer, trying again: {_reason(error)}")
+                said = True
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+def _opened(url: str, options: dict[str, Any]) -> RDBStorage:
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+@contextmanager
+def _flocked(database: Path) -> Iterator[None]:
+    with database.with_name(f"{database.name}.lock").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _advisory(engine: Engine, name: str) -> Iterator[None]:
+    key = int.from_bytes(hashlib.sha256(f"lab {name}".encode()).digest()[:8], "big", signed=True)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
+
+def _refuse_network(file: Path) -> None:
+    """SQLite's locks don't hold on network file systems, and the database would be damaged in the end."""
+    mounts = Path("/proc/mounts")
+    if not mounts.exists():
+        return
+    place = file.absolute().parent
+    while not place.exists():
+        place = place.parent
+    place = place.resolve()
+    best, kind = "", ""
+    for line in mounts.read_text(errors="replace").splitlines():
+        point, found = [*line.split(), "", "", ""][1:3]
+        point = point.replace("\\040", " ")
+        if (place == Path(point) or Path(point) in place.parents) and len(point) >= len(best):
+            best, kind = point, found
+    if kind in _NETWORK:
+        raise StorageError(
+            f"{file} lies on a network file system ({kind}), where SQLite's locks don't hold; "
+            "put it on a local disk, or use storage: postgresql://..."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    cause = cast(BaseException, getattr(error, "orig", None) or error.__cause__ or error)
+    text = str(getattr(cause, "orig", None) or cause).strip()
+    return text.splitlines()[0] if text else type(cause).__name__
+
+
+def process_identity() -> str:
+    """Who this process is, so that another on the same machine can tell whether it still lives."""
+    return f"{_namespace()}:{os.getpid()}:{_birth(os.getpid())}"
+
+
+def is_dead(identity: str) -> bool:
+    """Whether a process is known to be gone; False where it lives, or lived on another machine."""
+    namespace, _, rest = identity.rpartition(":")[0].rpartition(":")
+    birth = identity.rpartition(":")[2]
+    if namespace != _namespace() or not rest.isdecimal():
+        return False
+    return _birth(int(rest)) != birth
+
+
+def _namespace() -> str:
+    """The machine since its start, and the process numbers that are valid in it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{os.uname().nodename}/{boot}/{Path('/proc/self/ns/pid').readlink().name}"
+    except OSError:
+        return os.uname().nodename
+
+
+def _birth(pid: int) -> str:
+    """When a process started, in the kernel's ticks; empty where there is none, `0` where nobody knows."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    except OSError:
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "0"

@@ -1,0 +1,151 @@
+"""Opening databases: several processes at once, settings, refusals; real SQLite and real PostgreSQL."""
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+
+from lab.hpo import storage
+from lab.hpo.storage import Database, StorageError, database_file, is_dead, process_identity, shown_url
+
+
+def _join(url: str, barrier: Any, queue: Any) -> None:
+    barrier.wait()
+    database = Database(url)
+    with database.exclusive("s"):
+        study = optuna.create_study(storage=database.storage, study_name="s", load_if_exists=True)
+    queue.put(study._study_id)
+
+
+def test_eight_processes_that_start_at_once_on_no_database_join_one_study(url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier, queue = context.Barrier(8), context.Queue()
+    processes = [context.Process(target=_join, args=(url, barrier, queue)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    found = [queue.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found == [1] * 8
+    assert [process.exitcode for process in processes] == [0] * 8
+
+
+def test_sqlite_is_in_wal_mode_and_patient(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "studies.db"
+    database = Database(f"sqlite:///{file}")
+    with database.engine.connect() as connection:
+        values = [
+            connection.execute(sqlalchemy.text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "busy_timeout")
+        ]
+    assert values == ["wal", 1, 60_000]
+
+
+def test_a_lock_that_another_holds_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'studies.db'}")
+    code = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+    code += "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); time.sleep(6); c.execute('COMMIT')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "studies.db")], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    started = time.monotonic()
+    study = optuna.create_study(storage=database.storage, study_name="s")  # stock gives up after 5 s
+    assert time.monotonic() - started > 4
+    process.wait()
+    assert study.study_name == "s"
+
+
+def test_the_lock_of_a_killed_process_is_free(url: str) -> None:
+    database = Database(url)
+    code = "import sys, time; from lab.hpo.storage import Database; d = Database(sys.argv[1])\n"
+    code += "with d.exclusive('s'): print('held', flush=True); time.sleep(600)"
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, url], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    process.kill()
+    process.wait()
+    started = time.monotonic()
+    with database.exclusive("s"):
+        assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql+psycopg://nobody@127.0.0.1:9/none", "can't be opened: .*refused"),
+        ("sqlite:////proc/nowhere/studies.db", "can't be opened: "),
+    ],
+)
+def test_what_can_not_be_opened_is_said(url: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message):
+        Database(url)
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "studies.db").write_text("this is a text, and not a short one\n" * 100)
+    with pytest.raises(StorageError, match="not a database"):
+        Database(f"sqlite:///{tmp_path / 'studies.db'}")
+    assert (tmp_path / "studies.db").read_text().startswith("this is a text")
+
+
+def test_sqlite_on_a_network_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Path("/proc/mounts").read_text().splitlines()[0].split()
+    monkeypatch.setattr(storage, "_NETWORK", {*storage._NETWORK, *_kinds()})
+    assert line
+    with pytest.raises(StorageError, match=r"network file system.*postgresql://"):
+        Database(f"sqlite:///{tmp_path / 'studies.db'}")
+    assert not (tmp_path / "studies.db").exists()
+
+
+def _kinds() -> set[str]:
+    """Those that are mounted here: the nearest thing to a real network file system that a test has."""
+    return {line.split()[2] for line in Path("/proc/mounts").read_text().splitlines()}
+
+
+def test_a_password_is_never_shown() -> None:
+    assert shown_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert database_file("sqlite:///a/b.db") == Path("a/b.db")
+    assert database_file("postgresql://host/db") is None
+
+
+def test_a_server_that_comes_back_is_waited_for_and_spoken_of_once() -> None:
+    calls, said = [0], list[str]()
+
+    def action() -> str:
+        calls[0] += 1
+        if calls[0] < 4:
+            raise sqlalchemy.exc.OperationalError("select", {}, sqlite3.OperationalError("it is away"))
+        return "done"
+
+    assert storage.patiently(action, said.append) == "done"
+    assert calls == [4] and said == ["the database doesn't answer, trying again: it is away"]
+
+
+def test_other_errors_are_not_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        storage.patiently(lambda: 1 / 0)
+
+
+def test_a_process_knows_the_living_from_the_dead() -> None:
+    me = process_identity()
+    assert not is_dead(me)
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    place, _, _ = me.rpartition(":")[0].rpartition(":")
+    assert is_dead(f"{place}:{process.pid}:1")
+    assert is_dead(f"{place}:{os.getpid()}:1"), "its number has been given to another"
+    assert not is_dead(f"elsewhere/boot/pid:{process.pid}:1"), "nothing is known of another machine"
+    assert not is_dead("nonsense")
