@@ -1,0 +1,150 @@
+"""Which trial is next: an orphan, a waiting one, or a new point, until there are as many as asked for."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from lab import rundir
+from lab.config import RunConfig
+from lab.config.optimize import OptimizeConfig
+from lab.hpo.curve import Curve
+from lab.hpo.leases import Lease, Leases
+from lab.hpo.sampling import create_sampler
+from lab.hpo.storage import Database
+
+FORKED = "forked_from"
+
+
+@dataclass
+class Trial:
+    """A claimed trial.
+
+    Args:
+        recipe: the base run with these values, or None where they fit no valid run.
+        ran: the same with what this machine added to it, which reproduces the trial.
+        problem: why not.
+        deaths: how often its process died.
+        halvings: how often its batch was halved for lack of memory.
+        earlier_seconds: of training, before this process had it.
+    """
+
+    lease: Lease
+    values: dict[str, Any]
+    recipe: RunConfig | None
+    problem: str
+    folder: Path
+    resume: bool
+    deaths: int
+    halvings: int
+    curve: Curve
+    earlier_seconds: float = 0.0
+    ran: RunConfig | None = None
+    lost: bool = False
+
+    @property
+    def number(self) -> int:
+        """Optuna's, which the folder is named for."""
+        return self.lease.number
+
+
+class Claims:
+    """Hands out the trials of one study to this process; others may do the same at the same time.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(
+        self, config: OptimizeConfig, study: optuna.Study, database: Database, leases: Leases, folder: Path
+    ) -> None:
+        self._config, self._study, self._database = config, study, database
+        self._leases, self._folder = leases, folder
+
+    def next(self) -> Trial | None:
+        """Claim a trial; None where there is none to be had at the moment."""
+        with self._database.exclusive(self._study.study_name):
+            died = False
+            lease = None
+            for orphan in self._leases.orphans():
+                lease = self._leases.take_over(*orphan)
+                died = lease is not None
+                if lease is not None:
+                    break
+            lease = lease or self._leases.claim_waiting()
+            if lease is None:
+                if self.made() >= self._config.total:
+                    return None
+                self._study._storage.create_new_trial(
+                    self._study._study_id, create_trial(state=TrialState.WAITING)
+                )
+                lease = self._leases.claim_waiting()
+            if lease is None:
+                return None
+            return self._claimed(lease, died)
+
+    def made(self) -> int:
+        """How many trials there are that count."""
+        return sum(FORKED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+
+    def unfinished(self) -> int:
+        """How many trials are neither finished nor yet to be made."""
+        return sum(not trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
+
+    def _claimed(self, lease: Lease, died: bool) -> Trial:
+        values = self._suggest(lease)
+        frozen = self._study._storage.get_trial(lease.trial_id)
+        deaths = int(frozen.user_attrs.get("deaths", 0)) + died
+        if died:
+            with self._leases.writing(lease) as writer:
+                writer.note(deaths=deaths)
+        folder = self._folder / f"trial_{lease.number:05d}"
+        recipe, problem = None, ""
+        try:
+            recipe = self._config.trial_config(values)
+        except ValueError as error:
+            problem = str(error).replace("\n", "; ")
+        return Trial(
+            lease=lease,
+            values=values,
+            recipe=recipe,
+            problem=problem,
+            folder=folder,
+            resume=(folder / rundir.CONFIG).exists(),
+            deaths=deaths,
+            halvings=int(frozen.user_attrs.get("halvings", 0)),
+            curve=Curve(recipe.epochs if recipe else 1),
+        )
+
+    def _suggest(self, lease: Lease) -> dict[str, Any]:
+        """The trial's values: those it has, or new ones from a stream that belongs to its number alone."""
+        frozen = self._study._storage.get_trial(lease.trial_id)
+        try:
+            return self._config.space.from_params(frozen.params)
+        except (KeyError, ValueError):
+            pass  # it is new, or its process died before it had all of them
+        self._study.sampler = create_sampler(self._config, lease.number)
+        return self._config.space.suggest(optuna.Trial(self._study, lease.trial_id))
+
+
+def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], datetime] = datetime.now) -> float:
+    """How long the study has been at work: the time in which at least one trial was running.
+
+    Pauses between two calls don't count, and trials side by side count once.
+    """
+    spans = sorted(
+        (trial.datetime_start, trial.datetime_complete or now())
+        for trial in trials
+        if trial.datetime_start is not None
+        and FORKED not in trial.user_attrs
+        and trial.state != TrialState.WAITING
+    )
+    total, end = 0.0, datetime.min
+    for start, stop in spans:
+        total += max(0.0, (stop - max(start, end)).total_seconds())
+        end = max(end, stop)
+    return total

@@ -1,0 +1,215 @@
+"""Whether the winner was lucky: the best trials again, on seeds that the search has never seen."""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from scipy import stats
+
+from lab import rundir
+from lab.config import RunConfig
+from lab.config.optimize import OptimizeConfig
+from lab.config.validation import validate
+from lab.hpo.console import StudyConsole
+from lab.hpo.signals import Signals
+from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
+from lab.hpo.winner import read_trial
+from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, free_slot
+from lab.report.ranking import ranked
+from lab.session import Stopped
+from lab.wording import figure
+
+CONFIRM = "confirm.json"
+_FOLDER = "confirm"
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class _Rerun:
+    number: int
+    seed: int
+    config: RunConfig
+    folder: Path
+
+
+def confirm(
+    config: OptimizeConfig,
+    study: optuna.Study,
+    folder: Path,
+    run: Run,
+    console: StudyConsole,
+    preload: Sequence[str] = (),
+) -> None:
+    """Rerun the best trials on fresh seeds, and write `confirm.json`.
+
+    What was done before is not done again. Where another process is at it already, nothing is done.
+
+    Raises:
+        Stopped: by a signal; the same command goes on.
+    """
+    assert config.confirm is not None
+    candidates = ranked(study.get_trials(deepcopy=False), study.directions)[: config.confirm.top]
+    place = folder / _FOLDER
+    place.mkdir(exist_ok=True)
+    try:
+        with rundir.locked(place):
+            seeds = _fresh(config.base.seeds, config.confirm.seeds)
+            reruns = list(_reruns(candidates, seeds, folder))
+            console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
+            _Batch(config, run, console, preload).do([rerun for rerun in reruns if _value(rerun) is None])
+            report = _compared(reruns, candidates, config, seeds)
+            rundir.atomic_write(folder / CONFIRM, rundir.to_json(report, indent=2) + "\n")
+    except rundir.RunInUse:
+        console.note("another process confirms the best trials")
+        return
+    for found in report["candidates"]:
+        interval = f"{figure(found['low'])} to {figure(found['high'])}"
+        console.note(f"trial {found['trial']}: {report['metric']} {figure(found['mean'])} ({interval})")
+    console.note(report["verdict"])
+
+
+class _Batch:
+    """Reruns in the study's slots."""
+
+    def __init__(
+        self, config: OptimizeConfig, run: Run, console: StudyConsole, preload: Sequence[str]
+    ) -> None:
+        devices = config.devices or (None,)
+        slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
+        self._workers: Workers = (
+            InProcess(slots, run, self._handle)
+            if config.isolation == "none"
+            else Processes(slots, run, self._handle, preload)
+        )
+        self._console, self._patience = console, max(2 * config.lease_seconds, 30.0)
+        self._inside = config.isolation == "none"
+        self._stop: Stopped | None = None
+
+    def do(self, reruns: Sequence[_Rerun]) -> None:
+        left = list(reruns)
+        with Signals(self._on_signal):
+            try:
+                while (left or self._workers.jobs) and not (self._stop and not self._workers.jobs):
+                    while left and self._stop is None and (slot := free_slot(self._workers)) is not None:
+                        self._start(left.pop(0), slot)
+                    if self._workers.jobs:
+                        self._workers.attend(0.5)
+            finally:
+                self._workers.close()
+        if self._stop is not None:
+            raise self._stop
+
+    def _start(self, rerun: _Rerun, slot: Slot) -> None:
+        config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
+        resume = (rerun.folder / rundir.CONFIG).exists()
+        order = Order(config.as_data(), rerun.folder, resume=resume, patience=self._patience)
+        self._workers.start(slot, order, rerun)
+
+    def _handle(self, job: Job, message: Message | Died) -> Answer:
+        if isinstance(message, (Finished, Died)):
+            rerun: _Rerun = job.subject
+            outcome = message.outcome if isinstance(message, Finished) else "failed"
+            value = figure(message.value) if isinstance(message, Finished) else message.reason
+            self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
+        elif isinstance(message, EpochDone) and self._stop is not None and self._inside:
+            raise self._stop
+        return None
+
+    def _on_signal(self, name: str, code: int) -> None:
+        self._stop = Stopped(name)
+        self._stop.code = code
+        if self._inside:
+            raise self._stop
+        for job in self._workers.jobs:
+            self._workers.stop(job, self._stop)
+
+
+def _fresh(used: Sequence[int], count: int) -> list[int]:
+    first = max(used) + 1
+    return list(range(first, first + count))
+
+
+def _reruns(trials: Sequence[FrozenTrial], seeds: Sequence[int], folder: Path) -> Iterator[_Rerun]:
+    for trial in trials:
+        recipe = read_trial(folder / f"trial_{trial.number:05d}").get("recipe")
+        if not recipe:
+            continue  # a trial of another study, which left nothing to rerun
+        for seed in seeds:
+            place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"
+            trackers = [tracker for tracker in recipe["trackers"] if tracker.get("type") != "wandb"]
+            data = {**recipe, "seeds": [seed], "trackers": trackers}
+            yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
+
+
+def _value(rerun: _Rerun) -> float | None:
+    """What a rerun is worth; NaN where it failed, None where it has not ended yet."""
+    summary = rundir.read_summary(rerun.folder) or {}
+    if summary.get("outcome") in (None, "running", "interrupted"):
+        return None
+    value = summary.get("value")
+    return float(value) if value is not None else math.nan
+
+
+def _compared(
+    reruns: Sequence[_Rerun], trials: Sequence[FrozenTrial], config: OptimizeConfig, seeds: Sequence[int]
+) -> dict[str, Any]:
+    monitor = config.base.monitor
+    values = {trial.number: [_value(r) for r in reruns if r.number == trial.number] for trial in trials}
+    candidates = []
+    for number, found in values.items():
+        known = [value for value in found if value is not None and math.isfinite(value)]
+        mean, low, high = interval(known)
+        candidates.append(
+            {
+                "trial": number,
+                "values": found,
+                "mean": mean,
+                "low": low,
+                "high": high,
+                "failed": len(found) - len(known),
+            }
+        )
+    verdict = _verdict(values, monitor.mode)
+    return {
+        "seeds": list(seeds), "metric": monitor.metric, "mode": monitor.mode, "level": _LEVEL,
+        "candidates": candidates, "verdict": verdict,
+    }  # fmt: skip
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean and its 95 % confidence interval by Student's t; NaN for what can't be told."""
+    if not values:
+        return math.nan, math.nan, math.nan
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = (
+        float(stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
+    )
+    return mean, mean - half, mean + half
+
+
+def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
+    """Whether the first beats the second: the interval of their differences, seed by seed, is above zero."""
+    if len(values) < 2:
+        return "there is no second trial to compare the first with"
+    (first, mine), (second, other) = list(values.items())[:2]
+    pairs = [(a, b) for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
+    gains = [(b - a) if mode == "min" else (a - b) for a, b in pairs]
+    gains = [gain for gain in gains if math.isfinite(gain)]
+    mean, low, high = interval(gains)
+    if len(gains) < 2:
+        return f"trials {first} and {second} can't be compared: too few of their reruns have a value"
+    span = (
+        f"{figure(mean)} better on average, 95 % interval {figure(low)} to {figure(high)}, {len(gains)} seeds"
+    )
+    if low > 0:
+        return f"trial {first} beats trial {second}: {span}"
+    if high < 0:
+        return f"trial {second} beats trial {first}, which won the search: trial {first} is {span}"
+    return f"trials {first} and {second} can't be told apart: trial {first} is {span}"

@@ -1,0 +1,127 @@
+"""What a person sees of a study: a line for each finished trial, and where the whole stands."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from lab.callbacks.progress import Style
+from lab.events import Outcome
+from lab.rundir import to_json
+from lab.wording import duration, figure
+
+
+class StudyConsole:
+    """Writes to the console; on a terminal the last line is the state of the study.
+
+    Args:
+        style: as for a run; `quiet` has warnings and the result only, `json` one object a line.
+    """
+
+    def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
+        self._out = stream or sys.stdout
+        self.style = style
+        self._live = style == "auto" and self._out.isatty()
+        self._status = ""
+        self._shown_at = 0.0
+
+    def begin(self, lines: Mapping[str, str], **facts: Any) -> None:
+        """What is to be done."""
+        self._json("study_start", **facts)
+        for name, text in lines.items():
+            self._line(f"{name:<9}{text}")
+
+    def trial_started(
+        self, number: int, values: Mapping[str, Any], device: str | None, resumed: bool
+    ) -> None:
+        """One trial is at work."""
+        self._json("trial_start", trial=number, params=values, device=device, resumed=resumed)
+        if resumed:
+            self._line(f"Trial {number:>3}  goes on from its checkpoint")
+
+    def trial_over(
+        self,
+        number: int,
+        outcome: Outcome,
+        objectives: Mapping[str, float],
+        values: Mapping[str, Any],
+        *,
+        epochs: int,
+        seconds: float,
+        cause: str,
+        best: bool,
+        state: str,
+    ) -> None:
+        """One trial's line."""
+        self._json(
+            "trial_end", trial=number, outcome=outcome, values=objectives, params=values, epochs=epochs,
+            seconds=seconds, cause=cause, best=best,
+        )  # fmt: skip
+        good = outcome in ("completed", "early_stopped", "pruned")
+        result = "  ".join(f"{name} {figure(value)}" for name, value in objectives.items()) if good else ""
+        point = "  ".join(f"{name}={_shown(value)}" for name, value in values.items())
+        mark = "  * best" if best else ""
+        title = outcome.replace("_", " ")
+        count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+        self._line(f"Trial {number:>3}  {title:<13} {result}  ({count}, {duration(seconds)}){mark}  {point}")
+        if not good:
+            self._line(f"           {cause}")
+        if not self._live:
+            self._line(f"           {state}")
+
+    def note(self, text: str) -> None:
+        """Something worth a line, shown even when quiet."""
+        self._json("note", message=text)
+        self._line(text[:1].upper() + text[1:], always=True)
+
+    def status(self, text: str) -> None:
+        """Where the study stands, on a terminal in its last line."""
+        if self._live and (text != self._status or time.monotonic() - self._shown_at > 1.0):
+            self._status, self._shown_at = text, time.monotonic()
+            self._out.write(f"\r\x1b[K{text}")
+            self._out.flush()
+
+    def end(self, lines: Sequence[str], **facts: Any) -> None:
+        """How it ended and where everything is."""
+        self._json("study_end", **facts)
+        self._status = ""
+        for text in lines:
+            self._line(text, always=True)
+
+    def _line(self, text: str, always: bool = False) -> None:
+        if self.style == "json" or (self.style == "quiet" and not always):
+            return
+        clear = "\r\x1b[K" if self._live else ""
+        self._out.write(f"{clear}{text}\n")
+        if self._live and self._status:
+            self._out.write(self._status)
+        self._out.flush()
+
+    def _json(self, event: str, **fields: Any) -> None:
+        if self.style == "json":
+            print(to_json({"event": event, **fields}), file=self._out, flush=True)
+
+
+def standing(counts: Counter[str], total: int, running: int, best: str, seconds_left: float | None) -> str:
+    """`12/20 done (3 pruned, 1 failed), 2 running · best 0.0123 (trial 7) · about 2 min left`."""
+    done = sum(counts.values())
+    kinds = ", ".join(
+        f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name != "completed"
+    )
+    parts = [
+        f"{done}/{total} done{f' ({kinds})' if kinds else ''}{f', {running} running' if running else ''}"
+    ]
+    if best:
+        parts.append(f"best {best}")
+    if seconds_left is not None and done < total:
+        parts.append(f"about {duration(seconds_left)} left")
+    return " · ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return figure(value)
+    if isinstance(value, Mapping) and isinstance(value.get("target"), str):
+        return str(value["target"]).rpartition(".")[2]
+    return str(value)

@@ -1,0 +1,34 @@
+"""Notices that it is not the trials that fail, but the code."""
+
+from datetime import datetime
+
+import optuna
+
+
+class Failures:
+    """The same failure so many times in a row, since this process began, is a mistake in the code.
+
+    Args:
+        limit: how many in a row are too many.
+    """
+
+    def __init__(self, study: optuna.Study, limit: int) -> None:
+        self._study, self._limit = study, limit
+        self._since = datetime.now()
+
+    def repeated(self) -> str:
+        """What failed, where it has failed too often; else nothing. Trials of other processes count."""
+        finished = [
+            (trial.datetime_complete, trial)
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.datetime_complete is not None and trial.datetime_complete >= self._since
+        ]
+        last = [trial for _, trial in sorted(finished, key=lambda item: (item[0], item[1].number))]
+        last = last[-self._limit :]
+        faults = {trial.user_attrs.get("fault") for trial in last}
+        if len(last) < self._limit or len(faults) > 1 or not faults.pop():
+            return ""
+        if any(trial.user_attrs.get("outcome") != "failed" for trial in last):
+            return ""
+        numbers = ", ".join(str(trial.number) for trial in last)
+        return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"

@@ -1,0 +1,47 @@
+"""From how a run ended to what Optuna and the people are told of the trial.
+
+Nothing turns a fault into "pruned". A trial that diverged or found no memory is complete for Optuna, with the
+worst value there is, so that a sampler learns to keep away; it is never best. A failed one, or one that took
+too long, says nothing of its point, and is FAIL.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import TrialState
+
+from lab.config.sections import Monitor
+from lab.events import Outcome
+from lab.hpo.trial_process import Finished
+
+STATES: Mapping[Outcome, TrialState] = {
+    "completed": TrialState.COMPLETE,
+    "early_stopped": TrialState.COMPLETE,
+    "diverged": TrialState.COMPLETE,
+    "out_of_memory": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "timed_out": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+    "interrupted": TrialState.WAITING,
+}
+
+
+def objectives(monitor: Monitor, finished: Finished) -> list[float]:
+    """The trial's values, the monitor's first; a value that is not a number counts as the worst.
+
+    A run that was no success has the worst of all.
+    """
+    modes = [monitor.mode, *(other.mode for other in monitor.also)]
+    worst = [math.inf if mode == "min" else -math.inf for mode in modes]
+    if finished.outcome not in ("completed", "early_stopped"):
+        return worst
+    source = finished.best if monitor.returns == "best" else finished.last
+    special = {"parameters": float(finished.parameters), "seconds": finished.seconds}
+    found = [finished.value, *(source.get(o.metric, special.get(o.metric, math.nan)) for o in monitor.also)]
+    return [bad if math.isnan(value) else value for value, bad in zip(found, worst, strict=True)]
+
+
+def judged(outcome: Outcome, values: Sequence[float]) -> Outcome:
+    """The outcome once the values are known: a run that completed without a finite value has diverged."""
+    good = outcome in ("completed", "early_stopped")
+    return "diverged" if good and not all(map(math.isfinite, values)) else outcome

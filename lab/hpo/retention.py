@@ -1,0 +1,92 @@
+"""Keeps a study from filling the disk: weights go, records stay, and the winner is never touched."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from lab import rundir
+from lab.config.optimize import RetentionConfig
+from lab.report.ranking import ranked
+
+_GB = 1e9
+
+
+class Retention:
+    """Removes the weights that nobody is going to use.
+
+    Of the best `keep_best` trials, and of all on a Pareto front, the weights stay; those of all other
+    finished trials go as soon as that is known. Over `max_disk_gb` go, in this order and one by one: all but
+    `best.pt` of the kept trials, then `best.pt` from the worst of them up to the second.
+    """
+
+    def __init__(self, folder: Path, config: RetentionConfig, directions: Sequence[StudyDirection]) -> None:
+        self._folder, self._config, self._directions = folder, config, directions
+        self._cleared: set[int] = set()
+
+    def apply(self, trials: Sequence[FrozenTrial]) -> str:
+        """Remove what can go; returns what is wrong where the study is still larger than it may be."""
+        best = ranked(trials, self._directions)
+        kept = [trial.number for trial in best[: self._config.keep_best]]
+        if len(self._directions) > 1:
+            kept += [
+                t.number for t in best if t.number not in kept and not _dominated(t, best, self._directions)
+            ]
+        for trial in trials:
+            spared = trial.state.name == "PRUNED" and self._config.pruned
+            if trial.state.is_finished() and trial.number not in kept and not spared:
+                self._clear(trial.number)
+        if self._config.max_disk_gb is None:
+            return ""
+        limit = self._config.max_disk_gb * _GB
+        for file in self._expendable(kept):
+            if used(self._folder) <= limit:
+                return ""
+            file.unlink(missing_ok=True)
+        size = used(self._folder)
+        if size <= limit:
+            return ""
+        return (
+            f"the study takes {size / _GB:.2f} GB, retention.max_disk_gb is {self._config.max_disk_gb:g}, "
+            "and nothing is left to remove but the winner and the records"
+        )
+
+    def _clear(self, number: int) -> None:
+        if number not in self._cleared:
+            for file in _weights(self._folder / f"trial_{number:05d}"):
+                file.unlink(missing_ok=True)
+            self._cleared.add(number)
+
+    def _expendable(self, kept: Sequence[int]) -> Iterator[Path]:
+        folders = [self._folder / f"trial_{number:05d}" for number in reversed(kept)]
+        for folder in folders:
+            yield from (file for file in _weights(folder) if file.name != "best.pt")
+        for folder in folders[:-1]:
+            yield from _weights(folder)
+
+
+def used(folder: Path) -> int:
+    """Bytes of a folder's files; one that has several names counts once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for file in folder.rglob("*"):
+        try:
+            found = file.lstat()
+        except OSError:  # a trial at work has just replaced it
+            continue
+        sizes[found.st_dev, found.st_ino] = found.st_size
+    return sum(sizes.values())
+
+
+def _weights(folder: Path) -> Iterable[Path]:
+    return sorted(folder.rglob(f"{rundir.CHECKPOINTS}/*.pt"))
+
+
+def _dominated(
+    trial: FrozenTrial, others: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
+) -> bool:
+    def costs(t: FrozenTrial) -> list[float]:
+        return [v if d == StudyDirection.MINIMIZE else -v for v, d in zip(t.values, directions, strict=True)]
+
+    mine = costs(trial)
+    return any(all(a <= b for a, b in zip(costs(o), mine, strict=True)) and costs(o) != mine for o in others)

@@ -1,0 +1,201 @@
+"""`--optimize`: a study from its file to its winner."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from lab import rundir
+from lab.callbacks.progress import Style
+from lab.config import RunConfig
+from lab.config.optimize import OptimizeConfig
+from lab.config.problems import did_you_mean
+from lab.hpo.claims import FORKED
+from lab.hpo.confirm import confirm
+from lab.hpo.console import StudyConsole
+from lab.hpo.mirror import Mirror
+from lab.hpo.opening import fork_study, open_study
+from lab.hpo.storage import Database, StorageError, database_file, shown_url
+from lab.hpo.supervisor import Supervisor
+from lab.hpo.trial_process import Run
+from lab.hpo.upkeep import Upkeep
+from lab.hpo.winner import BEST, keep_best
+from lab.hpo.workers import modules_of
+from lab.report import study as report
+from lab.report.ranking import ranked
+from lab.wording import figure
+
+STUDY = "study.yaml"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to.
+
+    Args:
+        reason: why it stopped before its end; empty where it didn't.
+        failed: whether somebody has to do something before it can go on.
+        best: the best trial, or None where none finished well.
+        outcomes: how many trials ended how.
+    """
+
+    folder: Path
+    reason: str
+    failed: bool
+    best: FrozenTrial | None
+    outcomes: Mapping[str, int]
+
+
+def optimize(
+    config: OptimizeConfig,
+    run: Run,
+    *,
+    root: Path = Path("studies"),
+    console: Style = "auto",
+    command: Sequence[str] = (),
+    fork: str | None = None,
+) -> StudyResult:
+    """Search until there are `n_trials` in all, going on with what is there already.
+
+    Args:
+        run: `util.run`.
+        root: the studies' folder.
+        fork: begin a study of this name with what still fits of the file's study.
+
+    Raises:
+        ConfigError: the file has changed so that the study can't go on with it.
+        StorageError: the database can't be used.
+        Stopped: by a signal; the same command goes on.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    database = Database(config.storage)
+    out = StudyConsole(console)
+    if fork is not None:
+        config = config.model_copy(update={"study_name": fork})
+        study = fork_study(config, database, out.note)
+    else:
+        study = open_study(config, database)
+    folder = root / config.study_name
+    folder.mkdir(parents=True, exist_ok=True)
+    rundir.atomic_write(folder / STUDY, config.to_yaml())
+    mirror = Mirror(config, folder, out.note)
+    _begin(out, config, study, folder)
+    try:
+        upkeep = Upkeep(config, study, folder, out, mirror)
+        preload = [run.__module__, *modules_of(targets(config.base))]
+        supervisor = Supervisor(
+            config, study, database, folder, run, upkeep=upkeep, command=command, preload=preload
+        )
+        stop = supervisor.optimize()
+        if stop is None and config.confirm is not None:
+            confirm(config, study, folder, run, out, preload)
+        trials = ranked(study.get_trials(deepcopy=False), study.directions)
+        best = trials[0] if trials else None
+        if best is not None:
+            keep_best(folder, best, [monitor.metric for monitor in config.monitors])
+        mirror.study_over(study, best)
+    finally:
+        mirror.close()
+        page = report.write(folder, study, config)
+    failed = best is None or (stop is not None and stop.outcome == "failed")
+    result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study))
+    _end(out, config, result, page)
+    return result
+
+
+def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
+    """Write a study's report anew, from its folder and its database.
+
+    Args:
+        name: of the study, or the path of its folder.
+
+    Raises:
+        ValueError: there is no such study.
+        StorageError: its database can't be used.
+    """
+    folder = Path(name) if (Path(name) / STUDY).exists() else root / name
+    if not (folder / STUDY).exists():
+        names = sorted(path.parent.name for path in root.glob(f"*/{STUDY}"))
+        raise ValueError(f"there is no study '{name}' in {root}{did_you_mean(name, names)}")
+    config = OptimizeConfig.from_yaml(folder / STUDY)
+    file = database_file(config.storage)
+    if file is not None and not file.exists():
+        raise StorageError(f"the study's database {file} is not there")
+    database = Database(config.storage)
+    try:
+        study = optuna.load_study(study_name=config.study_name, storage=database.storage)
+    except KeyError:
+        raise StorageError(f"{shown_url(config.storage)} holds no study '{config.study_name}'") from None
+    return report.write(folder, study, config)
+
+
+def targets(config: RunConfig) -> Iterator[str]:
+    """The import paths of a run's components, nested ones included."""
+
+    def within(value: Any) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            if isinstance(value.get("target"), str):
+                yield value["target"]
+            for item in value.values():
+                yield from within(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from within(item)
+
+    return within(config.as_data())
+
+
+def _outcomes(study: optuna.Study) -> Counter[str]:
+    states = {"RUNNING": "running", "WAITING": "waiting"}
+    return Counter(
+        str(trial.user_attrs.get("outcome") or states.get(trial.state.name, "completed"))
+        if trial.state.is_finished()
+        else states[trial.state.name]
+        for trial in study.get_trials(deepcopy=False)
+        if FORKED not in trial.user_attrs
+    )
+
+
+def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folder: Path) -> None:
+    trials = study.get_trials(deepcopy=False)
+    done = sum(trial.state.is_finished() and FORKED not in trial.user_attrs for trial in trials)
+    forked = sum(FORKED in trial.user_attrs for trial in trials)
+    goals = ", ".join(f"{'minimize' if m.mode == 'min' else 'maximize'} {m.metric}" for m in config.monitors)
+    again = f", {done} of them done already" if done else ""
+    again += f"; it knows {forked} of another study" if forked else ""
+    where = ", ".join(config.devices) or f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
+    pruner = config.pruner.target.rpartition(".")[2] if config.pruner else "no pruner"
+    out.begin(
+        {
+            "Study": f"{folder}  ({goals}; {config.total} trials{again})",
+            "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
+            "Storage": f"{shown_url(config.storage)}  (optuna-dashboard {shown_url(config.storage)})",
+        },
+        study=config.study_name, folder=folder, trials=config.total, done=done,
+    )  # fmt: skip
+
+
+def _end(out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: Path) -> None:
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
+    lines = ["", f"{'Stopped: ' + result.reason if result.reason else 'Done'}. Trials: {counts}."]
+    values: dict[str, float] = {}
+    if result.best is not None:
+        names = [monitor.metric for monitor in config.monitors]
+        values = dict(zip(names, result.best.values, strict=True))
+        shown = "  ".join(f"{name} {figure(value)}" for name, value in values.items())
+        lines.append(f"Best     trial {result.best.number}: {shown}")
+        if (result.folder / BEST / rundir.CONFIG).exists():
+            lines.append(f"Again    python main.py --run {result.folder / BEST / rundir.CONFIG}")
+    else:
+        lines.append("No trial has finished well; the causes are in the report.")
+    lines.append(f"Report   {page}")
+    out.end(
+        lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
+        best=None if result.best is None else result.best.number,
+    )  # fmt: skip

@@ -1,0 +1,372 @@
+"""Runs a study: claims trials, starts them, answers their epochs, and files how they ended.
+
+One process does all that concerns the database; the trials only train. Several supervisors may work on one
+study, on one machine or on many: they meet in the database.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from lab import rundir
+from lab.config.optimize import OptimizeConfig
+from lab.events import Outcome, StopRequest
+from lab.hpo.claims import Claims, Trial, working_seconds
+from lab.hpo.curve import recorded
+from lab.hpo.failures import Failures
+from lab.hpo.leases import Lease, LeaseLost, Leases
+from lab.hpo.outcomes import STATES, judged, objectives
+from lab.hpo.sampling import create_pruner, create_sampler, should_prune
+from lab.hpo.signals import Heartbeat, Signals
+from lab.hpo.storage import Database, patiently
+from lab.hpo.trial_process import Answer, Ended, EpochDone, Finished, Message, Order, Run, Started
+from lab.hpo.upkeep import Upkeep
+from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, cpu_share, free_slot
+from lab.monitoring import named
+from lab.session import Stopped
+from lab.wording import duration, figure
+
+_TICK = 0.5  # seconds between two looks at the clock
+_LOOK = 2.0  # seconds between two looks for trials that others have left
+
+
+class Supervisor:
+    """One process's part in a study.
+
+    Args:
+        folder: of the study; trials live below it.
+        run: `util.run`.
+        upkeep: hears of every trial, for all that people look at: console, best one, mirrors, disk.
+        preload: modules that the trials' server imports once.
+    """
+
+    def __init__(
+        self,
+        config: OptimizeConfig,
+        study: optuna.Study,
+        database: Database,
+        folder: Path,
+        run: Run,
+        *,
+        upkeep: Upkeep,
+        command: Sequence[str] = (),
+        preload: Sequence[str] = (),
+    ) -> None:
+        self._config, self._study = config, study
+        self._leases = Leases(database, study._study_id, config.lease_seconds)
+        self._claims = Claims(config, study, database, self._leases, folder)
+        study.pruner = create_pruner(config)
+        self._upkeep, self._command = upkeep, tuple(command)
+        self._failures = Failures(study, config.max_consecutive_failures)
+        devices = config.devices or (None,)
+        slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
+        self._workers: Workers = (
+            InProcess(slots, run, self._handle)
+            if config.isolation == "none"
+            else Processes(slots, run, self._handle, preload)
+        )
+        self._ending: Stopped | None = None
+        self._looked = 0.0
+        study.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
+
+    def optimize(self) -> Stopped | None:
+        """Work until the study is done; returns why it ended before that, or None.
+
+        Its outcome is `failed` where somebody has to do something before it can go on.
+
+        Raises:
+            Stopped: by a signal; the trials at work are left resumable.
+        """
+        with Signals(self._on_signal) as signals, Heartbeat(self._leases, self._held, self._lose):
+            try:
+                while self._go_on():
+                    self._workers.attend(_TICK)
+                    self._watch()
+            finally:
+                left = [job.subject for job in self._workers.jobs]
+                self._workers.close()
+                for trial in left:
+                    self._give_back(trial)
+        if self._ending is not None and signals.received:
+            raise self._ending
+        return self._ending
+
+    def _go_on(self) -> bool:
+        """Fill the free slots; whether there is anything to do or to wait for."""
+        while self._ending is None and (slot := free_slot(self._workers)) is not None:
+            if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
+                break  # nothing was to be had a moment ago
+            trial = patiently(self._claims.next, self._upkeep.note)
+            if trial is None:
+                self._looked = time.monotonic()
+                break
+            self._looked = 0.0
+            self._start(trial, slot)
+            self._watch()
+        if self._workers.jobs:
+            return True
+        return self._ending is None and self._claims.unfinished() > 0
+
+    def _start(self, trial: Trial, slot: Slot) -> None:
+        """Begin a trial or go on with it, unless that is pointless."""
+        if trial.recipe is None:
+            self._file(trial, Finished("failed", trial.problem, fault="invalid config"))
+            return
+        if trial.deaths >= self._config.max_attempts:
+            self._file(trial, _killer(trial, "its process died"))
+            return
+        verdict = self._catch_up(trial, trial.recipe.seeds) if trial.resume else None
+        if verdict is not None:
+            self._file(trial, Finished(verdict.outcome, verdict.reason, epochs=len(trial.curve.points)))
+            return
+        config = self._executed(trial, slot)
+        self._upkeep.started(trial, slot)
+        order = Order(
+            config=config,
+            folder=trial.folder,
+            resume=trial.resume,
+            patience=max(2 * self._config.lease_seconds, 30.0),
+            command=self._command,
+            extras=self._upkeep.extras(trial),
+        )
+        self._workers.start(slot, order, trial)
+
+    def _executed(self, trial: Trial, slot: Slot) -> Mapping[str, Any]:
+        """The config that a trial's process runs: the recipe on this device, with its share of the CPU."""
+        assert trial.recipe is not None
+        recipe = trial.recipe
+        values: dict[str, Any] = {}
+        if slot.device is not None:
+            values["device"] = slot.device
+        if recipe.threads is None and len(self._workers.slots) > 1:
+            values["threads"] = cpu_share(len(self._workers.slots))
+        if trial.halvings:
+            batch_size = max(1, recipe.batch_size // 2**trial.halvings)
+            values["batch_size"] = batch_size
+            values["accumulate_grad_batches"] = recipe.accumulate_grad_batches * 2**trial.halvings
+        trial.ran = recipe.with_values({k: v for k, v in values.items() if k != "device"})
+        data = recipe.with_values(values).as_data()
+        data["trackers"] = [t for t in data["trackers"] if t.get("type") != "wandb"]  # the supervisor mirrors
+        return data
+
+    def _catch_up(self, trial: Trial, seeds: tuple[int, ...]) -> StopRequest | None:
+        """Report what a trial had recorded and its former process could not report; the verdict on it."""
+        trial.curve, trial.earlier_seconds = recorded(
+            trial.folder, seeds, self._watched(trial), trial.curve.epochs
+        )
+        try:
+            self._report(trial, trial.curve.points)
+        except LeaseLost:
+            return None  # found out again, and dealt with, at the first epoch
+        last = max(trial.curve.points, default=0)
+        if last == 0 or last >= len(seeds) * trial.curve.epochs:
+            return None
+        return self._pruned(trial, last)
+
+    def _handle(self, job: Job, message: Message | Died) -> Answer:
+        trial: Trial = job.subject
+        match message:
+            case Started():
+                self._upkeep.run_start(trial, message)
+            case EpochDone():
+                return self._epoch(job, trial, message)
+            case Ended():
+                self._upkeep.run_end(trial, message)
+            case Finished():
+                self._finished(job, trial, message)
+            case Died():
+                self._died(job, trial, message.reason)
+        return None
+
+    def _epoch(self, job: Job, trial: Trial, message: EpochDone) -> Answer:
+        """Report an epoch and decide whether the trial goes on."""
+        assert trial.recipe is not None
+        event = message.event
+        self._upkeep.epoch(trial, message)
+        if event.diverged:
+            return None
+        step, value = trial.curve.add(
+            message.seed_index, event.epoch, named(event.values, self._watched(trial))
+        )
+        try:
+            self._report(trial, {step: value})
+        except LeaseLost:
+            trial.lost = True
+            return StopRequest("another process has taken this trial over", "interrupted")
+        if self._ending is not None:
+            return StopRequest(self._ending.reason, "interrupted")
+        if reason := self._overdue(job, trial):
+            return StopRequest(reason, "timed_out")
+        last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.seeds))
+        return None if last or event.stop is not None else self._pruned(trial, step)
+
+    def _watched(self, trial: Trial) -> str:
+        assert trial.recipe is not None
+        return self._config.prune_on or trial.recipe.monitor.metric
+
+    def _report(self, trial: Trial, points: Mapping[int, float]) -> None:
+        def write() -> None:
+            with self._leases.writing(trial.lease) as writer:
+                if len(self._study.directions) == 1:
+                    writer.report(points)
+                else:  # where Optuna has no place for them
+                    writer.note(curve={str(step): value for step, value in trial.curve.points.items()})
+
+        patiently(write, self._upkeep.note)
+
+    def _pruned(self, trial: Trial, step: int) -> StopRequest | None:
+        if self._config.pruner is None:
+            return None
+        if not patiently(lambda: should_prune(self._study, self._config, trial.number), self._upkeep.note):
+            return None
+        value = figure(trial.curve.points[step])
+        return StopRequest(f"{self._watched(trial)} {value} at epoch {step} is not promising", "pruned")
+
+    def _overdue(self, job: Job, trial: Trial) -> str:
+        limit = self._config.trial_timeout
+        seconds = trial.earlier_seconds + time.monotonic() - job.started
+        return f"it took longer than {duration(limit)}" if limit is not None and seconds > limit else ""
+
+    def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
+        if trial.lost:
+            self._upkeep.note(f"trial {trial.number}: another process has taken it over")
+        elif finished.outcome == "interrupted" and self._ending is None:
+            self._again(job, trial, finished.reason)
+        elif finished.outcome == "interrupted":
+            self._give_back(trial)
+        elif finished.outcome == "out_of_memory" and self._can_halve(trial):
+            trial.halvings += 1
+            with self._leases.writing(trial.lease) as writer:
+                writer.note(halvings=trial.halvings)
+            shutil.rmtree(trial.folder / rundir.CHECKPOINTS, ignore_errors=True)
+            self._again(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
+        else:
+            self._file(trial, finished)
+
+    def _can_halve(self, trial: Trial) -> bool:
+        batch_size = trial.ran.batch_size if trial.ran is not None else 1
+        return self._config.on_oom == "accumulate" and batch_size > 1
+
+    def _died(self, job: Job, trial: Trial, reason: str) -> None:
+        """Go on with a trial whose process died, but not for ever."""
+        if trial.lost:
+            return
+        if job.stopping is not None and (overdue := self._overdue(job, trial)):
+            self._file(trial, Finished("timed_out", overdue))
+        elif self._ending is not None:
+            self._give_back(trial)
+        else:
+            trial.deaths += 1
+            with self._leases.writing(trial.lease) as writer:
+                writer.note(deaths=trial.deaths)
+            if trial.deaths >= self._config.max_attempts:
+                self._file(trial, _killer(trial, reason))
+            else:
+                self._again(job, trial, f"{reason}; going on from its checkpoint")
+
+    def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
+        self._upkeep.note(f"trial {trial.number}: {reason}")
+        trial.resume = resume and (trial.folder / rundir.CONFIG).exists()
+        self._start(trial, job.slot)
+
+    def _file(self, trial: Trial, finished: Finished) -> None:
+        """The trial is over: tell the database, in one transaction, and everybody else."""
+        values = objectives(self._config.base.monitor, finished)
+        outcome: Outcome = judged(finished.outcome, values)
+        state = STATES[outcome]
+        stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
+        if state == TrialState.PRUNED and trial.curve.points and len(self._study.directions) == 1:
+            stored = [trial.curve.points[max(trial.curve.points)]]
+        attributes: dict[str, Any] = {
+            "outcome": outcome,
+            "cause": finished.reason,
+            "fault": finished.fault,
+            "seconds": finished.seconds,
+            "epochs": finished.epochs,
+            "epochs_planned": trial.recipe.epochs * len(trial.recipe.seeds) if trial.recipe else 0,
+            "best_epoch": finished.best_epoch,
+            "attempts": trial.deaths + 1,
+        }
+        if trial.recipe is not None and len(trial.recipe.seeds) > 1:
+            attributes["seeds"] = dict(zip(map(str, trial.recipe.seeds), finished.seeds, strict=False))
+
+        def write() -> None:
+            frozen = self._study._storage.get_trial(trial.lease.trial_id)
+            self._study.sampler = create_sampler(self._config, trial.number)
+            self._study.sampler.after_trial(self._study, frozen, state, stored)
+            with self._leases.writing(trial.lease) as writer:
+                writer.note(**{name: _plain(value) for name, value in attributes.items()})
+                writer.finish(state, stored)
+
+        try:
+            patiently(write, self._upkeep.note)
+        except LeaseLost:
+            trial.lost = True
+            return
+        self._upkeep.finished(trial, outcome, finished, values)
+        if error := self._failures.repeated():
+            self._end(Stopped(error, "failed"))
+        if full := self._upkeep.full():
+            self._end(Stopped(full, "failed"))
+
+    def _watch(self) -> None:
+        """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""
+        budget = self._config.time_budget
+        if budget is not None and self._ending is None:
+            spent = working_seconds(self._study.get_trials(deepcopy=False))
+            if spent > budget:
+                self._end(Stopped(f"the time budget of {duration(budget)} is used up"))
+        for job in list(self._workers.jobs):
+            if job.subject.lost:
+                self._workers.stop(job, Stopped("another process has taken this trial over"))
+            elif reason := self._overdue(job, job.subject):
+                self._workers.stop(job, Stopped(reason, "timed_out"))
+        self._upkeep.status(len(self._workers.jobs))
+
+    def _end(self, stop: Stopped) -> None:
+        """No new trials; those at work stop after their epoch, and can be resumed."""
+        self._ending = self._ending or stop
+        self._upkeep.note(f"stopping: {stop.reason}")
+
+    def _on_signal(self, name: str, code: int) -> None:
+        """The first signal ends all trials in order; what was trained since the last checkpoint is lost."""
+        self._ending = Stopped(name)
+        self._ending.code = code
+        self._upkeep.note(f"{name}: leaving the trials at work resumable; once more ends at once")
+        if self._config.isolation == "none":
+            raise self._ending
+        for job in self._workers.jobs:
+            self._workers.stop(job, self._ending)
+
+    def _held(self) -> list[Lease]:
+        return [job.subject.lease for job in list(self._workers.jobs)]
+
+    def _lose(self, lost: Sequence[Lease]) -> None:
+        for job in list(self._workers.jobs):
+            job.subject.lost = job.subject.lost or job.subject.lease in lost
+
+    def _give_back(self, trial: Trial) -> None:
+        if trial.lost:
+            return
+        try:
+            with self._leases.writing(trial.lease) as writer:
+                writer.give_back()
+        except LeaseLost:
+            trial.lost = True
+        self._upkeep.given_back(trial)
+
+
+def _killer(trial: Trial, reason: str) -> Finished:
+    return Finished("failed", f"{reason}; tried {trial.deaths} times", fault="its process died")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinities: PostgreSQL would refuse them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and value - value != 0 else value

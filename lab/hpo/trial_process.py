@@ -1,0 +1,296 @@
+"""The process of one trial: an ordinary run that tells its supervisor of every epoch and does as it answers.
+
+It never opens the database. It ends by itself when the supervisor is gone or silent, so that nobody is left
+to write into a trial that has become another's.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from lab import rundir
+from lab.config import RunConfig
+from lab.config.validation import validate
+from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, StopRequest
+from lab.redact import redact_text
+from lab.session import TRACEBACK, Stopped, is_out_of_memory
+
+CONSOLE = "console.log"
+_GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
+
+
+class Run(Protocol):
+    """`util.run`, as far as a trial needs it."""
+
+    def __call__(
+        self,
+        run_config: RunConfig,
+        *,
+        run_dir: Path,
+        resume: bool,
+        callbacks: Sequence[Callback],
+        console: Any,
+        command: Sequence[str],
+    ) -> RunResult: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run to do.
+
+    Args:
+        config: of the run, as plain data.
+        patience: seconds to wait for an answer, and for the folder where a former process still holds it.
+        extras: makes more listeners, in the process that runs.
+    """
+
+    config: Mapping[str, Any]
+    folder: Path
+    resume: bool = False
+    patience: float = 120.0
+    command: tuple[str, ...] = ()
+    extras: tuple[Callable[[], Callback], ...] = ()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A seed's first epoch is about to begin."""
+
+    seed_index: int
+    event: RunStart
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over; the process waits for a StopRequest or None."""
+
+    seed_index: int
+    event: EpochEnd
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A seed is over."""
+
+    seed_index: int
+    event: RunEnd
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over, and how. The last message.
+
+    Args:
+        value: what the run is worth, the mean over its seeds.
+        seeds: what each of them is worth.
+        fault: what failed and where, the same for the same mistake; empty where nothing did.
+    """
+
+    outcome: Outcome
+    reason: str
+    value: float = float("nan")
+    best: Mapping[str, float] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    seeds: tuple[float, ...] = ()
+    epochs: int = 0
+    seconds: float = 0.0
+    parameters: int = 0
+    fault: str = ""
+
+
+Message = Started | EpochDone | Ended | Finished
+Answer = StopRequest | None
+Tell = Callable[[Message], Answer]
+
+
+class Relay(Callback):
+    """Tells the supervisor what happens; it answers only to `EpochDone`."""
+
+    def __init__(self, tell: Tell, seeds: Sequence[int]) -> None:
+        self._tell, self._seeds = tell, seeds
+        self._index = 0
+        self.ends: list[RunEnd] = []
+        self.parameters = 0
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Tell of the start of a seed."""
+        self._index, self.parameters = self._seeds.index(event.seed), event.parameters
+        self._tell(Started(self._index, event))
+
+    def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
+        """Tell of the epoch, and do as is answered."""
+        return self._tell(EpochDone(self._index, event))
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Tell of the end of a seed."""
+        self.ends.append(event)
+        self._tell(Ended(self._index, event))
+
+
+def conduct(order: Order, run: Run, tell: Tell) -> Finished:
+    """Do the run; whatever happens in it becomes an outcome."""
+    relay: Relay | None = None
+    try:
+        config = validate(RunConfig, order.config)
+        relay = Relay(tell, config.seeds)
+        extras = [extra() for extra in order.extras]
+        result = _patiently(
+            order,
+            lambda: run(
+                config,
+                run_dir=order.folder,
+                resume=order.resume,
+                callbacks=[relay, *extras],
+                console="plain",
+                command=order.command,
+            ),
+        )
+    except BaseException as error:  # noqa: BLE001 - a trial that fails must not end the study
+        return _broken(error, order, relay)
+    ends = relay.ends
+    return Finished(
+        outcome=_worst([end.outcome for end in ends]),
+        reason=next((end.reason for end in ends if end.reason), ""),
+        value=float(result),
+        best=result.best,
+        last=result.last,
+        best_epoch=ends[0].best_epoch if len(ends) == 1 else 0,
+        seeds=tuple(end.value for end in ends),
+        epochs=sum(end.epochs for end in ends),
+        seconds=sum(end.seconds for end in ends),
+        parameters=relay.parameters,
+    )
+
+
+def main(connection: Connection, order: Order, run: Run) -> None:
+    """What a trial's process does; its console goes into the trial's folder."""
+    order.folder.mkdir(parents=True, exist_ok=True)
+    with (order.folder / CONSOLE).open("ab", buffering=0) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
+    line = _Line(connection)
+    device = str(order.config.get("device", ""))
+    if device.startswith("cuda:"):
+        import torch
+
+        torch.cuda.set_device(device)
+    finished = conduct(order, run, line.tell)
+    line.last_word(finished)
+
+
+class _Line:
+    """The trial's end of the pipe. A thread listens, for the supervisor may stop the trial at any time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._stop: Stopped | None = None
+        self._patience = 120.0
+        signal.signal(signal.SIGTERM, self._on_signal)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, message: Message) -> Answer:
+        """Send, and for an epoch wait for the answer.
+
+        Raises:
+            Stopped: the supervisor is gone, or does not answer.
+        """
+        try:
+            self._connection.send(message)
+        except OSError:
+            if isinstance(message, EpochDone):
+                raise self._stop or Stopped("the supervisor is gone") from None
+            return None
+        if not isinstance(message, EpochDone):
+            return None
+        try:
+            return self._answers.get(timeout=self._patience)
+        except queue.Empty:
+            raise Stopped("the supervisor does not answer") from None
+
+    def last_word(self, finished: Finished) -> None:
+        """Send how it ended; nothing can stop the run any more."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with suppress(OSError):
+            self._connection.send(finished)
+            self._connection.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                self._end(Stopped("the supervisor is gone"))
+                return
+            if isinstance(message, Stopped):
+                self._end(message)
+            else:
+                self._answers.put(message)
+
+    def _end(self, stop: Stopped) -> None:
+        self._stop = stop
+        os.kill(os.getpid(), signal.SIGTERM)
+        timer = threading.Timer(_GRACE, os._exit, [143])  # it may hang in a library that knows no signals
+        timer.daemon = True
+        timer.start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise self._stop or Stopped("its process was told to end")
+
+
+def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
+    """Wait where a former process of the same trial has not let go of the folder yet."""
+    deadline = time.monotonic() + order.patience
+    while True:
+        try:
+            return action()
+        except rundir.RunInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
+    ends = relay.ends if relay is not None else []
+    common: dict[str, Any] = {
+        "epochs": sum(end.epochs for end in ends),
+        "seconds": sum(end.seconds for end in ends),
+        "parameters": relay.parameters if relay is not None else 0,
+    }
+    if isinstance(error, Stopped):
+        return Finished(error.outcome, error.reason, **common)
+    if isinstance(error, KeyboardInterrupt):
+        return Finished("interrupted", "Ctrl-C", **common)
+    if not any(order.folder.rglob(TRACEBACK)):  # it broke before the run had begun
+        text = redact_text("".join(traceback.format_exception(error)))
+        with suppress(OSError):
+            rundir.atomic_write(order.folder / TRACEBACK, text)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
+    outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+    return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
+
+
+def _worst(outcomes: Sequence[Outcome]) -> Outcome:
+    """The outcome of a run of several seeds: the one that ended it, or spoilt its value."""
+    order: tuple[Outcome, ...] = ("interrupted", "timed_out", "pruned", "diverged", "completed")
+    return next(
+        (outcome for outcome in order if outcome in outcomes), outcomes[0] if outcomes else "completed"
+    )

@@ -1,0 +1,140 @@
+"""What is done besides training: console, `best/`, disk, mirrors. Nothing in here may end a study."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from lab.config.optimize import OptimizeConfig
+from lab.events import Callback, Outcome
+from lab.hpo.claims import FORKED, Trial
+from lab.hpo.console import StudyConsole, standing
+from lab.hpo.mirror import Mirror, hparams
+from lab.hpo.retention import Retention
+from lab.hpo.trial_process import Ended, EpochDone, Finished, Started
+from lab.hpo.winner import keep_best, write_trial
+from lab.hpo.workers import Slot
+from lab.report.ranking import ranked
+from lab.wording import figure
+
+
+class Upkeep:
+    """Hears of every trial of this process.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(
+        self, config: OptimizeConfig, study: optuna.Study, folder: Path, console: StudyConsole, mirror: Mirror
+    ) -> None:
+        self._config, self._study, self._folder = config, study, folder
+        self._console, self._mirror = console, mirror
+        self._metrics = [monitor.metric for monitor in config.monitors]
+        self._retention = Retention(folder, config.retention, study.directions)
+        self._full = ""
+        self._trials: list[FrozenTrial] = []
+        self._read_at = 0.0
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        self._console.note(text)
+
+    def started(self, trial: Trial, slot: Slot) -> None:
+        """A trial is about to run."""
+        assert trial.ran is not None
+        self._console.trial_started(trial.number, trial.values, slot.device, trial.resume)
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        write_trial(trial.folder, {**self._facts(trial), "outcome": "running"})
+
+    def extras(self, trial: Trial) -> tuple[Callable[[], Callback], ...]:
+        """More listeners for the trial's run."""
+        return hparams(trial, self._metrics)
+
+    def run_start(self, trial: Trial, message: Started) -> None:
+        """A seed of a trial begins."""
+        self._mirror.run_start(trial, message)
+
+    def epoch(self, trial: Trial, message: EpochDone) -> None:
+        """An epoch is over."""
+        self._mirror.epoch(trial, message)
+
+    def run_end(self, trial: Trial, message: Ended) -> None:
+        """A seed of a trial is over."""
+        self._mirror.run_end(trial, message)
+
+    def finished(self, trial: Trial, outcome: Outcome, finished: Finished, values: list[float]) -> None:
+        """A trial is over, and the database knows."""
+        shown = dict(zip(self._metrics, values, strict=True))
+        if outcome == "pruned":
+            last = trial.curve.points[max(trial.curve.points)] if trial.curve.points else float("nan")
+            shown = {self._config.prune_on or self._metrics[0]: last}
+        facts = {
+            **self._facts(trial), "outcome": outcome, "cause": finished.reason, "values": shown,
+            "epochs": finished.epochs, "seconds": finished.seconds,
+        }  # fmt: skip
+        if trial.folder.exists():
+            write_trial(trial.folder, facts)
+        self._mirror.trial_over(trial, outcome, shown)
+        self._read()
+        best = ranked(self._trials, self._study.directions)
+        is_best = bool(best) and best[0].number == trial.number
+        if best:
+            keep_best(self._folder, best[0], self._metrics)
+        self._full = self._retention.apply(self._trials)
+        self._console.trial_over(
+            trial.number,
+            outcome,
+            shown,
+            trial.values,
+            epochs=finished.epochs,
+            seconds=finished.seconds,
+            cause=finished.reason,
+            best=is_best,
+            state=self._standing(0),
+        )
+
+    def given_back(self, trial: Trial) -> None:
+        """A trial was interrupted and waits."""
+        self._mirror.trial_over(trial, "interrupted", {})
+
+    def full(self) -> str:
+        """Why there is no room for more trials; empty where there is."""
+        return self._full
+
+    def status(self, running: int) -> None:
+        """Where the study stands, once a second."""
+        if time.monotonic() - self._read_at > 2.0:
+            self._read()
+        self._console.status(self._standing(running))
+
+    def _read(self) -> None:
+        self._trials = self._study.get_trials(deepcopy=False)
+        self._read_at = time.monotonic()
+
+    def _standing(self, running: int) -> str:
+        ours = [trial for trial in self._trials if FORKED not in trial.user_attrs]
+        finished = [trial for trial in ours if trial.state.is_finished()]
+        counts = Counter(str(trial.user_attrs.get("outcome", "completed")) for trial in finished)
+        best = ranked(self._trials, self._study.directions)
+        shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
+        return standing(counts, self._config.total, running, shown, self._seconds_left(finished))
+
+    def _seconds_left(self, finished: list[FrozenTrial]) -> float | None:
+        spans = [t.duration.total_seconds() for t in finished if t.duration is not None]
+        if not spans:
+            return None
+        left = self._config.total - len(finished)
+        return sum(spans) / len(spans) * left / self._config.n_workers
+
+    def _facts(self, trial: Trial) -> dict[str, Any]:
+        return {
+            "study": self._config.study_name,
+            "number": trial.number,
+            "params": trial.values,
+            "recipe": trial.ran.as_data() if trial.ran is not None else None,
+        }

@@ -1,0 +1,72 @@
+"""`best/` of a study: its best trial as a run that can be repeated, with weights and pictures beside it."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from lab import checkpoint, rundir
+from lab.config.writing import to_text
+
+BEST = "best"
+TRIAL = "trial.json"
+_COPIED = (rundir.HISTORY, rundir.PREDICTIONS, rundir.METRICS)
+
+
+def write_trial(folder: Path, facts: dict[str, Any]) -> None:
+    """What the study knows of a trial, in the trial's own folder."""
+    rundir.atomic_write(folder / TRIAL, rundir.to_json(facts, indent=2) + "\n")
+
+
+def read_trial(folder: Path) -> dict[str, Any]:
+    """The same; empty where there is nothing."""
+    try:
+        facts = json.loads((folder / TRIAL).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def keep_best(study_folder: Path, trial: FrozenTrial, metrics: Sequence[str]) -> Path | None:
+    """Make `best/` the given trial, unless it is already; None where that trial left nothing to rerun."""
+    source, best = study_folder / f"trial_{trial.number:05d}", study_folder / BEST
+    facts = read_trial(source)
+    if not facts.get("recipe"):
+        return None
+    if read_trial(best).get("number") == trial.number and (best / rundir.CONFIG).exists():
+        return best
+    best.mkdir(parents=True, exist_ok=True)
+    (best / TRIAL).unlink(missing_ok=True)  # it is written last: who finds it, finds all
+    run = _run_folder(source, trial, facts)
+    for name in _COPIED:
+        with suppress(OSError):
+            (best / name).unlink(missing_ok=True)
+        if (run / name).exists():
+            shutil.copyfile(run / name, best / name)
+    weights = run / rundir.CHECKPOINTS / "best.pt"
+    (best / "best.pt").unlink(missing_ok=True)
+    if weights.exists():
+        checkpoint.link(weights, best / "best.pt")
+    result = ", ".join(f"{name} {value!r}" for name, value in zip(metrics, trial.values, strict=True))
+    head = (
+        f"# Trial {trial.number} of the study {study_folder.name}: {result}.\n"
+        f"# The same again: python main.py --run {best / rundir.CONFIG}\n"
+    )
+    rundir.atomic_write(best / rundir.CONFIG, head + to_text(facts["recipe"]))
+    write_trial(best, facts)
+    return best
+
+
+def _run_folder(folder: Path, trial: FrozenTrial, facts: dict[str, Any]) -> Path:
+    """Where the trial's weights and pictures are: its own folder, or that of its best seed."""
+    seeds: dict[str, float] = {
+        k: v for k, v in (trial.user_attrs.get("seeds") or {}).items() if v is not None
+    }
+    if not seeds:
+        return folder
+    pick = max if (facts["recipe"].get("monitor") or {}).get("mode") == "max" else min
+    return folder / f"seed_{pick(seeds, key=lambda seed: seeds[seed])}"

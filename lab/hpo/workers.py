@@ -1,0 +1,244 @@
+"""Where trials run: in processes forked from a warm server, or in the supervisor's own process.
+
+The server has imported torch and the project once and touched no GPU; a process forked from it costs a few
+hundredths of a second, and takes its memory, its GPU and its crash away with it.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Protocol
+
+from lab.hpo import trial_process
+from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
+from lab.session import Stopped
+
+_KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations", "sklearn", "lab", "model")
+_KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place to work at: a device, or None for what the config says."""
+
+    index: int
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process ended without a last word."""
+
+    reason: str
+
+
+@dataclass
+class Job:
+    """A run at work in a slot. `subject` is the supervisor's own."""
+
+    slot: Slot
+    order: Order
+    subject: Any
+    process: ForkServerProcess | None = None
+    connection: Connection | None = None
+    started: float = field(default_factory=time.monotonic)
+    stopping: float | None = None  # since when
+    killed: bool = False
+
+
+class Handler(Protocol):
+    """What becomes of a job's messages; the answer matters for `EpochDone` only."""
+
+    def __call__(self, job: Job, message: Message | Died) -> Answer: ...
+
+
+class Workers(Protocol):
+    """Slots for runs."""
+
+    slots: Sequence[Slot]
+    jobs: list[Job]
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None: ...
+
+    def attend(self, seconds: float) -> None: ...
+
+    def stop(self, job: Job, stop: Stopped) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Processes:
+    """A process for each run.
+
+    Args:
+        run: `util.run`, by reference.
+        preload: modules that the server imports before the first run.
+    """
+
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler, preload: Sequence[str]) -> None:
+        self.slots, self.jobs = slots, list[Job]()
+        self._run, self._handler = run, handler
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+        """Begin a run in a free slot."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=trial_process.main, args=(theirs, order, self._run), name=order.folder.name
+        )
+        with _no_interrupt():  # a server started now must not hear of Ctrl-C
+            process.start()
+        theirs.close()
+        self.jobs.append(Job(slot, order, subject, process, ours))
+
+    def attend(self, seconds: float) -> None:
+        """Handle what the runs have to say, waiting for it at most so long."""
+        for job in list(self.jobs):
+            if job.stopping is not None and time.monotonic() - job.stopping > _KILL_AFTER:
+                self._kill(job)
+        lines = {job.connection: job for job in self.jobs if job.connection is not None}
+        for connection in wait(list(lines), seconds):
+            assert isinstance(connection, Connection)
+            self._hear(lines[connection], connection)
+
+    def stop(self, job: Job, stop: Stopped) -> None:
+        """Ask a run to end at once and in order; one that doesn't is killed."""
+        if job.stopping is None and job.connection is not None:
+            job.stopping = time.monotonic()
+            with suppress(OSError):
+                job.connection.send(stop)
+
+    def close(self) -> None:
+        """End all runs by force."""
+        for job in list(self.jobs):
+            self._kill(job)
+            if job.process is not None:
+                job.process.join()
+        self.jobs.clear()
+
+    def _hear(self, job: Job, connection: Connection) -> None:
+        try:
+            message: Message | Died = connection.recv()
+        except (EOFError, OSError):
+            message = self._death(job)
+        if isinstance(message, EpochDone):
+            answer = self._handler(job, message)
+            with suppress(OSError):
+                connection.send(answer)
+        elif isinstance(message, (trial_process.Finished, Died)):
+            self._bury(job, connection)
+            self._handler(job, message)
+        else:
+            self._handler(job, message)
+
+    def _bury(self, job: Job, connection: Connection) -> None:
+        """The process has nothing more to say: wait until it and its memory are gone."""
+        assert job.process is not None
+        job.process.join(_KILL_AFTER)
+        if job.process.is_alive():
+            self._kill(job)
+            job.process.join()
+        connection.close()
+        self.jobs.remove(job)
+
+    def _death(self, job: Job) -> Died:
+        assert job.process is not None
+        job.process.join(_KILL_AFTER)
+        code = job.process.exitcode
+        if code is None:
+            return Died("its process closed the line")
+        if code >= 0:
+            return Died(f"its process ended with exit code {code}")
+        name = signal.Signals(-code).name
+        hint = "; the machine may be out of memory" if name == "SIGKILL" and not job.killed else ""
+        return Died(f"its process was ended by {name}{hint}")
+
+    def _kill(self, job: Job) -> None:
+        job.killed = True
+        if job.process is not None:
+            job.process.kill()
+
+
+class InProcess:
+    """Runs one after the other in this process: nothing to start, and nothing that protects the study."""
+
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
+        self.slots, self.jobs = slots, list[Job]()
+        self._run, self._handler = run, handler
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+        """Do the whole run."""
+        job = Job(slot, order, subject)
+        self.jobs.append(job)
+        try:
+            finished = trial_process.conduct(order, self._run, lambda message: self._handler(job, message))
+        finally:
+            self.jobs.remove(job)
+        self._handler(job, finished)
+        if finished.outcome == "out_of_memory":
+            _free_memory()
+
+    def attend(self, seconds: float) -> None:
+        """Nothing runs between two calls of `start`: wait, for what others do."""
+        time.sleep(seconds)
+
+    def stop(self, job: Job, stop: Stopped) -> None:
+        """End the run from within a message's handler."""
+        raise stop
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def free_slot(workers: Workers) -> Slot | None:
+    """A slot without a run."""
+    taken = {job.slot.index for job in workers.jobs}
+    return next((slot for slot in workers.slots if slot.index not in taken), None)
+
+
+def cpu_share(slots: int) -> int:
+    """Threads for each of several runs at once, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // slots)
+
+
+class _no_interrupt:
+    """Ignore Ctrl-C for a moment; what is started then goes on ignoring it."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def modules_of(targets: Iterator[str]) -> list[str]:
+    """The packages that components come from, as far as importing them touches no GPU: the known ones."""
+    known = (
+        "torch",
+        "torchvision",
+        "segmentation_models_pytorch",
+        "albumentations",
+        "sklearn",
+        "lab",
+        "model",
+    )
+    found = {target.rpartition(".")[0] for target in targets}
+    return sorted(module for module in found if module.split(".")[0] in known)
