@@ -2,15 +2,17 @@
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
 from lab.config.reading import Reader
 
 MAX_BYTES = 1_000_000
+D = TypeVar("D", bound="Document")
+Place = Callable[[dict[str, Any], Path, Any, Mapping[str, Any]], Path]
 _PART = r"(?:'[^']+'|[^.']+)"
 
 
@@ -79,14 +81,18 @@ def parse(text: str, source: str) -> Document:
     return Document(value, source, reader.origins, reader.problems)
 
 
-def override(document: Document, assignments: Sequence[str], defaults: Mapping[str, Any]) -> Document:
+def override(
+    document: D, assignments: Sequence[str], defaults: Mapping[str, Any], place: Place | None = None
+) -> D:
     """Lay `path=value` assignments over the document; values are read as YAML.
 
     An assignment that can't be understood is added to the document's problems.
 
     Args:
         defaults: what the top-level keys hold that the file doesn't mention.
+        place: sets a value in place of `set_value`, where paths mean something else.
     """
+    place = set_value if place is None else place
     result = copy.deepcopy(document)
     for assignment in assignments:
         where = f"--set {assignment}"
@@ -100,7 +106,7 @@ def override(document: Document, assignments: Sequence[str], defaults: Mapping[s
         reader = Reader(where)
         try:
             value = reader.read(text)
-            path = set_value(result.data, path, value, defaults)
+            path = place(result.data, path, value, defaults)
         except ConfigError as error:
             result.problems += [Problem(p.path, p.message, where) for p in error.problems]
             continue

@@ -29,7 +29,7 @@ from lab.config.sections import (
 from lab.config.spec import Spec
 from lab.config.trackers import TrackerConfig
 from lab.config.validation import validate
-from lab.config.writing import to_text
+from lab.config.writing import plain, to_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,12 +147,12 @@ class RunConfig(Frozen):
         partial = cls.model_construct(
             **{k: f.get_default(call_default_factory=True) for k, f in fields.items()}
         )
-        data: dict[str, Any] = _plain(partial.model_dump(include=set(fields)))
+        data: dict[str, Any] = plain(partial.model_dump(include=set(fields)))
         return data
 
     def as_data(self) -> dict[str, Any]:
         """The resolved config as plain data, defaults included."""
-        data: dict[str, Any] = _plain(self.model_dump())
+        data: dict[str, Any] = plain(self.model_dump())
         return data
 
     def to_yaml(self) -> str:
@@ -165,14 +165,18 @@ class RunConfig(Frozen):
         Raises:
             ConfigError: a path doesn't exist, or the result isn't valid.
         """
-        data: dict[str, Any] = _plain(
-            self.model_dump(exclude_unset=True)
-        )  # a default may hang on what is set
+        data: dict[str, Any] = plain(self.model_dump(exclude_unset=True))  # defaults may hang on what is set
+        defaults, problems = self.defaults(), list[Problem]()
         for name, value in values.items():
             path = loading.split(name)
-            if not path:
-                raise ConfigError([Problem((), f"'{name}' is no path such as optimizer.lr")])
-            loading.set_value(data, path, _plain(value), self.defaults())
+            try:
+                if not path:
+                    raise ConfigError([Problem((), f"'{name}' is no path such as optimizer.lr")])
+                loading.set_value(data, path, plain(value), defaults)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
         return validate(type(self), data)
 
     def check(self) -> None:
@@ -296,13 +300,6 @@ class RunConfig(Frozen):
         """Build the user's own trackers; the shipped ones are built from their config by `lab.trackers`."""
         own = [(i, t) for i, t in enumerate(self.trackers) if isinstance(t, Spec)]
         return [_build(spec, ("trackers", index)) for index, spec in own]
-
-
-def _plain(value: Any) -> Any:
-    """A copy of nested data with lists for tuples, as YAML has it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _filled(value: Any, length: int) -> Any:

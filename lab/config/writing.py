@@ -1,5 +1,6 @@
 """Plain data as YAML that every reader understands alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -7,6 +8,13 @@ import yaml
 from lab.config.reading import plain_scalar
 
 _BREAKS = "\x85\u2028\u2029"  # a line break to YAML 1.1, which only an escape brings through
+
+
+def plain(value: Any) -> Any:
+    """A copy of nested data with lists for tuples, as YAML has it."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def to_text(data: Any) -> str:

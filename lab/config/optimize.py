@@ -1,0 +1,314 @@
+"""Everything that shapes one study: a base run, what is searched, and how."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+
+from lab.config import loading
+from lab.config.base import Count, Frozen, Number, Whole
+from lab.config.parameters import Parameter
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
+from lab.config.run import RunConfig
+from lab.config.sections import OF_A_WHOLE_RUN, Monitor, Objective
+from lab.config.space import KEY, Space
+from lab.config.spec import Spec
+from lab.config.study_fields import (
+    ConfirmConfig,
+    Device,
+    Duration,
+    RetentionConfig,
+    Storage,
+    StudyName,
+    full_pruner,
+    full_sampler,
+)
+from lab.config.study_file import StudyDocument, expand, is_study
+from lab.config.validation import validate
+from lab.config.writing import plain, to_text
+
+__all__ = ["OptimizeConfig", "is_study"]
+_LATER = "Components, sampler and pruner are checked once these are mended."
+_GRIDS = ("GridSampler", "BruteForceSampler")
+N_TRIALS = 20
+# Keys of a run that a study can't search, and why.
+FIXED = {
+    "monitor": "is what the study optimizes, the same for all trials",
+    "seeds": "would find the luckiest seed; several seeds in the run make a trial's value their mean",
+    "trackers": "doesn't change what a trial is worth",
+    "project": "only names a run",
+    "name": "only names a run",
+    "device": "is for the study to give out; see devices",
+    "threads": "is for the study to share out among its workers",
+}
+
+
+def _run_data(value: Any) -> Any:
+    """The plain data of a sound run."""
+    if isinstance(value, str):
+        raise ConfigError([Problem((), "is a path, and only from_yaml knows what it is relative to")])
+    if not isinstance(value, Mapping):
+        raise ConfigError([Problem((), f"found {shown(value)}, expected a run's file, or a run's mapping")])
+    validate(RunConfig, value)
+    return plain(value)
+
+
+Run = Annotated[dict[Any, Any], BeforeValidator(_run_data, json_schema_input_type=str | RunConfig)]
+
+
+class OptimizeConfig(Frozen):
+    """One study: `from_yaml` reads it, and it holds its base run from then on."""
+
+    study_name: StudyName = Field(description="names the study in the storage, and its folder")
+    run: Run = Field(
+        description="the base run: a file, relative to this one, or a mapping; its monitor is the objective"
+    )
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="dotted path into the run -> value, for all trials"
+    )
+    storage: Storage = Field("sqlite:///studies.db", description="sqlite:///FILE or postgresql://...")
+    n_trials: Count | None = Field(
+        None, description=f"trials in total; null: {N_TRIALS}, or as many points as a grid has"
+    )
+    time_budget: Duration | None = Field(None, description="no trial begins after this; seconds, 30m, 8h, 1d")
+    trial_timeout: Duration | None = Field(None, description="a trial that takes longer is ended")
+    seed: Whole = Field(0, description="decides what the sampler proposes")
+    sampler: Annotated[Spec, BeforeValidator(full_sampler, json_schema_input_type=Spec)] = Field(
+        Spec(target="optuna.samplers.TPESampler"), description="an optuna.samplers.BaseSampler"
+    )
+    pruner: Annotated[Spec, BeforeValidator(full_pruner, json_schema_input_type=Spec)] | None = Field(
+        None, description="an optuna.pruners.BasePruner; null: every trial runs to its end"
+    )
+    prune_on: str | None = Field(None, description="which of several objectives prunes; null: the first")
+    workers: Count | None = Field(None, description="trials at a time; null: one for each of the devices")
+    devices: tuple[Device, ...] = Field(
+        (), description="what trials are given in turn; empty: the run's device"
+    )
+    isolation: Literal["process", "none"] = Field(
+        "process", description="process: a trial that crashes takes nothing with it; none: in this one"
+    )
+    search_space: dict[str, Parameter] = Field(
+        min_length=1, description="dotted path into the run -> what to try"
+    )
+    retention: RetentionConfig = Field(RetentionConfig(), description="whose weights are kept")
+    preflight: Literal["cheap", "full", "off"] = Field(
+        "cheap", description="what is tried before the first trial; full: a batch at each corner of the space"
+    )
+    on_oom: Literal["infeasible", "accumulate"] = Field(
+        "infeasible", description="out of memory: the worst value, or again with half the batch, accumulated"
+    )
+    max_consecutive_failures: Count = Field(
+        3, description="the same failure this often in a row ends the study"
+    )
+    max_attempts: Count = Field(2, description="how often a trial that its process left alone is begun")
+    lease_seconds: Number = Field(
+        60.0, gt=0, description="silence after which another machine's trial is taken over"
+    )
+    confirm: ConfirmConfig | None = Field(None, description="run the best again on fresh seeds; null: don't")
+    _document: StudyDocument | None = PrivateAttr(default=None)
+
+    @field_validator("set")
+    @classmethod
+    def _known_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _refuse(problem for name in value for problem in _path_problems(name))
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _distinct_devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("the same device stands in it twice; workers: N puts several trials on one")
+        return value
+
+    @field_validator(KEY)
+    @classmethod
+    def _known_space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        problems = [problem for name in value for problem in _path_problems(name)]
+        for name in value:
+            key = str((loading.split(name) or ("",))[0])
+            if key in FIXED:
+                problems.append(Problem((name,), f"can't be searched: {key} {FIXED[key]}"))
+        try:
+            Space(value)
+        except ConfigError as error:
+            told = {problem.path for problem in problems}
+            inner = [Problem(p.path[1:], p.message) for p in error.problems]
+            problems += [problem for problem in inner if problem.path not in told]
+        _refuse(iter(problems))
+        return value
+
+    @model_validator(mode="after")
+    def _meaningful(self) -> "OptimizeConfig":
+        _refuse(self._contradictions())
+        try:
+            base = self.base
+        except ConfigError as error:
+            raise ConfigError([self.in_base(problem) for problem in error.problems]) from None
+        if self.prune_on is not None:
+            known = [o.metric for o in _monitors(base) if o.metric not in OF_A_WHOLE_RUN]
+            if self.prune_on in OF_A_WHOLE_RUN:
+                message = f"'{self.prune_on}' is known at a trial's end only{did_you_mean('', known)}"
+                raise ConfigError([Problem(("prune_on",), message)])
+            if self.prune_on not in known:
+                hint = did_you_mean(self.prune_on, known)
+                raise ConfigError([Problem(("prune_on",), f"the monitor has no '{self.prune_on}'{hint}")])
+        return self
+
+    def _contradictions(self) -> Iterator[Problem]:
+        paths = {loading.split(name): name for name in self.search_space}
+        for name in self.set:
+            if loading.split(name) in paths:
+                message = f"is searched, too, as '{paths[loading.split(name)]}'; remove one of them"
+                yield Problem(("set", name), message)
+        if self.pruner is not None and ("epochs",) in paths:
+            message = (
+                "can't be searched with a pruner, which compares trials epoch by epoch; remove one of them"
+            )
+            yield Problem((KEY, paths[("epochs",)]), message)
+        if self.prune_on is not None and self.pruner is None:
+            yield Problem(("prune_on",), "has no effect without a pruner")
+        if self.isolation == "none" and self.n_workers > 1:
+            key = "workers" if self.workers is not None else "devices"
+            message = f"{self.n_workers} trials at a time need processes; remove isolation: none, or this"
+            yield Problem((key,), message)
+
+    def in_base(self, problem: Problem) -> Problem:
+        """A problem with the base run, at the setting that brought it in, or in the run."""
+        for name in reversed(self.set):
+            path = loading.split(name)
+            if problem.path[: len(path)] == path or path[: len(problem.path)] == problem.path:
+                if problem.path[: len(path)] == path:
+                    return Problem(("set", name, *problem.path[len(path) :]), problem.message)
+                return Problem(("set", name), problem.message)
+        return Problem(("run", *problem.path), problem.message)
+
+    @classmethod
+    def from_yaml(cls, path: str | FilePath, overrides: Sequence[str] | None = None) -> "OptimizeConfig":
+        """Read and validate a study's file and its base run; `overrides` are `path=value` texts.
+
+        Raises:
+            ConfigError: with every problem, each with file, line and dotted path.
+        """
+        return cls.from_document(loading.read(path), overrides)
+
+    @classmethod
+    def from_document(
+        cls, document: loading.Document, overrides: Sequence[str] | None = None
+    ) -> "OptimizeConfig":
+        """The same, from a document that is read already."""
+        study = expand(document, overrides or [], cls.defaults())
+        problems = list(study.problems)
+        try:
+            config = validate(cls, study.data)
+        except ConfigError as error:
+            problems += [_of_the_run(problem) for problem in error.problems]
+        if problems:
+            raise study.located(ConfigError(problems, _LATER))
+        config._document = study
+        return config
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What the keys hold that a file may leave out, as plain data."""
+        fields = {name: item for name, item in cls.model_fields.items() if not item.is_required()}
+        partial = cls.model_construct(
+            **{name: item.get_default(call_default_factory=True) for name, item in fields.items()}
+        )
+        data: dict[str, Any] = plain(partial.model_dump(include=set(fields)))
+        return data
+
+    def as_data(self) -> dict[str, Any]:
+        """The config as plain data, defaults and base run included; `validate` reads it back."""
+        data: dict[str, Any] = plain(self.model_dump())
+        return data
+
+    def to_yaml(self) -> str:
+        """The config as YAML that `from_yaml` reads back to an equal config."""
+        return to_text(self.as_data())
+
+    def check(self) -> None:
+        """Check every corner of the space as a run, and the sampler and the pruner; trains nothing.
+
+        Raises:
+            ConfigError: with every problem found, each with its place where the config was read from a file.
+        """
+        from lab.config.study_check import problems_of
+
+        problems, note = problems_of(self)
+        if problems:
+            error = ConfigError(problems, note)
+            raise error if self._document is None else self._document.located(error)
+
+    def __eq__(self, other: object) -> bool:
+        """By what was configured, wherever it was read."""
+        return isinstance(other, OptimizeConfig) and self.as_data() == other.as_data()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @functools.cached_property
+    def base(self) -> RunConfig:
+        """The run that all trials share, `set` included."""
+        return validate(RunConfig, self.run).with_values(self.set)
+
+    @functools.cached_property
+    def space(self) -> Space:
+        """What is searched."""
+        return Space(self.search_space)
+
+    def trial_config(self, values: Mapping[str, Any]) -> RunConfig:
+        """The run of a trial with these values by path.
+
+        Raises:
+            ConfigError: they don't make a valid run.
+        """
+        return self.base.with_values(values)
+
+    @property
+    def monitors(self) -> tuple[Monitor | Objective, ...]:
+        """What is optimized, the run's own monitor first."""
+        return _monitors(self.base)
+
+    @property
+    def n_workers(self) -> int:
+        """Trials at a time."""
+        return self.workers or len(self.devices) or 1
+
+    @property
+    def total(self) -> int:
+        """How many trials the study has in the end: no more than a grid has points."""
+        points = self.space.size() if self.sampler.target.rpartition(".")[2] in _GRIDS else None
+        if points is None:
+            return self.n_trials or N_TRIALS
+        return points if self.n_trials is None else min(self.n_trials, points)
+
+
+def _monitors(base: RunConfig) -> tuple[Monitor | Objective, ...]:
+    return (base.monitor, *base.monitor.also)
+
+
+def _path_problems(name: str) -> Iterator[Problem]:
+    """What is wrong with a dotted path into a run, as far as its first part tells."""
+    path: Path = loading.split(name)
+    if not path:
+        yield Problem((name,), f"'{name}' is no path such as optimizer.lr")
+    elif path[0] not in RunConfig.model_fields:
+        yield Problem(
+            (name,), f"a run has no '{path[0]}'{did_you_mean(str(path[0]), RunConfig.model_fields)}"
+        )
+
+
+def _of_the_run(problem: Problem) -> Problem:
+    """Where a run's key stands in a study, say where it belongs."""
+    name = str(problem.path[0]) if len(problem.path) == 1 else ""
+    if problem.message.startswith("unknown key") and name in RunConfig.model_fields:
+        message = f"'{name}' is a key of the run; write it below run, or below set for all trials"
+        return Problem(problem.path, message)
+    return problem
+
+
+def _refuse(problems: Iterator[Problem]) -> None:
+    found = list(problems)
+    if found:
+        raise ConfigError(found)

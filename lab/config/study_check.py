@@ -1,0 +1,238 @@
+"""A study checked before its first trial: each corner of its space as a run, the sampler, the pruner."""
+
+import inspect
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lab.config.diff import same
+from lab.config.importing import is_library, resolve
+from lab.config.parameters import CategoricalParameter
+from lab.config.problems import ConfigError, Path, Problem, dotted
+from lab.config.run import RunConfig
+from lab.config.space import KEY, Corner
+from lab.config.spec import Spec
+from lab.config.validation import validate
+
+if TYPE_CHECKING:
+    from lab.config.optimize import OptimizeConfig
+
+_LATER = "Components, sampler and pruner are checked once these are mended."
+_GIVEN = {
+    "seed": "is derived from the study's seed; set that",
+    "search_space": "is the study's own search_space",
+}  # to samplers
+# Said of a name and not of a value.
+_OF_THE_PATH = re.compile(r"unknown key|has no part|'\d+' is no position|\S+ (takes no|names no|gets) '")
+
+
+def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
+    """All that is wrong, with paths into the study's data, and what has not been checked yet."""
+    corners = _Corners(config)
+    if corners.problems:  # said before torch is loaded
+        return corners.problems, _LATER
+    problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config)]
+    return list(dict.fromkeys(problems)), ""
+
+
+class _Corners:
+    """The runs at the corners of the space; `problems` are what their shapes say."""
+
+    def __init__(self, config: "OptimizeConfig") -> None:
+        self.config = config
+        self.runs: list[tuple[Corner, RunConfig]] = []
+        found: dict[Problem, None] = {}
+        for corner in config.space.corners():
+            try:
+                self.runs.append((corner, config.trial_config(corner.values)))
+            except ConfigError as error:
+                found |= dict.fromkeys(self._blamed(corner, problem) for problem in error.problems)
+        self.problems = list(found)
+
+    def check(self) -> list[Problem]:
+        """Import paths and arguments, against the real signatures."""
+        base = {(p.path, p.message) for p in _problems(self.config.base)}
+        found: dict[Problem, None] = {}
+        failing: dict[str, list[Corner]] = {}
+        for corner, run in self.runs:
+            for problem in _problems(run):
+                if (problem.path, problem.message) in base:
+                    found[self.config.in_base(problem)] = None
+                    continue
+                blamed = self._blamed(corner, problem)
+                found[blamed] = None
+                failing.setdefault(str(blamed.path[1]), []).append(corner)
+        return [self._with_hint(problem, failing) for problem in found]
+
+    def _blamed(self, corner: Corner, problem: Problem) -> Problem:
+        """The problem at the parameter that brought it in."""
+        space = self.config.space
+        owner = space.owner(problem.path)
+        if owner in corner.values:
+            assert owner is not None
+            rest = problem.path[len(space.path(owner)) :]
+            if not rest and _OF_THE_PATH.match(problem.message):
+                return Problem((KEY, owner), problem.message)
+            return Problem((KEY, owner, *self._part(owner, corner), *rest), problem.message)
+        shared = {name: _shared(space.path(name), problem.path) for name in corner.values}
+        most = max(shared.values())
+        near = [name for name, length in shared.items() if length == most]
+        name = str(corner.at[0]) if corner.at[0] in near else near[0]
+        path = space.path(name)
+        if most and path[: len(problem.path)] == problem.path and _OF_THE_PATH.match(problem.message):
+            return Problem((KEY, name), problem.message)
+        place = f"{dotted(problem.path)}: " if problem.path else ""
+        part = () if problem.message.startswith("is required") else self._part(name, corner)
+        return Problem((KEY, name, *part), f"{place}{problem.message}")
+
+    def _part(self, name: str, corner: Corner) -> Path:
+        """Which choice or bound the corner has."""
+        parameter, value = self.config.space.parameters[name], corner.values[name]
+        if isinstance(parameter, CategoricalParameter):
+            return ("choices", next(i for i, choice in enumerate(parameter.choices) if same(choice, value)))
+        return ("low",) if value == parameter.low else ("high",)
+
+    def _with_hint(self, problem: Problem, failing: Mapping[str, list[Corner]]) -> Problem:
+        """What fits some choices of its component only is to have a condition."""
+        name = str(problem.path[1]) if problem.path[0] == KEY else ""
+        switch = self._switch(name)
+        if switch is None or len(problem.path) > 3:
+            return problem
+        other, key = switch
+        bad = [_target(corner.values.get(other)) for corner in failing[name]]
+        good = [_target(corner.values.get(other)) for corner, _ in self.runs if name in corner.values]
+        fitting = [target for target in dict.fromkeys(good) if target and target not in bad]
+        if not fitting:
+            return problem
+        wanted = fitting[0] if len(fitting) == 1 else f"[{', '.join(fitting)}]"
+        said = problem.message.partition(";")[0]
+        return Problem(problem.path, f"{said}; add when: {{{key}: {wanted}}}")
+
+    def _switch(self, name: str) -> tuple[str, str] | None:
+        """The parameter that chooses the component in which another is: (its name, a condition's key)."""
+        space = self.config.space
+        if name not in space.parameters:
+            return None
+        path = space.path(name)
+        for end in range(len(path) - 1, 0, -1):
+            for other in space.parameters:
+                if other == name or not isinstance(space.parameters[other], CategoricalParameter):
+                    continue
+                if space.path(other) == path[:end]:
+                    return other, f"{other}.target"
+                if space.path(other) == (*path[:end], "target"):
+                    return other, other
+        return None
+
+
+def _problems(run: RunConfig) -> tuple[Problem, ...]:
+    try:
+        run.check()
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _shared(a: Path, b: Path) -> int:
+    """How many parts two paths begin with in common."""
+    length = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        length += 1
+    return length
+
+
+def _target(choice: Any) -> str | None:
+    target = choice.get("target") if isinstance(choice, Mapping) else choice
+    return target if isinstance(target, str) else None
+
+
+def _sampler_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+    from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GridSampler
+
+    yield from _taken(config.sampler, "sampler")
+    given = {"seed": 0, "search_space": {"x": [0]}}
+    found = _component_problems(config.sampler, BaseSampler, given)
+    yield from ConfigError(list(found)).below(("sampler",)).problems
+    try:
+        kind = config.sampler.resolve()
+    except ConfigError:
+        return  # said already
+    if not inspect.isclass(kind):
+        return
+    if issubclass(kind, GridSampler):
+        try:
+            config.space.grid()
+        except ConfigError as error:
+            yield from error.problems
+    elif issubclass(kind, BruteForceSampler):
+        for name, parameter in config.space.parameters.items():
+            if parameter.count is None:
+                message = "brute force needs a finite number of values; give it a step, or choices"
+                yield Problem((KEY, name), message)
+    if issubclass(kind, CmaEsSampler) and len(config.monitors) > 1:
+        message = (
+            f"{kind.__name__} takes one objective, and the monitor has {len(config.monitors)}; "
+            "take TPESampler, GPSampler or NSGAIISampler of optuna.samplers"
+        )
+        yield Problem(("sampler", "target"), message)
+
+
+def _taken(spec: Spec, key: str) -> Iterator[Problem]:
+    for name in _GIVEN.keys() & spec.arguments.keys():
+        yield Problem((key, name), f"{_GIVEN[name]}, and remove it here")
+
+
+def _pruner_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+    if config.pruner is not None:
+        from optuna.pruners import BasePruner
+
+        found = _component_problems(config.pruner, BasePruner, {"epochs": config.base.epochs})
+        yield from ConfigError(list(found)).below(("pruner",)).problems
+
+
+def _component_problems(spec: Spec, base: type, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with a sampler or a pruner; it is built once, for many check what they get only then."""
+    full = validate(Spec, _completed(spec.model_dump(), given))
+    problems = list(full.check())
+    yield from problems
+    try:
+        kind = spec.resolve()
+    except ConfigError:
+        return
+    if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
+        name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
+        yield Problem(("target",), f"{spec.target} is none; expected a class that derives from {name}")
+    elif not problems and _ours_or_library(kind):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it is experimental
+                full.build()
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _ours_or_library(kind: Callable[..., Any]) -> bool:
+    return is_library(kind) or kind.__module__.startswith("lab.")
+
+
+def _completed(value: Any, given: Mapping[str, Any]) -> Any:
+    """The component, and those within, with what a study gives them."""
+    if isinstance(value, (list, tuple)):
+        return [_completed(item, given) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    result = {key: _completed(item, given) for key, item in value.items()}
+    if isinstance(value.get("target"), str):
+        try:
+            known = inspect.signature(resolve(value["target"])).parameters
+        except (ConfigError, ValueError, TypeError):
+            return result
+        result |= {
+            name: item
+            for name, item in given.items()
+            if name in known and (name in _GIVEN or name not in value)
+        }
+    return result

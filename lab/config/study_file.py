@@ -1,0 +1,142 @@
+"""A study's file: the base run that it names is read into it, and `--set` reaches both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from lab.config import loading
+from lab.config.parameters import CategoricalParameter, IntParameter
+from lab.config.problems import ConfigError, Path, Problem, nearest
+from lab.config.run import RunConfig
+from lab.config.space import KEY
+
+BY_PATH = (KEY, "set")  # sections whose keys are dotted paths themselves
+_WITHIN = {(), *((name,) for kind in (IntParameter, CategoricalParameter) for name in kind.model_fields)}
+
+
+@dataclass
+class StudyDocument(loading.Document):
+    """A study's file with its run inside; `run_source` is the run's own file, or empty where it has none."""
+
+    run_source: str = ""
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The same problems with their places: the study's own, the run's, then those of `--set`.
+
+        What was written in the run's own file is named as it stands there.
+        """
+        problems = []
+        for problem in error.problems:
+            where = problem.where or self.where(problem.path)
+            path = problem.path
+            if path[:1] == ("run",) and self.run_source and where.startswith(f"{self.run_source}:"):
+                path = path[1:]
+            problems.append(Problem(path, problem.message, where))
+        return ConfigError(sorted(problems, key=self._order_of_files), error.note)
+
+    def _order_of_files(self, problem: Problem) -> tuple[int, int, int]:
+        override, line = self._order(problem)
+        return override, int(not problem.where.startswith(f"{self.source}:")), line
+
+
+def is_study(data: Mapping[str, Any]) -> bool:
+    """Whether a file's data is a study's, and not a run's."""
+    return KEY in data or "study_name" in data
+
+
+def expand(
+    document: loading.Document, overrides: Sequence[str], defaults: Mapping[str, Any]
+) -> StudyDocument:
+    """Read the base run into a study's document, and lay `--set` over the whole.
+
+    `--set run=FILE` takes another base run; `run.epochs`, `set.optimizer.lr` and
+    `search_space.optimizer.lr.high` reach into it and into the study.
+
+    Raises:
+        ConfigError: the run's file is missing, or can't be read.
+    """
+    if isinstance(document, StudyDocument):
+        return loading.override(document, overrides, defaults, _place) if overrides else document
+    whole = [text for text in overrides if text.partition("=")[0].strip() == "run"]
+    document = loading.override(document, whole, {})
+    result = StudyDocument(**vars(document))
+    if isinstance(result.data.get("run"), str):
+        _read_run(result, result.data["run"])
+    return loading.override(result, [text for text in overrides if text not in whole], defaults, _place)
+
+
+def _read_run(document: StudyDocument, name: str) -> None:
+    """Put the run's own file in the place of its name."""
+    where = document.where(("run",))
+    try:
+        run = loading.read(_find(document.source, name))
+    except ConfigError as error:
+        problems = [p if _has_line(p.where) else Problem(("run",), f"{p.where}: {p.message}", where)
+                    for p in error.problems]  # fmt: skip
+        raise ConfigError([*document.problems, *problems]) from None
+    if is_study(run.data):
+        message = f"{run.source} is a study's file itself; name a run's"
+        raise ConfigError([*document.problems, Problem(("run",), message, where)])
+    document.run_source = run.source
+    document.data["run"] = run.data
+    document.origins |= {("run", *path): place for path, place in run.origins.items()}
+    document.problems += [Problem(p.path, p.message, p.where) for p in run.problems]
+
+
+def _has_line(where: str) -> bool:
+    return where.rpartition(":")[2].isdecimal()
+
+
+def _find(source: str, name: str) -> FilePath:
+    """Beside the study's file; else as seen from the current folder.
+
+    Raises:
+        ConfigError: the name is none that a file can have.
+    """
+    beside, here = FilePath(source).parent / name, FilePath(name)
+    try:
+        return here if here.is_file() and not beside.is_file() else beside
+    except (OSError, ValueError) as error:  # too long, or with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError([Problem((), f"no file can have this name: {reason}", repr(name[:80]))]) from None
+
+
+def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, Any]) -> Path:
+    """Set a value as `loading.set_value` does, with a run's paths in the run and whole paths as keys.
+
+    Raises:
+        ConfigError: the path leads nowhere.
+    """
+    section, rest = path[0], path[1:]
+    inner = data.get(str(section))
+    if section == "run" and rest and isinstance(inner, dict):
+        try:
+            return ("run", *loading.set_value(inner, rest, value, RunConfig.defaults()))
+        except ConfigError as error:
+            raise error.below(("run",)) from None
+    if section in BY_PATH and rest and (inner is None or isinstance(inner, dict)):
+        path = (section, *_whole_key(str(section), inner or {}, rest, value))
+    return loading.set_value(data, path, value, defaults)
+
+
+def _whole_key(section: str, known: Mapping[Any, Any], rest: Path, value: Any) -> Path:
+    """`optimizer.lr.high` as the key `optimizer.lr` and what is below it; quoted keys stay as they are."""
+    matching: list[tuple[int, str]] = []
+    for key in known:
+        own = loading.split(str(key))
+        if rest[0] == key:
+            matching.append((1, str(key)))
+        elif own and rest[: len(own)] == own:
+            matching.append((len(own), str(key)))
+    matching = [(n, key) for n, key in matching if section != KEY or rest[n : n + 1] in _WITHIN]
+    if matching:
+        length, key = max(matching)
+        return (key, *rest[length:])
+    name = ".".join(f"'{part}'" if "." in str(part) else str(part) for part in rest)
+    if section == "set" or isinstance(value, dict):
+        return (str(rest[0]),) if len(rest) == 1 else (name,)
+    names = [f"{key}.{part}" for key, item in known.items() if isinstance(item, dict) for part in item]
+    hint = nearest(name, names) or "; a new parameter is given whole, as {type: int, low: 1, high: 2}"
+    message = f"there is no '{name}' to change{hint}"
+    raise ConfigError([Problem((section,), message)])
