@@ -20,7 +20,7 @@ def finished_well(trial: "FrozenTrial") -> bool:
     """Whether the trial's values are a result: it ran to its end, or was stopped early, with finite values.
 
     Diverged trials and those that ran out of memory are COMPLETE for Optuna, so that samplers learn from
-    them; they are no result. A complete trial without an `outcome` was added by hand, and counts as completed.
+    them; they are no result. A complete trial without an `outcome` was added by hand: it counts as completed.
     """
     if trial.state.name != "COMPLETE" or trial.user_attrs.get("outcome", GOOD[0]) not in GOOD:
         return False

@@ -1,0 +1,82 @@
+"""`leaderboard.csv`: all trials of a study, best first, for a spreadsheet or a script."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import rundir
+from lab.report.study_data import OUTCOMES, Study, Trial
+
+LEADERBOARD = "leaderboard.csv"
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would take the cell for a formula
+
+
+def write(path: Path, study: Study) -> None:
+    """Write the table whole.
+
+    UTF-8; with a byte order mark only where there is other than ASCII, for spreadsheets guess without it.
+    """
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(table(study))
+    content = buffer.getvalue()
+    rundir.atomic_write(path, content.encode("ascii" if content.isascii() else "utf-8-sig"))
+
+
+def table(study: Study) -> list[list[str]]:
+    """The header and a row per trial; numbers in full, nothing where there is none."""
+    seeds = list(dict.fromkeys(seed for trial in study.trials for seed in trial.seeds))
+    seeds = seeds if len(seeds) > 1 else []
+    paths = [dimension.path for dimension in study.dimensions]
+    header = [
+        "rank",
+        "trial",
+        "outcome",
+        *(objective.metric for objective in study.objectives),
+        "last",
+        *paths,
+    ]
+    header += ["epochs", "seconds", *(f"seed {seed}" for seed in seeds), "forked from", "folder"]
+    rows = [[_safe(name) for name in _distinct(header)]]
+    for trial in in_order(study.trials):
+        values = [_number(value) for value in trial.values] or [""] * len(study.objectives)
+        row = [_number(trial.rank), str(trial.number), trial.outcome, *values, _number(trial.last)]
+        row += [_cell(trial.params.get(path)) for path in paths]
+        row += [_number(trial.epochs), _number(trial.seconds)]
+        row += [_number(trial.seeds.get(seed)) for seed in seeds]
+        rows.append([*row, _safe(trial.forked_from), _safe(trial.folder.name if trial.folder else "")])
+    return rows
+
+
+def in_order(trials: Sequence[Trial]) -> list[Trial]:
+    """By rank; then those without a result, by outcome and number."""
+    return sorted(
+        trials, key=lambda trial: (trial.rank or math.inf, OUTCOMES.index(trial.outcome), trial.number)
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """A parameter may be called `epochs`, as a column of ours: the later one says that it is the trial's."""
+    found: list[str] = []
+    for name in names:
+        while name in found:
+            name = f"trial's {name}"
+        found.append(name)
+    return found
+
+
+def _cell(value: str | float | None) -> str:
+    return _safe(value) if isinstance(value, str) else _number(value)
+
+
+def _number(value: float | None) -> str:
+    """All digits, so that it reads back as the same number; NaN is nothing."""
+    if value is None or math.isnan(value):
+        return ""
+    return repr(value)
+
+
+def _safe(text: str) -> str:
+    """A text that no spreadsheet runs: an apostrophe makes it plain."""
+    return f"'{text}" if text.startswith(_RISKY) else text

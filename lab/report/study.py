@@ -1,0 +1,235 @@
+"""The report of a study: one HTML file that needs no network, and a table beside it.
+
+Everything is drawn anew from the study's storage and folder, so it can be written at any time, also while
+trials run.
+"""
+
+import base64
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab import rundir
+from lab.redact import redact, redact_text
+from lab.report import leaderboard, study_data, study_figures, study_findings, study_importances
+from lab.report import study_space_figures as space_figures
+from lab.report.study_data import Study, Trial
+from lab.wording import duration, figure
+
+if TYPE_CHECKING:
+    import optuna
+    from PIL.Image import Image
+
+    from lab.config.optimize import OptimizeConfig
+    from lab.report.study_figures import Picture
+
+REPORT, STUDY_FILE = "report.html", "study.yaml"
+_SIDE = 1600  # pixels of an inlined picture's longer side
+_HEAVY = 900_000  # bytes from which a picture is inlined as JPEG
+_PICTURES = {rundir.HISTORY: "Curves of the winner", rundir.PREDICTIONS: "Predictions of the winner"}
+LABELS = {  # where a mark's kind isn't a name to show
+    "early_stopped": "stopped early",
+    "mean": "mean with 95 % interval",
+    "seed": "one seed",
+    "front": "on the front",
+    "behind": "behind it",
+}
+
+
+@dataclass(frozen=True)
+class Inlined:
+    """A picture as part of the page."""
+
+    title: str
+    source: str  # a data URI
+    width: int
+    height: int
+
+
+def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path:
+    """Write `report.html` and `leaderboard.csv` into the study's folder; returns the report's path.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    data = study_data.read(folder, study, config)
+    leaderboard.write(folder / leaderboard.LEADERBOARD, data)
+    path = folder / REPORT
+    rundir.atomic_write(path, page(data, config, study.user_attrs))
+    return path
+
+
+def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> str:
+    """The page's HTML. `about`: the study's user attributes."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure, "duration": duration, "cell": cell, "label": label}
+    script = environment.get_template("study_sort.js").render().strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("study_page.html.j2").render(
+        study=study,
+        verdict=study_findings.verdict(study),
+        confirmed=study_findings.confirmed(study),
+        outcomes=study_findings.outcomes(study),
+        edges=study_findings.edges(study),
+        savings=study_findings.savings(study),
+        importances=[study_importances.importances(study, n) for n in range(len(study.objectives))],
+        few=study_importances.FEW,
+        figures=_figures(study),
+        table=leaderboard.in_order(study.trials),
+        wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
+        commands=commands(study),
+        pictures=inlined(winners_folder(study)),
+        seeds=_seeds(study.trials),
+        provenance=provenance(study, config, about),
+        study_file=_yaml(config),
+        script=script,
+        script_digest=digest,
+    )
+
+
+def commands(study: Study) -> list[tuple[str, str]]:
+    """(what it does, command) for what one may want to do with this study."""
+    found = []
+    home, file = winners_folder(study), study.folder / STUDY_FILE
+    if home is not None and (home / rundir.CONFIG).is_file():
+        found.append(("run the winner again", _command("--run", home / rundir.CONFIG)))
+    if file.is_file():
+        found.append(("go on with the study", _command("--optimize", file)))
+    return [*found, ("make this page again", _command("--report", study.folder))]
+
+
+def winners_folder(study: Study) -> Path | None:
+    """`best/`, or the winner's own folder where `best/` holds another trial; None where there is neither."""
+    if study.winner is None:
+        return None
+    best = study.folder / study_data.BEST
+    try:
+        number = json.loads((best / "trial.json").read_text(encoding="utf-8"))["number"]
+    except (OSError, ValueError, KeyError, TypeError):
+        number = None  # nothing there that says so
+    return best if number == study.winner.number else study.winner.folder
+
+
+def inlined(folder: Path | None) -> list[Inlined]:
+    """The winner's pictures; one that can't be read is left out."""
+    from PIL import Image, UnidentifiedImageError
+
+    found: list[Inlined] = []
+    if folder is None:
+        return found
+    for name, title in _PICTURES.items():
+        path = folder / name
+        if not path.is_file():
+            continue
+        content, kind = path.read_bytes(), "png"
+        try:
+            with Image.open(BytesIO(content)) as image:
+                size = image.size
+                if max(size) > _SIDE or len(content) > _HEAVY:
+                    small = image.convert("RGB")
+                    small.thumbnail((_SIDE, _SIDE))
+                    (content, kind), size = _compressed(small), small.size
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+            continue
+        source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+        found.append(Inlined(title, source, *size))
+    return found
+
+
+def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, value) of where these results came from."""
+    sampler, pruner = config.sampler.target, config.pruner.target if config.pruner else "none"
+    stored = about.get("versions")
+    versions = (
+        stored if isinstance(stored, Mapping) else {name: version(name) for name in ("optuna", "torch")}
+    )
+    packages = ", ".join(f"{name} {found}" for name, found in versions.items())
+    return [
+        ("study", study.name),
+        ("storage", redact_text(config.storage)),
+        ("seed", str(config.seed)),
+        ("sampler", sampler),
+        ("pruner", pruner),
+        ("monitor", ", ".join(f"{each.metric} ({_mode(each)})" for each in study.objectives)),
+        ("written", datetime.now().astimezone().isoformat(" ", "seconds")),
+        ("versions", f"{packages}, Python {platform.python_version()}"),
+    ]
+
+
+def cell(value: object) -> str:
+    """A parameter's value for a person."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def label(kind: str) -> str:
+    """An outcome, or another kind of mark, in words."""
+    return LABELS.get(kind, kind.replace("_", " "))
+
+
+def _figures(study: Study) -> dict[str, Any]:
+    """The pictures, by the section that shows them."""
+    objectives = range(len(study.objectives))
+    confirmation = study.confirmation
+    histories: Sequence[Picture | None] = [study_figures.history(study, n) for n in objectives]
+    return {
+        "history": [picture for picture in histories if picture is not None],
+        "curves": study_figures.curves(study),
+        "parallel": space_figures.parallel(study),
+        "slices": [space_figures.slices(study, n) for n in objectives],
+        "pareto": study_figures.pareto(study) if study.ranked else [],
+        "intervals": None if confirmation is None else study_figures.intervals(confirmation),
+    }
+
+
+def _compressed(image: "Image") -> tuple[bytes, str]:
+    """PNG, which keeps lines and text sharp, or JPEG where that is too heavy."""
+    for kind in ("png", "jpeg"):
+        buffer = BytesIO()
+        image.save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {"optimize": True}))
+        if buffer.tell() <= _HEAVY:
+            break
+    return buffer.getvalue(), kind
+
+
+def _seeds(trials: Sequence[Trial]) -> list[str]:
+    """Names of the seeds, where trials have several."""
+    names = list(dict.fromkeys(seed for trial in trials for seed in trial.seeds))
+    return names if len(names) > 1 else []
+
+
+def _yaml(config: "OptimizeConfig") -> str:
+    """The study file as it is in force, without secrets."""
+    import yaml
+
+    return yaml.safe_dump(redact(config.as_data()), sort_keys=False, allow_unicode=True)
+
+
+def _mode(objective: study_data.Objective) -> str:
+    return "max" if objective.maximize else "min"
+
+
+def _command(option: str, path: Path) -> str:
+    """The path as one would type it in the project's folder."""
+    here, whole = Path.cwd(), path.absolute()
+    typed = whole.relative_to(here).as_posix() if whole.is_relative_to(here) else str(path)
+    return f"python main.py {option} {shlex.quote(typed)}"

@@ -1,0 +1,364 @@
+"""What the page of a study is made from: the trials, the space and the winner's files, as frozen values.
+
+Read once from Optuna's storage and the study's folder. Texts are redacted here, so that nothing after it can
+let a secret out.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lab.redact import redact_text
+from lab.report import ranking
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from lab.config.optimize import OptimizeConfig
+    from lab.config.space import Parameter
+
+BEST, CONFIRM = "best", "confirm.json"
+TRACEBACK = "traceback.txt"  # lab.session's; importing that would load torch
+# In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
+OUTCOMES = (
+    *("completed", "early_stopped", "pruned", "diverged", "out_of_memory", "timed_out", "failed"),
+    *("interrupted", "waiting", "running"),
+)
+WRONG = ("diverged", "out_of_memory", "timed_out", "failed")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One of the figures that the study makes small or large."""
+
+    metric: str
+    maximize: bool
+
+    @property
+    def sign(self) -> float:
+        """What makes smaller the better one."""
+        return -1.0 if self.maximize else 1.0
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One parameter of the space, as the study file has it now; `choices` are texts."""
+
+    path: str
+    kind: Literal["float", "int", "categorical"]
+    low: float = 0.0
+    high: float = 1.0
+    step: float | None = None
+    log: bool = False
+    choices: tuple[str, ...] = ()
+    in_space: bool = True  # False: only older trials have it
+
+    def position(self, value: object) -> float | None:
+        """Where a number lies between the bounds on the parameter's own scale: 0 low, 1 high."""
+        if self.kind == "categorical" or isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        if self.high <= self.low:
+            return 0.5
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else 0.0
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of the study. Numbers are as Optuna keeps them; a categorical's value is a text."""
+
+    number: int
+    outcome: str
+    cause: str = ""
+    values: tuple[float, ...] = ()  # what Optuna holds, also the infinitely bad ones
+    params: Mapping[str, str | float] = field(default_factory=dict)
+    curve: tuple[tuple[int, float], ...] = ()  # (step, value), in order; values may be NaN or infinite
+    epochs: int = 0
+    epochs_planned: int | None = None
+    best_epoch: int | None = None
+    seconds: float | None = None
+    attempts: int = 1
+    seeds: Mapping[str, float] = field(default_factory=dict)
+    forked_from: str = ""
+    folder: Path | None = None
+    traceback: Path | None = None
+    rank: int | None = None  # from 1; only of trials that finished well
+    on_front: bool = False  # no other trial is better in everything; only with several objectives
+
+    @property
+    def good(self) -> bool:
+        return self.rank is not None
+
+    @property
+    def last(self) -> float | None:
+        """The last finite value that was reported."""
+        return next((value for _, value in reversed(self.curve) if math.isfinite(value)), None)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the best trials, run again on fresh seeds; NaN where nothing came out."""
+
+    trial: int
+    values: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the fresh seeds said."""
+
+    seeds: int
+    metric: str
+    maximize: bool
+    candidates: tuple[Candidate, ...]
+    verdict: str
+
+    @property
+    def best(self) -> Candidate | None:
+        """The candidate with the best mean."""
+        known = [each for each in self.candidates if math.isfinite(each.mean)]
+        return min(known, key=lambda each: -each.mean if self.maximize else each.mean, default=None)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the page says, before it is said."""
+
+    name: str
+    folder: Path
+    objectives: tuple[Objective, ...]
+    reported: Objective  # what the trials' curves show
+    dimensions: tuple[Dimension, ...]
+    trials: tuple[Trial, ...]  # by number
+    total: int | None  # how many trials there are to be
+    epochs_per_seed: int | None
+    confirmation: Confirmation | None = None
+    remarks: tuple[str, ...] = ()  # what couldn't be read
+
+    @cached_property
+    def ranked(self) -> tuple[Trial, ...]:
+        """The trials that finished well, best first."""
+        return tuple(
+            sorted((trial for trial in self.trials if trial.good), key=lambda trial: trial.rank or 0)
+        )
+
+    @cached_property
+    def winner(self) -> Trial | None:
+        return min((trial for trial in self.trials if trial.good), key=lambda t: t.rank or 0, default=None)
+
+    @cached_property
+    def front(self) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.ranked if trial.on_front)
+
+    @cached_property
+    def own(self) -> tuple[Trial, ...]:
+        """The trials that were run here, and not brought along by a fork."""
+        return tuple(trial for trial in self.trials if not trial.forked_from)
+
+    def having(self, *outcomes: str) -> tuple[Trial, ...]:
+        return tuple(trial for trial in self.trials if trial.outcome in outcomes)
+
+
+def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study:
+    """The study from its storage, its folder and its file."""
+    frozen = study.get_trials(deepcopy=False)
+    order = ranking.ranked(frozen, study.directions)
+    ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
+    front: set[int] = set()
+    if len(study.directions) > 1:
+        signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
+        costs = [[s * v for s, v in zip(signs, trial.values, strict=True)] for trial in order]
+        numbers = ranking.front_numbers(costs)
+        front = {trial.number for trial, number in zip(order, numbers, strict=True) if number == 0}
+    objectives = _objectives(study, config)
+    confirmation, remarks = None, []
+    try:
+        confirmation = _confirmation(folder / CONFIRM)
+    except ValueError as error:  # a page without this part is better than none
+        remarks.append(str(error))
+    return Study(
+        name=study.study_name,
+        folder=folder,
+        objectives=objectives,
+        reported=next((each for each in objectives if each.metric == config.prune_on), objectives[0]),
+        dimensions=_dimensions(config.space.parameters, frozen),
+        trials=tuple(_trial(each, folder, ranks.get(each.number), each.number in front) for each in frozen),
+        total=config.total,
+        epochs_per_seed=config.base.epochs,
+        confirmation=confirmation,
+        remarks=tuple(remarks),
+    )
+
+
+def shown(value: object) -> str:
+    """A choice as YAML would write it."""
+    return redact_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Objective, ...]:
+    """The monitors' names with the directions that the storage has."""
+    names = [monitor.metric for monitor in config.monitors]
+    if len(names) != len(study.directions):
+        names = [f"objective {number}" for number in range(1, len(study.directions) + 1)]
+    return tuple(
+        Objective(name, direction.name == "MAXIMIZE")
+        for name, direction in zip(names, study.directions, strict=True)
+    )
+
+
+def _dimensions(
+    parameters: "Mapping[str, Parameter]", trials: "Sequence[FrozenTrial]"
+) -> tuple[Dimension, ...]:
+    """The space of the study file, then what only trials have."""
+    found = {path: _dimension(path, parameter) for path, parameter in parameters.items()}
+    for trial in reversed(trials):
+        for path, distribution in trial.distributions.items():
+            if path not in found:
+                found[path] = _former(path, distribution)
+    for path, dimension in found.items():
+        if dimension.kind == "categorical":
+            used = (shown(trial.params[path]) for trial in trials if path in trial.params)
+            choices = tuple(dict.fromkeys([*dimension.choices, *used]))
+            found[path] = Dimension(path, "categorical", choices=choices, in_space=dimension.in_space)
+    return tuple(found.values())
+
+
+def _dimension(path: str, parameter: "Parameter") -> Dimension:
+    if parameter.type == "categorical":
+        return Dimension(path, "categorical", choices=tuple(map(shown, parameter.labels)))
+    return Dimension(
+        path, parameter.type, float(parameter.low), float(parameter.high), parameter.step, parameter.log
+    )
+
+
+def _former(path: str, distribution: "BaseDistribution") -> Dimension:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return Dimension(path, "categorical", choices=tuple(map(shown, distribution.choices)), in_space=False)
+    assert isinstance(distribution, (FloatDistribution, IntDistribution)), "Optuna has three kinds"
+    kind: Literal["int", "float"] = "int" if isinstance(distribution, IntDistribution) else "float"
+    low, high = float(distribution.low), float(distribution.high)
+    return Dimension(path, kind, low, high, distribution.step, distribution.log, in_space=False)
+
+
+def _trial(trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front: bool) -> Trial:
+    about = trial.user_attrs
+    forked = str(about.get("forked_from") or "")
+    folder = study_folder / f"trial_{trial.number:05d}"
+    there = not forked and folder.is_dir()
+    curve = _curve(about.get("curve") or trial.intermediate_values)
+    outcome = _outcome(trial, bool(curve))
+    seconds = _number(about.get("seconds"))
+    if seconds is None and trial.duration is not None and not forked:
+        seconds = trial.duration.total_seconds()
+    return Trial(
+        number=trial.number,
+        outcome=outcome,
+        cause=redact_text(" ".join(str(about.get("cause") or "").split())),
+        values=tuple(trial.values) if trial.state.name == "COMPLETE" and trial.values else (),
+        params={
+            path: value if isinstance(value, (int, float)) and not _categorical(trial, path) else shown(value)
+            for path, value in trial.params.items()
+        },
+        curve=curve,
+        epochs=int(_number(about.get("epochs")) or len(curve)),
+        epochs_planned=_whole(about.get("epochs_planned")),
+        best_epoch=_whole(about.get("best_epoch")),
+        seconds=seconds,
+        attempts=_whole(about.get("attempts")) or 1,
+        seeds=_seeds(about.get("seeds")),
+        forked_from=redact_text(forked),
+        folder=folder if there else None,
+        traceback=_traceback(folder) if there and outcome in WRONG else None,
+        rank=rank,
+        on_front=on_front,
+    )
+
+
+def _outcome(trial: "FrozenTrial", begun: bool) -> str:
+    """The outcome that was stored where it agrees with Optuna's state, else what the state says."""
+    stored = trial.user_attrs.get("outcome")
+    match trial.state.name:
+        case "COMPLETE":
+            if not all(math.isfinite(value) for value in trial.values):
+                return stored if stored in WRONG else "diverged"
+            return stored if stored in (*ranking.GOOD, *WRONG) else "completed"
+        case "PRUNED":
+            return "pruned"
+        case "FAIL":
+            return stored if stored in WRONG else "failed"
+        case "RUNNING":
+            return "running"
+        case _:
+            return "interrupted" if begun or stored == "interrupted" else "waiting"
+
+
+def _categorical(trial: "FrozenTrial", path: str) -> bool:
+    return hasattr(trial.distributions[path], "choices")
+
+
+def _curve(values: Mapping[Any, Any]) -> tuple[tuple[int, float], ...]:
+    """(step, value) by step; a value that JSON had to leave out is NaN."""
+    return tuple(sorted((int(step), _or_nan(value)) for step, value in values.items()))
+
+
+def _seeds(values: object) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {str(seed): _or_nan(value) for seed, value in values.items()}
+
+
+def _traceback(folder: Path) -> Path | None:
+    """Of the trial itself, or of the first of its seeds that left one."""
+    places: Iterable[Path] = [folder / TRACEBACK, *sorted(folder.glob(f"seed_*/{TRACEBACK}"))]
+    return next((path for path in places if path.is_file()), None)
+
+
+def _confirmation(path: Path) -> Confirmation | None:
+    """What is in `confirm.json`; None where there is none.
+
+    Raises:
+        ValueError: it is there and can't be understood; says what is wrong with it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        candidates = tuple(
+            Candidate(
+                int(each["trial"]),
+                tuple(map(_or_nan, each["values"])),
+                *(_or_nan(each[name]) for name in ("mean", "low", "high")),
+            )
+            for each in about["candidates"]
+        )
+        return Confirmation(
+            len(about["seeds"]), about["metric"], about["mode"] == "max", candidates, str(about["verdict"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a confirmation as a study writes it: {error!r}") from error
+
+
+def _number(value: object) -> float | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fits else None  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _or_nan(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan

@@ -1,0 +1,101 @@
+"""Which parameters matter: the share of the values' variance that each of them explains."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lab.report.study_data import Dimension, Study, shown
+from lab.report.study_findings import span
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+LEAST, FEW = 4, 20  # finished trials: fewer tell nothing, or little
+_MANY = 150  # trials; from here on fewer trees tell as much, and 64 of them take seconds
+
+
+@dataclass(frozen=True)
+class Importances:
+    """How much of the values' variance each parameter explains, largest first; they sum to one."""
+
+    objective: str
+    trials: int
+    shares: tuple[tuple[str, float], ...] = ()
+    conditional: tuple[str, ...] = ()  # not in use in all of the trials
+    constant: tuple[str, ...] = ()  # had one value only
+    reason: str = ""  # why there are none
+
+
+def importances(study: Study, number: int = 0) -> Importances:
+    """fANOVA (Hutter et al., 2014) of one objective over the trials that finished well.
+
+    A random forest is fitted to the values, and its variance is shared out among the parameters. Where a
+    conditional parameter was not in use its middle value stands in, as SMAC does, so that all are comparable;
+    values far beyond the others count as the worst of the others, or a single bad trial would decide.
+    """
+    objective, trials = study.objectives[number], study.ranked
+    values = [trial.values[number] for trial in trials]
+    used = [d for d in study.dimensions if any(d.path in trial.params for trial in trials)]
+    filled = {d.path: [_filled(d, trial.params.get(d.path)) for trial in trials] for d in used}
+    varied = [d for d in used if len(set(filled[d.path])) > 1]
+    constant = tuple(d.path for d in used if d not in varied)
+    if len(trials) < LEAST:
+        reason = f"They take at least {LEAST} finished trials; there are {len(trials)}."
+    elif not varied:
+        reason = "No parameter had more than one value."
+    elif len(set(values)) == 1:
+        reason = "All finished trials have the same value."
+    else:
+        low, high = span(values, objective.maximize)
+        clipped = [min(max(value, low), high) for value in values]
+        shares = _fanova(varied, filled, clipped)
+        conditional = tuple(d.path for d in varied if any(d.path not in trial.params for trial in trials))
+        return Importances(objective.metric, len(trials), shares, conditional, constant)
+    return Importances(objective.metric, len(trials), constant=constant, reason=reason)
+
+
+def _filled(dimension: Dimension, value: str | float | None) -> str | float:
+    if dimension.kind == "categorical":
+        return "not in use" if value is None else shown(value)
+    if isinstance(value, (int, float)):
+        return float(value)
+    if dimension.log:
+        return math.sqrt(dimension.low * dimension.high)
+    return (dimension.low + dimension.high) / 2
+
+
+def _fanova(
+    dimensions: Sequence[Dimension], filled: dict[str, list[str | float]], values: Sequence[float]
+) -> tuple[tuple[str, float], ...]:
+    """The shares, by a study in memory whose trials all have all the parameters."""
+    import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    spaces: dict[str, BaseDistribution] = {}
+    for each in dimensions:
+        seen = filled[each.path]
+        if each.kind == "categorical":
+            spaces[each.path] = CategoricalDistribution(tuple(dict.fromkeys(map(str, seen))))
+        else:  # bounds that a study has changed: what was tried counts
+            numbers = [number for number in seen if isinstance(number, float)]
+            log = each.log and min(numbers) > 0
+            spaces[each.path] = FloatDistribution(min(numbers), max(numbers), log=log)
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the copy as a new study
+    try:
+        copy = optuna.create_study()
+    finally:
+        optuna.logging.set_verbosity(level)
+    copy.add_trials(
+        optuna.trial.create_trial(
+            value=value,
+            params={path: column[row] for path, column in filled.items() if path in spaces},
+            distributions=spaces,
+        )
+        for row, value in enumerate(values)
+    )
+    trees = 64 if len(values) < _MANY else 16
+    found = get_param_importances(copy, evaluator=FanovaImportanceEvaluator(n_trees=trees, seed=0))
+    return tuple((path, float(share)) for path, share in found.items())
