@@ -14,22 +14,23 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lab import rundir
-from lab.config import ConfigError, RunConfig, loading
+from lab.config import ConfigError, OptimizeConfig, RunConfig, is_study, loading
 
 if TYPE_CHECKING:
     from lab.callbacks.progress import Style
     from lab.events import RunResult
 
-RUNS = Path("runs")
+RUNS, STUDIES = Path("runs"), Path("studies")
 WRONG = 2
-VERBS = ("run", "resume", "check", "list", "compare", "schema")
+VERBS = ("run", "resume", "optimize", "check", "list", "compare", "report", "schema")
 # Which options go with which verbs; any other would have no effect, and is refused.
 GOES_WITH = {
-    "set": ("run", "resume", "check"),
-    "print_config": ("run", "resume", "check"),
+    "set": ("run", "resume", "optimize", "check"),
+    "print_config": ("run", "resume", "optimize", "check"),
     "no_plots": ("run", "resume"),
-    "quiet": ("run", "resume"),
-    "json": ("run", "resume", "check", "list"),
+    "quiet": ("run", "resume", "optimize"),
+    "json": ("run", "resume", "optimize", "check", "list"),
+    "fork": ("optimize",),
     "sort": ("list",),
     "ascending": ("list",),
     "project": ("list",),
@@ -66,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(f"{error}; wait for it, or start a new run")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except Terminated:
-        return 128 + signal.SIGTERM
+    except SystemExit as stop:  # a signal, which the code tells
+        return int(stop.code or 0)
     except BrokenPipeError:  # the reader of a list has seen enough
         sys.stderr.close()
         return 0
@@ -77,10 +78,11 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="main.py",
-        description="One YAML runs one experiment.",
+        description="One YAML runs one experiment, another runs a whole search.",
         epilog="Examples:\n"
         "  python main.py --run configs/run.yaml --set epochs=20 --set optimizer.lr=1e-4\n"
         "  python main.py --resume runs/20261121-101500_spheroids --set epochs=40\n"
+        "  python main.py --optimize configs/opt.yaml\n"
         "  python main.py --list --sort val_dice --where optimizer.lr=1e-3\n"
         "  python main.py --compare RUN RUN",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -92,18 +94,28 @@ def parser() -> argparse.ArgumentParser:
         metavar="RUN",
         help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
     )
-    verbs.add_argument("--check", metavar="YAML", help="one batch through the real path, in seconds")
+    verbs.add_argument(
+        "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
+    )
+    verbs.add_argument(
+        "--check", metavar="YAML", help="one batch through the real path, in seconds; of a study, its corners"
+    )
     verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
     verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
-    verbs.add_argument("--schema", choices=["run"], help="the JSON Schema of a config, for editors")
-    config = result.add_argument_group("with --run, --resume and --check")
+    verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument(
+        "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
+    )
+    config = result.add_argument_group("with --run, --resume, --optimize and --check")
     config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
                         help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
     config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
     config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
-    run = result.add_argument_group("with --run and --resume")
-    run.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    run = result.add_argument_group("with --run, --resume and --optimize")
     run.add_argument("--quiet", action="store_true", help="the result only")
+    run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
+    run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
+                     "as it is now, that begins with the finished trials which still fit")  # fmt: skip
     notebook = result.add_argument_group("with --list")
     notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
     notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
@@ -145,14 +157,19 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
     match verb:
         case "run" | "resume":
             return run(options, command)
+        case "optimize":
+            return optimize(options, command)
         case "check":
             return check(options)
+        case "report":
+            return report(options)
         case "list":
             return list_runs(options)
         case "compare":
             return compare(options)
         case _:
-            print(json.dumps(RunConfig.model_json_schema(), indent=2))
+            kind = RunConfig if options.schema == "run" else OptimizeConfig
+            print(json.dumps(kind.model_json_schema(), indent=2))
             return 0
 
 
@@ -189,8 +206,64 @@ def train(config: RunConfig, folder: Path | None, console: "Style", command: lis
         raise Refused(error) from error
 
 
+def optimize(options: argparse.Namespace, command: list[str]) -> int:
+    """--optimize."""
+    config, document = read_study(options.optimize, options)
+    if options.print_config:
+        return print_config(config, options)
+    console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
+    try:
+        if config.preflight != "off":
+            config.check()
+        import util
+        from lab.hpo import study
+        from lab.hpo.storage import StorageError
+
+        try:
+            if config.preflight == "full" and not check_study(config, console):
+                return 1
+            result = study.optimize(config, util.run, console=console, command=command, fork=options.fork)
+        except StorageError as error:
+            raise Refused(error) from error
+    except ConfigError as error:
+        raise document.located(error) from error
+    return 1 if result.failed else 0
+
+
+def check_study(config: OptimizeConfig, console: "Style") -> bool:
+    """A batch at each corner of the space; whether all of them passed."""
+    from lab.hpo import check as corners
+    from util import Trainer
+
+    found = corners.check(config, Trainer.from_config)
+    if console != "quiet":
+        print(found.as_json() if console == "json" else found.as_text())
+    return found.passed
+
+
+def report(options: argparse.Namespace) -> int:
+    """--report."""
+    from lab.hpo import study
+    from lab.hpo.storage import StorageError
+
+    try:
+        print(study.rebuild_report(options.report, STUDIES))
+    except (StorageError, ValueError) as error:
+        return complain(error)
+    return 0
+
+
 def check(options: argparse.Namespace) -> int:
     """--check."""
+    if is_study(loading.read(options.check)):
+        study, document = read_study(options.check, options)
+        if options.print_config:
+            return print_config(study, options)
+        try:
+            study.check()
+            return 0 if check_study(study, "json" if options.json else "auto") else 1
+        except ConfigError as error:
+            raise document.located(error) from error
     config, document = read(options.check, options)
     if options.print_config:
         return print_config(config, options)
@@ -206,7 +279,7 @@ def check(options: argparse.Namespace) -> int:
     return 0 if report.passed else 1
 
 
-def print_config(config: RunConfig, options: argparse.Namespace) -> int:
+def print_config(config: RunConfig | OptimizeConfig, options: argparse.Namespace) -> int:
     """--print-config."""
     print(json.dumps(config.as_data(), indent=2) if options.json else config.to_yaml().rstrip("\n"))
     return 0
@@ -251,6 +324,12 @@ def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, load
     document = loading.read(path)
     document = loading.override(document, overrides, RunConfig.defaults())
     return RunConfig.from_document(document), document
+
+
+def read_study(path: str, options: argparse.Namespace) -> tuple[OptimizeConfig, loading.Document]:
+    """The same for a study's file."""
+    document = loading.override(loading.read(path), options.set, OptimizeConfig.defaults())
+    return OptimizeConfig.from_document(document), document
 
 
 def find_run(name: str) -> Path:

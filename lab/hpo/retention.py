@@ -7,7 +7,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from lab import rundir
-from lab.config.optimize import RetentionConfig
+from lab.config.study_fields import RetentionConfig
 from lab.report.ranking import ranked
 
 _GB = 1e9

@@ -1,0 +1,1 @@
+"""`--check` of a study: a batch at each corner of the space."""
