@@ -22,6 +22,10 @@ Array = NDArray[np.float64]
 _POINTS, _ZOOMS = 33, 8  # values of b tried at once, and how often the grid closes in on the best of them
 _REWEIGHTINGS = 2
 _HUBER = 1.345  # residuals beyond so many standard deviations count less; Huber (1964), 95 % efficiency
+_UNKNOWNS = 3
+_SETTLED = 3.0  # b·epochs is at least this: a run is planned so long that 95 % of its fall happen within it
+_SHARE = 4  # a trial is measured against one finished trial in so many, at most
+_LOOKS = 50  # predictions of a finished trial that are compared, at most
 
 
 @dataclass(frozen=True)
@@ -86,78 +90,103 @@ def _linear(x: Array, y: Array, weights: Array) -> tuple[Array, Array, Array]:
 
 
 class PredictedFinalLoss(BasePruner):
-    """Prunes a trial that is predicted to end worse than the k-th best of the finished ones.
+    """Prunes a trial that is predicted to end worse than each of the best finished trials.
 
-    A trial counts as finished where it is COMPLETE, by the value it reached, or PRUNED, by what it was
-    predicted to reach; failed ones don't count. Nothing is pruned before `top_k` trials are finished, before
-    a trial has reported `min_epochs` values that are finite, and in the last epoch of all.
+    The best are the first `top_k` of the finished trials, and at most a quarter of them. COMPLETE trials
+    count by the value they reached, PRUNED ones by what they were predicted to reach, failed ones not at all.
+    A trial is pruned where its prediction is worse than what each of the best reached, and also than each was
+    ever predicted from the same epoch on: so curves that the formula doesn't describe are measured by their
+    own standard. Fewer than three values give no curve, and the newest one stands for its end.
+
+    It looks at epochs `min_epochs` · 1, 2, 4, 8, …, since each look is a chance to lose a good trial to
+    noise; never before `top_k` trials are finished, and never in the last epoch of all.
 
     With several seeds a trial's steps are segments of `epochs` each, and the values means over the seeds so
-    far; the curve is fitted to the newest segment.
+    far; the newest segment is compared with the same one of the best.
 
     Args:
-        epochs: the last epoch, whose value is predicted; a trial with a parameter `epochs` has its own.
-        top_k: how many of the best finished trials a trial is measured against.
-        min_epochs: epochs before which a trial is left alone.
+        epochs: the last epoch of a run, whose value is predicted.
+        top_k: how many finished trials there must be, and how many of the best a trial is measured against.
+        min_epochs: the first epoch after which a trial may end.
         seeds: how many segments a whole trial has.
         returns: what a run is worth. With `best`, no trial is predicted worse than its best value so far.
 
     Raises:
-        ValueError: a count is below 1, or `min_epochs` below 3, the number of unknowns.
+        ValueError: a count is below 1.
     """
 
     def __init__(
         self,
         epochs: int,
         *,
-        top_k: int = 5,
-        min_epochs: int = 3,
+        top_k: int = 3,
+        min_epochs: int = 1,
         seeds: int = 1,
         returns: Literal["best", "last"] = "best",
     ) -> None:
-        for name, value, least in (("epochs", epochs, 1), ("top_k", top_k, 1), ("seeds", seeds, 1),
-                                   ("min_epochs", min_epochs, 3)):  # fmt: skip
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, found {value}")
+        counts = {"epochs": epochs, "top_k": top_k, "min_epochs": min_epochs, "seeds": seeds}
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, found {count}")
         self._epochs, self._top_k, self._min_epochs = epochs, top_k, min_epochs
         self._seeds, self._returns = seeds, returns
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether the trial should end here, by what the study's storage holds."""
-        epochs = self._planned(trial)
-        if trial.last_step is None or trial.last_step >= epochs * self._seeds:
+        last = trial.last_step or 0
+        if not 1 <= last < self._epochs * self._seeds or not self._due(trial):
             return False
+        segment, epoch = self._place(last)
         sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-        predicted = self._predicted(trial, sign, self._min_epochs)
+        predicted = self._end(self._curve(trial, segment, sign))
         if predicted is None:
             return False
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        worths = sorted(worth for one in finished if (worth := self._worth(one, sign)) is not None)
-        return len(worths) >= self._top_k and predicted > worths[self._top_k - 1]
+        worths = [(worth, one) for one in finished if (worth := self._worth(one, sign)) is not None]
+        if len(worths) < self._top_k:
+            return False
+        worths.sort(key=lambda item: (item[0], item[1].number))
+        best = worths[: min(self._top_k, math.ceil(len(worths) / _SHARE))]
+        return predicted > max(self._bar(one, worth, segment, epoch, sign) for worth, one in best)
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """The segment, from 0, and the epoch in it, from 1."""
+        segment, epoch = divmod(step - 1, self._epochs)
+        return segment, epoch + 1
+
+    def _due(self, trial: FrozenTrial) -> bool:
+        """Whether an epoch min_epochs · 2^i lies after the report before the newest, up to the newest."""
+        *_, before, last = [0, *sorted(trial.intermediate_values)]
+        segment, epoch = self._place(last)
+        earlier = max(before - segment * self._epochs, 0)
+        return (epoch // self._min_epochs).bit_length() > (earlier // self._min_epochs).bit_length()
 
     def _worth(self, trial: FrozenTrial, sign: float) -> float | None:
         """What a finished trial counts for; smaller is better."""
         if trial.state == TrialState.COMPLETE:
             return None if trial.value is None or math.isnan(trial.value) else sign * trial.value
-        return self._predicted(trial, sign, 1)
+        return self._end(self._curve(trial, self._place(trial.last_step or 1)[0], sign))
 
-    def _planned(self, trial: FrozenTrial) -> int:
-        own = trial.params.get("epochs")
-        return own if isinstance(own, int) else self._epochs
+    def _bar(self, trial: FrozenTrial, worth: float, segment: int, epoch: int, sign: float) -> float:
+        """The worst that a finished trial reached, or was predicted to reach from that epoch on."""
+        curve = self._curve(trial, segment, sign)
+        later = [at for at in curve if at >= epoch]
+        looks = later[:: math.ceil(len(later) / _LOOKS)] if later else []
+        ends = (self._end({at: value for at, value in curve.items() if at <= look}) for look in looks)
+        return max([worth, *(end for end in ends if end is not None)])
 
-    def _predicted(self, trial: FrozenTrial, sign: float, least: int) -> float | None:
-        """The value at the last epoch, smaller being better; None with fewer than `least` finite values."""
-        planned, last = self._planned(trial), trial.last_step
-        if last is None:
+    def _curve(self, trial: FrozenTrial, segment: int, sign: float) -> dict[int, float]:
+        """One segment's finite values by epoch, in order; smaller is better."""
+        start, values = segment * self._epochs, trial.intermediate_values
+        steps = sorted(step for step in values if start < step <= start + self._epochs)
+        return {step - start: sign * values[step] for step in steps if math.isfinite(values[step])}
+
+    def _end(self, curve: dict[int, float]) -> float | None:
+        """The predicted value at the last epoch; None where there is nothing to predict from."""
+        if not curve:
             return None
-        start = (last - 1) // planned * planned
-        curve = {
-            step - start: sign * value
-            for step, value in sorted(trial.intermediate_values.items())
-            if step > start and math.isfinite(value)
-        }
-        if len(curve) < least:
-            return None
-        epochs, values = tuple(map(float, curve)), tuple(curve.values())
-        end = fit(epochs, values)(planned) if len(values) >= 3 else values[-1]
+        values = tuple(curve.values())
+        end = values[-1]
+        if len(values) >= _UNKNOWNS:
+            end = fit(tuple(map(float, curve)), values, _SETTLED / self._epochs)(self._epochs)
         return min(end, *values) if self._returns == "best" else end
