@@ -5,6 +5,7 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from pathlib import PurePath
 from typing import Any
@@ -74,9 +75,9 @@ def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
     """A checker for each annotated argument; what pydantic can't check stays unchecked."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        hints = typing.get_type_hints(function)
+        hints = _hints(function)
         parameters = inspect.signature(target).parameters
-    except (NameError, TypeError, AttributeError, ValueError):
+    except (TypeError, AttributeError, ValueError):
         return {}
     checkers: dict[str, Checker] = {}
     for name, hint in hints.items():
@@ -88,6 +89,25 @@ def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
             continue
         checkers[name] = Checker(hint, adapter, parameters[name].default is None)
     return checkers
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """What the annotations name; those of names that only type checkers import are left out."""
+    try:
+        return typing.get_type_hints(function)
+    except NameError:
+        pass
+    hints: dict[str, Any] = {}
+    known = getattr(inspect.unwrap(function), "__globals__", {})
+    for name, hint in function.__annotations__.items():
+
+        def alone() -> None:
+            """Stands for the function with one annotation."""
+
+        alone.__annotations__ = {name: hint}
+        with suppress(NameError):
+            hints |= typing.get_type_hints(alone, globalns=known)
+    return hints
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:

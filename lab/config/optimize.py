@@ -40,6 +40,9 @@ FIXED = {
     "trackers": "doesn't change what a trial is worth",
     "project": "only names a run",
     "name": "only names a run",
+    "checkpoint": "doesn't change what a trial is worth",
+    "pictures": "doesn't change what a trial is worth",
+    "log_every_steps": "doesn't change what a trial is worth",
     "device": "is for the study to give out; see devices",
     "threads": "is for the study to share out among its workers",
 }
@@ -90,7 +93,7 @@ class OptimizeConfig(Frozen):
         "process", description="process: a trial that crashes takes nothing with it; none: in this one"
     )
     search_space: dict[str, Parameter] = Field(
-        min_length=1, description="dotted path into the run -> what to try"
+        description="dotted path into the run -> what to try", json_schema_extra={"minProperties": 1}
     )
     retention: RetentionConfig = Field(RetentionConfig(), description="whose weights are kept")
     preflight: Literal["cheap", "full", "off"] = Field(
@@ -125,6 +128,8 @@ class OptimizeConfig(Frozen):
     @field_validator(KEY)
     @classmethod
     def _known_space(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ConfigError([Problem((), "is empty; give at least one parameter to search")])
         problems = [problem for name in value for problem in _path_problems(name)]
         for name in value:
             key = str((loading.split(name) or ("",))[0])
@@ -185,19 +190,28 @@ class OptimizeConfig(Frozen):
         return Problem(("run", *problem.path), problem.message)
 
     @classmethod
+    def read(cls, path: str | FilePath, overrides: Sequence[str] | None = None) -> StudyDocument:
+        """A study's file with its base run inside and `--set` laid on, for `from_document`.
+
+        Raises:
+            ConfigError: a file is missing, or can't be read.
+        """
+        return expand(loading.read(path), overrides or [], cls.defaults())
+
+    @classmethod
     def from_yaml(cls, path: str | FilePath, overrides: Sequence[str] | None = None) -> "OptimizeConfig":
         """Read and validate a study's file and its base run; `overrides` are `path=value` texts.
 
         Raises:
             ConfigError: with every problem, each with file, line and dotted path.
         """
-        return cls.from_document(loading.read(path), overrides)
+        return cls.from_document(cls.read(path, overrides))
 
     @classmethod
     def from_document(
         cls, document: loading.Document, overrides: Sequence[str] | None = None
     ) -> "OptimizeConfig":
-        """The same, from a document that is read already."""
+        """The same, from a document that is read already: any, or one of `read`."""
         study = expand(document, overrides or [], cls.defaults())
         problems = list(study.problems)
         try:

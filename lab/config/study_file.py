@@ -40,9 +40,9 @@ class StudyDocument(loading.Document):
         return override, int(not problem.where.startswith(f"{self.source}:")), line
 
 
-def is_study(data: Mapping[str, Any]) -> bool:
-    """Whether a file's data is a study's, and not a run's."""
-    return KEY in data or "study_name" in data
+def is_study(document: loading.Document) -> bool:
+    """Whether a file is a study's, and not a run's."""
+    return KEY in document.data or "study_name" in document.data
 
 
 def expand(
@@ -75,7 +75,7 @@ def _read_run(document: StudyDocument, name: str) -> None:
         problems = [p if _has_line(p.where) else Problem(("run",), f"{p.where}: {p.message}", where)
                     for p in error.problems]  # fmt: skip
         raise ConfigError([*document.problems, *problems]) from None
-    if is_study(run.data):
+    if is_study(run):
         message = f"{run.source} is a study's file itself; name a run's"
         raise ConfigError([*document.problems, Problem(("run",), message, where)])
     document.run_source = run.source
