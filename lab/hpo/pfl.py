@@ -19,8 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 Array = NDArray[np.float64]
 
-_POINTS, _ZOOMS = 33, 8  # values of b tried at once, and how often the grid closes in on the best of them
-_REWEIGHTINGS = 2
+_POINTS = 33  # values of b tried at once
+_ROUGH, _FINE = 3, 8  # how often the grid closes in on the best of them: a factor of 16 each time
+_REWEIGHTINGS = 6
 _HUBER = 1.345  # residuals beyond so many standard deviations count less; Huber (1964), 95 % efficiency
 _UNKNOWNS = 3
 _SETTLED = 3.0  # b·epochs is at least this: a run is planned so long that 95 % of its fall happen within it
@@ -53,24 +54,23 @@ def fit(epochs: tuple[float, ...], values: tuple[float, ...], slowest: float = 1
     """
     t, y = np.array(epochs), np.array(values)
     weights = np.ones(len(t))
-    found = Exponential(0.0, slowest, float(y.mean()))
     if np.ptp(y) <= 1e-12 * np.abs(y).max():
-        return found
-    for _ in range(1 + _REWEIGHTINGS):
-        found = _weighted(t, y, weights, slowest)
+        return Exponential(0.0, slowest, float(np.median(y)))
+    for _ in range(_REWEIGHTINGS):
+        found = _weighted(t, y, weights, slowest, _ROUGH)
         distance = np.abs(y - (found.a * np.exp(-found.b * t) + found.c))
         deviation = float(np.median(distance)) / 0.6745  # of normal noise, by the median's share of it
         if deviation <= 1e-9 * np.ptp(y):
             break
         weights = np.minimum(1.0, _HUBER * deviation / np.maximum(distance, 1e-300))
-    return found
+    return _weighted(t, y, weights, slowest, _FINE)
 
 
-def _weighted(t: Array, y: Array, weights: Array, slowest: float) -> Exponential:
+def _weighted(t: Array, y: Array, weights: Array, slowest: float, zooms: int) -> Exponential:
     low, high = math.log(slowest), math.log(10.0)
     a = c = 0.0
     best = low
-    for _ in range(_ZOOMS):
+    for _ in range(zooms):
         grid = np.linspace(low, high, _POINTS)
         slopes, offsets, errors = _linear(np.exp(-np.exp(grid)[:, None] * t), y, weights)
         index = int(np.argmin(errors))
