@@ -212,6 +212,10 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
+    if config.isolation == "process":
+        from lab.hpo import server
+
+        server.warm_up(config.base, "util")  # it imports torch while this process does
     try:
         if config.preflight != "off":
             config.check()

@@ -127,8 +127,16 @@ class Claims:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass  # it is new, or its process died before it had all of them
-        self._study.sampler = create_sampler(self._config, lease.number)
-        return self._config.space.suggest(optuna.Trial(self._study, lease.trial_id))
+        study = with_sampler(self._study, self._config, lease.number)
+        return self._config.space.suggest(optuna.Trial(study, lease.trial_id))
+
+
+def with_sampler(study: optuna.Study, config: OptimizeConfig, number: int) -> optuna.Study:
+    """The study with the sampler of one trial; a new object, for the old one remembers the trials it read."""
+    sampler = create_sampler(config, number)
+    result = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=sampler)
+    result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
+    return result
 
 
 def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], datetime] = datetime.now) -> float:

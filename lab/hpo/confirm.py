@@ -43,7 +43,6 @@ def confirm(
     folder: Path,
     run: Run,
     console: StudyConsole,
-    preload: Sequence[str] = (),
 ) -> None:
     """Rerun the best trials on fresh seeds, and write `confirm.json`.
 
@@ -61,7 +60,7 @@ def confirm(
             seeds = _fresh(config.base.seeds, config.confirm.seeds)
             reruns = list(_reruns(candidates, seeds, folder))
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
-            _Batch(config, run, console, preload).do([rerun for rerun in reruns if _value(rerun) is None])
+            _Batch(config, run, console).do([rerun for rerun in reruns if _value(rerun) is None])
             report = _compared(reruns, candidates, config, seeds)
             rundir.atomic_write(folder / CONFIRM, rundir.to_json(report, indent=2) + "\n")
     except rundir.RunInUse:
@@ -76,15 +75,13 @@ def confirm(
 class _Batch:
     """Reruns in the study's slots."""
 
-    def __init__(
-        self, config: OptimizeConfig, run: Run, console: StudyConsole, preload: Sequence[str]
-    ) -> None:
+    def __init__(self, config: OptimizeConfig, run: Run, console: StudyConsole) -> None:
         devices = config.devices or (None,)
         slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
         self._workers: Workers = (
             InProcess(slots, run, self._handle)
             if config.isolation == "none"
-            else Processes(slots, run, self._handle, preload)
+            else Processes(slots, run, self._handle)
         )
         self._console, self._patience = console, max(2 * config.lease_seconds, 30.0)
         self._inside = config.isolation == "none"

@@ -2,19 +2,18 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from lab import rundir
 from lab.callbacks.progress import Style
-from lab.config import RunConfig
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
+from lab.hpo import server
 from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
@@ -25,7 +24,6 @@ from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.winner import BEST, keep_best
-from lab.hpo.workers import modules_of
 from lab.report import study as report
 from lab.report.ranking import ranked
 from lab.wording import figure
@@ -72,6 +70,8 @@ def optimize(
         StorageError: the database can't be used.
         Stopped: by a signal; the same command goes on.
     """
+    if config.isolation == "process":
+        server.warm_up(config.base, run.__module__)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     database = Database(config.storage)
@@ -88,13 +88,10 @@ def optimize(
     _begin(out, config, study, folder)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
-        preload = [run.__module__, *modules_of(targets(config.base))]
-        supervisor = Supervisor(
-            config, study, database, folder, run, upkeep=upkeep, command=command, preload=preload
-        )
+        supervisor = Supervisor(config, study, database, folder, run, upkeep=upkeep, command=command)
         stop = supervisor.optimize()
         if stop is None and config.confirm is not None:
-            confirm(config, study, folder, run, out, preload)
+            confirm(config, study, folder, run, out)
         trials = ranked(study.get_trials(deepcopy=False), study.directions)
         best = trials[0] if trials else None
         if best is not None:
@@ -133,22 +130,6 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
     except KeyError:
         raise StorageError(f"{shown_url(config.storage)} holds no study '{config.study_name}'") from None
     return report.write(folder, study, config)
-
-
-def targets(config: RunConfig) -> Iterator[str]:
-    """The import paths of a run's components, nested ones included."""
-
-    def within(value: Any) -> Iterator[str]:
-        if isinstance(value, Mapping):
-            if isinstance(value.get("target"), str):
-                yield value["target"]
-            for item in value.values():
-                yield from within(item)
-        elif isinstance(value, (list, tuple)):
-            for item in value:
-                yield from within(item)
-
-    return within(config.as_data())
 
 
 def _outcomes(study: optuna.Study) -> Counter[str]:

@@ -16,12 +16,12 @@ from optuna.trial import TrialState
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
 from lab.events import Outcome, StopRequest
-from lab.hpo.claims import Claims, Trial, working_seconds
+from lab.hpo.claims import Claims, Trial, with_sampler, working_seconds
 from lab.hpo.curve import recorded
 from lab.hpo.failures import Failures
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.outcomes import STATES, judged, objectives
-from lab.hpo.sampling import create_pruner, create_sampler, should_prune
+from lab.hpo.sampling import create_pruner, should_prune
 from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database, patiently
 from lab.hpo.trial_process import Answer, Ended, EpochDone, Finished, Message, Order, Run, Started
@@ -42,7 +42,6 @@ class Supervisor:
         folder: of the study; trials live below it.
         run: `util.run`.
         upkeep: hears of every trial, for all that people look at: console, best one, mirrors, disk.
-        preload: modules that the trials' server imports once.
     """
 
     def __init__(
@@ -55,7 +54,6 @@ class Supervisor:
         *,
         upkeep: Upkeep,
         command: Sequence[str] = (),
-        preload: Sequence[str] = (),
     ) -> None:
         self._config, self._study = config, study
         self._leases = Leases(database, study._study_id, config.lease_seconds)
@@ -68,11 +66,10 @@ class Supervisor:
         self._workers: Workers = (
             InProcess(slots, run, self._handle)
             if config.isolation == "none"
-            else Processes(slots, run, self._handle, preload)
+            else Processes(slots, run, self._handle)
         )
         self._ending: Stopped | None = None
         self._looked = 0.0
-        study.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
 
     def optimize(self) -> Stopped | None:
         """Work until the study is done; returns why it ended before that, or None.
@@ -297,8 +294,8 @@ class Supervisor:
 
         def write() -> None:
             frozen = self._study._storage.get_trial(trial.lease.trial_id)
-            self._study.sampler = create_sampler(self._config, trial.number)
-            self._study.sampler.after_trial(self._study, frozen, state, stored)
+            study = with_sampler(self._study, self._config, trial.number)
+            study.sampler.after_trial(study, frozen, state, stored)
             with self._leases.writing(trial.lease) as writer:
                 writer.note(**{name: _plain(value) for name, value in attributes.items()})
                 writer.finish(state, stored)

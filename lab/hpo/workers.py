@@ -4,22 +4,20 @@ The server has imported torch and the project once and touched no GPU; a process
 hundredths of a second, and takes its memory, its GPU and its crash away with it.
 """
 
-import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
 
-from lab.hpo import trial_process
+from lab.hpo import server, trial_process
 from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
 from lab.session import Stopped
 
-_KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations", "sklearn", "lab", "model")
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
 
 
@@ -78,14 +76,12 @@ class Processes:
 
     Args:
         run: `util.run`, by reference.
-        preload: modules that the server imports before the first run.
     """
 
-    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler, preload: Sequence[str]) -> None:
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
         self.slots, self.jobs = slots, list[Job]()
         self._run, self._handler = run, handler
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context = server.context()
 
     def start(self, slot: Slot, order: Order, subject: Any) -> None:
         """Begin a run in a free slot."""
@@ -93,8 +89,7 @@ class Processes:
         process = self._context.Process(
             target=trial_process.main, args=(theirs, order, self._run), name=order.folder.name
         )
-        with _no_interrupt():  # a server started now must not hear of Ctrl-C
-            process.start()
+        process.start()
         theirs.close()
         self.jobs.append(Job(slot, order, subject, process, ours))
 
@@ -209,16 +204,6 @@ def cpu_share(slots: int) -> int:
     return max(1, cores // slots)
 
 
-class _no_interrupt:
-    """Ignore Ctrl-C for a moment; what is started then goes on ignoring it."""
-
-    def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-
 def _free_memory() -> None:
     import gc
 
@@ -227,18 +212,3 @@ def _free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def modules_of(targets: Iterator[str]) -> list[str]:
-    """The packages that components come from, as far as importing them touches no GPU: the known ones."""
-    known = (
-        "torch",
-        "torchvision",
-        "segmentation_models_pytorch",
-        "albumentations",
-        "sklearn",
-        "lab",
-        "model",
-    )
-    found = {target.rpartition(".")[0] for target in targets}
-    return sorted(module for module in found if module.split(".")[0] in known)

@@ -1,0 +1,55 @@
+"""The warm server that trials are forked from; it can be started before anything slow is imported here."""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from typing import Any
+
+from lab.config import RunConfig
+
+# What a run imports late because it takes seconds; torch's optimizers import the compiler.
+_LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
+_PICTURES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin",
+             "lab.figures.curves", "lab.figures.samples")  # fmt: skip
+_TENSORBOARD = ("lab.trackers.tensorboard", "torch.utils.tensorboard")
+_KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations", "sklearn", "lab", "model")
+
+
+def context() -> ForkServerContext:
+    """What makes processes from the server."""
+    return multiprocessing.get_context("forkserver")
+
+
+def warm_up(config: RunConfig, *modules: str) -> None:
+    """Start the server, if it isn't there, and have it import modules and those of a run's components.
+
+    A user's own modules are imported in each trial: they might touch a GPU, and then nothing can be forked.
+    """
+    found = {target.rpartition(".")[0] for target in targets(config)}
+    known = sorted(module for module in found if module.split(".")[0] in _KNOWN)
+    late = [*_LATE, *(_PICTURES if config.pictures.enabled else ())]
+    late += _TENSORBOARD if any(tracker.type == "tensorboard" for tracker in config.shipped_trackers) else ()
+    context().set_forkserver_preload([*modules, *late, *known])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it, and what it forks, must not hear of Ctrl-C
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def targets(config: RunConfig) -> Iterator[str]:
+    """The import paths of a run's components, nested ones included."""
+
+    def within(value: Any) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            if isinstance(value.get("target"), str):
+                yield value["target"]
+            for item in value.values():
+                yield from within(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                yield from within(item)
+
+    return within(config.as_data())
