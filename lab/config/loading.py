@@ -61,6 +61,8 @@ def read(path: str | FilePath) -> Document:
         raise _error(str(path), f"there is no such file{_near(FilePath(path))}") from None
     except OSError as error:
         raise _error(str(path), f"can't be read: {error.strerror}") from None
+    except ValueError:
+        raise _error(ascii(str(path)), "can't be read: no file has a zero byte in its name") from None
     if len(content) > MAX_BYTES:
         raise _error(str(path), f"is larger than {MAX_BYTES:,} bytes, the most that a config may have")
     try:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 from lab.config import loading
 from lab.config.base import Count, Frozen, Number, Whole
 from lab.config.parameters import Parameter
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
+from lab.config.problems import ConfigError, Path, Problem, did_you_mean, dotted, shown
 from lab.config.run import RunConfig
 from lab.config.sections import OF_A_WHOLE_RUN, Monitor, Objective
 from lab.config.space import KEY, Space
@@ -150,7 +150,7 @@ class OptimizeConfig(Frozen):
         try:
             base = self.base
         except ConfigError as error:
-            raise ConfigError([self.in_base(problem) for problem in error.problems]) from None
+            raise ConfigError([self.in_base(p, sound=True) for p in error.problems]) from None
         if self.prune_on is not None:
             known = [o.metric for o in _monitors(base) if o.metric not in OF_A_WHOLE_RUN]
             if self.prune_on in OF_A_WHOLE_RUN:
@@ -179,14 +179,22 @@ class OptimizeConfig(Frozen):
             message = f"{self.n_workers} trials at a time need processes; remove isolation: none, or this"
             yield Problem((key,), message)
 
-    def in_base(self, problem: Problem) -> Problem:
-        """A problem with the base run, at the setting that brought it in, or in the run."""
-        for name in reversed(self.set):
-            path = loading.split(name)
-            if problem.path[: len(path)] == path or path[: len(problem.path)] == problem.path:
-                if problem.path[: len(path)] == path:
-                    return Problem(("set", name, *problem.path[len(path) :]), problem.message)
-                return Problem(("set", name), problem.message)
+    def in_base(self, problem: Problem, sound: bool = False) -> Problem:
+        """A problem with the base run, at the setting that brought it in, or in the run.
+
+        Args:
+            sound: the run alone has no problem of this kind.
+        """
+        paths = {name: loading.split(name) for name in self.set}
+        for name, path in paths.items():
+            if problem.path[: len(path)] == path:
+                return Problem(("set", name, *problem.path[len(path) :]), problem.message)
+        near = [name for name, path in paths.items() if path[:1] == problem.path[:1]]
+        if sound and near:
+            about = (
+                "" if paths[near[-1]][: len(problem.path)] == problem.path else f"{dotted(problem.path)}: "
+            )
+            return Problem(("set", near[-1]), f"{about}{problem.message}")
         return Problem(("run", *problem.path), problem.message)
 
     @classmethod
@@ -194,7 +202,7 @@ class OptimizeConfig(Frozen):
         """A study's file with its base run inside and `--set` laid on, for `from_document`.
 
         Raises:
-            ConfigError: a file is missing, or can't be read.
+            ConfigError: it is missing, or can't be read.
         """
         return expand(loading.read(path), overrides or [], cls.defaults())
 
@@ -217,7 +225,8 @@ class OptimizeConfig(Frozen):
         try:
             config = validate(cls, study.data)
         except ConfigError as error:
-            problems += [_of_the_run(problem) for problem in error.problems]
+            told = ("run",) if study.run_unread else ()
+            problems += [_of_the_run(p) for p in error.problems if not told or p.path[:1] != told]
         if problems:
             raise study.located(ConfigError(problems, _LATER))
         config._document = study

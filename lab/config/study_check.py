@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lab.config.diff import same
 from lab.config.importing import is_library, resolve
 from lab.config.parameters import CategoricalParameter
-from lab.config.problems import ConfigError, Path, Problem, dotted
+from lab.config.problems import ConfigError, Path, Problem, dotted, shown
 from lab.config.run import RunConfig
 from lab.config.space import KEY, Corner
 from lab.config.spec import Spec
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _LATER = "Components, sampler and pruner are checked once these are mended."
 _GIVEN = {
-    "seed": "is derived from the study's seed; set that",
-    "search_space": "is the study's own search_space",
+    "seed": "is derived from the study's seed; set that, and remove it here",
+    "search_space": "is the study's own; remove it here",
 }  # to samplers
 # Said of a name and not of a value.
 _OF_THE_PATH = re.compile(r"unknown key|has no part|'\d+' is no position|\S+ (takes no|names no|gets) '")
@@ -152,10 +152,9 @@ def _target(choice: Any) -> str | None:
 def _sampler_problems(config: "OptimizeConfig") -> Iterator[Problem]:
     from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GridSampler
 
-    yield from _taken(config.sampler, "sampler")
     given = {"seed": 0, "search_space": {"x": [0]}}
-    found = _component_problems(config.sampler, BaseSampler, given)
-    yield from ConfigError(list(found)).below(("sampler",)).problems
+    found = [*_taken(config.sampler.arguments), *_component_problems(config.sampler, BaseSampler, given)]
+    yield from ConfigError(found).below(("sampler",)).problems
     try:
         kind = config.sampler.resolve()
     except ConfigError:
@@ -180,9 +179,13 @@ def _sampler_problems(config: "OptimizeConfig") -> Iterator[Problem]:
         yield Problem(("sampler", "target"), message)
 
 
-def _taken(spec: Spec, key: str) -> Iterator[Problem]:
-    for name in _GIVEN.keys() & spec.arguments.keys():
-        yield Problem((key, name), f"{_GIVEN[name]}, and remove it here")
+def _taken(arguments: Mapping[str, Any]) -> Iterator[Problem]:
+    """What a sampler, or one within it, gets from the study."""
+    for name, value in arguments.items():
+        if name in _GIVEN:
+            yield Problem((name,), _GIVEN[name])
+        elif isinstance(value, Mapping) and name.endswith("sampler"):
+            yield from ConfigError(list(_taken(value))).below((name,)).problems
 
 
 def _pruner_problems(config: "OptimizeConfig") -> Iterator[Problem]:
@@ -196,22 +199,34 @@ def _pruner_problems(config: "OptimizeConfig") -> Iterator[Problem]:
 def _component_problems(spec: Spec, base: type, given: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with a sampler or a pruner; it is built once, for many check what they get only then."""
     full = validate(Spec, _completed(spec.model_dump(), given))
-    problems = list(full.check())
+    problems = [*_of_another_kind(spec.model_dump(), base), *full.check()]
+    problems = list({problem.path: problem for problem in reversed(problems)}.values())[::-1]
     yield from problems
-    try:
-        kind = spec.resolve()
-    except ConfigError:
-        return
-    if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
-        name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
-        yield Problem(("target",), f"{spec.target} is none; expected a class that derives from {name}")
-    elif not problems and _ours_or_library(kind):
+    if not problems and _ours_or_library(spec.resolve()):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it is experimental
                 full.build()
         except ConfigError as error:
             yield from error.problems
+
+
+def _of_another_kind(value: Mapping[str, Any], base: type) -> Iterator[Problem]:
+    """A sampler or pruner, and those within it, that is none."""
+    try:
+        kind = resolve(value["target"])
+    except ConfigError:
+        return  # said with the arguments
+    if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
+        name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
+        yield Problem(("target",), f"found {value['target']}, expected a class that derives from {name}")
+    for name, part in value.items():
+        if not name.endswith(base.__name__.removeprefix("Base").lower()):
+            continue
+        if isinstance(part, Mapping) and isinstance(part.get("target"), str):
+            yield from ConfigError(list(_of_another_kind(part, base))).below((name,)).problems
+        elif isinstance(part, str):
+            yield Problem((name,), f"found {shown(part)}, expected a mapping: {{target: {part}}}")
 
 
 def _ours_or_library(kind: Callable[..., Any]) -> bool:
@@ -230,9 +245,6 @@ def _completed(value: Any, given: Mapping[str, Any]) -> Any:
             known = inspect.signature(resolve(value["target"])).parameters
         except (ConfigError, ValueError, TypeError):
             return result
-        result |= {
-            name: item
-            for name, item in given.items()
-            if name in known and (name in _GIVEN or name not in value)
-        }
+        result = {key: item for key, item in result.items() if key not in _GIVEN or key not in given}
+        result |= {key: item for key, item in given.items() if key in known and key not in result}
     return result

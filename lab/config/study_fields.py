@@ -115,9 +115,7 @@ def _full_name(package: str, known: list[str]) -> Any:
         name = value.get("target") if isinstance(value, dict) else value
         if isinstance(name, str) and "." not in name and nearest(name, known):
             near = nearest(name, known).replace("mean '", f"mean '{package}.")
-            raise ConfigError(
-                [Problem(() if value is name else ("target",), f"'{name}' is no import path{near}")]
-            )
+            raise ConfigError([Problem(("target",), f"'{name}' is no import path{near}")])
         return value
 
     return check

@@ -17,9 +17,14 @@ _WITHIN = {(), *((name,) for kind in (IntParameter, CategoricalParameter) for na
 
 @dataclass
 class StudyDocument(loading.Document):
-    """A study's file with its run inside; `run_source` is the run's own file, or empty where it has none."""
+    """A study's file with its run inside.
+
+    `run_source` is the run's own file, or empty where it has none. `run_unread`: it couldn't be read, as the
+    problems say.
+    """
 
     run_source: str = ""
+    run_unread: bool = False
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems with their places: the study's own, the run's, then those of `--set`.
@@ -51,10 +56,8 @@ def expand(
     """Read the base run into a study's document, and lay `--set` over the whole.
 
     `--set run=FILE` takes another base run; `run.epochs`, `set.optimizer.lr` and
-    `search_space.optimizer.lr.high` reach into it and into the study.
-
-    Raises:
-        ConfigError: the run's file is missing, or can't be read.
+    `search_space.optimizer.lr.high` reach into it and into the study. That a run can't be read is
+    added to the document's problems.
     """
     if isinstance(document, StudyDocument):
         return loading.override(document, overrides, defaults, _place) if overrides else document
@@ -74,10 +77,14 @@ def _read_run(document: StudyDocument, name: str) -> None:
     except ConfigError as error:
         problems = [p if _has_line(p.where) else Problem(("run",), f"{p.where}: {p.message}", where)
                     for p in error.problems]  # fmt: skip
-        raise ConfigError([*document.problems, *problems]) from None
+        document.problems += problems
+        document.run_unread = True
+        return
     if is_study(run):
         message = f"{run.source} is a study's file itself; name a run's"
-        raise ConfigError([*document.problems, Problem(("run",), message, where)])
+        document.problems.append(Problem(("run",), message, where))
+        document.run_unread = True
+        return
     document.run_source = run.source
     document.data["run"] = run.data
     document.origins |= {("run", *path): place for path, place in run.origins.items()}
@@ -89,17 +96,12 @@ def _has_line(where: str) -> bool:
 
 
 def _find(source: str, name: str) -> FilePath:
-    """Beside the study's file; else as seen from the current folder.
-
-    Raises:
-        ConfigError: the name is none that a file can have.
-    """
+    """Beside the study's file; else as seen from the current folder."""
     beside, here = FilePath(source).parent / name, FilePath(name)
     try:
         return here if here.is_file() and not beside.is_file() else beside
-    except (OSError, ValueError) as error:  # too long, or with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError([Problem((), f"no file can have this name: {reason}", repr(name[:80]))]) from None
+    except OSError:  # too long for a name, as reading it will say
+        return beside
 
 
 def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, Any]) -> Path:
@@ -110,6 +112,8 @@ def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, 
     """
     section, rest = path[0], path[1:]
     inner = data.get(str(section))
+    if section == "run" and rest and isinstance(inner, str):
+        raise ConfigError([Problem(path, "can't be set, for the run couldn't be read")])
     if section == "run" and rest and isinstance(inner, dict):
         try:
             return ("run", *loading.set_value(inner, rest, value, RunConfig.defaults()))

@@ -80,6 +80,8 @@ def problems_in(
 
 def _message(model: type[BaseModel] | None, item: Mapping[str, Any], path: Path) -> str | None:
     """What to say of an error that is not just a wrong value."""
+    if item["loc"][-1:] == ("[key]",):
+        return f"the key {shown(item['input'])} must be a name"
     match item["type"]:
         case "extra_forbidden":
             hint = did_you_mean(str(path[-1]), _keys(model, item["loc"][:-1])) if model else ""
