@@ -1,11 +1,13 @@
 """Which parameters matter: the share of the values' variance that each of them explains."""
 
 import math
+import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lab.report.study_data import Dimension, Study, shown
+from lab.report.study_data import Dimension, Study, Trial, shown
 from lab.report.study_findings import span
 
 if TYPE_CHECKING:
@@ -31,13 +33,13 @@ def importances(study: Study, number: int = 0) -> Importances:
     """fANOVA (Hutter et al., 2014) of one objective over the trials that finished well.
 
     A random forest is fitted to the values, and its variance is shared out among the parameters. Where a
-    conditional parameter was not in use its middle value stands in, as SMAC does, so that all are comparable;
-    values far beyond the others count as the worst of the others, or a single bad trial would decide.
+    conditional parameter was not in use, a usual value stands in, so that all are comparable; values far
+    beyond the others count as the worst of the others, or a single bad trial would decide.
     """
     objective, trials = study.objectives[number], study.ranked
     values = [trial.values[number] for trial in trials]
     used = [d for d in study.dimensions if any(d.path in trial.params for trial in trials)]
-    filled = {d.path: [_filled(d, trial.params.get(d.path)) for trial in trials] for d in used}
+    filled = {d.path: _filled(d, trials) for d in used}
     varied = [d for d in used if len(set(filled[d.path])) > 1]
     constant = tuple(d.path for d in used if d not in varied)
     if len(trials) < LEAST:
@@ -47,28 +49,44 @@ def importances(study: Study, number: int = 0) -> Importances:
     elif len(set(values)) == 1:
         reason = "All finished trials have the same value."
     else:
-        low, high = span(values, objective.maximize)
-        clipped = [min(max(value, low), high) for value in values]
-        shares = _fanova(varied, filled, clipped)
+        shares = _fanova(varied, filled, _shares_of_span(values, objective.maximize))
         conditional = tuple(d.path for d in varied if any(d.path not in trial.params for trial in trials))
-        return Importances(objective.metric, len(trials), shares, conditional, constant)
+        reason = "" if shares else "The values don't differ with the parameters."
+        return Importances(objective.metric, len(trials), shares, conditional, constant, reason)
     return Importances(objective.metric, len(trials), constant=constant, reason=reason)
 
 
-def _filled(dimension: Dimension, value: str | float | None) -> str | float:
-    if dimension.kind == "categorical":
-        return "not in use" if value is None else shown(value)
-    if isinstance(value, (int, float)):
-        return float(value)
-    if dimension.log:
-        return math.sqrt(dimension.low * dimension.high)
-    return (dimension.low + dimension.high) / 2
+def _shares_of_span(values: Sequence[float], maximize: bool) -> list[float]:
+    """The values from 0 to 1 within their span: the square of a large one would be infinite."""
+    low, high = span(values, maximize)
+    half = 1.0 if math.isfinite(high - low) else 0.5
+    width = half * high - half * low
+    return [(half * min(max(value, low), high) - half * low) / width for value in values]
+
+
+def _filled(dimension: Dimension, trials: Sequence[Trial]) -> list[str | float]:
+    """A value for each trial; where there is none, the one in the middle of the others, or the most frequent.
+
+    With any other value the parameter would tell whether its condition holds, and take the condition's share.
+    """
+    used = [trial.params[dimension.path] for trial in trials if dimension.path in trial.params]
+    numbers = [float(value) for value in used if isinstance(value, (int, float))]
+    if dimension.kind == "categorical" or not numbers:
+        texts = [shown(value) for value in used]
+        usual = Counter(texts).most_common(1)[0][0]
+        return [
+            shown(trial.params[dimension.path]) if dimension.path in trial.params else usual
+            for trial in trials
+        ]
+    middle = statistics.median_low(numbers)
+    values = (trial.params.get(dimension.path) for trial in trials)
+    return [float(value) if isinstance(value, (int, float)) else middle for value in values]
 
 
 def _fanova(
     dimensions: Sequence[Dimension], filled: dict[str, list[str | float]], values: Sequence[float]
 ) -> tuple[tuple[str, float], ...]:
-    """The shares, by a study in memory whose trials all have all the parameters."""
+    """The shares, by a study in memory whose trials all have all parameters; none where all is the same."""
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
@@ -97,5 +115,8 @@ def _fanova(
         for row, value in enumerate(values)
     )
     trees = 64 if len(values) < _MANY else 16
-    found = get_param_importances(copy, evaluator=FanovaImportanceEvaluator(n_trees=trees, seed=0))
+    try:
+        found = get_param_importances(copy, evaluator=FanovaImportanceEvaluator(n_trees=trees, seed=0))
+    except RuntimeError:  # Optuna's word for a forest that is one leaf: nothing to tell apart
+        return ()
     return tuple((path, float(share)) for path, share in found.items())

@@ -62,7 +62,7 @@ def padded(low: float, high: float, log: bool = False, share: float = 0.05) -> t
 
 def tick_label(value: float) -> str:
     """`0.05`, `1e-5`, `20000`, `1e6`: as short as it can be said."""
-    if value and not 1e-4 <= abs(value) < 1e5:
+    if value and not 1e-3 <= abs(value) < 1e5:
         mantissa, _, power = f"{value:.3e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}".replace("-", "−", value < 0)
     return f"{value:.6g}".replace("-", "−")

@@ -1,0 +1,85 @@
+import random
+from pathlib import Path
+
+import optuna
+import pytest
+
+from lab.report.study_data import Study, read
+from lab.report.study_importances import importances
+from tests.lab.report import studies
+
+CONFIG = studies.config()
+
+
+def study(folder: Path, count: int, **fixed: str | float) -> Study:
+    """Trials whose value is set by the logarithm of the learning rate, and a little by the layers."""
+    made, rng = studies.create(folder, CONFIG), random.Random(1)
+    for number in range(count):
+        power, layers = rng.uniform(-5, -1), rng.randint(2, 6)
+        params = {"optimizer.lr": 10**power, "net.layers": layers, "batch_size": rng.choice([8, 16, 32])}
+        params |= {"optimizer": "SGD", "optimizer.momentum": 0.5} if number % 3 else {"optimizer": "AdamW"}
+        value = -10.0 * (power + 3) ** 2 + 2.0 * layers
+        studies.add(made, CONFIG, params | fixed, "completed", (value if number != 7 else -1e12,))
+    return read(folder, made, CONFIG)
+
+
+def test_what_decides_the_value_is_most_important(tmp_path: Path) -> None:
+    found = importances(study(tmp_path, 60))
+    shares = dict(found.shares)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert list(shares)[:2] == ["optimizer.lr", "net.layers"]  # and the one value of -1e12 did not decide it
+    assert shares["optimizer.lr"] > 0.7
+    assert shares["batch_size"] < 0.05
+    assert (found.trials, found.objective, found.reason) == (60, "val_dice", "")
+
+
+def test_a_conditional_parameter_does_not_take_its_conditions_share(tmp_path: Path) -> None:
+    rng, made = random.Random(2), studies.create(tmp_path, CONFIG)
+    for number in range(40):
+        sgd = number % 2 == 0
+        params = (
+            {"optimizer": "SGD", "optimizer.momentum": rng.uniform(0, 0.9)} if sgd else {"optimizer": "AdamW"}
+        )
+        studies.add(made, CONFIG, params, "completed", (0.5 * sgd + 0.01 * rng.random(),))
+    found = importances(read(tmp_path, made, CONFIG))
+    assert dict(found.shares)["optimizer"] > 0.95
+    assert found.conditional == ("optimizer.momentum",)
+
+
+def test_what_never_changed_is_named(tmp_path: Path) -> None:
+    data = study(tmp_path, 30, batch_size=16)
+    found = importances(data)
+    assert found.constant == ("optimizer.momentum", "batch_size")  # 0.5 wherever it was in use
+    assert set(dict(found.shares)) == {"optimizer.lr", "optimizer", "net.layers"}
+    assert importances(data) == found  # the forest has its own seed
+
+
+@pytest.mark.parametrize(
+    ("count", "value", "varied", "reason"),
+    [
+        (0, 0.5, True, "They take at least 4 finished trials; there are 0."),
+        (3, 0.5, True, "They take at least 4 finished trials; there are 3."),
+        (9, 0.5, True, "All finished trials have the same value."),
+        (9, None, False, "No parameter had more than one value."),
+    ],
+)
+def test_it_says_why_there_are_none(
+    count: int, value: float | None, varied: bool, reason: str, tmp_path: Path
+) -> None:
+    made = studies.create(tmp_path, CONFIG)
+    for number in range(count):
+        params = {"net.layers": 2 + number % 5 * varied}
+        studies.add(made, CONFIG, params, "completed", (number / 10 if value is None else value,))
+    found = importances(read(tmp_path, made, CONFIG))
+    assert (found.shares, found.reason) == ((), reason)
+
+
+def test_the_copy_of_the_study_is_not_announced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = study(tmp_path, 10)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        importances(data)
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+    assert capfd.readouterr().err == ""
