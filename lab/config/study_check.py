@@ -23,8 +23,8 @@ _GIVEN = {
     "seed": "is derived from the study's seed; set that, and remove it here",
     "search_space": "is the study's own; remove it here",
 }  # to samplers
-# Said of a name and not of a value.
-_OF_THE_PATH = re.compile(r"unknown key|has no part|'\d+' is no position|\S+ (takes no|names no|gets) '")
+_OF_THE_NAME = re.compile(r"unknown key|\S+ (takes no|names no|gets) '")  # and not of a value
+_NO_WAY = re.compile(r"has no part|'\d+' is no position")
 
 
 def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
@@ -72,15 +72,15 @@ class _Corners:
         if owner in corner.values:
             assert owner is not None
             rest = problem.path[len(space.path(owner)) :]
-            if not rest and _OF_THE_PATH.match(problem.message):
+            if not rest and _OF_THE_NAME.match(problem.message):
                 return Problem((KEY, owner), problem.message)
             return Problem((KEY, owner, *self._part(owner, corner), *rest), problem.message)
         shared = {name: _shared(space.path(name), problem.path) for name in corner.values}
         most = max(shared.values())
         near = [name for name, length in shared.items() if length == most]
         name = str(corner.at[0]) if corner.at[0] in near else near[0]
-        path = space.path(name)
-        if most and path[: len(problem.path)] == problem.path and _OF_THE_PATH.match(problem.message):
+        on_the_way = most and space.path(name)[: len(problem.path)] == problem.path
+        if on_the_way and (_NO_WAY.match(problem.message) or _OF_THE_NAME.match(problem.message)):
             return Problem((KEY, name), problem.message)
         place = f"{dotted(problem.path)}: " if problem.path else ""
         part = () if problem.message.startswith("is required") else self._part(name, corner)

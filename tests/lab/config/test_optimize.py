@@ -214,12 +214,6 @@ WIDTH = SMALL["search_space"]["net.width"]  # type: ignore[index]
             {"pruner": {"target": "Medianpruner"}},
             "pruner.target: 'Medianpruner' is no import path; did you mean 'optuna.pruners.MedianPruner'?",
         ),
-        (
-            {"optimizer": {"lr": 1}},
-            "optimizer: unknown key 'optimizer'; known: confirm, devices, isolation, lease_seconds, max_attempts,"
-            " max_consecutive_failures, n_trials, on_oom, preflight, prune_on, pruner, retention, run, sampler,"
-            " search_space, seed, set, storage, study_name, time_budget, trial_timeout, workers",
-        ),
     ],
 )
 def test_what_contradicts_itself(values: dict[str, Any], expected: str) -> None:
