@@ -99,11 +99,20 @@ def optimize(
         mirror.study_over(study, best)
     finally:
         mirror.close()
-        page = report.write(folder, study, config)
+    page = _report(folder, study, config, out)
     failed = best is None or (stop is not None and stop.outcome == "failed")
     result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study))
     _end(out, config, result, page)
     return result
+
+
+def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: StudyConsole) -> Path:
+    """The page; a fault in drawing it must not look like one of the study."""
+    try:
+        return report.write(folder, study, config)
+    except Exception as error:  # noqa: BLE001 - every trial is safe, and --report shows the fault
+        out.note(f"the report can't be written: {type(error).__name__}: {error}")
+        return folder / report.REPORT
 
 
 def rebuild_report(name: str, root: Path = Path("studies")) -> Path:

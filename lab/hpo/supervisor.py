@@ -24,7 +24,7 @@ from lab.hpo.outcomes import STATES, judged, objectives
 from lab.hpo.sampling import create_pruner, should_prune
 from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database, patiently
-from lab.hpo.trial_process import Answer, Ended, EpochDone, Finished, Message, Order, Run, Started
+from lab.hpo.trial_process import Answer, Begun, Ended, EpochDone, Finished, Message, Order, Run, Started
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, cpu_share, free_slot
 from lab.monitoring import named
@@ -168,6 +168,8 @@ class Supervisor:
     def _handle(self, job: Job, message: Message | Died) -> Answer:
         trial: Trial = job.subject
         match message:
+            case Begun():
+                job.started = time.monotonic()
             case Started():
                 self._upkeep.run_start(trial, message)
             case EpochDone():
@@ -226,8 +228,10 @@ class Supervisor:
 
     def _overdue(self, job: Job, trial: Trial) -> str:
         limit = self._config.trial_timeout
+        if limit is None or job.started is None:
+            return ""
         seconds = trial.earlier_seconds + time.monotonic() - job.started
-        return f"it took longer than {duration(limit)}" if limit is not None and seconds > limit else ""
+        return f"it took longer than {duration(limit)}" if seconds > limit else ""
 
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
         if trial.lost:

@@ -64,6 +64,11 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """The process is there; its time runs."""
+
+
+@dataclass(frozen=True)
 class Started:
     """A seed's first epoch is about to begin."""
 
@@ -110,7 +115,7 @@ class Finished:
     fault: str = ""
 
 
-Message = Started | EpochDone | Ended | Finished
+Message = Begun | Started | EpochDone | Ended | Finished
 Answer = StopRequest | None
 Tell = Callable[[Message], Answer]
 
@@ -142,6 +147,7 @@ class Relay(Callback):
 def conduct(order: Order, run: Run, tell: Tell) -> Finished:
     """Do the run; whatever happens in it becomes an outcome."""
     relay: Relay | None = None
+    tell(Begun())
     try:
         config = validate(RunConfig, order.config)
         relay = Relay(tell, config.seeds)

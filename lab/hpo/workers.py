@@ -8,8 +8,8 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class Job:
     subject: Any
     process: ForkServerProcess | None = None
     connection: Connection | None = None
-    started: float = field(default_factory=time.monotonic)
+    started: float | None = None  # when its process was there
     stopping: float | None = None  # since when
     killed: bool = False
 
@@ -172,8 +172,12 @@ class InProcess:
         """Do the whole run."""
         job = Job(slot, order, subject)
         self.jobs.append(job)
+        order.folder.mkdir(parents=True, exist_ok=True)
         try:
-            finished = trial_process.conduct(order, self._run, lambda message: self._handler(job, message))
+            with (order.folder / trial_process.CONSOLE).open("a") as log, redirect_stdout(log):
+                finished = trial_process.conduct(
+                    order, self._run, lambda message: self._handler(job, message)
+                )
         finally:
             self.jobs.remove(job)
         self._handler(job, finished)
