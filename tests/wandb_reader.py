@@ -23,6 +23,7 @@ class WandbRun:
     run: RunRecord = field(default_factory=RunRecord)
     config: dict[str, Any] = field(default_factory=dict)
     history: dict[int, dict[str, Any]] = field(default_factory=dict)  # step to values
+    steps: list[int] = field(default_factory=list)  # as they were logged
     summary: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
 
@@ -40,6 +41,7 @@ def read_run(folder: Path) -> WandbRun:
                 found.config |= _items(record.config.update)
             case "history":
                 values = _items(record.history.item)
+                found.steps.append(record.history.step.num)
                 found.history.setdefault(record.history.step.num, {}).update(values)
             case "summary":
                 found.summary |= _items(record.summary.update)

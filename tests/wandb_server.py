@@ -85,6 +85,16 @@ class _Handler(BaseHTTPRequestHandler):
                 project = {"id": "p", "name": "spheroids", "entity": entity}
                 bucket = {"id": "r", "name": variables["name"], "displayName": "unet", "config": "{}"}
                 return {"upsertBucket": {"bucket": {**bucket, "project": project}, "inserted": True}}
+            case "Viewer":
+                return {"viewer": {"id": "v", "entity": "lab", "username": "lab", "flags": "{}"}}
+            case "":  # of what type an artifact of this name is
+                return {"project": {"artifact": None}}
+            case "ServerFeaturesQuery":
+                return {"serverInfo": {"features": []}}
+            case "CreateArtifact":
+                sequence = {"id": "s", "latestArtifact": {"id": "a", "versionIndex": 0}}
+                artifact = {"id": "a", "state": "COMMITTED", "artifactSequence": sequence}
+                return {"createArtifact": {"artifact": artifact}}
             case "CreateRunFiles":
                 files = [
                     {"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"}

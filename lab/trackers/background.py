@@ -83,6 +83,11 @@ class Background:
             self._warn(f"{self._name} was not done {self._timeout:g} s after the run and is left behind")
             self._guard(self._on_abandon)
 
+    @property
+    def done(self) -> bool:
+        """Whether its thread has come to its end, and nothing is left to wait for."""
+        return not self._thread.is_alive()
+
     def _put(self, call: Callable[[], None]) -> None:
         if not self._off and not self._closed:
             self._calls.put(call)

@@ -6,9 +6,11 @@ version.
 
 import os
 import ssl
+import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,12 @@ def flush_often(fields: Mapping[str, Any]) -> dict[str, float]:
     return {name: 1.0} if name in fields else {}
 
 
+def only_numbers(fields: Mapping[str, Any]) -> dict[str, bool]:
+    """The settings that leave out what W&B finds out about a process, where this version has them."""
+    wanted = {"x_disable_stats": True, "x_save_requirements": False}
+    return {name: value for name, value in wanted.items() if name in fields}
+
+
 def start() -> Any:
     """Start W&B's process, or find it; returns W&B's settings.
 
@@ -83,6 +91,15 @@ def start() -> Any:
     if process is not None:  # None: it belongs to a process above ours
         process.join = partial(_end, process._process)
     return setup.settings
+
+
+def forget_dead() -> None:
+    """Where W&B's process has died, forget it: the next `start` starts another."""
+    setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
+    connection = getattr(getattr(setup, "_singleton", None), "_connection", None)
+    process = getattr(getattr(connection, "_proc", None), "_process", None)
+    if process is not None and process.poll() is not None:
+        kill()
 
 
 def kill() -> None:
@@ -103,6 +120,39 @@ def kill() -> None:
         service_token.clear_service_in_env()
         connection._proc._process.kill()
         connection._proc._process.wait()
+
+
+def logged_steps(folder: Path, run_id: str) -> set[int]:
+    """The steps that the offline files of a run hold; empty where they can't be read.
+
+    A `.wandb` file is framed like a LevelDB log: 7 bytes of file header, then blocks of 32 KiB, in them
+    chunks with a header of crc (u32), length (u16) and type (u8): 1 a whole record, 2 its first part, 3 a
+    middle one, 4 its last. A record is a protobuf message.
+    """
+    steps: set[int] = set()
+    for file in folder.glob(f"offline-run-*-{run_id}/*.wandb"):
+        with suppress(Exception):  # a format of W&B's own; at worst a step is there twice
+            steps |= set(_steps(file.read_bytes()))
+    return steps
+
+
+def _steps(data: bytes) -> Iterator[int]:
+    from wandb.proto import wandb_internal_pb2
+
+    messages: Any = wandb_internal_pb2
+    parts, position = [], 7
+    while position + 7 <= len(data):
+        if 32768 - position % 32768 < 7:  # no header fits into the rest of a block
+            position += 32768 - position % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        parts.append(data[position + 7 : position + 7 + length])
+        position += 7 + length
+        if kind in (1, 4) and position <= len(data):  # a last one may be torn
+            record = messages.Record.FromString(b"".join(parts))
+            parts = []
+            if record.HasField("history"):
+                yield record.history.step.num
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -1,0 +1,239 @@
+"""W&B's runs in one process: they share its helper process, and whether they are online."""
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from secrets import token_hex
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+from lab import rundir
+from lab.config.trackers import WandbConfig
+from lab.events import Note
+from lab.redact import command_line_has_secret
+from lab.trackers import wandb_service
+from lab.trackers.no_fork import no_fork
+
+if TYPE_CHECKING:
+    import wandb
+
+FOLDER = "wandb"
+ID = "run_id.txt"
+Mode = Literal["online", "offline"]
+_PROBE_SECONDS = 2.0
+_INIT_SECONDS = 30.0  # nobody waits for it: training goes on meanwhile
+_FINISH_SECONDS = 30.0  # of one run among several; nobody waits for it either
+
+
+@dataclass(frozen=True)
+class Described:
+    """What W&B is told of a run.
+
+    Args:
+        folder: where its files go, below `wandb/`.
+        suffix: of the id, for a run that goes by the side of the folder's first one.
+    """
+
+    folder: Path
+    run_id: str
+    project: str
+    name: str
+    group: str | None
+    config: Mapping[str, Any]
+    job_type: str | None = None
+    suffix: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id under which W&B knows this folder; made once and kept in it, so a resumed run finds it.
+
+        The folder's name alone won't do: the trials of two studies have the same names.
+        """
+        file = self.folder / FOLDER / ID
+        if not file.exists():
+            rundir.atomic_write(file, f"{rundir.slug(self.run_id)[-50:].strip('.-')}-{token_hex(4)}\n")
+        return file.read_text().strip() + self.suffix
+
+
+class WandbSession:
+    """Begins W&B runs, online where possible; for one run, or for all those of a study.
+
+    A study's runs come and go, each in a thread of its own. The first decides whether they are online; when
+    one of them meets trouble, those that begin later are offline. Where the runs are is said once.
+
+    Args:
+        study: the folder of a study. Its runs are mirrored from another process than that which trains:
+            W&B's figures of this process, and the list of its packages, are left out. That list is most of
+            what a short run costs.
+    """
+
+    def __init__(
+        self, config: WandbConfig, notify: Callable[[Note], None], study: Path | None = None
+    ) -> None:
+        self._config, self._notify, self._study = config, notify, study
+        self.patience = max(config.timeout / 2, config.timeout - 1)  # the rest is for ending it by force
+        self._deciding = Lock()
+        self._mode: Mode | None = None
+        self._prepared = self._was_online = False
+        self._given_up = False
+
+    def begin(self, run: Described) -> "wandb.Run":
+        """Begin a W&B run, or go on with it, and say where it is; may take many seconds.
+
+        Raises:
+            Exception: whatever W&B raises; RuntimeError where it was given up meanwhile.
+        """
+        folder = run.folder / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._deciding:
+            self._check()
+            run.id  # noqa: B018 - made here, by one thread at a time
+            if not self._prepared:
+                self._prepare(folder if self._study is None else self._study / FOLDER)
+            if self._mode is None:
+                return self._first(run)
+            wandb_service.forget_dead()
+            if self._mode == "online" and (why := self._why_unreachable()):
+                self._mode = "offline"
+                self._say_offline(Note(why, level="warning"))
+            mode = self._mode
+        return self._init(run, mode)
+
+    def stay_offline(self) -> None:
+        """There was trouble: runs that begin from now on don't try to be online."""
+        self._mode = "offline"
+
+    def close(self) -> None:
+        """End W&B's process in order, once all runs are finished; takes a second at most."""
+        if self._prepared and not self._given_up:
+            import wandb
+
+            wandb.teardown()  # here, where the time is bounded, and not at the end of the interpreter
+
+    def give_up(self) -> bool:
+        """End W&B's process by force, so that it can't hold up the end of ours; True the first time."""
+        if self._given_up:
+            return False
+        self._given_up = True
+        wandb_service.kill()
+        return True
+
+    def how_to_upload(self, run: "wandb.Run | None" = None) -> str:
+        """The command that uploads a run later, or those of the study; it takes what was online, too."""
+        online = " --include-online" if self._was_online else ""
+        if self._study is None:
+            assert run is not None
+            return f"to upload: wandb sync{online} {run.settings.sync_dir}"
+        names = "*run-2*" if online else "offline-run-*"
+        return (
+            f"to upload: find {shlex.quote(str(self._study))} -name '{names}' -exec wandb sync{online} {{}} +"
+        )
+
+    def _prepare(self, staging: Path) -> None:
+        staging.mkdir(parents=True, exist_ok=True)
+        wandb_service.keep_quiet(staging)
+        with no_fork():  # 1 s, and only W&B needs it
+            import PIL.Image
+            import wandb  # noqa: F401
+
+            PIL.Image.preinit()  # else the first picture imports its format's module
+        self._prepared = True
+
+    def _first(self, run: Described) -> "wandb.Run":
+        """Find out whether W&B can be online, by beginning this run."""
+        import wandb
+
+        offline = self._why_offline()
+        self._check()
+        if offline is None:
+            try:
+                begun = self._init(run, "online")
+            except wandb.Error as error:
+                wandb_service.kill()  # it would go on trying, and hold the run's id
+                offline = Note(f"going online failed: {_first_line(error)}", level="warning")
+                self._check()
+            else:
+                self._mode, self._was_online = "online", True
+                self._notify(Note(f"W&B: online at {self._place(begun)}"))
+                return begun
+        self._mode = "offline"
+        begun = self._init(run, "offline")
+        self._say_offline(offline, begun)
+        return begun
+
+    def _place(self, run: "wandb.Run") -> str | None:
+        if self._study is None or run.group is None:
+            return run.url
+        return f"{run.project_url}/groups/{quote(run.group, safe='')}"
+
+    def _say_offline(self, why: Note, run: "wandb.Run | None" = None) -> None:
+        self._notify(replace(why, message=f"W&B: offline, {why.message}; {self.how_to_upload(run)}"))
+
+    def _why_offline(self) -> Note | None:
+        """Why the runs can't or shouldn't be online; a warning where the user may expect that they are."""
+        mode = self._config.mode
+        if mode == "offline":
+            return Note("as the config says")
+        if mode == "auto" and os.environ.get("WANDB_MODE") in ("offline", "dryrun"):
+            return Note("as WANDB_MODE says")
+        import wandb
+
+        try:
+            if not wandb_service.has_key(wandb_service.start().base_url):
+                return Note(
+                    "no key is configured (wandb login)", level="warning" if mode == "online" else "info"
+                )
+        except wandb.errors.AuthenticationError as error:
+            return Note(f"the configured key is of no use ({_first_line(error)})", level="warning")
+        why = self._why_unreachable()
+        return Note(why, level="warning") if why else None
+
+    def _why_unreachable(self) -> str:
+        host = wandb_service.start().base_url
+        why = wandb_service.why_unreachable(host, min(_PROBE_SECONDS, self.patience / 2))
+        return f"{host} can't be reached ({why})" if why else ""
+
+    def _init(self, run: Described, mode: Mode) -> "wandb.Run":
+        import wandb
+
+        settings = {
+            "silent": True,
+            "console": "off",
+            "init_timeout": _INIT_SECONDS,
+            "finish_timeout": 0.8 * self.patience if self._study is None else _FINISH_SECONDS,
+            "finish_timeout_raises": True,
+            "disable_code": True,
+            "x_disable_meta": command_line_has_secret(),  # W&B takes the command line as it is
+            **wandb_service.flush_often(wandb.Settings.model_fields),
+            **({} if self._study is None else wandb_service.only_numbers(wandb.Settings.model_fields)),
+        }
+        wandb_service.start()
+        begun = wandb.init(
+            entity=self._config.entity,
+            project=run.project,
+            name=run.name,
+            group=self._config.group or run.group,
+            job_type=run.job_type,
+            tags=self._config.tags,
+            config=dict(run.config),
+            dir=run.folder,
+            id=run.id,
+            resume="allow",
+            reinit="create_new",
+            mode=mode,
+            settings=wandb.Settings(**settings),
+        )
+        begun.define_metric("epoch", hidden=True)
+        begun.define_metric("*", step_metric="epoch")
+        return begun
+
+    def _check(self) -> None:
+        if self._given_up:
+            raise RuntimeError("W&B was given up before the run began")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
