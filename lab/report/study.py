@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from lab import rundir
 from lab.redact import redact, redact_text
-from lab.report import leaderboard, study_data, study_figures, study_findings, study_importances
+from lab.report import leaderboard, study_data, study_figures, study_findings, study_importances, svg
 from lab.report import study_space_figures as space_figures
 from lab.report.study_data import Study, Trial
-from lab.wording import duration, figure
+from lab.wording import duration
 
 if TYPE_CHECKING:
     import optuna
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lab.report.study_figures import Picture
 
 REPORT, STUDY_FILE = "report.html", "study.yaml"
+_CELL = 48  # characters of a choice in a table
 _SIDE = 1600  # pixels of an inlined picture's longer side
 _HEAVY = 900_000  # bytes from which a picture is inlined as JPEG
 _PICTURES = {rundir.HISTORY: "Curves of the winner", rundir.PREDICTIONS: "Predictions of the winner"}
@@ -78,7 +79,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "duration": duration, "cell": cell, "label": label}
+    environment.filters |= {"figure": study_data.amount, "duration": duration, "cell": cell, "label": label}
     script = environment.get_template("study_sort.js").render().strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("study_page.html.j2").render(
@@ -176,9 +177,7 @@ def cell(value: object) -> str:
     """A parameter's value for a person."""
     if value is None:
         return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else svg.cut(str(value), _CELL)
 
 
 def label(kind: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lab.redact import redact_text
 from lab.report import ranking
+from lab.wording import figure
 
 if TYPE_CHECKING:
     import optuna
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from lab.config.space import Parameter
 
 BEST, CONFIRM = "best", "confirm.json"
-TRACEBACK = "traceback.txt"  # lab.session's; importing that would load torch
 # In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
 OUTCOMES = (
     *("completed", "early_stopped", "pruned", "diverged", "out_of_memory", "timed_out", "failed"),
@@ -205,6 +205,13 @@ def shown(value: object) -> str:
     return redact_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
+def amount(value: object) -> str:
+    """A figure as it is written everywhere; a large whole one, such as of parameters, without decimals."""
+    if isinstance(value, float) and value.is_integer() and abs(value) >= 100:
+        return figure(int(value))
+    return figure(value)
+
+
 def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Objective, ...]:
     """The monitors' names with the directions that the storage has."""
     names = [monitor.metric for monitor in config.monitors]
@@ -321,7 +328,7 @@ def _seeds(values: object) -> dict[str, float]:
 
 def _traceback(folder: Path) -> Path | None:
     """Of the trial itself, or of the first of its seeds that left one."""
-    places: Iterable[Path] = [folder / TRACEBACK, *sorted(folder.glob(f"seed_*/{TRACEBACK}"))]
+    places: Iterable[Path] = [folder / rundir.TRACEBACK, *sorted(folder.glob(f"seed_*/{rundir.TRACEBACK}"))]
     return next((path for path in places if path.is_file()), None)
 
 

@@ -12,15 +12,15 @@ from itertools import combinations
 from markupsafe import Markup
 
 from lab.report import svg
-from lab.report.study_data import OUTCOMES, WRONG, Confirmation, Objective, Study, Trial
+from lab.report.study_data import OUTCOMES, WRONG, Confirmation, Objective, Study, Trial, amount
 from lab.report.study_findings import span
 from lab.report.svg import Point, Scale
-from lab.wording import figure
 
 WIDTH = 760.0
 _POINTS = 60_000  # of all curves together, so that a page stays small
 _LEAST_POINTS = 24  # of one curve
 _TITLES = 250  # marks; more than that are drawn without a text each
+_CROWD = 120  # marks; more are drawn smaller
 _LOG_FROM = 100.0  # largest by smallest value, from which a logarithmic axis shows more
 
 
@@ -42,27 +42,32 @@ def history(study: Study, number: int = 0) -> Picture | None:
     if not points and not lost:
         return None
     strip = 26.0 if lost else 0.0
-    height = 262.0 + strip
-    y = value_scale([value for _, value in points] or [0.0, 1.0], objective, 216, 30)
+    bottom = 216.0 if points else 30.0
+    y = value_scale([value for _, value in points] or [0.0], objective, bottom, 30)
     x = Scale(-0.5, max(each.number for each in study.trials) + 0.5, _left(y, lost), WIDTH - 14, whole=True)
-    parts = [svg.side_axis(x, y, objective.metric), svg.bottom_axis(x, 216 + strip, y.stop, "trial", 8)]
+    parts = [svg.side_axis(x, y, objective.metric)] if points else []
+    parts.append(svg.bottom_axis(x, bottom + strip, y.stop, "trial", 8))
     if lost:
-        parts += [svg.tag("line", x1=x.start, x2=x.stop, y1=216.0, y2=216.0, class_="bound")]
-        parts += [svg.text(x.start - 7, 216 + strip / 2 + 4, "no value", anchor="end")]
+        parts += [svg.tag("line", x1=x.start, x2=x.stop, y1=bottom, y2=bottom, class_="bound")]
+        parts += [svg.text(x.start - 7, bottom + strip / 2 + 4, "no value", anchor="end")]
         parts += [
-            svg.mark(t.outcome, x(t.number), 216 + strip / 2, _title(t, len(study.trials))) for t in lost
+            svg.mark(t.outcome, x(t.number), bottom + strip / 2, _title(t, len(study.trials))) for t in lost
         ]
+    size = "small" if len(points) > _CROWD else ""
     best = _best_so_far(study.trials, number, objective.sign)
     if best:
         steps = svg.steps([(x(at), y(value)) for at, value in best])
         parts.append(svg.line([*steps, (x.stop, steps[-1][1])], "best-line"))
     parts += [
-        svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value)) for t, value in points
+        svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value), size)
+        for t, value in points
     ]
     parts += _winner_mark(study, number, x, y)
     kinds = _kinds([trial for trial, _ in points] + lost)
     label = f"{objective.metric} of {len(points)} trials by number, with the best so far"
-    return Picture(svg.figure(WIDTH, height, label, *parts), kinds, _beyond(y, [v for _, v in points]))
+    return Picture(
+        svg.figure(WIDTH, bottom + strip + 46, label, *parts), kinds, _beyond(y, [v for _, v in points])
+    )
 
 
 def curves(study: Study) -> Picture | None:
@@ -88,6 +93,8 @@ def curves(study: Study) -> Picture | None:
     for trial in order:
         parts.append(_curve(trial, x, y, limit, density, trial is study.winner))
     parts += [_end(trial, x, y) for trial in order if trial.outcome in ("pruned", *WRONG)]
+    if order[-1] is study.winner:
+        parts.append(_end(order[-1], x, y, "winner"))
     label = f"learning curves of {len(drawn)} trials"
     return Picture(svg.figure(WIDTH, 332, label, *parts), _kinds(drawn), _beyond(y, values))
 
@@ -114,7 +121,7 @@ def intervals(confirmation: Confirmation) -> Picture | None:
         parts += [svg.mark("seed", x(value), at) for value in each.values if math.isfinite(value)]
         if math.isfinite(each.low) and math.isfinite(each.high):
             parts.append(svg.tag("line", x1=x(each.low), x2=x(each.high), y1=at, y2=at, class_="interval"))
-        told = f"trial {each.trial}: {figure(each.mean)}, {figure(each.low)} to {figure(each.high)}"
+        told = f"trial {each.trial}: {amount(each.mean)}, {amount(each.low)} to {amount(each.high)}"
         parts.append(svg.mark("mean", x(each.mean), at, told))
     label = f"means with 95 % intervals of {len(rows)} candidates"
     return Picture(svg.figure(WIDTH, bottom + 44, label, *parts), ("mean", "seed"))
@@ -155,7 +162,7 @@ def _pair(study: Study, one: int, other: int) -> Picture:
     for trial in reversed(good):
         kind = "front" if trial.on_front else "behind"
         at = x(trial.values[one]), y(trial.values[other])
-        told = f"trial {trial.number}: {figure(trial.values[one])}, {figure(trial.values[other])}"
+        told = f"trial {trial.number}: {amount(trial.values[one])}, {amount(trial.values[other])}"
         parts.append(svg.mark(kind, *at, told if trial.on_front or len(good) <= _TITLES else ""))
     label = f"{up.metric} by {across.metric} of {len(good)} trials"
     kinds = ("front", "behind") if len(front) < len(good) else ("front",)
@@ -177,11 +184,11 @@ def _curve(trial: Trial, x: Scale, y: Scale, limit: int, density: str, winner: b
     return svg.tag("path", told, d=written, class_=f"curve {density} l-{kind}")
 
 
-def _end(trial: Trial, x: Scale, y: Scale) -> Markup:
-    """A mark where a curve was ended."""
+def _end(trial: Trial, x: Scale, y: Scale, kind: str = "") -> Markup:
+    """A mark where a curve ends, by default of the trial's outcome."""
     step, value = next((step, value) for step, value in reversed(trial.curve) if math.isfinite(value))
     told = f"trial {trial.number}, {trial.outcome.replace('_', ' ')} after step {trial.curve[-1][0]}"
-    return svg.mark(trial.outcome, x(step), y(value), told)
+    return svg.mark(kind or trial.outcome, x(step), y(value), told)
 
 
 def _winner_mark(study: Study, number: int, x: Scale, y: Scale) -> list[Markup]:
@@ -190,7 +197,7 @@ def _winner_mark(study: Study, number: int, x: Scale, y: Scale) -> list[Markup]:
         return []
     value = winner.values[number]
     return [
-        svg.mark("winner", x(winner.number), y(value), f"trial {winner.number}: {figure(value)}, the best")
+        svg.mark("winner", x(winner.number), y(value), f"trial {winner.number}: {amount(value)}, the best")
     ]
 
 
@@ -198,7 +205,7 @@ def _title(trial: Trial, of: int, value: float | None = None) -> str:
     """What shows under the pointer; nothing in a large study, which would grow by a third."""
     if of > _TITLES:
         return ""
-    result = "" if value is None else f": {figure(value)}"
+    result = "" if value is None else f": {amount(value)}"
     return f"trial {trial.number}, {trial.outcome.replace('_', ' ')}{result}"
 
 

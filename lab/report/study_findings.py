@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lab.report.study_data import OUTCOMES, WRONG, Dimension, Objective, Study
-from lab.wording import figure
+from lab.report.study_data import OUTCOMES, WRONG, Dimension, Objective, Study, amount
 
 EDGE = 0.05  # share of a parameter's range, on its own scale
 BEST_FEW = 5
@@ -38,6 +37,11 @@ class EdgeWarning:
     of: int
     wider: float | None  # a bound to try; None where the scale may end here by nature
 
+    @property
+    def pressing(self) -> bool:
+        """Whether it is more than chance: in one of ten parameters a single trial lies there by luck."""
+        return self.near > 1 or self.of < 3
+
 
 @dataclass(frozen=True)
 class Savings:
@@ -61,7 +65,7 @@ def verdict(study: Study) -> str:
         return _no_winner(study)
     first = study.objectives[0]
     reached = ", ".join(
-        f"{each.metric} {figure(value)}" for each, value in zip(study.objectives, winner.values, strict=True)
+        f"{each.metric} {amount(value)}" for each, value in zip(study.objectives, winner.values, strict=True)
     )
     if len(study.objectives) > 1:
         count, of = len(study.front), len(ranked)
@@ -89,7 +93,7 @@ def confirmed(study: Study) -> str:
     best = about.best if about else None
     if about is None or best is None or winner is None:
         return "Not confirmed on fresh seeds."
-    interval = f"{figure(best.mean)} (95\u00a0% interval {figure(best.low)} to {figure(best.high)})"
+    interval = f"{amount(best.mean)} (95\u00a0% interval {amount(best.low)} to {amount(best.high)})"
     if best.trial == winner.number:
         return f"On {about.seeds} fresh seeds it stays ahead: {about.metric} {interval}."
     return f"On {about.seeds} fresh seeds trial {best.trial} is ahead of it: {about.metric} {interval}."
@@ -172,7 +176,8 @@ def _no_winner(study: Study) -> str:
         return "No trial has been started yet."
     counts = ", ".join(f"{row.count} {row.outcome.replace('_', ' ')}" for row in rows)
     total = sum(row.count for row in rows)
-    said = f"None of {total} trials has a result yet" if total > 1 else "The one trial has no result yet"
+    yet = " yet" if study.having("running", "waiting", "interrupted") else ""
+    said = f"None of {total} trials has a result{yet}" if total > 1 else f"The one trial has no result{yet}"
     wrong = Counter(trial.cause for trial in study.own if trial.outcome in WRONG and trial.cause)
     most = wrong.most_common(1)
     return f"{said}: {counts}." + (f" The most frequent cause: {most[0][0]}" if most else "")
@@ -184,7 +189,7 @@ def _better(value: float, than: float, objective: Objective) -> str:
     if gain <= 0:
         return "no better than"
     share = f" ({100 * gain / abs(than):.2g}\u00a0%)" if than and gain < abs(than) else ""
-    return f"{figure(gain)}{share} better than"
+    return f"{amount(gain)}{share} better than"
 
 
 def _values_of(dimension: Dimension) -> float:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from lab.report import svg
-from lab.report.study_data import Dimension, Study, Trial, shown
+from lab.report.study_data import Dimension, Study, Trial, amount, shown
 from lab.report.study_figures import Picture, value_scale, valued
 from lab.report.study_findings import EDGE
 from lab.report.svg import Scale
-from lab.wording import figure
 
 _TOP, _BOTTOM = 58.0, 300.0  # of the parallel axes
 _APART = 118.0  # pixels between two of them
@@ -42,7 +41,7 @@ def parallel(study: Study) -> Picture | None:
             for x, each, place in zip(at, dimensions, places, strict=False)
         ]
         points.append((at[-1], value(trial.values[0])))
-        told = f"trial {trial.number}: {figure(trial.values[0])}" if len(trials) <= 4 * _TITLES else ""
+        told = f"trial {trial.number}: {amount(trial.values[0])}" if len(trials) <= 4 * _TITLES else ""
         parts.append(svg.line(points, f"strand r{_colour(trial.rank or 1, len(trials))}", told))
     for x, dimension in zip(at, dimensions, strict=False):
         unused = any(dimension.path not in trial.params for trial in trials)
@@ -147,7 +146,7 @@ def _slice(
         x = place(trial)
         if x is not None:
             kind = "winner" if trial is study.winner else trial.outcome
-            told = f"trial {trial.number}: {_said(trial.params[dimension.path])}, {figure(value)}"
+            told = f"trial {trial.number}: {_said(trial.params[dimension.path])}, {amount(value)}"
             parts.append(svg.mark(kind, x, y(value), told if len(points) <= _TITLES else "", "small"))
     label = f"{objective.metric} by {dimension.path}"
     note = f"in {len(points)} of {of} trials" if len(points) < of else ""

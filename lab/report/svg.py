@@ -12,8 +12,9 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
+_PAGE = 760  # pixels, as the figures count them
 _LEAST_SPAN = 1e-12  # relative; below it an axis has one value only
-_HUGE = 1e150  # beyond it a difference may overflow
+_HUGE = 1e150  # beyond it a difference or a ratio may overflow
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Scale:
 
 def padded(low: float, high: float, log: bool = False, share: float = 0.05) -> tuple[float, float]:
     """A little more than the range on both sides, so that no mark is cut; one value gets room around it."""
-    low, high = (max(-_HUGE, min(_HUGE, end)) for end in (low, high))
+    least = 1 / _HUGE if log else -_HUGE
+    low, high = (max(least, min(_HUGE, end)) for end in (low, high))
     if log:
         more = max((high / low) ** share, 1.05)
         return low / more, high * more
@@ -84,7 +86,9 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 def figure(width: float, height: float, label: str, *parts: object, class_: str = "wide") -> Markup:
     """The whole picture; `label` is what a screen reader says instead."""
     box = f"0 0 {pixels(width)} {pixels(height)}"
-    return tag("svg", *parts, viewBox=box, role="img", aria_label=label, class_=class_)
+    # Wider than the page: it is scrolled, for texts that are shrunk to fit can't be read.
+    style = f"min-width:{pixels(0.95 * width)}px" if width > _PAGE else None
+    return tag("svg", *parts, viewBox=box, role="img", aria_label=label, class_=class_, style=style)
 
 
 def text(x: float, y: float, content: object, class_: str = "tick", anchor: str = "middle") -> Markup:

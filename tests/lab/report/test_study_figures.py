@@ -65,6 +65,7 @@ def test_the_history_has_a_mark_per_trial_and_the_best_so_far() -> None:
 def test_a_history_of_failures_only_has_no_line() -> None:
     picture = figures.history(study(Trial(0, "failed"), Trial(1, "timed_out")))
     assert len(marks(picture, "failed") + marks(picture, "timed_out")) == 2
+    assert texts(picture) == ["0", "1", "trial", "no value"]
     assert lines(picture, "best-line") == []
 
 
@@ -104,6 +105,7 @@ def test_curves_are_told_apart_and_ends_are_marked() -> None:
     counts = {kind: len(lines(picture, f"l-{kind}")) for kind in ("completed", "winner", "pruned", "running")}
     assert counts == {"completed": 1, "winner": 1, "pruned": 1, "running": 1}
     assert "l-winner" in list(parsed(picture).iter("path"))[-1].attrib["class"]  # over all others
+    assert len(marks(picture, "winner")) == 1
     (pruned,), (diverged,) = marks(picture, "pruned"), marks(picture, "diverged")
     assert pruned[0] > diverged[0]  # after epoch 2; at the last value that is one
     assert marks(picture, "failed") == []

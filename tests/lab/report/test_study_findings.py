@@ -51,7 +51,7 @@ def test_the_verdict_of_one_and_of_equal_trials() -> None:
         ((Trial(0, "running"),), "The one trial has no result yet: 1 running."),
         (
             (Trial(0, "failed", "boom"), Trial(1, "failed", "boom"), Trial(2, "out_of_memory", "oom")),
-            "None of 3 trials has a result yet: 1 out of memory, 2 failed. The most frequent cause: boom",
+            "None of 3 trials has a result: 1 out of memory, 2 failed. The most frequent cause: boom",
         ),
     ],
 )
@@ -137,6 +137,7 @@ def test_the_winner_at_an_edge(
     assert [each.side for each in found] == ([] if side is None else [side])
     for each in found:
         assert (each.wider, each.value, each.winner, each.near, each.of) == (wider, value, True, 1, 1)
+        assert each.pressing
         assert each.bound == (dimension.low if side == "low" else dimension.high)
 
 
@@ -149,6 +150,7 @@ def test_most_of_the_best_few_at_an_edge_count_too(layers: tuple[int, ...], near
     found = findings.edges(study(*trials, dimensions=(LAYERS,)))
     assert [each.near for each in found] == ([near] if near else [])
     assert all(each.winner is (layers[0] == 6) and each.of == 5 for each in found)
+    assert all(each.pressing is (near > 1) for each in found)
 
 
 def test_a_parameter_that_the_best_dont_use_has_no_edge() -> None:

@@ -64,6 +64,14 @@ def test_a_padded_range_is_a_range(ends: tuple[float, float]) -> None:
     assert scale.ticks()
 
 
+@pytest.mark.parametrize("ends", [(1e-320, 1e308), (1e-300, 1e-300), (3.0, 3.0)])
+def test_a_padded_logarithmic_range_is_one_too(ends: tuple[float, float]) -> None:
+    low, high = svg.padded(*ends, log=True)
+    assert 0 < low < high < math.inf
+    ticks = Scale(low, high, 0, 100, log=True).ticks()
+    assert all(low <= tick <= high for tick in ticks)
+
+
 def test_what_is_beyond_a_scale_is_known() -> None:
     scale = Scale(0, 1, 0, 100)
     assert [scale.holds(value) for value in (0, 1, 1.01, math.inf)] == [True, True, False, False]
