@@ -212,26 +212,33 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
-    if config.isolation == "process":
+    try:
         from lab.hpo import server
 
-        server.warm_up(config.base, "util")  # it imports torch while this process does
-    try:
-        if config.preflight != "off":
-            config.check()
-        import util
+        apart = config.isolation == "process"
+        if apart:
+            server.warm_up(config.base, "util")  # it imports torch, and this process needn't
         from lab.hpo import study
         from lab.hpo.storage import StorageError
 
+        if config.preflight != "off":
+            server.check(config) if apart else config.check()
         try:
             if config.preflight == "full" and not check_study(config, console):
                 return 1
-            result = study.optimize(config, util.run, console=console, command=command, fork=options.fork)
+            result = study.optimize(config, train_trial, console=console, command=command, fork=options.fork)
         except StorageError as error:
             raise Refused(error) from error
     except ConfigError as error:
         raise document.located(error) from error
     return 1 if result.failed else 0
+
+
+def train_trial(config: RunConfig, **options: Any) -> "RunResult":
+    """`util.run`, imported by the process that trains."""
+    from util import run
+
+    return run(config, **options)
 
 
 def check_study(config: OptimizeConfig, console: "Style") -> bool:
@@ -332,7 +339,7 @@ def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, load
 
 def read_study(path: str, options: argparse.Namespace) -> tuple[OptimizeConfig, loading.Document]:
     """The same for a study's file."""
-    document = loading.override(loading.read(path), options.set, OptimizeConfig.defaults())
+    document = OptimizeConfig.read(path, options.set)
     return OptimizeConfig.from_document(document), document
 
 

@@ -23,9 +23,9 @@ from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.evaluation import NotFinite, Peek, Reporter, Tally, evaluate
-from lab.events import Callback, Listeners, StopRequest, request_stop
+from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.metrics import Metric
-from lab.monitoring import Course, named, step_scheduler
+from lab.monitoring import Course, step_scheduler
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all

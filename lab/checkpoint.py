@@ -8,7 +8,6 @@ renamed.
 import hashlib
 import os
 import re
-import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,21 +62,6 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         comment = b"sha256=" + writer.digest.hexdigest().encode()
         file.seek(-2, os.SEEK_END)
         file.write(struct.pack("<H", len(comment)) + comment)
-
-
-def link(source: Path, path: Path) -> None:
-    """Give a finished checkpoint a second name, replacing what had it; free where links exist."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, temporary)
-        except OSError:  # a file system without hard links
-            with whole(temporary) as file, source.open("rb") as content:
-                shutil.copyfileobj(content, file)
-        temporary.replace(path)
-    finally:  # where both names are one file already, replacing does nothing and leaves the third
-        temporary.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

@@ -23,6 +23,17 @@ Phase = Literal["train", "val"]
 Values = Mapping[str, float]
 
 
+def named(values: Values, name: str) -> float:
+    """One logged value.
+
+    Raises:
+        ValueError: nothing is logged under that name.
+    """
+    if name not in values:
+        raise ValueError(f"nothing is logged as '{name}'; there are: {', '.join(values)}")
+    return values[name]
+
+
 @dataclass(frozen=True)
 class StopRequest:
     """Why a run ends before its last epoch, and under which outcome it is filed."""
@@ -34,6 +45,18 @@ class StopRequest:
 def request_stop(reason: str, outcome: Outcome = "early_stopped") -> StopRequest:
     """A listener's answer that ends the run after the present epoch."""
     return StopRequest(reason, outcome)
+
+
+class Stopped(SystemExit):
+    """Raised where the program is, to end the run at once and in order.
+
+    Args:
+        outcome: what the run is filed under.
+    """
+
+    def __init__(self, reason: str, outcome: Outcome = "interrupted") -> None:
+        super().__init__(143)
+        self.reason, self.outcome = reason, outcome
 
 
 @dataclass(frozen=True)

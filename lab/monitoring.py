@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lab.config.sections import Monitor
-from lab.events import Values
+from lab.events import Values, named
 
 
 class Best:
@@ -102,17 +102,6 @@ class Course:
         self.best.load_state_dict(state["best"])
         self.history = [dict(row) for row in state["history"]]
         self.samples, self.train_seconds, self.seconds = state["cost"]
-
-
-def named(values: Values, name: str) -> float:
-    """One logged value.
-
-    Raises:
-        ValueError: nothing is logged under that name.
-    """
-    if name not in values:
-        raise ValueError(f"nothing is logged as '{name}'; there are: {', '.join(values)}")
-    return values[name]
 
 
 def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:

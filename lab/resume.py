@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import checkpoint
+from lab import checkpoint, rundir
 from lab.config import ConfigError, Problem
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
@@ -48,7 +48,7 @@ def resume_from(
     if refused:
         raise ConfigError(refused)
     if faults:  # or the next save would keep the damaged one as the previous one
-        checkpoint.link(path, folder / "last.pt")
+        rundir.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
     automatic = AUTO in flatten(config.get("scheduler") or {}).values()
     if automatic and config["epochs"] > content["config"]["epochs"]:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import socket
 import time
 import unicodedata
@@ -22,6 +23,7 @@ PROVENANCE = "provenance.json"
 CHECKPOINTS = "checkpoints"
 HISTORY = "history.png"
 PREDICTIONS = "predictions.png"
+TRACEBACK = "traceback.txt"
 _LOCK = ".lock"
 _PATIENCE = 0.5  # seconds
 
@@ -96,6 +98,21 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a finished file a second name, replacing what had it; free where links exist."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            with whole(temporary) as file, source.open("rb") as content:
+                shutil.copyfileobj(content, file)
+        temporary.replace(path)
+    finally:  # where both names are one file already, replacing does nothing and leaves the third
+        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

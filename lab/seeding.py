@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-
-def mix(*numbers: int) -> int:
-    """One 63-bit seed from several non-negative numbers; near inputs give unrelated outputs."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The random stream of one sample in one epoch, whoever draws it and in whatever order."""
-    return np.random.default_rng((seed, epoch, index))
+from lab.keys import mix
 
 
 def seed_all(*numbers: int) -> None:

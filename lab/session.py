@@ -14,25 +14,12 @@ from torch import nn
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig
 from lab.data.loaders import Loaders, TensorLoader
-from lab.events import Callback, Note, Outcome, RunEnd, RunStart
+from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
 from lab.monitoring import Course
 from lab.provenance import collect
 from lab.redact import redact, redact_text
 
-TRACEBACK = "traceback.txt"
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
-
-
-class Stopped(SystemExit):
-    """Raised where the program is, to end the run at once and in order.
-
-    Args:
-        outcome: what the run is filed under.
-    """
-
-    def __init__(self, reason: str, outcome: Outcome = "interrupted") -> None:
-        super().__init__(143)
-        self.reason, self.outcome = reason, outcome
 
 
 class Trained(Protocol):
@@ -125,7 +112,7 @@ class Session:
             for name in names
         }
         labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
-        labels |= {"Traceback": TRACEBACK} if trainer.outcome in ("failed", "out_of_memory") else {}
+        labels |= {"Traceback": rundir.TRACEBACK} if trainer.outcome in ("failed", "out_of_memory") else {}
         return RunEnd(
             outcome=trainer.outcome,
             reason=trainer.reason,
@@ -148,7 +135,7 @@ class Session:
             return "interrupted", f"to go on: python main.py --resume {whole}"
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):  # a full disk may be the very fault
-            rundir.atomic_write(self.folder / TRACEBACK, text)
+            rundir.atomic_write(self.folder / rundir.TRACEBACK, text)
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
         return outcome, redact_text(f"{type(error).__name__}: {error}")
 

@@ -17,10 +17,10 @@ RANKS = {
     5: ["lab.hpo"],
     4: ["util", "lab.preflight", "lab.report"],
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
-    2: ["lab.checkpoint", "lab.tasks", "lab.trackers"],
-    1: ["lab.data", "lab.figures", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
-        "lab.runtime"],
-    0: ["lab.config", "lab.events", "lab.redact", "lab.rundir", "lab.seeding", "lab.wording",
+    2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
+    1: ["lab.figures", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
+        "lab.runtime", "lab.seeding"],
+    0: ["lab.config", "lab.events", "lab.keys", "lab.redact", "lab.rundir", "lab.wording",
         "model"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}

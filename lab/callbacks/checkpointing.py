@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import checkpoint
+from lab import checkpoint, rundir
 from lab.config.sections import CheckpointConfig
 from lab.events import Callback, EpochEnd, RunEnd
 
@@ -41,9 +41,9 @@ class Checkpointing(Callback):
             return
         last = self._write()
         if event.improved:
-            checkpoint.link(last, self._folder / "best.pt")
+            rundir.link(last, self._folder / "best.pt")
         if periodic:
-            checkpoint.link(last, self._folder / f"epoch_{event.epoch:04d}.pt")
+            rundir.link(last, self._folder / f"epoch_{event.epoch:04d}.pt")
 
     def on_run_end(self, event: RunEnd) -> None:
         """Name the finished training's last checkpoint `final`."""
@@ -53,12 +53,12 @@ class Checkpointing(Callback):
             self._write()
         last = self._folder / "last.pt"
         if last.exists():
-            checkpoint.link(last, self._folder / "final.pt")
+            rundir.link(last, self._folder / "final.pt")
 
     def _write(self) -> Path:
         last = self._folder / "last.pt"
         if last.exists():
-            checkpoint.link(last, self._folder / "prev.pt")
+            rundir.link(last, self._folder / "prev.pt")
         checkpoint.save(last, self._content())
         self._written_epoch, self._written_at = self._epoch, time.monotonic()
         return last

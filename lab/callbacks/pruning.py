@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lab.events import Callback, EpochEnd, StopRequest, request_stop
-from lab.monitoring import named
+from lab.events import Callback, EpochEnd, StopRequest, named, request_stop
 
 if TYPE_CHECKING:
     import optuna

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
-from lab.seeding import mix, sample_rng, seed_all, seeded
+from lab.keys import mix, sample_rng
+from lab.seeding import seed_all, seeded
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch

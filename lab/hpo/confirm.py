@@ -9,19 +9,18 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from scipy import stats
 
 from lab import rundir
 from lab.config import RunConfig
 from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
+from lab.events import Stopped
 from lab.hpo.console import StudyConsole
 from lab.hpo.signals import Signals
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
 from lab.hpo.winner import read_trial
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, free_slot
 from lab.report.ranking import ranked
-from lab.session import Stopped
 from lab.wording import figure
 
 CONFIRM = "confirm.json"
@@ -185,9 +184,10 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     mean = statistics.fmean(values)
     if len(values) < 2:
         return mean, math.nan, math.nan
-    half = (
-        float(stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    )
+    from scipy import stats  # half a second, and few studies need it
+
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    half = float(stats.t.ppf(0.5 + _LEVEL / 2, len(values) - 1)) * error
     return mean, mean - half, mean + half
 
 

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.spec import Spec
 from lab.hpo.pfl import PredictedFinalLoss
-from lab.seeding import mix
+from lab.keys import mix
 
 if TYPE_CHECKING:
     from lab.config.optimize import OptimizeConfig

@@ -4,10 +4,11 @@ import multiprocessing
 import signal
 from collections.abc import Iterator, Mapping
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-from lab.config import RunConfig
+from lab.config import ConfigError, OptimizeConfig, RunConfig
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
@@ -37,6 +38,39 @@ def warm_up(config: RunConfig, *modules: str) -> None:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def check(config: OptimizeConfig) -> None:
+    """`config.check()`, where torch has been imported already; this process does without.
+
+    Raises:
+        ConfigError: with every problem found.
+        RuntimeError: the process that looked at the components died of it.
+    """
+    ours, theirs = context().Pipe()
+    process = context().Process(target=_check, args=(theirs, config), name="check")
+    process.start()
+    theirs.close()
+    try:
+        problems, note = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(
+            f"checking the components ended their process (exit code {process.exitcode}); "
+            "one of the modules named in the config does so when it is imported"
+        ) from None
+    process.join()
+    if problems:
+        raise ConfigError(problems, note)
+
+
+def _check(connection: Connection, config: OptimizeConfig) -> None:
+    try:
+        config.check()
+    except ConfigError as error:
+        connection.send((error.problems, error.note))
+    else:
+        connection.send(((), ""))
 
 
 def targets(config: RunConfig) -> Iterator[str]:

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
-from lab.events import Outcome, StopRequest
+from lab.events import Outcome, Stopped, StopRequest, named
 from lab.hpo.claims import Claims, Trial, with_sampler, working_seconds
 from lab.hpo.curve import recorded
 from lab.hpo.failures import Failures
@@ -27,8 +27,6 @@ from lab.hpo.storage import Database, patiently
 from lab.hpo.trial_process import Answer, Begun, Ended, EpochDone, Finished, Message, Order, Run, Started
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, cpu_share, free_slot
-from lab.monitoring import named
-from lab.session import Stopped
 from lab.wording import duration, figure
 
 _TICK = 0.5  # seconds between two looks at the clock

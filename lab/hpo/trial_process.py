@@ -22,9 +22,8 @@ from typing import Any, Protocol
 from lab import rundir
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, StopRequest
+from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
 from lab.redact import redact_text
-from lab.session import TRACEBACK, Stopped, is_out_of_memory
 
 CONSOLE = "console.log"
 _GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
@@ -273,6 +272,8 @@ def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
 
 
 def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
+    from lab.session import is_out_of_memory  # it brings torch, which the supervisor does without
+
     ends = relay.ends if relay is not None else []
     common: dict[str, Any] = {
         "epochs": sum(end.epochs for end in ends),
@@ -283,10 +284,10 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         return Finished(error.outcome, error.reason, **common)
     if isinstance(error, KeyboardInterrupt):
         return Finished("interrupted", "Ctrl-C", **common)
-    if not any(order.folder.rglob(TRACEBACK)):  # it broke before the run had begun
+    if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):
-            rundir.atomic_write(order.folder / TRACEBACK, text)
+            rundir.atomic_write(order.folder / rundir.TRACEBACK, text)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from lab import checkpoint, rundir
+from lab import rundir
 from lab.config.writing import to_text
 
 BEST = "best"
@@ -50,7 +50,7 @@ def keep_best(study_folder: Path, trial: FrozenTrial, metrics: Sequence[str]) ->
     weights = run / rundir.CHECKPOINTS / "best.pt"
     (best / "best.pt").unlink(missing_ok=True)
     if weights.exists():
-        checkpoint.link(weights, best / "best.pt")
+        rundir.link(weights, best / "best.pt")
     result = ", ".join(f"{name} {value!r}" for name, value in zip(metrics, trial.values, strict=True))
     head = (
         f"# Trial {trial.number} of the study {study_folder.name}: {result}.\n"

@@ -14,9 +14,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
 
+from lab.events import Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
-from lab.session import Stopped
 
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
 

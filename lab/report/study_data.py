@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lab import rundir
 from lab.redact import redact_text
 from lab.report import ranking
 from lab.wording import figure

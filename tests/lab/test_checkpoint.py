@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import checkpoint
-from lab.checkpoint import CheckpointError, collect, link, load, load_latest, restore, save, sweep
+from lab import checkpoint, rundir
+from lab.checkpoint import CheckpointError, collect, load, load_latest, restore, save, sweep
 
 
 def names(folder: Path) -> list[str]:
@@ -229,13 +229,13 @@ def test_latest_is_last_then_prev(tmp_path: Path) -> None:
 def test_link_is_free_and_survives_the_next_save(tmp_path: Path) -> None:
     last, best = tmp_path / "last.pt", tmp_path / "best.pt"
     save(last, {"epoch": 1})
-    link(last, best)
+    rundir.link(last, best)
     assert last.stat().st_ino == best.stat().st_ino
     save(last, {"epoch": 2})
     assert [load(last)["epoch"], load(best)["epoch"]] == [2, 1]
-    link(last, best)
+    rundir.link(last, best)
     assert load(best)["epoch"] == 2
-    link(last, best)  # what is one file already
+    rundir.link(last, best)  # what is one file already
     assert names(tmp_path) == ["best.pt", "last.pt"]
 
 
@@ -246,7 +246,7 @@ def test_link_copies_where_there_are_no_links(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "link", refuse)
     last, best = tmp_path / "last.pt", tmp_path / "best.pt"
     save(last, {"epoch": 1})
-    link(last, best)
+    rundir.link(last, best)
     assert last.stat().st_ino != best.stat().st_ino
     assert load(best)["epoch"] == 1
     assert names(tmp_path) == ["best.pt", "last.pt"]
@@ -257,7 +257,7 @@ def _save_forever(folder: Path, epoch: int, pipe: Any) -> None:
     while True:
         epoch += 1
         if last.exists():
-            link(last, folder / "prev.pt")
+            rundir.link(last, folder / "prev.pt")
         save(last, {"epoch": epoch, "weights": torch.full((750_000,), float(epoch))})
         pipe.send(epoch)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lab.config.sections import Monitor
-from lab.monitoring import Best, Course, named, step_scheduler
+from lab.events import named
+from lab.monitoring import Best, Course, step_scheduler
 
 NAN, INF = math.nan, math.inf
 

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.seeding import RngState, mix, sample_rng, seed_all, seeded
+from lab.keys import mix, sample_rng
+from lab.seeding import RngState, seed_all, seeded
 
 keys = st.tuples(*[st.integers(0, 2**40)] * 3)
 

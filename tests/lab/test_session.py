@@ -13,7 +13,7 @@ import torch
 from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import create_loaders
-from lab.session import TRACEBACK, Session
+from lab.session import Session
 from util import Trainer
 
 
@@ -69,7 +69,7 @@ def test_end_event_of_a_run_that_saw_nothing(tmp_path: Path, trainer: Trainer) -
     assert (event.outcome, event.reason, event.epochs, event.value) == ("failed", "because", 0, math.inf)
     assert math.isnan(event.best["val_loss"]) and math.isnan(event.last["val_loss"])
     assert (event.seconds, event.samples_per_second, event.best_epoch) == (0.0, 0.0, 0)
-    assert event.files["Traceback"] == tmp_path / TRACEBACK
+    assert event.files["Traceback"] == tmp_path / rundir.TRACEBACK
 
 
 def test_end_event(tmp_path: Path, trainer: Trainer) -> None:
@@ -101,12 +101,12 @@ def test_interrupted_says_how_to_go_on(tmp_path: Path, error: Any, group: str | 
     outcome, reason = Session(folder, group=group).fault(caught(error))
     assert outcome == "interrupted"
     assert reason.endswith(f"--resume {folder.parent if group else folder}")
-    assert not (folder / TRACEBACK).exists()
+    assert not (folder / rundir.TRACEBACK).exists()
 
 
 def test_failed_keeps_the_traceback_without_secrets(tmp_path: Path) -> None:
     error = caught(OSError("can't reach https://me:hunter2@example.org"))
     outcome, reason = Session(tmp_path).fault(error)
     assert (outcome, reason) == ("failed", "OSError: can't reach https://me:***@example.org")
-    text = (tmp_path / TRACEBACK).read_text()
+    text = (tmp_path / rundir.TRACEBACK).read_text()
     assert "Traceback (most recent call last)" in text and "in caught" in text and "hunter2" not in text

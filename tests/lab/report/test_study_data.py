@@ -7,8 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from lab import session
-from lab.report import study_data
+from lab import rundir
 from lab.report.study_data import Dimension, read
 from tests.lab.report import studies
 
@@ -138,9 +137,6 @@ def test_forked_trials_have_no_folder_here(tmp_path: Path) -> None:
     assert (data.trials[0].folder, data.trials[0].forked_from) == (None, "older 12")
     assert data.own == (data.trials[1],)
     assert data.trials[1].traceback == folder / "seed_3" / "traceback.txt"
-
-
-def test_the_tracebacks_name_is_the_sessions() -> None:
 
 
 def test_texts_are_redacted(tmp_path: Path) -> None:
