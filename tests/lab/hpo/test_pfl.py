@@ -152,6 +152,13 @@ def test_slow_starters_among_the_best_protect_others() -> None:
     assert pruned_at(PredictedFinalLoss(EPOCHS), study_of(GOOD, GOOD, GOOD), late) == 1
 
 
+def test_a_bad_spell_of_the_best_protects_others_up_to_it() -> None:
+    """They were predicted to end at 0.5 by epoch 4, above 1.5 by epoch 8, and came to 0.1."""
+    spell = (TrialState.COMPLETE, [0.5] * 4 + [1.5] * 4 + [0.1] * 12)
+    pruner = PredictedFinalLoss(EPOCHS, min_epochs=4, returns="last")
+    assert pruned_at(pruner, study_of(spell, spell, spell), [0.8] * EPOCHS) == 16
+
+
 def test_it_waits_for_top_k_finished_trials() -> None:
     bad = curve(1.0, 0.4, 0.9)
     for count in (0, 1, 2, 3, 4):
@@ -196,6 +203,8 @@ def test_values_that_are_not_finite_are_passed_over() -> None:
     assert pruned_at(pruner, study, better) is None
     assert pruned_at(pruner, study, [math.nan] * EPOCHS) is None
     assert pruned_at(pruner, study, [math.nan, *curve(1.0, 0.4, 0.9)[1:]]) == 2
+    gap = [0.9, math.nan, 0.9, 0.9, *[0.9] * 16]
+    assert pruned_at(PredictedFinalLoss(EPOCHS, min_epochs=4), study, gap) == 4
 
 
 @pytest.mark.parametrize(

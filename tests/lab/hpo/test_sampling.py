@@ -303,6 +303,7 @@ def test_the_view_tells_of_one_objective_only(tmp_path: Path) -> None:
     assert [trial.value for trial in second.trials] == [3.0, 6.0, None]
     assert second.trials[1].intermediate_values == {1: 20.0, 2: 40.0}
     assert second.trials[1].last_step == 2
+    assert second._storage.get_trial(running._trial_id - 1).value == 6.0
     assert [t.number for t in second.get_trials(states=(TrialState.RUNNING,))] == [running.number]
     second._storage.set_trial_system_attr(running._trial_id, "rung", 1.0)
     assert study.trials[2].system_attrs == {"rung": 1.0}
