@@ -195,7 +195,7 @@ def _figures(study: Study) -> dict[str, Any]:
         "curves": study_figures.curves(study),
         "parallel": space_figures.parallel(study),
         "slices": [space_figures.slices(study, n) for n in objectives],
-        "pareto": study_figures.pareto(study) if study.ranked else [],
+        "pareto": study_figures.pareto(study),
         "intervals": None if confirmation is None else study_figures.intervals(confirmation),
     }
 

@@ -53,13 +53,13 @@ def history(study: Study, number: int = 0) -> Picture | None:
         parts += [
             svg.mark(t.outcome, x(t.number), bottom + strip / 2, _title(t, len(study.trials))) for t in lost
         ]
-    size = "small" if len(points) > _CROWD else ""
+    small = len(points) > _CROWD
     best = _best_so_far(study.trials, number, objective.sign)
     if best:
         steps = svg.steps([(x(at), y(value)) for at, value in best])
         parts.append(svg.line([*steps, (x.stop, steps[-1][1])], "best-line"))
     parts += [
-        svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value), size)
+        svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value), small)
         for t, value in points
     ]
     parts += _winner_mark(study, number, x, y)
@@ -101,6 +101,8 @@ def curves(study: Study) -> Picture | None:
 
 def pareto(study: Study) -> list[Picture]:
     """A panel for each pair of objectives; the front as a line where there are two."""
+    if not study.ranked:
+        return []
     return [_pair(study, one, other) for one, other in combinations(range(len(study.objectives)), 2)]
 
 
@@ -151,16 +153,16 @@ def valued(study: Study, number: int) -> list[tuple[Trial, float]]:
 def _pair(study: Study, one: int, other: int) -> Picture:
     across, up = study.objectives[one], study.objectives[other]
     good = study.ranked
-    width, height = 560.0, 380.0
-    y = value_scale([trial.values[other] for trial in good] or [0.0, 1.0], up, 326, 30)
-    x = value_scale([trial.values[one] for trial in good] or [0.0, 1.0], across, _left(y), width - 20)
+    width, height = (560.0, 380.0) if len(study.objectives) == 2 else (330.0, 260.0)
+    y = value_scale([trial.values[other] for trial in good], up, height - 50, 30)
+    x = value_scale([trial.values[one] for trial in good], across, _left(y), width - 20)
     parts = [svg.frame(x, y, across.metric, up.metric, 5)]
     front = sorted(study.front, key=lambda trial: across.sign * trial.values[one])
     if len(study.objectives) == 2 and front:
         corners = svg.steps([(x(trial.values[one]), y(trial.values[other])) for trial in front])
         parts.append(svg.line(corners, "best-line"))
     for trial in reversed(good):
-        kind = "front" if trial.on_front else "behind"
+        kind = "winner" if trial is study.winner else "front" if trial.on_front else "behind"
         at = x(trial.values[one]), y(trial.values[other])
         told = f"trial {trial.number}: {amount(trial.values[one])}, {amount(trial.values[other])}"
         parts.append(svg.mark(kind, *at, told if trial.on_front or len(good) <= _TITLES else ""))

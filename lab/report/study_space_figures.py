@@ -27,12 +27,12 @@ def parallel(study: Study) -> Picture | None:
     dimensions = [d for d in study.dimensions if any(d.path in trial.params for trial in trials)]
     if not trials or not dimensions:
         return None
-    width = max(760.0, _APART * len(dimensions) + 150)
-    apart = (width - 150) / len(dimensions)
+    width = max(760.0, _APART * len(dimensions) + 160)
+    apart = (width - 160) / len(dimensions)
     objective = study.objectives[0]
     best_on_top = (_BOTTOM, _TOP) if objective.maximize else (_TOP, _BOTTOM)
     value = value_scale([trial.values[0] for trial in trials], objective, *best_on_top)
-    at = [50 + apart * number for number in range(len(dimensions) + 1)]
+    at = [64 + apart * number for number in range(len(dimensions) + 1)]
     places = [_placing(dimension, trials) for dimension in dimensions]
     parts: list[Markup] = []
     for trial in reversed(trials):  # the best is drawn last
@@ -147,7 +147,7 @@ def _slice(
         if x is not None:
             kind = "winner" if trial is study.winner else trial.outcome
             told = f"trial {trial.number}: {_said(trial.params[dimension.path])}, {amount(value)}"
-            parts.append(svg.mark(kind, x, y(value), told if len(points) <= _TITLES else "", "small"))
+            parts.append(svg.mark(kind, x, y(value), told if len(points) <= _TITLES else "", small=True))
     label = f"{objective.metric} by {dimension.path}"
     note = f"in {len(points)} of {of} trials" if len(points) < of else ""
     return Picture(svg.figure(width, height, label, *parts, class_="panel"), note=note)

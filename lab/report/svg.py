@@ -12,6 +12,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 Point = tuple[float, float]
+_SMALL = 0.78  # of a mark's size
 _PAGE = 760  # pixels, as the figures count them
 _LEAST_SPAN = 1e-12  # relative; below it an axis has one value only
 _HUGE = 1e150  # beyond it a difference or a ratio may overflow
@@ -96,12 +97,11 @@ def text(x: float, y: float, content: object, class_: str = "tick", anchor: str 
     return tag("text", content, x=float(x), y=float(y), class_=class_, text_anchor=anchor)
 
 
-def mark(kind: str, x: float, y: float, title: str = "", class_: str = "") -> Markup:
+def mark(kind: str, x: float, y: float, title: str = "", small: bool = False) -> Markup:
     """One of the marks that the page defines once, in its own colour; `title` shows under the pointer."""
     inside = (tag("title", title),) if title else ()
-    return tag(
-        "use", *inside, href=f"#m-{kind}", x=float(x), y=float(y), class_=f"o-{kind} {class_}".rstrip()
-    )
+    place = f"translate({pixels(x)} {pixels(y)}){f' scale({_SMALL})' if small else ''}"
+    return tag("use", *inside, href=f"#m-{kind}", transform=place, class_=f"o-{kind}")
 
 
 def line(points: Iterable[Point], class_: str, title: str = "") -> Markup:

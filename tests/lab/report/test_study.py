@@ -81,8 +81,8 @@ def write(folder: Path, study: optuna.Study, config: OptimizeConfig) -> Page:
     assert used <= set(ids)
     for drawn in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         for element in ElementTree.fromstring(drawn).iter():
-            for name in ("d", "x", "y", "x1", "x2", "y1", "y2", "width"):
-                assert not re.search("nan|inf", element.attrib.get(name, ""))
+            for name in ("d", "x", "y", "x1", "x2", "y1", "y2", "width", "transform"):
+                assert not re.search(r"\b(nan|inf)", element.attrib.get(name, ""))
     for row in page.having("th"):
         assert "scope" in row
     return page

@@ -111,9 +111,10 @@ def test_an_absent_attribute_is_left_out() -> None:
 
 
 def test_a_mark_names_its_kind() -> None:
-    assert svg.mark("pruned", 1, 2, "t 3", "small") == (
-        '<use href="#m-pruned" x="1" y="2" class="o-pruned small"><title>t 3</title></use>'
+    assert svg.mark("pruned", 1, 2.26, "t 3") == (
+        '<use href="#m-pruned" transform="translate(1 2.3)" class="o-pruned"><title>t 3</title></use>'
     )
+    assert 'transform="translate(1 2) scale(0.78)"' in svg.mark("pruned", 1, 2, small=True)
 
 
 def test_a_long_name_is_cut_in_its_middle() -> None:
