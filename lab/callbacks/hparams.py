@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,12 +41,12 @@ class HParams(Callback):
             return
         try:
             self._write(self._start, event)
-        except Exception:  # noqa: BLE001 - a mirror's fault is never the run's
-            return
+        except Exception as error:  # noqa: BLE001 - a mirror's fault is never the run's
+            warnings.warn(f"TensorBoard's HPARAMS tab lacks this run: {error}", stacklevel=2)
 
     def _write(self, start: RunStart, end: RunEnd) -> None:
-        from tensorboard.plugins.hparams import api_pb2
-        from tensorboard.plugins.hparams.summary import session_end_pb
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from torch.utils.tensorboard import FileWriter
         from torch.utils.tensorboard.summary import scalar
@@ -53,13 +54,16 @@ class HParams(Callback):
         known = {"parameters": float(start.parameters), "seconds": end.seconds, **end.best}
         tried = {name: shown(value) for name, value in self._values.items()}
         status = api_pb2.STATUS_SUCCESS if end.outcome in _GOOD else api_pb2.STATUS_FAILURE
+        info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+        data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=info))
+        over = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=data, tensor=metadata.NULL_TENSOR)
         writer = FileWriter(str(start.run_dir / FOLDER))
         try:
             writer.add_summary(hparams_pb(tried, trial_id=self._group, start_time_secs=self._began))
             for name in self._metrics:
                 if name in known:
                     writer.add_summary(scalar(f"best/{name}", known[name]), end.best_epoch)
-            writer.add_summary(session_end_pb(status))
+            writer.add_summary(Summary(value=[over]))
         finally:
             writer.close()
 

@@ -147,8 +147,11 @@ class Mirror:
             return None
         self._ending = [background for background in self._ending if not background.done]
         if len(self._ending) >= _MOST_ENDING:
-            message = f"W&B lags behind: trial {trial.number} and others are left out until it has caught up"
+            message = (
+                f"W&B lags behind: trial {trial.number} is left out, as are others until it has caught up"
+            )
             self._notes.put(Note(message, "warning"))
+            self._session.stay_offline()
             return None
         tracker = WandbTracker(
             self._wandb,
@@ -225,11 +228,14 @@ class Mirror:
                 note = self._notes.get_nowait()
             except Empty:
                 return
-            if note.level == "info":
-                self._note(note.message)
-            elif not self._warned:
+            message = note.message
+            if note.level == "warning":
+                if self._warned:
+                    continue
                 self._warned = True
-                self._note(note.message)
+                if self._session is not None and "to upload: " not in message:
+                    message += f"; further W&B runs are offline, {self._session.how_to_upload()}"
+            self._note(message)
 
 
 def hparams(trial: Trial, metrics: Sequence[str]) -> tuple[Callable[[], Callback], ...]:

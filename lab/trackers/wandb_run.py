@@ -63,8 +63,10 @@ class WandbTracker:
             suffix=self._suffix,
         )
         known = self._shared and (event.run_dir / FOLDER / ID).exists()
-        self._run = self._session.begin(described)
-        if known and self._run.offline:  # a server knows itself what it has
+        self._run = run = self._session.begin(described)
+        run.define_metric("epoch", hidden=True)
+        run.define_metric("*", step_metric="epoch")
+        if known and run.offline:  # a server knows itself what it has
             self._logged = wandb_service.logged_steps(event.run_dir / FOLDER, described.id)
 
     def epoch(self, event: EpochEnd) -> None:

@@ -137,7 +137,7 @@ class WandbSession:
         wandb_service.keep_quiet(staging)
         with no_fork():  # 1 s, and only W&B needs it
             import PIL.Image
-            import wandb  # noqa: F401
+            import wandb  # noqa: F401 - the import is all that is wanted
 
             PIL.Image.preinit()  # else the first picture imports its format's module
         self._prepared = True
@@ -211,7 +211,7 @@ class WandbSession:
             **({} if self._study is None else wandb_service.only_numbers(wandb.Settings.model_fields)),
         }
         wandb_service.start()
-        begun = wandb.init(
+        return wandb.init(
             entity=self._config.entity,
             project=run.project,
             name=run.name,
@@ -226,9 +226,6 @@ class WandbSession:
             mode=mode,
             settings=wandb.Settings(**settings),
         )
-        begun.define_metric("epoch", hidden=True)
-        begun.define_metric("*", step_metric="epoch")
-        return begun
 
     def _check(self) -> None:
         if self._given_up:

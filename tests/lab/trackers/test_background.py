@@ -101,8 +101,10 @@ def test_a_stuck_tracker_delays_nothing_but_the_end_and_that_by_its_timeout(tmp_
         "Mirror was not done 0.3 s after the run and is left behind; the run's own files are complete"
     ]
     assert abandoned == [True]
+    assert not mirror.done
     recorder.gate.set()
     time.sleep(0.1)
+    assert mirror.done
     assert recorder.calls == ["start"]  # what was waiting is not done any more
 
 
