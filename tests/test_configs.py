@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from lab.config import RunConfig, loading
+from lab.config import RunConfig, is_study, loading
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "configs"
 SCHEMA = FOLDER / "schema" / "run.schema.json"
 FILES = sorted(FOLDER.rglob("*.yaml"))
+RUNS = [path for path in FILES if not is_study(loading.read(path))]
 
 
 def name(path: Path) -> str:
@@ -76,12 +77,12 @@ def test_configs_ship() -> None:
     assert {"run.yaml", "digits.yaml", "nuclei.yaml", "regression.yaml"} <= {name(path) for path in FILES}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", RUNS, ids=name)
 def test_it_passes_its_check(path: Path) -> None:
     RunConfig.from_yaml(path, given(path)).check()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", RUNS, ids=name)
 def test_it_is_read_back_equal(path: Path, tmp_path: Path) -> None:
     config = RunConfig.from_yaml(path, given(path))
     file = tmp_path / "resolved.yaml"
@@ -97,7 +98,7 @@ def test_its_header_says_what_it_is(path: Path) -> None:
     assert f"configs/{name(path)}" in text
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", RUNS, ids=name)
 def test_its_components_are_built(path: Path) -> None:
     config = RunConfig.from_yaml(path, given(path))
     model = config.create_model()
@@ -115,7 +116,7 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
     )
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", RUNS, ids=name)
 def test_editors_find_it_valid(path: Path) -> None:
     data = loading.read(path).data
     assert valid(data, shipped())

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from lab import checkpoint, rundir
-from lab.config import ConfigError, RunConfig
+from lab.config import ConfigError, RunConfig, is_study, loading
 from lab.preflight import preflight
 from util import Trainer, run
 
 FOLDER = Path(__file__).parent.parent / "configs"
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if "schema" not in path.relative_to(FOLDER).parts)
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not is_study(loading.read(path)))
 COUNTS = {"train_count": 8, "val_count": 4, "size": 32, "sample_size": 6}
 CROP = {"height": 32, "width": 32}
 
