@@ -5,6 +5,7 @@ from the storage. So a resumed study proposes what the uninterrupted one would h
 draw from the same stream.
 """
 
+import copy
 import inspect
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -115,42 +116,52 @@ def should_prune(study: Study, config: "OptimizeConfig", number: int) -> bool:
 
 
 def pruning_view(study: Study, config: "OptimizeConfig") -> Study:
-    """The study as a pruner can read it: itself, or with several objectives the one that prunes.
+    """The study as a pruner can read it: at one moment, and with several objectives the one that prunes.
 
-    In the view a trial's value is that objective's, and its reports are what its attribute `curve` holds.
-    What a pruner writes goes to the study's storage.
+    There a trial's value is that objective's, and its reports are what its attribute `curve` holds. What a
+    pruner writes goes to the study's storage. Reading once is for speed: pruners ask for all trials again and
+    again, and each time would be six queries.
     """
-    if len(study.directions) == 1:
-        return study
-    metrics = [monitor.metric for monitor in config.monitors]
-    index = 0 if config.prune_on is None else metrics.index(config.prune_on)
-    storage = cast(BaseStorage, _OneObjective(study._storage, index))
+    index = None
+    if len(study.directions) > 1:
+        metrics = [monitor.metric for monitor in config.monitors]
+        index = 0 if config.prune_on is None else metrics.index(config.prune_on)
+    storage = cast(BaseStorage, _Moment(study._storage, study._study_id, index))
     return optuna.Study(study.study_name, storage, study.sampler, study.pruner)
 
 
-class _OneObjective:
-    """A storage that tells of one objective only, and hands everything else through."""
+class _Moment:
+    """A storage that reads one study's trials once, and hands everything else through.
 
-    def __init__(self, storage: BaseStorage, index: int) -> None:
-        self._storage, self._index = storage, index
+    Args:
+        index: of the objective to tell of; None where there is only one.
+    """
+
+    def __init__(self, storage: BaseStorage, study_id: int, index: int | None) -> None:
+        self._storage, self._study_id, self._index = storage, study_id, index
+        self._trials: list[FrozenTrial] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """That of the one study."""
+        return self._study_id
+
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """The one objective's direction."""
-        return [self._storage.get_study_directions(study_id)[self._index]]
+        return [self._storage.get_study_directions(study_id)[self._index or 0]]
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial, with the objective's value and curve."""
-        return self._narrowed(self._storage.get_trial(trial_id))
+        return next(trial for trial in self._all() if trial._trial_id == trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """All trials so, or those in the states."""
-        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [self._narrowed(trial) for trial in trials]
+        trials = [trial for trial in self._all() if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """The best by the one objective.
@@ -160,18 +171,26 @@ class _OneObjective:
         """
         return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
 
-    def _narrowed(self, trial: FrozenTrial) -> FrozenTrial:
-        curve = trial.user_attrs.get(CURVE, {})
-        return FrozenTrial(
-            number=trial.number,
-            trial_id=trial._trial_id,
-            state=trial.state,
-            value=None if trial.values is None else trial.values[self._index],
-            datetime_start=trial.datetime_start,
-            datetime_complete=trial.datetime_complete,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=trial.user_attrs,
-            system_attrs=trial.system_attrs,
-            intermediate_values={int(step): value for step, value in curve.items()},
-        )
+    def _all(self) -> list[FrozenTrial]:
+        if self._trials is None:
+            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+            self._trials = trials if self._index is None else [_narrowed(t, self._index) for t in trials]
+        return self._trials
+
+
+def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:
+    """The trial as it would be in a study of the one objective."""
+    curve = trial.user_attrs.get(CURVE, {})
+    return FrozenTrial(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        state=trial.state,
+        value=None if trial.values is None else trial.values[index],
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_complete,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values={int(step): value for step, value in curve.items()},
+    )

@@ -280,9 +280,15 @@ def test_with_two_objectives_a_pruner_sees_what_it_would_with_one(name: str, mod
     assert verdicts(both, two, to_attributes) == expected
 
 
-def test_the_view_of_one_objective_is_the_study_itself(tmp_path: Path) -> None:
+def test_the_view_of_one_objective_is_the_study_at_one_moment(tmp_path: Path) -> None:
     study = opened(tmp_path / "studies.db")
-    assert pruning_view(study, config_of()) is study
+    study.ask()
+    view = pruning_view(study, config_of())
+    assert [trial.number for trial in view.get_trials()] == [0]
+    assert (view.direction, view.study_name) == (study.direction, study.study_name)
+    study.ask()
+    assert [trial.number for trial in view.get_trials()] == [0]
+    assert [trial.number for trial in pruning_view(study, config_of()).get_trials()] == [0, 1]
 
 
 def test_the_view_tells_of_one_objective_only(tmp_path: Path) -> None:
