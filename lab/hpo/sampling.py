@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 CURVE = "curve"  # a trial's values by step where Optuna takes no reports: {"1": value, ...}
 
 
-def open_trial(study: Study, config: "OptimizeConfig", trial_id: int) -> optuna.Trial:
-    """A trial of the storage, ready to suggest values from its own stream and from all that is known by now.
-
-    It must be running, and nobody else be opening one: some samplers look what others have taken.
-    """
-    study._thread_local.cached_all_trials = None  # as Study.ask does; samplers would read an old list
-    study.sampler = create_sampler(config, study._storage.get_trial_number_from_id(trial_id))
-    return optuna.Trial(study, trial_id)
-
-
 def create_sampler(config: "OptimizeConfig", number: int) -> BaseSampler:
     """The sampler of trial `number`.
 

@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError
 from lab.config.validation import validate
+from lab.hpo.claims import with_sampler
 from lab.hpo.cma import SafeCmaEs
 from lab.hpo.pfl import PredictedFinalLoss
-from lab.hpo.sampling import create_pruner, create_sampler, open_trial, pruning_view, should_prune
+from lab.hpo.sampling import create_pruner, create_sampler, pruning_view, should_prune
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -73,6 +74,11 @@ def config_for(name: str, **settings: Any) -> OptimizeConfig:
 
 def opened(path: Path, **settings: Any) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=f"sqlite:///{path}", load_if_exists=True, **settings)
+
+
+def open_trial(study: optuna.Study, config: OptimizeConfig, trial_id: int) -> optuna.Trial:
+    number = study._storage.get_trial_number_from_id(trial_id)
+    return optuna.Trial(with_sampler(study, config, number), trial_id)
 
 
 def begin(study: optuna.Study, config: OptimizeConfig) -> tuple[int, Point]:
