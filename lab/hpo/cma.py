@@ -21,7 +21,7 @@ class SafeCmaEs(CmaEsSampler):
 
     Same arguments. A trial carries the number of its generation; the first `popsize` trials of a generation
     to finish are told to the optimizer, generation by generation. What they hold are numbers, and nothing is
-    stored besides. Replaying costs about 0.1 ms a generation.
+    stored besides. Replaying costs about 0.1 ms a trial.
     """
 
     def sample_relative(
