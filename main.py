@@ -19,6 +19,7 @@ from lab.config import ConfigError, OptimizeConfig, RunConfig, is_study, loading
 if TYPE_CHECKING:
     from lab.callbacks.progress import Style
     from lab.events import RunResult
+    from util import Trainer
 
 RUNS, STUDIES = Path("runs"), Path("studies")
 WRONG = 2
@@ -234,19 +235,25 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
     return 1 if result.failed else 0
 
 
-def train_trial(config: RunConfig, **options: Any) -> "RunResult":
+def train_trial(run_config: RunConfig, **options: Any) -> "RunResult":
     """`util.run`, imported by the process that trains."""
     from util import run
 
-    return run(config, **options)
+    return run(run_config, **options)
+
+
+def build_trainer(config: RunConfig, **options: Any) -> "Trainer":
+    """`Trainer.from_config`, imported by the process that tries it."""
+    from util import Trainer
+
+    return Trainer.from_config(config, **options)
 
 
 def check_study(config: OptimizeConfig, console: "Style") -> bool:
     """A batch at each corner of the space; whether all of them passed."""
     from lab.hpo import check as corners
-    from util import Trainer
 
-    found = corners.check(config, Trainer.from_config)
+    found = corners.check(config, build_trainer)
     if console != "quiet":
         print(found.as_json() if console == "json" else found.as_text())
     return found.passed
@@ -270,8 +277,11 @@ def check(options: argparse.Namespace) -> int:
         study, document = read_study(options.check, options)
         if options.print_config:
             return print_config(study, options)
+        from lab.hpo import server
+
+        server.warm_up(study.base, "util")
         try:
-            study.check()
+            server.check(study)
             return 0 if check_study(study, "json" if options.json else "auto") else 1
         except ConfigError as error:
             raise document.located(error) from error

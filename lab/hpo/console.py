@@ -22,7 +22,7 @@ class StudyConsole:
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
         self._out = stream or sys.stdout
         self.style = style
-        self._live = style == "auto" and self._out.isatty()
+        self.live = style == "auto" and self._out.isatty()
         self._status = ""
         self._shown_at = 0.0
 
@@ -67,7 +67,7 @@ class StudyConsole:
         self._line(f"Trial {number:>3}  {title:<13} {result}  ({count}, {duration(seconds)}){mark}  {point}")
         if not good:
             self._line(f"           {cause}")
-        if not self._live:
+        if not self.live:
             self._line(f"           {state}")
 
     def note(self, text: str) -> None:
@@ -77,7 +77,7 @@ class StudyConsole:
 
     def status(self, text: str) -> None:
         """Where the study stands, on a terminal in its last line."""
-        if self._live and (text != self._status or time.monotonic() - self._shown_at > 1.0):
+        if self.live and (text != self._status or time.monotonic() - self._shown_at > 1.0):
             self._status, self._shown_at = text, time.monotonic()
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
@@ -92,9 +92,9 @@ class StudyConsole:
     def _line(self, text: str, always: bool = False) -> None:
         if self.style == "json" or (self.style == "quiet" and not always):
             return
-        clear = "\r\x1b[K" if self._live else ""
+        clear = "\r\x1b[K" if self.live else ""
         self._out.write(f"{clear}{text}\n")
-        if self._live and self._status:
+        if self.live and self._status:
             self._out.write(self._status)
         self._out.flush()
 

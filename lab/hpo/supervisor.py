@@ -117,7 +117,11 @@ class Supervisor:
             return
         verdict = self._catch_up(trial, trial.recipe.seeds) if trial.resume else None
         if verdict is not None:
-            self._file(trial, Finished(verdict.outcome, verdict.reason, epochs=len(trial.curve.points)))
+            done = len(trial.curve.points)
+            self._file(
+                trial,
+                Finished(verdict.outcome, verdict.reason, epochs=done, seconds=trial.earlier_seconds),
+            )
             return
         config = self._executed(trial, slot)
         self._upkeep.started(trial, slot)
@@ -234,14 +238,11 @@ class Supervisor:
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
         if trial.lost:
             self._upkeep.note(f"trial {trial.number}: another process has taken it over")
-        elif finished.outcome == "interrupted" and self._ending is None:
-            self._again(job, trial, finished.reason)
-        elif finished.outcome == "interrupted":
-            self._give_back(trial)
+        elif finished.outcome == "interrupted":  # not asked for, it is as good as a death
+            self._died(job, trial, finished.reason)
         elif finished.outcome == "out_of_memory" and self._can_halve(trial):
             trial.halvings += 1
-            with self._leases.writing(trial.lease) as writer:
-                writer.note(halvings=trial.halvings)
+            self._remember(trial, halvings=trial.halvings)
             shutil.rmtree(trial.folder / rundir.CHECKPOINTS, ignore_errors=True)
             self._again(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
@@ -261,17 +262,28 @@ class Supervisor:
             self._give_back(trial)
         else:
             trial.deaths += 1
-            with self._leases.writing(trial.lease) as writer:
-                writer.note(deaths=trial.deaths)
+            self._remember(trial, deaths=trial.deaths)
             if trial.deaths >= self._config.max_attempts:
                 self._file(trial, _killer(trial, reason))
             else:
                 self._again(job, trial, f"{reason}; going on from its checkpoint")
 
     def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
+        if trial.lost:
+            return
         self._upkeep.note(f"trial {trial.number}: {reason}")
         trial.resume = resume and (trial.folder / rundir.CONFIG).exists()
         self._start(trial, job.slot)
+
+    def _remember(self, trial: Trial, **attributes: Any) -> None:
+        def write() -> None:
+            with self._leases.writing(trial.lease) as writer:
+                writer.note(**attributes)
+
+        try:
+            patiently(write, self._upkeep.note)
+        except LeaseLost:
+            trial.lost = True
 
     def _file(self, trial: Trial, finished: Finished) -> None:
         """The trial is over: tell the database, in one transaction, and everybody else."""
@@ -308,7 +320,7 @@ class Supervisor:
             trial.lost = True
             return
         self._upkeep.finished(trial, outcome, finished, values)
-        if error := self._failures.repeated():
+        if outcome == "failed" and (error := self._failures.repeated()):
             self._end(Stopped(error, "failed"))
         if full := self._upkeep.full():
             self._end(Stopped(full, "failed"))

@@ -188,7 +188,7 @@ def main(connection: Connection, order: Order, run: Run) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
-    line = _Line(connection)
+    line = _Line(connection, order.patience)
     device = str(order.config.get("device", ""))
     if device.startswith("cuda:"):
         import torch
@@ -201,11 +201,11 @@ def main(connection: Connection, order: Order, run: Run) -> None:
 class _Line:
     """The trial's end of the pipe. A thread listens, for the supervisor may stop the trial at any time."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, patience: float) -> None:
         self._connection = connection
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._stop: Stopped | None = None
-        self._patience = 120.0
+        self._patience = patience
         signal.signal(signal.SIGTERM, self._on_signal)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -282,8 +282,8 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     }
     if isinstance(error, Stopped):
         return Finished(error.outcome, error.reason, **common)
-    if isinstance(error, KeyboardInterrupt):
-        return Finished("interrupted", "Ctrl-C", **common)
+    if isinstance(error, (KeyboardInterrupt, rundir.RunInUse)):
+        return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):

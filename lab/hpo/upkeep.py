@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Upkeep:
         """A trial is about to run."""
         assert trial.ran is not None
         self._console.trial_started(trial.number, trial.values, slot.device, trial.resume)
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        write_trial(trial.folder, {**self._facts(trial), "outcome": "running"})
+        with self._guarded():
+            trial.folder.mkdir(parents=True, exist_ok=True)
+            write_trial(trial.folder, {**self._facts(trial), "outcome": "running"})
 
     def extras(self, trial: Trial) -> tuple[Callable[[], Callback], ...]:
         """More listeners for the trial's run."""
@@ -78,14 +80,16 @@ class Upkeep:
             "epochs": finished.epochs, "seconds": finished.seconds,
         }  # fmt: skip
         if trial.folder.exists():
-            write_trial(trial.folder, facts)
+            with self._guarded():
+                write_trial(trial.folder, facts)
         self._mirror.trial_over(trial, outcome, shown)
         self._read()
         best = ranked(self._trials, self._study.directions)
         is_best = bool(best) and best[0].number == trial.number
-        if best:
-            keep_best(self._folder, best[0], self._metrics)
-        self._full = self._retention.apply(self._trials)
+        with self._guarded():
+            if best:
+                keep_best(self._folder, best[0], self._metrics)
+            self._full = self._retention.apply(self._trials)
         self._console.trial_over(
             trial.number,
             outcome,
@@ -107,10 +111,20 @@ class Upkeep:
         return self._full
 
     def status(self, running: int) -> None:
-        """Where the study stands, once a second."""
+        """Where the study stands, on a terminal."""
+        if not self._console.live:
+            return
         if time.monotonic() - self._read_at > 2.0:
             self._read()
         self._console.status(self._standing(running))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """A disk that is full is said, and ends nothing: the trial's result is in the database."""
+        try:
+            yield
+        except OSError as error:
+            self._console.note(f"{self._folder}: {error.strerror or error}")
 
     def _read(self) -> None:
         self._trials = self._study.get_trials(deepcopy=False)

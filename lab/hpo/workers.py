@@ -18,6 +18,7 @@ from lab.events import Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
 
+_EXIT = 2.0  # seconds for what a library does at the end of its process
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
 
 
@@ -136,7 +137,7 @@ class Processes:
     def _bury(self, job: Job, connection: Connection) -> None:
         """The process has nothing more to say: wait until it and its memory are gone."""
         assert job.process is not None
-        job.process.join(_KILL_AFTER)
+        job.process.join(_EXIT)
         if job.process.is_alive():
             self._kill(job)
             job.process.join()
