@@ -78,7 +78,7 @@ class WandbSession:
         self._deciding = Lock()
         self._mode: Mode | None = None
         self._prepared = self._was_online = False
-        self._given_up = False
+        self._over = False
 
     def begin(self, run: Described) -> "wandb.Run":
         """Begin a W&B run, or go on with it, and say where it is; may take many seconds.
@@ -108,16 +108,17 @@ class WandbSession:
 
     def close(self) -> None:
         """End W&B's process in order, once all runs are finished; takes a second at most."""
-        if self._prepared and not self._given_up:
+        if self._prepared and not self._over:
             import wandb
 
+            self._over = True
             wandb.teardown()  # here, where the time is bounded, and not at the end of the interpreter
 
     def give_up(self) -> bool:
         """End W&B's process by force, so that it can't hold up the end of ours; True the first time."""
-        if self._given_up:
+        if self._over:
             return False
-        self._given_up = True
+        self._over = True
         wandb_service.kill()
         return True
 
@@ -228,7 +229,7 @@ class WandbSession:
         )
 
     def _check(self) -> None:
-        if self._given_up:
+        if self._over:
             raise RuntimeError("W&B was given up before the run began")
 
 

@@ -70,5 +70,6 @@ def test_after_its_process_was_killed_there_is_another(tmp_path: Path, session: 
     begun = session.begin(described(tmp_path / "trial_00001"))
     begun.log({"loss": 0.5}, step=3)
     begun.finish()
+    session.close()  # `finish` does not wait for the file
     folder = tmp_path / "trial_00001" / "wandb"
     assert wandb_service.logged_steps(folder, begun.id) == {3}
