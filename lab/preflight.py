@@ -5,21 +5,24 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from lab import rundir
 from lab.checkpoint import Stateful, collect
-from lab.config import RunConfig
+from lab.config import ConfigError, RunConfig
 from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.evaluation import NotFinite
+from lab.findings import DIVERGED, Costs, Report
 from lab.runtime import Runtime
+from lab.session import is_out_of_memory
 from lab.wording import duration
+
+_SHORT = 0.05  # seconds of a batch below which a single one tells little
+_TIMES = 10
 
 
 class Trainable(Protocol):
@@ -35,38 +38,6 @@ class Trainable(Protocol):
     def parts(self) -> dict[str, Stateful | None]: ...
 
 
-@dataclass
-class Report:
-    """What the check found. `faults` make it fail; `warnings` don't."""
-
-    figures: dict[str, Any] = field(default_factory=dict)
-    shapes: list[tuple[str, str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        """Whether a run can be started."""
-        return not self.faults
-
-    def as_json(self) -> str:
-        """One JSON object."""
-        return rundir.to_json({**vars(self), "passed": self.passed}, indent=2)
-
-    def as_text(self) -> str:
-        """For a person."""
-        lines = [f"{name:<28}{value}" for name, value in self.figures.items()]
-        if self.shapes:
-            wide = max(len(name) for name, _, _ in self.shapes) + 2
-            lines += ["", "Shapes"]
-            lines += [f"  {name:<{wide}}{before} -> {after}" for name, before, after in self.shapes]
-        lines += [""] if self.warnings or self.faults else []
-        lines += [f"Warning: {text}" for text in self.warnings] + [f"Fault: {text}" for text in self.faults]
-        return "\n".join(
-            [*lines, "", "Ready to run." if self.passed else "Not ready: mend the faults above."]
-        )
-
-
 def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
 
@@ -78,19 +49,24 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     """
     report = Report()
     started = time.perf_counter()
-    data = create_loaders(config, None, None, Runtime.from_config(config).device)
-    trainer = build(config, batches=len(data.train))
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
-    report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
+    data: Loaders | None = None
     try:
+        data = create_loaders(config, None, None, Runtime.from_config(config).device)
+        trainer = build(config, batches=len(data.train))
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
+        report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         _try_batch(report, config, trainer, data)
+    except ConfigError:
+        raise
     except NotFinite as error:
         report.faults.append(f"{error} of the very first batch")
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
+        report.out_of_memory = is_out_of_memory(error)
         report.faults.append(f"{type(error).__name__}: {error}{blame(error)}")
     finally:
-        data.stop()
+        if data is not None:
+            data.stop()
     report.figures["this check took"] = duration(time.perf_counter() - started)
     return report
 
@@ -112,34 +88,72 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     scaled = trainer.runtime.scaler.is_enabled()
     with _shapes(trainer.model, report), _gradients(trainer.model, report, scaled):
         first = trainer.train_epoch([batch])
-    started = time.perf_counter()
-    second = trainer.train_epoch([batch])
-    step = time.perf_counter() - started
-    started = time.perf_counter()
-    val_loss = trainer.val_epoch([val_batch])
-    validate = time.perf_counter() - started
-    _try_last_batch(report, config, trainer, data, batch)
+    second, step = _timed(trainer.train_epoch, batch)
+    val_loss, validate = _timed(trainer.val_epoch, val_batch)
+    if math.isfinite(second + val_loss):
+        _try_last_batch(report, config, trainer, data, batch)
+    else:
+        report.faults.append(DIVERGED)
+    report.loss = second
+    left = len(data.train) * config.epochs - 3  # steps that a scheduler may have
+    step = _again(trainer.train_epoch, batch, step, min(left, _TIMES))
+    validate = _again(trainer.val_epoch, val_batch, validate, _TIMES)
     report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}, validation {val_loss:.4f}"
     report.figures["time a batch"] = (
         f"loading {duration(load)}, training {duration(step)}, validating {duration(validate)}"
     )
-    report.figures["peak memory"] = f"{_peak(device) / 2**20:,.0f} MB"
-    workers = max(1, config.loader.workers)
-    epoch = len(data.train) * max(step, load / workers) + len(data.val) * max(validate, load / workers)
-    report.figures["time an epoch"] = duration(epoch)
-    seeds = len(config.seeds)
-    report.figures["time in all"] = (
-        f"{duration(epoch * config.epochs * seeds)} for {config.epochs} epochs"
-        + (f" x {seeds} seeds" if seeds > 1 else "")
+    batch_seconds, val_seconds = (
+        (step + load, validate + load)
+        if in_memory or config.loader.workers == 0
+        else (max(step, load / config.loader.workers), max(validate, load / config.loader.workers))
     )
-    size = _bytes(collect(trainer.parts()))
-    every = config.checkpoint.every_epochs
-    files = min(config.epochs, 3) + (config.epochs // every if every else 0)
-    report.figures["disk"] = (
-        f"up to {size * files * seeds / 2**20:,.1f} MB: {files} checkpoints of {size / 2**20:,.1f} MB"
-    )
+    epoch = len(data.train) * batch_seconds + len(data.val) * val_seconds
+    report.costs = _costs(config, trainer, epoch)
+    _tell(report, config, report.costs)
     if config.loader.workers == 0 and load > step and not in_memory:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
+
+
+def _timed(run: Callable[[Any], float], batch: Any) -> tuple[float, float]:
+    """The loss of a pass, NaN where it is not finite, and its seconds."""
+    loss = math.nan
+    started = time.perf_counter()
+    with suppress(NotFinite):
+        loss = run([batch])
+    return loss, time.perf_counter() - started
+
+
+def _again(run: Callable[[Any], float], batch: Any, seconds: float, times: int) -> float:
+    """Seconds of a pass, told better by several in a row where they are short."""
+    if seconds > _SHORT or times < 1:
+        return seconds
+    started = time.perf_counter()
+    try:
+        run([batch] * times)
+    except NotFinite:  # nobody knows how far it came
+        return seconds
+    return min(seconds, (time.perf_counter() - started) / times)
+
+
+def _costs(config: RunConfig, trainer: Trainable, epoch: float) -> Costs:
+    every, seeds = config.checkpoint.every_epochs, len(config.seeds)
+    return Costs(
+        peak_bytes=_peak(trainer.runtime.device),
+        epoch_seconds=epoch,
+        seconds=epoch * config.epochs * seeds,
+        checkpoint_bytes=_bytes(collect(trainer.parts())),
+        checkpoints=(min(config.epochs, 3) + (config.epochs // every if every else 0)) * seeds,
+    )
+
+
+def _tell(report: Report, config: RunConfig, costs: Costs) -> None:
+    seeds, size = len(config.seeds), costs.checkpoint_bytes / 2**20
+    times = f" x {seeds} seeds" if seeds > 1 else ""
+    files = f"{costs.checkpoints // seeds} checkpoints of {size:,.1f} MB"
+    report.figures["peak memory"] = f"{costs.peak_bytes / 2**20:,.0f} MB"
+    report.figures["time an epoch"] = duration(costs.epoch_seconds)
+    report.figures["time in all"] = f"{duration(costs.seconds)} for {config.epochs} epochs{times}"
+    report.figures["disk"] = f"up to {size * costs.checkpoints:,.1f} MB: {files}"
 
 
 def _try_last_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders, batch: Any) -> None:

@@ -18,7 +18,7 @@ RANKS = {
     4: ["util", "lab.preflight", "lab.report"],
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
-    1: ["lab.figures", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
+    1: ["lab.figures", "lab.findings", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
         "lab.runtime", "lab.seeding"],
     0: ["lab.config", "lab.events", "lab.keys", "lab.redact", "lab.rundir", "lab.wording",
         "model"],

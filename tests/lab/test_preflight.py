@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lab.config import ConfigError, RunConfig
-from lab.preflight import Report, preflight
+from lab.findings import Report
+from lab.preflight import preflight
 from util import Trainer
 
 NETS = """
@@ -61,6 +62,10 @@ class Normed(Base):
     def __init__(self):
         super().__init__()
         self.used = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4))
+
+class NoMemory(Base):
+    def forward(self, x):
+        raise MemoryError("no more")
 
 class Raises(Base):
     def forward(self, x):
@@ -118,8 +123,47 @@ def test_time_and_disk_add_up(check: Callable[..., Report]) -> None:
     times = re.fullmatch(r"loading (.*), training (.*), validating (.*)", report.figures["time a batch"])
     loading, training, validating = map(seconds, times.groups())  # type: ignore[union-attr]
     epoch = seconds(report.figures["time an epoch"])
-    assert epoch == pytest.approx(3 * max(training, loading) + max(validating, loading), rel=0.05)
+    assert epoch == pytest.approx(3 * (training + loading) + validating + loading, rel=0.05)
     assert seconds(report.figures["time in all"]) == pytest.approx(100 * epoch, rel=0.1)
+    assert report.costs is not None
+    assert report.costs.epoch_seconds == pytest.approx(epoch, rel=0.05)
+    assert report.costs.seconds == pytest.approx(100 * report.costs.epoch_seconds)
+    assert report.costs.checkpoints == 3 and report.costs.checkpoint_bytes == pytest.approx(
+        3 * 4 * parameters, rel=0.02
+    )
+
+
+def test_costs_and_loss_are_those_of_the_text(check: Callable[..., Report]) -> None:
+    report = check(epochs=20, **{"checkpoint.every_epochs": 5, "seeds": [0, 1]})
+    costs = report.costs
+    assert costs is not None and report.loss is not None
+    assert f"after one step {report.loss:.4f}" in report.figures["loss"]
+    assert report.figures["peak memory"] == f"{costs.peak_bytes / 2**20:,.0f} MB"
+    assert costs.seconds == pytest.approx(costs.epoch_seconds * 20 * 2)
+    assert costs.checkpoints == 7 * 2
+
+
+def test_a_step_that_makes_the_loss_infinite_is_a_fault_and_the_costs_are_known(
+    check: Callable[..., Report],
+) -> None:
+    report = check(**{"optimizer": {"target": "torch.optim.AdamW", "lr": 1e30}})
+    assert report.faults == ["the loss is not finite after one step; the learning rate may be too high"]
+    assert report.costs is not None and report.costs.peak_bytes > 0
+
+
+def test_memory_that_runs_out_is_known_as_such(check: Callable[..., Report]) -> None:
+    report = check("NoMemory")
+    assert report.out_of_memory and report.costs is None
+    assert report.faults[0].startswith("MemoryError: no more (")
+    assert not check("Raises").out_of_memory
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 30])
+def test_a_scheduler_that_counts_is_not_stepped_too_often(check: Callable[..., Report], steps: int) -> None:
+    scheduler = {"target": "torch.optim.lr_scheduler.OneCycleLR", "interval": "step", "max_lr": 0.01,
+                 "total_steps": "auto"}  # fmt: skip
+    report = check(epochs=steps, batch_size=48, scheduler=scheduler)
+    assert report.passed, report.faults
 
 
 @pytest.mark.parametrize(
