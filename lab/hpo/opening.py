@@ -1,17 +1,37 @@
-"""Open a study by its file: make it, or go on with it where the file still means the same search."""
+"""Open a study by its file: make it, fork it, or go on with it where the file still means the same search."""
 
+import json
+import shlex
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from itertools import count
+from typing import Any, NoReturn
 
 import optuna
+import sqlalchemy
+from optuna.distributions import (
+    BaseDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 
 from lab.config.optimize import OptimizeConfig
+from lab.config.problems import ConfigError, Problem, did_you_mean
+from lab.config.space import KEY
+from lab.config.validation import validate
 from lab.hpo import changes
-from lab.hpo.storage import Database
-from lab.redact import redact
+from lab.hpo.changes import BASE, CONFIG
+from lab.hpo.claims import FORKED
+from lab.hpo.forking import Fork
+from lab.hpo.storage import Database, shown_url
+from lab.redact import redact, redact_arguments
 
-CONFIG, BASE = "config", "base"  # what the study's attributes keep
+_COPIED = "forked_trials"  # attribute of a fork: how many trials it was given, once it has them all
 
 
 def open_study(config: OptimizeConfig, database: Database) -> optuna.Study:
@@ -20,38 +40,193 @@ def open_study(config: OptimizeConfig, database: Database) -> optuna.Study:
     Raises:
         ConfigError: the file has changed so that old and new trials can't be compared.
     """
-    wanted = description(config)
     with database.exclusive(config.study_name):
-        try:
-            study = optuna.load_study(study_name=config.study_name, storage=database.storage)
-        except KeyError:
-            study = optuna.create_study(
-                study_name=config.study_name,
-                storage=database.storage,
-                directions=["minimize" if m.mode == "min" else "maximize" for m in config.monitors],
-            )
-            _write(study, wanted)
+        return _opened(config, database, _load(config.study_name, database))
+
+
+def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
+    """The same study's file for its fork.
+
+    Raises:
+        ConfigError: it can't have this name.
+    """
+    try:
+        validate(OptimizeConfig, {**config.as_data(), "study_name": name})
+    except ConfigError as error:
+        problems = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
+        raise ConfigError(problems) from None
+    if name == config.study_name:
+        message = "is the study's own name; give the new study another"
+        raise ConfigError([Problem((), message, f"--fork {name}")])
+    return config.model_copy(update={"study_name": name})
+
+
+def fork_study(
+    config: OptimizeConfig, source: str, database: Database, told: Callable[[str], None]
+) -> optuna.Study:
+    """Begin a study that knows the trials of another which still fit, or go on with one that was begun so.
+
+    Killed in the middle and repeated, it has each of them once.
+
+    Args:
+        config: of the new study.
+        source: the name of the other.
+        told: is told how many fit, and why the others don't.
+
+    Raises:
+        ConfigError: there is no such study, or the new name is another's, or the file has changed since the
+            fork was begun.
+    """
+    name = config.study_name
+    study = _load(name, database)
+    fork = None if study is not None and _COPIED in study.user_attrs else _fork(config, source, database)
+    with database.exclusive(name):
+        study = _load(name, database)
+        if study is not None and study.user_attrs.get(FORKED) != source and not _is_blank(study):
+            message = f"there is a study '{name}' already, and it is no fork of '{source}'; take another name"
+            raise ConfigError([Problem((), message, f"--fork {name}")])
+        study = study or _create(config, database)
+        study.set_user_attr(FORKED, source)
+        study = _opened(config, database, study)
+        if fork is None or _COPIED in study.user_attrs:
             return study
-        changes.refuse(study.user_attrs, wanted, config.study_name)
-        if {name: study.user_attrs.get(name) for name in wanted} != wanted:
-            _write(study, wanted)
+        there = {trial.user_attrs.get(FORKED) for trial in study.get_trials(deepcopy=False)}
+        study.add_trials(trial for trial in fork.trials if trial.user_attrs[FORKED] not in there)
+        study.set_user_attr(_COPIED, len(fork.trials))
+    told(fork.told())
     return study
 
 
-def fork_study(config: OptimizeConfig, database: Database, told: Callable[[str], None]) -> optuna.Study:
-    """A new study"""
-    raise NotImplementedError
-
-
 def description(config: OptimizeConfig) -> dict[str, Any]:
-    """What identifies a study, without secrets: its file, and the base run with all defaults."""
-    return {
-        CONFIG: redact(config.as_data()),
+    """What identifies a study, as storage keeps it: its file, and the base run with all defaults.
+
+    Without secrets; but a parameter is none for its name, and its choices have to be known.
+    """
+    data = config.as_data()
+    space = {
+        name: {
+            key: redact({"choices": value})["choices"] if key == "choices" else value
+            for key, value in parameter.items()
+        }
+        for name, parameter in data[KEY].items()
+    }
+    whole = {
+        CONFIG: {**redact(data), KEY: space},
         BASE: redact(config.base.as_data()),
         "versions": {name: version(name) for name in ("torch", "optuna")},
     }
+    result: dict[str, Any] = json.loads(json.dumps(whole, default=str))
+    return result
 
 
-def _write(study: optuna.Study, wanted: dict[str, Any]) -> None:
-    for name, value in wanted.items():
-        study.set_user_attr(name, value)
+def _load(name: str, database: Database) -> optuna.Study | None:
+    """The study past the shared cache, which would keep trials as they were before `_align`."""
+    try:
+        return optuna.load_study(study_name=name, storage=database.backend)
+    except KeyError:
+        return None
+
+
+def _create(config: OptimizeConfig, database: Database) -> optuna.Study:
+    return optuna.create_study(
+        study_name=config.study_name, storage=database.backend, directions=_directions(config)
+    )
+
+
+def _directions(config: OptimizeConfig) -> list[StudyDirection]:
+    modes = [monitor.mode for monitor in config.monitors]
+    return [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in modes]
+
+
+def _is_blank(study: optuna.Study) -> bool:
+    """Whether its maker was killed before it could say what the study is. Call it under the study's lock."""
+    return not changes.described(study.user_attrs) and not study.get_trials(deepcopy=False)
+
+
+def _opened(config: OptimizeConfig, database: Database, study: optuna.Study | None) -> optuna.Study:
+    """The study, described by the file; new where there is none."""
+    wanted = description(config)
+    study = study or _create(config, database)
+    if not (_is_blank(study) and study.directions == _directions(config)):
+        trials = study.get_trials(deepcopy=False)
+        command = _fork_command(config, database)
+        try:
+            changes.refuse(study.user_attrs, wanted, study.study_name, trials=trials, fork=command)
+        except ConfigError as error:
+            _raise(config, error)
+        _align(config, database, study, command)
+    if {name: study.user_attrs.get(name) for name in wanted} != wanted:
+        for name, value in wanted.items():
+            study.set_user_attr(name, value)
+    return optuna.load_study(study_name=study.study_name, storage=database.storage)
+
+
+def _align(config: OptimizeConfig, database: Database, study: optuna.Study, command: str) -> None:
+    """Give the trials' parameters the file's bounds, where these are wider.
+
+    For Optuna a parameter whose bounds vary among trials is none that they share: GP, CMA-ES, NSGA-II and a
+    multivariate TPE would draw it at random from then on, and a quasi-random sequence keep to the old bounds.
+    """
+    columns = models.TrialParamModel
+    of_the_study = columns.trial_id.in_(
+        sqlalchemy.select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study._study_id)
+    )
+    known = sqlalchemy.select(columns.param_name, columns.distribution_json).where(of_the_study).distinct()
+    with database.engine.connect() as connection:
+        found = connection.execute(known).all()
+    wider = []
+    for name, written in found:
+        if name not in config.search_space:
+            continue
+        old, new = json_to_distribution(written), config.search_space[name].distribution()
+        try:
+            check_distribution_compatibility(old, new)
+        except ValueError as error:
+            problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
+            _raise(config, ConfigError([problem], f"A fork can hold it anew:\n  {command}"))
+        if _holds(new, old) and old != new:
+            values = {"distribution_json": distribution_to_json(new)}
+            own = (of_the_study, columns.param_name == name, columns.distribution_json == written)
+            wider.append(sqlalchemy.update(columns).where(*own).values(values))
+    if wider:
+        with database.engine.begin() as connection:
+            for statement in wider:
+                connection.execute(statement)
+
+
+def _holds(new: BaseDistribution, old: BaseDistribution) -> bool:
+    """Whether all numbers of the old bounds lie within the new ones."""
+    numbers = (FloatDistribution, IntDistribution)
+    return (
+        isinstance(new, numbers) and isinstance(old, numbers) and new.low <= old.low and old.high <= new.high
+    )
+
+
+def _fork(config: OptimizeConfig, source: str, database: Database) -> Fork:
+    study = _load(source, database)
+    if study is None or not changes.described(study.user_attrs):
+        known = [name for name in _names(database) if name != source]
+        message = f"{shown_url(database.url)} has no study '{source}' of this program to fork"
+        _raise(config, ConfigError([Problem(("study_name",), message + did_you_mean(source, known))]))
+    trials = study.get_trials(deepcopy=False)
+    return Fork(source, study.user_attrs, trials, description(config), config.space)
+
+
+def _fork_command(config: OptimizeConfig, database: Database) -> str:
+    """The command that forks the file's study under the first free name."""
+    document = config._document
+    source, overrides = ("FILE", []) if document is None else (document.source, document.overrides)
+    stem, taken = (config.study_name if document is None else document.data["study_name"]), _names(database)
+    name = next(free for number in count(2) if (free := f"{stem}-{number}") not in taken)
+    settings = [part for text in overrides for part in text.split(" ", 1)]
+    arguments = ["--optimize", source, *settings, "--fork", name]
+    return shlex.join(["python", "main.py", *redact_arguments(arguments)])
+
+
+def _names(database: Database) -> list[str]:
+    return optuna.get_all_study_names(database.storage)
+
+
+def _raise(config: OptimizeConfig, error: ConfigError) -> NoReturn:
+    """With the places in the files, where the config was read from one."""
+    raise error if config._document is None else config._document.located(error)

@@ -18,12 +18,12 @@ from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import Mirror
-from lab.hpo.opening import fork_study, open_study
+from lab.hpo.opening import fork_study, open_study, renamed
 from lab.hpo.storage import Database, StorageError, database_file, shown_url
 from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
-from lab.hpo.winner import BEST, keep_best
+from lab.hpo.winner import BEST, keep_best, read_trial
 from lab.report import study as report
 from lab.report.ranking import ranked
 from lab.wording import figure
@@ -77,8 +77,8 @@ def optimize(
     database = Database(config.storage)
     out = StudyConsole(console)
     if fork is not None:
-        config = config.model_copy(update={"study_name": fork})
-        study = fork_study(config, database, out.note)
+        source, config = config.study_name, renamed(config, fork)
+        study = fork_study(config, source, database, out.note)
     else:
         study = open_study(config, database)
     folder = root / config.study_name
@@ -180,8 +180,11 @@ def _end(out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: P
         values = dict(zip(names, result.best.values, strict=True))
         shown = "  ".join(f"{name} {figure(value)}" for name, value in values.items())
         lines.append(f"Best     trial {result.best.number}: {shown}")
-        if (result.folder / BEST / rundir.CONFIG).exists():
-            lines.append(f"Again    python main.py --run {result.folder / BEST / rundir.CONFIG}")
+        if FORKED in result.best.user_attrs:
+            name, number = _origin(result.best)
+            lines.append(f"         which is trial {number} of the study '{name}'")
+        if recipe := _recipe(result):
+            lines.append(f"Again    python main.py --run {recipe}")
     else:
         lines.append("No trial has finished well; the causes are in the report.")
     lines.append(f"Report   {page}")
@@ -189,3 +192,20 @@ def _end(out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: P
         lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
         best=None if result.best is None else result.best.number,
     )  # fmt: skip
+
+
+def _recipe(result: StudyResult) -> Path | None:
+    """The config that repeats the best trial; of one that a fork was given, in the folder it comes from."""
+    folder, best = result.folder / BEST, result.best
+    if best is not None and FORKED in best.user_attrs:
+        name, number = _origin(best)
+        source = result.folder.parent / name
+        known = read_trial(source / BEST).get("number") == int(number)
+        folder = source / BEST if known else source / f"trial_{int(number):05d}"
+    return folder / rundir.CONFIG if (folder / rundir.CONFIG).exists() else None
+
+
+def _origin(trial: FrozenTrial) -> tuple[str, str]:
+    """The study and the number that a fork's trial had."""
+    name, _, number = str(trial.user_attrs[FORKED]).rpartition(" ")
+    return name, number
