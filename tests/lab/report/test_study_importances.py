@@ -11,15 +11,15 @@ from tests.lab.report import studies
 CONFIG = studies.config()
 
 
-def study(folder: Path, count: int, **fixed: str | float) -> Study:
-    """Trials whose value is set by the logarithm of the learning rate, and a little by the layers."""
+def study(folder: Path, count: int, spoilt: bool = False, **fixed: str | float) -> Study:
+    """Trials whose value is set by the logarithm of the learning rate, and by the layers."""
     made, rng = studies.create(folder, CONFIG), random.Random(1)
     for number in range(count):
         power, layers = rng.uniform(-5, -1), rng.randint(2, 6)
         params = {"optimizer.lr": 10**power, "net.layers": layers, "batch_size": rng.choice([8, 16, 32])}
         params |= {"optimizer": "SGD", "optimizer.momentum": 0.5} if number % 3 else {"optimizer": "AdamW"}
-        value = -10.0 * (power + 3) ** 2 + 2.0 * layers
-        studies.add(made, CONFIG, params | fixed, "completed", (value if number != 7 else -1e12,))
+        value = -6.0 * (power + 3) ** 2 + 4.0 * layers
+        studies.add(made, CONFIG, params | fixed, "completed", (-1e12 if spoilt and number == 7 else value,))
     return read(folder, made, CONFIG)
 
 
@@ -27,10 +27,18 @@ def test_what_decides_the_value_is_most_important(tmp_path: Path) -> None:
     found = importances(study(tmp_path, 60))
     shares = dict(found.shares)
     assert sum(shares.values()) == pytest.approx(1)
-    assert list(shares)[:2] == ["optimizer.lr", "net.layers"]  # and the one value of -1e12 did not decide it
-    assert shares["optimizer.lr"] > 0.7
-    assert shares["batch_size"] < 0.05
+    assert list(shares)[:2] == ["optimizer.lr", "net.layers"]
+    assert shares["optimizer.lr"] > 0.5
+    assert shares["batch_size"] < 0.1
     assert (found.trials, found.objective, found.reason) == (60, "val_dice", "")
+
+
+def test_one_very_bad_trial_does_not_decide(tmp_path: Path) -> None:
+    calm, spoilt = (
+        dict(importances(study(tmp_path / name, 60, spoilt)).shares)
+        for name, spoilt in (("calm", False), ("spoilt", True))
+    )
+    assert spoilt == pytest.approx(calm, abs=0.15)
 
 
 def test_a_conditional_parameter_does_not_take_its_conditions_share(tmp_path: Path) -> None:

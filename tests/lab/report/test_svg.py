@@ -80,6 +80,7 @@ def test_what_is_beyond_a_scale_is_known() -> None:
 def test_a_thinned_line_keeps_its_ends_and_its_peaks() -> None:
     points = [(float(x), math.sin(x / 50)) for x in range(1000)]
     points[321], points[654] = (321.0, 9.0), (654.0, -9.0)
+    points[0], points[-1] = (0.0, 0.05), (999.0, 0.5)  # neither low nor high
     kept = svg.thinned(points, 60)
     assert len(kept) <= 60
     assert kept == sorted(kept)
