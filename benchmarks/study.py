@@ -110,7 +110,9 @@ def variants_of(trials: int) -> dict[str, Callable[[Path], None]]:
             trackers = "trackers: [{type: wandb, mode: offline}]\n" if wandb else ""
             (folder / "run.yaml").write_text(CONFIG + trackers)
             head = f"study_name: s\nrun: run.yaml\nn_trials: {trials}\n"
-            head += f"workers: {settings.get('workers', 1)}\nisolation: {settings.get('isolation', 'process')}\n"
+            head += (
+                f"workers: {settings.get('workers', 1)}\nisolation: {settings.get('isolation', 'process')}\n"
+            )
             head += "pruner: {target: optuna.pruners.MedianPruner, n_startup_trials: 1000}\n"
             (folder / "opt.yaml").write_text(head + SPACE)
             command = [sys.executable, str(ROOT / "main.py"), "--optimize", "opt.yaml", "--quiet"]
@@ -151,7 +153,9 @@ def show(costs: dict[str, list[tuple[float, float]]], trials: int) -> None:
     print(f"{'':<34}{'CPU':>9}{'clock':>9}{'above plain, a trial':>23}{'of raw Optuna':>15}")
     for name, found in costs.items():
         above = [cpu - base for (cpu, _), base in zip(found, plain, strict=True)]
-        ratio = statistics.median(above) / statistics.median(raw) if name != "plain training, no study" else 0.0
+        ratio = (
+            statistics.median(above) / statistics.median(raw) if name != "plain training, no study" else 0.0
+        )
         print(
             f"{name:<34}{statistics.median(cpu for cpu, _ in found):7.2f} s"
             f"{statistics.median(clock for _, clock in found):7.2f} s"

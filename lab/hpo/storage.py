@@ -3,7 +3,7 @@
 Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
 processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
 (SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
-minute's patience. Every private name of Optuna that the project touches is in this file and `leases.py`.
+minute's patience. What is private in Optuna's storage is touched in this file and `leases.py` only.
 """
 
 import fcntl

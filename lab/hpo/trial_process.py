@@ -249,7 +249,11 @@ class _Line:
 
     def _end(self, stop: Stopped) -> None:
         self._stop = stop
-        os.kill(os.getpid(), signal.SIGTERM)
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(
+            main, signal.SIGTERM
+        )  # to another thread it would not wake a main one that sleeps
         timer = threading.Timer(_GRACE, os._exit, [143])  # it may hang in a library that knows no signals
         timer.daemon = True
         timer.start()

@@ -1,0 +1,76 @@
+"""What a person reads of a study."""
+
+import io
+import json
+from collections import Counter
+
+from lab.hpo.console import StudyConsole, standing
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def over(console: StudyConsole, outcome: str = "completed", cause: str = "") -> None:
+    console.trial_over(
+        3, outcome, {"val_loss": 0.0123}, {"optimizer.lr": 0.001, "optimizer": {"target": "torch.optim.SGD"}},  # type: ignore[arg-type]
+        epochs=1, seconds=65.0, cause=cause, best=outcome == "completed", state="1/4 done",
+    )  # fmt: skip
+
+
+def test_a_line_a_trial_and_where_the_study_stands() -> None:
+    out = io.StringIO()
+    over(StudyConsole("auto", out))
+    first, second = out.getvalue().splitlines()
+    expected = "Trial 3 completed val_loss 0.0123 (1 epoch, 1 min 05 s) * best"
+    assert " ".join(first.split()) == f"{expected} optimizer.lr=0.0010 optimizer=SGD"
+    assert second.strip() == "1/4 done"
+
+
+def test_a_bad_end_has_its_cause_and_no_value() -> None:
+    out = io.StringIO()
+    over(StudyConsole("auto", out), "failed", "TypeError: planted")
+    first, second = out.getvalue().splitlines()[:2]
+    assert "val_loss" not in first and second.strip() == "TypeError: planted"
+
+
+def test_quiet_has_notes_and_the_end_only() -> None:
+    out = io.StringIO()
+    console = StudyConsole("quiet", out)
+    console.begin({"Study": "x"})
+    over(console)
+    console.note("the server is away")
+    console.end(["Done."])
+    assert out.getvalue() == "The server is away\nDone.\n"
+
+
+def test_json_has_an_object_a_line() -> None:
+    out = io.StringIO()
+    console = StudyConsole("json", out)
+    console.begin({"Study": "x"}, study="x")
+    over(console, "diverged", "loss is nan")
+    console.note("careful")
+    console.end(["Done."], best=3)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["study_start", "trial_end", "note", "study_end"]
+    assert events[1]["cause"] == "loss is nan" and events[1]["params"]["optimizer.lr"] == 0.001
+
+
+def test_on_a_terminal_the_last_line_is_where_it_stands() -> None:
+    out = Terminal()
+    console = StudyConsole("auto", out)
+    console.status("0/4 done")
+    over(console)
+    assert out.getvalue().endswith("0/4 done") and "1/4 done" not in out.getvalue()
+    assert out.getvalue().count("\n") == 1
+
+
+def test_standing() -> None:
+    counts = Counter({"completed": 8, "pruned": 3, "timed_out": 1})
+    text = standing(counts, 20, 2, "0.0123 (trial 7)", 125.0)
+    assert text == (
+        "12/20 done (3 pruned, 1 timed out), 2 running · best 0.0123 (trial 7) · about 2 min 05 s left"
+    )
+    assert standing(Counter(), 20, 0, "", None) == "0/20 done"
+    assert standing(Counter(completed=20), 20, 0, "1 (trial 1)", 0.0) == "20/20 done · best 1 (trial 1)"

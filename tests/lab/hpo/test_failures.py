@@ -1,0 +1,55 @@
+"""When it is the code that fails."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from lab.hpo.failures import Failures
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    return optuna.create_study()
+
+
+def add(study: optuna.Study, outcome: str, fault: str = "") -> None:
+    trial = study.ask()
+    trial.set_user_attr("outcome", outcome)
+    trial.set_user_attr("fault", fault)
+    trial.set_user_attr("cause", f"{fault}: it broke")
+    if outcome == "completed":
+        study.tell(trial, 1.0)
+    else:
+        study.tell(trial, state=TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL)
+
+
+def test_the_same_failure_three_times_in_a_row(study: optuna.Study) -> None:
+    failures = Failures(study, 3)
+    add(study, "failed", "TypeError at net.py:3")
+    add(study, "failed", "TypeError at net.py:3")
+    assert failures.repeated() == ""
+    add(study, "failed", "TypeError at net.py:3")
+    assert failures.repeated() == "trials 0, 1, 2 failed alike: TypeError at net.py:3: it broke"
+
+
+@pytest.mark.parametrize(
+    "between", [("completed", ""), ("pruned", ""), ("failed", "ValueError at net.py:9"), ("timed_out", "")]
+)
+def test_anything_else_in_between_is_a_reason_to_go_on(study: optuna.Study, between: tuple[str, str]) -> None:
+    failures = Failures(study, 3)
+    for outcome, fault in [("failed", "E at a:1"), ("failed", "E at a:1"), between, ("failed", "E at a:1")]:
+        add(study, outcome, fault)
+        assert failures.repeated() == ""
+
+
+def test_other_outcomes_are_no_failures(study: optuna.Study) -> None:
+    failures = Failures(study, 2)
+    for _ in range(4):
+        add(study, "timed_out", "")
+    assert failures.repeated() == ""
+
+
+def test_what_failed_before_this_process_began_is_forgiven(study: optuna.Study) -> None:
+    for _ in range(3):
+        add(study, "failed", "E at a:1")
+    assert Failures(study, 3).repeated() == ""

@@ -1,0 +1,46 @@
+"""What Optuna is told."""
+
+import math
+from typing import get_args
+
+import pytest
+from optuna.trial import TrialState
+
+from lab.config.sections import Monitor
+from lab.events import Outcome
+from lab.hpo.outcomes import STATES, judged, objectives
+from lab.hpo.trial_process import Finished
+
+SEVERAL = Monitor.model_validate(
+    {"metric": "val_dice", "mode": "max",
+     "also": [{"metric": "parameters", "mode": "min"}, {"metric": "val_loss", "mode": "min"}]}
+)  # fmt: skip
+
+
+def test_every_outcome_has_a_state_and_only_pruned_is_pruned() -> None:
+    assert set(STATES) == set(get_args(Outcome))
+    assert [name for name, state in STATES.items() if state == TrialState.PRUNED] == ["pruned"]
+    assert {STATES["failed"], STATES["timed_out"]} == {TrialState.FAIL}
+
+
+def test_values_come_from_the_best_epoch_or_from_the_last() -> None:
+    finished = Finished(
+        "completed", "", value=0.9, best={"val_dice": 0.9, "val_loss": 0.25}, last={"val_loss": 0.125},
+        parameters=300,
+    )  # fmt: skip
+    assert objectives(SEVERAL, finished) == [0.9, 300.0, 0.25]
+    assert objectives(SEVERAL.model_copy(update={"returns": "last"}), finished) == [0.9, 300.0, 0.125]
+
+
+@pytest.mark.parametrize("outcome", ["diverged", "out_of_memory", "failed", "pruned", "timed_out"])
+def test_what_is_no_success_is_infinitely_bad(outcome: Outcome) -> None:
+    finished = Finished(outcome, "", value=0.99, best={"val_loss": 0.0}, parameters=1)
+    assert objectives(SEVERAL, finished) == [-math.inf, math.inf, math.inf]
+    assert judged(outcome, objectives(SEVERAL, finished)) == outcome
+
+
+def test_a_value_that_is_missing_or_not_finite_makes_the_trial_diverged() -> None:
+    finished = Finished("completed", "", value=math.nan, best={"val_loss": 0.5})
+    values = objectives(SEVERAL, finished)
+    assert values == [-math.inf, 0.0, 0.5] and judged("completed", values) == "diverged"
+    assert judged("early_stopped", [1.0, 2.0]) == "early_stopped"
