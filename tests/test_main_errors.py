@@ -149,7 +149,11 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say one thing to do: --run, --resume, --check, --list, --compare or --schema; found nothing"),
+        (
+            [],
+            "say one thing to do: --run, --resume, --optimize, --check, --list, --compare, --report or "
+            "--schema; found nothing",
+        ),
         (["--list", "--check", "x"], "found --check and --list"),
         (["--resume", "x", "--check", "x"], "found --resume and --check"),
         (["--run", "x", "--list", "--compare", "x"], "found --run, --list and --compare"),
@@ -164,25 +168,34 @@ def test_a_wrong_command_line(main_py: Main, arguments: list[str], message: str)
     assert message in told(main_py(*arguments))[-1]
 
 
+EVERY_ONE = "set print-config no-plots quiet json fork sort ascending project outcome where"
+
+
 @pytest.mark.parametrize(
     ("verb", "refused"),
     [
-        (["--run", "x"], "sort ascending project outcome where"),
-        (["--resume", "x"], "sort ascending project outcome where"),
-        (["--run", "x", "--resume", "x"], "sort ascending project outcome where"),
-        (["--check", "x"], "no-plots quiet sort ascending project outcome where"),
-        (["--list"], "set print-config no-plots quiet"),
-        (
-            ["--compare", "x", "y"],
-            "set print-config no-plots quiet json sort ascending project outcome where",
-        ),
-        (["--schema", "run"], "set print-config no-plots quiet json sort ascending project outcome where"),
+        (["--run", "x"], "fork sort ascending project outcome where"),
+        (["--resume", "x"], "fork sort ascending project outcome where"),
+        (["--run", "x", "--resume", "x"], "fork sort ascending project outcome where"),
+        (["--optimize", "x"], "no-plots sort ascending project outcome where"),
+        (["--check", "x"], "no-plots quiet fork sort ascending project outcome where"),
+        (["--list"], "set print-config no-plots quiet fork"),
+        (["--compare", "x", "y"], EVERY_ONE),
+        (["--report", "x"], EVERY_ONE),
+        (["--schema", "run"], EVERY_ONE),
     ],
 )
 def test_an_option_without_effect_is_refused(
     verb: list[str], refused: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = {"set": "epochs=1", "sort": "val_loss", "project": "", "outcome": "failed", "where": "epochs=1"}
+    values = {
+        "fork": "new",
+        "set": "epochs=1",
+        "sort": "val_loss",
+        "project": "",
+        "outcome": "failed",
+        "where": "epochs=1",
+    }
     needs = {"ascending": ["--sort", "val_loss"]}
     verbs = " and ".join(word for word in verb if word.startswith("--"))
     for name in main.GOES_WITH:

@@ -99,9 +99,7 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "studies.db").read_text().startswith("this is a text")
 
 
-def test_sqlite_on_a_network_file_system_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sqlite_on_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = Path("/proc/mounts").read_text().splitlines()[0].split()
     monkeypatch.setattr(storage, "_NETWORK", {*storage._NETWORK, *_kinds()})
     assert line
