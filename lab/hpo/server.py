@@ -1,7 +1,9 @@
 """The warm server that trials are forked from; it can be started before anything slow is imported here."""
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -32,12 +34,18 @@ def warm_up(config: RunConfig, *modules: str) -> None:
     known = sorted(module for module in found if module.split(".")[0] in _KNOWN)
     late = [*_LATE, *(_PICTURES if config.pictures.enabled else ())]
     late += _TENSORBOARD if any(tracker.type == "tensorboard" for tracker in config.shipped_trackers) else ()
-    context().set_forkserver_preload([*modules, *late, *known])
+    context().set_forkserver_preload([*modules, *late, *known, "lab.hpo.frozen"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it, and what it forks, must not hear of Ctrl-C
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # Python 3.11 starts it without ours
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path
 
 
 def check(config: OptimizeConfig) -> None:
