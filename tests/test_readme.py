@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import main
-from lab.config import RunConfig
+from lab.config import OptimizeConfig, RunConfig, is_study, loading
 from lab.config.validation import validate
 from tests.conftest import ROOT
 
@@ -121,6 +121,29 @@ def test_the_best_network_comes_back(own_run: Path, place: Path) -> None:
     python(place, "load_best.py", own_run)
 
 
+def test_the_study_runs_and_its_winner_again(place: Path) -> None:
+    script = ROOT / "main.py"
+    searched = python(place, script, "--optimize", "my_study.yaml").stdout
+    shown = next(body for language, body in BLOCKS if language == "text" and "Study    " in body)
+    for line in (
+        line for line in shown.splitlines() if not line.startswith(("Trial", "Best", " ", "[", "Done"))
+    ):
+        assert line in searched.splitlines(), line
+    best = re.search(r"Best     trial \d+: val_loss (\S+)\n", searched)
+    assert best is not None and "16/16 done" in searched
+    winner = "studies/rate_and_width/best/config.yaml"
+    assert f"val_loss {best.group(1)}" in python(place, script, "--run", winner, "--quiet").stdout
+    assert python(place, script, "--report", "rate_and_width").stdout.endswith("report.html\n")
+
+
+def test_the_study_of_the_other_page_has_every_key_and_is_sound() -> None:
+    text = (ROOT / "docs" / "studies.md").read_text()
+    body = next(found for found in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    document = loading.parse(body, str(ROOT / "every_study_key.yaml"))
+    assert set(document.data) | {"devices", "prune_on"} == set(OptimizeConfig.model_fields)
+    OptimizeConfig.from_document(document).check()
+
+
 def test_the_loop_alone(place: Path) -> None:
     python(place, "loop_alone.py")
 
@@ -171,8 +194,11 @@ def test_a_command_parses(command: list[str], place: Path, monkeypatch: pytest.M
     redirected = command.index(">") if ">" in command else len(command)
     options = main.parser().parse_args(command[2:redirected])
     main.refuse_idle(options)
-    if options.run or options.check:
-        RunConfig.from_yaml(options.run or options.check, options.set).check()
+    if options.run and "studies/" in options.run:
+        return  # what a study of this page leaves, which another test runs
+    for path in filter(None, (options.run, options.check, options.optimize)):
+        kind = OptimizeConfig if is_study(loading.read(path)) else RunConfig
+        kind.from_yaml(path, options.set).check()
 
 
 def test_the_schema_is_the_shipped_one(place: Path) -> None:
