@@ -126,16 +126,17 @@ def sync_folder(folder: Path) -> None:
 
 def to_json(data: Any, indent: int | None = None) -> str:
     """JSON as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
-    return json.dumps(_plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _plain(data: Any) -> Any:
+def plain(data: Any) -> Any:
+    """Nested data as JSON can hold it: NaN and infinities become null, paths text, tuples lists."""
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, Mapping):
-        return {str(key): _plain(value) for key, value in data.items()}
+        return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_plain(value) for value in data]
+        return [plain(value) for value in data]
     return data if isinstance(data, (str, int, bool)) or data is None else str(data)
 
 

@@ -103,20 +103,23 @@ def test_a_killed_trial_goes_on_to_the_same_values(
     assert tools.trials(tmp_path)[1].user_attrs["attempts"] == 2
 
 
-def test_a_killed_study_goes_on_to_the_same_values(
+def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]]
 ) -> None:
+    """Three times in the same trial, which gets on each time: it is not the trial that kills it."""
     path = _slow(tmp_path)
-    process = tools.start(tmp_path, "--optimize", str(path))
-    trial = tmp_path / "studies" / "small" / "trial_00002"
-    tools.wait_for(lambda: tools.epochs_done(trial) == 1)
-    tools.kill(process.pid)
-    process.communicate()
-    assert tools.running(tmp_path) == [2]
+    trial = tmp_path / "studies" / "small" / "trial_00000"
+    for epoch in (1, 3, 5):
+        process = tools.start(tmp_path, "--optimize", str(path))
+        tools.wait_for(lambda epoch=epoch: tools.epochs_done(trial) >= epoch)
+        tools.kill(process.pid)
+        process.communicate()
+        assert tools.running(tmp_path) == [0]
     code, out, err = tools.optimize(tmp_path, path)
     assert code == 0, (out, err)
-    assert "Trial   2  goes on" in out
+    assert "Trial   0  goes on" in out
     assert tools.results(tmp_path) == undisturbed
+    assert tools.trials(tmp_path)[0].user_attrs["attempts"] == 4
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,21 +1,26 @@
 """Which trial is next: an orphan, a waiting one, or a new point, until there are as many as asked for."""
 
+import shutil
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
 
 from lab import rundir
-from lab.config import RunConfig
+from lab.config import ConfigError, Problem, RunConfig
+from lab.config.diff import same
 from lab.config.optimize import OptimizeConfig
 from lab.hpo.curve import Curve
-from lab.hpo.leases import Lease, Leases
+from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.sampling import create_sampler
 from lab.hpo.storage import Database
+from lab.hpo.winner import read_trial
 
 FORKED = "forked_from"
 
@@ -28,7 +33,10 @@ class Trial:
         recipe: the base run with these values, or None where they fit no valid run.
         ran: the same with what this machine added to it, which reproduces the trial.
         problem: why not.
-        deaths: how often its process died.
+        died: whether it was claimed because its process had died.
+        deaths: how often that happened without progress, `progress` being the epochs it had done by then.
+        restarts: how often it happened at all.
+        spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
         halvings: how often its batch was halved for lack of memory.
         earlier_seconds: of training, before this process had it.
     """
@@ -39,8 +47,13 @@ class Trial:
     problem: str
     folder: Path
     resume: bool
+    died: bool
     deaths: int
+    progress: int
+    restarts: int
     halvings: int
+    spans: list[list[float]]
+    since: float
     curve: Curve
     earlier_seconds: float = 0.0
     ran: RunConfig | None = None
@@ -66,7 +79,11 @@ class Claims:
         self._leases, self._folder = leases, folder
 
     def next(self) -> Trial | None:
-        """Claim a trial; None where there is none to be had at the moment."""
+        """Claim a trial; None where there is none to be had at the moment.
+
+        Raises:
+            ConfigError: the sampler can't propose a point; nothing is claimed.
+        """
         with self._database.exclusive(self._study.study_name):
             died = False
             lease = None
@@ -85,7 +102,10 @@ class Claims:
                 lease = self._leases.claim_waiting()
             if lease is None:
                 return None
-            return self._claimed(lease, died)
+            try:
+                return self._claimed(lease, died)
+            except LeaseLost:
+                return None
 
     def made(self) -> int:
         """How many trials there are that count."""
@@ -97,11 +117,12 @@ class Claims:
 
     def _claimed(self, lease: Lease, died: bool) -> Trial:
         values = self._suggest(lease)
-        frozen = self._study._storage.get_trial(lease.trial_id)
-        deaths = int(frozen.user_attrs.get("deaths", 0)) + died
-        if died:
-            with self._leases.writing(lease) as writer:
-                writer.note(deaths=deaths)
+        known = self._study._storage.get_trial(lease.trial_id).user_attrs
+        spans, since = list(known.get("spans", ())), time.time()
+        if died and "since" in known:  # to when its owner was last heard of
+            spans.append([known["since"], max(lease.seen, known["since"])])
+        with self._leases.writing(lease) as writer:
+            writer.note(since=since, spans=spans)
         folder = self._folder / f"trial_{lease.number:05d}"
         recipe, problem = None, ""
         try:
@@ -114,9 +135,14 @@ class Claims:
             recipe=recipe,
             problem=problem,
             folder=folder,
-            resume=(folder / rundir.CONFIG).exists(),
-            deaths=deaths,
-            halvings=int(frozen.user_attrs.get("halvings", 0)),
+            resume=_is_its_own(folder, lease.number, values),
+            died=died,
+            deaths=int(known.get("deaths", 0)),
+            progress=int(known.get("progress", 0)),
+            restarts=int(known.get("restarts", 0)),
+            halvings=int(known.get("halvings", 0)),
+            spans=spans,
+            since=since,
             curve=Curve(recipe.epochs if recipe else 1),
         )
 
@@ -127,8 +153,25 @@ class Claims:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass  # it is new, or its process died before it had all of them
-        study = with_sampler(self._study, self._config, lease.number)
-        return self._config.space.suggest(optuna.Trial(study, lease.trial_id))
+        try:
+            study = with_sampler(self._study, self._config, lease.number)
+            return self._config.space.suggest(optuna.Trial(study, lease.trial_id))
+        except (SQLAlchemyError, StorageInternalError):
+            raise
+        except Exception as error:
+            with self._leases.writing(lease) as writer:
+                writer.give_back()
+            message = f"can't propose trial {lease.number}: {type(error).__name__}: {error}"
+            raise ConfigError([Problem(("sampler",), message)]) from error
+
+
+def _is_its_own(folder: Path, number: int, values: dict[str, Any]) -> bool:
+    """Whether a folder is what this very trial has left, and not one of a study that was here before."""
+    facts = read_trial(folder)
+    same_point = facts.get("number") == number and same(facts.get("params"), rundir.plain(values))
+    if folder.exists() and not same_point:
+        shutil.rmtree(folder)
+    return same_point and (folder / rundir.CONFIG).exists()
 
 
 def with_sampler(study: optuna.Study, config: OptimizeConfig, number: int) -> optuna.Study:
@@ -139,20 +182,19 @@ def with_sampler(study: optuna.Study, config: OptimizeConfig, number: int) -> op
     return result
 
 
-def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], datetime] = datetime.now) -> float:
+def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], float] = time.time) -> float:
     """How long the study has been at work: the time in which at least one trial was running.
 
-    Pauses between two calls don't count, and trials side by side count once.
+    Pauses between two calls don't count, and trials side by side count once. It hangs on what the storage
+    holds, so that all processes agree on it.
     """
-    spans = sorted(
-        (trial.datetime_start, trial.datetime_complete or now())
-        for trial in trials
-        if trial.datetime_start is not None
-        and FORKED not in trial.user_attrs
-        and trial.state != TrialState.WAITING
-    )
-    total, end = 0.0, datetime.min
-    for start, stop in spans:
-        total += max(0.0, (stop - max(start, end)).total_seconds())
+    spans: list[list[float]] = []
+    for trial in trials:
+        spans += trial.user_attrs.get("spans", ())
+        if trial.state == TrialState.RUNNING and "since" in trial.user_attrs:
+            spans.append([trial.user_attrs["since"], now()])
+    total, end = 0.0, 0.0
+    for start, stop in sorted(spans):
+        total += max(0.0, stop - max(start, end))
         end = max(end, stop)
     return total

@@ -1,9 +1,10 @@
 """What a person sees of a study: a line for each finished trial, and where the whole stands."""
 
+import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from lab.callbacks.progress import Style
@@ -24,7 +25,6 @@ class StudyConsole:
         self.style = style
         self.live = style == "auto" and self._out.isatty()
         self._status = ""
-        self._shown_at = 0.0
 
     def begin(self, lines: Mapping[str, str], **facts: Any) -> None:
         """What is to be done."""
@@ -77,10 +77,11 @@ class StudyConsole:
 
     def status(self, text: str) -> None:
         """Where the study stands, on a terminal in its last line."""
-        if self.live and (text != self._status or time.monotonic() - self._shown_at > 1.0):
-            self._status, self._shown_at = text, time.monotonic()
-            self._out.write(f"\r\x1b[K{text}")
-            self._out.flush()
+        if not self.live:
+            self._line(text)
+        elif text != self._status:
+            self._status = text
+            self._write(f"\r\x1b[K{text}")
 
     def end(self, lines: Sequence[str], **facts: Any) -> None:
         """How it ended and where everything is."""
@@ -93,14 +94,22 @@ class StudyConsole:
         if self.style == "json" or (self.style == "quiet" and not always):
             return
         clear = "\r\x1b[K" if self.live else ""
-        self._out.write(f"{clear}{text}\n")
-        if self.live and self._status:
-            self._out.write(self._status)
-        self._out.flush()
+        self._write(f"{clear}{text}\n{self._status if self.live else ''}")
+
+    def _write(self, text: str) -> None:
+        """A terminal that is gone, or a reader that has seen enough, ends no study."""
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError:
+            self._out = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
+            self.live = False
+            if sys.stdout.fileno() == 1:
+                os.dup2(self._out.fileno(), 1)  # what is left in its buffer must go somewhere
 
     def _json(self, event: str, **fields: Any) -> None:
         if self.style == "json":
-            print(to_json({"event": event, **fields}), file=self._out, flush=True)
+            self._write(to_json({"event": event, **fields}) + "\n")
 
 
 def standing(counts: Counter[str], total: int, running: int, best: str, seconds_left: float | None) -> str:

@@ -38,12 +38,17 @@ class LeaseLost(RuntimeError):
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write to one trial."""
+    """The right to write to one trial.
+
+    Args:
+        seen: when the one before was last known to be held, in seconds since 1970; 0 where there was none.
+    """
 
     trial_id: int
     number: int
     owner: str
     token: int
+    seen: float = 0.0
 
 
 class Leases:
@@ -152,14 +157,15 @@ class Leases:
         return lost
 
     def _take(self, session: Session, trial_id: int, number: int) -> Lease:
-        old = session.execute(sqlalchemy.select(_TABLE.c.token).where(_TABLE.c.trial_id == trial_id)).scalar()
-        token = (old or 0) + 1
+        row = session.execute(sqlalchemy.select(_TABLE).where(_TABLE.c.trial_id == trial_id)).first()
+        token = 1 if row is None else row.token + 1
+        seen = row.expires - self.seconds if row is not None and row.owner else 0.0
         values = {"owner": self.owner, "token": token, "expires": self._now(session) + self.seconds}
-        if old is None:
+        if row is None:
             session.execute(sqlalchemy.insert(_TABLE).values(trial_id=trial_id, **values))
         else:
             session.execute(sqlalchemy.update(_TABLE).where(_TABLE.c.trial_id == trial_id).values(**values))
-        return Lease(trial_id, number, self.owner, token)
+        return Lease(trial_id, number, self.owner, token, seen)
 
     def _fence(self, session: Session, lease: Lease, expires: float) -> None:
         changed = session.execute(
@@ -199,6 +205,11 @@ class Writer:
             self._backend._set_trial_attr_without_commit(
                 self._session, models.TrialUserAttributeModel, self._id, name, value
             )
+
+    def forget_reports(self) -> None:
+        """Drop the intermediate values: the trial begins anew."""
+        table = models.TrialIntermediateValueModel
+        self._session.execute(sqlalchemy.delete(table).where(table.trial_id == self._id))
 
     def finish(self, state: TrialState, values: Sequence[float] | None = None) -> None:
         """End the trial, and its lease."""

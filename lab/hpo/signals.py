@@ -10,6 +10,7 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from lab.events import Stopped
 from lab.hpo.leases import Lease, Leases
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
@@ -18,18 +19,22 @@ _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SI
 class Signals:
     """A context in which Ctrl-C, SIGTERM and SIGHUP ask for an orderly end, and a second one doesn't.
 
+    What is to be done is left to who looks at `received`: a handler that prints could raise, or hang. Signals
+    that were ignored before stay so, as `nohup` wants it.
+
     Args:
-        first: called with the signal's name and the exit code that goes with it.
+        at_once: the first one is raised, too, as nobody would ask before a whole run is over.
     """
 
-    def __init__(self, first: Callable[[str, int], None]) -> None:
-        self._first = first
+    def __init__(self, at_once: bool = False) -> None:
+        self._at_once = at_once
         self._before: dict[int, Any] = {}
-        self.received = False
+        self.received: Stopped | None = None
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._heard) for number in _NAMES}
+            heard = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._heard) for number in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -38,11 +43,13 @@ class Signals:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if (
-            self.received
-        ):  # at once: trials end when this process is gone, and their leases say whose they were
+            self.received is not None
+        ):  # at once: the trials end with this process, and leases tell whose they were
             os._exit(128 + number)
-        self.received = True
-        self._first(_NAMES[signal.Signals(number)], 128 + number)
+        self.received = Stopped(_NAMES[signal.Signals(number)])
+        self.received.code = 128 + number
+        if self._at_once:
+            raise self.received
 
 
 class Heartbeat:

@@ -4,31 +4,40 @@ One process does all that concerns the database; the trials only train. Several 
 study, on one machine or on many: they meet in the database.
 """
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
-from lab.events import Outcome, Stopped, StopRequest, named
-from lab.hpo.claims import Claims, Trial, with_sampler, working_seconds
-from lab.hpo.curve import recorded
+from lab.events import Stopped, StopRequest, named
+from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import Failures
-from lab.hpo.leases import Lease, LeaseLost, Leases
-from lab.hpo.outcomes import STATES, judged, objectives
+from lab.hpo.leases import Lease, Leases
+from lab.hpo.ledger import Ledger
 from lab.hpo.sampling import create_pruner, should_prune
 from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database, patiently
-from lab.hpo.trial_process import Answer, Begun, Ended, EpochDone, Finished, Message, Order, Run, Started
+from lab.hpo.trial_process import (
+    SILENT,
+    Answer,
+    Begun,
+    Ended,
+    EpochDone,
+    Finished,
+    Message,
+    Order,
+    Run,
+    Started,
+)
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, cpu_share, free_slot
 from lab.wording import duration, figure
 
+_DIED, _TAKEN = "its process died", "another process has taken this trial over"
 _TICK = 0.5  # seconds between two looks at the clock
 _LOOK = 2.0  # seconds between two looks for trials that others have left
 
@@ -58,6 +67,7 @@ class Supervisor:
         self._claims = Claims(config, study, database, self._leases, folder)
         study.pruner = create_pruner(config)
         self._upkeep, self._command = upkeep, tuple(command)
+        self._ledger = Ledger(config, study, self._leases, upkeep.note)
         self._failures = Failures(study, config.max_consecutive_failures)
         devices = config.devices or (None,)
         slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
@@ -66,6 +76,7 @@ class Supervisor:
             if config.isolation == "none"
             else Processes(slots, run, self._handle)
         )
+        self._signals = Signals(at_once=config.isolation == "none")
         self._ending: Stopped | None = None
         self._looked = 0.0
 
@@ -77,7 +88,7 @@ class Supervisor:
         Raises:
             Stopped: by a signal; the trials at work are left resumable.
         """
-        with Signals(self._on_signal) as signals, Heartbeat(self._leases, self._held, self._lose):
+        with self._signals, Heartbeat(self._leases, self._held, self._lose):
             try:
                 while self._go_on():
                     self._workers.attend(_TICK)
@@ -87,13 +98,13 @@ class Supervisor:
                 self._workers.close()
                 for trial in left:
                     self._give_back(trial)
-        if self._ending is not None and signals.received:
-            raise self._ending
+        if self._signals.received is not None:
+            raise self._signals.received
         return self._ending
 
     def _go_on(self) -> bool:
         """Fill the free slots; whether there is anything to do or to wait for."""
-        while self._ending is None and (slot := free_slot(self._workers)) is not None:
+        while not self._ends() and (slot := free_slot(self._workers)) is not None:
             if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
                 break  # nothing was to be had a moment ago
             trial = patiently(self._claims.next, self._upkeep.note)
@@ -101,11 +112,19 @@ class Supervisor:
                 self._looked = time.monotonic()
                 break
             self._looked = 0.0
+            if self._ends():  # while the point was looked for
+                self._give_back(trial)
+                break
+            if trial.died:
+                self._ledger.count_death(trial)
             self._start(trial, slot)
             self._watch()
         if self._workers.jobs:
             return True
-        return self._ending is None and self._claims.unfinished() > 0
+        return not self._ends() and patiently(self._claims.unfinished, self._upkeep.note) > 0
+
+    def _ends(self) -> bool:
+        return self._ending is not None or self._signals.received is not None
 
     def _start(self, trial: Trial, slot: Slot) -> None:
         """Begin a trial or go on with it, unless that is pointless."""
@@ -113,7 +132,7 @@ class Supervisor:
             self._file(trial, Finished("failed", trial.problem, fault="invalid config"))
             return
         if trial.deaths >= self._config.max_attempts:
-            self._file(trial, _killer(trial, "its process died"))
+            self._give_up(trial, _DIED)
             return
         verdict = self._catch_up(trial, trial.recipe.seeds) if trial.resume else None
         if verdict is not None:
@@ -155,13 +174,8 @@ class Supervisor:
 
     def _catch_up(self, trial: Trial, seeds: tuple[int, ...]) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""
-        trial.curve, trial.earlier_seconds = recorded(
-            trial.folder, seeds, self._watched(trial), trial.curve.epochs
-        )
-        try:
-            self._report(trial, trial.curve.points)
-        except LeaseLost:
-            return None  # found out again, and dealt with, at the first epoch
+        self._ledger.recall(trial)
+        self._ledger.report(trial, trial.curve.points)
         last = max(trial.curve.points, default=0)
         if last == 0 or last >= len(seeds) * trial.curve.epochs:
             return None
@@ -191,34 +205,17 @@ class Supervisor:
         self._upkeep.epoch(trial, message)
         if event.diverged:
             return None
-        step, value = trial.curve.add(
-            message.seed_index, event.epoch, named(event.values, self._watched(trial))
-        )
-        try:
-            self._report(trial, {step: value})
-        except LeaseLost:
-            trial.lost = True
-            return StopRequest("another process has taken this trial over", "interrupted")
-        if self._ending is not None:
-            return StopRequest(self._ending.reason, "interrupted")
+        value = named(event.values, self._ledger.watched(trial))
+        step, mean = trial.curve.add(message.seed_index, event.epoch, value)
+        self._ledger.report(trial, {step: mean})
+        if trial.lost:
+            return StopRequest(_TAKEN, "interrupted")
+        if stop := self._signals.received or self._ending:
+            return StopRequest(stop.reason, "interrupted")
         if reason := self._overdue(job, trial):
             return StopRequest(reason, "timed_out")
         last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.seeds))
         return None if last or event.stop is not None else self._pruned(trial, step)
-
-    def _watched(self, trial: Trial) -> str:
-        assert trial.recipe is not None
-        return self._config.prune_on or trial.recipe.monitor.metric
-
-    def _report(self, trial: Trial, points: Mapping[int, float]) -> None:
-        def write() -> None:
-            with self._leases.writing(trial.lease) as writer:
-                if len(self._study.directions) == 1:
-                    writer.report(points)
-                else:  # where Optuna has no place for them
-                    writer.note(curve={str(step): value for step, value in trial.curve.points.items()})
-
-        patiently(write, self._upkeep.note)
 
     def _pruned(self, trial: Trial, step: int) -> StopRequest | None:
         if self._config.pruner is None:
@@ -226,7 +223,9 @@ class Supervisor:
         if not patiently(lambda: should_prune(self._study, self._config, trial.number), self._upkeep.note):
             return None
         value = figure(trial.curve.points[step])
-        return StopRequest(f"{self._watched(trial)} {value} at epoch {step} is not promising", "pruned")
+        return StopRequest(
+            f"{self._ledger.watched(trial)} {value} at epoch {step} is not promising", "pruned"
+        )
 
     def _overdue(self, job: Job, trial: Trial) -> str:
         limit = self._config.trial_timeout
@@ -237,13 +236,13 @@ class Supervisor:
 
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
         if trial.lost:
-            self._upkeep.note(f"trial {trial.number}: another process has taken it over")
+            self._upkeep.note(f"trial {trial.number}: {_TAKEN}")
+        elif finished.outcome == "interrupted" and finished.reason == SILENT and not self._ends():
+            self._again(job, trial, "this process was held up, and the trial did not wait")
         elif finished.outcome == "interrupted":  # not asked for, it is as good as a death
             self._died(job, trial, finished.reason)
         elif finished.outcome == "out_of_memory" and self._can_halve(trial):
-            trial.halvings += 1
-            self._remember(trial, halvings=trial.halvings)
-            shutil.rmtree(trial.folder / rundir.CHECKPOINTS, ignore_errors=True)
+            self._ledger.begin_anew(trial)
             self._again(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
             self._file(trial, finished)
@@ -258,15 +257,20 @@ class Supervisor:
             return
         if job.stopping is not None and (overdue := self._overdue(job, trial)):
             self._file(trial, Finished("timed_out", overdue))
-        elif self._ending is not None:
+        elif self._ends():
             self._give_back(trial)
         else:
-            trial.deaths += 1
-            self._remember(trial, deaths=trial.deaths)
+            self._ledger.count_death(trial)
             if trial.deaths >= self._config.max_attempts:
-                self._file(trial, _killer(trial, reason))
+                self._give_up(trial, reason)
             else:
                 self._again(job, trial, f"{reason}; going on from its checkpoint")
+
+    def _give_up(self, trial: Trial, reason: str) -> None:
+        reason = f"{reason}; tried {trial.deaths} times"
+        done = len(trial.curve.points)
+        finished = Finished("failed", reason, epochs=done, seconds=trial.earlier_seconds, fault=_DIED)
+        self._file(trial, finished)
 
     def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
         if trial.lost:
@@ -275,84 +279,45 @@ class Supervisor:
         trial.resume = resume and (trial.folder / rundir.CONFIG).exists()
         self._start(trial, job.slot)
 
-    def _remember(self, trial: Trial, **attributes: Any) -> None:
-        def write() -> None:
-            with self._leases.writing(trial.lease) as writer:
-                writer.note(**attributes)
-
-        try:
-            patiently(write, self._upkeep.note)
-        except LeaseLost:
-            trial.lost = True
-
     def _file(self, trial: Trial, finished: Finished) -> None:
-        """The trial is over: tell the database, in one transaction, and everybody else."""
-        values = objectives(self._config.base.monitor, finished)
-        outcome: Outcome = judged(finished.outcome, values)
-        state = STATES[outcome]
-        stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
-        if state == TrialState.PRUNED and trial.curve.points and len(self._study.directions) == 1:
-            stored = [trial.curve.points[max(trial.curve.points)]]
-        attributes: dict[str, Any] = {
-            "outcome": outcome,
-            "cause": finished.reason,
-            "fault": finished.fault,
-            "seconds": finished.seconds,
-            "epochs": finished.epochs,
-            "epochs_planned": trial.recipe.epochs * len(trial.recipe.seeds) if trial.recipe else 0,
-            "best_epoch": finished.best_epoch,
-            "attempts": trial.deaths + 1,
-        }
-        if trial.recipe is not None and len(trial.recipe.seeds) > 1:
-            attributes["seeds"] = dict(zip(map(str, trial.recipe.seeds), finished.seeds, strict=False))
-
-        def write() -> None:
-            frozen = self._study._storage.get_trial(trial.lease.trial_id)
-            study = with_sampler(self._study, self._config, trial.number)
-            study.sampler.after_trial(study, frozen, state, stored)
-            with self._leases.writing(trial.lease) as writer:
-                writer.note(**{name: _plain(value) for name, value in attributes.items()})
-                writer.finish(state, stored)
-
-        try:
-            patiently(write, self._upkeep.note)
-        except LeaseLost:
-            trial.lost = True
+        """The trial is over: tell the database, and everybody else."""
+        outcome, values = self._ledger.finish(trial, finished)
+        if trial.lost:
             return
         self._upkeep.finished(trial, outcome, finished, values)
-        if outcome == "failed" and (error := self._failures.repeated()):
+        if outcome == "failed" and (error := patiently(self._failures.repeated, self._upkeep.note)):
             self._end(Stopped(error, "failed"))
         if full := self._upkeep.full():
             self._end(Stopped(full, "failed"))
 
     def _watch(self) -> None:
         """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""
+        if self._signals.received is not None:
+            self._stop_all(self._signals.received)
         budget = self._config.time_budget
-        if budget is not None and self._ending is None:
-            spent = working_seconds(self._study.get_trials(deepcopy=False))
-            if spent > budget:
+        if budget is not None and not self._ends():
+            trials = patiently(lambda: self._study.get_trials(deepcopy=False), self._upkeep.note)
+            if working_seconds(trials) > budget:
                 self._end(Stopped(f"the time budget of {duration(budget)} is used up"))
         for job in list(self._workers.jobs):
             if job.subject.lost:
-                self._workers.stop(job, Stopped("another process has taken this trial over"))
+                self._workers.stop(job, Stopped(_TAKEN))
             elif reason := self._overdue(job, job.subject):
                 self._workers.stop(job, Stopped(reason, "timed_out"))
-        self._upkeep.status(len(self._workers.jobs))
+        self._upkeep.status()
 
     def _end(self, stop: Stopped) -> None:
         """No new trials; those at work stop after their epoch, and can be resumed."""
         self._ending = self._ending or stop
         self._upkeep.note(f"stopping: {stop.reason}")
 
-    def _on_signal(self, name: str, code: int) -> None:
+    def _stop_all(self, stop: Stopped) -> None:
         """The first signal ends all trials in order; what was trained since the last checkpoint is lost."""
-        self._ending = Stopped(name)
-        self._ending.code = code
-        self._upkeep.note(f"{name}: leaving the trials at work resumable; once more ends at once")
-        if self._config.isolation == "none":
-            raise self._ending
+        if self._ending is not stop:
+            self._ending = stop
+            self._upkeep.note(f"{stop.reason}: leaving the trials at work resumable; once more ends at once")
         for job in self._workers.jobs:
-            self._workers.stop(job, self._ending)
+            self._workers.stop(job, stop)
 
     def _held(self) -> list[Lease]:
         return [job.subject.lease for job in list(self._workers.jobs)]
@@ -362,22 +327,5 @@ class Supervisor:
             job.subject.lost = job.subject.lost or job.subject.lease in lost
 
     def _give_back(self, trial: Trial) -> None:
-        if trial.lost:
-            return
-        try:
-            with self._leases.writing(trial.lease) as writer:
-                writer.give_back()
-        except LeaseLost:
-            trial.lost = True
+        self._ledger.give_back(trial)
         self._upkeep.given_back(trial)
-
-
-def _killer(trial: Trial, reason: str) -> Finished:
-    return Finished("failed", f"{reason}; tried {trial.deaths} times", fault="its process died")
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinities: PostgreSQL would refuse them."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and value - value != 0 else value

@@ -26,6 +26,7 @@ from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart,
 from lab.redact import redact_text
 
 CONSOLE = "console.log"
+SILENT = "the supervisor does not answer"
 _GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
 
 
@@ -226,7 +227,7 @@ class _Line:
         try:
             return self._answers.get(timeout=self._patience)
         except queue.Empty:
-            raise Stopped("the supervisor does not answer") from None
+            raise Stopped(SILENT) from None
 
     def last_word(self, finished: Finished) -> None:
         """Send how it ended; nothing can stop the run any more."""

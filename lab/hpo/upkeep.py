@@ -3,12 +3,14 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from lab.config.optimize import OptimizeConfig
 from lab.events import Callback, Outcome
@@ -21,6 +23,8 @@ from lab.hpo.winner import keep_best, write_trial
 from lab.hpo.workers import Slot
 from lab.report.ranking import ranked
 from lab.wording import figure
+
+_MINUTE = 60.0
 
 
 class Upkeep:
@@ -99,7 +103,7 @@ class Upkeep:
             seconds=finished.seconds,
             cause=finished.reason,
             best=is_best,
-            state=self._standing(0),
+            state=self._standing(),
         )
 
     def given_back(self, trial: Trial) -> None:
@@ -110,13 +114,11 @@ class Upkeep:
         """Why there is no room for more trials; empty where there is."""
         return self._full
 
-    def status(self, running: int) -> None:
-        """Where the study stands, on a terminal."""
-        if not self._console.live:
-            return
-        if time.monotonic() - self._read_at > 2.0:
+    def status(self) -> None:
+        """Where the study stands: on a terminal always, elsewhere once a minute."""
+        if time.monotonic() - self._read_at > (2.0 if self._console.live else _MINUTE):
             self._read()
-        self._console.status(self._standing(running))
+            self._console.status(self._standing())
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -127,23 +129,27 @@ class Upkeep:
             self._console.note(f"{self._folder}: {error.strerror or error}")
 
     def _read(self) -> None:
-        self._trials = self._study.get_trials(deepcopy=False)
         self._read_at = time.monotonic()
+        with suppress(SQLAlchemyError, StorageInternalError):  # it is away: what was known still stands
+            self._trials = self._study.get_trials(deepcopy=False)
 
-    def _standing(self, running: int) -> str:
+    def _standing(self) -> str:
         ours = [trial for trial in self._trials if FORKED not in trial.user_attrs]
         finished = [trial for trial in ours if trial.state.is_finished()]
         counts = Counter(str(trial.user_attrs.get("outcome", "completed")) for trial in finished)
         best = ranked(self._trials, self._study.directions)
         shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
-        return standing(counts, self._config.total, running, shown, self._seconds_left(finished))
+        running = sum(trial.state == TrialState.RUNNING for trial in ours)
+        left = self._seconds_left(finished, max(running, 1))
+        return standing(counts, self._config.total, running, shown, left)
 
-    def _seconds_left(self, finished: list[FrozenTrial]) -> float | None:
-        spans = [t.duration.total_seconds() for t in finished if t.duration is not None]
+    def _seconds_left(self, finished: list[FrozenTrial], running: int) -> float | None:
+        """By the mean time of the finished trials, pauses not counted, and those at work everywhere."""
+        spans = [float(stop - start) for t in finished for start, stop in t.user_attrs.get("spans", ())]
         if not spans:
             return None
         left = self._config.total - len(finished)
-        return sum(spans) / len(spans) * left / self._config.n_workers
+        return sum(spans) / len(finished) * left / max(running, self._config.n_workers)
 
     def _facts(self, trial: Trial) -> dict[str, Any]:
         return {

@@ -49,6 +49,8 @@ class Job:
     started: float | None = None  # when its process was there
     stopping: float | None = None  # since when
     killed: bool = False
+    last: trial_process.Finished | None = None  # its last word
+    leaving: float | None = None  # since when nothing more is to come
 
 
 class Handler(Protocol):
@@ -96,13 +98,17 @@ class Processes:
 
     def attend(self, seconds: float) -> None:
         """Handle what the runs have to say, waiting for it at most so long."""
-        for job in list(self.jobs):
-            if job.stopping is not None and time.monotonic() - job.stopping > _KILL_AFTER:
+        for job in self.jobs:
+            since, patience = (job.leaving, _EXIT) if job.leaving is not None else (job.stopping, _KILL_AFTER)
+            if since is not None and time.monotonic() - since > patience:
                 self._kill(job)
         lines = {job.connection: job for job in self.jobs if job.connection is not None}
-        for connection in wait(list(lines), seconds):
-            assert isinstance(connection, Connection)
-            self._hear(lines[connection], connection)
+        ends = {job.process.sentinel: job for job in self.jobs if job.process and job.leaving is not None}
+        for found in wait([*lines, *ends], seconds):
+            if isinstance(found, Connection):
+                self._hear(lines[found], found)
+            elif isinstance(found, int):
+                self._bury(ends[found])
 
     def stop(self, job: Job, stop: Stopped) -> None:
         """Ask a run to end at once and in order; one that doesn't is killed."""
@@ -121,35 +127,29 @@ class Processes:
 
     def _hear(self, job: Job, connection: Connection) -> None:
         try:
-            message: Message | Died = connection.recv()
+            message: Message | None = connection.recv()
         except (EOFError, OSError):
-            message = self._death(job)
+            message = None
         if isinstance(message, EpochDone):
             answer = self._handler(job, message)
             with suppress(OSError):
                 connection.send(answer)
-        elif isinstance(message, (trial_process.Finished, Died)):
-            self._bury(job, connection)
-            self._handler(job, message)
+        elif message is None or isinstance(message, trial_process.Finished):
+            job.last, job.connection, job.leaving = message, None, time.monotonic()
+            connection.close()
         else:
             self._handler(job, message)
 
-    def _bury(self, job: Job, connection: Connection) -> None:
-        """The process has nothing more to say: wait until it and its memory are gone."""
+    def _bury(self, job: Job) -> None:
+        """The process is gone, and its memory with it: now its slot is free."""
         assert job.process is not None
-        job.process.join(_EXIT)
-        if job.process.is_alive():
-            self._kill(job)
-            job.process.join()
-        connection.close()
+        job.process.join()
         self.jobs.remove(job)
+        self._handler(job, job.last if job.last is not None else self._death(job))
 
     def _death(self, job: Job) -> Died:
-        assert job.process is not None
-        job.process.join(_KILL_AFTER)
+        assert job.process is not None and job.process.exitcode is not None
         code = job.process.exitcode
-        if code is None:
-            return Died("its process closed the line")
         if code >= 0:
             return Died(f"its process ended with exit code {code}")
         name = signal.Signals(-code).name
@@ -181,9 +181,9 @@ class InProcess:
                 )
         finally:
             self.jobs.remove(job)
-        self._handler(job, finished)
         if finished.outcome == "out_of_memory":
-            _free_memory()
+            _free_memory()  # before it is tried again
+        self._handler(job, finished)
 
     def attend(self, seconds: float) -> None:
         """Nothing runs between two calls of `start`: wait, for what others do."""

@@ -1,0 +1,147 @@
+"""What the database is told of a trial: reports, deaths, its end. Every write needs the trial's lease."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from lab import rundir
+from lab.config.optimize import OptimizeConfig
+from lab.events import Outcome
+from lab.hpo.claims import Trial, with_sampler
+from lab.hpo.curve import Curve, recorded
+from lab.hpo.leases import LeaseLost, Leases, Writer
+from lab.hpo.outcomes import STATES, judged, objectives
+from lab.hpo.storage import patiently
+from lab.hpo.trial_process import Finished
+
+
+class Ledger:
+    """Writes for the trials of one process; a trial whose lease is gone is marked `lost`, and nothing raised.
+
+    Args:
+        told: is told when the database doesn't answer.
+    """
+
+    def __init__(
+        self, config: OptimizeConfig, study: optuna.Study, leases: Leases, told: Callable[[str], None]
+    ) -> None:
+        self._config, self._study, self._leases, self._told = config, study, leases, told
+
+    def watched(self, trial: Trial) -> str:
+        """The metric that pruners see."""
+        assert trial.recipe is not None
+        return self._config.prune_on or trial.recipe.monitor.metric
+
+    def recall(self, trial: Trial) -> None:
+        """Take the trial's curve from its own record."""
+        assert trial.recipe is not None
+        trial.curve, trial.earlier_seconds = recorded(
+            trial.folder, trial.recipe.seeds, self.watched(trial), trial.curve.epochs
+        )
+
+    def report(self, trial: Trial, points: Mapping[int, float]) -> None:
+        """Store points of the curve by step; or the curve, where Optuna has no place for several objectives."""
+        curve = {str(step): value for step, value in trial.curve.points.items()}
+        if len(self._study.directions) == 1:
+            self._write(trial, lambda writer: writer.report(points))
+        else:
+            self._write(trial, lambda writer: writer.note(curve=curve))
+
+    def count_death(self, trial: Trial) -> None:
+        """Note that a trial's process died; one that gets on between its deaths is not what kills it."""
+        if trial.recipe is not None:
+            self.recall(trial)
+        done = len(trial.curve.points)
+        trial.deaths = 1 if done > trial.progress else trial.deaths + 1
+        trial.progress, trial.restarts = done, trial.restarts + 1
+        facts = {"deaths": trial.deaths, "progress": done, "restarts": trial.restarts}
+        self._write(trial, lambda writer: writer.note(**facts))
+
+    def begin_anew(self, trial: Trial) -> None:
+        """Drop what a batch that was too large has left; the next one is half of it."""
+        trial.halvings += 1
+        trial.curve, trial.earlier_seconds = Curve(trial.curve.epochs), 0.0
+        shutil.rmtree(trial.folder / rundir.CHECKPOINTS, ignore_errors=True)
+        for file in trial.folder.rglob(rundir.TRACEBACK):
+            file.unlink()
+
+        def write(writer: Writer) -> None:
+            writer.forget_reports()
+            writer.note(halvings=trial.halvings)
+
+        self._write(trial, write)
+
+    def finish(self, trial: Trial, finished: Finished) -> tuple[Outcome, list[float]]:
+        """The trial is over: outcome, values and state in one transaction; returns outcome and values."""
+        values = objectives(self._config.base.monitor, finished)
+        outcome: Outcome = judged(finished.outcome, values)
+        state = STATES[outcome]
+        stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
+        if state == TrialState.PRUNED and trial.curve.points and len(self._study.directions) == 1:
+            stored = [trial.curve.points[max(trial.curve.points)]]
+        facts = _facts(trial, outcome, finished)
+
+        def write(writer: Writer) -> None:
+            writer.note(**facts)
+            writer.finish(state, stored)
+
+        def tell_sampler() -> None:
+            study = with_sampler(self._study, self._config, trial.number)
+            frozen = self._study._storage.get_trial(trial.lease.trial_id)
+            study.sampler.after_trial(study, frozen, state, stored)
+
+        patiently(tell_sampler, self._told)
+        self._write(trial, write)
+        return outcome, values
+
+    def give_back(self, trial: Trial) -> None:
+        """Leave an interrupted trial waiting, for whoever comes next."""
+        if trial.lost:
+            return
+        try:
+            with self._leases.writing(trial.lease) as writer:
+                writer.note(spans=_spans(trial))
+                writer.give_back()
+        except LeaseLost:
+            trial.lost = True
+        except (SQLAlchemyError, StorageInternalError):  # nobody waits at the end: the lease will tell
+            self._told(f"trial {trial.number} could not be given back: the database doesn't answer")
+
+    def _write(self, trial: Trial, action: Callable[[Writer], None]) -> None:
+        def write() -> None:
+            with self._leases.writing(trial.lease) as writer:
+                action(writer)
+
+        try:
+            patiently(write, self._told)
+        except LeaseLost:
+            trial.lost = True
+
+
+def _facts(trial: Trial, outcome: Outcome, finished: Finished) -> dict[str, Any]:
+    """The user attributes of a finished trial."""
+    facts: dict[str, Any] = {
+        "outcome": outcome,
+        "cause": finished.reason,
+        "fault": finished.fault,
+        "seconds": finished.seconds,
+        "epochs": finished.epochs,
+        "epochs_planned": trial.recipe.epochs * len(trial.recipe.seeds) if trial.recipe else 0,
+        "best_epoch": finished.best_epoch,
+        "attempts": trial.restarts + 1,
+        "spans": _spans(trial),
+    }
+    if trial.recipe is not None and len(trial.recipe.seeds) > 1:
+        facts["seeds"] = dict(zip(map(str, trial.recipe.seeds), finished.seeds, strict=False))
+    plain: dict[str, Any] = rundir.plain(facts)  # PostgreSQL refuses NaN in JSON
+    return plain
+
+
+def _spans(trial: Trial) -> list[list[float]]:
+    return [*trial.spans, [trial.since, time.time()]]
