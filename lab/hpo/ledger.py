@@ -46,7 +46,7 @@ class Ledger:
         )
 
     def report(self, trial: Trial, points: Mapping[int, float]) -> None:
-        """Store points of the curve by step; or the curve, where Optuna has no place for several objectives."""
+        """Store points of the curve by step, or where Optuna has no place for them the whole curve."""
         curve = {str(step): value for step, value in trial.curve.points.items()}
         if len(self._study.directions) == 1:
             self._write(trial, lambda writer: writer.report(points))

@@ -211,6 +211,7 @@ class Supervisor:
         if trial.lost:
             return StopRequest(_TAKEN, "interrupted")
         if stop := self._signals.received or self._ending:
+            job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
             return StopRequest(stop.reason, "interrupted")
         if reason := self._overdue(job, trial):
             return StopRequest(reason, "timed_out")
