@@ -5,7 +5,7 @@ CONFIG ?= configs/run.yaml
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run check list test test-slow lint types format bench ci clean
+.PHONY: help setup run optimize check list test test-slow lint types format bench ci clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ setup: .venv/installed ## make .venv with all that running, testing and developi
 run: setup ## run one experiment: make run CONFIG=configs/digits.yaml ARGS="--set epochs=3"
 	$(BIN)/python main.py --run $(CONFIG) $(ARGS)
 
+optimize: setup ## run a study: make optimize CONFIG=configs/opt_digits.yaml
+	$(BIN)/python main.py --optimize $(CONFIG) $(ARGS)
+
 check: setup ## one batch of CONFIG through the real path, in seconds
 	$(BIN)/python main.py --check $(CONFIG) $(ARGS)
 
@@ -27,7 +30,7 @@ list: setup ## the runs so far
 	$(BIN)/python main.py --list $(ARGS)
 
 test: setup ## the tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
 test-slow: setup ## the long proofs only
 	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5  # 5: there are none

@@ -43,7 +43,7 @@ class Upkeep:
         self._retention = Retention(folder, config.retention, study.directions)
         self._full = ""
         self._trials: list[FrozenTrial] = []
-        self._read_at = 0.0
+        self._read_at = time.monotonic()
 
     def note(self, text: str) -> None:
         """Something worth a line."""
