@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from lab import rundir
 from lab.config.study_fields import RetentionConfig
+from lab.hpo.winner import read_trial, weights_of_value
 from lab.report.ranking import ranked
 
 _GB = 1e9
@@ -17,8 +18,8 @@ class Retention:
     """Removes the weights that nobody is going to use.
 
     Of the best `keep_best` trials, and of all on a Pareto front, the weights stay; those of all other
-    finished trials go as soon as that is known. Over `max_disk_gb` go, in this order and one by one: all but
-    `best.pt` of the kept trials, then `best.pt` from the worst of them up to the second.
+    finished trials go as soon as that is known. Over `max_disk_gb` go, in this order and one by one: all of
+    the kept trials' but those that reached their value, then these from the worst of them up to the second.
     """
 
     def __init__(self, folder: Path, config: RetentionConfig, directions: Sequence[StudyDirection]) -> None:
@@ -61,7 +62,8 @@ class Retention:
     def _expendable(self, kept: Sequence[int]) -> Iterator[Path]:
         folders = [self._folder / f"trial_{number:05d}" for number in reversed(kept)]
         for folder in folders:
-            yield from (file for file in _weights(folder) if file.name != "best.pt")
+            recipe = read_trial(folder).get("recipe")
+            yield from (file for file in _weights(folder) if file != weights_of_value(file.parent, recipe))
         for folder in folders[:-1]:
             yield from _weights(folder)
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,19 @@ def read_trial(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def weights_of_value(checkpoints: Path, recipe: Mapping[str, Any] | None) -> Path:
+    """The weights that reached a run's value: the last ones where that is its last value."""
+    final = checkpoints / "final.pt"
+    last = ((recipe or {}).get("monitor") or {}).get("returns") == "last"
+    return final if last and final.exists() else checkpoints / "best.pt"
+
+
 def keep_best(study_folder: Path, trial: FrozenTrial, metrics: Sequence[str]) -> Path | None:
-    """Make `best/` the given trial, unless it is already; None where that trial left nothing to rerun."""
+    """Make `best/` the given trial, unless it is already; None where that trial left nothing to rerun.
+
+    None as well where another process is at it, which makes it the same trial or the one before; the end of
+    the study does it once more.
+    """
     source, best = study_folder / f"trial_{trial.number:05d}", study_folder / BEST
     facts = read_trial(source)
     if not facts.get("recipe"):
@@ -40,6 +51,17 @@ def keep_best(study_folder: Path, trial: FrozenTrial, metrics: Sequence[str]) ->
     if read_trial(best).get("number") == trial.number and (best / rundir.CONFIG).exists():
         return best
     best.mkdir(parents=True, exist_ok=True)
+    try:
+        with rundir.locked(best):
+            _fill(best, source, trial, facts, metrics)
+    except rundir.RunInUse:
+        return None
+    return best
+
+
+def _fill(
+    best: Path, source: Path, trial: FrozenTrial, facts: dict[str, Any], metrics: Sequence[str]
+) -> None:
     (best / TRIAL).unlink(missing_ok=True)  # it is written last: who finds it, finds all
     run = _run_folder(source, trial, facts)
     for name in _COPIED:
@@ -47,18 +69,17 @@ def keep_best(study_folder: Path, trial: FrozenTrial, metrics: Sequence[str]) ->
             (best / name).unlink(missing_ok=True)
         if (run / name).exists():
             shutil.copyfile(run / name, best / name)
-    weights = run / rundir.CHECKPOINTS / "best.pt"
+    weights = weights_of_value(run / rundir.CHECKPOINTS, facts["recipe"])
     (best / "best.pt").unlink(missing_ok=True)
     if weights.exists():
         rundir.link(weights, best / "best.pt")
     result = ", ".join(f"{name} {value!r}" for name, value in zip(metrics, trial.values, strict=True))
     head = (
-        f"# Trial {trial.number} of the study {study_folder.name}: {result}.\n"
+        f"# Trial {trial.number} of the study {best.parent.name}: {result}.\n"
         f"# The same again: python main.py --run {best / rundir.CONFIG}\n"
     )
     rundir.atomic_write(best / rundir.CONFIG, head + to_text(facts["recipe"]))
     write_trial(best, facts)
-    return best
 
 
 def _run_folder(folder: Path, trial: FrozenTrial, facts: dict[str, Any]) -> Path:

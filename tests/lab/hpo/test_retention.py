@@ -9,6 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from lab.config.study_fields import RetentionConfig
 from lab.hpo.retention import Retention, used
+from lab.hpo.winner import write_trial
 
 NAMES = ("best.pt", "last.pt", "prev.pt", "epoch_0010.pt")
 
@@ -77,6 +78,22 @@ def test_over_the_limit_the_least_useful_goes_first_and_the_winner_never(study: 
     message = study.apply(keep_best=3, max_disk_gb=0.0001)
     assert study.left() == {0: [], 1: ["best.pt"], 2: [], 3: [], 4: [], 5: [], 6: sorted(NAMES), 7: []}
     assert message.startswith("the study takes 0.00 GB, retention.max_disk_gb is 0.0001")
+
+
+def test_where_the_last_value_counts_the_last_weights_stay(study: Study) -> None:
+    for number in range(4):
+        place = study.folder / f"trial_{number:05d}"
+        (place / "checkpoints" / "final.pt").write_bytes(os.urandom(100_000))
+        write_trial(place, {"recipe": {"monitor": {"returns": "last"}}})
+    (study.folder / "trial_00002" / "checkpoints" / "final.pt").unlink()  # killed before it could be named
+    message = study.apply(keep_best=3, max_disk_gb=0.00095)
+    left = study.left()
+    assert message == ""
+    assert (left[0], left[2]) == (["final.pt"], ["best.pt"]) and "final.pt" in left[1]
+    study.apply(keep_best=3, max_disk_gb=0.0001)
+    assert {number: files for number, files in study.left().items() if files} == {
+        1: ["final.pt"], 6: sorted(NAMES),
+    }  # fmt: skip
 
 
 def test_a_whole_pareto_front_stays(tmp_path: Path) -> None:

@@ -6,19 +6,24 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, create_trial
 
+from lab import rundir
 from lab.config import RunConfig
 from lab.hpo.winner import keep_best, read_trial, write_trial
 
 RECIPE = {"data": {"target": "lab.data.function"}, "net": {"target": "model.MLP", "width": 12}}
 
 
-def leave(folder: Path, number: int, *, seeds: dict[str, float] | None = None) -> FrozenTrial:
+def leave(
+    folder: Path, number: int, *, seeds: dict[str, float] | None = None, returns: str = "best"
+) -> FrozenTrial:
     trial = folder / f"trial_{number:05d}"
     for run in [trial / f"seed_{seed}" for seed in seeds] if seeds else [trial]:
         (run / "checkpoints").mkdir(parents=True)
         (run / "checkpoints" / "best.pt").write_text(f"weights of {run.name}")
         (run / "metrics.csv").write_text(f"metrics of {run.name}")
-    write_trial(trial, {"number": number, "recipe": RECIPE})
+        (run / "checkpoints" / "final.pt").write_text(f"last weights of {run.name}")
+    recipe = {**RECIPE, "monitor": {"metric": "val_loss", "mode": "min", "returns": returns}}
+    write_trial(trial, {"number": number, "recipe": recipe})
     made = create_trial(value=0.125, user_attrs={"seeds": seeds} if seeds else {})
     made.number = number
     return made
@@ -66,3 +71,30 @@ def test_a_torn_file_is_nothing(tmp_path: Path, content: str) -> None:
     assert read_trial(tmp_path) == {} and read_trial(tmp_path / "none") == {}
     write_trial(tmp_path, {"values": {"val_loss": float("nan")}})
     assert json.loads((tmp_path / "trial.json").read_text()) == {"values": {"val_loss": None}}
+
+
+@pytest.mark.parametrize("seeds", [None, {"4": 0.25, "5": 0.0625}])
+def test_the_weights_are_those_that_reached_the_value(tmp_path: Path, seeds: dict[str, float] | None) -> None:
+    """`best.pt` is of the best epoch, and the value of the last."""
+    run = "seed_5" if seeds else "trial_00000"
+    trial = leave(tmp_path, 0, seeds=seeds, returns="last")
+    keep_best(tmp_path, trial, ["val_loss"])
+    assert (tmp_path / "best" / "best.pt").read_text() == f"last weights of {run}"
+
+
+def test_without_a_last_checkpoint_it_is_the_best_one(tmp_path: Path) -> None:
+    trial = leave(tmp_path, 0, returns="last")
+    (tmp_path / "trial_00000" / "checkpoints" / "final.pt").unlink()
+    keep_best(tmp_path, trial, ["val_loss"])
+    assert (tmp_path / "best" / "best.pt").read_text() == "weights of trial_00000"
+
+
+def test_while_another_process_fills_it_nothing_is_done(tmp_path: Path) -> None:
+    keep_best(tmp_path, leave(tmp_path, 0), ["val_loss"])
+    better = leave(tmp_path, 1)
+    with rundir.locked(tmp_path / "best"):
+        assert keep_best(tmp_path, better, ["val_loss"]) is None
+        assert read_trial(tmp_path / "best")["number"] == 0
+        assert (tmp_path / "best" / "best.pt").read_text() == "weights of trial_00000"
+    assert keep_best(tmp_path, better, ["val_loss"]) == tmp_path / "best"
+    assert (tmp_path / "best" / "best.pt").read_text() == "weights of trial_00001"
