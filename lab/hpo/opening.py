@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import count
+from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
@@ -28,20 +29,31 @@ from lab.hpo import changes
 from lab.hpo.changes import BASE, CONFIG
 from lab.hpo.claims import FORKED
 from lab.hpo.forking import Fork
+from lab.hpo.identity import identify, refuse_foreign
 from lab.hpo.storage import Database, shown_url
 from lab.redact import redact, redact_arguments
 
 _COPIED = "forked_trials"  # attribute of a fork: how many trials it was given, once it has them all
 
 
-def open_study(config: OptimizeConfig, database: Database) -> optuna.Study:
+def open_study(config: OptimizeConfig, database: Database, folder: Path | None = None) -> optuna.Study:
     """Make the study, or load it and compare the file with what it was made from.
 
+    Args:
+        folder: of the study; it is the study's from then on.
+
     Raises:
-        ConfigError: the file has changed so that old and new trials can't be compared.
+        ConfigError: the file has changed so that old and new trials can't be compared, or the folder is
+            another study's.
     """
     with database.exclusive(config.study_name):
-        return _opened(config, database, _load(config.study_name, database))
+        study = _load(config.study_name, database)
+        if folder is not None:
+            try:
+                refuse_foreign(folder, study)
+            except ConfigError as error:
+                _raise(config, error)
+        return _opened(config, database, study, folder)
 
 
 def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
@@ -62,7 +74,11 @@ def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
 
 
 def fork_study(
-    config: OptimizeConfig, source: str, database: Database, told: Callable[[str], None]
+    config: OptimizeConfig,
+    source: str,
+    database: Database,
+    told: Callable[[str], None],
+    folder: Path | None = None,
 ) -> optuna.Study:
     """Begin a study that knows the trials of another which still fit, or go on with one that was begun so.
 
@@ -72,10 +88,11 @@ def fork_study(
         config: of the new study.
         source: the name of the other.
         told: is told how many fit, and why the others don't.
+        folder: of the new study.
 
     Raises:
-        ConfigError: there is no such study, or the new name is another's, or the file has changed since the
-            fork was begun.
+        ConfigError: there is no such study, or the new name or the folder is another's, or the file has
+            changed since the fork was begun.
     """
     name = config.study_name
     study = _load(name, database)
@@ -85,9 +102,15 @@ def fork_study(
         if study is not None and study.user_attrs.get(FORKED) != source and not _is_blank(study):
             message = f"there is a study '{name}' already, and it is no fork of '{source}'; take another name"
             raise ConfigError([Problem((), message, f"--fork {name}")])
+        if folder is not None:
+            try:
+                refuse_foreign(folder, study)
+            except ConfigError as error:
+                found = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
+                raise ConfigError(found) from None
         study = study or _create(config, database)
         study.set_user_attr(FORKED, source)
-        study = _opened(config, database, study)
+        study = _opened(config, database, study, folder)
         if fork is None or _COPIED in study.user_attrs:
             return study
         there = {trial.user_attrs.get(FORKED) for trial in study.get_trials(deepcopy=False)}
@@ -143,7 +166,9 @@ def _is_blank(study: optuna.Study) -> bool:
     return not changes.described(study.user_attrs) and not study.get_trials(deepcopy=False)
 
 
-def _opened(config: OptimizeConfig, database: Database, study: optuna.Study | None) -> optuna.Study:
+def _opened(
+    config: OptimizeConfig, database: Database, study: optuna.Study | None, folder: Path | None
+) -> optuna.Study:
     """The study, described by the file; new where there is none."""
     wanted = description(config)
     study = study or _create(config, database)
@@ -155,6 +180,8 @@ def _opened(config: OptimizeConfig, database: Database, study: optuna.Study | No
         except ConfigError as error:
             _raise(config, error)
         _align(config, database, study, command)
+    if folder is not None:
+        identify(folder, study)
     if {name: study.user_attrs.get(name) for name in wanted} != wanted:
         for name, value in wanted.items():
             study.set_user_attr(name, value)

@@ -1,5 +1,7 @@
 """`--optimize`: a study from its file to its winner."""
 
+import os
+import shlex
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,11 +10,13 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
+from sqlalchemy.engine import make_url
 
 from lab import rundir
 from lab.callbacks.progress import Style
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
+from lab.events import Stopped
 from lab.hpo import server
 from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
@@ -24,6 +28,7 @@ from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.winner import BEST, keep_best, read_trial
+from lab.redact import redact_arguments
 from lab.report import study as report
 from lab.report.ranking import ranked
 from lab.wording import figure
@@ -78,32 +83,85 @@ def optimize(
     out = StudyConsole(console)
     if fork is not None:
         source, config = config.study_name, renamed(config, fork)
-        study = fork_study(config, source, database, out.note)
+        folder = root / config.study_name
+        study = fork_study(config, source, database, out.note, folder)
     else:
-        study = open_study(config, database)
-    folder = root / config.study_name
-    folder.mkdir(parents=True, exist_ok=True)
-    rundir.atomic_write(folder / STUDY, config.to_yaml())
+        folder = root / config.study_name
+        study = open_study(config, database, folder)
+    _write_file(folder, config)
     mirror = Mirror(config, folder, out.note)
     _begin(out, config, study, folder)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
         supervisor = Supervisor(config, study, database, folder, run, upkeep=upkeep, command=command)
-        stop = supervisor.optimize()
-        if stop is None and config.confirm is not None:
-            confirm(config, study, folder, run, out)
-        trials = ranked(study.get_trials(deepcopy=False), study.directions)
-        best = trials[0] if trials else None
-        if best is not None:
-            keep_best(folder, best, [monitor.metric for monitor in config.monitors])
+        try:
+            stop = supervisor.optimize()
+            if stop is None and config.confirm is not None:
+                confirm(config, study, folder, run, out)
+        except Stopped as signal:
+            _left(config, study, folder, signal, out, redact_arguments(command))
+            raise
+        best = _winner(config, study, folder, out)
         mirror.study_over(study, best)
     finally:
         mirror.close()
+    return _over(config, study, folder, best, stop, out)
+
+
+def _left(
+    config: OptimizeConfig,
+    study: optuna.Study,
+    folder: Path,
+    signal: Stopped,
+    out: StudyConsole,
+    command: Sequence[str],
+) -> None:
+    """Show what there is after a signal; whatever goes wrong with that, the signal is what ends the study."""
+    try:
+        _over(config, study, folder, _winner(config, study, folder, out), signal, out, command)
+    except Exception as error:  # noqa: BLE001 - such as a database that is away
+        out.note(f"the study's end can't be shown: {type(error).__name__}: {error}")
+
+
+def _over(
+    config: OptimizeConfig,
+    study: optuna.Study,
+    folder: Path,
+    best: FrozenTrial | None,
+    stop: Stopped | None,
+    out: StudyConsole,
+    command: Sequence[str] = (),
+) -> StudyResult:
+    """Write the report and say how it ended."""
     page = _report(folder, study, config, out)
     failed = best is None or (stop is not None and stop.outcome == "failed")
     result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study))
-    _end(out, config, result, page)
+    _end(out, config, result, page, command)
     return result
+
+
+def _write_file(folder: Path, config: OptimizeConfig) -> None:
+    """The study's file as it is now; for its owner alone where it holds the database's password."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with rundir.whole(folder / STUDY) as file:
+        url = make_url(config.storage)
+        if url.password is not None or "password" in url.query:
+            os.fchmod(file.fileno(), 0o600)
+        file.write(config.to_yaml().encode())
+
+
+def _winner(
+    config: OptimizeConfig, study: optuna.Study, folder: Path, out: StudyConsole
+) -> FrozenTrial | None:
+    """The best trial, which `best/` becomes; a disk that is full ends no study."""
+    trials = ranked(study.get_trials(deepcopy=False), study.directions)
+    if not trials:
+        return None
+    try:
+        keep_best(folder, trials[0], [monitor.metric for monitor in config.monitors])
+    except OSError as error:
+        out.note(f"{folder / BEST}: {error.strerror or error}")
+    return trials[0]
 
 
 def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: StudyConsole) -> Path:
@@ -159,7 +217,8 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
     goals = ", ".join(f"{'minimize' if m.mode == 'min' else 'maximize'} {m.metric}" for m in config.monitors)
     again = f", {done} of them done already" if done else ""
     again += f"; it knows {forked} of another study" if forked else ""
-    where = ", ".join(config.devices) or f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
+    workers = f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
+    where = ", ".join(config.devices[: config.n_workers]) or workers
     pruner = config.pruner.target.rpartition(".")[2] if config.pruner else "no pruner"
     out.begin(
         {
@@ -171,7 +230,10 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
     )  # fmt: skip
 
 
-def _end(out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: Path) -> None:
+def _end(
+    out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: Path, command: Sequence[str]
+) -> None:
+    """Say how it ended; `command` goes on with a study that a signal has stopped."""
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
     lines = ["", f"{'Stopped: ' + result.reason if result.reason else 'Done'}. Trials: {counts}."]
     values: dict[str, float] = {}
@@ -188,6 +250,8 @@ def _end(out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: P
     else:
         lines.append("No trial has finished well; the causes are in the report.")
     lines.append(f"Report   {page}")
+    if command:
+        lines.append(f"Go on    {shlex.join(command)}")
     out.end(
         lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
         best=None if result.best is None else result.best.number,
