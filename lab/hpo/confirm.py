@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
-from lab.events import Stopped
+from lab.events import StopRequest
 from lab.hpo.console import StudyConsole
 from lab.hpo.signals import Signals
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
@@ -26,6 +27,7 @@ from lab.wording import figure
 CONFIRM = "confirm.json"
 _FOLDER = "confirm"
 _LEVEL = 0.95
+_TICK = 0.5  # seconds between two looks for a signal
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def confirm(
             seeds = _fresh(config.base.seeds, config.confirm.seeds)
             reruns = list(_reruns(candidates, seeds, folder))
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
+            for rerun in reruns:  # of a call that was killed at it
+                _drop_weights(rerun)
             _Batch(config, run, console).do([rerun for rerun in reruns if _value(rerun) is None])
             report = _compared(reruns, candidates, config, seeds)
             rundir.atomic_write(folder / CONFIRM, rundir.to_json(report, indent=2) + "\n")
@@ -83,22 +87,36 @@ class _Batch:
             else Processes(slots, run, self._handle)
         )
         self._console, self._patience = console, max(2 * config.lease_seconds, 30.0)
-        self._inside = config.isolation == "none"
-        self._stop: Stopped | None = None
+        self._signals = Signals(at_once=config.isolation == "none")
+        self._noted = False
 
     def do(self, reruns: Sequence[_Rerun]) -> None:
         left = list(reruns)
-        with Signals(self._on_signal):
+        with self._signals:
             try:
-                while (left or self._workers.jobs) and not (self._stop and not self._workers.jobs):
-                    while left and self._stop is None and (slot := free_slot(self._workers)) is not None:
-                        self._start(left.pop(0), slot)
-                    if self._workers.jobs:
-                        self._workers.attend(0.5)
+                while self._go_on(left):
+                    self._workers.attend(_TICK)
             finally:
                 self._workers.close()
-        if self._stop is not None:
-            raise self._stop
+                self._note_signal()  # one that was raised where the program was
+        if self._signals.received is not None:
+            raise self._signals.received
+
+    def _go_on(self, left: list[_Rerun]) -> bool:
+        """Fill the free slots, or empty them after a signal; whether a rerun is at work."""
+        while left and self._signals.received is None and (slot := free_slot(self._workers)) is not None:
+            self._start(left.pop(0), slot)
+        if (stop := self._signals.received) is not None:
+            self._note_signal()
+            for job in list(self._workers.jobs):
+                self._workers.stop(job, stop)
+        return bool(self._workers.jobs)
+
+    def _note_signal(self) -> None:
+        if self._signals.received is not None and not self._noted:
+            self._noted = True
+            reason = self._signals.received.reason
+            self._console.note(f"{reason}: leaving the reruns at work resumable; once more ends at once")
 
     def _start(self, rerun: _Rerun, slot: Slot) -> None:
         config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
@@ -111,18 +129,20 @@ class _Batch:
             rerun: _Rerun = job.subject
             outcome = message.outcome if isinstance(message, Finished) else "failed"
             value = figure(message.value) if isinstance(message, Finished) else message.reason
+            _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
-        elif isinstance(message, EpochDone) and self._stop is not None and self._inside:
-            raise self._stop
+        elif isinstance(message, EpochDone) and (stop := self._signals.received) is not None:
+            return StopRequest(stop.reason, "interrupted")
         return None
 
-    def _on_signal(self, name: str, code: int) -> None:
-        self._stop = Stopped(name)
-        self._stop.code = code
-        if self._inside:
-            raise self._stop
-        for job in self._workers.jobs:
-            self._workers.stop(job, self._stop)
+
+def _drop_weights(rerun: _Rerun) -> None:
+    """Of a rerun that ended well nothing but the value was asked for; diverged ones have one, too."""
+    summary = rundir.read_summary(rerun.folder) or {}
+    if summary.get("outcome") not in (None, "running", "interrupted", "failed"):
+        for weights in rerun.folder.rglob(f"{rundir.CHECKPOINTS}/*.pt"):
+            with suppress(OSError):
+                weights.unlink()
 
 
 def _fresh(used: Sequence[int], count: int) -> list[int]:
@@ -202,8 +222,10 @@ def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
     mean, low, high = interval(gains)
     if len(gains) < 2:
         return f"trials {first} and {second} can't be compared: too few of their reruns have a value"
+    word, near, far = ("worse", -high, -low) if mean < 0 else ("better", low, high)
     span = (
-        f"{figure(mean)} better on average, 95 % interval {figure(low)} to {figure(high)}, {len(gains)} seeds"
+        f"{figure(abs(mean))} {word} on average, 95 % interval {figure(near)} to {figure(far)}, "
+        f"{len(gains)} seeds"
     )
     if low > 0:
         return f"trial {first} beats trial {second}: {span}"
