@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_reruns_leave_their_value_and_no_weights(workplace: Path, isolation: str
 
 def test_a_rerun_that_diverges_leaves_no_weights_either(workplace: Path) -> None:
     """A rate that is fine in the search; the recipe is changed before the confirmation."""
-    changes = {"isolation": "none", "n_trials": 1, "run.epochs": 2}
+    changes: dict[str, Any] = {"isolation": "none", "n_trials": 1, "run.epochs": 2}
     assert main.main(["--optimize", str(tools.study_file(workplace, **changes)), "--quiet"]) == 0
     facts = workplace / "studies" / "small" / "trial_00000" / "trial.json"
     found = json.loads(facts.read_text())
