@@ -46,7 +46,8 @@ from util import run
 
 base = RunConfig.from_yaml("run.yaml")
 for number in range(int(sys.argv[1])):
-    run(base.with_values({"optimizer.lr": 1e-4 * 1.3**(number % 25), "net.width": 8 + number}), console="quiet")
+    values = {"optimizer.lr": 1e-4 * 1.3**(number % 25), "net.width": 8 + number % 57}
+    run(base.with_values(values), console="quiet")
 """
 RAW = """
 import sys
