@@ -16,7 +16,7 @@ KILLS = 6
 
 def _study(folder: Path) -> Path:
     pruner = {"target": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 2}
-    net = {"target": "faulty.Faulty", "seconds": 0.02}
+    net: Any = {"target": "faulty.Faulty", "seconds": 0.02}
     return tools.study_file(
         folder, n_trials=6, pruner=pruner, max_attempts=KILLS + 1,
         **{"run.net": net, "run.epochs": 5, "run.seeds": [0, 1]},
@@ -61,7 +61,7 @@ def test_kills_change_nothing(
     chance.shuffle(whom)
     process = tools.start(tmp_path, "--optimize", str(path))
     for moment, victim in zip(moments, whom, strict=True):
-        _wait(process, lambda moment=moment: _epochs(tmp_path) >= moment)  # type: ignore[misc]
+        _wait(process, lambda moment=moment: _epochs(tmp_path) >= moment)
         time.sleep(chance.uniform(0.0, 0.12))
         if victim == "trial":
             tools.kill(_wait(process, lambda: _at_work(tmp_path)))

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -52,7 +53,7 @@ def test_a_study_outlives_its_servers_restart(tmp_path: Path) -> None:
     server = pgserver.get_server(tmp_path / "postgres", cleanup_mode="stop")
     try:
         url = server.get_uri(driver="psycopg")
-        net = {"target": "faulty.Faulty", "seconds": 0.05}
+        net: Any = {"target": "faulty.Faulty", "seconds": 0.05}
         path = tools.study_file(
             tmp_path, n_trials=4, workers=2, lease_seconds=3, storage=url,
             pruner={"target": "optuna.pruners.MedianPruner"}, **{"run.net": net, "run.epochs": 16},

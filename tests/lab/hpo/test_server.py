@@ -55,7 +55,7 @@ if __name__ == "__main__":
         "checks": checks,
     }}))
 """
-NET = {"target": "mine.Net", "width": 4}
+NET: Any = {"target": "mine.Net", "width": 4}
 SPACES: dict[str, dict[str, Any]] = {
     "own": {"net.width": {"type": "int", "low": 4, "high": 8}},
     "wrong": {

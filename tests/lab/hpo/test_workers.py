@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.config import RunConfig
-from lab.events import EpochEnd, RunEnd, RunResult, RunStart, Stopped, request_stop
+from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import workers
 from lab.hpo.trial_process import Answer, Begun, Ended, EpochDone, Finished, Order, Started
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, cpu_share, free_slot
@@ -37,6 +37,7 @@ def run(run_config: RunConfig, **options: Any) -> RunResult:
             time.sleep(0.01)
     if run_config.name in ("sleeps", "deaf"):
         time.sleep(600)
+    outcome: Outcome
     outcome, reason = ("completed", "") if stop is None else (stop.outcome, stop.reason)
     end = RunEnd(outcome, reason, 1, 0.5, 1, VALUES, VALUES, 1.5, 10.0)
     relay.on_run_end(end)
