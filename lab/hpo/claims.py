@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Claims:
         self._config, self._study, self._database = config, study, database
         self._leases, self._folder = leases, folder
 
-    def next(self) -> Trial | None:
+    def next(self, held: Collection[int] = ()) -> Trial | None:
         """Claim a trial; None where there is none to be had at the moment.
 
         Raises:
@@ -87,9 +87,9 @@ class Claims:
         with self._database.exclusive(self._study.study_name):
             died = False
             lease = None
-            for orphan in self._leases.orphans():
-                lease = self._leases.take_over(*orphan)
-                died = lease is not None
+            for orphan in self._leases.orphans(held):
+                lease = self._leases.take_over(*orphan, held)
+                died = lease is not None and not lease.again
                 if lease is not None:
                     break
             lease = lease or self._leases.claim_waiting()

@@ -7,7 +7,7 @@ same claim made on a lease that ran out, so nothing is copied and nothing can be
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +42,7 @@ class Lease:
 
     Args:
         seen: when the one before was last known to be held, in seconds since 1970; 0 where there was none.
+        again: the one before was this process's, too.
     """
 
     trial_id: int
@@ -49,6 +50,7 @@ class Lease:
     owner: str
     token: int
     seen: float = 0.0
+    again: bool = False
 
 
 class Leases:
@@ -91,10 +93,14 @@ class Leases:
                 return None
             return self._take(session, row.trial_id, row.number)
 
-    def orphans(self) -> list[tuple[int, int]]:
+    def orphans(self, held: Collection[int] | None = None) -> list[tuple[int, int]]:
         """(trial_id, number) of the running trials whose owner is dead, or has not renewed its lease.
 
         A running trial without a lease counts from its start.
+
+        Args:
+            held: the trials that this process is at work on; others of its own were claimed when the database
+                went away, and nobody works on them.
         """
         trials = models.TrialModel.__table__
         with Session(self._database.engine) as session:
@@ -114,6 +120,8 @@ class Leases:
         found = []
         for row in rows:
             if row.owner == self.owner:
+                if held is not None and row.trial_id not in held:
+                    found.append((row.trial_id, row.number))  # an outage broke its claim off
                 continue
             if row.owner is None:
                 started = row.datetime_start or datetime.min
@@ -124,9 +132,9 @@ class Leases:
                 found.append((row.trial_id, row.number))
         return found
 
-    def take_over(self, trial_id: int, number: int) -> Lease | None:
+    def take_over(self, trial_id: int, number: int, held: Collection[int] | None = None) -> Lease | None:
         """Claim an orphan; None where somebody was faster. Call it under the study's lock."""
-        if (trial_id, number) not in self.orphans():
+        if (trial_id, number) not in self.orphans(held):
             return None
         try:
             with Session(self._database.engine) as session, session.begin():
@@ -165,7 +173,7 @@ class Leases:
             session.execute(sqlalchemy.insert(_TABLE).values(trial_id=trial_id, **values))
         else:
             session.execute(sqlalchemy.update(_TABLE).where(_TABLE.c.trial_id == trial_id).values(**values))
-        return Lease(trial_id, number, self.owner, token, seen)
+        return Lease(trial_id, number, self.owner, token, seen, row is not None and row.owner == self.owner)
 
     def _fence(self, session: Session, lease: Lease, expires: float) -> None:
         changed = session.execute(

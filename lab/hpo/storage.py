@@ -21,11 +21,13 @@ import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
 _OUTAGE = 600.0  # seconds that a server may be gone
+# A server that goes away; Optuna goes on with a broken session after some of these, which is the last.
+_AWAY = (OperationalError, InterfaceError, PendingRollbackError)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph",
             "fuse.ceph", "glusterfs", "fuse.glusterfs", "beegfs", "afs", "9p"}  # fmt: skip
 
@@ -128,8 +130,8 @@ def patiently(action: Callable[[], T], told: Callable[[str], None] = lambda text
     while True:
         try:
             return action()
-        except (OperationalError, optuna.exceptions.StorageInternalError) as error:
-            if not isinstance(error, OperationalError) and not isinstance(error.__cause__, OperationalError):
+        except (*_AWAY, optuna.exceptions.StorageInternalError) as error:
+            if not isinstance(error, _AWAY) and not isinstance(error.__cause__, _AWAY):
                 raise
             if time.monotonic() > deadline:
                 raise StorageError(f"the database has not come back: {_reason(error)}") from error

@@ -6,6 +6,7 @@ study, on one machine or on many: they meet in the database.
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ class Supervisor:
         while not self._ends() and (slot := free_slot(self._workers)) is not None:
             if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
                 break  # nothing was to be had a moment ago
-            trial = patiently(self._claims.next, self._upkeep.note)
+            held = {lease.trial_id for lease in self._held()}
+            trial = patiently(partial(self._claims.next, held), self._upkeep.note)
             if trial is None:
                 self._looked = time.monotonic()
                 break

@@ -111,6 +111,19 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_owner_can_write_no_more(
     assert study.trials[0].intermediate_values == {9: 9.0}
 
 
+def test_a_claim_that_broke_off_is_made_again_by_the_same_process(
+    database: Database, study: optuna.Study
+) -> None:
+    add(study)
+    mine = leases(database, study)
+    first = mine.claim_waiting()
+    assert first is not None and mine.orphans({first.trial_id}) == []
+    assert mine.orphans(set()) == [(first.trial_id, 0)], "the answer never came"
+    again = mine.take_over(first.trial_id, 0, set())
+    assert again is not None and again.again and again.token == 2
+    assert leases(database, study, owner="b").orphans(set()) == []
+
+
 def test_renewing_keeps_a_lease(database: Database, study: optuna.Study) -> None:
     add(study)
     mine, other = leases(database, study, seconds=0.5), leases(database, study, owner="b")
