@@ -59,7 +59,7 @@ class Scene:
             recipe = self.config.trial_config({**values, "seeds": list(range(seeds))})
             folder = self.folder / f"trial_{number:05d}"
             lease = Lease(number, number, "me", 1)
-            self.trials[number] = Trial(lease, values, recipe, "", folder, False, 0, 0, Curve(4))
+            self.trials[number] = Trial(lease, values, recipe, "", folder, False, Curve(4))
         self.trials[number].halvings = halvings
         return self.trials[number]
 

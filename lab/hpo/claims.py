@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,14 @@ class Trial:
     problem: str
     folder: Path
     resume: bool
-    died: bool
-    deaths: int
-    progress: int
-    restarts: int
-    halvings: int
-    spans: list[list[float]]
-    since: float
     curve: Curve
+    died: bool = False
+    deaths: int = 0
+    progress: int = 0
+    restarts: int = 0
+    halvings: int = 0
+    spans: list[list[float]] = field(default_factory=list)
+    since: float = 0.0
     earlier_seconds: float = 0.0
     ran: RunConfig | None = None
     lost: bool = False

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class _Batch:
             _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
         elif isinstance(message, EpochDone) and (stop := self._signals.received) is not None:
+            job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
             return StopRequest(stop.reason, "interrupted")
         return None
 

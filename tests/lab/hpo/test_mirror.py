@@ -345,7 +345,7 @@ def test_tensorboards_listener_travels_to_the_trials_process(
 ) -> None:
     recipe = config(trackers=[{"type": name} for name in trackers])
     lease = Lease(3, 3, "me", 1)
-    trial = Trial(lease, {"lr": 0.5}, recipe, "", Path("trial_00003"), False, 0, 0, Curve(4))
+    trial = Trial(lease, {"lr": 0.5}, recipe, "", Path("trial_00003"), False, Curve(4))
     made = [make() for make in pickle.loads(pickle.dumps(hparams(trial, ["val_loss"])))]
     assert len(made) == expected
     assert all(isinstance(listener, HParams) for listener in made)
