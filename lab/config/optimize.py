@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from lab.config import loading
-from lab.config.base import Count, Frozen, Number, Whole
+from lab.config.base import Count, Number, Whole
+from lab.config.file_config import FileConfig
 from lab.config.parameters import Parameter
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, dotted, shown
 from lab.config.run import RunConfig
@@ -27,7 +28,7 @@ from lab.config.study_fields import (
 )
 from lab.config.study_file import StudyDocument, expand, is_study
 from lab.config.validation import validate
-from lab.config.writing import plain, to_text
+from lab.config.writing import plain
 
 __all__ = ["OptimizeConfig", "is_study"]
 _LATER = "Components, sampler and pruner are checked once these are mended."
@@ -61,7 +62,7 @@ def _run_data(value: Any) -> Any:
 Run = Annotated[dict[Any, Any], BeforeValidator(_run_data, json_schema_input_type=str | RunConfig)]
 
 
-class OptimizeConfig(Frozen):
+class OptimizeConfig(FileConfig):
     """One study: `from_yaml` reads it, and it holds its base run from then on."""
 
     study_name: StudyName = Field(description="names the study in the storage, and its folder")
@@ -75,7 +76,10 @@ class OptimizeConfig(Frozen):
     n_trials: Count | None = Field(
         None, description=f"trials in total; null: {N_TRIALS}, or as many points as a grid has"
     )
-    time_budget: Duration | None = Field(None, description="no trial begins after this; seconds, 30m, 8h, 1d")
+    time_budget: Duration | None = Field(
+        None,
+        description="of work, over all calls; then trials stop after their epoch and can be resumed; 30m, 8h",
+    )
     trial_timeout: Duration | None = Field(None, description="a trial that takes longer is ended")
     seed: Whole = Field(0, description="decides what the sampler proposes")
     sampler: Annotated[Spec, BeforeValidator(full_sampler, json_schema_input_type=Spec)] = Field(
@@ -105,7 +109,9 @@ class OptimizeConfig(Frozen):
     max_consecutive_failures: Count = Field(
         3, description="the same failure this often in a row ends the study"
     )
-    max_attempts: Count = Field(2, description="how often a trial that its process left alone is begun")
+    max_attempts: Count = Field(
+        2, description="how often a trial is begun whose process dies before it gets on"
+    )
     lease_seconds: Number = Field(
         60.0, gt=0, description="silence after which another machine's trial is taken over"
     )
@@ -231,25 +237,6 @@ class OptimizeConfig(Frozen):
             raise study.located(ConfigError(problems, _LATER))
         config._document = study
         return config
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """What the keys hold that a file may leave out, as plain data."""
-        fields = {name: item for name, item in cls.model_fields.items() if not item.is_required()}
-        partial = cls.model_construct(
-            **{name: item.get_default(call_default_factory=True) for name, item in fields.items()}
-        )
-        data: dict[str, Any] = plain(partial.model_dump(include=set(fields)))
-        return data
-
-    def as_data(self) -> dict[str, Any]:
-        """The config as plain data, defaults and base run included; `validate` reads it back."""
-        data: dict[str, Any] = plain(self.model_dump())
-        return data
-
-    def to_yaml(self) -> str:
-        """The config as YAML that `from_yaml` reads back to an equal config."""
-        return to_text(self.as_data())
 
     def check(self) -> None:
         """Check every corner of the space as a run, and the sampler and the pruner; trains nothing.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
-from lab.config.base import Count, Flag, Frozen, Number
+from lab.config.base import Count, Flag, Number
+from lab.config.file_config import FileConfig
 from lab.config.fused import fused_arguments
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
@@ -29,7 +30,7 @@ from lab.config.sections import (
 from lab.config.spec import Spec
 from lab.config.trackers import TrackerConfig
 from lab.config.validation import validate
-from lab.config.writing import plain, to_text
+from lab.config.writing import plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _LATER = "The components' own arguments are checked once these are mended."
 
 
-class RunConfig(Frozen):
+class RunConfig(FileConfig):
     """One experiment: `from_yaml` reads it, `util.run` runs it."""
 
     project: str = Field("lab", min_length=1, description="what the run belongs to")
@@ -139,25 +140,6 @@ class RunConfig(Frozen):
         if problems:
             raise document.located(ConfigError(problems, _LATER))
         return config
-
-    @classmethod
-    def defaults(cls) -> dict[str, Any]:
-        """What the keys hold that a file may leave out, as plain data."""
-        fields = {name: item for name, item in cls.model_fields.items() if not item.is_required()}
-        partial = cls.model_construct(
-            **{k: f.get_default(call_default_factory=True) for k, f in fields.items()}
-        )
-        data: dict[str, Any] = plain(partial.model_dump(include=set(fields)))
-        return data
-
-    def as_data(self) -> dict[str, Any]:
-        """The resolved config as plain data, defaults included."""
-        data: dict[str, Any] = plain(self.model_dump())
-        return data
-
-    def to_yaml(self) -> str:
-        """The resolved config as YAML that `from_yaml` reads back to an equal config."""
-        return to_text(self.as_data())
 
     def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
         """A copy with some dotted paths set, validated again.
