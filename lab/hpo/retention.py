@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from lab import rundir
 from lab.config.study_fields import RetentionConfig
 from lab.hpo.winner import read_trial, weights_of_value
-from lab.report.ranking import ranked
+from lab.report.ranking import front, ranked
 
 _GB = 1e9
 
@@ -31,9 +31,7 @@ class Retention:
         best = ranked(trials, self._directions)
         kept = [trial.number for trial in best[: self._config.keep_best]]
         if len(self._directions) > 1:
-            kept += [
-                t.number for t in best if t.number not in kept and not _dominated(t, best, self._directions)
-            ]
+            kept += [trial.number for trial in front(best, self._directions) if trial.number not in kept]
         for trial in trials:
             spared = trial.state.name == "PRUNED" and self._config.pruned
             if trial.state.is_finished() and trial.number not in kept and not spared:
@@ -82,13 +80,3 @@ def used(folder: Path) -> int:
 
 def _weights(folder: Path) -> Iterable[Path]:
     return sorted(folder.rglob(f"{rundir.CHECKPOINTS}/*.pt"))
-
-
-def _dominated(
-    trial: FrozenTrial, others: Sequence[FrozenTrial], directions: Sequence[StudyDirection]
-) -> bool:
-    def costs(t: FrozenTrial) -> list[float]:
-        return [v if d == StudyDirection.MINIMIZE else -v for v, d in zip(t.values, directions, strict=True)]
-
-    mine = costs(trial)
-    return any(all(a <= b for a, b in zip(costs(o), mine, strict=True)) and costs(o) != mine for o in others)

@@ -40,6 +40,13 @@ def ranked(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection
     return sorted(good, key=lambda trial: (fronts[trial.number], costs[trial.number], trial.number))
 
 
+def front(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection"]) -> "list[FrozenTrial]":
+    """The trials that finished well and that no other dominates; with one objective all of them."""
+    good = [trial for trial in trials if finished_well(trial)]
+    numbers = front_numbers([_costs(trial, directions) for trial in good])
+    return [trial for trial, number in zip(good, numbers, strict=True) if number == 0]
+
+
 def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
     """For each point how many fronts are before its own: 0 where none dominates it. Smaller is better."""
     if not costs or len(costs[0]) == 1:
