@@ -18,10 +18,11 @@ from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
 from lab.events import StopRequest
 from lab.hpo.console import StudyConsole
+from lab.hpo.mirror import unmirrored
 from lab.hpo.signals import Signals
-from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
+from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run, patience
 from lab.hpo.winner import read_trial
-from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, free_slot
+from lab.hpo.workers import Died, Job, Slot, create_workers, free_slot
 from lab.report.ranking import ranked
 from lab.wording import figure
 
@@ -80,14 +81,8 @@ class _Batch:
     """Reruns in the study's slots."""
 
     def __init__(self, config: OptimizeConfig, run: Run, console: StudyConsole) -> None:
-        devices = config.devices or (None,)
-        slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
-        self._workers: Workers = (
-            InProcess(slots, run, self._handle)
-            if config.isolation == "none"
-            else Processes(slots, run, self._handle)
-        )
-        self._console, self._patience = console, max(2 * config.lease_seconds, 30.0)
+        self._workers = create_workers(config, run, self._handle)
+        self._console, self._patience = console, patience(config)
         self._signals = Signals(at_once=config.isolation == "none")
         self._noted = False
 
@@ -159,8 +154,7 @@ def _reruns(trials: Sequence[FrozenTrial], seeds: Sequence[int], folder: Path) -
             continue  # a trial of another study, which left nothing to rerun
         for seed in seeds:
             place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"
-            trackers = [tracker for tracker in recipe["trackers"] if tracker.get("type") != "wandb"]
-            data = {**recipe, "seeds": [seed], "trackers": trackers}
+            data = {**unmirrored(recipe), "seeds": [seed]}
             yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
 
 
@@ -182,16 +176,7 @@ def _compared(
     for number, found in values.items():
         known = [value for value in found if value is not None and math.isfinite(value)]
         mean, low, high = interval(known)
-        candidates.append(
-            {
-                "trial": number,
-                "values": found,
-                "mean": mean,
-                "low": low,
-                "high": high,
-                "failed": len(found) - len(known),
-            }
-        )
+        candidates.append({"trial": number, "values": found, "mean": mean, "low": low, "high": high})
     verdict = _verdict(values, monitor.mode)
     return {
         "seeds": list(seeds), "metric": monitor.metric, "mode": monitor.mode, "level": _LEVEL,

@@ -41,6 +41,11 @@ class _Open:
     end: RunEnd | None = None
 
 
+def unmirrored(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config without W&B, which the supervisor mirrors to instead of the run."""
+    return {**config, "trackers": [t for t in config["trackers"] if t.get("type") != "wandb"]}
+
+
 class Mirror:
     """A W&B run for each seed of each trial, and one for the study, where the base run has a W&B tracker.
 

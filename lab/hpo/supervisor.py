@@ -19,6 +19,7 @@ from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import Failures
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.ledger import Ledger
+from lab.hpo.mirror import unmirrored
 from lab.hpo.sampling import create_pruner, should_prune
 from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database, patiently
@@ -33,9 +34,10 @@ from lab.hpo.trial_process import (
     Order,
     Run,
     Started,
+    patience,
 )
 from lab.hpo.upkeep import Upkeep
-from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, Workers, cpu_share, free_slot
+from lab.hpo.workers import Died, Job, Slot, cpu_share, create_workers, free_slot
 from lab.wording import duration, figure
 
 _DIED, _TAKEN = "its process died", "another process has taken this trial over"
@@ -70,13 +72,7 @@ class Supervisor:
         self._upkeep, self._command = upkeep, tuple(command)
         self._ledger = Ledger(config, study, self._leases, upkeep.note)
         self._failures = Failures(study, config.max_consecutive_failures)
-        devices = config.devices or (None,)
-        slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
-        self._workers: Workers = (
-            InProcess(slots, run, self._handle)
-            if config.isolation == "none"
-            else Processes(slots, run, self._handle)
-        )
+        self._workers = create_workers(config, run, self._handle)
         self._signals = Signals(at_once=config.isolation == "none")
         self._ending: Stopped | None = None
         self._looked = 0.0
@@ -150,7 +146,7 @@ class Supervisor:
             config=config,
             folder=trial.folder,
             resume=trial.resume,
-            patience=max(2 * self._config.lease_seconds, 30.0),
+            patience=patience(self._config),
             command=self._command,
             extras=self._upkeep.extras(trial),
         )
@@ -170,9 +166,7 @@ class Supervisor:
             values["batch_size"] = batch_size
             values["accumulate_grad_batches"] = recipe.accumulate_grad_batches * 2**trial.halvings
         trial.ran = recipe.with_values({k: v for k, v in values.items() if k != "device"})
-        data = recipe.with_values(values).as_data()
-        data["trackers"] = [t for t in data["trackers"] if t.get("type") != "wandb"]  # the supervisor mirrors
-        return data
+        return unmirrored(recipe.with_values(values).as_data())
 
     def _catch_up(self, trial: Trial, seeds: tuple[int, ...]) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from lab import rundir
-from lab.config import RunConfig
+from lab.config import OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
 from lab.redact import redact_text
@@ -61,6 +61,11 @@ class Order:
     patience: float = 120.0
     command: tuple[str, ...] = ()
     extras: tuple[Callable[[], Callback], ...] = ()
+
+
+def patience(config: OptimizeConfig) -> float:
+    """How many seconds a run waits for an answer: longer than a lease holds without being renewed."""
+    return max(2 * config.lease_seconds, 30.0)
 
 
 @dataclass(frozen=True)

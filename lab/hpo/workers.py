@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
 
+from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
@@ -195,6 +196,14 @@ class InProcess:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+def create_workers(config: OptimizeConfig, run: Run, handler: Handler) -> Workers:
+    """The slots that a study's file asks for, each with its device, in processes or in this one."""
+    devices = config.devices or (None,)
+    slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
+    kind = InProcess if config.isolation == "none" else Processes
+    return kind(slots, run, handler)
 
 
 def free_slot(workers: Workers) -> Slot | None:
