@@ -1,8 +1,14 @@
 """Losses that torch does not ship. Each is a module that takes the network's raw output and the target."""
 
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lab.labels import IGNORE
 
 
 class BCEDice(nn.Module):
@@ -17,7 +23,9 @@ class BCEDice(nn.Module):
     (Dice as a loss: Milletari et al., "V-Net", 2016, arXiv:1606.04797, here with plain sums in the
     denominator; its sum with BCE: Isensee et al., "nnU-Net", 2021.) The sums run over one image, not over the
     batch: the loss of a set then does not depend on how it is cut into batches. `smooth` defines the case in
-    which both are empty (Dice 1, loss 0) and keeps the gradient finite.
+    which both are empty (Dice 1, loss 0) and keeps the gradient finite. Pixels of the mask that are 255
+    (`lab.labels.IGNORE`) are in none of the sums, and BCE is the mean over the others; where there is no
+    other pixel the loss is 0.
 
     Args:
         alpha: weight of the cross entropy, ≥ 0.
@@ -39,7 +47,8 @@ class BCEDice(nn.Module):
         self.smooth = smooth
 
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits and float mask, both (N, 1, H, W), mask in [0, 1]; the loss is 0-dim, at least float32."""
+        """Logits and float mask, both (N, 1, H, W), mask in [0, 1] or 255; the loss is 0-dim and float32, or
+        float64."""
         if logits.shape != mask.shape:
             raise ValueError(
                 "logits and mask must have the same shape, "
@@ -48,8 +57,11 @@ class BCEDice(nn.Module):
         # Sums over a whole image overflow float16 and lose digits in bfloat16.
         dtype = torch.promote_types(logits.dtype, torch.float32)
         logits, mask = logits.to(dtype), mask.to(dtype)
-        bce = F.binary_cross_entropy_with_logits(logits, mask)
-        probability = torch.sigmoid(logits).flatten(1)
+        judged = mask != IGNORE  # not asked whether there is another one: that would wait for the device
+        mask = mask * judged
+        bce = F.binary_cross_entropy_with_logits(logits, mask, weight=judged.to(dtype))
+        bce = bce / (judged.sum().clamp(min=1) / mask.numel())  # / 1, to the last bit, if all were judged
+        probability = (torch.sigmoid(logits) * judged).flatten(1)
         truth = mask.flatten(1)
         overlap = (probability * truth).sum(1)
         dice = (2 * overlap + self.smooth) / (probability.sum(1) + truth.sum(1) + self.smooth)
@@ -57,3 +69,168 @@ class BCEDice(nn.Module):
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}, beta={self.beta}, smooth={self.smooth}"
+
+
+class WeightedSum(nn.Module):
+    """A weighted sum of losses by name, for binary masks and for classes; the run logs each of them.
+
+    | name | loss | source |
+    |---|---|---|
+    | `cross_entropy`, `bce` | cross entropy of the pixels | |
+    | `dice`, `jaccard` | 1 − soft Dice, 1 − soft Jaccard | Milletari 2016, arXiv:1606.04797 |
+    | `tversky` | Dice with `alpha` for false alarms, `beta` for misses | Salehi 2017, arXiv:1706.05721 |
+    | `focal` | cross entropy, easy pixels damped by `gamma` | Lin 2017, arXiv:1708.02002 |
+    | `lovasz` | Lovász hinge (binary), Lovász softmax (classes) | Berman 2018, arXiv:1705.08790 |
+
+    All but the cross entropy are those of segmentation-models-pytorch, with its habits: Dice, Jaccard and
+    Tversky sum over the whole batch, not over an image, and a class that no mask of the batch has costs
+    nothing, so that a false alarm in a batch of empty masks goes unpunished unless another term punishes it;
+    focal asks of each class alone whether a pixel has it (sigmoids, also where there are several classes).
+
+    The target decides: a float mask (N, 1, H, W) of 0 and 1 is binary, whole numbers (N, H, W) are classes.
+    255 (`lab.labels.IGNORE`) is left out of every term; a batch of nothing else costs 0.
+
+    Args:
+        terms: weight ≥ 0 by name, such as `{dice: 1.0, focal: 0.5}`; in the place of a weight a mapping of
+            `weight` and arguments of smp's class: `{tversky: {weight: 1.0, alpha: 0.3, beta: 0.7}}`.
+        class_weights: one weight > 0 a class, background first; only their ratios count. The cross entropy
+            weighs pixels by them, the others the classes' losses. Binary: two of them, for the cross entropy
+            and focal; an overlap term judges the foreground alone there. Lovász has none.
+
+    Raises:
+        ValueError: there is no such term, a weight is out of range, all are 0, or an argument is unknown; in
+            `forward`, shapes, kind of target and number of weights don't fit one another.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        terms: Mapping[str, float | dict[str, float | bool]],
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weights: dict[str, float] = {}
+        self._options: dict[str, dict[str, float | bool]] = {}
+        for name, given in terms.items():
+            options = dict(given) if isinstance(given, Mapping) else {"weight": given}
+            self.weights[name] = float(options.pop("weight", 1.0))
+            self._options[name] = options
+        _require_terms(self.weights, self._options)
+        if class_weights is not None:
+            if len(class_weights) < 2 or min(class_weights) <= 0:
+                raise ValueError(
+                    f"class_weights must be one weight > 0 for each class, background first; "
+                    f"found {list(class_weights)}"
+                )
+            if "lovasz" in self.weights:
+                raise ValueError("class_weights have no meaning in 'lovasz': leave one of them out")
+            if "alpha" in self._options.get("focal", {}):
+                raise ValueError("class_weights and terms.focal.alpha weigh the same: leave one of them out")
+        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self._shares = None if class_weights is None else list(class_weights)
+        self._binary = {name: self._term(name, binary=True) for name in self.weights}
+        self._classes = {name: self._term(name, binary=False) for name in self.weights}
+
+    def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Logits (N, 1, H, W) and a float mask, or (N, K, H, W) and classes (N, H, W) as whole numbers.
+
+        Returns:
+            each weighted loss by name, 0-dim, at least float32.
+        """
+        binary = target.is_floating_point()
+        self._require_shapes(logits, target, binary)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        target = target.to(logits.dtype) if binary else target.long()
+        nothing = ~(target != IGNORE).any()
+        losses = {}
+        for name, term in (self._binary if binary else self._classes).items():
+            # A mean over no pixel is NaN; its gradient is not, for no logit is in it.
+            loss = term(logits, target).sum()
+            losses[name] = self.weights[name] * torch.where(nothing, torch.zeros_like(loss), loss)
+        return losses
+
+    def extra_repr(self) -> str:
+        return f"terms={self.weights}, class_weights={self._shares}"
+
+    def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        if name in _CROSS_ENTROPY:
+            return self._cross_entropy
+        options: dict[str, object] = {"ignore_index": IGNORE, **self._options[name]}
+        scale = 1.0
+        if self._shares is not None and not binary:
+            options["class_weights"] = self._shares
+        elif self._shares is not None and name == "focal":  # twice, so that equal weights change nothing
+            background, foreground, *_ = self._shares
+            options["alpha"], scale = foreground / (background + foreground), 2.0
+        loss: nn.Module = _smp(name)("binary" if binary else "multiclass", **options)
+        return loss if scale == 1.0 else lambda logits, target: scale * loss(logits, target)
+
+    def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean over judged pixels, weighted by their classes (as `torch.nn.CrossEntropyLoss` does)."""
+        judged = target != IGNORE
+        if not target.is_floating_point():
+            each = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+            classes = target * judged
+        else:
+            each = F.binary_cross_entropy_with_logits(logits, target * judged, reduction="none")
+            classes = (target * judged).round().long()
+        weights = judged.to(each.dtype)
+        if self.class_weights is not None:
+            weights = weights * self.class_weights.to(each)[classes]
+        tiny = torch.finfo(each.dtype).tiny  # a batch of ignored pixels: 0 / 0 would make its gradient NaN
+        return (each * weights).sum() / weights.sum().clamp(min=tiny)
+
+    def _require_shapes(self, logits: Tensor, target: Tensor, binary: bool) -> None:
+        found = f"found logits {tuple(logits.shape)} and a target {tuple(target.shape)} of {target.dtype}"
+        if binary and (logits.shape != target.shape or logits.dim() != 4 or logits.shape[1] != 1):
+            raise ValueError(f"a float mask is binary: it and the logits must be (N, 1, H, W); {found}")
+        if not binary and (
+            logits.dim() != 4 or logits.shape[1] < 2 or logits.shape[:1] + logits.shape[2:] != target.shape
+        ):
+            raise ValueError(f"classes must be (N, H, W) and the logits (N, classes, H, W); {found}")
+        if self._shares is None:
+            return
+        classes = 2 if binary else logits.shape[1]
+        if len(self._shares) != classes:
+            raise ValueError(f"class_weights are {len(self._shares)}, but there are {classes} classes")
+        if binary and not any(name in (*_CROSS_ENTROPY, "focal") for name in self.weights):
+            raise ValueError(
+                "class_weights change nothing here: overlap terms judge a binary mask's foreground"
+            )
+
+
+_CROSS_ENTROPY = ("cross_entropy", "bce")
+_SMP = {
+    "dice": "DiceLoss",
+    "jaccard": "JaccardLoss",
+    "focal": "FocalLoss",
+    "tversky": "TverskyLoss",
+    "lovasz": "LovaszLoss",
+}
+_OURS = {"mode", "classes", "from_logits", "ignore_index", "class_weights", "reduction", "per_image"}
+
+
+def _smp(name: str) -> Callable[..., nn.Module]:
+    import segmentation_models_pytorch as smp  # seconds to import, and only these losses need it
+
+    loss: Callable[..., nn.Module] = getattr(smp.losses, _SMP[name])
+    return loss
+
+
+def _require_terms(weights: Mapping[str, float], options: Mapping[str, Mapping[str, object]]) -> None:
+    known = [*_CROSS_ENTROPY, *_SMP]
+    for name, weight in weights.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"terms: there is no loss {name!r}; {hint}Known: {', '.join(known)}")
+        if not weight >= 0:
+            raise ValueError(f"terms.{name}: a weight must be >= 0, found {weight}")
+        taken = set() if name in _CROSS_ENTROPY else set(inspect.signature(_smp(name)).parameters) - _OURS
+        if unknown := sorted(set(options[name]) - taken):
+            offered = ", ".join(sorted({"weight", *taken}))
+            raise ValueError(f"terms.{name} takes no {unknown[0]!r}; it takes {offered}")
+    if not any(weights.values()):
+        raise ValueError("terms: at least one loss needs a weight above 0")

@@ -5,7 +5,13 @@ import segmentation_models_pytorch as smp
 import torch
 from torch.nn import functional as F
 
-from lab.losses import BCEDice
+from lab.config.spec import Spec
+from lab.config.validation import validate
+from lab.labels import IGNORE
+from lab.losses import BCEDice, WeightedSum
+from lab.tasks import Segmentation
+
+NAMES = ["bce", "cross_entropy", "dice", "jaccard", "focal", "tversky", "lovasz"]
 
 
 def batch(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,3 +94,209 @@ def test_arguments_out_of_range(arguments: dict[str, float], message: str) -> No
 def test_shapes_must_match() -> None:
     with pytest.raises(ValueError, match=r"\(2, 1, 4, 4\) and \(2, 4, 4\)"):
         BCEDice()(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
+
+
+def before(logits: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
+    """BCEDice as it was before masks could hold pixels that nobody judged."""
+    bce = F.binary_cross_entropy_with_logits(logits, mask)
+    probability, truth = torch.sigmoid(logits).flatten(1), mask.flatten(1)
+    dice = (2 * (probability * truth).sum(1) + 1) / (probability.sum(1) + truth.sum(1) + 1)
+    return alpha * bce + beta * (1 - dice.mean())
+
+
+@pytest.mark.parametrize("size", [7, 96, 101])
+def test_a_mask_without_ignored_pixels_costs_what_it_did_to_the_last_bit(size: int) -> None:
+    torch.manual_seed(size)
+    logits, mask = 3 * torch.randn(5, 1, size, size), (torch.rand(5, 1, size, size) > 0.7).float()
+    ours, theirs = logits.clone().requires_grad_(True), logits.clone().requires_grad_(True)
+    found, expected = BCEDice(0.4, 0.6)(ours, mask), before(theirs, mask, 0.4, 0.6)
+    (found_gradient,) = torch.autograd.grad(found, ours)
+    (expected_gradient,) = torch.autograd.grad(expected, theirs)
+    assert torch.equal(found, expected) and torch.equal(found_gradient, expected_gradient)
+
+
+# Every loss, with what it is called with: binary masks and three classes.
+LOSSES = [
+    (BCEDice(), True),
+    *((WeightedSum({name: 1.0}), binary) for name in NAMES for binary in (True, False)),
+    (WeightedSum({"bce": 1.0, "focal": 0.5, "dice": 1.0}, class_weights=[1.0, 4.0]), True),
+    (WeightedSum({"cross_entropy": 1.0, "focal": 0.5, "dice": 1.0}, class_weights=[1.0, 2.0, 4.0]), False),
+]
+IDS = [
+    f"{loss.__class__.__name__}-{getattr(loss, 'weights', '')}-{'binary' if two else 'classes'}"
+    for loss, two in LOSSES
+]
+
+
+def total(loss: torch.nn.Module, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """What a run minimises."""
+    value = loss(logits, target)
+    return torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
+
+
+def sample(binary: bool, count: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    if binary:
+        return batch(count, seed)
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(count, 3, 7, 5, generator=generator)
+    return logits, torch.randint(0, 3, (count, 7, 5), generator=generator)
+
+
+@pytest.mark.parametrize(("loss", "binary"), LOSSES, ids=IDS)
+def test_an_ignored_pixel_has_no_say(loss: torch.nn.Module, binary: bool) -> None:
+    logits, target = sample(binary)
+    target[..., :3, 1:4] = IGNORE
+    hidden = (target == IGNORE).reshape(3, 1, 7, 5).expand_as(logits)
+    logits.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(value := total(loss, logits, target), logits)
+    assert (gradient[hidden] == 0).all() and (gradient[~hidden] != 0).any()
+    other = torch.where(hidden, 5 - logits, logits)
+    torch.testing.assert_close(total(loss, other, target), value)
+    # The same as for the picture without those pixels: a row is cut off from all images.
+    target = sample(binary)[1]
+    target[..., 6:, :] = IGNORE
+    torch.testing.assert_close(
+        total(loss, logits, target), total(loss, logits[..., :6, :], target[..., :6, :])
+    )
+
+
+@pytest.mark.parametrize(("loss", "binary"), LOSSES, ids=IDS)
+def test_a_batch_of_ignored_pixels_costs_nothing_and_breaks_nothing(
+    loss: torch.nn.Module, binary: bool
+) -> None:
+    logits, target = sample(binary)
+    (gradient,) = torch.autograd.grad(
+        value := total(loss, logits.requires_grad_(True), torch.full_like(target, IGNORE)), logits
+    )
+    assert value.item() == 0 and (gradient == 0).all()
+
+
+@pytest.mark.parametrize(("loss", "binary"), LOSSES, ids=IDS)
+def test_the_right_answer_is_cheaper_and_half_precision_stays_finite(
+    loss: torch.nn.Module, binary: bool
+) -> None:
+    _, target = sample(binary)
+    right = 2 * target - 1 if binary else 2 * F.one_hot(target, 3).movedim(-1, 1).float() - 1
+    good, bad = (total(loss, (scale * right).to(torch.bfloat16), target) for scale in (12.0, -12.0))
+    assert good.dtype == torch.float32
+    assert 0 <= good.item() < 0.01 < bad.item() < math.inf
+
+
+def theirs(name: str, mode: str, **options: object) -> torch.nn.Module:
+    kinds = {"dice": "Dice", "jaccard": "Jaccard", "focal": "Focal", "tversky": "Tversky", "lovasz": "Lovasz"}
+    loss: torch.nn.Module = getattr(smp.losses, f"{kinds[name]}Loss")(mode, ignore_index=IGNORE, **options)
+    return loss
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("name", ["dice", "jaccard", "focal", "tversky", "lovasz"])
+def test_terms_are_those_of_smp(name: str, binary: bool) -> None:
+    logits, target = sample(binary)
+    target[0, ..., :2, :] = IGNORE
+    expected = theirs(name, "binary" if binary else "multiclass")(logits, target)
+    assert torch.equal(WeightedSum({name: 2.0})(logits, target)[name], 2 * expected)
+
+
+@pytest.mark.parametrize("name", ["bce", "cross_entropy"])
+def test_cross_entropy_is_that_of_torch(name: str) -> None:
+    logits, target = sample(binary=False)
+    target[1, :3] = IGNORE
+    weights = [1.0, 2.0, 5.0]
+    for shares in (None, weights):
+        given = None if shares is None else torch.tensor(shares)
+        expected = F.cross_entropy(logits, target, weight=given, ignore_index=IGNORE)
+        found = WeightedSum({name: 0.5}, class_weights=shares)(logits, target)
+        torch.testing.assert_close(found[name], 0.5 * expected)
+    logits, target = sample(binary=True)
+    expected = F.binary_cross_entropy_with_logits(logits, target)
+    torch.testing.assert_close(WeightedSum({name: 1.0})(logits, target)[name], expected)
+
+
+def test_class_weights_of_a_binary_mask() -> None:
+    logits, mask = sample(binary=True)
+    plain, equal, more = (
+        WeightedSum({"bce": 1.0, "focal": 1.0, "dice": 1.0}, class_weights=weights)(logits, mask)
+        for weights in (None, [3.0, 3.0], [1.0, 3.0])
+    )
+    assert {name: value.item() for name, value in plain.items()} == pytest.approx(
+        {name: value.item() for name, value in equal.items()}
+    )
+    each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
+    by_class = 1 + 2 * mask
+    torch.testing.assert_close(more["bce"], (each * by_class).sum() / by_class.sum())
+    torch.testing.assert_close(more["focal"], 2 * theirs("focal", "binary", alpha=0.75)(logits, mask))
+    assert torch.equal(more["dice"], plain["dice"])
+
+
+def test_class_weights_of_several_classes() -> None:
+    logits, target = sample(binary=False)
+    for name in ("dice", "jaccard", "focal", "tversky"):
+        found = WeightedSum({name: 1.0}, class_weights=[1, 2, 4])(logits, target)[name]
+        torch.testing.assert_close(found, theirs(name, "multiclass", class_weights=[1, 2, 4])(logits, target))
+
+
+def test_a_term_has_arguments_of_its_own() -> None:
+    logits, mask = batch(3)
+    found = WeightedSum({"tversky": {"weight": 0.5, "alpha": 0.2, "beta": 0.8}, "dice": {"smooth": 1.0}})(
+        logits, mask
+    )
+    torch.testing.assert_close(
+        found["tversky"], 0.5 * theirs("tversky", "binary", alpha=0.2, beta=0.8)(logits, mask)
+    )
+    torch.testing.assert_close(found["dice"], theirs("dice", "binary", smooth=1.0)(logits, mask))
+
+
+@pytest.mark.parametrize(
+    ("terms", "weights", "message"),
+    [
+        ({"dise": 1.0}, None, "no loss 'dise'; did you mean 'dice'"),
+        ({"dice": -1.0}, None, r"terms.dice: a weight must be >= 0, found -1.0"),
+        ({"dice": math.nan}, None, "found nan"),
+        ({"dice": 0.0, "bce": 0.0}, None, "at least one loss needs a weight"),
+        ({}, None, "at least one loss needs a weight"),
+        ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; it takes alpha, beta"),
+        ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; it takes weight"),
+        ({"dice": {"mode": 1.0}}, None, "takes no 'mode'"),
+        ({"dice": 1.0}, [1.0], "one weight > 0 for each class"),
+        ({"dice": 1.0}, [1.0, 0.0], "one weight > 0 for each class"),
+        ({"lovasz": 1.0}, [1.0, 2.0], "no meaning in 'lovasz'"),
+        ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "weigh the same"),
+    ],
+)
+def test_terms_that_make_no_sense(terms: dict[str, float], weights: list[float] | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        WeightedSum(terms, weights)
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "weights", "message"),
+    [
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4), None, "float mask is binary"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), None, "float mask is binary"),
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4).long(), None, r"the logits \(N, classes, H, W\)"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4).long(), None, r"classes must be \(N, H, W\)"),
+        (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4).long(), [1, 2], "are 2, but there are 3 classes"),
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), [1, 2, 3], "are 3, but there are 2 classes"),
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), [1, 2], "change nothing here"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    logits: torch.Tensor, target: torch.Tensor, weights: list[float] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        WeightedSum({"dice": 1.0}, weights)(logits, target)
+
+
+def test_from_yaml_as_the_task_logs_it() -> None:
+    config = {
+        "target": "lab.losses.WeightedSum",
+        "terms": {"dice": 1, "tversky": {"weight": 0.5, "beta": 0.7}},
+    }
+    spec = validate(Spec, config)
+    assert list(spec.check()) == []
+    logits, mask = batch(2)
+    result = Segmentation().step(torch.nn.Identity(), spec.build(), (logits, mask))
+    assert list(result.parts) == ["dice", "tversky"]
+    assert result.loss.item() == pytest.approx(sum(part.item() for part in result.parts.values()))
+    problems = list(validate(Spec, config | {"terms": {"dice": "much"}}).check())
+    assert [problem.path[:2] for problem in problems] == [("terms", "dice")]
