@@ -3,6 +3,17 @@
 from lab.metrics.base import Metric
 from lab.metrics.classification import Accuracy
 from lab.metrics.regression import MAE, R2, RMSE
-from lab.metrics.segmentation import Dice, IoU
+from lab.metrics.segmentation import Dice, IoU, OneClass, Precision, Recall
 
-__all__ = ["MAE", "R2", "RMSE", "Accuracy", "Dice", "IoU", "Metric"]
+__all__ = [
+    "MAE",
+    "R2",
+    "RMSE",
+    "Accuracy",
+    "Dice",
+    "IoU",
+    "Metric",
+    "OneClass",
+    "Precision",
+    "Recall",
+]

@@ -1,45 +1,110 @@
-"""Overlap of binary masks: Dice and IoU from the same three counts."""
+"""Overlap of masks, binary or of several classes: Dice, IoU, precision and recall from the same counts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lab.labels import IGNORE
 from lab.metrics.base import Metric, require_same_shape
 
 
-class _Overlap(ABC):
-    """Counts |P ∩ G|, |P| and |G| per image, and averages a ratio of them over images or over the set."""
+def class_masks(
+    prediction: Tensor, target: Tensor, threshold: float = 0.5, class_index: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What was said and what is true of each class that counts, as two boolean tensors (N, pixels).
 
-    def __init__(self, threshold: float = 0.5, average: Literal["image", "set"] = "image") -> None:
+    Pixels that nobody judged (255, `lab.labels.IGNORE`) are in neither.
+
+    Args:
+        prediction: probabilities. Of the target's shape (N, ...) they are binary: foreground (class 1) is
+            where they are > threshold. (N, K, ...) are those of K classes: the most probable one is said.
+        target: a mask (N, ...), foreground > 0.5, or classes (N, ...).
+        class_index: this class only, background included; by default all classes but background (0).
+
+    Raises:
+        ValueError: the shapes don't fit one another, or there is no such class.
+    """
+    several = prediction.dim() == target.dim() + 1 and prediction.shape[1] > 1
+    classes = prediction.shape[1] if several else 2
+    if class_index is not None and not 0 <= class_index < classes:
+        raise ValueError(
+            f"class_index must be one of the {classes} classes (0 to {classes - 1}), found {class_index}"
+        )
+    require_same_shape(prediction[:, 0] if several else prediction, target)
+    judged = (target != IGNORE).flatten(1)
+    if several:
+        said, true = prediction.argmax(1).flatten(1), target.flatten(1)
+        for index in range(1, classes) if class_index is None else (class_index,):
+            yield (said == index) & judged, (true == index) & judged
+    else:
+        found, truth = (prediction > threshold).flatten(1), (target > 0.5).flatten(1)
+        if class_index == 0:
+            found, truth = ~found, ~truth
+        yield found & judged, truth & judged
+
+
+def overlap_counts(
+    prediction: Tensor, target: Tensor, threshold: float = 0.5, class_index: int | None = None
+) -> Tensor:
+    """|P ∩ G|, |P| and |G| of each class that counts and each image: (classes, 3, N) int64.
+
+    Args and errors as `class_masks`.
+    """
+    masks = class_masks(prediction, target, threshold, class_index)
+    return torch.stack([torch.stack([(p & g).sum(1), p.sum(1), g.sum(1)]) for p, g in masks])
+
+
+class Overlap(ABC):
+    """A ratio of the counts |P ∩ G|, |P| and |G|, averaged over images or taken of the whole set.
+
+    It is judged class by class and averaged over the classes but background; a class that an image (or the
+    set) neither has nor is said to have is left out of that mean. Where all are left out there was nothing to
+    find and nothing was found: 1. In YAML `dice: lab.metrics.Dice`, or
+    `dice_cell: {target: lab.metrics.Dice, class_index: 1}`.
+
+    Args:
+        threshold: of a binary prediction: a pixel is set where its probability is greater than this.
+        average: `image` is the mean of the images' values, so that each image weighs the same; `set` is made
+            from the counts of all pixels, in which large objects weigh more.
+        class_index: judge this class only.
+    """
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        average: Literal["image", "set"] = "image",
+        class_index: int | None = None,
+    ) -> None:
         if not 0 <= threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), found {threshold}")
         if average not in ("image", "set"):
             raise ValueError(f"average must be 'image' or 'set', found {average!r}")
+        if class_index is not None and class_index < 0:
+            raise ValueError(f"class_index must be at least 0, found {class_index}")
         self.threshold = threshold
         self.average = average
+        self.class_index = class_index
         self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
         self._images = 0
-        self._ratios: Tensor | None = None  # sum of the images' ratios, 0-dim float32
-        self._counts: Tensor | None = None  # overlap, |P|, |G| of the whole set, (3,) int64
+        self._ratios: Tensor | None = None  # sum of the images' values, 0-dim float32
+        self._counts: Tensor | None = None  # overlap, |P|, |G| of the whole set, (classes, 3) int64
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Probabilities and masks of the same shape (N, ...); a pixel is set where it is > threshold (mask: >
-        0.5).
+        """Probabilities and masks of the same shape (N, ...), or (N, K, ...) and classes (N, ...).
+
+        A mask's pixel is foreground where it is > 0.5; 255 (`lab.labels.IGNORE`) is left out.
 
         Raises:
-            ValueError: the shapes differ.
+            ValueError: the shapes don't fit, or there is no class `class_index`.
         """
-        require_same_shape(prediction, target)
-        found = (prediction > self.threshold).flatten(1)
-        truth = (target > 0.5).flatten(1)
-        counts = torch.stack([(found & truth).sum(1), found.sum(1), truth.sum(1)])  # (3, N) int64
-        ratios = self._ratio(*counts).sum()
-        total = counts.sum(1)
+        counts = overlap_counts(prediction, target, self.threshold, self.class_index)
+        ratios, total = self.ratio(counts).sum(), counts.sum(2)
         self._images += len(prediction)
         self._ratios = ratios if self._ratios is None else self._ratios + ratios
         self._counts = total if self._counts is None else self._counts + total
@@ -48,46 +113,111 @@ class _Overlap(ABC):
         """The value in [0, 1], 0-dim; NaN without any image."""
         if self._ratios is None or self._counts is None:
             return torch.tensor(torch.nan)
-        return self._ratios / self._images if self.average == "image" else self._ratio(*self._counts)
+        return self._ratios / self._images if self.average == "image" else self.ratio(self._counts)
+
+    @classmethod
+    def ratio(cls, counts: Tensor) -> Tensor:
+        """The mean over classes (...) of counts (classes, 3, ...), float32; 1 where no class is there."""
+        overlap, found, truth = counts.unbind(1)
+        there = found + truth > 0
+        numerator, denominator = cls._fraction(overlap, found, truth)
+        ratios = torch.where(there, numerator / denominator.clamp(min=1), 0.0)
+        classes = there.sum(0)
+        return torch.where(classes == 0, 1.0, ratios.sum(0) / classes.clamp(min=1))
 
     @staticmethod
     @abstractmethod
-    def _ratio(overlap: Tensor, found: Tensor, truth: Tensor) -> Tensor:
-        """The measure from integer counts of any one shape; 1 where both masks are empty."""
+    def _fraction(overlap: Tensor, found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Numerator and denominator, integers; a denominator of 0 makes it 0 where the class is there."""
 
 
-def _ratio_or_one(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """The quotient in float32, and 1 where the denominator is 0: nothing to find and nothing found."""
-    return torch.where(denominator == 0, 1.0, numerator / denominator.clamp(min=1))
-
-
-class Dice(_Overlap):
+class Dice(Overlap):
     """Dice = 2·|P ∩ G| / (|P| + |G|), the F1 score of the pixels (Dice 1945, Sørensen 1948).
 
-    Args:
-        threshold: a pixel is set where its probability is greater than this.
-        average: `image` is the mean of the images' values, so that each image weighs the same; `set` is one
-            value from the counts of all pixels, in which large objects weigh more. Both masks empty: 1.
+    Arguments and the mean over classes as in `Overlap`; both masks empty: 1.
     """
 
     @staticmethod
-    def _ratio(overlap: Tensor, found: Tensor, truth: Tensor) -> Tensor:
-        return _ratio_or_one(2 * overlap, found + truth)
+    def _fraction(overlap: Tensor, found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * overlap, found + truth
 
 
-class IoU(_Overlap):
-    """Intersection over union = |P ∩ G| / |P ∪ G| (Jaccard 1901); over a set it equals Dice / (2 − Dice).
+class IoU(Overlap):
+    """Intersection over union = |P ∩ G| / |P ∪ G| (Jaccard 1901).
 
-    Args:
-        threshold: a pixel is set where its probability is greater than this.
-        average: `image` is the mean of the images' values, so that each image weighs the same; `set` is one
-            value from the counts of all pixels, in which large objects weigh more. Both masks empty: 1.
+    Over a set and of one class it equals Dice / (2 − Dice). Arguments and the mean over classes as in
+    `Overlap`; both masks empty: 1.
     """
 
     @staticmethod
-    def _ratio(overlap: Tensor, found: Tensor, truth: Tensor) -> Tensor:
-        return _ratio_or_one(overlap, found + truth - overlap)
+    def _fraction(overlap: Tensor, found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        return overlap, found + truth - overlap
+
+
+class Precision(Overlap):
+    """The share of what was found that is right, |P ∩ G| / |P|.
+
+    Nothing found where there is something: 0, as its Dice is, so that silence earns nothing. Both masks
+    empty: 1. Arguments and the mean over classes as in `Overlap`.
+    """
+
+    @staticmethod
+    def _fraction(overlap: Tensor, found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        return overlap, found
+
+
+class Recall(Overlap):
+    """The share of what is there that was found, |P ∩ G| / |G|.
+
+    Something found where there is nothing: 0, as its Dice is. Both masks empty: 1. Arguments and the mean
+    over classes as in `Overlap`.
+    """
+
+    @staticmethod
+    def _fraction(overlap: Tensor, found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        return overlap, truth
+
+
+class OneClass:
+    """The share of the class that is said most often, over all judged pixels of the set; no target is needed.
+
+    1 means that the prediction is all one class, and only that: it is never rounded up to 1. A network that
+    says the same everywhere has not learnt to look, however good its loss.
+
+    Args:
+        threshold: as for the other metrics.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._pixels: Tensor | None = None  # by class, (K,) int64
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Probabilities and target as for `Overlap`; of the target only which pixels were judged.
+
+        Raises:
+            ValueError: the shapes don't fit.
+        """
+        background = next(class_masks(prediction, target, self.threshold, 0))[0].sum()
+        others = [said.sum() for said, _ in class_masks(prediction, target, self.threshold)]
+        pixels = torch.stack([background, *others])
+        self._pixels = pixels if self._pixels is None else self._pixels + pixels
+
+    def compute(self) -> Tensor:
+        """The share in (0, 1], 0-dim float32; 0 without a judged pixel, NaN without any batch."""
+        if self._pixels is None:
+            return torch.tensor(torch.nan)
+        most, every = self._pixels.max(), self._pixels.sum()
+        share = (most / every.clamp(min=1)).clamp(max=1 - 2**-20)
+        return torch.where((most == every) & (every > 0), 1.0, share)
 
 
 _dice: type[Metric] = Dice  # mypy proves the protocol here
 _iou: type[Metric] = IoU
+_precision: type[Metric] = Precision
+_recall: type[Metric] = Recall
+_one_class: type[Metric] = OneClass

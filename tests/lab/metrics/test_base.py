@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lab.metrics import MAE, R2, RMSE, Accuracy, Dice, IoU, Metric
+from lab.labels import IGNORE
+from lab.metrics import MAE, R2, RMSE, Accuracy, Dice, IoU, Metric, OneClass, Precision, Recall
 
 
 def masks(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -27,6 +28,14 @@ def classes(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return logits.softmax(1), torch.randint(0, 3, (rows,), generator=generator)
 
 
+def labels(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Masks of three classes, with pixels that nobody judged."""
+    logits = torch.randn(rows, 3, 4, 5, generator=generator)
+    target = torch.randint(0, 3, (rows, 4, 5), generator=generator)
+    hidden = torch.rand(rows, 4, 5, generator=generator) > 0.8
+    return logits.softmax(1), target.masked_fill(hidden, IGNORE)
+
+
 def values(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     target = torch.randn(rows, 2, generator=generator)
     return target + 0.3 * torch.randn(rows, 2, generator=generator), target
@@ -38,6 +47,13 @@ METRICS: list[Any] = [
     pytest.param(lambda: Dice(average="set"), masks, id="dice-set"),
     pytest.param(lambda: IoU(), masks, id="iou-image"),
     pytest.param(lambda: IoU(average="set"), masks, id="iou-set"),
+    pytest.param(lambda: Dice(), labels, id="dice-classes"),
+    pytest.param(lambda: IoU(average="set"), labels, id="iou-classes-set"),
+    pytest.param(lambda: Dice(class_index=2), labels, id="dice-one-of-the-classes"),
+    pytest.param(lambda: Precision(), masks, id="precision"),
+    pytest.param(lambda: Recall(), labels, id="recall-classes"),
+    pytest.param(lambda: OneClass(), masks, id="one-class"),
+    pytest.param(lambda: OneClass(), labels, id="one-class-of-several"),
     pytest.param(Accuracy, classes, id="accuracy"),
     pytest.param(MAE, values, id="mae"),
     pytest.param(RMSE, values, id="rmse"),

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 from torch import Tensor
 
-from lab.metrics import Dice, IoU
+from lab.labels import IGNORE
+from lab.metrics import Dice, IoU, OneClass, Precision, Recall
+from lab.metrics.segmentation import Overlap, overlap_counts
 
 IMAGES = 9
 
@@ -18,7 +20,7 @@ def masks(seed: int, images: int = IMAGES) -> tuple[Tensor, Tensor]:
     return probability, (torch.rand(images, 1, 6, 7, generator=generator) > 0.55).float()
 
 
-def value(metric: Dice | IoU, prediction: Tensor, target: Tensor) -> float:
+def value(metric: Overlap | OneClass, prediction: Tensor, target: Tensor) -> float:
     metric.update(prediction, target)
     return metric.compute().item()
 
@@ -43,11 +45,19 @@ def test_equals_scikit_learn(metric: type[Dice | IoU], theirs: object) -> None:
     assert value(metric(average="set"), prediction, target) == pytest.approx(over_all)
 
 
-@pytest.mark.parametrize(("metric", "theirs"), [(Dice, smp.metrics.f1_score), (IoU, smp.metrics.iou_score)])
+@pytest.mark.parametrize(
+    ("metric", "theirs"),
+    [
+        (Dice, smp.metrics.f1_score),
+        (IoU, smp.metrics.iou_score),
+        (Precision, smp.metrics.precision),
+        (Recall, smp.metrics.recall),
+    ],
+)
 @pytest.mark.parametrize(("average", "reduction"), [("image", "micro-imagewise"), ("set", "micro")])
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
 def test_equals_smp(
-    metric: type[Dice | IoU], theirs: object, average: str, reduction: str, threshold: float
+    metric: type[Overlap], theirs: object, average: str, reduction: str, threshold: float
 ) -> None:
     prediction, target = masks(1)
     counts = smp.metrics.get_stats(prediction, target.long(), mode="binary", threshold=threshold)
@@ -56,11 +66,11 @@ def test_equals_smp(
     assert found == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("metric", [Dice, IoU])
+@pytest.mark.parametrize("metric", [Dice, IoU, Precision, Recall])
 @pytest.mark.parametrize("average", ["image", "set"])
 @pytest.mark.parametrize(("found", "truth", "expected"), [(0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)])
 def test_empty_masks(
-    metric: type[Dice | IoU], average: str, found: float, truth: float, expected: float
+    metric: type[Overlap], average: str, found: float, truth: float, expected: float
 ) -> None:
     shape = (2, 1, 3, 3)
     measured = metric(average=average)  # type: ignore[arg-type]
@@ -91,11 +101,11 @@ def test_a_pixel_at_the_threshold_is_not_set() -> None:
 def test_bounds_symmetry_and_the_relation_of_the_two(seed: int, images: int) -> None:
     a, b = ((m > 0.5).float() for m in masks(seed, images))
     for average in ("image", "set"):
-        dice, iou = value(Dice(average=average), a, b), value(IoU(average=average), a, b)  # type: ignore[arg-type]
+        dice, iou = value(Dice(average=average), a, b), value(IoU(average=average), a, b)
         assert 0 <= iou <= dice <= 1
-        assert dice == value(Dice(average=average), b, a)  # type: ignore[arg-type]
-        assert iou == value(IoU(average=average), b, a)  # type: ignore[arg-type]
-        assert value(Dice(average=average), a, a) == 1  # type: ignore[arg-type]
+        assert dice == value(Dice(average=average), b, a)
+        assert iou == value(IoU(average=average), b, a)
+        assert value(Dice(average=average), a, a) == 1
     assert iou == pytest.approx(dice / (2 - dice))  # of the set, the last of the loop
 
 
@@ -106,10 +116,156 @@ def test_counts_of_a_large_set_are_exact() -> None:
     for _ in range(3):
         dice.update(ones, ones)
     assert dice._counts is not None
-    assert dice._counts.tolist() == [300 * 256 * 256] * 3
+    assert dice._counts.tolist() == [[300 * 256 * 256] * 3]
 
 
-@pytest.mark.parametrize("arguments", [{"threshold": 1.0}, {"threshold": -0.1}, {"average": "batch"}])
+@pytest.mark.parametrize(
+    "arguments", [{"threshold": 1.0}, {"threshold": -0.1}, {"average": "batch"}, {"class_index": -1}]
+)
 def test_arguments_out_of_range(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Dice(**arguments)  # type: ignore[arg-type]
+
+
+def classes(
+    seed: int, images: int = 5, count: int = 4, pixels: tuple[int, ...] = (6, 7)
+) -> tuple[Tensor, Tensor]:
+    """Probabilities of `count` classes and the classes; some images lack some of them."""
+    generator = torch.Generator().manual_seed(seed)
+    probability = torch.randn(images, count, *pixels, generator=generator).softmax(1)
+    target = torch.randint(0, count, (images, *pixels), generator=generator)
+    probability[0, 2:] = 0  # neither said nor true in the first image
+    target[0] %= 2
+    return probability, target
+
+
+@pytest.mark.parametrize(
+    ("metric", "theirs"),
+    [
+        (Dice, smp.metrics.f1_score),
+        (IoU, smp.metrics.iou_score),
+        (Precision, smp.metrics.precision),
+        (Recall, smp.metrics.recall),
+    ],
+)
+def test_classes_equal_smp(metric: type[Overlap], theirs: object) -> None:
+    probability, target = classes(0)
+    target[1:, :2] = IGNORE
+    # smp takes -1 for it.
+    target_smp = torch.where(target == IGNORE, -1, target)
+    counts = smp.metrics.get_stats(probability.argmax(1), target_smp, "multiclass", -1, num_classes=4)
+    each = theirs(*counts, reduction="none", zero_division=0.0)  # type: ignore[operator]  # (N, classes)
+    tp, fp, fn, _ = counts
+    there = (tp + fp + fn) > 0
+    by_image = [row[1:][there[n, 1:]].mean() for n, row in enumerate(each)]
+    assert not there[0, 2:].any() and there[1:].all()
+    assert value(metric(), probability, target) == pytest.approx(torch.stack(by_image).mean().item())
+    whole = theirs(*(count.sum(0, keepdim=True) for count in counts), reduction="none")  # type: ignore[operator]
+    assert value(metric(average="set"), probability, target) == pytest.approx(whole[0, 1:].mean().item())
+    for index in range(4):
+        found = value(metric(average="set", class_index=index), probability, target)
+        assert found == pytest.approx(whole[0, index].item())
+        one = torch.where(there[:, index], each[:, index], 1.0).mean().item()
+        assert value(metric(class_index=index), probability, target) == pytest.approx(one)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), several=st.booleans(), cut=st.integers(1, 5))
+def test_an_ignored_pixel_has_no_say(seed: int, several: bool, cut: int) -> None:
+    prediction, target = classes(seed) if several else masks(seed)
+    target[..., cut:, :] = IGNORE
+    other = prediction.clone()
+    other[..., cut:, :] = classes(seed + 1)[0][..., cut:, :] if several else 1 - other[..., cut:, :]
+    for metric in (Dice, IoU, Precision, Recall):
+        for average in ("image", "set"):
+            found = value(metric(average=average), prediction, target)
+            assert found == value(metric(average=average), other, target)
+            smaller = value(metric(average=average), prediction[..., :cut, :], target[..., :cut, :])
+            assert found == pytest.approx(smaller)
+    assert value(OneClass(), prediction, target) == value(OneClass(), other, target)
+
+
+def test_an_image_that_nobody_judged_counts_as_nothing_to_find() -> None:
+    prediction, target = masks(0, images=2)
+    target[0] = IGNORE
+    alone = value(Dice(), prediction[1:], target[1:])
+    assert value(Dice(), prediction, target) == pytest.approx((1 + alone) / 2)
+    assert value(Dice(average="set"), prediction, target) == pytest.approx(alone)
+
+
+@pytest.mark.parametrize("metric", [Dice, IoU, Precision, Recall, OneClass])
+def test_one_foreground_class_of_two_is_the_binary_case(metric: type[Overlap] | type[OneClass]) -> None:
+    probability, target = masks(3)
+    two = torch.cat([1 - probability, probability], dim=1)
+    assert value(metric(), two, target[:, 0].long()) == value(metric(), probability, target)
+
+
+@pytest.mark.parametrize("metric", [Dice, IoU, Precision, Recall])
+@pytest.mark.parametrize("index", [0, 1])
+def test_background_and_foreground_by_index(metric: type[Overlap], index: int) -> None:
+    probability, target = masks(4)
+    two = torch.cat([1 - probability, probability], dim=1)
+    binary = value(metric(class_index=index), probability, target)
+    assert value(metric(class_index=index), two, target[:, 0].long()) == binary
+    assert binary == value(
+        metric(), probability if index else 1 - probability, target if index else 1 - target
+    )
+
+
+def test_precision_and_recall_are_each_others_mirror() -> None:
+    found, truth = ((mask > 0.5).float() for mask in masks(5))
+    assert value(Precision(), found, truth) == value(Recall(), truth, found)
+    prediction = torch.tensor([[[[0.9, 0.9, 0.9, 0.1]]]])
+    target = torch.tensor([[[[1.0, 0.0, 0.0, 1.0]]]])
+    assert value(Precision(), prediction, target) == pytest.approx(1 / 3)
+    assert value(Recall(), prediction, target) == pytest.approx(1 / 2)
+
+
+def test_counts_are_of_each_class_and_image() -> None:
+    said = torch.tensor([[[0, 1, 1, 2]], [[0, 0, 0, 0]]])
+    truth = torch.tensor([[[0, 1, 2, 2]], [[0, 0, 0, IGNORE]]])
+    prediction = torch.nn.functional.one_hot(said, 3).movedim(-1, 1).float()
+    counts = overlap_counts(prediction, truth)
+    assert counts.shape == (2, 3, 2) and counts.dtype == torch.int64
+    assert counts[:, :, 0].tolist() == [[1, 2, 1], [1, 1, 2]]
+    assert counts[:, :, 1].tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert overlap_counts(prediction, truth, class_index=0)[0, :, 1].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "index", "message"),
+    [
+        ((2, 3, 4, 4), (2, 4, 5), None, "same shape"),
+        ((2, 1, 4, 4), (2, 4, 4), None, "same shape"),
+        ((2, 3, 4, 4), (2, 4, 4), 3, r"one of the 3 classes \(0 to 2\), found 3"),
+        ((2, 1, 4, 4), (2, 1, 4, 4), 2, r"one of the 2 classes"),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    prediction: tuple[int, ...], target: tuple[int, ...], index: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        value(Dice(class_index=index), torch.zeros(prediction), torch.zeros(target).long())
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "expected"),
+    [
+        (torch.full((2, 1, 2, 2), 0.9), torch.zeros(2, 1, 2, 2), 1.0),
+        (torch.full((2, 1, 2, 2), 0.1), torch.ones(2, 1, 2, 2), 1.0),
+        (torch.tensor([[[[0.9, 0.1, 0.1, 0.2]]]]), torch.zeros(1, 1, 1, 4), 0.75),
+        (torch.eye(4).reshape(1, 4, 1, 4), torch.zeros(1, 1, 4).long(), 0.25),
+        (torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), float(IGNORE)), 0.0),
+    ],
+)
+def test_the_share_of_the_most_frequent_class(prediction: Tensor, target: Tensor, expected: float) -> None:
+    assert value(OneClass(), prediction, target) == expected
+
+
+def test_nearly_one_class_is_not_one_class() -> None:
+    metric = OneClass()
+    for _ in range(40):  # 41.9 million pixels: float32 would round the share to 1
+        metric.update(torch.zeros(1, 1, 1024, 1024), torch.zeros(1, 1, 1024, 1024))
+    assert metric.compute().item() == 1.0
+    metric.update(torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
+    assert 0.999 < metric.compute().item() < 1.0
