@@ -4,15 +4,69 @@ Plain numpy, so that a picture for TensorBoard or W&B costs no plotting.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lab.labels import IGNORE
+
 Image = NDArray[np.uint8]
 
-# Okabe and Ito's vermillion and sky blue: they differ in brightness too, and stand out from grey and black.
+# Okabe and Ito's vermillion, sky blue and reddish purple: they differ in brightness too, and stand out from
+# grey and black.
 HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
+WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
+
+# Theirs again for the classes, background first; after the last one they begin anew, a third darker.
+_CLASSES = (
+    (0, 0, 0),
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (204, 121, 167),
+    (0, 114, 178),
+)
+
+
+class Masks(NamedTuple):
+    """What is true and what was said of one image, as class indices (H, W) uint8; background is 0."""
+
+    true: NDArray[np.uint8]
+    said: NDArray[np.uint8]
+    judged: NDArray[np.bool_]  # False where nobody knows what is true
+    classes: int  # 2 where there is one foreground
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.true.shape[0], self.true.shape[1]
+
+
+def masks(truth: ArrayLike, prediction: ArrayLike, threshold: float = 0.5) -> Masks:
+    """Read what a data set and a network say.
+
+    Args:
+        truth: (H, W) or with one channel, foreground above 0.5; or classes (H, W). 255 was judged by nobody.
+        prediction: probabilities of the foreground, (H, W) or with one channel, set above `threshold`; or
+            those of the classes (K, H, W), of which the largest counts.
+
+    Raises:
+        ValueError: they differ in height or width.
+    """
+    values, answer = _plane(truth), np.asarray(prediction)
+    judged: NDArray[np.bool_] = values != IGNORE
+    several = answer.ndim == 3 and len(answer) > 1 and answer.shape[1:] == values.shape
+    if several:
+        said = answer.argmax(axis=0).astype(np.uint8)
+        true = (values * judged).astype(np.uint8)
+    else:
+        said = mask(answer, threshold).astype(np.uint8)
+        true = (mask(values) & judged).astype(np.uint8)
+    if true.shape != said.shape:
+        raise ValueError(f"truth and prediction differ in (height, width): {true.shape}, {said.shape}")
+    return Masks(true, said, judged, len(answer) if several else 2)
 
 
 def panel(
@@ -22,21 +76,46 @@ def panel(
 
     Args:
         image: float or integer of any range; (H, W), (C, H, W) or (H, W, C).
-        truth: (H, W) or with one channel; foreground above 0.5.
-        prediction: probabilities in [0, 1] of the same shapes; foreground above `threshold`.
+        truth, prediction, threshold: as for `masks`.
         gap: white pixels between the four.
 
     Raises:
         ValueError: the three differ in height or width.
     """
-    said, true = mask(prediction, threshold), mask(truth)
-    picture = to_rgb(image, true.shape)
-    if not picture.shape[:2] == true.shape == said.shape:
-        sizes = ", ".join(str(size) for size in (picture.shape[:2], true.shape, said.shape))
-        raise ValueError(f"image, truth and prediction differ in (height, width): {sizes}")
-    parts = [picture, grey(true * 255.0), grey(said * 255.0), difference(true, said)]
-    between = np.full((len(true), gap, 3), 255, np.uint8)
+    parts = pictures(image, masks(truth, prediction, threshold))
+    between = np.full((len(parts[0]), gap, 3), 255, np.uint8)
     return np.concatenate([part for each in parts for part in (each, between)][:-1], axis=1)
+
+
+def pictures(image: ArrayLike, sample: Masks) -> tuple[Image, Image, Image, Image]:
+    """Image, truth, prediction and difference, each (H, W, 3).
+
+    Raises:
+        ValueError: the image has another size than the masks.
+    """
+    picture = to_rgb(image, sample.size)
+    if picture.shape[:2] != sample.size:
+        raise ValueError(f"image and masks differ in (height, width): {picture.shape[:2]}, {sample.size}")
+    truth = painted(sample.true, sample.classes)
+    truth[~sample.judged] = IGNORED
+    different = difference(sample.true, sample.said, sample.judged)
+    return picture, truth, painted(sample.said, sample.classes), different
+
+
+def painted(labels: NDArray[np.uint8], classes: int) -> Image:
+    """Each class in its colour, (H, W, 3); a single foreground is white."""
+    table = [(0, 0, 0), (255, 255, 255)] if classes == 2 else [class_colour(n) for n in range(classes)]
+    whole: Image = np.asarray(table, np.uint8)[labels]
+    return whole
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """That of a class among several, background (0) is black."""
+    if index == 0:
+        return _CLASSES[0]
+    turn, place = divmod(index - 1, len(_CLASSES) - 1)
+    red, green, blue = (round(value * (2 / 3) ** turn) for value in _CLASSES[place + 1])
+    return red, green, blue
 
 
 def stack(panels: Sequence[Image], gap: int = 4) -> Image:
@@ -50,13 +129,20 @@ def stack(panels: Sequence[Image], gap: int = 4) -> Image:
     return whole
 
 
-def difference(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> Image:
-    """Where two masks agree and where not, (H, W, 3): hits light grey, false alarms orange, misses blue."""
+def difference(
+    truth: NDArray[Any], prediction: NDArray[Any], judged: NDArray[np.bool_] | None = None
+) -> Image:
+    """Where two masks agree and where not, (H, W, 3): hits light grey, false alarms orange, misses blue.
+
+    One class taken for another is purple; what nobody judged is darker grey. Masks are booleans or classes.
+    """
     picture = np.zeros((*truth.shape, 3), np.uint8)
     for where, colour in (
-        (truth & prediction, HIT),
-        (prediction & ~truth, FALSE_ALARM),
-        (truth & ~prediction, MISS),
+        ((truth > 0) & (prediction == truth), HIT),
+        ((prediction > 0) & (truth == 0), FALSE_ALARM),
+        ((truth > 0) & (prediction == 0), MISS),
+        ((truth > 0) & (prediction > 0) & (prediction != truth), WRONG_CLASS),
+        (np.False_ if judged is None else ~judged, IGNORED),
     ):
         picture[where] = colour
     return picture
@@ -102,13 +188,12 @@ def _stretch(values: NDArray[np.float64]) -> Image:
 
 def mask(values: ArrayLike, threshold: float = 0.5) -> NDArray[np.bool_]:
     """Foreground as (H, W), from (H, W), (1, H, W) or (H, W, 1)."""
-    array = np.asarray(values)
-    if array.ndim == 3:
-        array = array[0] if array.shape[0] == 1 else array[..., 0]
-    above: NDArray[np.bool_] = np.greater(array.astype(np.float32), threshold)
+    above: NDArray[np.bool_] = np.greater(_plane(values).astype(np.float32), threshold)
     return above
 
 
-def grey(values: NDArray[Any]) -> Image:
-    """Brightness from 0 to 255 as (H, W, 3)."""
-    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+def _plane(values: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.ndim == 3:
+        return np.asarray(array[0] if array.shape[0] == 1 else array[..., 0])
+    return array

@@ -3,13 +3,25 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, head, plain, remark, save, sheet, shortened
-from lab.figures.panels import FALSE_ALARM, HIT, MISS, Image, difference, grey, mask, to_rgb
+from lab.figures.panels import (
+    FALSE_ALARM,
+    HIT,
+    IGNORED,
+    MISS,
+    WRONG_CLASS,
+    Image,
+    Masks,
+    class_colour,
+    masks,
+    pictures,
+    to_rgb,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("image", "truth", "prediction", "difference")
 _CELL = 2.4  # inches a picture is wide
+_ACROSS = 6  # entries in a row of the legend
 _WRONG = "#D55E00"
 
 
@@ -29,35 +42,38 @@ def segmentation_figure(
     names: Sequence[str] | None = None,
     threshold: float = 0.5,
     title: str | None = None,
+    classes: Sequence[str] = (),
 ) -> None:
     """One row a sample: image | truth | prediction | difference, with its Dice; samples may differ in size.
 
-    Arrays as `panel` takes them; `names` are written beside the rows.
+    Arrays as `panel` takes them; `names` are written beside the rows, those of the `classes`, background
+    first, below where there are several.
 
     Raises:
-        ValueError: the sequences differ in length, or there is no sample.
+        ValueError: the sequences differ in length, there is no sample, or sizes don't fit.
     """
     rows = []
     for image, truth, prediction in zip(images, truths, predictions, strict=True):
-        true, said = mask(truth), mask(prediction, threshold)
-        pictures = (to_rgb(image, true.shape), grey(true * 255), grey(said * 255), difference(true, said))
-        rows.append((pictures, dice(true, said)))
+        sample = masks(truth, prediction, threshold)
+        rows.append((pictures(image, sample), sample))
     if not rows:
         raise ValueError("there is no sample to show")
-    heights = [min(2.5, max(0.4, pictures[0].shape[0] / pictures[0].shape[1])) for pictures, _ in rows]
-    inches = _CELL * sum(heights) + 0.13 * len(rows) + (1.0 if title else 0.7)
+    heights = [min(2.5, max(0.4, sample.size[0] / sample.size[1])) for _, sample in rows]
+    legend = _legend([sample for _, sample in rows], classes)
+    below = 0.2 * (-(-len(legend) // _ACROSS) - 1)
+    inches = _CELL * sum(heights) + 0.13 * len(rows) + (1.0 if title else 0.7) + below
     figure = sheet(_CELL * 4 + 1.0 + (0.2 if names else 0), inches)
     axes = figure.subplots(len(rows), 4, squeeze=False, height_ratios=heights)
-    for number, (pictures, score) in enumerate(rows):
-        for column, picture in enumerate(pictures):
+    for number, (shown, sample) in enumerate(rows):
+        for column, picture in enumerate(shown):
             _picture(axes[number, column], picture)
-        label = f"Dice {score:.3f}"
+        label = f"Dice {dice(sample.true, sample.said, sample.judged):.3f}"
         if names:
             label = f"{escape(shortened([names[number]], int(14 * heights[number]) + 6)[0])}\n{label}"
         axes[number, 0].set_ylabel(label, fontsize=SMALL + 1)
     for ax, name in zip(axes[0], COLUMNS, strict=True):
         ax.set_title(name, fontsize=11, fontweight="bold")
-    _difference_legend(figure)
+    _draw_legend(figure, legend)
     head(figure, title)
     save(figure, path)
 
@@ -133,10 +149,19 @@ def regression_figure(
     save(figure, path)
 
 
-def dice(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> float:
-    """2·|A∩B| / (|A| + |B|) of two masks; 1 where both are empty."""
-    total = int(truth.sum()) + int(prediction.sum())
-    return 2 * int((truth & prediction).sum()) / total if total else 1.0
+def dice(truth: NDArray[Any], prediction: NDArray[Any], judged: NDArray[np.bool_] | None = None) -> float:
+    """2·|A∩B| / (|A| + |B|) of two masks, booleans or classes; 1 where both are empty.
+
+    Of classes the mean over those but background that are in either; `judged` says which pixels count.
+    """
+    if judged is not None:
+        truth, prediction = truth[judged], prediction[judged]
+    there = np.union1d(truth, prediction)
+    scores = []
+    for index in there[there > 0]:
+        true, said = truth == index, prediction == index
+        scores.append(2 * int((true & said).sum()) / (int(true.sum()) + int(said.sum())))
+    return sum(scores) / len(scores) if scores else 1.0
 
 
 def _curve(ax: "Axes", x: NDArray[np.float64], true: NDArray[np.float64], said: NDArray[np.float64]) -> None:
@@ -181,12 +206,32 @@ def _picture(ax: "Axes", picture: Image) -> None:
     ax.spines[:].set(color="0.8", linewidth=0.8)
 
 
-def _difference_legend(figure: "Figure") -> None:
+def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
+    """What the colours mean; those of classes only where there are several."""
+    count = max(sample.classes for sample in samples)
+    meanings = [("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISS)]
+    if count > 2:
+        names = [classes[n] if n < len(classes) else f"class {n}" for n in range(1, count)]
+        own = [(shortened([name], 20)[0], class_colour(n)) for n, name in enumerate(names, 1)]
+        meanings = [*own, *meanings, ("other class", WRONG_CLASS)]
+    if not all(sample.judged.all() for sample in samples):
+        meanings.append(("not judged", IGNORED))
+    return [*meanings, (classes[0] if count > 2 and classes else "background", (0, 0, 0))]
+
+
+def _draw_legend(figure: "Figure", meanings: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
     from matplotlib.patches import Patch
 
-    meanings = (("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISS), ("background", (0, 0, 0)))
     handles = [
-        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="0.4", linewidth=0.6, label=label)
+        Patch(
+            facecolor="#{:02x}{:02x}{:02x}".format(*colour),
+            edgecolor="0.4",
+            linewidth=0.6,
+            label=escape(label),
+        )
         for label, colour in meanings
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL + 1)
+    columns = min(len(handles), _ACROSS)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL + 1
+    )

@@ -1,6 +1,6 @@
 """What a batch means: the one place that knows inputs from targets, and outputs from predictions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from torch import Tensor
 from lab.metrics import Metric
 
 Criterion = Callable[[Any, Any], Any]
+Batch = Tensor | Sequence[Tensor]
+"""Samples one after another: stacked, or a sequence of them where they differ in size."""
 
 
 class StepResult(NamedTuple):
@@ -29,9 +31,9 @@ class StepResult(NamedTuple):
 class Samples:
     """A few validation samples and what the network says of them, on the CPU."""
 
-    inputs: list[Tensor]  # each (N, ...)
-    targets: Tensor
-    predictions: Tensor
+    inputs: Sequence[Batch]  # each (N, ...); the image first, then what else the network takes
+    targets: Batch
+    predictions: Batch
 
 
 class Task:
@@ -50,6 +52,17 @@ class Task:
         if isinstance(loss, Mapping):
             return StepResult(torch.stack(list(loss.values())).sum(), output, target, len(target), loss)
         return StepResult(loss, output, target, len(target))
+
+    def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
+        """The network's raw output outside of training; a task may take large inputs apart for it.
+
+        Validation, pictures, evaluation and prediction all ask through it, so that they see the same.
+        """
+        return model(*inputs)
+
+    def own_metrics(self) -> dict[str, Metric]:
+        """Metrics that every run of this task has, by name, besides those of its config."""
+        return {}
 
     def predict(self, output: Any) -> Any:
         """What metrics, pictures and files get to see, made from the network's raw output."""
@@ -84,7 +97,13 @@ def require_same_shape(result: StepResult, what: str) -> StepResult:
     return result
 
 
-def array(tensor: Tensor) -> NDArray[Any]:
-    """A CPU tensor as a float32 array, whatever its precision."""
-    result: NDArray[Any] = tensor.detach().float().cpu().numpy()
+def array(batch: Batch) -> NDArray[Any]:
+    """CPU tensors as one float32 array, whatever their precision."""
+    whole = batch if isinstance(batch, Tensor) else torch.stack(list(batch))
+    result: NDArray[Any] = whole.detach().float().cpu().numpy()
     return result
+
+
+def arrays(batch: Batch) -> list[NDArray[Any]]:
+    """The samples of a batch, each as a float32 array of its own size."""
+    return [array(sample) for sample in batch]

@@ -50,7 +50,7 @@ class Classification(Task):
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """A grid of the images with predicted and true class; other inputs have no picture."""
         images, *_ = samples.inputs
-        if images.dim() != 4:
+        if not isinstance(images, Tensor) or images.dim() != 4:
             return False
         truths = [int(truth) for truth in samples.targets]
         classes = self.classes or None
@@ -62,4 +62,6 @@ class Classification(Task):
     def panel(self, samples: Samples) -> NDArray[np.uint8] | None:
         """The images below one another."""
         images, *_ = samples.inputs
-        return stack([to_rgb(image) for image in array(images)]) if images.dim() == 4 else None
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            return None
+        return stack([to_rgb(image) for image in array(images)])

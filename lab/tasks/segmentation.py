@@ -1,4 +1,4 @@
-"""A mask for an image."""
+"""A mask for an image: of one foreground, or of several classes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,51 +8,121 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab import tiling
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
-from lab.tasks.base import Criterion, Samples, StepResult, Task, array, require_same_shape
+from lab.metrics import Metric, OneClass
+from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
+
+_PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
 
 
 class Segmentation(Task):
-    """Outputs are logits (N, 1, H, W), targets masks of 0 and 1 of that shape; the prediction is the sigmoid.
+    """Outputs are logits: (N, 1, H, W) for one foreground, (N, K, H, W) for K classes, background first.
+
+    Binary targets are float masks (N, 1, H, W) of 0 and 1, and the prediction is the sigmoid; classes are
+    whole numbers (N, H, W), and it is the softmax. 255 (`lab.labels.IGNORE`) is a pixel that nobody judged.
 
     Args:
-        threshold: above this probability a pixel counts as foreground in pictures.
+        threshold: above this probability a pixel counts as foreground; classes need none.
+        classes: names by index, background first, for pictures.
+        tile: outside of training, images larger than this many pixels a side are taken apart.
+        overlap: pixels that neighbouring tiles share; at least what the network sees around a pixel makes
+            tiles answer as the whole image would.
+        divisor: images are padded to a multiple of it, which the network's strides ask for.
+        flips: outside of training, average the logits of an image and its three mirror images: four times
+            the work, often a little better.
+
+    Raises:
+        ValueError: `threshold` is not between 0 and 1, or `tile`, `overlap` and `divisor` don't go together.
     """
 
-    def __init__(self, threshold: float = 0.5) -> None:
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        classes: tuple[str, ...] = (),
+        tile: int = 1024,
+        overlap: int = 128,
+        divisor: int = 32,
+        flips: bool = False,
+    ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, found {threshold}")
-        self.threshold = threshold
+        if tile < 1 or divisor < 1:
+            raise ValueError(f"tile and divisor must be at least 1, found {tile} and {divisor}")
+        whole = tile + -tile % divisor
+        tiling.positions(2 * whole, whole, overlap, divisor)  # says what doesn't fit
+        self.threshold, self.classes = threshold, tuple(classes)
+        self.tile, self.overlap, self.divisor, self.flips = tile, overlap, divisor, flips
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
         """As for every task; the batch may hold more inputs than the image, such as a sequence id.
 
         Raises:
-            ValueError: logits and masks differ in shape.
+            ValueError: logits and masks don't fit, before the loss could broadcast them.
         """
-        return require_same_shape(super().step(model, criterion, batch), "masks are")
+
+        def judged(output: Any, target: Any) -> Any:
+            _require_fit(output, target)
+            return criterion(output, target)
+
+        return super().step(model, judged, batch)
+
+    def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
+        """Logits of images of any size, in tiles that overlap where they are large; padded by reflection.
+
+        Raises:
+            ValueError: the network's logits have another size than the image.
+        """
+        return tiling.infer(
+            model, inputs, tile=self.tile, overlap=self.overlap, divisor=self.divisor, flips=self.flips
+        )
+
+    def own_metrics(self) -> dict[str, Metric]:
+        """`one_class`: 1 where the network says the same of every pixel."""
+        return {"one_class": OneClass(self.threshold)}
 
     def predict(self, output: Any) -> Tensor:
-        """Foreground probabilities (N, 1, H, W)."""
-        probabilities: Tensor = output.float().sigmoid()
-        return probabilities
+        """Probabilities of the foreground (N, 1, H, W), or of the classes (N, K, H, W)."""
+        logits: Tensor = output.float()
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """A row a sample: image | truth | prediction | difference."""
         images, *_ = samples.inputs
         segmentation_figure(
-            list(array(images)),
-            list(array(samples.targets)),
-            list(array(samples.predictions)),
+            arrays(images),
+            arrays(samples.targets),
+            arrays(samples.predictions),
             path,
             threshold=self.threshold,
             title=title,
+            classes=self.classes,
         )
         return True
 
     def panel(self, samples: Samples) -> NDArray[np.uint8]:
-        """The same rows as one image for the trackers."""
+        """The same rows as one image for the trackers; of large images every so many pixels."""
         images, *_ = samples.inputs
-        rows = zip(array(images), array(samples.targets), array(samples.predictions), strict=True)
-        return stack([panel(image, truth, prediction, self.threshold) for image, truth, prediction in rows])
+        rows = zip(arrays(images), arrays(samples.targets), arrays(samples.predictions), strict=True)
+        thin = (map(_thinned, row) for row in rows)
+        return stack([panel(image, truth, said, self.threshold) for image, truth, said in thin])
+
+
+def _require_fit(output: Tensor, target: Tensor) -> None:
+    shape = tuple(output.shape)
+    found = f"the network returns {shape} and the masks are {tuple(target.shape)} of {target.dtype}"
+    if target.is_floating_point():
+        if output.dim() == 4 and output.shape[1] != 1 and target.shape[1:2] == (1,):
+            raise ValueError(f"{found}: one foreground needs one logit a pixel; set net.classes to 1")
+        if output.dim() != 4 or output.shape != target.shape or output.shape[1] != 1:
+            raise ValueError(f"{found}; both must have one shape (N, 1, H, W)")
+    elif output.dim() == 4 and output.shape[1] == 1:
+        raise ValueError(f"{found}: set net.classes to the number of classes, background included")
+    elif output.dim() != 4 or output.shape[:1] + output.shape[2:] != target.shape:
+        raise ValueError(f"{found}; classes must be (N, H, W) and their logits (N, classes, H, W)")
+
+
+def _thinned(image: NDArray[Any]) -> NDArray[Any]:
+    step = -(-max(image.shape[-2:]) // _PANEL_SIDE)
+    return image[..., ::step, ::step]

@@ -4,7 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from lab.figures.panels import FALSE_ALARM, HIT, MISS, difference, panel, stack, to_rgb
+from lab.figures.panels import (
+    FALSE_ALARM,
+    HIT,
+    IGNORED,
+    MISS,
+    WRONG_CLASS,
+    class_colour,
+    difference,
+    masks,
+    panel,
+    stack,
+    to_rgb,
+)
+from lab.labels import IGNORE
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 TRUTH = np.array([[1, 1], [0, 0]])
@@ -106,8 +119,10 @@ def test_no_value_breaks_the_stretch(image: np.ndarray) -> None:
 
 
 def test_different_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(4, 4\), \(2, 2\), \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"image and masks differ .*\(4, 4\), \(2, 2\)"):
         panel(np.zeros((4, 4)), TRUTH, PREDICTION)
+    with pytest.raises(ValueError, match=r"truth and prediction differ .*\(2, 2\), \(2, 3\)"):
+        panel(np.zeros((2, 2)), TRUTH, np.zeros((2, 3)))
     with pytest.raises(ValueError, match="two or three axes"):
         to_rgb(np.zeros((1, 3, 4, 4)))
 
@@ -118,3 +133,40 @@ def test_a_stack_fills_up_narrow_strips_with_white() -> None:
     assert whole.shape == (7, 5, 3)
     assert (whole[:2, :3] == 0).all() and (whole[:2, 3:] == 255).all()
     assert (whole[2] == 255).all() and (whole[3:] == 0).all()
+
+
+CLASSES = np.array([[0, 1, 2], [2, 0, IGNORE]])
+ANSWERS = np.array([[0, 1, 1], [0, 2, 2]])
+PROBABILITIES = np.eye(3)[ANSWERS].transpose(2, 0, 1)  # (classes, 2, 3)
+
+
+def test_classes_have_a_colour_each_and_ignored_pixels_are_grey() -> None:
+    strip = panel(np.zeros((2, 3)), CLASSES, PROBABILITIES, gap=0)
+    truth, said, errors = ([tuple(p) for p in strip[:, n : n + 3].reshape(-1, 3)] for n in (3, 6, 9))
+    background, first, second = (class_colour(n) for n in range(3))
+    assert truth == [background, first, second, second, background, IGNORED]
+    assert said == [background, first, first, background, second, second]
+    assert errors == [BLACK, HIT, WRONG_CLASS, MISS, FALSE_ALARM, IGNORED]
+
+
+def test_many_classes_differ_in_colour() -> None:
+    colours = [class_colour(n) for n in range(19)]
+    assert len(set(colours)) == 19 and colours[0] == BLACK
+    assert not {HIT, FALSE_ALARM, MISS} & {colours[1]}
+
+
+def test_ignored_pixels_of_a_binary_mask_are_grey() -> None:
+    truth = np.array([[1.0, IGNORE], [0.0, IGNORE]])
+    strip = panel(np.zeros((2, 2)), truth, PREDICTION, gap=0)
+    assert [tuple(p) for p in strip[:, 2:4].reshape(-1, 3)] == [WHITE, IGNORED, BLACK, IGNORED]
+    assert [tuple(p) for p in strip[:, 6:8].reshape(-1, 3)] == [HIT, IGNORED, FALSE_ALARM, IGNORED]
+
+
+def test_the_number_of_planes_says_which_kind_of_mask_it_is() -> None:
+    assert masks(TRUTH, PREDICTION).classes == 2
+    assert masks(TRUTH[None], PREDICTION[None]).classes == 2
+    assert masks(TRUTH, np.stack([1 - PREDICTION, PREDICTION])).classes == 2
+    several = masks(CLASSES, PROBABILITIES)
+    assert several.classes == 3 and several.size == (2, 3)
+    assert several.said.tolist() == ANSWERS.tolist()
+    assert several.judged.tolist() == (CLASSES != IGNORE).tolist()

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
-from lab.figures.panels import FALSE_ALARM, HIT, MISS
+from lab.figures.panels import FALSE_ALARM, HIT, IGNORED, MISS, WRONG_CLASS, class_colour
 from lab.figures.samples import classification_figure, dice, regression_figure, segmentation_figure
+from lab.labels import IGNORE
 
 RNG = np.random.default_rng(0)
 
@@ -44,6 +45,32 @@ def test_samples_of_several_sizes_keep_their_proportions(tmp_path: Path, drawn: 
         assert box.height / box.width == pytest.approx(height / width, rel=0.02)
     modes = [drawn[0].axes[4 * n].images[0].get_interpolation() for n in range(3)]
     assert modes[:2] == ["nearest", "nearest"] and modes[2] != "nearest"
+
+
+def test_classes_have_their_names_below(tmp_path: Path, drawn: list[Figure]) -> None:
+    truth = np.array([[0, 0, 1, 1], [2, 2, 3, IGNORE]]).repeat(8, 0).repeat(8, 1)
+    said = np.where(truth == 2, 1, np.where(truth == IGNORE, 0, truth))
+    probabilities = np.eye(4)[said].transpose(2, 0, 1)
+    path = tmp_path / "p.png"
+    names = ["background", "cell", "$debris"]
+    segmentation_figure([RNG.random(truth.shape)], [truth], [probabilities], path, classes=names)
+    legend = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert legend == [
+        "cell",
+        "\\$debris",
+        "class 3",
+        "found",
+        "false alarm",
+        "missed",
+        "other class",
+        "not judged",
+        "background",
+    ]
+    assert drawn[0].axes[0].get_ylabel() == f"Dice {(2 / 3 + 0 + 1) / 3:.3f}"
+    assert {HIT, WRONG_CLASS, IGNORED, *(class_colour(n) for n in range(1, 4))} <= colours(path)
+    whole = drawn[0].bbox
+    box = drawn[0].legends[0].get_window_extent()
+    assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0
 
 
 @pytest.mark.parametrize("counts", [(0, 0, 0), (2, 1, 2)])
@@ -114,3 +141,12 @@ def test_dice_of_equal_masks_is_one(size: int) -> None:
         == dice(np.ones(size, bool), np.ones(size, bool))
         == 1
     )
+
+
+@given(arrays(np.uint8, 12, elements=st.integers(0, 3)), arrays(np.uint8, 12, elements=st.integers(0, 3)))
+def test_dice_of_classes_is_the_mean_over_those_that_are_there(truth: np.ndarray, said: np.ndarray) -> None:
+    there = sorted({*truth, *said} - {0})
+    expected = np.mean([f1_score(truth == n, said == n) for n in there]) if there else 1.0
+    assert dice(truth, said) == pytest.approx(expected)
+    judged = np.arange(12) < 7
+    assert dice(truth, said, judged) == dice(truth[:7], said[:7])
