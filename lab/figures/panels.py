@@ -18,15 +18,16 @@ Image = NDArray[np.uint8]
 HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
 WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 
-# Theirs again for the classes, background first; after the last one they begin anew, a third darker.
+# Classes, background first: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the last
+# one they begin anew, a third darker.
 _CLASSES = (
     (0, 0, 0),
     (230, 159, 0),
-    (86, 180, 233),
     (0, 158, 115),
-    (240, 228, 66),
-    (204, 121, 167),
     (0, 114, 178),
+    (240, 228, 66),
+    (136, 34, 85),
+    (153, 153, 51),
 )
 
 

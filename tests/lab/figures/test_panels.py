@@ -152,7 +152,7 @@ def test_classes_have_a_colour_each_and_ignored_pixels_are_grey() -> None:
 def test_many_classes_differ_in_colour() -> None:
     colours = [class_colour(n) for n in range(19)]
     assert len(set(colours)) == 19 and colours[0] == BLACK
-    assert not {HIT, FALSE_ALARM, MISS} & {colours[1]}
+    assert not {HIT, FALSE_ALARM, MISS, WRONG_CLASS, IGNORED} & set(colours)
 
 
 def test_ignored_pixels_of_a_binary_mask_are_grey() -> None:
