@@ -18,8 +18,8 @@ Image = NDArray[np.uint8]
 HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
 WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 
-# Classes, background first: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the last
-# one they begin anew, a third darker.
+# Classes, background first: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
+# last one they begin anew, a third darker.
 _CLASSES = (
     (0, 0, 0),
     (230, 159, 0),
