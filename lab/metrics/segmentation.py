@@ -62,7 +62,8 @@ class Overlap(ABC):
 
     It is judged class by class and averaged over the classes but background; a class that an image (or the
     set) neither has nor is said to have is left out of that mean. Where all are left out there was nothing to
-    find and nothing was found: 1. In YAML `dice: lab.metrics.Dice`, or
+    find and nothing was found: 1. But if one of several classes is asked for, an image without it is left
+    out: a rare class would else look found wherever it isn't. In YAML `dice: lab.metrics.Dice`, or
     `dice_cell: {target: lab.metrics.Dice, class_index: 1}`.
 
     Args:
@@ -91,7 +92,7 @@ class Overlap(ABC):
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._images = 0
+        self._images: Tensor | int = 0
         self._ratios: Tensor | None = None  # sum of the images' values, 0-dim float32
         self._counts: Tensor | None = None  # overlap, |P|, |G| of the whole set, (classes, 3) int64
 
@@ -104,8 +105,14 @@ class Overlap(ABC):
             ValueError: the shapes don't fit, or there is no class `class_index`.
         """
         counts = overlap_counts(prediction, target, self.threshold, self.class_index)
-        ratios, total = self.ratio(counts).sum(), counts.sum(2)
-        self._images += len(prediction)
+        ratios, total = self.ratio(counts), counts.sum(2)
+        if self.class_index is not None and prediction.shape != target.shape:
+            there = counts[0, 1] + counts[0, 2] > 0
+            ratios = (ratios * there).sum()
+            self._images = self._images + there.sum()
+        else:
+            ratios = ratios.sum()
+            self._images = self._images + len(prediction)
         self._ratios = ratios if self._ratios is None else self._ratios + ratios
         self._counts = total if self._counts is None else self._counts + total
 
@@ -113,7 +120,11 @@ class Overlap(ABC):
         """The value in [0, 1], 0-dim; NaN without any image."""
         if self._ratios is None or self._counts is None:
             return torch.tensor(torch.nan)
-        return self._ratios / self._images if self.average == "image" else self.ratio(self._counts)
+        if self.average == "set":
+            return self.ratio(self._counts)
+        if isinstance(self._images, int):
+            return self._ratios / self._images
+        return torch.where(self._images == 0, 1.0, self._ratios / self._images.clamp(min=1))
 
     @classmethod
     def ratio(cls, counts: Tensor) -> Tensor:

@@ -165,7 +165,7 @@ def test_classes_equal_smp(metric: type[Overlap], theirs: object) -> None:
     for index in range(4):
         found = value(metric(average="set", class_index=index), probability, target)
         assert found == pytest.approx(whole[0, index].item())
-        one = torch.where(there[:, index], each[:, index], 1.0).mean().item()
+        one = each[there[:, index], index].mean().item()
         assert value(metric(class_index=index), probability, target) == pytest.approx(one)
 
 
@@ -183,6 +183,12 @@ def test_an_ignored_pixel_has_no_say(seed: int, several: bool, cut: int) -> None
             smaller = value(metric(average=average), prediction[..., :cut, :], target[..., :cut, :])
             assert found == pytest.approx(smaller)
     assert value(OneClass(), prediction, target) == value(OneClass(), other, target)
+
+
+def test_a_class_that_no_image_has_is_all_found() -> None:
+    probability, target = classes(0)
+    assert value(Dice(class_index=3), probability[:1], target[:1]) == 1.0
+    assert value(Dice(class_index=3, average="set"), probability[:1], target[:1]) == 1.0
 
 
 def test_an_image_that_nobody_judged_counts_as_nothing_to_find() -> None:
