@@ -1,9 +1,10 @@
-"""Data sources, named in YAML as `data: lab.data.digits`. Each returns `Splits(train, val, test)`."""
+"""Data sources, named in YAML as `data: lab.data.digits`. Each returns `Splits(train, val, test, facts)`."""
 
 from lab.data.functions import function
 from lab.data.handwriting import digits
 from lab.data.images import image_folder
+from lab.data.manifest import manifest
 from lab.data.splits import Splits
 from lab.data.wells import spheroids
 
-__all__ = ["Splits", "digits", "function", "image_folder", "spheroids"]
+__all__ = ["Splits", "digits", "function", "image_folder", "manifest", "spheroids"]

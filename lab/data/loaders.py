@@ -6,12 +6,13 @@ of workers.
 """
 
 import contextlib
+import itertools
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -102,6 +103,26 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self._epoch, index) for index in order)
 
 
+class SizedBatches(Sampler[list[tuple[int, int]]]):
+    """Batches in the dataset's order, each of one size only: a batch ends where the next item has another.
+
+    Args:
+        sizes: of each item.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
+        self._batches: list[list[tuple[int, int]]] = []
+        for _, same in itertools.groupby(enumerate(sizes), key=lambda item: item[1]):
+            keys = [(0, index) for index, _ in same]
+            self._batches += [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self._batches)
+
+
 class SeededDataset(Dataset[Any]):
     """Any map-style dataset, its randomness a function of (seed, epoch, index).
 
@@ -132,7 +153,8 @@ class SampleLoader(DataLoader[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; call it before iterating."""
-        cast(EpochSampler, self.sampler).set_epoch(epoch)
+        if isinstance(self.sampler, EpochSampler):  # else every epoch is the same
+            self.sampler.set_epoch(epoch)
 
     def start(self, epoch: int) -> None:
         """Start the workers on an epoch's first batches.
@@ -195,10 +217,22 @@ def create_loader(
             raise ValueError("an IterableDataset must say by __len__ how many samples an epoch has")
         return DataLoader(dataset, batch_size, **workers)
     samples = SeededDataset(dataset, seed)
-    sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)
+    sizes = list(getattr(dataset, "sizes", ())) if batch_size > 1 else []
+    several = len(set(sizes)) > 1
+    if several and shuffle:
+        raise ValueError(
+            f"the images have {len(set(sizes))} sizes and a batch needs one: cut patches, or add a transform "
+            "such as albumentations.RandomCrop with pad_if_needed, or set batch_size: 1"
+        )
     # Every iteration draws a seed for its workers: from the global stream, it would shift dropout's masks.
     generator = torch.Generator().manual_seed(seed)
-    sample_loader = SampleLoader(samples, batch_size, sampler=sampler, generator=generator, **workers)
+    if several:
+        del workers["drop_last"]
+        batches = SizedBatches(sizes, batch_size)
+        sample_loader = SampleLoader(samples, batch_sampler=batches, generator=generator, **workers)
+    else:
+        sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)
+        sample_loader = SampleLoader(samples, batch_size, sampler=sampler, generator=generator, **workers)
     sample_loader.samples = len(samples)
     return _not_empty(sample_loader, len(samples), batch_size)
 
@@ -231,11 +265,14 @@ def _set_up_worker(worker: int) -> None:
 
 @dataclass(frozen=True)
 class Loaders:
-    """What a run reads: its two loaders, and the validation samples one by one, for pictures."""
+    """What a run reads: its two loaders, the validation samples one by one, for pictures, the test set for
+    the last word, where there is one, and what the data says of itself (`Splits.facts`)."""
 
     train: Loader
     val: Loader
     val_set: Any
+    test_set: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def train_samples(self) -> int:
@@ -274,7 +311,7 @@ def create_loaders(
     seed = config.seeds[0]
     seed_all(seed)
     sets = config.create_data()
-    if not isinstance(sets, tuple) or not 2 <= len(sets) <= 3:
+    if not isinstance(sets, tuple) or not 2 <= len(sets) <= 4:
         found = type(sets).__name__
         message = f"{config.data.target} must return (train, val) or (train, val, test), found {found}"
         raise ConfigError([Problem(("data", "target"), message)])
@@ -288,6 +325,7 @@ def create_loaders(
                 val, config.batch_size, shuffle=False, seed=seed, device=device, config=config.loader
             ),
             val,
+            *sets[2:],
         )
     except ValueError as error:
         raise ConfigError([Problem(("data",), str(error))]) from error

@@ -1,5 +1,7 @@
 """What every data source returns, and the seeded cut of one set into several."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,9 @@ from torch.utils.data import Dataset
 class Splits(NamedTuple):
     """The sets of one run. Items are tuples of tensors `(*inputs, target)`; `test` is for the last word only.
 
+    `facts` is plain data, as JSON knows it, of what the sets are: what a prediction has to know again
+    (normalisation, classes) and what a report tells (which sample was where). Checkpoints keep it.
+
     A dataset whose items are random (augmentation) also has `sample(index, rng)`: the loader hands it a
     generator seeded by (seed, epoch, index), so that an item depends neither on the number of workers nor on
     the order of calls. Its plain `[index]` gives the item with a fixed generator.
@@ -18,6 +23,155 @@ class Splits(NamedTuple):
     train: Dataset[Any]
     val: Dataset[Any]
     test: Dataset[Any] | None = None
+    facts: Mapping[str, Any] = {}
+
+
+Indices = NDArray[np.intp]
+
+
+class Parts(NamedTuple):
+    """Which items go where: disjoint indices."""
+
+    train: Indices
+    val: Indices
+    test: Indices
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one set becomes three; the arguments of the same names of `lab.data.image_folder`.
+
+    Args:
+        val_share: share of the items to validate on, in (0, 1); meaningless with `folds`.
+        test_share: share that is kept for the final word, in [0, 1); set aside before the folds are made.
+        seed: decides what goes where.
+        folds: cut what is not the test set into so many folds, as equal as can be.
+        fold: the one to validate on, from 0; the others are trained on.
+    """
+
+    val_share: float = 0.2
+    test_share: float = 0.0
+    seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+
+    def parts(
+        self, total: int, groups: Sequence[str] | None = None, named: Sequence[str] | None = None
+    ) -> Parts:
+        """Cut `range(total)`.
+
+        Args:
+            groups: the group of each item; all items of one land on one side. Shares are then met as nearly
+                as whole groups allow.
+            named: `train`, `val` or `test` for each item, instead of shares; with `folds` only `test`.
+        Raises:
+            ValueError: an argument is out of its range, a side would be empty, or names tear a group apart.
+        """
+        if named is not None and groups is not None:
+            _check_groups(groups, named if self.folds is None else [str(n == "test") for n in named])
+        if self.folds is not None:
+            return self._folded(total, groups, named)
+        if named is not None:
+            parts = Parts(*(np.flatnonzero(np.asarray(named) == part) for part in Parts._fields))
+            for part in ("train", "val"):
+                if not len(getattr(parts, part)):
+                    raise ValueError(f"the column of splits puts nothing into '{part}'")
+            return parts
+        if groups is None:
+            return Parts(*split_indices(total, self.val_share, self.test_share, self.seed))
+        _check_shares(self.val_share, self.test_share)
+        units = _units(groups, self.seed)
+        needed = 3 if self.test_share else 2
+        if len(units) < needed:
+            raise ValueError(f"{len(units)} group(s) can't be cut into {needed} sets: a group stays whole")
+        test = _take(units, round(total * self.test_share), keep=2) if self.test_share else []
+        val = _take(units, round(total * self.val_share), keep=1)
+        return Parts(_joined(units), _joined(val), _joined(test))
+
+    def _folded(self, total: int, groups: Sequence[str] | None, named: Sequence[str] | None) -> Parts:
+        """Test items first, by name or share, then folds over the rest."""
+        assert self.folds is not None
+        what = "images" if groups is None else "groups"
+        if self.folds < 2 or not 0 <= self.fold < self.folds:
+            raise ValueError(
+                "folds must be at least 2 and fold from 0 to folds - 1, "
+                f"found folds={self.folds}, fold={self.fold}"
+            )
+        if not 0 <= self.test_share < 1:
+            raise ValueError(f"test_share must be in [0, 1), found {self.test_share}")
+        units = _units([str(index) for index in range(total)] if groups is None else groups, self.seed)
+        test: list[Indices] = []
+        if named is not None:
+            test = [unit for unit in units if named[unit[0]] == "test"]
+            units = [unit for unit in units if named[unit[0]] != "test"]
+        elif self.test_share:
+            test = _take(units, round(total * self.test_share), keep=1)
+        if self.folds > len(units):
+            after = " beside the test set" if test else ""
+            raise ValueError(
+                f"folds={self.folds}, but there are {len(units)} {what}{after}: "
+                f"folds={len(units)} leaves one out at a time, and there can't be more"
+            )
+        folds = _dealt(units, self.folds)
+        train = [unit for index, fold in enumerate(folds) if index != self.fold for unit in fold]
+        return Parts(_joined(train), _joined(folds[self.fold]), _joined(test))
+
+
+def _units(groups: Sequence[str], seed: int) -> list[Indices]:
+    """The indices of each group, the groups shuffled: by names and seed alone, not by the files' order."""
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    names = sorted(members)
+    order = np.random.default_rng(seed).permutation(len(names))
+    return [np.asarray(members[names[index]], np.intp) for index in order]
+
+
+def _take(units: list[Indices], wanted: int, keep: int) -> list[Indices]:
+    """Move units out of the list, each that brings their number of items nearer to the one that is wanted.
+
+    At least one is taken and `keep` are left.
+    """
+    taken: list[Indices] = []
+    count = 0
+    for unit in list(units):
+        if len(units) > keep and abs(count + len(unit) - wanted) < abs(count - wanted):
+            taken.append(unit)
+            count += len(unit)
+            units[:] = [other for other in units if other is not unit]
+    if not taken:  # all are too large: the smallest
+        index = min(range(len(units)), key=lambda index: len(units[index]))
+        taken.append(units.pop(index))
+    return taken
+
+
+def _dealt(units: Sequence[Indices], folds: int) -> list[list[Indices]]:
+    """Deal units into folds, the largest first and each to the fold that has the fewest items so far."""
+    dealt: list[list[Indices]] = [[] for _ in range(folds)]
+    for unit in sorted(units, key=len, reverse=True):
+        min(dealt, key=lambda fold: (sum(map(len, fold)), len(fold))).append(unit)
+    return dealt
+
+
+def _joined(units: Sequence[Indices]) -> Indices:
+    return np.concatenate(units) if units else np.empty(0, np.intp)
+
+
+def _check_groups(groups: Sequence[str], named: Sequence[str]) -> None:
+    sides: dict[str, set[str]] = {}
+    for group, name in zip(groups, named, strict=True):
+        sides.setdefault(group, set()).add(name)
+    torn = [group for group, found in sides.items() if len(found) > 1]
+    if torn:
+        raise ValueError(f"the column of splits puts groups on more than one side: {', '.join(torn[:8])}")
+
+
+def _check_shares(val_share: float, test_share: float) -> None:
+    if not 0 < val_share < 1 or not 0 <= test_share < 1 or val_share + test_share >= 1:
+        raise ValueError(
+            f"val_share must be in (0, 1), test_share in [0, 1) and their sum below 1, "
+            f"found val_share={val_share}, test_share={test_share}"
+        )
 
 
 def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, int, int]:
@@ -26,11 +180,7 @@ def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, 
     Raises:
         ValueError: a share is outside its range, or no item is left for train.
     """
-    if not 0 < val_share < 1 or not 0 <= test_share < 1 or val_share + test_share >= 1:
-        raise ValueError(
-            f"val_share must be in (0, 1), test_share in [0, 1) and their sum below 1, "
-            f"found val_share={val_share}, test_share={test_share}"
-        )
+    _check_shares(val_share, test_share)
     val = max(1, round(total * val_share))
     test = max(1, round(total * test_share)) if test_share else 0
     if val + test >= total:
@@ -43,7 +193,7 @@ def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, 
 
 def split_indices(
     total: int, val_share: float, test_share: float, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+) -> tuple[Indices, Indices, Indices]:
     """Shuffle `range(total)` by `seed` and cut it into train, val and test (disjoint, together everything).
 
     Raises:

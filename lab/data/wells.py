@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.images import AugmentedPairs, ImagePairs, Pair, Transforms, in_memory
+from lab.data.pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
 from lab.data.splits import Splits
+from lab.data.store import Pair
 
 Plane = NDArray[np.float32]
 

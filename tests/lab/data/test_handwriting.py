@@ -14,7 +14,7 @@ def tensors(dataset: object) -> tuple[torch.Tensor, ...]:
 
 def test_the_sets_hold_every_picture_once_with_its_label() -> None:
     splits = digits(val_share=0.2, test_share=0.1)
-    sets = [tensors(part) for part in splits]
+    sets = [tensors(part) for part in splits[:3]]
     assert [len(labels) for _, labels in sets] == [1797 - 359 - 180, 359, 180]
     images, labels = (torch.cat(parts) for parts in zip(*sets, strict=True))
     assert (images.shape, images.dtype, labels.dtype) == ((1797, 1, 8, 8), torch.float32, torch.int64)
@@ -31,7 +31,7 @@ def test_the_sets_hold_every_picture_once_with_its_label() -> None:
 
 def test_every_set_has_the_same_share_of_each_class() -> None:
     splits = digits(val_share=0.2, test_share=0.2)
-    shares = [torch.bincount(tensors(part)[1], minlength=10) / len(part) for part in splits]  # type: ignore[arg-type]
+    shares = [torch.bincount(tensors(part)[1], minlength=10) / len(part) for part in splits[:3]]  # type: ignore[arg-type]
     for share in shares:
         torch.testing.assert_close(share, shares[0], atol=0.004, rtol=0)
 

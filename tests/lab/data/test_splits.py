@@ -8,7 +8,7 @@ from lab.data.splits import Splits, split_counts, split_indices
 
 def test_a_plain_pair_becomes_splits() -> None:
     train, val = [1, 2], [3]
-    assert Splits(*(train, val)) == (train, val, None)  # type: ignore[arg-type]
+    assert Splits(*(train, val)) == (train, val, None, {})  # type: ignore[arg-type]
 
 
 @given(

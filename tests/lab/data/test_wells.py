@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lab.data import spheroids
-from lab.data.images import AugmentedPairs
+from lab.data.pairs import AugmentedPairs
 from lab.data.wells import Scene, draw
 
 PLAIN = Scene(size=96, noise=0.0, blur=0.0, debris=0.0, touching=0.6)
@@ -32,7 +32,7 @@ def objects(mask: np.ndarray) -> int:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_items_have_the_promised_shapes_and_ranges(channels: int) -> None:
     splits = spheroids(4, 3, 2, size=64, channels=channels)  # type: ignore[arg-type]
-    for part, count in zip(splits, (4, 3, 2), strict=True):
+    for part, count in zip(splits[:3], (4, 3, 2), strict=True):
         images, masks = tensors(part)
         assert (images.shape, masks.shape) == ((count, channels, 64, 64), (count, 1, 64, 64))
         assert (images.dtype, masks.dtype) == (torch.float32, torch.float32)
@@ -51,7 +51,7 @@ def test_image_i_depends_on_seed_set_and_i_alone() -> None:
     ):
         assert torch.equal(a, b[: len(a)])
     assert not torch.equal(tensors(small.train)[0], tensors(other.train)[0])
-    firsts = [tensors(part)[0][0] for part in large]
+    firsts = [tensors(part)[0][0] for part in large[:3]]
     assert not torch.equal(firsts[0], firsts[1]) and not torch.equal(firsts[1], firsts[2])
 
 

@@ -1,0 +1,111 @@
+"""From paths of images and masks to the sets of a run, everything that is wrong with them in one error."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from lab.data.masks import Label, MaskReader
+from lab.data.problems import raise_all
+from lab.data.reading import read_image
+from lab.data.sets import Sample, Serving, assemble, divide
+from lab.data.splits import Cut, Splits
+from lab.data.store import Pair, Store
+from lab.data.tables import Row, cell, part
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An image file, its mask's and what else is known of it; without a mask it is not labelled."""
+
+    sample: Sample
+    image: Path
+    mask: Path | None
+
+
+class Columns(NamedTuple):
+    """The columns of a table that say more of an image; None is not asked for."""
+
+    group: str | None
+    split: str | None
+    condition: str | None
+
+    @property
+    def named(self) -> list[str]:
+        """Those that the table must have."""
+        return [column for column in self if column]
+
+    def sample(self, name: str, row: Row, problems: list[str]) -> Sample:
+        """An image by its row."""
+        group, condition = cell(row, self.group, problems), cell(row, self.condition, problems)
+        return Sample(name, group, condition, part(row, self.split, problems))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read; the arguments of the same names of `lab.data.image_folder`."""
+
+    classes: Mapping[str, Label] | None = None
+    ignore: Label | None = None
+    mask_threshold: int = 0
+    grayscale: bool = False
+    cache_gb: float = 2.0
+
+
+def read_sets(
+    entries: Sequence[Entry], problems: Sequence[str], what: str, reading: Reading, cut: Cut, serving: Serving
+) -> Splits:
+    """Cut the labelled entries into sets, read each file once, and build what `Splits` holds.
+
+    Args:
+        problems: what was found out about the entries already; the files are read nevertheless, so that all
+            can be told.
+        what: the source, for the error.
+    Raises:
+        ValueError: an argument is out of its range, the cut can't be made, or anything about the files is
+            wrong: all problems in one message.
+    """
+    if reading.cache_gb < 0:
+        raise ValueError(f"cache_gb must be >= 0, found {reading.cache_gb}")
+    masks = MaskReader(reading.classes, reading.ignore, reading.mask_threshold)
+    labelled = [entry for entry in entries if entry.mask is not None]
+    unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
+    found = list(problems)
+    if not found:  # a cut that can't be made is told before an hour of reading
+        if not labelled:
+            raise ValueError(f"{what}: no image has a mask")
+        divide([entry.sample for entry in labelled], cut)
+    pairs = Store(_pairs(labelled, masks, reading.grayscale, found), reading.cache_gb * 1e9)
+    raise_all(found, what, "correct or remove what is named")
+    samples = [entry.sample for entry in labelled]
+    facts: dict[str, Any] = {"counts": {"unlabelled": len(unlabelled)}} if unlabelled else {}
+    return assemble(samples, pairs, divide(samples, cut), serving, masks.names, facts)
+
+
+def _pairs(
+    entries: Sequence[Entry], masks: MaskReader, grayscale: bool, problems: list[str]
+) -> Iterator[Pair]:
+    """Read entries one after another; none is yielded any more once there is a problem."""
+    for entry in entries:
+        assert entry.mask is not None
+        image = _read(lambda path: read_image(path, 1 if grayscale else 3), entry.image, problems)
+        mask = _read(masks.read, entry.mask, problems)
+        if image is None or mask is None:
+            continue
+        if image.shape[:2] != mask.shape:
+            (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
+            problems.append(
+                f"{entry.mask}: {mask_width} × {mask_height} pixels, but its image has {width} × {height}"
+            )
+        elif not problems:
+            yield image, mask
+
+
+def _read(read: Callable[[Path], NDArray[Any]], path: Path, problems: list[str]) -> NDArray[Any] | None:
+    try:
+        return read(path)
+    except ValueError as error:
+        problems.append(str(error))
+        return None

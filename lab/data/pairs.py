@@ -1,0 +1,158 @@
+"""Pairs of image and mask as the items of a dataset, put through augmentation and normalisation."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, TensorDataset
+
+from lab.data.normalise import Normalise
+from lab.data.store import Pair
+from lab.labels import IGNORE
+
+Transforms = Sequence[Callable[..., Any]]
+"""Albumentations transforms, applied in this order."""
+
+
+class Preparation:
+    """From a pair to an item: transforms, tensors, normalisation.
+
+    An item is (image, mask): float32 (C, H, W), scaled to [0, 1] unless a transform already returned floats,
+    then normalised; the mask is float32 (1, H, W) in {0, 1, IGNORE} for two classes, int64 (H, W) for more.
+    """
+
+    def __init__(
+        self, transforms: Transforms = (), classes: int = 2, normalise: Normalise | None = None
+    ) -> None:
+        self.classes = classes
+        self.normalise = normalise
+        self._compose: Any = None
+        if transforms:
+            import albumentations  # 2 s, and nothing else here needs it
+
+            self._compose = albumentations.Compose(list(transforms))
+
+    def __call__(
+        self, image: NDArray[Any], mask: NDArray[Any], rng: np.random.Generator, own: Normalise | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The item, its randomness drawn from `rng` alone; `own` replaces the normalisation."""
+        if self._compose is not None:
+            # Left alone, albumentations draws from one stream that workers share and every epoch repeats.
+            self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+            changed = self._compose(image=image, mask=mask)
+            image, mask = changed["image"], changed["mask"]
+        tensor = _image_tensor(image)
+        normalise = own or self.normalise
+        if normalise is not None:
+            tensor = normalise(tensor)
+        return tensor, _mask_tensor(mask, self.classes)
+
+
+class ImagePairs(Dataset[tuple[Tensor, ...]]):
+    """Images and masks, each pair put through the same transforms with a fixed generator.
+
+    An item is (image, mask), see `Preparation`, or (image, sequence, mask) with the sequence int64 ().
+
+    Args:
+        classes: how many the masks have, the background included.
+        sequences: which sequence each pair is from, as a number; -1 is an unknown one.
+        names: of the pairs.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        transforms: Transforms = (),
+        *,
+        classes: int = 2,
+        normalise: Normalise | None = None,
+        sequences: Sequence[int] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        self._pairs = pairs
+        self._prepare = Preparation(transforms, classes, normalise)
+        self._plain = not transforms
+        self._sequences = sequences
+        self.names = [str(index) for index in range(len(pairs))] if names is None else list(names)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self._item(index, np.random.default_rng((0, index)))
+
+    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        image, mask = self._pairs[index]
+        if not (
+            image.flags.writeable and mask.flags.writeable
+        ):  # mapped: tensors and transforms want their own
+            image, mask = image.copy(), mask.copy()
+        return self._tensors(index, image, mask, rng)
+
+    def _tensors(
+        self,
+        which: int,
+        image: NDArray[Any],
+        mask: NDArray[Any],
+        rng: np.random.Generator,
+        own: Normalise | None = None,
+    ) -> tuple[Tensor, ...]:
+        """What is left to do to (a part of) pair `which`."""
+        image_tensor, mask_tensor = self._prepare(image, mask, rng, own)
+        if self._sequences is None:
+            return image_tensor, mask_tensor
+        return image_tensor, torch.tensor(self._sequences[which]), mask_tensor
+
+
+class FixedPairs(ImagePairs):
+    """Image pairs whose items never change; `sizes` has (H, W) of each, so that a loader need not pad."""
+
+    def __init__(self, pairs: Sequence[Pair], transforms: Transforms = (), **options: Any) -> None:
+        super().__init__(pairs, transforms, **options)
+        if self._plain:
+            shapes = [mask.shape for _, mask in pairs]
+        else:
+            shapes = [self[index][-1].shape for index in range(len(pairs))]
+        self.sizes = [(int(shape[-2]), int(shape[-1])) for shape in shapes]
+
+
+class AugmentedPairs(ImagePairs):
+    """Image pairs whose transforms are random: the loader asks for `sample` with the epoch's generator."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
+        return self._item(index, rng)
+
+
+def in_memory(pairs: ImagePairs) -> TensorDataset:
+    """The items, stacked: for pairs of one size that are to be served many times unchanged."""
+    columns = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
+    stacked = TensorDataset(*(torch.stack(column) for column in columns))
+    stacked.names = pairs.names  # type: ignore[attr-defined]  # a dataset of its own class would be served slower
+    return stacked
+
+
+# In NumPy up to the tensor: torch would spread each small sum over threads that wait for each other.
+
+
+def _image_tensor(image: NDArray[Any] | Tensor) -> Tensor:
+    """(H, W, C) or (H, W), as a tensor (ToTensorV2) (C, H, W), to float32 (C, H, W); integers to [0, 1]."""
+    array = image.numpy() if isinstance(image, Tensor) else np.atleast_3d(image).transpose(2, 0, 1)
+    scale = 1 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+    return torch.from_numpy(np.divide(array, np.float32(scale), dtype=np.float32, order="C"))
+
+
+def _mask_tensor(mask: NDArray[Any] | Tensor, classes: int) -> Tensor:
+    """(H, W) or (H, W, 1) in any type to the target of so many classes."""
+    array = mask.numpy() if isinstance(mask, Tensor) else mask
+    if array.ndim == 3:
+        array = array[..., 0] if array.shape[-1] == 1 else array[0]
+    if classes > 2:
+        return torch.from_numpy(array.astype(np.int64, order="C"))
+    target = (array > 0.5).astype(np.float32, order="C")
+    target[array == IGNORE] = IGNORE
+    return torch.from_numpy(target[None])

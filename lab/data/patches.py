@@ -1,0 +1,156 @@
+"""Patches of large images: most of them around objects, some without any, cut anew in every epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from torch import Tensor
+
+from lab.data.normalise import Normalise, statistics
+from lab.data.pairs import ImagePairs, Transforms
+from lab.data.store import Pair
+from lab.labels import IGNORE
+
+_TRIES = 24  # random places that are looked at for a patch without an object
+_PIXELS = 1024  # of an object that are remembered as centres
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How patches are cut.
+
+    Args:
+        size: side of a patch in pixels. Transforms come after the cut: for rotations that bring in no
+            padding, cut larger and end them with a CenterCrop.
+        per_image: patches of each image in one epoch.
+        negative_share: share of the patches that have no object in them, in [0, 1].
+        jitter: how far an object's pixel may lie from the patch's centre along each axis, at most size / 2.
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    size: int = 256
+    per_image: int = 16
+    negative_share: float = 0.2
+    jitter: int = 32
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.per_image < 1:
+            raise ValueError(
+                f"size and per_image must be at least 1, found size={self.size}, per_image={self.per_image}"
+            )
+        if not 0 <= self.negative_share <= 1:
+            raise ValueError(f"negative_share must be in [0, 1], found {self.negative_share}")
+        if not 0 <= self.jitter <= self.size // 2:
+            raise ValueError(f"jitter must be from 0 to size / 2, found {self.jitter} of size {self.size}")
+
+
+class PatchPairs(ImagePairs):
+    """Patches as items; item i is cut from image i // per_image, at a place that the generator draws.
+
+    A patch around an object: every object (a connected area of one class) is equally likely, whatever its
+    size, then each of its pixels. An image without objects gives patches from anywhere. Images that are
+    smaller than a patch are continued by reflection together with their masks, as predictions continue
+    theirs: reflected objects are still objects, and a label of background would teach otherwise.
+
+    With normalisation by the image's own pixels, it is the whole image's that count, as in a prediction.
+
+    Raises:
+        ValueError: no image has an object.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], patches: Patches, transforms: Transforms = (), **options: Any
+    ) -> None:
+        super().__init__(pairs, transforms, **options)
+        self._patches = patches
+        self.images = self.names
+        self.names = [name for name in self.names for _ in range(patches.per_image)]
+        self._objects = [_objects(pairs[index][1]) for index in range(len(pairs))]
+        if not any(self._objects):
+            raise ValueError(
+                f"positives missing from patches: none of the {len(pairs)} training masks has a pixel of an "
+                "object; look at mask_threshold, classes and ignore"
+            )
+        self._own: list[Normalise] | None = None
+        if self._prepare.normalise is not None and self._prepare.normalise.mean is None:
+            self._own = [Normalise(*statistics([pairs[index][0]])) for index in range(len(pairs))]
+
+    def __len__(self) -> int:
+        return len(self._pairs) * self._patches.per_image
+
+    def facts(self) -> dict[str, Any]:
+        """What was found in the images: their objects, counted, and those that have none."""
+        return {
+            "objects": sum(map(len, self._objects)),
+            "images_without": [n for n, found in zip(self.images, self._objects, strict=True) if not found],
+        }
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Patch `index`, its place and transforms drawn from `rng` alone."""
+        return self._item(index, rng)
+
+    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        which = index // self._patches.per_image
+        image, mask = self._pairs[which]
+        top, left = self._place(which, mask, rng)
+        size = self._patches.size
+        image, mask = (_cut(array, top, left, size) for array in (image, mask))
+        return self._tensors(which, image, mask, rng, None if self._own is None else self._own[which])
+
+    def _place(self, which: int, mask: NDArray[Any], rng: np.random.Generator) -> tuple[int, int]:
+        """Top and left of a patch, within the image wherever it fits."""
+        objects, patches = self._objects[which], self._patches
+        room = [max(0, side - patches.size) for side in mask.shape]
+        if objects and rng.random() >= patches.negative_share:
+            pixels = objects[int(rng.integers(len(objects)))]
+            pixel = np.unravel_index(int(pixels[rng.integers(len(pixels))]), mask.shape)
+            shift = rng.integers(-patches.jitter, patches.jitter, 2, endpoint=True)
+            corner = [int(pixel[k]) - patches.size // 2 + int(shift[k]) for k in range(2)]
+            return min(max(corner[0], 0), room[0]), min(max(corner[1], 0), room[1])
+        best, fewest = (0, 0), mask.size + 1
+        for _ in range(_TRIES if objects else 1):
+            top, left = (int(rng.integers(side + 1)) for side in room)
+            found = int(_positive(mask[top : top + patches.size, left : left + patches.size]).sum())
+            if found < fewest:
+                best, fewest = (top, left), found
+            if fewest == 0:
+                break
+        return best
+
+
+def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
+    """A copy of size × size, continued by reflection where the array ends."""
+    part = array[top : top + size, left : left + size]
+    missing = [size - part.shape[0], size - part.shape[1]]
+    if not any(missing):
+        return part.copy()
+    around = [(gap // 2, gap - gap // 2) for gap in missing] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(part, around, mode="reflect")
+
+
+def _positive(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((mask != 0) & (mask != IGNORE))
+
+
+def _objects(mask: NDArray[Any]) -> list[NDArray[np.int32]]:
+    """For each connected area of one class the places of its pixels in the flattened mask, at most so many.
+
+    Of a large area every n-th is kept: as centres they are as good as all, and it is 4 KB instead of 4 MB.
+    """
+    import cv2
+
+    found: list[NDArray[np.int32]] = []
+    for value in np.unique(mask[_positive(mask)]):
+        _, labels = cv2.connectedComponents((mask == value).astype(np.uint8))
+        flat = labels.ravel()
+        places = np.flatnonzero(flat).astype(np.int32)
+        places = places[np.argsort(flat[places], kind="stable")]
+        for pixels in np.split(places, np.flatnonzero(np.diff(flat[places])) + 1):
+            found.append(pixels[:: -(-len(pixels) // _PIXELS)])
+    return found

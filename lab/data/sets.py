@@ -1,0 +1,155 @@
+"""From pairs of image and mask to the sets of a run: what every source of segmentation data shares."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.data.normalise import Mode, Normalise, statistics
+from lab.data.pairs import AugmentedPairs, FixedPairs, ImagePairs, Transforms
+from lab.data.patches import Patches, PatchPairs
+from lab.data.splits import Cut, Parts, Splits
+from lab.data.store import Pair, Subset
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is known of a labelled image beside its pixels."""
+
+    name: str
+    group: str | None = None
+    sequence: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How pairs are served; the arguments of the same names of `lab.data.image_folder`.
+
+    Raises:
+        ValueError: the transforms normalise too, or `normalise` is none of its words.
+    """
+
+    patches: Patches | Mapping[str, Any] | None = None
+    normalise: Mode = "train"
+    transforms: Transforms = ()
+    val_transforms: Transforms = ()
+
+    def __post_init__(self) -> None:
+        if self.normalise not in ("train", "image", "none"):
+            raise ValueError(f"normalise must be train, image or none, found {self.normalise!r}")
+        if isinstance(self.patches, Mapping):
+            try:
+                object.__setattr__(self, "patches", Patches(**self.patches))
+            except TypeError as error:
+                raise ValueError(f"patches: {error}") from error
+        for name in ("transforms", "val_transforms"):
+            if self.normalise != "none" and any(_normalises(step) for step in getattr(self, name)):
+                raise ValueError(
+                    f"{name} has a Normalize, and normalise: {self.normalise} does that again: remove the "
+                    "transform (its numbers would not be in the checkpoint), or set normalise: none"
+                )
+
+
+def _normalises(step: Any) -> bool:
+    """Whether a transform is, or contains, albumentations.Normalize."""
+    inner = getattr(step, "transforms", ())
+    return type(step).__name__ == "Normalize" or any(_normalises(part) for part in inner)
+
+
+def divide(samples: Sequence[Sample], cut: Cut) -> Parts:
+    """Which samples go where: by their splits where they have some, else by the cut; groups stay whole.
+
+    Raises:
+        ValueError: as for `Cut.parts`.
+    """
+    groups = [str(sample.group) for sample in samples] if any(s.group is not None for s in samples) else None
+    named = [str(sample.split) for sample in samples] if any(s.split is not None for s in samples) else None
+    return cut.parts(len(samples), groups, named)
+
+
+def assemble(
+    samples: Sequence[Sample],
+    pairs: Sequence[Pair],
+    parts: Parts,
+    serving: Serving,
+    classes: Sequence[str],
+    facts: Mapping[str, Any] | None = None,
+) -> Splits:
+    """Build the sets. Images to judge by are whole and ordered by size, so that batches have no need to pad.
+
+    Args:
+        pairs: of each sample; read once for the statistics, and for the objects where patches are cut.
+        classes: names by index, background first.
+        facts: more of them.
+    Raises:
+        ValueError: no image to cut patches from has an object.
+    """
+    normalise = _normalise(Subset(pairs, parts.train), serving.normalise)
+    numbers = _sequences([samples[index] for index in parts.train])
+    known: dict[str, Any] = {
+        "in_channels": int(pairs[0][0].shape[2]),
+        "classes": list(classes),
+        "normalise": "none",
+        **(normalise.facts() if normalise else {}),
+        **({} if numbers is None else {"sequences": numbers}),
+    }
+
+    def options(indices: Iterable[int]) -> dict[str, Any]:
+        chosen = [samples[index] for index in indices]
+        return {
+            "names": [sample.name for sample in chosen],
+            "sequences": None if numbers is None else [numbers.get(str(s.sequence), -1) for s in chosen],
+            "classes": len(classes),
+            "normalise": normalise,
+        }
+
+    def judged(indices: Sequence[int]) -> ImagePairs:
+        ordered = sorted(indices, key=lambda index: pairs[index][1].shape)
+        return FixedPairs(Subset(pairs, ordered), serving.val_transforms, **options(ordered))
+
+    train_pairs = Subset(pairs, parts.train)
+    train: ImagePairs | PatchPairs
+    if isinstance(serving.patches, Patches):
+        train = PatchPairs(train_pairs, serving.patches, serving.transforms, **options(parts.train))
+        known["patches"] = train.facts()
+    else:
+        kind = AugmentedPairs if serving.transforms else FixedPairs
+        train = kind(train_pairs, serving.transforms, **options(parts.train))
+    empty = [samples[index].name for index in parts.train if not _has_object(pairs[index])]
+    known |= {"without_objects": empty} if empty else {}
+    known["counts"] = {name: len(part) for name, part in zip(Parts._fields, parts, strict=True)}
+    known["split"] = {
+        name: [samples[index].name for index in part] for name, part in zip(Parts._fields, parts, strict=True)
+    }
+    extra = {name: value for name, value in (facts or {}).items() if name != "counts"}
+    known["counts"] |= (facts or {}).get("counts", {})
+    return Splits(
+        train,
+        judged(parts.val.tolist()),
+        judged(parts.test.tolist()) if len(parts.test) else None,
+        {**known, **extra},
+    )
+
+
+def _has_object(pair: Pair) -> bool:
+    mask = pair[1]
+    return bool(((mask > 0) & (mask != 255)).any())
+
+
+def _normalise(pairs: Sequence[Pair], mode: Mode) -> Normalise | None:
+    if mode == "none":
+        return None
+    if mode == "image":
+        return Normalise()
+    return Normalise(*statistics(pairs[index][0] for index in range(len(pairs))))
+
+
+def _sequences(trained: Sequence[Sample]) -> dict[str, int] | None:
+    """A number for each sequence of the training samples, in order; None: nothing is conditioned."""
+    names = {sample.sequence for sample in trained if sample.sequence is not None}
+    if not names:
+        return None
+    ordered = sorted(
+        names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
+    )
+    return {name: number for number, name in enumerate(ordered)}
