@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 Network = Callable[..., Tensor]
+Reader = Callable[[int, int, int, int], Tensor]
+"""(top, bottom, left, right) to that piece of the image, (N, C, bottom - top, right - left)."""
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
@@ -103,7 +105,7 @@ def infer(
         rows
         for _, rows in bands(
             network,
-            lambda top, bottom: image[..., top:bottom, :],
+            lambda top, bottom, left, right: image[..., top:bottom, left:right],
             (image.shape[-2], image.shape[-1]),
             others=others,
             tile=tile,
@@ -117,7 +119,7 @@ def infer(
 
 def bands(
     network: Network,
-    read: Callable[[int, int], Tensor],
+    read: Reader,
     size: tuple[int, int],
     *,
     others: Sequence[Tensor] = (),
@@ -129,8 +131,7 @@ def bands(
     """The same for an image that is never in memory as a whole: `(top, logits (N, K, rows, W))`, downwards.
 
     Args:
-        read: `read(top, bottom)` gives these rows of the image, (N, C, bottom - top, W), where the network
-            is; tops ascend, and neighbouring pieces overlap.
+        read: gives pieces of the image, where the network is; neighbouring pieces overlap.
         size: the image's height and width.
 
     Yields:
@@ -146,18 +147,17 @@ def bands(
     rows, columns = _sources(size[0], height), _sources(size[1], width)
     pending: Tensor | None = None  # logits from `top` on that later tiles still add to
     for top, row_weights, end in zip(tops, down, [*tops[1:], height], strict=True):
-        strip = _padded(read, rows[top : top + tile], columns)
-        cut = [strip[..., left : left + tile] for left in lefts]
-        if len(lefts) == 1 and len(tops) == 1:
-            yield 0, _answer(network, strip, others, flips)[..., : size[0], : size[1]]
-            return
         total: Tensor | None = None
-        for left, column_weights, piece in zip(lefts, across, cut, strict=True):
-            logits = _answer(network, piece, others, flips).float()
+        for left, column_weights in zip(lefts, across, strict=True):
+            piece = _padded(read, rows[top : top + tile], columns[left : left + tile])
+            logits = _answer(network, piece, others, flips)
+            if len(lefts) == 1 and len(tops) == 1:
+                yield 0, logits[..., : size[0], : size[1]]
+                return
             if total is None:
-                total = logits.new_zeros((*logits.shape[:2], strip.shape[-2], width))
+                total = logits.new_zeros((*logits.shape[:3], width), dtype=torch.float32)
             share = (row_weights[:, None] * column_weights).to(logits.device)
-            total[..., left : left + tile] += logits * share
+            total[..., left : left + tile] += logits.float() * share
         assert total is not None
         if pending is not None:
             total[..., : pending.shape[-2], :] += pending
@@ -178,16 +178,15 @@ def _sources(length: int, padded: int) -> Tensor:
     return torch.where(at < length, at, mirrored)
 
 
-def _padded(read: Callable[[int, int], Tensor], rows: Tensor, columns: Tensor) -> Tensor:
-    """The rows that are asked for, in the layout in which they were read."""
-    first = int(rows.min())
-    strip = read(first, int(rows.max()) + 1)
-    layout = _layout(strip)
-    if len(rows) != strip.shape[-2] or int(rows[-1]) != first + len(rows) - 1:
-        strip = strip.index_select(-2, (rows - first).to(strip.device))
-    if len(columns) != strip.shape[-1]:
-        strip = strip.index_select(-1, columns.to(strip.device))
-    return strip.contiguous(memory_format=layout)
+def _padded(read: Reader, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels that are asked for, in the layout in which they were read."""
+    top, left = int(rows.min()), int(columns.min())
+    piece = read(top, int(rows.max()) + 1, left, int(columns.max()) + 1)
+    layout = _layout(piece)
+    for axis, wanted in ((-2, rows - top), (-1, columns - left)):
+        if len(wanted) != piece.shape[axis] or int(wanted[-1]) != len(wanted) - 1:
+            piece = piece.index_select(axis, wanted.to(piece.device))
+    return piece.contiguous(memory_format=layout)
 
 
 def _layout(image: Tensor) -> torch.memory_format:

@@ -214,17 +214,17 @@ def test_bands_are_the_whole_read_piece_by_piece() -> None:
     network, image = Pooling(), torch.rand(1, 3, 333, 70)
     reads: list[tuple[int, int]] = []
 
-    def read(top: int, bottom: int) -> Tensor:
+    def read(top: int, bottom: int, left: int, right: int) -> Tensor:
         reads.append((top, bottom))
-        return image[:, :, top:bottom]
+        assert bottom - top <= 64 and 0 <= left < right <= 70 and right - left <= 64
+        return image[:, :, top:bottom, left:right]
 
     with torch.no_grad():
         found = list(bands(network, read, (333, 70), tile=64, overlap=24, divisor=4))
         tops = [top for top, _ in found]
         assert tops == [0, *torch.tensor([band.shape[-2] for _, band in found]).cumsum(0).tolist()[:-1]]
         assert torch.allclose(torch.cat([b for _, b in found], -2), whole(network, image, 4), atol=1e-5)
-    assert max(bottom - top for top, bottom in reads) <= 64 and reads == sorted(reads)
-    assert max(bottom for _, bottom in reads) == 333
+    assert reads == sorted(reads) and max(bottom for _, bottom in reads) == 333
 
 
 def test_a_network_that_answers_in_another_size_is_refused() -> None:
