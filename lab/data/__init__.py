@@ -4,7 +4,18 @@ from lab.data.functions import function
 from lab.data.handwriting import digits
 from lab.data.images import image_folder
 from lab.data.manifest import manifest
+from lab.data.plates import spheroid_plates
+from lab.data.sequences import conditioned_discs
 from lab.data.splits import Splits
 from lab.data.wells import spheroids
 
-__all__ = ["Splits", "digits", "function", "image_folder", "manifest", "spheroids"]
+__all__ = [
+    "Splits",
+    "conditioned_discs",
+    "digits",
+    "function",
+    "image_folder",
+    "manifest",
+    "spheroid_plates",
+    "spheroids",
+]

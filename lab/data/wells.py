@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.masks import BINARY
 from lab.data.pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
 from lab.data.splits import Splits
-from lab.data.store import Pair
 
 Plane = NDArray[np.float32]
 
@@ -78,22 +78,32 @@ def spheroids(
         )
     scene = Scene(size, noise, blur, debris, touching)
 
-    def pairs(split: int, count: int) -> list[Pair]:
-        drawn = (draw(scene, np.random.default_rng((seed, split, index))) for index in range(count))
-        return [(np.repeat(image[..., None], channels, axis=2), mask) for image, mask in drawn]
+    counts = {"train": train_count, "val": val_count, "test": test_count}
+    names = {part: [f"{part}-{index}" for index in range(count)] for part, count in counts.items()}
 
-    train = pairs(0, train_count)
+    def pairs(part: str, transforms: Transforms, kind: type[ImagePairs] = ImagePairs) -> ImagePairs:
+        split = list(counts).index(part)
+        drawn = (draw(scene, np.random.default_rng((seed, split, index))) for index in range(counts[part]))
+        coloured = [(np.repeat(image[..., None], channels, axis=2), mask) for image, mask in drawn]
+        return kind(coloured, transforms, names=names[part])
+
+    facts = {
+        "in_channels": channels,
+        "classes": BINARY,
+        "normalise": "none",
+        "counts": counts,
+        "split": names,
+    }
     return Splits(
-        AugmentedPairs(train, transforms) if transforms else in_memory(ImagePairs(train)),
-        in_memory(ImagePairs(pairs(1, val_count), val_transforms)),
-        in_memory(ImagePairs(pairs(2, test_count), val_transforms)) if test_count else None,
+        pairs("train", transforms, AugmentedPairs) if transforms else in_memory(pairs("train", ())),
+        in_memory(pairs("val", val_transforms)),
+        in_memory(pairs("test", val_transforms)) if test_count else None,
+        facts,
     )
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """One picture: image (size, size) uint8, mask (size, size) uint8 in {0, 1}."""
-    import cv2  # with albumentations it takes a second, and other data needs neither
-
     axis = _axis(scene.size)
     y, x = axis[:, None], axis[None, :]
     well_x, well_y = rng.uniform(-0.06, 0.06, 2)
@@ -106,13 +116,47 @@ def draw(scene: Scene, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDA
         _add_spheroid(rng, light, mask, axis, body)
     if scene.debris:
         _add_debris(rng, light, bodies, scene)
+    return _camera(rng, light, scene), mask
+
+
+def draw_plate(
+    scene: Scene, wells: int, empty: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A square of wells × wells under one lamp and one camera: image (side, side), mask likewise, as `draw`.
+
+    `scene.size` is one well's side, and each has its own spheroids and debris, or with probability `empty`
+    debris alone.
+    """
+    side, size = wells * scene.size, scene.size
+    whole, axis = _axis(side), _axis(size)
+    light = _light(rng, whole[None, :], whole[:, None])
+    mask = np.zeros((side, side), np.uint8)
+    rim = int(rng.integers(2**32))  # the wells are cast in one piece: their walls look the same
+    for row, column in np.ndindex(wells, wells):
+        place = np.s_[row * size : (row + 1) * size, column * size : (column + 1) * size]
+        part, part_mask = light[place], mask[place]
+        centre_x, centre_y = rng.uniform(-0.01, 0.01, 2)
+        well = _Circle(centre_x, centre_y, rng.uniform(0.41, 0.43))
+        part *= _rim(np.random.default_rng(rim), axis[None, :], axis[:, None], well)
+        bodies = [] if rng.random() < empty else _place(rng, well, scene.touching)
+        for body in bodies:
+            _add_spheroid(rng, part, part_mask, axis, body)
+        if scene.debris:
+            _add_debris(rng, part, bodies, scene)
+    return _camera(rng, light, scene), mask
+
+
+def _camera(rng: np.random.Generator, light: Plane, scene: Scene) -> NDArray[np.uint8]:
+    """Focus, noise, bytes."""
+    import cv2  # with albumentations it takes a second, and other data needs neither
+
     sigma = scene.blur * rng.uniform(0.2, 1.0)
     if sigma > 0.1:
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), sigma), np.float32)
     # Shot noise grows with the root of the light; the rest is the camera's own.
     grain = rng.standard_normal(light.shape, np.float32) * scene.noise
     light += grain * np.sqrt(0.15 + 0.85 * np.clip(light, 0, 1))
-    return np.clip(np.rint(light * 255), 0, 255).astype(np.uint8), mask
+    return np.clip(np.rint(light * 255), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -231,7 +275,7 @@ def _add_debris(rng: np.random.Generator, light: Plane, bodies: list[_Circle], s
 
     for _ in range(int(rng.poisson(scene.debris))):
         x, y = rng.uniform(-0.5, 0.5, 2)
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and bodies:
             near = bodies[int(rng.integers(len(bodies)))]
             angle, distance = rng.uniform(0, 2 * np.pi), near.r * (1.1 + rng.exponential(0.5))
             x, y = near.x + distance * np.cos(angle), near.y + distance * np.sin(angle)

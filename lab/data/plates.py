@@ -1,0 +1,69 @@
+"""Whole plates of wells, as a scanner sees them: few images, far larger than what a network trains on."""
+
+from typing import Literal
+
+import numpy as np
+
+from lab.data.masks import BINARY
+from lab.data.normalise import Mode
+from lab.data.pairs import Transforms
+from lab.data.patches import Patches
+from lab.data.sets import Sample, Serving, assemble, divide
+from lab.data.splits import Cut, Splits
+from lab.data.store import Pair
+from lab.data.wells import Scene, draw_plate
+
+
+def spheroid_plates(
+    count: int = 6,
+    size: int = 2048,
+    wells: int = 8,
+    empty: float = 0.15,
+    channels: Literal[1, 3] = 1,
+    noise: float = 0.03,
+    blur: float = 1.0,
+    debris: float = 12.0,
+    touching: float = 0.6,
+    normalise: Mode = "train",
+    val_share: float = 0.2,
+    test_share: float = 0.0,
+    seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
+    patches: Patches | None = None,
+    transforms: Transforms = (),
+    val_transforms: Transforms = (),
+) -> Splits:
+    """Draw plates of spheroids in wells with their masks, under a second each, and keep them in memory.
+
+    Items, sets and the arguments from `normalise` on are those of `lab.data.image_folder`; `channels` to
+    `touching` those of `lab.data.spheroids`. Plate i depends on (seed, i) alone. `folds` = `count` leaves one
+    plate out at a time.
+
+    Args:
+        size: side of a plate in pixels, a multiple of `wells`; a well must have 32 at least.
+        wells: in a row, and in a column.
+        empty: probability that a well has no spheroid, in [0, 1).
+        seed: decides the pictures and the cut.
+    Raises:
+        ValueError: an argument is out of its range, or the cut can't be made.
+    """
+    if count < 2 or wells < 1 or size % wells or size // wells < 32:
+        raise ValueError(
+            "count must be at least 2, size a multiple of wells with 32 pixels or more for each, found "
+            f"count={count}, size={size}, wells={wells}"
+        )
+    if min(noise, blur, debris) < 0 or not 0 <= touching <= 1 or not 0 <= empty < 1:
+        raise ValueError(
+            "noise, blur and debris must be >= 0, touching in [0, 1] and empty in [0, 1), found "
+            f"noise={noise}, blur={blur}, debris={debris}, touching={touching}, empty={empty}"
+        )
+    samples = [Sample(f"plate-{index}") for index in range(count)]
+    parts = divide(samples, Cut(val_share, test_share, seed, folds, fold))
+    serving = Serving(patches, normalise, transforms, val_transforms)
+    scene = Scene(size // wells, noise, blur, debris, touching)
+    pairs: list[Pair] = []
+    for index in range(count):
+        image, mask = draw_plate(scene, wells, empty, np.random.default_rng((seed, index)))
+        pairs.append((np.repeat(image[..., None], channels, axis=2), mask))
+    return assemble(samples, pairs, parts, serving, BINARY)
