@@ -1,0 +1,187 @@
+"""What to predict: a folder's images, one file, or the rows of a manifest, and the truths beside them."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lab.data.reading import SUFFIXES
+
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Args:
+        name: of the files that are written for it; no two items share one.
+        truth: its mask, where there is one.
+        sequence: the id of what it was taken from, where that is known.
+    """
+
+    name: str
+    image: Path
+    truth: Path | None = None
+    sequence: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the run's data named its parts, so that the same folder is understood again.
+
+    Args:
+        images, masks: folders below a root.
+        metadata: a CSV below the root, in which `name` names an image's stem and `sequence` its sequence.
+    """
+
+    images: str = "images"
+    masks: str = "masks"
+    metadata: str | None = None
+    name: str | None = None
+    sequence: str = "sequence_id"
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "Layout":
+        """By the arguments of the config's `data`."""
+        wanted = {
+            "images": data.get("images"),
+            "masks": data.get("masks"),
+            "metadata": data.get("metadata"),
+            "name": data.get("metadata_name"),
+            "sequence": data.get("condition") or data.get("group_by"),
+        }
+        return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
+
+
+def find_items(path: Path | str, layout: Layout | None = None, root: Path | None = None) -> list[Item]:
+    """List what `path` names: an image, a folder of images, a root that holds one, or a manifest CSV.
+
+    A folder's images come in the order of their names. Whether they can be read is not looked at.
+
+    Args:
+        root: what a manifest's paths are relative to; the folder that it is in.
+
+    Raises:
+        ValueError: there is no such path, nothing to predict in it, or the manifest is no such one: all its
+            problems at once.
+    """
+    path, layout = Path(path).expanduser(), layout or Layout()
+    if path.is_dir():
+        return _of_folder(path, layout)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.suffix.lower() == ".csv":
+        return _of_manifest(path, path.parent if root is None else root, layout)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({', '.join(sorted(SUFFIXES))})")
+    return _with_neighbours([path], path.parent, layout)
+
+
+def _of_folder(folder: Path, layout: Layout) -> list[Item]:
+    if (folder / layout.images).is_dir():
+        folder = folder / layout.images
+    images = sorted(each for each in folder.iterdir() if _is_image(each))
+    if not images:
+        raise ValueError(f"{folder}: holds no {', '.join(sorted(SUFFIXES))} file")
+    return _with_neighbours(images, folder, layout)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
+    """The images with the masks and the sequences that lie where the training's data had them."""
+    stems = Counter(path.stem for path in images)
+    items = [Item(path.stem if stems[path.stem] == 1 else path.name, path) for path in images]
+    parts = Path(layout.images).parts
+    if folder.absolute().parts[-len(parts) :] != parts:
+        return items
+    root = folder.absolute().parents[len(parts) - 1]
+    truths = _by_stem(root / layout.masks)
+    sequences = _sequences(root, layout)
+    return [
+        replace(
+            item,
+            truth=truths.get(item.image.stem) if stems[item.image.stem] == 1 else None,
+            sequence=sequences.get(item.image.stem),
+        )
+        for item in items
+    ]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {path.stem: path for path in sorted(folder.iterdir()) if _is_image(path)}
+
+
+def _sequences(root: Path, layout: Layout) -> dict[str, str]:
+    """By an image's stem, from the CSV of the training's data; empty where there is none."""
+    if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
+        return {}
+    rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
+    return {Path(row[layout.name]).stem: row[layout.sequence] for _, row in rows if row[layout.sequence]}
+
+
+def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
+    items, problems, lines = list[Item](), list[str](), dict[str, int]()
+    for line, row in _rows(path, ("basename", "image_path")):
+        name = _plain(row["basename"] or Path(row["image_path"]).name)
+        if not row["image_path"]:
+            problems.append(f"line {line}: image_path is empty")
+        elif name in lines:
+            problems.append(f"line {line}: '{name}' is in line {lines[name]} already")
+        elif not name:
+            problems.append(f"line {line}: '{row['basename']}' can't name a file")
+        lines.setdefault(name, line)
+        truth = row.get("mask_path")
+        items.append(
+            Item(
+                name,
+                root / row["image_path"],
+                root / truth if truth else None,
+                row.get(layout.sequence) or row.get("sequence_id") or None,
+            )
+        )
+    if not items:
+        problems.append("it has no rows")
+    if problems:
+        shown = problems[:MOST_SHOWN]
+        if len(problems) > MOST_SHOWN:
+            shown.append(f"… and {len(problems) - MOST_SHOWN} more")
+        raise ValueError("\n".join([f"{path}:", *(f"  {problem}" for problem in shown)]))
+    return items
+
+
+def _plain(name: str) -> str:
+    """A name that is one file's, without the ending of an image."""
+    name = name.strip().replace("/", "_").replace("\\", "_").lstrip(".")
+    return Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """A CSV's rows with their line numbers; cells without blanks around them, missing ones empty.
+
+    Raises:
+        ValueError: it can't be read, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            rows = [
+                (reader.line_num, {key.strip(): (value or "").strip() for key, value in row.items() if key})
+                for row in reader
+            ]
+            columns = [column.strip() for column in reader.fieldnames or []]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: can't be read: {error}") from error
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise ValueError(
+            f"{path}: has no column {' and '.join(missing)}; its first line names: {', '.join(columns)}"
+        )
+    return rows

@@ -1,0 +1,112 @@
+"""Connected pixels of one class as objects: which there are, how large and how round."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_ROWS = 512
+_DIRECTIONS = ((0, 1, 1.0), (1, 0, 1.0), (1, 1, math.sqrt(0.5)), (1, -1, math.sqrt(0.5)))
+
+
+@dataclass(frozen=True)
+class MaskObject:
+    """One object, in pixels. Coordinates count from the centre of the image's upper left pixel.
+
+    Args:
+        label: from 1, class by class.
+        index: of its class.
+        area: its pixels.
+        perimeter: by Crofton's formula.
+        x, y: its centroid, to the right and downwards.
+        left, top, width, height: the smallest upright rectangle around it.
+    """
+
+    label: int
+    index: int
+    area: int
+    perimeter: float
+    x: float
+    y: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def diameter(self) -> float:
+        """That of a circle of the same area, 2·√(A/π)."""
+        return 2 * math.sqrt(self.area / math.pi)
+
+    @property
+    def circularity(self) -> float:
+        """4π·A/P² (Cox 1927): 1 for a circle, less for anything else; rough below a few dozen pixels."""
+        return min(1.0, 4 * math.pi * self.area / self.perimeter**2)
+
+
+def find_objects(mask: NDArray[np.uint8], min_area: int = 0) -> list[MaskObject]:
+    """Find the objects, those of each class apart, pixels that touch at a corner included.
+
+    Beside the mask this needs four bytes a pixel.
+
+    Args:
+        mask: (H, W), class indices, 0 is background. Objects below `min_area` pixels are removed from it.
+    """
+    found: list[MaskObject] = []
+    indices = np.flatnonzero(class_counts(mask)[1:]) + 1
+    for index in indices.tolist():
+        inside = mask if len(indices) == 1 else (mask == index).view(np.uint8)
+        count, labels, stats, centres = cv2.connectedComponentsWithStats(
+            inside, connectivity=8, ltype=cv2.CV_32S
+        )
+        kept = stats[:, cv2.CC_STAT_AREA] >= min_area
+        kept[0] = True
+        if not kept.all():
+            _remove(mask, labels, kept)
+        perimeters = _perimeters(labels, count)
+        for number in np.flatnonzero(kept)[1:].tolist():
+            left, top, width, height, area = (int(value) for value in stats[number])
+            x, y = (float(value) for value in centres[number])
+            label, perimeter = len(found) + 1, float(perimeters[number])
+            found.append(MaskObject(label, index, area, perimeter, x, y, left, top, width, height))
+    return found
+
+
+def class_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels by class index, (256,)."""
+    counts = np.zeros(256, np.int64)
+    for top in range(0, len(mask), _ROWS):
+        counts += np.bincount(mask[top : top + _ROWS].ravel(), minlength=256)
+    return counts
+
+
+def _remove(mask: NDArray[np.uint8], labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> None:
+    for top in range(0, len(mask), _ROWS):
+        mask[top : top + _ROWS][~kept[labels[top : top + _ROWS]]] = 0
+
+
+def _perimeters(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """The length of each object's outline, by label; holes have outlines too.
+
+    After Crofton: an outline's length is half the integral, over all straight lines, of how often they cross
+    it. With lines in four directions k, 45° apart, spaced d_k: P = π/8 · Σ n_k·d_k. It is right on average
+    over how an object lies, within 5 %, where counting border pixels is off by up to 27 %.
+    """
+    height, width = labels.shape
+    total = np.zeros(count)
+    for top in range(0, height, _ROWS):
+        bottom = min(top + _ROWS, height)
+        # A row more above, for the pairs across; nothing lies around the image.
+        block = np.zeros((bottom - top + 1 + (bottom == height), width + 2), np.int32)
+        first = 0 if top else 1
+        block[first : bottom - top + 1, 1:-1] = labels[top - 1 + first : bottom]
+        for down, right, spacing in _DIRECTIONS:
+            upper, lower = block[1 - down : len(block) - down], block[1:]
+            here = upper[:, max(0, -right) : width + 2 - max(0, right)]
+            there = lower[:, max(0, right) : width + 2 - max(0, -right)]
+            differs = here != there
+            for side in (here, there):
+                total += spacing * np.bincount(side[differs], minlength=count)
+    return math.pi / 8 * total

@@ -1,0 +1,313 @@
+"""`--predict`: masks, overlays and tables for the images that a run's network is shown."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lab import rundir
+from lab.data.masks import MaskReader
+from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
+from lab.inference.loaded import Loaded
+from lab.inference.masks import Settings, predict_mask, write_png
+from lab.inference.objects import class_counts, find_objects
+from lab.inference.pictures import outlined, scaled
+from lab.inference.scores import score
+from lab.inference.source import Source
+from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
+from lab.wording import duration
+
+RECORD = "prediction.json"
+UNKNOWN = -1  # the index of a sequence that the training didn't have
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image or a truth that can't be used."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class Prediction:
+    """What came of it.
+
+    Args:
+        images: how many were predicted.
+        failed: those that were skipped; where only the truth is at fault the mask was written.
+        metrics: means over the images with truth, by class and measure.
+    """
+
+    output: Path
+    images: int = 0
+    objects: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_text(self) -> str:
+        """For the console: warnings first, then what was written where."""
+        lines = [f"Warning: {note}" for note in self.notes]
+        lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
+        if len(self.failed) > MOST_SHOWN:
+            lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
+        counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} objects"
+        lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output}")
+        for name, values in self.metrics.items():
+            figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
+            lines.append(f"{name:<10} {figures}  (means over images)")
+        if self.failed:
+            lines.append(f"{len(self.failed)} failed.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where everything goes."""
+
+    output: Path
+    probabilities: str | None  # the files' ending, where they are asked for
+
+    def mask(self, item: Item) -> Path:
+        return self.output / "masks" / f"{item.name}.png"
+
+    def overlay(self, item: Item) -> Path:
+        return self.output / "overlays" / f"{item.name}.png"
+
+    def likely(self, item: Item) -> Path | None:
+        name = f"{item.name}{self.probabilities}"
+        return None if self.probabilities is None else self.output / "probabilities" / name
+
+    def all(self, items: Sequence[Item]) -> Iterator[Path]:
+        for item in items:
+            yield from (path for path in (self.mask(item), self.overlay(item), self.likely(item)) if path)
+        yield from (self.output / name for name in (OBJECTS, METRICS, RECORD))
+
+
+def predict(
+    loaded: Loaded,
+    input: Path | str,
+    output: Path | str,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    flips: bool = False,
+    threshold: float | None = None,
+    min_area: int = 0,
+    probabilities: bool = False,
+    pixel_size: float | None = None,
+    sequence: str | None = None,
+    root: Path | None = None,
+    force: bool = False,
+    bar: bool | None = None,
+) -> Prediction:
+    """Predict every image; write `masks/`, `overlays/`, `objects.csv`, and where truth exists `metrics.csv`.
+
+    A mask is 0 and 255, or class indices where the run had more than two classes.
+
+    Args:
+        input: a folder, an image, or a manifest; see `find_items`.
+        tile, overlap: pixels; by default those of the run's validation, so that both give the same answer.
+        flips: average the logits of the image and its three mirror images, as the run's task may do anyway;
+            four times the work.
+        threshold: instead of the run's own.
+        min_area: objects of fewer pixels are removed.
+        probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
+        pixel_size: micrometres a pixel is wide; adds columns in µm to `objects.csv`.
+        sequence: the id of all images' sequence, for a network that takes one.
+        root: what a manifest's paths are relative to, if not its own folder.
+        force: replace files that are there.
+        bar: show progress; by default on a terminal.
+
+    Raises:
+        ValueError: an argument makes no sense or has no effect, there is nothing to predict, or a file is
+            there already. Nothing has been written then.
+    """
+    started = time.perf_counter()
+    settings = _settings(loaded, tile, overlap, flips, threshold)
+    _require_sense(min_area, pixel_size)
+    items = find_items(input, Layout.of(loaded.config.data.arguments), root)
+    done = Prediction(Path(output).expanduser(), notes=list(loaded.notes))
+    files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
+    indices = _sequence_indices(loaded, items, sequence, done.notes)
+    _require_room(files, items, force)
+    for folder in {path.parent for path in files.all(items)}:
+        folder.mkdir(parents=True, exist_ok=True)
+    work = _Work(loaded, settings, files, done, min_area, pixel_size)
+    with tqdm(total=len(items), unit="image", leave=False, disable=_hidden(bar), file=sys.stdout) as progress:
+        for item, index in zip(items, indices, strict=True):
+            progress.set_description(item.name[-30:], refresh=False)
+            work.predict(item, index, lambda rows, of: progress.set_postfix(rows=f"{rows}/{of}"))
+            progress.update()
+    done.seconds = time.perf_counter() - started
+    work.finish()
+    return done
+
+
+class _Work:
+    """Takes one image after the other, and keeps what the tables are made of."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        settings: Settings,
+        files: _Files,
+        done: Prediction,
+        min_area: int,
+        pixel_size: float | None,
+    ) -> None:
+        self._loaded, self._settings, self._files, self._done = loaded, settings, files, done
+        self._min_area, self._pixel_size = min_area, pixel_size
+        self._truth = _truth_reader(loaded)
+        self._objects: list[list[Any]] = []
+        self._scores: dict[str, dict[str, dict[str, float | None]]] = {}
+        self._pixels = np.zeros(256, np.int64)
+
+    def predict(self, item: Item, sequence: int | None, told: Callable[[int, int], Any]) -> None:
+        """Write what there is to say of one image, or that it can't be read."""
+        loaded, files, done = self._loaded, self._files, self._done
+        try:
+            source = Source(item.image, loaded.channels)
+        except ValueError as error:
+            done.failed.append(Failure(item.name, str(error)))
+            return
+        mask = predict_mask(loaded, source, self._settings, sequence, files.likely(item), told)
+        picture = scaled(source.pixels)
+        del source  # before the objects are counted, which takes as much again
+        found = find_objects(mask, self._min_area)
+        self._objects += object_rows(item.name, found, loaded.classes, self._pixel_size)
+        self._pixels += class_counts(mask)
+        write_png(files.overlay(item), outlined(picture, mask))
+        self._judge(item, mask)
+        write_png(files.mask(item), np.multiply(mask, 255, out=mask) if len(loaded.classes) == 2 else mask)
+        done.images += 1
+        done.objects += len(found)
+
+    def _judge(self, item: Item, mask: NDArray[np.uint8]) -> None:
+        if item.truth is None:
+            return
+        try:
+            truth = self._truth.read(item.truth)
+        except ValueError as error:
+            self._done.failed.append(Failure(item.name, str(error)))
+            return
+        try:
+            self._scores[item.name] = score(mask, truth, self._loaded.classes)
+        except ValueError as error:
+            self._done.failed.append(Failure(item.name, f"{item.truth}: {error}"))
+
+    def finish(self) -> None:
+        """Write the tables and the record."""
+        done, output = self._done, self._files.output
+        done.metrics = means(self._scores)
+        counts = self._pixels[: len(self._loaded.classes)]
+        if np.count_nonzero(counts) == 1:
+            only = self._loaded.classes[int(counts.argmax())]
+            which = "the image" if done.images == 1 else f"all {done.images} images"
+            done.notes.append(f"every pixel of {which} is predicted to be {only}")
+        rundir.atomic_write(output / OBJECTS, objects_csv(self._objects, self._pixel_size))
+        if self._scores:
+            rundir.atomic_write(output / METRICS, metrics_csv(self._scores))
+        record = {
+            "run": self._loaded.folder.absolute(),
+            "weights": self._loaded.weights.name,
+            "epoch": self._loaded.epoch,
+            "classes": self._loaded.classes,
+            "settings": {
+                **vars(self._settings),
+                "min_area": self._min_area,
+                "pixel_size_um": self._pixel_size,
+            },
+            "images": done.images,
+            "objects": done.objects,
+            "metrics": done.metrics,
+            "failed": {failure.name: failure.reason for failure in done.failed},
+            "notes": done.notes,
+            "seconds": round(done.seconds, 3),
+        }
+        rundir.atomic_write(output / RECORD, rundir.to_json(record, indent=2) + "\n")
+
+
+def _settings(
+    loaded: Loaded, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
+) -> Settings:
+    """The run's own where nothing else is asked for."""
+    if threshold is not None and len(loaded.classes) > 2:
+        raise ValueError(
+            f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
+        )
+    task = loaded.task
+    return Settings(
+        task.tile if tile is None else tile,
+        task.overlap if overlap is None else overlap,
+        task.divisor,
+        flips or task.flips,
+        loaded.threshold if threshold is None else threshold,
+    )
+
+
+def _require_sense(min_area: int, pixel_size: float | None) -> None:
+    if min_area < 0:
+        raise ValueError(f"min_area must be at least 0 pixels, found {min_area}")
+    if pixel_size is not None and not (0 < pixel_size < math.inf):
+        raise ValueError(f"pixel_size must be above 0 µm, found {pixel_size}")
+
+
+def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
+    """Nothing that is there is replaced unasked, and what is read from never."""
+    read = {path.resolve() for item in items for path in (item.image, item.truth) if path is not None}
+    there = [path for path in files.all(items) if path.exists()]
+    own = [path for path in there if path.resolve() in read]
+    if own:
+        raise ValueError(f"{own[0]} is to be read and would be replaced; choose another output folder")
+    if there and not force:
+        shown = [f"  {path}" for path in there[:MOST_SHOWN]]
+        if len(there) > MOST_SHOWN:
+            shown.append(f"  … and {len(there) - MOST_SHOWN} more")
+        head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be replaced"
+        raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *shown]))
+
+
+def _sequence_indices(
+    loaded: Loaded, items: Sequence[Item], sequence: str | None, notes: list[str]
+) -> list[int | None]:
+    """What the network is told of each image's sequence; of one that it never saw, that it is unknown."""
+    known = loaded.sequences
+    if known is None:
+        if sequence is not None:
+            raise ValueError("a sequence has no effect: the network of this run takes none")
+        return [None] * len(items)
+    ids = [item.sequence if sequence is None else sequence for item in items]
+    strange = sorted({each for each in ids if each is not None and each not in known})
+    if strange:
+        named = ", ".join(strange[:MOST_SHOWN]) + (", …" if len(strange) > MOST_SHOWN else "")
+        count = sum(each in strange for each in ids)
+        notes.append(
+            f"the training had no sequence {named}: {count} image{'s are' if count > 1 else ' is'} predicted "
+            "without a condition"
+        )
+    if None in ids:
+        notes.append(
+            f"{ids.count(None)} of {len(ids)} images have no sequence id: they are predicted without a "
+            "condition; a manifest's column sequence_id gives them one"
+        )
+    return [UNKNOWN if each is None else known.get(each, UNKNOWN) for each in ids]
+
+
+def _truth_reader(loaded: Loaded) -> MaskReader:
+    """Reads truths as the training read its masks."""
+    data = loaded.config.data.arguments
+    return MaskReader(data.get("classes"), data.get("ignore"), data.get("mask_threshold") or 0)
+
+
+def _hidden(bar: bool | None) -> bool:
+    return not (sys.stdout.isatty() if bar is None else bar)
