@@ -59,7 +59,7 @@ def decode(path: str | Path) -> NDArray[Any]:
     finally:
         log.setLogLevel(level)
     if array is None:
-        raise ValueError(f"{path}: not a readable image; the file may be damaged")
+        raise ValueError(f"{path}: not a readable image; the file may be damaged or cut short")
     if array.ndim == 3:
         array = array[..., [2, 1, 0]] if array.shape[2] >= 3 else array[..., 0]
     return np.asarray(array)
