@@ -21,7 +21,7 @@ def put(folder: Path, array: Any, name: str = "mask.png") -> Path:
 def read(folder: Path, array: Any, **options: Any) -> list[list[int]]:
     mask = MaskReader(**options).read(put(folder, array))
     assert mask.dtype == np.uint8
-    return mask.tolist()
+    return [[int(value) for value in row] for row in mask]
 
 
 GREY = np.array([[0, 1, 2, 128, 255]], np.uint8)

@@ -28,7 +28,7 @@ def test_statistics_are_those_of_all_pixels_together(
 
 def test_a_channel_without_deviation_is_centred_only() -> None:
     mean, std = statistics([np.full((4, 4, 1), 51, np.uint8)])
-    assert (mean, std) == ([pytest.approx(0.2)], [1.0])
+    assert mean == pytest.approx([0.2]) and std == [1.0]
     assert Normalise()(torch.full((2, 3, 3), 0.4)).abs().max() < 1e-6
 
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +10,8 @@ from lab.data.splits import Cut, Splits, split_counts, split_indices
 
 def test_a_plain_pair_becomes_splits() -> None:
     train, val = [1, 2], [3]
-    assert tuple(Splits(*(train, val))) == (train, val, None, {})  # type: ignore[arg-type]
+    splits: tuple[Any, ...] = Splits(*(train, val))  # type: ignore[arg-type]
+    assert splits == (train, val, None, {})
 
 
 @given(
