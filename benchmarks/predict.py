@@ -3,7 +3,7 @@
     python -m benchmarks.predict [SIDE]
 
 A U-Net on a ResNet-18 with random weights, an image of 8,192 × 8,192 pixels in colour (or SIDE × SIDE), the
-run's own tiles of 1,024 pixels, on the CPU, in a process of its own.
+run's own tiles of 768 pixels, on the CPU, in a process of its own.
 """
 
 import resource

@@ -41,7 +41,7 @@ class Segmentation(Task):
         self,
         threshold: float = 0.5,
         classes: tuple[str, ...] = (),
-        tile: int = 1024,
+        tile: int = 768,
         overlap: int = 128,
         divisor: int = 32,
         flips: bool = False,
