@@ -1,0 +1,111 @@
+"""Which images a path names, what they are called, and which truth and sequence they have."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab.inference.inputs import Item, Layout, _plain, find_items
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+def test_a_folder_is_its_images_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.TIF", "c.jpeg", "notes.txt", ".hidden.png", "below/d.png", "dir.png/x")
+    assert find_items(tmp_path) == [
+        Item("a", tmp_path / "a.TIF"),
+        Item("b", tmp_path / "b.png"),
+        Item("c", tmp_path / "c.jpeg"),
+    ]
+
+
+def test_equal_stems_keep_their_endings(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a.png", "images/a.tif", "images/b.png", "masks/a.png", "masks/b.tif")
+    found = [(item.name, item.truth) for item in find_items(tmp_path / "images")]
+    assert found == [("a.png", None), ("a.tif", None), ("b", tmp_path / "masks" / "b.tif")]
+
+
+def test_truths_and_sequences_lie_where_the_training_had_them(tmp_path: Path) -> None:
+    layout = Layout.of(
+        {
+            "images": "Original",
+            "masks": "Ground Truth",
+            "metadata": "metadata.csv",
+            "metadata_name": "frame_id",
+            "condition": "seq",
+            "val_share": 0.2,
+        }
+    )
+    touch(tmp_path, "Original/1.png", "Original/2.png", "Original/3.png", "Ground Truth/2.tif")
+    (tmp_path / "metadata.csv").write_text("frame_id,seq\n1.png,7\n2,8\n3,\n")
+    root = [
+        Item("1", tmp_path / "Original/1.png", None, "7"),
+        Item("2", tmp_path / "Original/2.png", tmp_path / "Ground Truth/2.tif", "8"),
+        Item("3", tmp_path / "Original/3.png"),
+    ]
+    assert find_items(tmp_path, layout) == root == find_items(tmp_path / "Original", layout)
+    assert find_items(tmp_path / "Original" / "2.png", layout) == root[1:2]
+
+
+def test_a_manifest_is_read_row_by_row(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text(
+        "basename, image_path,mask_path,sequence_id\n"
+        'x,img/1.png,mask/1.png,4\n"y, too",img/2.png,,\n,img/3.png,,\nz.tif,/abs/4.png,,9\n'
+    )
+    items = find_items(tmp_path / "set.csv")
+    assert items == [
+        Item("x", tmp_path / "img/1.png", tmp_path / "mask/1.png", "4"),
+        Item("y, too", tmp_path / "img/2.png"),
+        Item("3", tmp_path / "img/3.png"),
+        Item("z", Path("/abs/4.png"), None, "9"),
+    ]
+    assert find_items(tmp_path / "set.csv", root=Path("/data"))[0].image == Path("/data/img/1.png")
+
+
+def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("basename,image_path\na,1.png\nb,\na,2.png\n..,3.png\n")
+    with pytest.raises(ValueError) as error:
+        find_items(tmp_path / "set.csv")
+    assert str(error.value).splitlines() == [
+        f"{tmp_path}/set.csv:",
+        "  line 3: image_path is empty",
+        "  line 4: 'a' is in line 2 already",
+        "  line 5: '..' can't name a file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("basename,path\n", "has no column image_path; its first line names: basename, path"),
+        ("", "has no column basename and image_path"),
+        ("basename,image_path\n", "it has no rows"),
+    ],
+)
+def test_what_is_no_manifest(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "set.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        find_items(tmp_path / "set.csv")
+
+
+def test_what_holds_nothing_to_predict(tmp_path: Path) -> None:
+    touch(tmp_path, "a.txt")
+    for path, message in (
+        (tmp_path / "none", "there is no such file or folder"),
+        (tmp_path / "a.txt", r"neither a manifest \(.csv\) nor an image"),
+        (tmp_path, "holds no .jpeg"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_items(path)
+
+
+@given(st.text())
+def test_a_basename_never_leaves_its_folder(name: str) -> None:
+    plain = _plain(name)
+    assert "/" not in plain and plain not in (".", "..") and not plain.startswith(".")
