@@ -128,7 +128,9 @@ def as_text(evaluation: "Evaluation", report: Path | None = None) -> str:
     body = []
     for row in rows(evaluation):
         counted = str(row.images)
-        body.append([f"{row.name}, per image", *(spread(row.summaries[name]) for name in MEASURES), counted])
+        body.append(
+            [f"{row.name}, per image", *(spread(row.summaries[name], name) for name in MEASURES), counted]
+        )
         body.append([f"{row.name}, all pixels", *(whole(row.summaries[name]) for name in MEASURES), counted])
     width = terminal_width()
     lines.append(render(header, body, _ALIGN, width))
@@ -136,10 +138,10 @@ def as_text(evaluation: "Evaluation", report: Path | None = None) -> str:
         body = []
         for part in evaluation.parts:
             first = rows(evaluation, part)[0]
-            figures_of = [figure(each.mean if (each := first.summaries[name]) else None) for name in MEASURES]
-            body.append([part, *figures_of, str(first.images)])
+            means = (figure(each.mean if each else None, name) for name, each in first.summaries.items())
+            body.append([part, *means, str(first.images)])
         pooled = over_parts(evaluation)
-        body.append(["mean ± spread", *(spread(pooled[name]) for name in MEASURES), ""])
+        body.append(["mean ± spread", *(spread(pooled[name], name) for name in MEASURES), ""])
         lines += ["", render(["means per image", *header[1:]], body, _ALIGN, width)]
     lines += ["", f"Report: {report}"] if report else []
     return "\n".join(lines)
@@ -150,18 +152,21 @@ def headings(evaluation: "Evaluation") -> list[str]:
     return [f"{NAMES[name]} ({evaluation.unit})" if name == HD95 else NAMES[name] for name in MEASURES]
 
 
-def figure(value: float | None) -> str:
-    """`0.912`, `17.3`, `–`."""
+def figure(value: float | None, measure: str = "dice") -> str:
+    """A share as `0.912`, a distance as `17.3` or `4.21`, nothing as `–`."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    if measure == HD95:
+        return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return f"{value:.3f}"
 
 
-def spread(summary: Summary | None) -> str:
+def spread(summary: Summary | None, measure: str = "dice") -> str:
     """`0.912 ± 0.051`."""
     if summary is None:
         return "–"
-    return figure(summary.mean) + ("" if math.isnan(summary.deviation) else f" ± {figure(summary.deviation)}")
+    alone = math.isnan(summary.deviation)
+    return figure(summary.mean, measure) + ("" if alone else f" ± {figure(summary.deviation, measure)}")
 
 
 def whole(summary: Summary | None) -> str:

@@ -130,10 +130,18 @@ def test_text_for_the_console(binary: Evaluation, folds: Evaluation) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(None, "–"), (float("nan"), "–"), (0.91249, "0.912"), (17.26, "17.3"), (0.0, "0.000")]
+    ("value", "measure", "said"),
+    [
+        (None, "dice", "–"),
+        (float("nan"), "iou", "–"),
+        (0.91249, "dice", "0.912"),
+        (0.0, "recall", "0.000"),
+        (17.26, "hd95", "17.3"),
+        (4.214, "hd95", "4.21"),
+    ],
 )
-def test_figures_for_a_person(value: float | None, said: str) -> None:
-    assert report.figure(value) == said
+def test_figures_for_a_person(value: float | None, measure: str, said: str) -> None:
+    assert report.figure(value, measure) == said
 
 
 def test_verdict_counts_what_failed(binary: Evaluation, folds: Evaluation) -> None:
