@@ -80,8 +80,7 @@ def read_sets(
     pairs = Store(_pairs(labelled, masks, reading.grayscale, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
-    facts: dict[str, Any] = {"counts": {"unlabelled": len(unlabelled)}} if unlabelled else {}
-    return assemble(samples, pairs, divide(samples, cut), serving, masks.names, facts)
+    return assemble(samples, pairs, divide(samples, cut), serving, masks.names, unlabelled)
 
 
 def _pairs(

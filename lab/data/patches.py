@@ -122,7 +122,7 @@ class PatchPairs(ImagePairs):
         best, fewest = (0, 0), mask.size + 1
         for _ in range(_TRIES if objects else 1):
             top, left = (int(rng.integers(side + 1)) for side in room)
-            found = int(_positive(mask[top : top + patches.size, left : left + patches.size]).sum())
+            found = int(is_object(mask[top : top + patches.size, left : left + patches.size]).sum())
             if found < fewest:
                 best, fewest = (top, left), found
             if fewest == 0:
@@ -140,7 +140,8 @@ def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
     return np.pad(part, around, mode="reflect")
 
 
-def _positive(mask: NDArray[Any]) -> NDArray[np.bool_]:
+def is_object(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which pixels belong to something: neither background nor ignored."""
     return np.asarray((mask != 0) & (mask != IGNORE))
 
 
@@ -152,7 +153,7 @@ def _objects(mask: NDArray[Any]) -> list[NDArray[np.int32]]:
     import cv2
 
     found: list[NDArray[np.int32]] = []
-    for value in np.unique(mask[_positive(mask)]):
+    for value in np.unique(mask[is_object(mask)]):
         _, labels = cv2.connectedComponents((mask == value).astype(np.uint8))
         flat = labels.ravel()
         places = np.flatnonzero(flat).astype(np.int32)

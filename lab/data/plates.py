@@ -53,11 +53,8 @@ def spheroid_plates(
             "count must be at least 2, size a multiple of wells with 32 pixels or more for each, found "
             f"count={count}, size={size}, wells={wells}"
         )
-    if min(noise, blur, debris) < 0 or not 0 <= touching <= 1 or not 0 <= empty < 1:
-        raise ValueError(
-            "noise, blur and debris must be >= 0, touching in [0, 1] and empty in [0, 1), found "
-            f"noise={noise}, blur={blur}, debris={debris}, touching={touching}, empty={empty}"
-        )
+    if not 0 <= empty < 1 or channels not in (1, 3):
+        raise ValueError(f"empty must be in [0, 1) and channels 1 or 3, found {empty} and {channels}")
     samples = [Sample(f"plate-{index}") for index in range(count)]
     parts = divide(samples, Cut(val_share, test_share, seed, folds, fold))
     serving = Serving(patches, normalise, transforms, val_transforms)

@@ -4,6 +4,7 @@ Training and prediction read through this one file, so that both see the same nu
 """
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
+"""What Pillow was seen to raise, or may, where a file's numbers make no sense."""
+
 _CUT_SHORT = "cut short: the file ends before the image does"
 
 
@@ -75,11 +79,11 @@ def palette_indices(path: str | Path) -> NDArray[np.uint8] | None:
 
     _content(path)
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             return np.asarray(image) if image.mode == "P" else None
     except UnidentifiedImageError:  # of a depth that Pillow doesn't know, so it has no palette
         return None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable image ({error})") from error
 
 

@@ -1,12 +1,14 @@
 """From pairs of image and mask to the sets of a run: what every source of segmentation data shares."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch.utils.data import Dataset
+
 from lab.data.normalise import Mode, Normalise, statistics
-from lab.data.pairs import AugmentedPairs, FixedPairs, ImagePairs, Transforms
-from lab.data.patches import Patches, PatchPairs
+from lab.data.pairs import AugmentedPairs, FixedPairs, Transforms
+from lab.data.patches import Patches, PatchPairs, is_object
 from lab.data.splits import Cut, Parts, Splits
 from lab.data.store import Pair, Subset
 
@@ -73,67 +75,68 @@ def assemble(
     parts: Parts,
     serving: Serving,
     classes: Sequence[str],
-    facts: Mapping[str, Any] | None = None,
+    unlabelled: Sequence[str] = (),
 ) -> Splits:
     """Build the sets. Images to judge by are whole and ordered by size, so that batches have no need to pad.
 
     Args:
         pairs: of each sample; read once for the statistics, and for the objects where patches are cut.
         classes: names by index, background first.
-        facts: more of them.
+        unlabelled: names of images that are in no set, for the facts.
     Raises:
         ValueError: no image to cut patches from has an object.
     """
     normalise = _normalise(Subset(pairs, parts.train), serving.normalise)
     numbers = _sequences([samples[index] for index in parts.train])
-    known: dict[str, Any] = {
+
+    def serve(indices: Iterable[int], kind: Callable[..., Dataset[Any]], *options: Any) -> Dataset[Any]:
+        chosen = list(indices)
+        return kind(
+            Subset(pairs, chosen),
+            *options,
+            names=[samples[index].name for index in chosen],
+            sequences=None
+            if numbers is None
+            else [numbers.get(str(samples[index].sequence), -1) for index in chosen],
+            classes=len(classes),
+            normalise=normalise,
+        )
+
+    def judged(indices: Iterable[int]) -> Dataset[Any]:
+        ordered = sorted(indices, key=lambda index: pairs[index][1].shape)
+        return serve(ordered, FixedPairs, serving.val_transforms)
+
+    if isinstance(serving.patches, Patches):
+        train = serve(parts.train, PatchPairs, serving.patches, serving.transforms)
+    else:
+        train = serve(parts.train, AugmentedPairs if serving.transforms else FixedPairs, serving.transforms)
+    known = {
         "in_channels": int(pairs[0][0].shape[2]),
         "classes": list(classes),
         "normalise": "none",
         **(normalise.facts() if normalise else {}),
         **({} if numbers is None else {"sequences": numbers}),
+        **_counted(samples, parts, unlabelled),
+        **_without_objects(samples, pairs, parts.train),
+        **({"patches": train.facts()} if isinstance(train, PatchPairs) else {}),
     }
+    return Splits(train, judged(parts.val), judged(parts.test) if len(parts.test) else None, known)
 
-    def options(indices: Iterable[int]) -> dict[str, Any]:
-        chosen = [samples[index] for index in indices]
-        return {
-            "names": [sample.name for sample in chosen],
-            "sequences": None if numbers is None else [numbers.get(str(s.sequence), -1) for s in chosen],
-            "classes": len(classes),
-            "normalise": normalise,
-        }
 
-    def judged(indices: Sequence[int]) -> ImagePairs:
-        ordered = sorted(indices, key=lambda index: pairs[index][1].shape)
-        return FixedPairs(Subset(pairs, ordered), serving.val_transforms, **options(ordered))
-
-    train_pairs = Subset(pairs, parts.train)
-    train: ImagePairs | PatchPairs
-    if isinstance(serving.patches, Patches):
-        train = PatchPairs(train_pairs, serving.patches, serving.transforms, **options(parts.train))
-        known["patches"] = train.facts()
-    else:
-        kind = AugmentedPairs if serving.transforms else FixedPairs
-        train = kind(train_pairs, serving.transforms, **options(parts.train))
-    empty = [samples[index].name for index in parts.train if not _has_object(pairs[index])]
-    known |= {"without_objects": empty} if empty else {}
-    known["counts"] = {name: len(part) for name, part in zip(Parts._fields, parts, strict=True)}
-    known["split"] = {
+def _counted(samples: Sequence[Sample], parts: Parts, unlabelled: Sequence[str]) -> dict[str, Any]:
+    split = {
         name: [samples[index].name for index in part] for name, part in zip(Parts._fields, parts, strict=True)
     }
-    extra = {name: value for name, value in (facts or {}).items() if name != "counts"}
-    known["counts"] |= (facts or {}).get("counts", {})
-    return Splits(
-        train,
-        judged(parts.val.tolist()),
-        judged(parts.test.tolist()) if len(parts.test) else None,
-        {**known, **extra},
-    )
+    counts = {name: len(names) for name, names in split.items()}
+    return {"counts": counts | ({"unlabelled": len(unlabelled)} if unlabelled else {}), "split": split}
 
 
-def _has_object(pair: Pair) -> bool:
-    mask = pair[1]
-    return bool(((mask > 0) & (mask != 255)).any())
+def _without_objects(
+    samples: Sequence[Sample], pairs: Sequence[Pair], trained: Iterable[int]
+) -> dict[str, Any]:
+    """The training images that show nothing but background, where there are any."""
+    names = [samples[index].name for index in trained if not is_object(pairs[index][1]).any()]
+    return {"without_objects": names} if names else {}
 
 
 def _normalise(pairs: Sequence[Pair], mode: Mode) -> Normalise | None:

@@ -154,7 +154,7 @@ def _dealt(units: Sequence[Indices], folds: int) -> list[list[Indices]]:
 
 
 def _joined(units: Sequence[Indices]) -> Indices:
-    return np.concatenate(units) if units else np.empty(0, np.intp)
+    return np.sort(np.concatenate(units)) if units else np.empty(0, np.intp)
 
 
 def _check_groups(groups: Sequence[str], named: Sequence[str]) -> None:

@@ -29,6 +29,15 @@ class Scene:
     debris: float
     touching: float
 
+    def __post_init__(self) -> None:
+        if self.size < 32:
+            raise ValueError(f"size must be at least 32 pixels, found {self.size}")
+        if min(self.noise, self.blur, self.debris) < 0 or not 0 <= self.touching <= 1:
+            raise ValueError(
+                "noise, blur and debris must be >= 0 and touching in [0, 1], found "
+                f"noise={self.noise}, blur={self.blur}, debris={self.debris}, touching={self.touching}"
+            )
+
 
 def spheroids(
     train_count: int = 320,
@@ -67,16 +76,9 @@ def spheroids(
             "train_count and val_count must be at least 1 and test_count at least 0, found "
             f"train_count={train_count}, val_count={val_count}, test_count={test_count}"
         )
-    if size < 32 or channels not in (1, 3):
-        raise ValueError(
-            f"size must be at least 32 and channels 1 or 3, found size={size}, channels={channels}"
-        )
-    if min(noise, blur, debris) < 0 or not 0 <= touching <= 1:
-        raise ValueError(
-            "noise, blur and debris must be >= 0 and touching in [0, 1], found "
-            f"noise={noise}, blur={blur}, debris={debris}, touching={touching}"
-        )
     scene = Scene(size, noise, blur, debris, touching)
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, found {channels}")
 
     counts = {"train": train_count, "val": val_count, "test": test_count}
     names = {part: [f"{part}-{index}" for index in range(count)] for part, count in counts.items()}
@@ -87,18 +89,12 @@ def spheroids(
         coloured = [(np.repeat(image[..., None], channels, axis=2), mask) for image, mask in drawn]
         return kind(coloured, transforms, names=names[part])
 
-    facts = {
-        "in_channels": channels,
-        "classes": BINARY,
-        "normalise": "none",
-        "counts": counts,
-        "split": names,
-    }
+    facts = {"in_channels": channels, "classes": BINARY, "normalise": "none"}
     return Splits(
         pairs("train", transforms, AugmentedPairs) if transforms else in_memory(pairs("train", ())),
         in_memory(pairs("val", val_transforms)),
         in_memory(pairs("test", val_transforms)) if test_count else None,
-        facts,
+        {**facts, "counts": counts, "split": names},
     )
 
 

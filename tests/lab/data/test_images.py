@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from lab.config.annotations import annotations
 from lab.data import Splits, image_folder
+from lab.data.loaders import create_loader
 from lab.data.pairs import AugmentedPairs
 
 NUCLEI = Path(__file__).parents[4] / "shared" / "data" / "nuclei"
@@ -165,6 +167,101 @@ def test_many_problems_are_counted_and_not_all_printed(folder: Path) -> None:
         write(folder / "images" / f"extra{k}.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(ValueError, match=r"50 problems[\s\S]*and 30 more"):
         image_folder(str(folder))
+
+
+# --- metadata, classes, folds -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Path:
+    """A folder of the shape of CVC-ClinicDB: frames of four sequences, masks with the blur of a codec."""
+    rng = np.random.default_rng(0)
+    lines = ["frame_id,sequence_id,path"]
+    for k in range(1, 13):
+        image = rng.integers(0, 256, (18, 24, 3), np.uint8)
+        mask = cv2.circle(np.zeros((18, 24), np.uint8), (6 + k, 9), 4, 255, -1)
+        write(tmp_path / "Original" / f"{k}.tif", image)
+        write(tmp_path / "Ground Truth" / f"{k}.tif", cv2.GaussianBlur(mask, (3, 3), 0))
+        lines.append(f"{k},{(k - 1) // 3 + 1},Original/{k}.tif")
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def polyps(folder: Path, **options: Any) -> Splits:
+    given = {"metadata": "metadata.csv", "group_by": "sequence_id", "condition": "sequence_id", **options}
+    return image_folder(str(folder), "Original", "Ground Truth", mask_threshold=127, **given)
+
+
+def test_sequences_stay_together_and_condition(clinic: Path) -> None:
+    splits = polyps(clinic, test_share=0.25, val_share=0.25)
+    names = splits.facts["split"]
+    assert [len(names[part]) for part in ("train", "val", "test")] == [6, 3, 3]
+    owners = [{(int(name) - 1) // 3 + 1 for name in names[part]} for part in ("train", "val", "test")]
+    assert len(set.union(*owners)) == 4 == sum(map(len, owners))
+    assert splits.facts["sequences"] == {str(owner): k for k, owner in enumerate(sorted(owners[0]))}
+    image, sequence, mask = splits.train[0]
+    assert (image.shape, mask.shape) == ((3, 18, 24), (1, 18, 24)) and sequence in (0, 1)
+    assert splits.val[0][1] == -1  # its sequence was never trained on
+
+
+def test_metadata_can_name_the_split(clinic: Path) -> None:
+    text = (clinic / "metadata.csv").read_text().splitlines()
+    parts = ["split", *(["train"] * 6 + ["val"] * 3 + ["test"] * 3)]
+    (clinic / "metadata.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(text, parts, strict=True)))
+    splits = polyps(clinic, split_by="split")
+    assert splits.facts["split"]["test"] == ["10", "11", "12"] and len(splits.val) == 3  # type: ignore[arg-type]
+
+
+def test_metadata_that_does_not_fit_the_folder(clinic: Path) -> None:
+    table = clinic / "metadata.csv"
+    table.write_text("frame_id,sequence_id\n" + "".join(f"{k},1\n" for k in range(2, 13)) + "2,2\n99,4\n")
+    (clinic / "Ground Truth" / "5.tif").unlink()
+    with pytest.raises(ValueError) as error:
+        polyps(clinic)
+    for part in (
+        "problems with the image folder",
+        f"{table}, line 13: frame_id 2 is on line 2 already",
+        f"{table}, line 14: no image is named 99.*",
+        f"{clinic / 'Original' / '1.tif'}: {table} has no row whose frame_id is 1",
+        f"{clinic / 'Original' / '5.tif'}: no mask",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match="no column sequence; it has frame_id, sequence_id"):
+        polyps(clinic, group_by="sequence")
+    with pytest.raises(ValueError, match="give the CSV below root as metadata"):
+        polyps(clinic, metadata=None)
+
+
+def test_folds_hold_every_image_out_once(folder: Path) -> None:
+    held = [load(folder, folds=10, fold=fold).facts["split"]["val"] for fold in range(10)]
+    assert sorted(name for names in held for name in names) == [f"{k:02}" for k in range(10)]
+    with pytest.raises(ValueError, match="folds=11, but there are 10 images: folds=10 leaves one out"):
+        load(folder, folds=11)
+
+
+def test_classes_by_value_and_ignored_pixels(folder: Path) -> None:
+    splits = load(folder, classes={"dark": 0, "bright": 255}, ignore=7)
+    assert splits.facts["classes"] == ["dark", "bright"]
+    with pytest.raises(ValueError, match=r"10 problems.*\n.*pixels of no class, of value 255"):
+        load(folder, classes={"dark": 0, "bright": 254})
+
+
+def test_the_arguments_are_checked_before_anything_is_built() -> None:
+    checkers = annotations(image_folder)
+    good = {"classes": {"a": 0, "b": "#ff0000"}, "ignore": "#ffffff", "normalise": "image", "folds": 5}
+    assert [*(problem for name, value in good.items() for problem in checkers[name].check(name, value))] == []
+    for name, value in {"classes": {"a": 0.5}, "ignore": 1.5, "normalise": "al", "fold": "x"}.items():
+        assert list(checkers[name].check(name, value)), name
+
+
+def test_whole_images_are_validated_on_in_batches_of_one_size(folder: Path) -> None:
+    splits = load(folder, transforms=[A.RandomCrop(8, 8)], val_share=0.5)
+    loader = create_loader(splits.val, 2, shuffle=False)
+    batches = [tuple(batch[0].shape[2:]) for batch in loader]
+    val: Any = splits.val
+    assert len(batches) == 3 and {tuple(size) for size in val.sizes} == {(24, 16), (20, 30)} == set(batches)
+    with pytest.raises(ValueError, match="the images have 2 sizes and a batch needs one"):
+        create_loader(load(folder).train, 2, shuffle=True)
 
 
 # --- real images ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -283,6 +283,46 @@ def test_a_stream_is_read_in_its_own_order(count: int) -> None:
     assert [batch.tolist() for batch in loader] == [[0, 1], [2, 3], [4]]
 
 
+# Batches of one size
+
+
+class Sized(Given):
+    sizes: ClassVar[list[tuple[int, int]]] = [(2, 2), (2, 2), (2, 2), (2, 3), (2, 3), (1, 1), (2, 2)]
+    sample = None  # type: ignore[assignment]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return torch.tensor(index), torch.full(self.sizes[index], index)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_neighbours_of_one_size_share_a_batch_and_the_order_stays(count: int) -> None:
+    loader = create_loader(Sized(), 2, shuffle=False, config=workers(count))
+    assert isinstance(loader, SampleLoader)
+    loader.start(1)
+    for epoch in (1, 2):
+        batches = epoch_of(loader, epoch)
+        assert [batch[0].tolist() for batch in batches] == [[0, 1], [2], [3, 4], [5], [6]]
+        assert len(loader) == len(batches) and loader.samples == 7
+    loader.stop()
+
+
+def test_sizes_that_are_equal_or_batches_of_one_change_nothing() -> None:
+    class Equal(Sized):
+        sizes: ClassVar[list[tuple[int, int]]] = [(2, 2)] * 7
+
+    loader = create_loader(Equal(), 3, shuffle=False)
+    assert [batch[0].tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
+    single: Any = create_loader(Sized(), 1, shuffle=True, seed=1)
+    assert sorted(indices(epoch_of(single, 1))) == list(range(7))
+
+
+def test_shuffling_several_sizes_is_refused_with_advice() -> None:
+    with pytest.raises(
+        ValueError, match="the images have 3 sizes and a batch needs one: cut patches, or add"
+    ):
+        create_loader(Sized(), 2, shuffle=True)
+
+
 # From a config
 
 
@@ -294,6 +334,15 @@ def test_loaders_of_a_config(config: Callable[..., RunConfig]) -> None:
     other = create_loaders(config(seeds=[1]), None, None, CPU)
     orders = [next(iter(d.train))[0] for d in (data, create_loaders(config(), None, None, CPU), other)]
     assert torch.equal(orders[0], orders[1]) and not torch.equal(orders[0], orders[2])
+
+
+def test_facts_and_the_test_set_are_kept(config: Callable[..., RunConfig]) -> None:
+    plain = create_loaders(config(), None, None, CPU)
+    assert (plain.test_set, dict(plain.facts)) == (None, {})
+    drawn = {"target": "lab.data.spheroids", "train_count": 4, "val_count": 2, "test_count": 3, "size": 32}
+    data = create_loaders(config(data=drawn), None, None, CPU)
+    assert len(data.test_set) == 3 and data.facts["classes"] == ["background", "foreground"]
+    assert data.facts["counts"] == {"train": 4, "val": 2, "test": 3}
 
 
 def test_given_loaders_are_used(config: Callable[..., RunConfig]) -> None:

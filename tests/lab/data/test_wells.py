@@ -93,6 +93,18 @@ def test_touching_spheroids_merge_in_the_mask() -> None:
     assert np.mean(np.equal(alone, 1)) < 0.75
 
 
+def test_facts_and_names() -> None:
+    splits = spheroids(2, 3, size=32, channels=3)
+    assert splits.facts == {
+        "in_channels": 3,
+        "classes": ["background", "foreground"],
+        "normalise": "none",
+        "counts": {"train": 2, "val": 3, "test": 0},
+        "split": {"train": ["train-0", "train-1"], "val": ["val-0", "val-1", "val-2"], "test": []},
+    }
+    assert splits.val.names == splits.facts["split"]["val"]  # type: ignore[attr-defined]
+
+
 def test_transforms_make_the_train_set_random_and_leave_the_others_fixed() -> None:
     splits = spheroids(
         4,
@@ -105,6 +117,12 @@ def test_transforms_make_the_train_set_random_and_leave_the_others_fixed() -> No
     first = [splits.train.sample(0, np.random.default_rng(k))[0] for k in range(16)]
     assert 4 < len(torch.stack(first).flatten(1).unique(dim=0)) <= 8  # the square has eight symmetries
     assert tensors(splits.val)[0].shape == (2, 1, 32, 32)
+
+
+def test_the_pictures_are_the_ones_they_have_always_been() -> None:
+    """Configs of drawn spheroids name a Dice: it holds as long as these bytes do."""
+    image, mask = draw(Scene(64, 0.03, 1.0, 12.0, 0.6), rng(3))
+    assert abs(int(image.sum()) - 608141) < 100 and mask.sum() == 274  # OpenCV may round otherwise elsewhere
 
 
 def test_drawing_is_fast() -> None:
