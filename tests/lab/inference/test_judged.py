@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -35,6 +36,18 @@ class Small(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         out: Tensor = self.layers(image)
         return out
+
+
+class Sequenced(nn.Module):
+    """All is foreground in images of sequence 0, and nothing in those of 1, whatever they show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, image: Tensor, sequence: Tensor) -> Tensor:
+        sign = torch.where(sequence == 0, 5.0, -5.0).reshape(-1, 1, 1, 1)
+        return sign * self.weight + 0 * image[:, :1]
 
 
 def disc(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -244,6 +257,24 @@ def test_several_classes(tmp_path: Path) -> None:
     for settings_ in ({"threshold": 0.5}, {"tune": True}):
         with pytest.raises(ValueError, match="a threshold has no effect on 3 classes"):
             evaluate_run(folder, **settings_)
+
+
+def test_a_conditioned_network_is_told_the_sequence(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "data", 8)
+    lines = [f"im{number:02},{number % 2}" for number in range(8)]
+    (root / "metadata.csv").write_text("\n".join(["frame_id,sequence_id", *lines]))
+    extra = {"data.metadata": "metadata.csv", "data.condition": "sequence_id", "data.test_share": 0.0}
+    folder = train(tmp_path / "run", config(root, **extra, epochs=1, net=f"{HERE}.Sequenced"))
+    found = evaluate_run(folder)
+    summary = summarise(found.images, "dice")
+    assert summary is not None
+    assert summary.mean == pytest.approx(best_epoch(folder)["val_dice"], abs=2e-4)
+    for image in found.images:  # the network finds all in a sequence's images, or nothing
+        ((_, pixels, _),) = image.counts
+        assert pixels == (0 if int(image.name[2:]) % 2 else image.height * image.width - 2 * image.width)
+    (root / "metadata.csv").write_text("\n".join(["frame_id,sequence_id", *(f"{line}0" for line in lines)]))
+    with pytest.raises(ValueError, match="the sequences of its data are not those of the training"):
+        evaluate_run(folder)
 
 
 def test_other_tasks_are_refused(tmp_path: Path) -> None:
