@@ -114,6 +114,26 @@ def _require_one_run(folder: Path) -> None:
         raise ValueError(f"{folder}: consists of {len(below)} runs; name one of them:\n{each}")
 
 
+def left_out(config: RunConfig) -> list[str]:
+    """What validation did to images and prediction doesn't; cutting and padding make no difference."""
+    transforms = config.data.arguments.get("val_transforms")
+    targets = [
+        str(each.get("target") if isinstance(each, Mapping) else each)
+        for each in (transforms if isinstance(transforms, list) else [])
+    ]
+    names = [target.rpartition(".")[2] for target in targets]
+    changing = [
+        name
+        for name in names
+        if "Resize" in name or not any(word in name for word in ("Crop", "Pad", "ToTensor"))
+    ]
+    if not changing:
+        return []
+    return [
+        f"data.val_transforms are not applied: {', '.join(changing)}; prepare the images so, or train without"
+    ]
+
+
 def _weights(folder: Path, notes: list[str]) -> Path:
     """The best checkpoint; the last one of a finished run where that is all there is."""
     checkpoints = folder / rundir.CHECKPOINTS

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from lab import rundir
 from lab.data.masks import MaskReader
 from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
-from lab.inference.loaded import Loaded
+from lab.inference.loaded import Loaded, left_out
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
 from lab.inference.pictures import outlined, scaled
@@ -60,7 +60,8 @@ class Prediction:
         lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
         if len(self.failed) > MOST_SHOWN:
             lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
-        counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} objects"
+        counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
+        counted += "" if self.objects == 1 else "s"
         lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output}")
         for name, values in self.metrics.items():
             figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
@@ -136,12 +137,11 @@ def predict(
     settings = _settings(loaded, tile, overlap, flips, threshold)
     _require_sense(min_area, pixel_size)
     items = find_items(input, Layout.of(loaded.config.data.arguments), root)
-    done = Prediction(Path(output).expanduser(), notes=list(loaded.notes))
+    done = Prediction(Path(output).expanduser(), notes=[*loaded.notes, *left_out(loaded.config)])
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
     indices = _sequence_indices(loaded, items, sequence, done.notes)
     _require_room(files, items, force)
-    for folder in {path.parent for path in files.all(items)}:
-        folder.mkdir(parents=True, exist_ok=True)
+    _make_folders(files, items)
     work = _Work(loaded, settings, files, done, min_area, pixel_size)
     with tqdm(total=len(items), unit="image", leave=False, disable=_hidden(bar), file=sys.stdout) as progress:
         for item, index in zip(items, indices, strict=True):
@@ -217,6 +217,8 @@ class _Work:
         rundir.atomic_write(output / OBJECTS, objects_csv(self._objects, self._pixel_size))
         if self._scores:
             rundir.atomic_write(output / METRICS, metrics_csv(self._scores))
+        else:  # what an earlier prediction left there, which this one may replace, is not of these masks
+            (output / METRICS).unlink(missing_ok=True)
         record = {
             "run": self._loaded.folder.absolute(),
             "weights": self._loaded.weights.name,
@@ -277,6 +279,14 @@ def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
         raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *shown]))
 
 
+def _make_folders(files: _Files, items: Sequence[Item]) -> None:
+    for folder in sorted({path.parent for path in files.all(items)}):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{folder}: can't be written: {error.strerror or error}") from error
+
+
 def _sequence_indices(
     loaded: Loaded, items: Sequence[Item], sequence: str | None, notes: list[str]
 ) -> list[int | None]:
@@ -304,9 +314,17 @@ def _sequence_indices(
 
 
 def _truth_reader(loaded: Loaded) -> MaskReader:
-    """Reads truths as the training read its masks."""
+    """Reads truths as the training read its masks; of data that says nothing of files, by index."""
     data = loaded.config.data.arguments
-    return MaskReader(data.get("classes"), data.get("ignore"), data.get("mask_threshold") or 0)
+    classes, ignore, threshold = (data.get(name) for name in ("classes", "ignore", "mask_threshold"))
+    if not isinstance(classes, Mapping):
+        several = len(loaded.classes) > 2
+        classes = {name: index for index, name in enumerate(loaded.classes)} if several else None
+    return MaskReader(
+        classes,
+        ignore if isinstance(ignore, (int, str)) else None,
+        threshold if isinstance(threshold, int) else 0,
+    )
 
 
 def _hidden(bar: bool | None) -> bool:

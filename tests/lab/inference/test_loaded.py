@@ -10,7 +10,7 @@ from torch import nn
 from lab import rundir
 from lab.checkpoint import CheckpointError, save
 from lab.config import ConfigError
-from lab.inference.loaded import load
+from lab.inference.loaded import left_out, load
 from tests.inference_tools import HERE, PLAIN, make_run
 
 
@@ -98,6 +98,18 @@ def test_a_checkpoint_from_before_facts_is_told(tmp_path: Path) -> None:
     assert "images are scaled to [0, 1]" in loaded.notes[0]
     assert (loaded.classes, loaded.channels) == (["background", "foreground"], 3)
     assert load(make_run(tmp_path / "grey", facts=None, **{"data.grayscale": True})).channels == 1
+
+
+def test_transforms_that_would_have_mattered_are_told(tmp_path: Path) -> None:
+    names = ("CenterCrop", "PadIfNeeded", "Resize", "pytorch.ToTensorV2", "RandomResizedCrop", "Normalize")
+    for count, expected in ((2, ()), (6, ("Resize, RandomResizedCrop, Normalize",))):
+        transforms = [{"target": f"albumentations.{name}"} for name in names[:count]]
+        data = {"target": "lab.data.image_folder", "val_transforms": transforms}
+        run = load(make_run(tmp_path / str(count), data=data))
+        notes = left_out(run.config)
+        assert run.notes == ()  # the evaluation goes through them
+        assert len(notes) == len(expected)
+        assert all(f"not applied: {each};" in note for each, note in zip(expected, notes, strict=True))
 
 
 @pytest.mark.parametrize("found", ['{"threshold": 1.5}', '{"threshold": true}', '{"a": 1}', "[]", "{", "[1]"])

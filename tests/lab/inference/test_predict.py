@@ -190,6 +190,38 @@ def test_a_truth_of_another_size_is_reported_beside_its_mask(tmp_path: Path) -> 
     assert done.metrics == {"spot": {"dice": 1.0, "iou": 1.0, "precision": 1.0, "recall": 1.0}}
 
 
+def test_a_truth_that_cannot_be_read_is_reported_beside_its_mask(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", spots((40, 40), (5, 5, 9, 9)))
+    (tmp_path / "set.csv").write_text("basename,image_path,mask_path\na,a.png,gone.png\nb,none.png,\n")
+    done = predict(loaded(tmp_path), tmp_path / "set.csv", tmp_path / "out")
+    assert image.exists() and [(each.name, done.images) for each in done.failed] == [("a", 1), ("b", 1)]
+    assert "gone.png: can't be read" in done.failed[0].reason and "none.png" in done.failed[1].reason
+    assert read(tmp_path / "out" / "masks" / "a.png").any()
+
+
+def test_measures_of_an_earlier_prediction_do_not_stay(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "images" / "a.png", spots((40, 40), (5, 5, 9, 9)))
+    truth = write(tmp_path / "set" / "masks" / "a.png", spots((40, 40), (5, 5, 9, 9)))
+    predict(loaded(tmp_path), tmp_path / "set", tmp_path / "out")
+    assert (tmp_path / "out" / "metrics.csv").exists()
+    truth.unlink()
+    predict(loaded(tmp_path / "again"), tmp_path / "set", tmp_path / "out", force=True)
+    assert not (tmp_path / "out" / "metrics.csv").exists()
+
+
+def test_an_output_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    image = write(tmp_path / "a.png", spots((40, 40)))
+    with pytest.raises(ValueError, match="can't be written"):
+        predict(loaded(tmp_path), image, image / "out")
+
+
+def test_data_of_a_users_own_may_call_anything_classes(tmp_path: Path) -> None:
+    write(tmp_path / "set" / "images" / "a.png", spots((40, 40), (5, 5, 9, 9)))
+    write(tmp_path / "set" / "masks" / "a.png", spots((40, 40), (5, 5, 9, 9), value=2))
+    run = loaded(tmp_path, "Greys", facts=THREE, **{"data.classes": 3, "data.ignore": [1]})
+    assert predict(run, tmp_path / "set", tmp_path / "out").metrics["white"]["dice"] == 1.0
+
+
 def test_all_one_class_is_told(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / "in" / f"{name}.png", spots((40, 40)))
