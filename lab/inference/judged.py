@@ -132,6 +132,8 @@ def evaluate_run(
             raise ValueError(
                 f"{path}: its classes are {work.loaded.classes}, and those before {result.classes}"
             )
+        else:
+            result.about["weights"] += f"; {path.name}: {work.about()['weights']}"
         work.judge(result, split, told)
     assert result is not None
     result.seconds = time.perf_counter() - started

@@ -230,6 +230,7 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
     found = evaluate_run(folder, tune=True)
     assert found.split == "val" and found.parts == ["fold_0", "fold_1", "fold_2"]
     assert sorted(image.name for image in found.images) == [f"im{n:02}" for n in range(9)]  # each once
+    assert "; fold_2: best.pt, epoch " in found.about["weights"]
     assert set(found.thresholds) == set(found.tuning) == set(found.parts)
     for part in found.parts:
         assert (folder / part / "threshold.json").is_file()
