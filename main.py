@@ -8,12 +8,11 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from lab import rundir
+from lab import command_line, rundir
 from lab.config import ConfigError, OptimizeConfig, RunConfig, is_study, loading
 
 if TYPE_CHECKING:
@@ -23,21 +22,6 @@ if TYPE_CHECKING:
 
 RUNS, STUDIES = Path("runs"), Path("studies")
 WRONG = 2
-VERBS = ("run", "resume", "optimize", "check", "list", "compare", "report", "schema")
-# Which options go with which verbs; any other would have no effect, and is refused.
-GOES_WITH = {
-    "set": ("run", "resume", "optimize", "check"),
-    "print_config": ("run", "resume", "optimize", "check"),
-    "no_plots": ("run", "resume"),
-    "quiet": ("run", "resume", "optimize"),
-    "json": ("run", "resume", "optimize", "check", "list"),
-    "fork": ("optimize",),
-    "sort": ("list",),
-    "ascending": ("list",),
-    "project": ("list",),
-    "outcome": ("list",),
-    "where": ("list",),
-}
 
 
 class Terminated(SystemExit):
@@ -50,8 +34,8 @@ class Refused(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
-    options = parser().parse_args(arguments)
-    refuse_idle(options)
+    options = command_line.parser().parse_args(arguments)
+    command_line.refuse_idle(options)
     command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         return act(options, command)
@@ -75,86 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    result = argparse.ArgumentParser(
-        prog="main.py",
-        description="One YAML runs one experiment, another runs a whole search.",
-        epilog="Examples:\n"
-        "  python main.py --run configs/run.yaml --set epochs=20 --set optimizer.lr=1e-4\n"
-        "  python main.py --resume runs/20261121-101500_spheroids --set epochs=40\n"
-        "  python main.py --optimize configs/opt.yaml\n"
-        "  python main.py --list --sort val_dice --where optimizer.lr=1e-3\n"
-        "  python main.py --compare RUN RUN",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verbs = result.add_argument_group("what to do")
-    verbs.add_argument("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
-    verbs.add_argument(
-        "--resume",
-        metavar="RUN",
-        help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
-    )
-    verbs.add_argument(
-        "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
-    )
-    verbs.add_argument(
-        "--check", metavar="YAML", help="one batch through the real path, in seconds; of a study, its corners"
-    )
-    verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
-    verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
-    verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
-    verbs.add_argument(
-        "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
-    )
-    config = result.add_argument_group("with --run, --resume, --optimize and --check")
-    config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
-                        help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
-    config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
-    config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
-    run = result.add_argument_group("with --run, --resume and --optimize")
-    run.add_argument("--quiet", action="store_true", help="the result only")
-    run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
-    run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
-                     "as it is now, that begins with the finished trials which still fit")  # fmt: skip
-    notebook = result.add_argument_group("with --list")
-    notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
-    notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
-    notebook.add_argument("--project", help="only this project")
-    notebook.add_argument("--outcome", help="only this outcome, such as completed")
-    notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
-                          help="only runs with this value in their config")  # fmt: skip
-    return result
-
-
-def refuse_idle(options: argparse.Namespace) -> None:
-    """Leave with an error unless there is one thing to do, and every option has an effect on it."""
-    command = parser()
-    given = [name for name, value in vars(options).items() if value != command.get_default(name)]
-    verbs = [name for name in VERBS if name in given]
-    if len(verbs) != 1 and verbs != ["run", "resume"]:
-        found = _flags(verbs) or "nothing"
-        command.error(f"say one thing to do: {_flags(VERBS, 'or')}; found {found}")
-    for name in given:
-        if name in GOES_WITH and not set(verbs) & set(GOES_WITH[name]):
-            command.error(
-                f"{_flags([name])} has no effect with {_flags(verbs)}; it goes with {_flags(GOES_WITH[name])}"
-            )
-    if options.ascending and options.sort is None:
-        command.error("--ascending has no effect without --sort")
-    if options.quiet and (options.json or options.print_config):
-        command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
-
-
-def _flags(names: Sequence[str], last: str = "and") -> str:
-    """`--run, --resume and --check`."""
-    flags = [f"--{name.replace('_', '-')}" for name in names]
-    return f" {last} ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags)
-
-
 def act(options: argparse.Namespace, command: list[str]) -> int:
     """One verb."""
-    verb = next(name for name in VERBS if getattr(options, name) not in (None, False))
+    verb = next(name for name in command_line.VERBS if getattr(options, name) not in (None, False))
     match verb:
         case "run" | "resume":
             return run(options, command)

@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -138,6 +139,96 @@ def segmenter(
             f"Cause: {str(error).splitlines()[0]}"
         ) from error
     return network
+
+
+class FiLMSegmenter(nn.Module):
+    """A segmentation network that is told which sequence an image belongs to.
+
+    The features F (N, C, h, w) of one encoder stage are modulated channel by channel (FiLM: Perez et al.,
+    2018, arXiv:1709.07871),
+
+        F' = γ · F + β,        γ = 1 + W_γ e,   β = W_β e,
+
+    by two linear layers of a learnt embedding e of the sequence. Both begin at zero, so that training starts
+    with the plain network. Where the sequence is unknown (−1), γ = 1 and β = 0: the plain network again.
+
+    Input: images (N, in_channels, H, W) float, sequences (N,) int64; output logits (N, classes, H, W).
+
+    Args:
+        architecture, encoder, encoder_weights, in_channels, classes: as for `segmenter`.
+        sequences: how many there are, ≥ 1; `auto` in YAML: as many as the training images have.
+        stage: whose features are modulated, from 1 (finest) to the encoder's depth; negative counts from the
+            deepest, −1.
+        embedding: its length, ≥ 1.
+        unknown_share: share of the training images whose sequence is withheld, so that the network can do
+            without, in [0, 1).
+
+    Raises:
+        ValueError: as `segmenter`; the stage doesn't exist or the architecture doesn't use it, a number is
+            out of range; in `forward`, a sequence is not below `sequences`.
+    """
+
+    def __init__(
+        self,
+        architecture: str = "DeepLabV3Plus",
+        encoder: str = "resnet18",
+        encoder_weights: str | None = None,
+        in_channels: int = 3,
+        classes: int = 1,
+        sequences: int = 1,
+        stage: int = -1,
+        embedding: int = 32,
+        unknown_share: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _require_positive(sequences=sequences, embedding=embedding)
+        if not 0 <= unknown_share < 1:
+            raise ValueError(f"unknown_share must be in [0, 1), found {unknown_share}")
+        if architecture.lower() == "dpt":
+            raise ValueError("DPT's features are tokens, which can't be modulated; take another architecture")
+        self.net = cast(Any, segmenter(architecture, encoder, encoder_weights, in_channels, classes))
+        channels = list(self.net.encoder.out_channels)  # of the image itself, then of each stage
+        deepest = len(channels) - 1
+        self.stage = stage + deepest + 1 if stage < 0 else stage
+        if not 1 <= self.stage <= deepest:
+            raise ValueError(f"stage must be in 1…{deepest} or -{deepest}…-1, found {stage}")
+        if not channels[self.stage] or not self._matters(in_channels):
+            raise ValueError(f"stage {stage} of {encoder} is not used by {architecture}; take another")
+        self.unknown_share = unknown_share
+        self.embed = nn.Embedding(sequences, embedding)
+        self.gamma = nn.Linear(embedding, channels[self.stage])
+        self.beta = nn.Linear(embedding, channels[self.stage])
+        for layer in (self.gamma, self.beta):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, image: Tensor, sequence: Tensor) -> Tensor:
+        """Images (N, in_channels, H, W) and their sequences (N,), −1 where unknown, to logits."""
+        if self.training and self.unknown_share:
+            withheld = torch.rand(sequence.shape, device=sequence.device) < self.unknown_share
+            sequence = sequence.masked_fill(withheld, -1)
+        features = list(self.net.encoder(image))
+        features[self.stage] = self._modulated(features[self.stage], sequence)
+        logits: Tensor = self.net.segmentation_head(self.net.decoder(features))
+        return logits
+
+    @torch.no_grad()
+    def _matters(self, in_channels: int) -> bool:
+        """Whether the output depends on the chosen stage."""
+        self.net.eval()
+        features = list(self.net.encoder(torch.linspace(0, 1, in_channels * 128**2).view(1, -1, 128, 128)))
+        plain = self.net.decoder(list(features))
+        features[self.stage] = features[self.stage] + 1
+        matters = not torch.equal(plain, self.net.decoder(features))
+        self.net.train()
+        return matters
+
+    def _modulated(self, features: Tensor, sequence: Tensor) -> Tensor:
+        known = (sequence >= 0).to(features.dtype)[:, None]
+        embedded = self.embed(sequence.clamp(min=0))
+        gamma, beta = 1 + known * self.gamma(embedded), known * self.beta(embedded)
+        modulated: Tensor = gamma[..., None, None] * features + beta[..., None, None]
+        return modulated
 
 
 def _hub_cache() -> str:

@@ -14,9 +14,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lab import events, rundir
 from lab.callbacks.checkpointing import Checkpointing
+from lab.callbacks.diagnostics import Diagnostics
 from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import Progress, Style
-from lab.callbacks.summary import SeedsSummary, Summary
+from lab.callbacks.summary import RepeatsSummary, Summary
 from lab.callbacks.tracking import create_tracking
 from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
@@ -129,16 +130,12 @@ class Trainer:
         self.early_stopping: EarlyStopping | None = None
         own = getattr(early_stopping_config, "metric", None)
         self._watched = own or self.monitor.metric
-        if early_stopping_config and early_stopping_config.enabled:
-            self.early_stopping = EarlyStopping(
-                patience=early_stopping_config.patience,
-                mode=early_stopping_config.mode or ("min" if own else self.monitor.mode),
-                min_delta=early_stopping_config.min_delta,
-            )
+        if (asked := early_stopping_config) and asked.enabled:
+            mode = asked.mode or ("min" if own else self.monitor.mode)
+            self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
-        self.seed = seed
-        self.epochs = 0
+        self.seed, self.epochs = seed, 0
         self.outcome: events.Outcome = "completed"
         self.reason = ""
         self._forward = self.runtime.forward(self.model)
@@ -150,21 +147,23 @@ class Trainer:
         self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
-    def from_config(cls, config: RunConfig, *, batches: int, callbacks: Sequence[Callback] = ()) -> "Trainer":
-        """Build the model and all around it from a config; the weights come from its first seed.
+    def from_config(cls, config: RunConfig, *, batches: int, facts: Mapping[str, Any] = {}) -> "Trainer":
+        """Build all from a config but listeners; the weights come from its first seed.
 
         Args:
             batches: in an epoch, for a scheduler whose length is `auto`.
+            facts: what the data says of itself, for a network some of whose arguments are `auto`.
 
         Raises:
             ConfigError: a component can't be built.
         """
         seed_all(config.seeds[0])
         runtime = Runtime.from_config(config)
-        model = runtime.place(config.create_model())
+        model = runtime.place(config.create_model(facts))
         optimizer = config.create_optimizer(model)
         steps = math.ceil(batches / config.accumulate_grad_batches)
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
+        task = config.create_task()
         return cls(
             model,
             optimizer,
@@ -172,8 +171,8 @@ class Trainer:
             config.create_criterion(),
             config.early_stopping_config,
             runtime=runtime,
-            task=config.create_task(),
-            metrics=config.create_metrics(),
+            task=task,
+            metrics={**task.own_metrics(), **config.create_metrics()},
             monitor=config.monitor,
             scheduler_interval=config.scheduler.interval if config.scheduler else "epoch",
             scheduler_monitor=config.scheduler.monitor if config.scheduler else "val_loss",
@@ -182,7 +181,7 @@ class Trainer:
             check_gradients=config.check_gradients,
             ema_decay=config.ema.decay if config.ema else None,
             seed=config.seeds[0],
-            callbacks=callbacks,
+            callbacks=(),
             log_every_steps=config.log_every_steps,
         )
 
@@ -337,7 +336,7 @@ def run(
 ) -> events.RunResult:
     """Run the recipe: a folder, the data, the Trainer, its listeners; returns what the run is worth.
 
-    Several seeds are several runs in folders below, until one is pruned; the result is their mean.
+    Several seeds, or folds, are several runs in folders below, until one is pruned; the result is their mean.
 
     Args:
         dl_train, dl_val: given, or made from the config.
@@ -351,26 +350,26 @@ def run(
     """
     with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder:
         session = Session(folder, resume, callbacks, console, command)
-        session.refuse_other_seeds(run_config)
-        if len(run_config.seeds) == 1:
-            return _run_seed(run_config, dl_train, dl_val, session)
-        with SeedsSummary(folder, run_config, console) as summary:
-            for config, below in summary.unless_stopped(session.per_seed(run_config)):
-                summary.add(config.seeds[0], _run_seed(config, dl_train, dl_val, below))
+        session.refuse_other_repeats(run_config)
+        if len(run_config.repeats) == 1:
+            return _run_once(run_config, dl_train, dl_val, session)
+        with RepeatsSummary(folder, run_config, console) as summary:
+            for config, below in summary.unless_stopped(session.per_repeat(run_config)):
+                summary.add(_run_once(config, dl_train, dl_val, below))
         return summary.result
 
 
-def _run_seed(
+def _run_once(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
 ) -> events.RunResult:
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
     plain = config.as_data()
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
-    trainer = Trainer.from_config(config, batches=len(data.train))
+    trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
     listeners = trainer.listeners
 
     def state() -> dict[str, Any]:
-        return {"config": plain, **collect(trainer.parts())}
+        return {"config": plain, "data": dict(data.facts), **collect(trainer.parts())}
 
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
@@ -379,12 +378,13 @@ def _run_seed(
         tracking,
         Checkpointing(checkpoints, config.checkpoint, state),
         Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, listeners.on_note),
+        Diagnostics(config.diagnostics, listeners.on_note),
         Summary(),
         Progress(session.console, mark="saved best"),
         *session.callbacks,
     ]
-    resumed = resume_from(checkpoints, plain, trainer.parts()) if session.resume else []
-    for note in (*session.idle(config, data), *resumed):
+    resumed = resume_from(checkpoints, plain, data.facts, trainer.parts()) if session.resume else []
+    for note in (*session.notes(config, data), *resumed):
         listeners.on_note(note)
     data.start(trainer.course.epoch + 1)  # forks the workers, before a tracker has started a thread
     try:

@@ -1,5 +1,6 @@
 """The one way in which a set is judged, within the epochs of a run and after it."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -165,11 +166,12 @@ def evaluate(
     """
     model.eval()
     tally = Tally(task, metrics, label)
+    infer = functools.partial(task.infer, model)
     with torch.no_grad():
         for step, batch in enumerate(loader, 1):
             moved = runtime.move(batch)
             with runtime.autocast():
-                result = task.step(model, criterion, moved)
+                result = task.step(infer, criterion, moved)
             tally.add(result)
             if on_step is not None:
                 on_step(step, tally)
@@ -201,12 +203,12 @@ class Peek:
             self._batch = self._read()
         if not self._batch:
             return None
-        model, runtime = self._predictor.evaluated, self._predictor.runtime
+        model, runtime, task = self._predictor.evaluated, self._predictor.runtime, self._predictor.task
         *inputs, targets = self._batch
         was_training = model.training
         model.eval()
         with torch.no_grad(), runtime.autocast():
-            predictions = self._predictor.task.predict(model(*runtime.move(inputs)))
+            predictions = task.predict(task.infer(model, *runtime.move(inputs)))
         model.train(was_training)
         return Samples(inputs, targets, predictions.cpu())
 

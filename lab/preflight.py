@@ -42,7 +42,7 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
 
     Args:
-        build: makes a Trainer: `build(config, batches=..., callbacks=())`.
+        build: makes a Trainer: `build(config, batches=..., facts=...)`.
 
     Raises:
         ConfigError: a component can't be built.
@@ -51,8 +51,9 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     started = time.perf_counter()
     data: Loaders | None = None
     try:
-        data = create_loaders(config, None, None, Runtime.from_config(config).device)
-        trainer = build(config, batches=len(data.train))
+        first = config.with_values(next(iter(config.repeats.values())))
+        data = create_loaders(first, None, None, Runtime.from_config(config).device)
+        trainer = build(first, batches=len(data.train), facts=data.facts)
         parameters = sum(p.numel() for p in trainer.model.parameters())
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
@@ -136,20 +137,21 @@ def _again(run: Callable[[Any], float], batch: Any, seconds: float, times: int) 
 
 
 def _costs(config: RunConfig, trainer: Trainable, epoch: float) -> Costs:
-    every, seeds = config.checkpoint.every_epochs, len(config.seeds)
+    every, repeats = config.checkpoint.every_epochs, len(config.repeats)
     return Costs(
         peak_bytes=_peak(trainer.runtime.device),
         epoch_seconds=epoch,
-        seconds=epoch * config.epochs * seeds,
+        seconds=epoch * config.epochs * repeats,
         checkpoint_bytes=_bytes(collect(trainer.parts())),
-        checkpoints=(min(config.epochs, 3) + (config.epochs // every if every else 0)) * seeds,
+        checkpoints=(min(config.epochs, 3) + (config.epochs // every if every else 0)) * repeats,
     )
 
 
 def _tell(report: Report, config: RunConfig, costs: Costs) -> None:
-    seeds, size = len(config.seeds), costs.checkpoint_bytes / 2**20
-    times = f" x {seeds} seeds" if seeds > 1 else ""
-    files = f"{costs.checkpoints // seeds} checkpoints of {size:,.1f} MB"
+    repeats, size = len(config.repeats), costs.checkpoint_bytes / 2**20
+    kind = "seeds" if config.folds is None else "folds"
+    times = f" x {repeats} {kind}" if repeats > 1 else ""
+    files = f"{costs.checkpoints // repeats} checkpoints of {size:,.1f} MB"
     report.figures["peak memory"] = f"{costs.peak_bytes / 2**20:,.0f} MB"
     report.figures["time an epoch"] = duration(costs.epoch_seconds)
     report.figures["time in all"] = f"{duration(costs.seconds)} for {config.epochs} epochs{times}"

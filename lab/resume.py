@@ -15,6 +15,8 @@ from lab.events import Note
 # With another one of these the checkpoint's state would be loaded into something it doesn't fit.
 _SAME = ("task", "net", "optimizer", "scheduler", "ema", "seeds")
 _HINT = "start a new run for it, or leave it as it was"
+# With another fold the network would be judged on what it has learnt from.
+_FOLD = ("data.folds", "data.fold")
 # With a scheduler that moves by steps, its place in the run would be lost.
 _STEPS = ("batch_size", "accumulate_grad_batches", "loader.drop_last")
 # These may be new since: what has no state in the checkpoint begins afresh.
@@ -22,9 +24,15 @@ _OPTIONAL = ("scaler", "early_stopping")
 
 
 def resume_from(
-    folder: Path, config: Mapping[str, Any], parts: Mapping[str, checkpoint.Stateful | None]
+    folder: Path,
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    parts: Mapping[str, checkpoint.Stateful | None],
 ) -> list[Note]:
     """Load the newest checkpoint in `folder` into the parts.
+
+    Args:
+        facts: what the data says of itself now.
 
     Returns:
         What the user should know: a damaged checkpoint that was passed over, settings that changed.
@@ -43,7 +51,16 @@ def resume_from(
             f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
         )
         for name, old, new in changed
-        if name.split(".")[0] in _SAME or (name in _STEPS and _moves_by_steps(config))
+        if name.split(".")[0] in _SAME or name in _FOLD or (name in _STEPS and _moves_by_steps(config))
+    ]
+    was, now = content.get("data", {}), rundir.plain(facts)
+    moved = {name: (old, now.get(name)) for name, old in was.items() if old != now.get(name)}
+    refused += [
+        Problem(
+            ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
+        )
+        for name in ("classes", "sequences")
+        if name in moved
     ]
     if refused:
         raise ConfigError(refused)
@@ -60,6 +77,11 @@ def resume_from(
     return [
         *([Note(nothing)] if done >= config["epochs"] else []),
         *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
+        *(
+            Note("the data has changed: its {} was {}, is {}".format(name, *moved[name]), "warning")
+            for name in ("mean", "std", "counts")
+            if name in moved
+        ),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
 

@@ -100,6 +100,12 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def repeats(folder: Path) -> list[Path]:
+    """The folders of its single runs, where a run consists of several seeds or folds; in order."""
+    found = [path for path in folder.glob("*_*/") if re.fullmatch(r"(seed|fold)_\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("_")[2]))
+
+
 def link(source: Path, path: Path) -> None:
     """Give a finished file a second name, replacing what had it; free where links exist."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -50,31 +50,38 @@ class Session:
     command: Sequence[str] = ()
     group: str | None = None
 
-    def per_seed(self, config: RunConfig) -> Iterator[tuple[RunConfig, "Session"]]:
-        """A config and a session of its own for each seed, in a folder below."""
-        for seed in config.seeds:
-            folder = self.folder / f"seed_{seed}"
+    def per_repeat(self, config: RunConfig) -> Iterator[tuple[RunConfig, "Session"]]:
+        """A config and a session of its own for each seed or fold, in a folder below."""
+        for name, values in config.repeats.items():
+            folder = self.folder / name
             folder.mkdir(exist_ok=True)
-            yield config.with_values({"seeds": [seed]}), replace(self, folder=folder, group=self.folder.name)
+            yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
 
-    def refuse_other_seeds(self, config: RunConfig) -> None:
-        """A run of one seed lives in its folder, one of several in folders below: neither becomes the other.
+    def refuse_other_repeats(self, config: RunConfig) -> None:
+        """A single run lives in its folder, several seeds or folds in folders below: none becomes another.
 
         Raises:
-            ConfigError: the run to resume is of the other kind.
+            ConfigError: the run to resume is of another kind.
         """
-        several, one = len(config.seeds) > 1, (self.folder / rundir.CHECKPOINTS).is_dir()
-        was_several = any(self.folder.glob("seed_*")) and not one
-        if self.resume and ((several and one) or (not several and was_several)):
-            kind = "one seed" if several else "several seeds"
-            message = f"the run in {self.folder} has {kind}; start a new run, or leave seeds as they were"
-            raise ConfigError([Problem(("seeds",), message)])
+        folds = config.folds is not None
+        now = "folds" if folds else "several seeds" if len(config.seeds) > 1 else "one seed"
+        below = {path.name.partition("_")[0] for path in rundir.repeats(self.folder)}
+        was = "several seeds" if "seed" in below else "folds" if below else "one seed"
+        if (self.folder / rundir.CHECKPOINTS).is_dir():
+            was = "one seed"
+        elif not below:
+            return
+        if self.resume and was != now:
+            field = "folds" if folds or was == "folds" else "seeds"
+            message = f"the run in {self.folder} has {was}; start a new run, or leave {field} as they were"
+            raise ConfigError([Problem((field,), message)])
 
-    def idle(self, config: RunConfig, data: Loaders) -> list[Note]:
-        """A setting that has no effect is said."""
+    def notes(self, config: RunConfig, data: Loaders) -> list[Note]:
+        """What the data has to say, and settings that have no effect."""
+        said = [Note(text, "warning") for text in data.facts.get("warnings", ())]
         if config.loader.workers and isinstance(data.train, TensorLoader):
-            return [Note("loader.workers has no effect: the training data is in memory", "warning")]
-        return []
+            said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
+        return said
 
     def write_record(self, config: RunConfig, device: torch.device) -> None:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""

@@ -15,13 +15,13 @@ MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 500, 60
 RANKS = {
     6: ["main"],
     5: ["lab.hpo"],
-    4: ["util", "lab.preflight", "lab.report"],
+    4: ["util", "lab.inference", "lab.preflight", "lab.report"],
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
-        "lab.runtime", "lab.seeding"],
-    0: ["lab.config", "lab.events", "lab.keys", "lab.redact", "lab.rundir", "lab.wording",
-        "model"],
+        "lab.runtime", "lab.seeding", "lab.tiling"],
+    0: ["lab.command_line", "lab.config", "lab.events", "lab.keys", "lab.labels", "lab.redact", "lab.rundir",
+        "lab.wording", "model"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

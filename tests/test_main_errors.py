@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import main
+from lab import command_line
 from lab.config import RunConfig
 
 ROOT = Path(__file__).parent.parent
@@ -151,14 +151,16 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
     [
         (
             [],
-            "say one thing to do: --run, --resume, --optimize, --check, --list, --compare, --report or "
-            "--schema; found nothing",
+            "say one thing to do: --run, --resume, --optimize, --predict, --evaluate, --export, --check, "
+            "--list, --compare, --report or --schema; found nothing",
         ),
         (["--list", "--check", "x"], "found --check and --list"),
         (["--resume", "x", "--check", "x"], "found --resume and --check"),
         (["--run", "x", "--list", "--compare", "x"], "found --run, --list and --compare"),
         (["--schema", "rum"], "invalid choice: 'rum'"),
         (["--compare"], "expected at least one argument"),
+        (["--predict", "x", "--input", "y"], "--predict needs --input PATH and --output FOLDER"),
+        (["--export", "tflite"], "expected 2 arguments"),
         (["--list", "--ascending"], "--ascending has no effect without --sort"),
         (["--run", "x", "--quiet", "--json"], "--quiet has no effect with --json"),
         (["--run", "x", "--quiet", "--print-config"], "--quiet has no effect with --print-config"),
@@ -168,23 +170,31 @@ def test_a_wrong_command_line(main_py: Main, arguments: list[str], message: str)
     assert message in told(main_py(*arguments))[-1]
 
 
-EVERY_ONE = "set print-config no-plots quiet json fork sort ascending project outcome where"
+LIST = "sort ascending project outcome where"
+PREDICT = "input force probabilities min-area pixel-size sequence tile overlap flips threshold output"
+JUDGE = "split tune-threshold"
+RECIPE = "set print-config no-plots quiet fork"
+EVERY_ONE = f"{RECIPE} json {LIST} {PREDICT} {JUDGE}"
 
 
 @pytest.mark.parametrize(
     ("verb", "refused"),
     [
-        (["--run", "x"], "fork sort ascending project outcome where"),
-        (["--resume", "x"], "fork sort ascending project outcome where"),
-        (["--run", "x", "--resume", "x"], "fork sort ascending project outcome where"),
-        (["--optimize", "x"], "no-plots sort ascending project outcome where"),
-        (["--check", "x"], "no-plots quiet fork sort ascending project outcome where"),
-        (["--list"], "set print-config no-plots quiet fork"),
+        (["--run", "x"], f"fork {LIST} {PREDICT} {JUDGE}"),
+        (["--resume", "x"], f"fork {LIST} {PREDICT} {JUDGE}"),
+        (["--run", "x", "--resume", "x"], f"fork {LIST} {PREDICT} {JUDGE}"),
+        (["--optimize", "x"], f"no-plots {LIST} {PREDICT} {JUDGE}"),
+        (["--check", "x"], f"no-plots quiet fork {LIST} {PREDICT} {JUDGE}"),
+        (["--predict", "x"], f"set print-config no-plots fork json {LIST} {JUDGE}"),
+        (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence"),
+        (["--export", "onnx", "x"], f"{RECIPE} json {LIST} {JUDGE} input probabilities min-area pixel-size "
+                                    "sequence tile overlap flips"),
+        (["--list"], f"{RECIPE} {PREDICT} {JUDGE}"),
         (["--compare", "x", "y"], EVERY_ONE),
         (["--report", "x"], EVERY_ONE),
         (["--schema", "run"], EVERY_ONE),
     ],
-)
+)  # fmt: skip
 def test_an_option_without_effect_is_refused(
     verb: list[str], refused: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,27 +205,37 @@ def test_an_option_without_effect_is_refused(
         "project": "",
         "outcome": "failed",
         "where": "epochs=1",
+        "input": "images",
+        "output": "out",
+        "min_area": "5",
+        "pixel_size": "0.5",
+        "sequence": "3",
+        "tile": "64",
+        "overlap": "8",
+        "threshold": "0.5",
+        "split": "val",
     }
     needs = {"ascending": ["--sort", "val_loss"]}
+    enough = ["--input", "images", "--output", "out"] if "--predict" in verb else []
     verbs = " and ".join(word for word in verb if word.startswith("--"))
-    for name in main.GOES_WITH:
+    for name in command_line.GOES_WITH:
         option = [f"--{name.replace('_', '-')}", *([values[name]] if name in values else [])]
-        given = main.parser().parse_args([*verb, *option, *needs.get(name, [])])
+        given = command_line.parser().parse_args([*verb, *enough, *option, *needs.get(name, [])])
         if option[0][2:] not in refused.split():
-            main.refuse_idle(given)
+            command_line.refuse_idle(given)
             continue
         with pytest.raises(SystemExit) as left:
-            main.refuse_idle(given)
+            command_line.refuse_idle(given)
         assert left.value.code == 2
         said = capsys.readouterr().err
         first = "--sort" if name == "ascending" else option[0]  # the one that it needs comes before it
-        goes = " and ".join(f"--{each}" for each in main.GOES_WITH[name])
+        goes = " and ".join(f"--{each}" for each in command_line.GOES_WITH[name])
         goes = goes.replace(" and ", ", ", goes.count(" and ") - 1)
         assert said.endswith(f"error: {first} has no effect with {verbs}; it goes with {goes}\n")
 
 
 def test_every_option_is_in_the_table() -> None:
-    assert set(vars(main.parser().parse_args([]))) == {*main.VERBS, *main.GOES_WITH}
+    assert set(vars(command_line.parser().parse_args([]))) == {*command_line.VERBS, *command_line.GOES_WITH}
 
 
 def test_print_config_shows_what_would_run_and_stops(main_py: Main, tmp_path: Path) -> None:

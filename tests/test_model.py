@@ -105,3 +105,69 @@ def test_weights_that_cannot_be_downloaded_name_the_config_line(
     text = str(error.value)
     assert text.startswith("net.encoder_weights: the weights 'imagenet' of 'resnet18' can't be downloaded")
     assert "null" in text and str(tmp_path) in text
+
+
+FILM = {"architecture": "Unet", "in_channels": 1, "sequences": 3}
+
+
+@pytest.mark.parametrize("architecture", ["DeepLabV3Plus", "Unet", "FPN"])
+def test_film_begins_as_the_plain_network(architecture: str) -> None:
+    torch.manual_seed(0)
+    net = model.FiLMSegmenter(architecture, sequences=3).eval()
+    image = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(net(image, torch.tensor([0, 2, -1])), net.net(image))
+
+
+def test_film_modulates_the_known_sequences_only() -> None:
+    torch.manual_seed(0)
+    net = model.FiLMSegmenter(**FILM).eval()
+    for layer in (net.gamma, net.beta):
+        nn.init.normal_(layer.weight)
+    image = torch.rand(1, 1, 64, 64).expand(3, -1, -1, -1)
+    with torch.no_grad():
+        first, second, unknown = net(image, torch.tensor([0, 1, -1]))
+        plain = net.net(image[:1])[0]
+    torch.testing.assert_close(unknown, plain)
+    assert (first - second).abs().max() > 0.1 < (first - plain).abs().max()
+
+
+def test_film_is_gamma_times_features_plus_beta() -> None:
+    net = model.FiLMSegmenter(**FILM, stage=2)
+    nn.init.zeros_(net.gamma.weight)
+    nn.init.constant_(net.gamma.bias, 1.0)  # γ = 1 + 1
+    nn.init.constant_(net.beta.bias, 3.0)
+    features = torch.rand(2, 64, 5, 7)
+    made = net._modulated(features, torch.tensor([1, -1]))
+    torch.testing.assert_close(made[0], 2 * features[0] + 3)
+    torch.testing.assert_close(made[1], features[1])
+    assert net.stage == 2 and net.gamma.out_features == 64
+
+
+def test_film_withholds_sequences_in_training_only() -> None:
+    net = model.FiLMSegmenter(**FILM, unknown_share=0.5)
+    nn.init.constant_(net.beta.bias, 3.0)
+    seen: list[torch.Tensor] = []
+    net._modulated = lambda features, sequence: seen.append(sequence) or features  # type: ignore
+    torch.manual_seed(0)
+    net(torch.rand(64, 1, 32, 32), torch.ones(64, dtype=torch.int64))
+    assert 16 < int((seen[0] == -1).sum()) < 48 and set(seen[0].tolist()) == {-1, 1}
+    net.eval()(torch.rand(2, 1, 32, 32), torch.ones(2, dtype=torch.int64))
+    assert seen[1].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"architecture": "DeepLabV3Plus", "stage": 3}, "stage 3 of resnet18 is not used by DeepLabV3Plus"),
+        ({"stage": 6}, "stage must be in 1…5 or -5…-1, found 6"),
+        ({"stage": 0}, "stage must be in 1…5"),
+        ({"sequences": 0}, "sequences must be at least 1, found 0"),
+        ({"unknown_share": 1.0}, r"unknown_share must be in \[0, 1\), found 1.0"),
+        ({"architecture": "DPT"}, "can't be modulated; take another architecture"),
+        ({"encoder": "resnet-18"}, "encoder 'resnet-18' is not known; did you mean 'resnet18'"),
+    ],
+)
+def test_film_refuses(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.FiLMSegmenter(**FILM | arguments)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-import main
+from lab import command_line
 from lab.config import OptimizeConfig, RunConfig, is_study, loading
 from lab.config.validation import validate
 from tests.conftest import ROOT
@@ -192,8 +192,8 @@ def _answers() -> list[str]:
 def test_a_command_parses(command: list[str], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     redirected = command.index(">") if ">" in command else len(command)
-    options = main.parser().parse_args(command[2:redirected])
-    main.refuse_idle(options)
+    options = command_line.parser().parse_args(command[2:redirected])
+    command_line.refuse_idle(options)
     if options.run and "studies/" in options.run:
         return  # what a study of this page leaves, which another test runs
     for path in filter(None, (options.run, options.check, options.optimize)):

@@ -60,12 +60,14 @@ class Summary(Callback):
         rundir.write_summary(self._start.run_dir, {**self._head, **result, "config": self._start.config})
 
 
-class SeedsSummary:
-    """The summary of a run with several seeds: mean, spread and table; a context around them all."""
+class RepeatsSummary:
+    """The summary of a run of several seeds or folds: mean, spread and table; a context around them all."""
 
     def __init__(self, folder: Path, config: RunConfig, console: Style) -> None:
         self._folder, self._config, self._console = folder, config, console
-        self._results: list[tuple[int, RunResult]] = []
+        self._names = tuple(config.repeats)
+        self._kind = "seed" if config.folds is None else "fold"
+        self._results: list[tuple[str, RunResult]] = []
         self._started = datetime.now(UTC)
         self._seconds = time.perf_counter()
         self._head = {
@@ -76,21 +78,22 @@ class SeedsSummary:
             "config": redact(config.as_data()),
         }
 
-    def __enter__(self) -> "SeedsSummary":
+    def __enter__(self) -> "RepeatsSummary":
         paths = [self._folder / name for name in (rundir.CONFIG, rundir.SUMMARY)]
         self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
         rundir.atomic_write(self._folder / rundir.CONFIG, self._config.to_yaml())
         rundir.write_summary(self._folder, {**self._head, "outcome": "running"})
         return self
 
-    def add(self, seed: int, result: RunResult) -> None:
-        """Take in one finished seed."""
-        self._results.append((seed, result))
+    def add(self, result: RunResult) -> None:
+        """Take in the next finished seed or fold."""
+        number = self._names[len(self._results)].partition("_")[2]
+        self._results.append((number, result))
 
-    def unless_stopped(self, seeds: Iterable[T]) -> Iterator[T]:
-        """The seeds, until one is pruned or otherwise taken from the run: that is said of the whole run."""
-        for seed in seeds:
-            yield seed
+    def unless_stopped(self, repeats: Iterable[T]) -> Iterator[T]:
+        """The repeats, until one is pruned or otherwise taken from the run: that is said of the whole run."""
+        for repeat in repeats:
+            yield repeat
             if self._stopped() is not None:
                 return
 
@@ -99,7 +102,7 @@ class SeedsSummary:
 
     @property
     def result(self) -> RunResult:
-        """The mean over the seeds; as bad as it gets where one of them diverged."""
+        """The mean over the repeats; as bad as it gets where one of them diverged."""
         return RunResult(self._end("completed"), self._folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -110,7 +113,7 @@ class SeedsSummary:
         end = self._end("completed" if error is None else "interrupted" if stopped else "failed")
         table = [
             {
-                "seed": seed,
+                self._kind: int(number),
                 "outcome": result.outcome,
                 "value": float(result),
                 "best": result.best,
@@ -119,7 +122,7 @@ class SeedsSummary:
                 "seconds": result.seconds,
                 "folder": result.run_dir.name,
             }
-            for seed, result in self._results
+            for number, result in self._results
         ]
         summary = {
             "outcome": end.outcome,
@@ -128,7 +131,7 @@ class SeedsSummary:
             "best": end.best,
             "last": end.last,
             "spread": self._spread("best"),
-            "seeds": table,
+            f"{self._kind}s": table,
             "epochs": end.epochs,
             "seconds": end.seconds,
             "samples_per_second": end.samples_per_second,
@@ -144,19 +147,19 @@ class SeedsSummary:
                 path.unlink()
             else:
                 rundir.atomic_write(path, content)
-        for below in self._folder.glob("seed_*"):
+        for below in rundir.repeats(self._folder):
             if not any(below.iterdir()):
                 below.rmdir()
 
     def _end(self, outcome: Outcome) -> RunEnd:
         results = [result for _, result in self._results]
-        diverged = [str(seed) for seed, result in self._results if result.outcome == "diverged"]
+        diverged = [number for number, result in self._results if result.outcome == "diverged"]
         reason = ""
         if outcome == "completed" and (stopped := self._stopped()):
             outcome, reason = stopped.outcome, stopped.reason
         elif diverged:
             outcome = "diverged" if outcome == "completed" else outcome
-            reason = f"seed {', '.join(diverged)} diverged"
+            reason = f"{self._kind} {', '.join(diverged)} diverged"
         return RunEnd(
             outcome=outcome,
             reason=reason,
@@ -178,7 +181,7 @@ class SeedsSummary:
         return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}
 
     def _spread(self, which: Literal["best", "last"]) -> dict[str, float]:
-        """The sample standard deviation over the seeds; NaN for one seed, or where one diverged."""
+        """The sample standard deviation over the repeats; NaN for one seed, or where one diverged."""
         return {
             name: statistics.stdev(v) if len(v) > 1 and all(map(math.isfinite, v)) else math.nan
             for name, v in self._columns(which).items()
@@ -186,12 +189,13 @@ class SeedsSummary:
 
     def _print(self, end: RunEnd) -> None:
         if self._console == "json":
-            print(rundir.to_json({"event": "seeds_end", "value": end.value, "best": end.best}), flush=True)
+            event = {"event": f"{self._kind}s_end", "value": end.value, "best": end.best}
+            print(rundir.to_json(event), flush=True)
             return
         if not self._results:
             return
         spread = self._spread("best")
-        print(f"\n{len(self._results)} seeds: mean ± standard deviation of the best epochs")
+        print(f"\n{len(self._results)} {self._kind}s: mean ± standard deviation of the best epochs")
         for name, mean in end.best.items():
             if name != "lr":
                 each = "  ".join(figure(value) for value in self._columns("best")[name])

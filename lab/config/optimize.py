@@ -38,11 +38,13 @@ N_TRIALS = 20
 FIXED = {
     "monitor": "is what the study optimizes, the same for all trials",
     "seeds": "would find the luckiest seed; several seeds in the run make a trial's value their mean",
+    "folds": "would judge trials on different images; folds in the run make a trial's value their mean",
     "trackers": "doesn't change what a trial is worth",
     "project": "only names a run",
     "name": "only names a run",
     "checkpoint": "doesn't change what a trial is worth",
     "pictures": "doesn't change what a trial is worth",
+    "diagnostics": "doesn't change what a trial is worth",
     "log_every_steps": "doesn't change what a trial is worth",
     "device": "is for the study to give out; see devices",
     "threads": "is for the study to share out among its workers",

@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from lab.config.sections import (
     AUTO,
     OF_A_WHOLE_RUN,
     CheckpointConfig,
+    DiagnosticsConfig,
     EarlyStoppingConfig,
     EMAConfig,
     LoaderConfig,
@@ -46,6 +47,9 @@ class RunConfig(FileConfig):
     project: str = Field("lab", min_length=1, description="what the run belongs to")
     name: str = Field("run", min_length=1, description="part of the run folder's name")
     seeds: Seeds = Field((0,), min_length=1, description="each is a run; the result is their mean")
+    folds: Annotated[int, Field(strict=True, ge=2)] | None = Field(
+        None, description="cross-validation: each is a run; as many as images, or groups, is leave-one-out"
+    )
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
@@ -86,6 +90,7 @@ class RunConfig(FileConfig):
     deterministic: Flag = Field(False, description="avoid kernels whose result varies from run to run")
     threads: Count | None = Field(None, description="CPU threads that compute; null: torch's choice")
     log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
+    diagnostics: DiagnosticsConfig = Field(DiagnosticsConfig(), description="when to warn of a bad training")
     pictures: PicturesConfig = Field(PicturesConfig(), description="panels of predictions")
 
     @field_validator("seeds")
@@ -100,6 +105,9 @@ class RunConfig(FileConfig):
         if self.check_gradients and self.precision == "fp16":
             message = "does nothing with precision: fp16, whose scaler skips such steps; remove one of them"
             raise ConfigError([Problem(("check_gradients",), message)])
+        if self.folds is not None and len(self.seeds) > 1:
+            message = f"doesn't go with {len(self.seeds)} seeds; keep one seed, or set folds to null"
+            raise ConfigError([Problem(("folds",), message)])
         return self
 
     @field_validator("trackers")
@@ -161,6 +169,14 @@ class RunConfig(FileConfig):
             raise ConfigError(problems)
         return validate(type(self), data)
 
+    @property
+    def repeats(self) -> dict[str, dict[str, Any]]:
+        """The single runs in this one, a seed or a fold each: folder name -> what is set in it."""
+        if self.folds is None:
+            return {f"seed_{seed}": {"seeds": [seed]} for seed in self.seeds}
+        whole: dict[str, Any] = {"folds": None, "data.folds": self.folds}
+        return {f"fold_{fold}": {**whole, "data.fold": fold} for fold in range(self.folds)}
+
     def check(self) -> None:
         """Check every component's import path and arguments against its real signature; builds nothing.
 
@@ -168,10 +184,11 @@ class RunConfig(FileConfig):
             ConfigError: with every problem found.
         """
         problems: list[Problem] = []
+        data = self.data if self.folds is None else self.with_values(self.repeats["fold_0"]).data
         components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
             (("task",), self.task, (), None),
-            (("data",), self.data, (), None),
-            (("net",), self.net, (), None),
+            (("data",), data, (), None),
+            (("net",), self.net, (), AUTO),
             (("optimizer",), self.optimizer, ("params",), None),
             *((("metrics", name), spec, (), None) for name, spec in self.metrics.items()),
             *((("trackers", i), t, (), None) for i, t in enumerate(self.trackers) if isinstance(t, Spec)),
@@ -227,9 +244,14 @@ class RunConfig(FileConfig):
             if name not in known and not name.startswith(("train_loss_", "val_loss_"))
         ]
 
-    def create_model(self) -> "nn.Module":
-        """Build the network."""
-        model: nn.Module = _build(self.net, ("net",))
+    def create_model(self, facts: Mapping[str, Any] | None = None) -> "nn.Module":
+        """Build the network.
+
+        Args:
+            facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
+                where there are two), `in_channels` and `sequences` likewise.
+        """
+        model: nn.Module = _build(self.net, ("net",), **_found(self.net, facts or {}))
         return model
 
     def create_optimizer(self, model: "nn.Module") -> "Optimizer":
@@ -291,6 +313,24 @@ def _filled(value: Any, length: int) -> Any:
     if isinstance(value, list):
         return [_filled(item, length) for item in value]
     return length if value == AUTO else value
+
+
+def _found(net: Spec, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the network that are `auto`, as the data has them.
+
+    Raises:
+        ConfigError: the data says nothing of it.
+    """
+    known = {name: value for name, value in facts.items() if isinstance(value, int)}
+    known |= {name: len(value) for name, value in facts.items() if isinstance(value, (list, dict))}
+    if known.get("classes") == 2:
+        known["classes"] = 1  # one logit tells two classes apart
+    wanted = [name for name, value in net.arguments.items() if value == AUTO]
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        message = "found auto, but the data says nothing of it; write the number"
+        raise ConfigError([Problem(("net", name), message) for name in missing])
+    return {name: known[name] for name in wanted}
 
 
 def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:

@@ -175,6 +175,15 @@ class LoaderConfig(Frozen):
     drop_last: Flag = Field(False, description="leave out a last training batch that is not full")
 
 
+class DiagnosticsConfig(Frozen):
+    """Warnings of a training that seems to go wrong; none of them ends it."""
+
+    metric: str = Field("dice", description="watched as val_<metric> and train_<metric>; larger is better")
+    least: Number = Field(0.6, description="less than this at epoch `after_epochs` and later is warned of")
+    after_epochs: Count = Field(20, description="when a network should have got there")
+    gap: Number = Field(0.2, gt=0, description="a larger lead of training over validation is warned of")
+
+
 class PicturesConfig(Frozen):
     """Pictures of predictions on fixed validation samples."""
 

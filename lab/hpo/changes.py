@@ -30,6 +30,7 @@ NO_MATTER: Mapping[str, str] = {
     "name": "only names a run",
     "trackers": "mirrors what was measured",
     "pictures": "shows what was measured",
+    "diagnostics": "only warns",
     "checkpoint": "says what is kept",
     "log_every_steps": "says what is shown",
     "device": "says where to compute: the same up to rounding",

@@ -44,11 +44,11 @@ def _at(seed: Mapping[int, float], epoch: int) -> float | None:
     return seed.get(epoch, seed[max(seed)] if seed else None)
 
 
-def recorded(folder: Path, seeds: tuple[int, ...], metric: str, epochs: int) -> tuple[Curve, float]:
+def recorded(folder: Path, repeats: tuple[str, ...], metric: str, epochs: int) -> tuple[Curve, float]:
     """The curve as a trial's own folder has it, and the seconds that its epochs took."""
     curve, seconds = Curve(epochs), 0.0
-    for index, seed in enumerate(seeds):
-        path = (folder if len(seeds) == 1 else folder / f"seed_{seed}") / rundir.METRICS
+    for index, name in enumerate(repeats):
+        path = (folder if len(repeats) == 1 else folder / name) / rundir.METRICS
         for epoch, value, cost in _rows(path, metric):
             seconds += cost
             if math.isfinite(value):

@@ -42,7 +42,7 @@ class Ledger:
         """Take the trial's curve from its own record."""
         assert trial.recipe is not None
         trial.curve, trial.earlier_seconds = recorded(
-            trial.folder, trial.recipe.seeds, self.watched(trial), trial.curve.epochs
+            trial.folder, tuple(trial.recipe.repeats), self.watched(trial), trial.curve.epochs
         )
 
     def report(self, trial: Trial, points: Mapping[int, float]) -> None:
@@ -132,13 +132,13 @@ def _facts(trial: Trial, outcome: Outcome, finished: Finished) -> dict[str, Any]
         "fault": finished.fault,
         "seconds": finished.seconds,
         "epochs": finished.epochs,
-        "epochs_planned": trial.recipe.epochs * len(trial.recipe.seeds) if trial.recipe else 0,
+        "epochs_planned": trial.recipe.epochs * len(trial.recipe.repeats) if trial.recipe else 0,
         "best_epoch": finished.best_epoch,
         "attempts": trial.restarts + 1,
         "spans": _spans(trial),
     }
-    if trial.recipe is not None and len(trial.recipe.seeds) > 1:
-        facts["seeds"] = dict(zip(map(str, trial.recipe.seeds), finished.seeds, strict=False))
+    if trial.recipe is not None and len(trial.recipe.repeats) > 1:
+        facts["repeats"] = dict(zip(trial.recipe.repeats, finished.repeats, strict=False))
     plain: dict[str, Any] = rundir.plain(facts)  # PostgreSQL refuses NaN in JSON
     return plain
 

@@ -186,8 +186,8 @@ class Mirror:
             run = self._open.pop(key)
             end = run.end or _broken_off(outcome or "interrupted")
             if outcome is not None:
-                seeds = len(trial.recipe.seeds) if trial.recipe else 1
-                whole = values if values and seeds == 1 and outcome in _GOOD else {}  # else the seeds' mean
+                repeats = len(trial.recipe.repeats) if trial.recipe else 1
+                whole = values if values and repeats == 1 and outcome in _GOOD else {}  # else their mean
                 end = replace(end, outcome=outcome, reason=cause or end.reason, best={**whole, **end.best})
             run.background.request_finish(replace(end, reason=redact_text(end.reason)))
             self._ending.append(run.background)

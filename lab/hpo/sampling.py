@@ -60,8 +60,8 @@ def _sampler(config: "OptimizeConfig", spec: Spec, number: int) -> BaseSampler:
 def create_pruner(config: "OptimizeConfig") -> BasePruner:
     """The study's pruner; what the base run decides needn't be said again.
 
-    The number of steps is that of all seeds. Successive halving gets the smallest resource that Optuna would
-    guess from the first finished trial, so that it doesn't depend on who asks when.
+    The number of steps is that of all seeds or folds. Successive halving gets the smallest resource that
+    Optuna would guess from the first finished trial, so that it doesn't depend on who asks when.
 
     Raises:
         ConfigError: it can't be built.
@@ -71,14 +71,14 @@ def create_pruner(config: "OptimizeConfig") -> BasePruner:
 
 def _pruner(config: "OptimizeConfig", spec: Spec) -> BasePruner:
     target, base = spec.resolve(), config.base
-    steps = base.epochs * len(base.seeds)
+    steps = base.epochs * len(base.repeats)
     known: dict[str, Any] = {}
     if _is(target, HyperbandPruner):
         known = {"max_resource": steps}
     elif _is(target, SuccessiveHalvingPruner):
         known = {"min_resource": max(steps // 100, 1)}
     elif _is(target, PredictedFinalLoss):
-        known = {"epochs": base.epochs, "seeds": len(base.seeds), "returns": base.monitor.returns}
+        known = {"epochs": base.epochs, "seeds": len(base.repeats), "returns": base.monitor.returns}
     known = {name: value for name, value in known.items() if name not in spec.arguments}
     below = {name: _pruner(config, part) for name, part in _parts(spec, BasePruner).items()}
     return cast(BasePruner, spec.build(**known, **below))

@@ -132,7 +132,7 @@ class Supervisor:
         if trial.deaths >= self._config.max_attempts:
             self._give_up(trial, _DIED)
             return
-        verdict = self._catch_up(trial, trial.recipe.seeds) if trial.resume else None
+        verdict = self._catch_up(trial, len(trial.recipe.repeats)) if trial.resume else None
         if verdict is not None:
             done = len(trial.curve.points)
             self._file(
@@ -168,12 +168,12 @@ class Supervisor:
         trial.ran = recipe.with_values({k: v for k, v in values.items() if k != "device"})
         return unmirrored(recipe.with_values(values).as_data())
 
-    def _catch_up(self, trial: Trial, seeds: tuple[int, ...]) -> StopRequest | None:
+    def _catch_up(self, trial: Trial, repeats: int) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""
         self._ledger.recall(trial)
         self._ledger.report(trial, trial.curve.points)
         last = max(trial.curve.points, default=0)
-        if last == 0 or last >= len(seeds) * trial.curve.epochs:
+        if last == 0 or last >= repeats * trial.curve.epochs:
             return None
         return self._pruned(trial, last)
 
@@ -211,7 +211,7 @@ class Supervisor:
             return StopRequest(stop.reason, "interrupted")
         if reason := self._overdue(job, trial):
             return StopRequest(reason, "timed_out")
-        last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.seeds))
+        last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.repeats))
         return None if last or event.stop is not None else self._pruned(trial, step)
 
     def _pruned(self, trial: Trial, step: int) -> StopRequest | None:

@@ -103,7 +103,7 @@ class Finished:
 
     Args:
         value: what the run is worth, the mean over its seeds.
-        seeds: what each of them is worth.
+        repeats: what each of its seeds or folds is worth.
         fault: what failed and where, the same for the same mistake; empty where nothing did.
     """
 
@@ -113,7 +113,7 @@ class Finished:
     best: Mapping[str, float] = field(default_factory=dict)
     last: Mapping[str, float] = field(default_factory=dict)
     best_epoch: int = 0
-    seeds: tuple[float, ...] = ()
+    repeats: tuple[float, ...] = ()
     epochs: int = 0
     seconds: float = 0.0
     parameters: int = 0
@@ -128,15 +128,17 @@ Tell = Callable[[Message], Answer]
 class Relay(Callback):
     """Tells the supervisor what happens; it answers only to `EpochDone`."""
 
-    def __init__(self, tell: Tell, seeds: Sequence[int]) -> None:
-        self._tell, self._seeds = tell, seeds
+    def __init__(self, tell: Tell, repeats: Sequence[str]) -> None:
+        self._tell, self._repeats = tell, repeats
         self._index = 0
         self.ends: list[RunEnd] = []
         self.parameters = 0
 
     def on_run_start(self, event: RunStart) -> None:
-        """Tell of the start of a seed."""
-        self._index, self.parameters = self._seeds.index(event.seed), event.parameters
+        """Tell of the start of a seed or fold."""
+        several = len(self._repeats) > 1
+        self._index = self._repeats.index(event.run_dir.name) if several else 0
+        self.parameters = event.parameters
         self._tell(Started(self._index, event))
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
@@ -155,7 +157,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
     tell(Begun())
     try:
         config = validate(RunConfig, order.config)
-        relay = Relay(tell, config.seeds)
+        relay = Relay(tell, tuple(config.repeats))
         extras = [extra() for extra in order.extras]
         result = _patiently(
             order,
@@ -178,7 +180,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         best=result.best,
         last=result.last,
         best_epoch=ends[0].best_epoch if len(ends) == 1 else 0,
-        seeds=tuple(end.value for end in ends),
+        repeats=tuple(end.value for end in ends),
         epochs=sum(end.epochs for end in ends),
         seconds=sum(end.seconds for end in ends),
         parameters=relay.parameters,

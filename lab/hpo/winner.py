@@ -83,11 +83,11 @@ def _fill(
 
 
 def _run_folder(folder: Path, trial: FrozenTrial, facts: dict[str, Any]) -> Path:
-    """Where the trial's weights and pictures are: its own folder, or that of its best seed."""
-    seeds: dict[str, float] = {
-        k: v for k, v in (trial.user_attrs.get("seeds") or {}).items() if v is not None
+    """Where the trial's weights and pictures are: its own folder, or that of its best seed or fold."""
+    values: dict[str, float] = {
+        k: v for k, v in (trial.user_attrs.get("repeats") or {}).items() if v is not None
     }
-    if not seeds:
+    if not values:
         return folder
     pick = max if (facts["recipe"].get("monitor") or {}).get("mode") == "max" else min
-    return folder / f"seed_{pick(seeds, key=lambda seed: seeds[seed])}"
+    return folder / pick(values, key=lambda name: values[name])

@@ -89,12 +89,12 @@ def config_of(run: RunRow) -> Mapping[str, Any]:
 
 
 def curve(folder: Path) -> Rows:
-    """The run's rows; of a run with several seeds the mean over the seeds that reached the epoch."""
+    """The run's rows; of a run of several seeds or folds the mean over those that reached the epoch."""
     rows = read_metrics(folder)
     if rows:
         return rows
     per_epoch: dict[float, list[Mapping[str, float]]] = {}
-    for child in sorted(folder.glob("seed_*/")):
+    for child in rundir.repeats(folder):
         for row in read_metrics(child):
             per_epoch.setdefault(row["epoch"], []).append(row)
     return [_mean(per_epoch[epoch]) for epoch in sorted(per_epoch)]

@@ -26,8 +26,8 @@ def write(path: Path, study: Study) -> None:
 
 def table(study: Study) -> list[list[str]]:
     """The header and a row per trial; numbers in full, nothing where there is none."""
-    seeds = list(dict.fromkeys(seed for trial in study.trials for seed in trial.seeds))
-    seeds = seeds if len(seeds) > 1 else []
+    repeats = list(dict.fromkeys(name for trial in study.trials for name in trial.repeats))
+    repeats = repeats if len(repeats) > 1 else []
     paths = [dimension.path for dimension in study.dimensions]
     header = [
         "rank",
@@ -37,14 +37,14 @@ def table(study: Study) -> list[list[str]]:
         "last",
         *paths,
     ]
-    header += ["epochs", "seconds", *(f"seed {seed}" for seed in seeds), "forked from", "folder"]
+    header += ["epochs", "seconds", *repeats, "forked from", "folder"]
     rows = [[_safe(name) for name in _distinct(header)]]
     for trial in in_order(study.trials):
         values = [_number(value) for value in trial.values] or [""] * len(study.objectives)
         row = [_number(trial.rank), str(trial.number), trial.outcome, *values, _number(trial.last)]
         row += [_cell(trial.params.get(path)) for path in paths]
         row += [_number(trial.epochs), _number(trial.seconds)]
-        row += [_number(trial.seeds.get(seed)) for seed in seeds]
+        row += [_number(trial.repeats.get(name)) for name in repeats]
         rows.append([*row, _safe(trial.forked_from), _safe(trial.folder.name if trial.folder else "")])
     return rows
 

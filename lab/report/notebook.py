@@ -85,16 +85,16 @@ class RunRow:
         return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else math.nan
 
     def shown(self, name: str) -> str:
-        """The number for a person; of several seeds their mean ± standard deviation."""
+        """The number for a person; of several seeds or folds their mean ± standard deviation."""
         value = self.number(name)
         count = name in _COUNTS and value.is_integer()
         text = figure(int(value) if count else value) if math.isfinite(value) else "–"
-        seeds = self.summary.get("seeds")
+        repeats = self.summary.get("seeds", self.summary.get("folds"))
         metric = self.monitor if name == "value" else name.removeprefix("best.")
         spread = _mapping(self.summary.get("spread")).get(metric)
-        if text == "–" or not isinstance(seeds, list) or not isinstance(spread, (int, float)):
+        if text == "–" or not isinstance(repeats, list) or not isinstance(spread, (int, float)):
             return text
-        return f"{text} ± {spread:.2g} (n={len(seeds)})"
+        return f"{text} ± {spread:.2g} (n={len(repeats)})"
 
 
 def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:

@@ -96,7 +96,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
         commands=commands(study),
         pictures=inlined(winners_folder(study)),
-        seeds=_seeds(study.trials),
+        repeats=_repeats(study.trials),
         provenance=provenance(study, config, about),
         study_file=_yaml(config),
         script=script,
@@ -210,9 +210,9 @@ def _compressed(image: "Image") -> tuple[bytes, str]:
     return buffer.getvalue(), kind
 
 
-def _seeds(trials: Sequence[Trial]) -> list[str]:
-    """Names of the seeds, where trials have several."""
-    names = list(dict.fromkeys(seed for trial in trials for seed in trial.seeds))
+def _repeats(trials: Sequence[Trial]) -> list[str]:
+    """Names of the seeds or folds, where trials have several."""
+    names = list(dict.fromkeys(name for trial in trials for name in trial.repeats))
     return names if len(names) > 1 else []
 
 

@@ -6,7 +6,7 @@ let a secret out.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -86,7 +86,7 @@ class Trial:
     best_epoch: int | None = None
     seconds: float | None = None
     attempts: int = 1
-    seeds: Mapping[str, float] = field(default_factory=dict)
+    repeats: Mapping[str, float] = field(default_factory=dict)  # `seed 0`, `fold 0`: where several
     forked_from: str = ""
     folder: Path | None = None
     traceback: Path | None = None
@@ -142,7 +142,7 @@ class Study:
     dimensions: tuple[Dimension, ...]
     trials: tuple[Trial, ...]  # by number
     total: int | None  # how many trials there are to be
-    epochs_per_seed: int | None
+    epochs_per_repeat: int | None
     confirmation: Confirmation | None = None
     remarks: tuple[str, ...] = ()  # what couldn't be read
 
@@ -195,7 +195,7 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
         dimensions=_dimensions(config.space.parameters, frozen),
         trials=tuple(_trial(each, folder, ranks.get(each.number), each.number in front) for each in frozen),
         total=config.total,
-        epochs_per_seed=config.base.epochs,
+        epochs_per_repeat=config.base.epochs,
         confirmation=confirmation,
         remarks=tuple(remarks),
     )
@@ -285,7 +285,7 @@ def _trial(trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front:
         best_epoch=_whole(about.get("best_epoch")),
         seconds=seconds,
         attempts=_whole(about.get("attempts")) or 1,
-        seeds=_seeds(about.get("seeds")),
+        repeats=_repeats(about.get("repeats")),
         forked_from=redact_text(forked),
         folder=folder if there else None,
         traceback=_traceback(folder) if there and outcome in WRONG else None,
@@ -321,15 +321,15 @@ def _curve(values: Mapping[Any, Any]) -> tuple[tuple[int, float], ...]:
     return tuple(sorted((int(step), _or_nan(value)) for step, value in values.items()))
 
 
-def _seeds(values: object) -> dict[str, float]:
+def _repeats(values: object) -> dict[str, float]:
     if not isinstance(values, Mapping):
         return {}
-    return {str(seed): _or_nan(value) for seed, value in values.items()}
+    return {str(name).replace("_", " "): _or_nan(value) for name, value in values.items()}
 
 
 def _traceback(folder: Path) -> Path | None:
     """Of the trial itself, or of the first of its seeds that left one."""
-    places: Iterable[Path] = [folder / rundir.TRACEBACK, *sorted(folder.glob(f"seed_*/{rundir.TRACEBACK}"))]
+    places = (place / rundir.TRACEBACK for place in (folder, *rundir.repeats(folder)))
     return next((path for path in places if path.is_file()), None)
 
 

@@ -80,10 +80,11 @@ def curves(study: Study) -> Picture | None:
     last = max(step for trial in drawn for step, _ in trial.curve)
     first, end = (1.0, float(last)) if last > 1 else (0.5, 1.5)
     x = Scale(first, end, _left(y), WIDTH - 14, whole=True)
-    seeds = study.epochs_per_seed if any(len(trial.seeds) > 1 for trial in drawn) else None
-    below = "epoch" if seeds is None else "epoch, one seed after the other"
+    length = study.epochs_per_repeat if any(len(trial.repeats) > 1 for trial in drawn) else None
+    kinds = {name.partition(" ")[0] for trial in drawn for name in trial.repeats}
+    below = "epoch" if length is None else f"epoch, one {' or '.join(sorted(kinds))} after the other"
     parts = [svg.frame(x, y, below, study.reported.metric, 8)]
-    for start in range(seeds, last, seeds) if seeds else ():
+    for start in range(length, last, length) if length else ():
         at = x(start + 0.5)
         parts.append(svg.tag("line", x1=at, x2=at, y1=y.start, y2=y.stop, class_="bound"))
     limit = max(_LEAST_POINTS, _POINTS // len(drawn))

@@ -32,7 +32,7 @@ def stored(folder: Path, config: RunConfig, name: str = "last.pt", epoch: int = 
 
 def resume(folder: Path, config: RunConfig) -> tuple[Trainer, list[str]]:
     trainer = build(config)
-    notes = resume_from(folder, config.as_data(), trainer.parts())
+    notes = resume_from(folder, config.as_data(), {}, trainer.parts())
     return trainer, [f"{note.level}: {note.message}" for note in notes]
 
 
@@ -83,7 +83,7 @@ def test_another_network_is_refused(
     trainer = build(config())
     before = copy.deepcopy(trainer.model.state_dict())
     with pytest.raises(ConfigError) as caught:
-        resume_from(tmp_path, config(**change).as_data(), trainer.parts())
+        resume_from(tmp_path, config(**change).as_data(), {}, trainer.parts())
     problems = caught.value.problems
     assert all(".".join(map(str, problem.path)).startswith(path) for problem in problems)
     assert all("the checkpoint in" in p.message and "start a new run" in p.message for p in problems)

@@ -25,7 +25,7 @@ def trainer(config: Callable[..., RunConfig]) -> Trainer:
 def test_each_seed_has_a_folder_and_a_config(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
     session = Session(tmp_path, resume=True, console="quiet", command=("a",))
     for _ in range(2):  # the folders may be there
-        below = list(session.per_seed(config(seeds=[4, 2])))
+        below = list(session.per_repeat(config(seeds=[4, 2])))
         assert [c.seeds for c, _ in below] == [(4,), (2,)]
         assert [s.folder for _, s in below] == [tmp_path / "seed_4", tmp_path / "seed_2"]
         assert all(s.group == tmp_path.name and s.resume and s.command == ("a",) for _, s in below)

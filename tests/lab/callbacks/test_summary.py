@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lab import rundir
-from lab.callbacks.summary import SeedsSummary, Summary
+from lab.callbacks.summary import RepeatsSummary, Summary
 from lab.config import ConfigError, RunConfig
 from lab.events import RunResult
 from tests.run_events import run_end, run_start
@@ -66,10 +66,10 @@ def test_mean_spread_and_table(
     tmp_path: Path, config: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = [0.25, 0.5, 1.5]
-    with SeedsSummary(tmp_path, config(seeds=[1, 2, 3]), "plain") as seeds:
+    with RepeatsSummary(tmp_path, config(seeds=[1, 2, 3]), "plain") as seeds:
         assert read(tmp_path)["outcome"] == "running"
         for seed, value in enumerate(values, 1):
-            seeds.add(seed, result(value, tmp_path / f"seed_{seed}", val_dice=value / 2))
+            seeds.add(result(value, tmp_path / f"seed_{seed}", val_dice=value / 2))
     found, mean, spread = read(tmp_path), statistics.fmean(values), statistics.stdev(values)
     assert (found["outcome"], found["reason"], found["epochs"]) == ("completed", "", 3)
     assert found["value"] == float(seeds.result) == pytest.approx(mean)
@@ -88,11 +88,11 @@ def test_mean_spread_and_table(
 
 
 def test_one_diverged_seed_makes_it_all_diverged(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
-    with SeedsSummary(tmp_path, config(seeds=[1, 2, 3]), "quiet") as seeds:
-        seeds.add(1, result(0.5, tmp_path))
-        seeds.add(2, result(math.inf, tmp_path, "diverged"))
+    with RepeatsSummary(tmp_path, config(seeds=[1, 2, 3]), "quiet") as seeds:
+        seeds.add(result(0.5, tmp_path))
+        seeds.add(result(math.inf, tmp_path, "diverged"))
         seeds.add(
-            3, RunResult(run_end(outcome="diverged", value=math.inf, best={"val_loss": math.nan}), tmp_path)
+            RunResult(run_end(outcome="diverged", value=math.inf, best={"val_loss": math.nan}), tmp_path)
         )
     found = read(tmp_path)
     assert (found["outcome"], found["reason"], found["value"]) == ("diverged", "seed 2, 3 diverged", None)
@@ -106,8 +106,8 @@ def test_one_diverged_seed_makes_it_all_diverged(tmp_path: Path, config: Callabl
 def test_an_error_is_filed_with_what_was_done(
     tmp_path: Path, config: Callable[..., RunConfig], error: BaseException, outcome: str
 ) -> None:
-    with pytest.raises(type(error)), SeedsSummary(tmp_path, config(seeds=[1, 2]), "json") as seeds:
-        seeds.add(1, result(0.5, tmp_path))
+    with pytest.raises(type(error)), RepeatsSummary(tmp_path, config(seeds=[1, 2]), "json") as seeds:
+        seeds.add(result(0.5, tmp_path))
         raise error
     found = read(tmp_path)
     assert (found["outcome"], found["value"], len(found["seeds"])) == (outcome, 0.5, 1)
@@ -116,7 +116,7 @@ def test_an_error_is_filed_with_what_was_done(
 
 
 def test_before_the_first_seed_ended(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
-    with pytest.raises(RuntimeError), SeedsSummary(tmp_path, config(seeds=[1, 2]), "json"):
+    with pytest.raises(RuntimeError), RepeatsSummary(tmp_path, config(seeds=[1, 2]), "json"):
         raise RuntimeError("no answer from https://me:hunter2@example.org/data")
     found = read(tmp_path)
     assert (found["outcome"], found["seeds"], found["value"]) == ("failed", [], None)
@@ -127,7 +127,7 @@ def test_before_the_first_seed_ended(tmp_path: Path, config: Callable[..., RunCo
 def test_no_table_without_a_result(
     tmp_path: Path, config: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), SeedsSummary(tmp_path, config(seeds=[1, 2]), "plain"):
+    with pytest.raises(KeyboardInterrupt), RepeatsSummary(tmp_path, config(seeds=[1, 2]), "plain"):
         raise KeyboardInterrupt
     assert capsys.readouterr().out == ""
     assert read(tmp_path)["outcome"] == "interrupted"
@@ -136,8 +136,8 @@ def test_no_table_without_a_result(
 def test_json_on_the_console(
     tmp_path: Path, config: Callable[..., RunConfig], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with SeedsSummary(tmp_path, config(seeds=[1, 2]), "json") as seeds:
-        seeds.add(1, result(0.5, tmp_path))
+    with RepeatsSummary(tmp_path, config(seeds=[1, 2]), "json") as seeds:
+        seeds.add(result(0.5, tmp_path))
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == {"event": "seeds_end", "value": 0.5, "best": {"val_loss": 0.5, "lr": 0.1}}
 

@@ -39,6 +39,7 @@ def test_every_default() -> None:
         "project": "lab",
         "name": "run",
         "seeds": [0],
+        "folds": None,
         "device": "auto",
         "precision": "fp32",
         "epochs": 10,
@@ -62,9 +63,10 @@ def test_every_default() -> None:
         "deterministic": False,
         "threads": None,
         "log_every_steps": 10,
+        "diagnostics": {"metric": "dice", "least": 0.6, "after_epochs": 20, "gap": 0.2},
         "pictures": {"enabled": True, "every_epochs": 10, "count": 4},
     }  # fmt: skip
-    assert list(data)[:7] == ["project", "name", "seeds", "device", "precision", "epochs", "batch_size"]
+    assert list(data)[:5] == ["project", "name", "seeds", "folds", "device"]
 
 
 def test_defaults_of_sections_that_are_mentioned() -> None:
@@ -99,6 +101,44 @@ def test_it_is_frozen_and_closed() -> None:
 @pytest.mark.parametrize(("written", "seeds"), [(3, (3,)), ([3], (3,)), ([2, 0, 1], (2, 0, 1))])
 def test_seeds_are_one_or_several(written: Any, seeds: tuple[int, ...]) -> None:
     assert make(seeds=written).seeds == seeds
+
+
+def test_a_run_is_one_or_several_seeds_or_folds() -> None:
+    assert make().repeats == {"seed_0": {"seeds": [0]}}
+    assert list(make(seeds=[4, 2]).repeats) == ["seed_4", "seed_2"]
+    whole = make(folds=3, seeds=5)
+    assert list(whole.repeats) == ["fold_0", "fold_1", "fold_2"]
+    part = whole.with_values(whole.repeats["fold_1"])
+    assert (part.folds, part.data.arguments, part.seeds) == (None, {"folds": 3, "fold": 1}, (5,))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"folds": 1}, "folds: found 1 .whole number., expected at least 2"),
+        ({"folds": 2, "seeds": [0, 1]}, "folds: doesn't go with 2 seeds; keep one seed, or set folds"),
+    ],
+)
+def test_folds_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**values)
+
+
+def test_data_that_knows_no_folds_is_told_of_before_the_run() -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold: function takes no 'fold'"):
+        make(folds=2).check()
+
+
+def test_the_network_is_filled_in_from_the_data() -> None:
+    config = make(net={"target": "model.segmenter", "in_channels": "auto", "classes": "auto"})
+    config.check()
+    facts = {"in_channels": 2, "classes": ["background", "cell"], "sequences": {"a": 0}}
+    net = config.create_model(facts)
+    assert next(net.parameters()).shape[1] == 2 and net.segmentation_head[0].out_channels == 1
+    three = config.create_model(facts | {"classes": ["a", "b", "c"]})
+    assert three.segmentation_head[0].out_channels == 3
+    with pytest.raises(ConfigError, match=r"net\.classes: found auto, but the data says nothing of it"):
+        config.create_model({"in_channels": 1})
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:12", "mps"])

@@ -47,11 +47,14 @@ def test_the_last_epoch_of_the_last_seed_leaves_nothing_to_save() -> None:
 def test_the_record_of_a_killed_trial_is_read_up_to_its_torn_line(tmp_path: Path) -> None:
     head = "epoch,train_loss,val_loss,seconds\n"
     (tmp_path / "metrics.csv").write_text(head + "1,1.0,0.5,0.25\n2,1.0,nan,0.5\n3,1.0,0.125,1.0\n4,0.")
-    curve, seconds = recorded(tmp_path, (0,), "val_loss", epochs=5)
+    curve, seconds = recorded(tmp_path, ("seed_0",), "val_loss", epochs=5)
     assert curve.points == {1: 0.5, 3: 0.125} and seconds == 1.75
     for seed, value in ((7, "0.5"), (8, "0.25")):
         (tmp_path / f"seed_{seed}").mkdir()
         (tmp_path / f"seed_{seed}" / "metrics.csv").write_text(head + f"1,1.0,{value},0.25\n")
-    assert recorded(tmp_path, (7, 8, 9), "val_loss", epochs=5)[0].points == {1: 0.5, 6: 0.375}
-    assert recorded(tmp_path, (0,), "val_dice", epochs=5)[0].points == {}
-    assert recorded(tmp_path / "none", (0,), "val_loss", epochs=5)[0].points == {}
+    assert recorded(tmp_path, ("seed_7", "seed_8", "seed_9"), "val_loss", epochs=5)[0].points == {
+        1: 0.5,
+        6: 0.375,
+    }
+    assert recorded(tmp_path, ("seed_0",), "val_dice", epochs=5)[0].points == {}
+    assert recorded(tmp_path / "none", ("seed_0",), "val_loss", epochs=5)[0].points == {}

@@ -114,7 +114,7 @@ def test_several_seeds_give_their_mean_and_the_pruner_sees_the_mean_so_far(
             with (folder / f"seed_{seed}" / "metrics.csv").open() as file:
                 curves.append([float(row["val_loss"]) for row in csv.DictReader(file)])
         assert trial.value == pytest.approx(sum(map(min, curves)) / 3, abs=1e-15)
-        assert trial.user_attrs["seeds"] == {str(i): min(curve) for i, curve in enumerate(curves)}
+        assert trial.user_attrs["repeats"] == {f"seed_{i}": min(curve) for i, curve in enumerate(curves)}
         expected = {
             index * 3 + epoch + 1: sum(curve[epoch] for curve in curves[: index + 1]) / (index + 1)
             for index in range(3)

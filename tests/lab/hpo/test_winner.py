@@ -24,7 +24,7 @@ def leave(
         (run / "checkpoints" / "final.pt").write_text(f"last weights of {run.name}")
     recipe = {**RECIPE, "monitor": {"metric": "val_loss", "mode": "min", "returns": returns}}
     write_trial(trial, {"number": number, "recipe": recipe})
-    made = create_trial(value=0.125, user_attrs={"seeds": seeds} if seeds else {})
+    made = create_trial(value=0.125, user_attrs={"repeats": seeds} if seeds else {})
     made.number = number
     return made
 
@@ -53,7 +53,7 @@ def test_a_better_one_takes_its_place_wholly(tmp_path: Path) -> None:
 
 
 def test_of_several_seeds_it_shows_the_best_one(tmp_path: Path) -> None:
-    keep_best(tmp_path, leave(tmp_path, 0, seeds={"4": 0.25, "5": 0.0625}), ["val_loss"])
+    keep_best(tmp_path, leave(tmp_path, 0, seeds={"seed_4": 0.25, "seed_5": 0.0625}), ["val_loss"])
     assert (tmp_path / "best" / "metrics.csv").read_text() == "metrics of seed_5"
 
 
@@ -73,7 +73,7 @@ def test_a_torn_file_is_nothing(tmp_path: Path, content: str) -> None:
     assert json.loads((tmp_path / "trial.json").read_text()) == {"values": {"val_loss": None}}
 
 
-@pytest.mark.parametrize("seeds", [None, {"4": 0.25, "5": 0.0625}])
+@pytest.mark.parametrize("seeds", [None, {"seed_4": 0.25, "seed_5": 0.0625}])
 def test_the_weights_are_those_that_reached_the_value(tmp_path: Path, seeds: dict[str, float] | None) -> None:
     """`best.pt` is of the best epoch, and the value of the last."""
     run = "seed_5" if seeds else "trial_00000"

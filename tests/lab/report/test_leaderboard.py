@@ -59,7 +59,15 @@ def test_seeds_and_objectives_have_columns_of_their_own(tmp_path: Path) -> None:
     both = [{"metric": "val_dice", "mode": "max"}, {"metric": "seconds", "mode": "min"}]
     config = studies.config(monitor=both)
     study = studies.create(tmp_path, config)
-    studies.add(study, config, PARAMS, "completed", (0.5, 9.0), seeds={"0": 0.25, "7": math.nan}, seconds=9.5)
+    studies.add(
+        study,
+        config,
+        PARAMS,
+        "completed",
+        (0.5, 9.0),
+        repeats={"seed_0": 0.25, "seed_7": math.nan},
+        seconds=9.5,
+    )
     header, row = rows(tmp_path, config, study)
     named = dict(zip(header, row, strict=True))
     assert (named["val_dice"], named["seconds"], named["trial's seconds"]) == ("0.5", "9.0", "9.5")

@@ -221,7 +221,9 @@ def test_seeds_forks_and_wrong_files_are_shown(tmp_path: Path) -> None:
     config = studies.config()
     study = studies.create(tmp_path, config)
     curve = {step: step / 100 for step in range(1, 61)}
-    studies.add(study, config, PARAMS, "completed", (0.5,), curve, seeds={"3": 0.4375, "4": 0.5625})
+    studies.add(
+        study, config, PARAMS, "completed", (0.5,), curve, repeats={"seed_3": 0.4375, "seed_4": 0.5625}
+    )
     studies.add(study, config, PARAMS, "completed", (0.25,), forked_from="older 7")
     (tmp_path / "confirm.json").write_text("{")
     text = write(tmp_path, study, config).text

@@ -19,7 +19,7 @@ def test_a_trial_is_read_whole(tmp_path: Path) -> None:
     study = studies.create(tmp_path, config)
     studies.add(
         study, config, PARAMS, "completed", (0.75,), {2: 0.75, 1: math.nan}, cause="two\n lines",
-        epochs=2, epochs_planned=30, best_epoch=2, seconds=7.5, attempts=2, seeds={"0": 0.5, "1": None},
+        epochs=2, epochs_planned=30, best_epoch=2, seconds=7.5, attempts=2, repeats={"seed_0": 0.5, "seed_1": None},
     )  # fmt: skip
     folder = studies.trial_folder(tmp_path, 0)
     (trial,) = read(tmp_path, study, config).trials
@@ -29,8 +29,8 @@ def test_a_trial_is_read_whole(tmp_path: Path) -> None:
     assert math.isnan(trial.curve[0][1])
     assert (trial.cause, trial.epochs, trial.epochs_planned, trial.best_epoch) == ("two lines", 2, 30, 2)
     assert (trial.seconds, trial.attempts, trial.folder, trial.traceback) == (7.5, 2, folder, None)
-    assert trial.seeds["0"] == 0.5
-    assert math.isnan(trial.seeds["1"])
+    assert trial.repeats["seed 0"] == 0.5
+    assert math.isnan(trial.repeats["seed 1"])
 
 
 @pytest.mark.parametrize(

@@ -114,9 +114,9 @@ def test_curves_are_told_apart_and_ends_are_marked() -> None:
 
 
 def test_seeds_stand_one_after_the_other() -> None:
-    seeds = {"0": 0.5, "1": 0.4, "2": 0.3}
+    seeds = {"seed 0": 0.5, "seed 1": 0.4, "seed 2": 0.3}
     curve = tuple(0.1 + n / 100 for n in range(30))
-    picture = figures.curves(study(good(0, 1, 0.5, curve=curve, seeds=seeds), epochs=10))
+    picture = figures.curves(study(good(0, 1, 0.5, curve=curve, repeats=seeds), epochs=10))
     assert len([e for e in parsed(picture).iter("line") if e.attrib["class"] == "bound"]) == 2
     assert "epoch, one seed after the other" in texts(picture)
 

@@ -14,7 +14,7 @@ def study(*trials: Trial, objectives: tuple[Objective, ...] = (DICE,), **parts: 
     """The trials with ranks from the order of their values."""
     about = {
         "name": "s", "folder": Path("s"), "objectives": objectives, "reported": objectives[0],
-        "dimensions": (), "total": 20, "epochs_per_seed": 10, **parts,
+        "dimensions": (), "total": 20, "epochs_per_repeat": 10, **parts,
     }  # fmt: skip
     return Study(trials=trials, **about)  # type: ignore[arg-type]
 

@@ -1,0 +1,159 @@
+"""The command line: what can be said, and which words go together."""
+
+import argparse
+from collections.abc import Sequence
+
+VERBS = (
+    "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
+    "schema",
+)  # fmt: skip
+# Which options go with which verbs; any other would have no effect, and is refused.
+GOES_WITH = {
+    "set": ("run", "resume", "optimize", "check"),
+    "print_config": ("run", "resume", "optimize", "check"),
+    "no_plots": ("run", "resume"),
+    "quiet": ("run", "resume", "optimize", "predict"),
+    "json": ("run", "resume", "optimize", "evaluate", "check", "list"),
+    "fork": ("optimize",),
+    "input": ("predict",),
+    "output": ("predict", "evaluate", "export"),
+    "force": ("predict", "export"),
+    "probabilities": ("predict",),
+    "min_area": ("predict",),
+    "pixel_size": ("predict", "evaluate"),
+    "sequence": ("predict",),
+    "tile": ("predict", "evaluate"),
+    "overlap": ("predict", "evaluate"),
+    "flips": ("predict", "evaluate"),
+    "threshold": ("predict", "evaluate", "export"),
+    "split": ("evaluate",),
+    "tune_threshold": ("evaluate",),
+    "sort": ("list",),
+    "ascending": ("list",),
+    "project": ("list",),
+    "outcome": ("list",),
+    "where": ("list",),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="main.py",
+        description="One YAML runs one experiment, another runs a whole search.",
+        epilog="Examples:\n"
+        "  python main.py --run configs/run.yaml --set epochs=20 --set optimizer.lr=1e-4\n"
+        "  python main.py --resume runs/20261121-101500_spheroids --set epochs=40\n"
+        "  python main.py --optimize configs/opt.yaml\n"
+        "  python main.py --predict runs/20261121-101500_spheroids --input images --output masks\n"
+        "  python main.py --list --sort val_dice --where optimizer.lr=1e-3\n"
+        "  python main.py --compare RUN RUN",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = result.add_argument_group("what to do")
+    verbs.add_argument("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
+    verbs.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
+    )
+    verbs.add_argument(
+        "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
+    )
+    verbs.add_argument(
+        "--predict", metavar="RUN", help="masks and measures for new images; needs --input, --output"
+    )
+    verbs.add_argument(
+        "--evaluate", metavar="RUN", help="judge the best weights on the test or validation images"
+    )
+    verbs.add_argument("--export", nargs=2, metavar=("KIND", "RUN"),
+                       help="the network as a file: onnx, torchscript or safetensors")  # fmt: skip
+    verbs.add_argument(
+        "--check", metavar="YAML", help="one batch through the real path, in seconds; of a study, its corners"
+    )
+    verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
+    verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
+    verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument(
+        "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
+    )
+    config = result.add_argument_group("with --run, --resume, --optimize and --check")
+    config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
+                        help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
+    config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
+    config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
+    run = result.add_argument_group("with --run, --resume and --optimize")
+    run.add_argument("--quiet", action="store_true", help="the result only")
+    run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
+    run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
+                     "as it is now, that begins with the finished trials which still fit")  # fmt: skip
+    _add_prediction(result)
+    notebook = result.add_argument_group("with --list")
+    notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
+    notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
+    notebook.add_argument("--project", help="only this project")
+    notebook.add_argument("--outcome", help="only this outcome, such as completed")
+    notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
+                          help="only runs with this value in their config")  # fmt: skip
+    return result
+
+
+def _add_prediction(result: argparse.ArgumentParser) -> None:
+    both = result.add_argument_group("with --predict, --evaluate and --export")
+    both.add_argument("--output", metavar="PATH", help="where to: a folder, or the exported file; "
+                      "by default --evaluate and --export write into the run's folder")  # fmt: skip
+    both.add_argument("--threshold", type=float, metavar="P", help="probability above which a pixel is "
+                      "foreground; default: the tuned one, or the task's")  # fmt: skip
+    both.add_argument(
+        "--flips", action="store_true", help="average over four flips of each image: better, slower"
+    )
+    both.add_argument(
+        "--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into"
+    )
+    both.add_argument("--overlap", type=int, metavar="PIXELS", help="how far neighbouring tiles overlap")
+    both.add_argument(
+        "--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm"
+    )
+    both.add_argument("--force", action="store_true", help="overwrite what is there")
+    predict = result.add_argument_group("with --predict")
+    predict.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv")
+    predict.add_argument(
+        "--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects"
+    )
+    predict.add_argument("--probabilities", action="store_true", help="write the probabilities, too")
+    predict.add_argument(
+        "--sequence", metavar="ID", help="the sequence of all images, for a conditioned network"
+    )
+    evaluate = result.add_argument_group("with --evaluate")
+    evaluate.add_argument(
+        "--split", choices=["test", "val"], help="default: test where there is one, else val"
+    )
+    evaluate.add_argument("--tune-threshold", action="store_true",
+                          help="find the best threshold on the validation images, and keep it")  # fmt: skip
+
+
+def refuse_idle(options: argparse.Namespace) -> None:
+    """Leave with an error unless there is one thing to do, and every option has an effect on it."""
+    command = parser()
+    given = [name for name, value in vars(options).items() if value != command.get_default(name)]
+    verbs = [name for name in VERBS if name in given]
+    if len(verbs) != 1 and verbs != ["run", "resume"]:
+        found = _flags(verbs) or "nothing"
+        command.error(f"say one thing to do: {_flags(VERBS, 'or')}; found {found}")
+    for name in given:
+        if name in GOES_WITH and not set(verbs) & set(GOES_WITH[name]):
+            command.error(
+                f"{_flags([name])} has no effect with {_flags(verbs)}; it goes with {_flags(GOES_WITH[name])}"
+            )
+    if options.predict and not (options.input and options.output):
+        command.error("--predict needs --input PATH and --output FOLDER")
+    if options.ascending and options.sort is None:
+        command.error("--ascending has no effect without --sort")
+    if options.quiet and (options.json or options.print_config):
+        command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
+
+
+def _flags(names: Sequence[str], last: str = "and") -> str:
+    """`--run, --resume and --check`."""
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    return f" {last} ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags)

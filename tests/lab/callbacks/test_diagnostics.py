@@ -1,0 +1,52 @@
+import math
+
+import pytest
+
+from lab.callbacks.diagnostics import Diagnostics
+from lab.config.sections import DiagnosticsConfig
+from lab.events import Note
+from tests.run_events import epoch_end
+
+
+def told(epochs: list[dict[str, float]], **config: float) -> list[str]:
+    """The warnings over these epochs."""
+    notes: list[Note] = []
+    listener = Diagnostics(DiagnosticsConfig.model_validate(config), notes.append)
+    for epoch, values in enumerate(epochs, 1):
+        listener.on_epoch_end(epoch_end(epoch=epoch, values=values))
+    assert all(note.level == "warning" for note in notes)
+    return [note.message for note in notes]
+
+
+def test_a_low_dice_is_warned_of_once_and_not_before_its_time() -> None:
+    low = {"val_dice": 0.59, "train_dice": 0.6}
+    assert told([low] * 19) == []
+    (text,) = told([low] * 25)
+    assert text.startswith("epoch 20: val_dice is 0.590 and should be 0.6 by now")
+    assert told([low] * 3, after_epochs=3, least=0.5) == []
+    assert len(told([low] * 3, after_epochs=3)) == 1
+    assert told([{"val_dice": 0.6}] * 30) == []
+
+
+@pytest.mark.parametrize(("train", "count"), [(0.9, 0), (0.91, 1), (math.nan, 0)])
+def test_a_gap_above_a_fifth_is_warned_of(train: float, count: int) -> None:
+    found = told([{"val_dice": 0.7, "train_dice": train}] * 2)
+    assert len(found) == count
+    assert not found or found[0].startswith("epoch 1: train_dice is 0.910 and val_dice 0.700")
+
+
+def test_predictions_of_one_class_are_warned_of_after_a_start() -> None:
+    assert told([{"val_one_class": 1.0}] * 2) == []
+    assert told([{"val_one_class": 1.0}] * 4) == [
+        "epoch 3: the network predicts one class for every pixel of the validation images"
+    ]
+    assert told([{"val_one_class": 0.9999}] * 4) == []
+
+
+def test_another_metric_may_be_watched() -> None:
+    rows = [{"val_accuracy": 0.5, "train_accuracy": 0.9}]
+    assert told(rows) == []
+    notes: list[Note] = []
+    listener = Diagnostics(DiagnosticsConfig(metric="accuracy"), notes.append)
+    listener.on_epoch_end(epoch_end(epoch=1, values=rows[0]))
+    assert "train_accuracy is 0.900" in notes[0].message
