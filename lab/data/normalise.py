@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Mode = Literal["train", "image", "none"]
-"""`train`: by the training images' pixels; `image`: each image by its own; `none`: pixels stay in [0, 1]."""
+"""`train`: by the training images' pixels, before any transform; `none`: pixels stay in [0, 1]; `image`: each
+image by its own, a training item as its transforms leave it, a patch by its whole image before them."""
 
 _LEAST = 1e-6  # a channel with less deviation than this is constant: it is centred, and not scaled
 
