@@ -57,6 +57,21 @@ class Conditioned(Brightness):
         return super().forward(image) * sign - 1e3 * unknown
 
 
+class Small(nn.Module):
+    """A network that learns, of nine pixels across."""
+
+    def __init__(self, in_channels: int = 3, classes: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs in (in_channels, 8, 8, 8):
+            layers += [nn.Conv2d(inputs, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(8, classes, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.body(image)
+        return out
+
+
 def make_run(
     folder: Path,
     net: Any = "Brightness",

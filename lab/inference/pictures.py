@@ -11,7 +11,7 @@ from lab.inference.objects import class_counts
 
 # Okabe and Ito's palette, by class: orange, sky blue, yellow, bluish green, reddish purple, vermillion.
 COLOURS = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115), (204, 121, 167), (213, 94, 0))
-LARGEST, SMALLEST = 2048, 512  # pixels of the longer side
+LARGEST, SMALLEST = 1600, 512  # pixels of the longer side
 
 
 def scaled(pixels: NDArray[Any]) -> Image:

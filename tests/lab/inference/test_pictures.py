@@ -14,9 +14,9 @@ from tests.inference_tools import spots
         ((300, 400), (300, 400)),
         ((100, 200), (200, 400)),
         ((1, 1), (512, 512)),
-        ((2048, 10), (2048, 10)),
-        ((4096, 1024), (2048, 512)),
-        ((9000, 2), (2048, 1)),
+        ((1600, 10), (1600, 10)),
+        ((3200, 800), (1600, 400)),
+        ((9000, 2), (1600, 1)),
     ],
 )
 def test_pictures_are_as_large_as_a_screen_can_use(size: tuple[int, int], expected: tuple[int, int]) -> None:

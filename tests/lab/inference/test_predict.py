@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lab.inference.loaded import load
 from lab.inference.predict import predict
 from tests.inference_tools import PLAIN, THREE, loaded, spots, write
 
@@ -56,6 +57,45 @@ def test_masks_objects_and_pictures_of_images_of_any_size(tmp_path: Path) -> Non
     )  # fmt: skip
     assert 0.7 < second["circularity"] < 0.95
     assert not list((tmp_path / "out").rglob(".*")) and not (tmp_path / "out" / "metrics.csv").exists()
+
+
+def test_a_trained_run_scores_on_its_validation_images_as_its_training_said(tmp_path: Path) -> None:
+    import util
+    from lab.config import RunConfig
+
+    for name in map(str, range(8)):
+        mask = spots((61 + int(name), 90), (int(name) * 3, 20, 20, 30))
+        noise = RNG.normal(60, 30, mask.shape)
+        write(
+            tmp_path / "set" / "images" / f"{name}.png", np.clip(mask * 0.3 + noise, 0, 255).astype(np.uint8)
+        )
+        write(tmp_path / "set" / "masks" / f"{name}.png", mask)
+    values: dict[str, Any] = {
+        "device": "cpu",
+        "epochs": 3,
+        "batch_size": 1,
+        "ema": {"decay": 0.5},
+        "task": {"target": "lab.tasks.Segmentation", "tile": 64, "overlap": 16},
+        "data": {
+            "target": "lab.data.image_folder",
+            "root": str(tmp_path / "set"),
+            "grayscale": True,
+            "val_share": 0.4,
+        },
+        "net": {"target": "tests.inference_tools.Small", "in_channels": "auto", "classes": "auto"},
+        "criterion": "lab.losses.BCEDice",
+        "metrics": {"dice": "lab.metrics.Dice"},
+        "monitor": {"metric": "val_dice", "mode": "max"},
+        "pictures": {"enabled": False},
+    }
+    trained = util.run(RunConfig.model_validate(values), run_dir=tmp_path / "run", console="quiet")
+    run = load(tmp_path / "run")
+    predict(run, tmp_path / "set", tmp_path / "out")
+    dice = {row["image"]: float(row["dice"]) for row in table(tmp_path / "out" / "metrics.csv")}
+    judged = run.facts["split"]["val"]
+    assert (len(dice), len(judged), run.channels) == (8, 3, 1) and run.facts["mean"]
+    assert 0 < float(trained) < 1
+    assert float(trained) == pytest.approx(sum(dice[name] for name in judged) / 3, abs=1e-5)
 
 
 KINDS = {
@@ -126,8 +166,6 @@ def test_small_objects_are_removed_and_the_threshold_is_kept_to(tmp_path: Path) 
     assert predict(run, path, tmp_path / "2", min_area=5, threshold=0.8).objects == 1
     assert (read(tmp_path / "2" / "masks" / "a.png") > 0).sum() == 81
     (tmp_path / "run" / "threshold.json").write_text('{"threshold": 0.8}')
-    from lab.inference.loaded import load
-
     assert predict(load(tmp_path / "run"), path, tmp_path / "3", min_area=5).objects == 1
 
 
