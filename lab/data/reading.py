@@ -16,6 +16,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 """What Pillow was seen to raise, or may, where a file's numbers make no sense."""
 
+_ROWS = 256
 _CUT_SHORT = "cut short: the file ends before the image does"
 
 
@@ -64,8 +65,12 @@ def decode(path: str | Path) -> NDArray[Any]:
         log.setLogLevel(level)
     if array is None:
         raise ValueError(f"{path}: not a readable image; the file may be damaged or cut short")
-    if array.ndim == 3:
-        array = array[..., [2, 1, 0]] if array.shape[2] >= 3 else array[..., 0]
+    if array.ndim == 3 and array.shape[2] < 3:
+        array = array[..., 0]
+    elif array.ndim == 3:
+        for top in range(0, len(array), _ROWS):  # in place: a copy of a large image may be too much
+            array[top : top + _ROWS, :, :3] = array[top : top + _ROWS, :, 2::-1]
+        array = array[..., :3]
     return np.asarray(array)
 
 
