@@ -1,7 +1,7 @@
 """What to do: reads the command line and the config, and does one thing.
 
 Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line or the config
-is wrong; 130 and 143 stopped by Ctrl-C and SIGTERM.
+is wrong; 3 some images couldn't be predicted; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
 
 import argparse
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from util import Trainer
 
 RUNS, STUDIES = Path("runs"), Path("studies")
-WRONG = 2
+WRONG, INCOMPLETE = 2, 3
 
 
 class Terminated(SystemExit):
@@ -67,6 +67,12 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
             return run(options, command)
         case "optimize":
             return optimize(options, command)
+        case "predict":
+            return predict(options)
+        case "evaluate":
+            return evaluate(options)
+        case "export":
+            return export(options)
         case "check":
             return check(options)
         case "report":
@@ -175,6 +181,87 @@ def report(options: argparse.Namespace) -> int:
         print(study.rebuild_report(options.report, STUDIES))
     except (StorageError, ValueError) as error:
         return complain(error)
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    """--predict."""
+    from lab.inference.loaded import load
+    from lab.inference.predict import predict as predict_images
+
+    try:
+        result = predict_images(
+            load(find_run(options.predict)),
+            options.input,
+            options.output,
+            tile=options.tile,
+            overlap=options.overlap,
+            flips=options.flips,
+            threshold=options.threshold,
+            min_area=options.min_area,
+            probabilities=options.probabilities,
+            pixel_size=options.pixel_size,
+            sequence=options.sequence,
+            force=options.force,
+            bar=False if options.quiet else None,
+        )
+    except ConfigError:
+        raise
+    except ValueError as error:
+        return complain(error)
+    print(result.as_text())
+    return INCOMPLETE if result.failed else 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """--evaluate: segmentation image by image, any other task by its loss and metrics."""
+    from lab.inference import judged, plain
+    from lab.report import evaluation as report
+
+    try:
+        folder = find_run(options.evaluate)
+        if not judged.can_judge(folder):
+            command_line.refuse_for_other_tasks(options)
+            figures = plain.plain_figures(folder, options.split)
+            print(rundir.to_json(figures.values, indent=2) if options.json else figures.as_text())
+            return 0
+        found = judged.evaluate_run(
+            folder,
+            options.split,
+            threshold=options.threshold,
+            tune=options.tune_threshold,
+            flips=options.flips,
+            tile=options.tile,
+            overlap=options.overlap,
+            pixel_size=options.pixel_size,
+        )
+        place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
+        path = report.write(found, place)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        return complain(error)
+    print(rundir.to_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path))
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """--export."""
+    from lab.inference import export as exporting
+    from lab.inference.loaded import load
+
+    kind, name = options.export
+    try:
+        loaded = load(find_run(name))
+        result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        return complain(error)
+    except exporting.ExportError as error:
+        print(f"main.py: {error}", file=sys.stderr)
+        return 1
+    print(result.as_text())
     return 0
 
 

@@ -7,6 +7,7 @@ VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
     "schema",
 )  # fmt: skip
+KINDS = ("onnx", "torchscript", "safetensors")
 # Which options go with which verbs; any other would have no effect, and is refused.
 GOES_WITH = {
     "set": ("run", "resume", "optimize", "check"),
@@ -15,7 +16,7 @@ GOES_WITH = {
     "quiet": ("run", "resume", "optimize", "predict"),
     "json": ("run", "resume", "optimize", "evaluate", "check", "list"),
     "fork": ("optimize",),
-    "input": ("predict",),
+    "input": ("predict", "export"),
     "output": ("predict", "evaluate", "export"),
     "force": ("predict", "export"),
     "probabilities": ("predict",),
@@ -25,7 +26,7 @@ GOES_WITH = {
     "tile": ("predict", "evaluate"),
     "overlap": ("predict", "evaluate"),
     "flips": ("predict", "evaluate"),
-    "threshold": ("predict", "evaluate", "export"),
+    "threshold": ("predict", "evaluate"),
     "split": ("evaluate",),
     "tune_threshold": ("evaluate",),
     "sort": ("list",),
@@ -115,8 +116,9 @@ def _add_prediction(result: argparse.ArgumentParser) -> None:
         "--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm"
     )
     both.add_argument("--force", action="store_true", help="overwrite what is there")
+    both.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
+                      "with --export, what to check on instead of the validation images")  # fmt: skip
     predict = result.add_argument_group("with --predict")
-    predict.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv")
     predict.add_argument(
         "--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects"
     )
@@ -147,10 +149,21 @@ def refuse_idle(options: argparse.Namespace) -> None:
             )
     if options.predict and not (options.input and options.output):
         command.error("--predict needs --input PATH and --output FOLDER")
+    if options.export and options.export[0] not in KINDS:
+        command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
     if options.ascending and options.sort is None:
         command.error("--ascending has no effect without --sort")
     if options.quiet and (options.json or options.print_config):
         command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
+
+
+def refuse_for_other_tasks(options: argparse.Namespace) -> None:
+    """Leave with an error where --evaluate is asked for what only images are judged by."""
+    command = parser()
+    names = ("output", "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold")
+    given = [name for name in names if getattr(options, name) != command.get_default(name)]
+    if given:
+        command.error(f"{_flags(given)} can't be used: the run's task is not segmentation")
 
 
 def _flags(names: Sequence[str], last: str = "and") -> str:

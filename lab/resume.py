@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +45,8 @@ def resume_from(
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     content, path, faults = checkpoint.load_latest(folder)
     changed = differences(content["config"], config)
-    refused = [
-        Problem(
-            tuple(name.split(".")),
-            f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
-        )
-        for name, old, new in changed
-        if name.split(".")[0] in _SAME or name in _FOLD or (name in _STEPS and _moves_by_steps(config))
-    ]
-    was, now = content.get("data", {}), rundir.plain(facts)
-    moved = {name: (old, now.get(name)) for name, old in was.items() if old != now.get(name)}
-    refused += [
-        Problem(
-            ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
-        )
-        for name in ("classes", "sequences")
-        if name in moved
-    ]
-    if refused:
-        raise ConfigError(refused)
+    moved = _moved(content.get("data", {}), rundir.plain(facts))
+    _require_same(changed, moved, config, path)
     if faults:  # or the next save would keep the damaged one as the previous one
         rundir.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
@@ -84,6 +67,41 @@ def resume_from(
         ),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
+
+
+def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What the data said of itself at the checkpoint and says otherwise now."""
+    return {name: (old, now.get(name)) for name, old in was.items() if old != now.get(name)}
+
+
+def _require_same(
+    changed: Sequence[tuple[str, Any, Any]],
+    moved: Mapping[str, tuple[Any, Any]],
+    config: Mapping[str, Any],
+    path: Path,
+) -> None:
+    """Refuse a checkpoint of another network, of another fold, or of data with other classes or sequences.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    refused = [
+        Problem(
+            tuple(name.split(".")),
+            f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
+        )
+        for name, old, new in changed
+        if name.split(".")[0] in _SAME or name in _FOLD or (name in _STEPS and _moves_by_steps(config))
+    ]
+    refused += [
+        Problem(
+            ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
+        )
+        for name in ("classes", "sequences")
+        if name in moved
+    ]
+    if refused:
+        raise ConfigError(refused)
 
 
 def _moves_by_steps(config: Mapping[str, Any]) -> bool:

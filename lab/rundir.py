@@ -24,6 +24,7 @@ CHECKPOINTS = "checkpoints"
 HISTORY = "history.png"
 PREDICTIONS = "predictions.png"
 TRACEBACK = "traceback.txt"
+EVALUATION = "evaluation"
 _LOCK = ".lock"
 _PATIENCE = 0.5  # seconds
 

@@ -78,7 +78,14 @@ class Session:
 
     def notes(self, config: RunConfig, data: Loaders) -> list[Note]:
         """What the data has to say, and settings that have no effect."""
-        said = [Note(text, "warning") for text in data.facts.get("warnings", ())]
+        said = []
+        if empty := data.facts.get("without_objects"):
+            some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
+            said.append(
+                Note(f"{len(empty)} training images have no object in their masks: {some}", "warning")
+            )
+        if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
+            said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
         if config.loader.workers and isinstance(data.train, TensorLoader):
             said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
         return said

@@ -32,15 +32,15 @@ class Diagnostics(Callback):
         name = config.metric
         val, train = values.get(f"val_{name}"), values.get(f"train_{name}")
         if val is not None and event.epoch >= config.after_epochs and val < config.least:
-            text = (
-                f"val_{name} is {val:.3f} and should be {config.least:g} by now; look at the pictures: do the"
-            )
             yield (
                 "low",
-                f"{text} masks fit the images, are patches centred on objects, are some images different?",
+                (
+                    f"val_{name} is {val:.3f} and should be {config.least:g} by now; look at the pictures: "
+                    "do the masks fit, are patches centred on objects, are some images unlike the others?"
+                ),
             )
         if val is not None and train is not None and train - val > config.gap + 1e-9:
-            text = f"train_{name} is {train:.3f} and val_{name} {val:.3f}: the network learns its images by heart"
+            text = f"train_{name} is {train:.3f} and val_{name} {val:.3f}: the network learns images by heart"
             yield "gap", f"{text}; more augmentation, fewer patches an image or a smaller network may help"
         if event.epoch >= _SETTLED and values.get(ONE_CLASS, 0.0) >= 1.0:
             yield "one class", "the network predicts one class for every pixel of the validation images"

@@ -6,14 +6,14 @@ import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
-from lab.config.problems import Problem, shown
+from lab.config.problems import Problem, did_you_mean, shown
 from lab.config.validation import expectation, value_at, written_path
 
 _MEANT = (
@@ -49,6 +49,13 @@ class Checker:
 
     def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
         said = [item for item in items if item["type"] != "needs_python_object"]  # "cannot check isinstance"
+        for item in said:
+            path = (name, *written_path(value, item["loc"]))
+            if item["type"] == "unexpected_keyword_argument":
+                hint = did_you_mean(str(path[-1]), self._fields())
+                return Problem(path, f"unknown key '{path[-1]}'{hint}")
+            if item["type"] == "value_error":  # by the class itself
+                return Problem(path, str(item["ctx"]["error"]))
         places = {
             written_path(value, item["loc"][: -1 if item["type"] == "missing" else None]) for item in said
         }
@@ -56,6 +63,11 @@ class Checker:
         options = [expectation(item) for item in said] or [getattr(self.hint, "__name__", str(self.hint))]
         expected = " or ".join(option for option in dict.fromkeys(options) if option != "nothing")
         return Problem((name, *path), f"found {shown(value_at(value, path))}, expected {expected}")
+
+    def _fields(self) -> set[str]:
+        """Keys that a mapping may have where the annotation names a dataclass."""
+        kinds = (self.hint, *typing.get_args(self.hint))
+        return {field.name for kind in kinds if is_dataclass(kind) for field in fields(kind)}
 
     def read(self, value: Any) -> Any:
         """The value as its annotation means it.

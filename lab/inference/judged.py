@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from lab import rundir
+from lab.config import RunConfig
 from lab.data.splits import Splits
 from lab.figures.panels import Image, masks, pictures
 from lab.inference.loaded import THRESHOLD, Loaded, load
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.seeding import seed_all
+from lab.tasks import Segmentation
 from lab.tasks.base import array
 
 Split = Literal["val", "test"]
@@ -87,6 +89,16 @@ class Settings:
             raise ValueError(f"threshold must be in [0, 1), found {self.threshold}")
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise ValueError(f"pixel_size must be above 0 µm, found {self.pixel_size}")
+
+
+def can_judge(folder: Path) -> bool:
+    """Whether a run's task is one that is judged image by image.
+
+    Raises:
+        ConfigError: the config can't be read.
+    """
+    kind = RunConfig.from_yaml(folder / rundir.CONFIG).task.resolve()
+    return isinstance(kind, type) and issubclass(kind, Segmentation)
 
 
 def evaluate_run(

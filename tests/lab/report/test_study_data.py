@@ -19,7 +19,8 @@ def test_a_trial_is_read_whole(tmp_path: Path) -> None:
     study = studies.create(tmp_path, config)
     studies.add(
         study, config, PARAMS, "completed", (0.75,), {2: 0.75, 1: math.nan}, cause="two\n lines",
-        epochs=2, epochs_planned=30, best_epoch=2, seconds=7.5, attempts=2, repeats={"seed_0": 0.5, "seed_1": None},
+        epochs=2, epochs_planned=30, best_epoch=2, seconds=7.5, attempts=2,
+        repeats={"seed_0": 0.5, "seed_1": None},
     )  # fmt: skip
     folder = studies.trial_folder(tmp_path, 0)
     (trial,) = read(tmp_path, study, config).trials
