@@ -149,8 +149,8 @@ class FiLMSegmenter(nn.Module):
 
         F' = γ · F + β,        γ = 1 + W_γ e,   β = W_β e,
 
-    by two linear layers of a learnt embedding e of the sequence. Both begin at zero, so that training starts
-    with the plain network. Where the sequence is unknown (−1), γ = 1 and β = 0: the plain network again.
+    by two linear layers of a learnt embedding e of the sequence. Both begin near zero, so that training
+    starts close to the plain network. Where the sequence is unknown (−1), γ = 1 and β = 0: the plain network.
 
     Input: images (N, in_channels, H, W) float, sequences (N,) int64; output logits (N, classes, H, W).
 
@@ -199,7 +199,7 @@ class FiLMSegmenter(nn.Module):
         self.gamma = nn.Linear(embedding, channels[self.stage])
         self.beta = nn.Linear(embedding, channels[self.stage])
         for layer in (self.gamma, self.beta):
-            nn.init.zeros_(layer.weight)
+            nn.init.normal_(layer.weight, std=0.01)  # zeros would give the embedding no gradient
             nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor, sequence: Tensor) -> Tensor:

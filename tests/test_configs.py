@@ -101,7 +101,7 @@ def test_its_header_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", RUNS, ids=name)
 def test_its_components_are_built(path: Path) -> None:
     config = RunConfig.from_yaml(path, given(path))
-    model = config.create_model()
+    model = config.create_model({"in_channels": 1, "classes": ["background", "cell"], "sequences": {"a": 0}})
     optimizer = config.create_optimizer(model)
     scheduler = config.create_scheduler(optimizer, steps_per_epoch=3)
     assert (scheduler is None) == (config.scheduler is None)

@@ -111,8 +111,11 @@ def kill() -> None:
     connection = getattr(getattr(setup, "_singleton", None), "_connection", None)
     if connection is None:
         return
+    from wandb.sdk.lib import import_hooks
     from wandb.sdk.lib.service import service_token
 
+    # A run that is not finished tells its process of every package that is imported: the import would fail.
+    import_hooks.unregister_all_post_import_hooks()
     setup._singleton = None
     if connection._cleanup is not None:
         connection._cleanup()  # takes back the hook that would wait for it at the end of the interpreter

@@ -8,7 +8,7 @@ from lab.events import Note
 from tests.run_events import epoch_end
 
 
-def told(epochs: list[dict[str, float]], **config: float) -> list[str]:
+def told(epochs: list[dict[str, float]], **config: object) -> list[str]:
     """The warnings over these epochs."""
     notes: list[Note] = []
     listener = Diagnostics(DiagnosticsConfig.model_validate(config), notes.append)
@@ -30,9 +30,12 @@ def test_a_low_dice_is_warned_of_once_and_not_before_its_time() -> None:
 
 @pytest.mark.parametrize(("train", "count"), [(0.9, 0), (0.91, 1), (math.nan, 0)])
 def test_a_gap_above_a_fifth_is_warned_of(train: float, count: int) -> None:
-    found = told([{"val_dice": 0.7, "train_dice": train}] * 2)
+    rows = [{"val_dice": 0.7, "train_dice": train}] * 4
+    found = told(rows)
     assert len(found) == count
-    assert not found or found[0].startswith("epoch 1: train_dice is 0.910 and val_dice 0.700")
+    text = "epoch 3: for 3 epochs the gap is wide: train_dice is 0.910 and val_dice 0.700"
+    assert not found or found[0].startswith(text)
+    assert told([*rows[:2], {"val_dice": 0.9, "train_dice": 0.9}, *rows[:2]]) == []
 
 
 def test_predictions_of_one_class_are_warned_of_after_a_start() -> None:
@@ -46,7 +49,5 @@ def test_predictions_of_one_class_are_warned_of_after_a_start() -> None:
 def test_another_metric_may_be_watched() -> None:
     rows = [{"val_accuracy": 0.5, "train_accuracy": 0.9}]
     assert told(rows) == []
-    notes: list[Note] = []
-    listener = Diagnostics(DiagnosticsConfig(metric="accuracy"), notes.append)
-    listener.on_epoch_end(epoch_end(epoch=1, values=rows[0]))
-    assert "train_accuracy is 0.900" in notes[0].message
+    (text,) = told(rows * 3, metric="accuracy")
+    assert "train_accuracy is 0.900" in text
