@@ -14,6 +14,7 @@ from lab.wording import duration, figure
 Style = Literal["auto", "plain", "quiet", "json"]
 _LABELS = {"train": "training", "val": "validating"}
 _FIRST = ("train_loss", "val_loss")
+_HIDDEN = ("train_one_class", "val_one_class")  # there for a warning, and in metrics.csv
 
 
 class Progress(Callback):
@@ -128,7 +129,7 @@ class Progress(Callback):
 def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
     """The losses, then each metric's train and validation value, then the learning rate."""
     first = [(name, values[name]) for name in _FIRST if name in values]
-    rest = [(name, value) for name, value in values.items() if name not in (*_FIRST, "lr")]
+    rest = [(name, value) for name, value in values.items() if name not in (*_FIRST, *_HIDDEN, "lr")]
     rest.sort(key=lambda item: (item[0].split("_", 1)[-1], item[0].startswith("val")))
     return first + rest + [(name, values[name]) for name in ("lr",) if name in values]
 
