@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lab import command_line, rundir
-from lab.config import ConfigError, OptimizeConfig, RunConfig, is_study, loading
+from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, is_study, loading
 
 if TYPE_CHECKING:
     from lab.callbacks.progress import Style
@@ -113,11 +113,15 @@ def train(config: RunConfig, folder: Path | None, console: "Style", command: lis
     """
     import util
     from lab.checkpoint import CheckpointError
+    from lab.data.loaders import MixedSizes
 
     try:
         return util.run(config, run_dir=folder, resume=folder is not None, console=console, command=command)
     except CheckpointError as error:
         raise Refused(error) from error
+    except MixedSizes as error:
+        message = str(error).splitlines()[-1].removeprefix("lab.data.loaders.MixedSizes: ")
+        raise ConfigError([Problem(("data", "transforms"), message)]) from error
 
 
 def optimize(options: argparse.Namespace, command: list[str]) -> int:
@@ -209,6 +213,8 @@ def predict(options: argparse.Namespace) -> int:
         raise
     except ValueError as error:
         return complain(error)
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}")
     print(result.as_text())
     return INCOMPLETE if result.failed else 0
 
@@ -241,6 +247,8 @@ def evaluate(options: argparse.Namespace) -> int:
         raise
     except ValueError as error:
         return complain(error)
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}")
     print(rundir.to_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path))
     return 0
 
@@ -258,6 +266,8 @@ def export(options: argparse.Namespace) -> int:
         raise
     except ValueError as error:
         return complain(error)
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}")
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1

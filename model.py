@@ -130,7 +130,10 @@ def segmenter(
             classes=classes,
         )
     except KeyError as error:
-        raise ValueError(f"encoder_weights: {error.args[0]}") from error
+        what = "encoder" if encoder not in encoders else "encoder_weights"
+        raise ValueError(f"{what}: {error.args[0]}") from error
+    except RuntimeError as error:  # timm's word that it knows no such network
+        raise ValueError(f"encoder {encoder!r}: {error}") from error
     except (OSError, HfHubHTTPError) as error:
         raise ValueError(
             f"net.encoder_weights: the weights {encoder_weights!r} of {encoder!r} can't be downloaded. Set "

@@ -149,6 +149,9 @@ def refuse_idle(options: argparse.Namespace) -> None:
             )
     if options.predict and not (options.input and options.output):
         command.error("--predict needs --input PATH and --output FOLDER")
+    for name in ("tile", "overlap", "min_area"):
+        if (value := getattr(options, name)) is not None and value < (name == "tile"):
+            command.error(f"{_flags([name])} must be at least {int(name == 'tile')}, found {value}")
     if options.export and options.export[0] not in KINDS:
         command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
     if options.ascending and options.sort is None:

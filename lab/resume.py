@@ -45,8 +45,9 @@ def resume_from(
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     content, path, faults = checkpoint.load_latest(folder)
     changed = differences(content["config"], config)
-    moved = _moved(content.get("data", {}), rundir.plain(facts))
+    moved = _moved(rundir.plain(content.get("data", {})), rundir.plain(facts))
     _require_same(changed, moved, config, path)
+    _require_no_leak(content.get("data", {}), facts)
     if faults:  # or the next save would keep the damaged one as the previous one
         rundir.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
@@ -102,6 +103,21 @@ def _require_same(
     ]
     if refused:
         raise ConfigError(refused)
+
+
+def _require_no_leak(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a split by which images that the network has learnt from would judge it.
+
+    Raises:
+        ConfigError: there are some.
+    """
+    learnt = set((was.get("split") or {}).get("train") or ())
+    judging = {name for part in ("val", "test") for name in (now.get("split") or {}).get(part) or ()}
+    if leaked := sorted(learnt & judging):
+        message = (
+            f"{len(leaked)} images that the network has learnt from would judge it now, such as {leaked[0]}"
+        )
+        raise ConfigError([Problem(("data",), f"{message}; {_HINT}")])
 
 
 def _moves_by_steps(config: Mapping[str, Any]) -> bool:

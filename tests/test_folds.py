@@ -16,6 +16,7 @@ from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd
 from lab.hpo import study
+from lab.inference import judged, loaded
 from lab.report import compare
 from lab.report.notebook import read_runs
 
@@ -120,6 +121,10 @@ def test_folds_are_the_seeds_of_a_trial(workplace: Path) -> None:
     assert list(repeats) == ["fold_0", "fold_1"]
     assert result.best.value == pytest.approx(statistics.fmean(repeats.values()))
     assert sorted(result.best.intermediate_values) == [1, 2, 3, 4]
+    best = loaded.load(workplace / "studies" / "folds" / "best")  # the weights of its best fold
+    found = judged.evaluate_run(best.folder)
+    assert sorted(image.name for image in found.images) == sorted(best.facts["split"]["val"])
+    assert not any("trained on" in note for note in found.notes)
     header = (workplace / "studies" / "folds" / "leaderboard.csv").read_text().splitlines()[0]
     assert "fold 0,fold 1" in header
     page = (workplace / "studies" / "folds" / "report.html").read_text()
@@ -129,3 +134,34 @@ def test_folds_are_the_seeds_of_a_trial(workplace: Path) -> None:
 def test_too_many_folds_are_refused_with_their_number(folds: RunConfig) -> None:
     with pytest.raises(ConfigError, match="6"):
         util.run(folds.with_values({"folds": 7}), console="quiet")
+
+
+def test_a_split_that_would_judge_by_what_was_learnt_is_refused(folds: RunConfig, workplace: Path) -> None:
+    one = folds.with_values({"folds": None, "data.val_share": 0.3})
+    folder = util.run(one, console="quiet").run_dir
+    with pytest.raises(
+        ConfigError, match="images that the network has learnt from would judge it now, such as n"
+    ):
+        util.run(one.with_values({"data.seed": 3, "epochs": 3}), run_dir=folder, resume=True, console="quiet")
+
+
+def test_a_threshold_of_other_weights_is_not_used(folds: RunConfig) -> None:
+    folder = util.run(folds.with_values({"folds": None}), console="quiet").run_dir
+    judged.evaluate_run(folder, "val", tune=True)
+    path = folder / "threshold.json"
+    record = json.loads(path.read_text())
+    assert record["epoch"] == loaded.load(folder).epoch
+    path.write_text(json.dumps({**record, "threshold": 0.9}))
+    assert loaded.load(folder).threshold == 0.9
+    path.write_text(json.dumps({**record, "threshold": 0.9, "epoch": 77}))
+    again = loaded.load(folder)
+    assert again.threshold == 0.5 and "of epoch 77" in again.notes[-1]
+
+
+def test_validation_judges_by_the_threshold_of_the_task(folds: RunConfig) -> None:
+    low = folds.with_values({"folds": None, "task": {"target": "lab.tasks.Segmentation", "threshold": 0.05}})
+    result = util.run(low, console="quiet")
+    found = judged.evaluate_run(result.run_dir, "val")
+    assert statistics.fmean(image.value("dice") or 0.0 for image in found.images) == pytest.approx(
+        float(result), abs=2e-4
+    )

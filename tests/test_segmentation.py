@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,25 @@ def test_what_cannot_be_done(place: Path, say: Say, arguments: list[str], messag
     given = [run_of(place) if word == "RUN" else word for word in arguments]
     assert message in say(2, *given)
     assert not (place / "out2").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "data.transforms=[{target: albumentations.RandomScale, p: 1.0}]",
+            "data.transforms: a batch has items of",
+        ),
+        ("net.encoder=tu-nonexistent", "encoder 'tu-nonexistent': Unknown model (nonexistent)"),
+    ],
+)
+def test_what_cannot_be_trained_is_told_without_a_traceback(
+    place: Path, say: Say, setting: str, message: str
+) -> None:
+    before = set((place / "runs").iterdir())
+    assert message in say(2, "--run", "run.yaml", "--set", setting, "--quiet")
+    for folder in set((place / "runs").iterdir()) - before:
+        shutil.rmtree(folder)
 
 
 def test_other_tasks_are_judged_by_their_metrics(place: Path, say: Say) -> None:

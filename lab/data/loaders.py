@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset, default_collate
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
@@ -25,6 +25,7 @@ from lab.keys import mix, sample_rng
 from lab.seeding import seed_all, seeded
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
+BATCH_PIXELS = 2**22  # of whole images in one batch, to judge by
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
 
 
@@ -103,18 +104,44 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self._epoch, index) for index in order)
 
 
+class MixedSizes(ValueError):
+    """The items of a batch differ in shape."""
+
+
+def collate(items: list[Any]) -> Any:
+    """A batch of items.
+
+    Raises:
+        MixedSizes: they can't be stacked.
+    """
+    try:
+        return default_collate(items)
+    except RuntimeError as error:
+        sizes = {tuple(part.shape) for item in items for part in item[:1] if isinstance(part, Tensor)}
+        if len(sizes) < 2:
+            raise
+        found = " and ".join(" × ".join(map(str, size)) for size in sorted(sizes)[:2])
+        raise MixedSizes(
+            f"a batch has items of several shapes, such as {found}: end the transforms with "
+            "albumentations.RandomCrop and pad_if_needed, cut patches, or set batch_size: 1"
+        ) from error
+
+
 class SizedBatches(Sampler[list[tuple[int, int]]]):
     """Batches in the dataset's order, each of one size only: a batch ends where the next item has another.
 
+    Whole images may be large: a batch has no more than `BATCH_PIXELS`, or one image.
+
     Args:
-        sizes: of each item.
+        sizes: (H, W) of each item.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
         self._batches: list[list[tuple[int, int]]] = []
-        for _, same in itertools.groupby(enumerate(sizes), key=lambda item: item[1]):
+        for size, same in itertools.groupby(enumerate(sizes), key=lambda item: item[1]):
             keys = [(0, index) for index, _ in same]
-            self._batches += [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+            most = max(1, min(batch_size, BATCH_PIXELS // max(1, math.prod(size))))
+            self._batches += [keys[start : start + most] for start in range(0, len(keys), most)]
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -218,15 +245,15 @@ def create_loader(
         return DataLoader(dataset, batch_size, **workers)
     samples = SeededDataset(dataset, seed)
     sizes = list(getattr(dataset, "sizes", ())) if batch_size > 1 else []
-    several = len(set(sizes)) > 1
-    if several and shuffle:
+    if len(set(sizes)) > 1 and shuffle:
         raise ValueError(
             f"the images have {len(set(sizes))} sizes and a batch needs one: cut patches, or add a transform "
             "such as albumentations.RandomCrop with pad_if_needed, or set batch_size: 1"
         )
     # Every iteration draws a seed for its workers: from the global stream, it would shift dropout's masks.
     generator = torch.Generator().manual_seed(seed)
-    if several:
+    workers["collate_fn"] = collate
+    if sizes and not shuffle:
         del workers["drop_last"]
         batches = SizedBatches(sizes, batch_size)
         sample_loader = SampleLoader(samples, batch_sampler=batches, generator=generator, **workers)

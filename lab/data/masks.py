@@ -60,7 +60,8 @@ class MaskReader:
         Raises:
             ValueError: with the path; the file can't be read, or a pixel is of no class.
         """
-        indices = palette_indices(path) if self._threshold is None and not self._by_colour else None
+        by_index = not self._by_colour and (self._threshold is None or bool(self._index))
+        indices = palette_indices(path) if by_index else None
         mask = decode(path) if indices is None else indices
         if mask.ndim == 3 and (mask[..., :1] == mask).all():
             mask = mask[..., 0]

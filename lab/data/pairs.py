@@ -76,7 +76,7 @@ class ImagePairs(Dataset[tuple[Tensor, ...]]):
         self._pairs = pairs
         self._prepare = Preparation(transforms, classes, normalise)
         self._plain = not transforms
-        self._sequences = sequences
+        self.sequences = sequences
         self.names = [str(index) for index in range(len(pairs))] if names is None else list(names)
 
     def __len__(self) -> int:
@@ -103,9 +103,9 @@ class ImagePairs(Dataset[tuple[Tensor, ...]]):
     ) -> tuple[Tensor, ...]:
         """What is left to do to (a part of) pair `which`."""
         image_tensor, mask_tensor = self._prepare(image, mask, rng, own)
-        if self._sequences is None:
+        if self.sequences is None:
             return image_tensor, mask_tensor
-        return image_tensor, torch.tensor(self._sequences[which]), mask_tensor
+        return image_tensor, torch.tensor(self.sequences[which]), mask_tensor
 
 
 class FixedPairs(ImagePairs):

@@ -63,6 +63,8 @@ def _fill(
     best: Path, source: Path, trial: FrozenTrial, facts: dict[str, Any], metrics: Sequence[str]
 ) -> None:
     (best / TRIAL).unlink(missing_ok=True)  # it is written last: who finds it, finds all
+    (best / "threshold.json").unlink(missing_ok=True)  # of the winner before
+    shutil.rmtree(best / rundir.EVALUATION, ignore_errors=True)
     run = _run_folder(source, trial, facts)
     for name in _COPIED:
         with suppress(OSError):

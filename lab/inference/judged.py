@@ -221,6 +221,7 @@ class _Work:
         best, curve = search.best(), search.curve()
         record = {
             "threshold": best,
+            "epoch": self.loaded.epoch,
             "split": "val",
             "images": images,
             "dice": dict(curve)[best],
@@ -269,6 +270,10 @@ class _Work:
                 f"{where}the network was trained on {len(seen)} of these images, such as {seen[0]}: the data "
                 "has changed since, and their figures say nothing of new images"
             )
+        numbers = getattr(getattr(self._splits, split), "sequences", None) or ()
+        unknown = sum(int(number) < 0 for number in numbers)
+        if unknown:
+            yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"
         if _normalisation(facts) != _normalisation(now) and _normalisation(facts) is not None:
             yield f"{where}the training images have changed since; the normalisation is that of the training"
         if facts.get("sequences") != now.get("sequences") and facts:

@@ -13,6 +13,7 @@ from lab import rundir
 from lab.checkpoint import CheckpointError, network_state
 from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
+from lab.config.validation import validate
 from lab.data.masks import BINARY
 from lab.runtime import Runtime
 from lab.tasks import Segmentation
@@ -78,14 +79,17 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
     notes: list[str] = []
     _require_one_run(folder)
     path = _weights(folder, notes)
-    config = _without_downloads(RunConfig.from_yaml(folder / rundir.CONFIG))
+    content = load_checkpoint(path)
+    # The weights' own config: a study's best/ may be one fold of what its file describes.
+    own = content.get("config")
+    config = RunConfig.from_yaml(folder / rundir.CONFIG) if own is None else validate(RunConfig, own)
+    config = _without_downloads(config)
     task = config.create_task()
     if not isinstance(task, Segmentation):
         raise ValueError(
             f"{folder}: prediction is for lab.tasks.Segmentation, and this run's task is {config.task.target}"
         )
     runtime = _runtime(config, device, notes)
-    content = load_checkpoint(path)
     facts = content.get("data") or {}
     model = config.create_model(facts)
     try:
@@ -101,7 +105,7 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
         )
     model = runtime.place(model.eval().requires_grad_(False))
     epoch = int((content.get("course") or {}).get("epoch", 0))
-    threshold = _threshold(folder, task)
+    threshold = _threshold(folder, task, epoch, notes)
     return Loaded(folder, path, epoch, config, model, task, runtime, facts, threshold, tuple(notes))
 
 
@@ -170,19 +174,26 @@ def _runtime(config: RunConfig, device: str | None, notes: list[str]) -> Runtime
     return runtime
 
 
-def _threshold(folder: Path, task: Segmentation) -> float:
-    """The one tuned on validation, or the task's own.
+def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -> float:
+    """The one tuned on validation with these weights, or the task's own.
 
     Raises:
         ValueError: the file can't be read.
     """
     path = folder / THRESHOLD
     try:
-        value = json.loads(path.read_bytes())["threshold"]
+        record = json.loads(path.read_bytes())
+        value = record["threshold"]
     except FileNotFoundError:
         return task.threshold
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: holds no threshold that can be read: {error!r}") from error
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{path}: threshold must be a number in [0, 1), found {value!r}")
+    if record.get("epoch", epoch) != epoch:
+        notes.append(
+            f"{path} was tuned with the weights of epoch {record['epoch']}, and these are of epoch {epoch}: "
+            "it is not used; --evaluate RUN --tune-threshold tunes it anew"
+        )
+        return task.threshold
     return float(value)

@@ -67,7 +67,8 @@ class Overlap(ABC):
     `dice_cell: {target: lab.metrics.Dice, class_index: 1}`.
 
     Args:
-        threshold: of a binary prediction: a pixel is set where its probability is greater than this.
+        threshold: of a binary prediction: a pixel is set where its probability is greater than this; None is
+            that of the task, or 0.5 without one.
         average: `image` is the mean of the images' values, so that each image weighs the same; `set` is made
             from the counts of all pixels, in which large objects weigh more.
         class_index: judge this class only.
@@ -75,11 +76,11 @@ class Overlap(ABC):
 
     def __init__(
         self,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         average: Literal["image", "set"] = "image",
         class_index: int | None = None,
     ) -> None:
-        if not 0 <= threshold < 1:
+        if threshold is not None and not 0 <= threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), found {threshold}")
         if average not in ("image", "set"):
             raise ValueError(f"average must be 'image' or 'set', found {average!r}")
@@ -104,7 +105,8 @@ class Overlap(ABC):
         Raises:
             ValueError: the shapes don't fit, or there is no class `class_index`.
         """
-        counts = overlap_counts(prediction, target, self.threshold, self.class_index)
+        threshold = 0.5 if self.threshold is None else self.threshold
+        counts = overlap_counts(prediction, target, threshold, self.class_index)
         ratios, total = self.ratio(counts), counts.sum(2)
         if self.class_index is not None and prediction.shape != target.shape:
             there = counts[0, 1] + counts[0, 2] > 0

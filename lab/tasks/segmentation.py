@@ -1,6 +1,6 @@
 """A mask for an image: of one foreground, or of several classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,13 @@ class Segmentation(Task):
     def own_metrics(self) -> dict[str, Metric]:
         """`one_class`: 1 where the network says the same of every pixel."""
         return {"one_class": OneClass(self.threshold)}
+
+    def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
+        """As for every task; metrics that name no threshold judge by the task's."""
+        for metric in metrics.values():
+            if getattr(metric, "threshold", 0.5) is None:
+                setattr(metric, "threshold", self.threshold)  # noqa: B010 - not every metric has one
+        super().update(metrics, result)
 
     def predict(self, output: Any) -> Tensor:
         """Probabilities of the foreground (N, 1, H, W), or of the classes (N, K, H, W)."""

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from lab.config import ConfigError, RunConfig
 from lab.config.sections import LoaderConfig
 from lab.data import loaders
-from lab.data.loaders import SampleLoader, TensorLoader, create_loader, create_loaders
+from lab.data.loaders import SampleLoader, SizedBatches, TensorLoader, create_loader, create_loaders
 
 CPU = torch.device("cpu")
 
@@ -434,3 +434,9 @@ def test_a_worker_ends_quietly_at_sigterm() -> None:
     child.join(10)
     assert child.exitcode == 0
     loader.stop()
+
+
+def test_batches_of_whole_images_are_bounded_by_their_pixels() -> None:
+    batches = list(SizedBatches([(2048, 2048)] * 3 + [(1024, 1024)] * 5 + [(9000, 9000)], batch_size=16))
+    assert [len(batch) for batch in batches] == [1, 1, 1, 4, 1, 1]
+    assert [index for batch in batches for _, index in batch] == list(range(9))

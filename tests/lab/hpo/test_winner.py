@@ -17,7 +17,7 @@ def leave(
     folder: Path, number: int, *, seeds: dict[str, float] | None = None, returns: str = "best"
 ) -> FrozenTrial:
     trial = folder / f"trial_{number:05d}"
-    for run in [trial / f"seed_{seed}" for seed in seeds] if seeds else [trial]:
+    for run in [trial / name for name in seeds] if seeds else [trial]:
         (run / "checkpoints").mkdir(parents=True)
         (run / "checkpoints" / "best.pt").write_text(f"weights of {run.name}")
         (run / "metrics.csv").write_text(f"metrics of {run.name}")
