@@ -1,6 +1,6 @@
 """Images and masks that a CSV file lists."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.data.files import Columns, Entry, Reading, read_sets
@@ -10,9 +10,10 @@ from lab.data.pairs import Transforms
 from lab.data.patches import Patches
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
-from lab.data.tables import below, read_table, unique
+from lab.data.tables import Row, below, read_table, unique
 
 COLUMNS = ("basename", "image_path", "mask_path")
+SEQUENCE = "sequence_id"
 
 
 def manifest(
@@ -44,8 +45,9 @@ def manifest(
         path: the CSV; UTF-8, commas, a header.
         root: the folder that its paths are relative to and may not leave; by default the CSV's own.
         split_by: the column that says train, val or test; by default `split`, where the CSV has one.
-        group_by, condition: further columns, such as sequence_id. They and all others are as for
-            `lab.data.image_folder`.
+        group_by: a column whose values stay on one side; by default sequence_id, where every labelled row has
+            one, there are three or more, and no column says the split.
+        condition: a further column. It and all others are as for `lab.data.image_folder`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
@@ -61,6 +63,12 @@ def manifest(
     return read_sets(entries, problems, f"the images of {file}", reading, cut, serving)
 
 
+def _several(rows: Sequence[Row], column: str) -> bool:
+    """Whether each labelled row says something there, and there are enough values to be groups."""
+    values = {row.cells.get(column) for row in rows if row.cells["mask_path"]}
+    return "" not in values and None not in values and len(values) >= 3
+
+
 def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> list[Entry]:
     """What the rows name; an unlabelled row needs no group, sequence or split."""
     rows = read_table(table, [*COLUMNS, *columns.named], problems)
@@ -68,6 +76,8 @@ def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> l
         problems.append(f"{table}: no row in it")
     if rows and columns.split is None and "split" in rows[0].cells:
         columns = columns._replace(split="split")
+    if columns.group is None and columns.split is None and _several(rows, SEQUENCE):
+        columns = columns._replace(group=SEQUENCE)
     entries = []
     for name, row in unique(rows, "basename", problems).items():
         image = below(root, row, "image_path", problems)

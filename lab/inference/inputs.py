@@ -35,6 +35,7 @@ class Layout:
     Args:
         images, masks: folders below a root.
         metadata: a CSV below the root, in which `name` names an image's stem and `sequence` its sequence.
+        manifest, root: the CSV that listed the training's images, and what its paths are relative to.
     """
 
     images: str = "images"
@@ -42,6 +43,8 @@ class Layout:
     metadata: str | None = None
     name: str | None = None
     sequence: str = "sequence_id"
+    manifest: str | None = None
+    root: str | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "Layout":
@@ -52,6 +55,8 @@ class Layout:
             "metadata": data.get("metadata"),
             "name": data.get("metadata_name"),
             "sequence": data.get("condition") or data.get("group_by"),
+            "manifest": data.get("path"),
+            "root": data.get("root"),
         }
         return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
 
@@ -62,7 +67,8 @@ def find_items(path: Path | str, layout: Layout | None = None, root: Path | None
     A folder's images come in the order of their names. Whether they can be read is not looked at.
 
     Args:
-        root: what a manifest's paths are relative to; the folder that it is in.
+        root: what a manifest's paths are relative to; by default the training's root for the training's
+            manifest, and for others the folder that they are in.
 
     Raises:
         ValueError: there is no such path, nothing to predict in it, or the manifest is no such one: all its
@@ -74,6 +80,9 @@ def find_items(path: Path | str, layout: Layout | None = None, root: Path | None
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":
+        if root is None and layout.root is not None and layout.manifest is not None:
+            ours = path.resolve() == Path(layout.manifest).expanduser().resolve()
+            root = Path(layout.root).expanduser() if ours else None
         return _of_manifest(path, path.parent if root is None else root, layout)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({', '.join(sorted(SUFFIXES))})")

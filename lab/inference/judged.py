@@ -16,7 +16,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.data.splits import Splits
 from lab.figures.panels import Image, masks, pictures
-from lab.inference.loaded import THRESHOLD, Loaded, load
+from lab.inference.loaded import THRESHOLD, Loaded, load, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.seeding import seed_all
 from lab.tasks import Segmentation
@@ -270,6 +270,9 @@ class _Work:
                 f"{where}the network was trained on {len(seen)} of these images, such as {seen[0]}: the data "
                 "has changed since, and their figures say nothing of new images"
             )
+        cuts = [name for name in transform_names(self.loaded.config) if "Crop" in name]
+        if cuts:
+            yield f"{where}judged on cuts of the images, by {', '.join(cuts)} in data.val_transforms"
         numbers = getattr(getattr(self._splits, split), "sequences", None) or ()
         unknown = sum(int(number) < 0 for number in numbers)
         if unknown:

@@ -118,14 +118,19 @@ def _require_one_run(folder: Path) -> None:
         raise ValueError(f"{folder}: consists of {len(below)} runs; name one of them:\n{each}")
 
 
-def left_out(config: RunConfig) -> list[str]:
-    """What validation did to images and prediction doesn't; cutting and padding make no difference."""
+def transform_names(config: RunConfig) -> list[str]:
+    """The classes of the transforms of validation images."""
     transforms = config.data.arguments.get("val_transforms")
     targets = [
         str(each.get("target") if isinstance(each, Mapping) else each)
         for each in (transforms if isinstance(transforms, list) else [])
     ]
-    names = [target.rpartition(".")[2] for target in targets]
+    return [target.rpartition(".")[2] for target in targets]
+
+
+def left_out(config: RunConfig) -> list[str]:
+    """What validation did to images and prediction doesn't; cutting and padding make no difference."""
+    names = transform_names(config)
     changing = [
         name
         for name in names

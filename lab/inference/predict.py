@@ -209,6 +209,9 @@ class _Work:
         """Write the tables and the record."""
         done, output = self._done, self._files.output
         done.metrics = means(self._scores)
+        learnt = set((self._loaded.facts.get("split") or {}).get("train") or ())
+        if seen := sum(name in learnt for name in self._scores):
+            done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
         counts = self._pixels[: len(self._loaded.classes)]
         if np.count_nonzero(counts) == 1:
             only = self._loaded.classes[int(counts.argmax())]

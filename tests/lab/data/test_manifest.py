@@ -84,6 +84,8 @@ def test_groups_stay_together(root: Path) -> None:
     splits = manifest(path, group_by="sequence_id", normalise="none", test_share=0.25, val_share=0.25)
     groups = [{k % 4 for k in part} for part in numbers(splits)]
     assert [len(group) for group in groups] == [2, 1, 1] and len(set.union(*groups)) == 4
+    unsaid = manifest(path, normalise="none", test_share=0.25, val_share=0.25)
+    assert numbers(unsaid) == numbers(splits), "a column of sequences is a column of groups"
 
 
 def test_a_condition_is_numbered_by_the_training_set(root: Path) -> None:

@@ -66,6 +66,10 @@ def test_a_manifest_is_read_row_by_row(tmp_path: Path) -> None:
         Item("z", Path("/abs/4.png"), None, "9"),
     ]
     assert find_items(tmp_path / "set.csv", root=Path("/data"))[0].image == Path("/data/img/1.png")
+    layout = Layout.of({"path": str(tmp_path / "set.csv"), "root": "/elsewhere"})  # the training's manifest
+    assert find_items(tmp_path / "set.csv", layout)[0].image == Path("/elsewhere/img/1.png")
+    other = Layout.of({"path": str(tmp_path / "train.csv"), "root": "/elsewhere"})
+    assert find_items(tmp_path / "set.csv", other) == items
 
 
 def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> None:

@@ -209,6 +209,14 @@ def test_images_that_are_not_there(tmp_path: Path) -> None:
         evaluate_run(folder, "test")
 
 
+def test_cuts_by_validation_transforms_are_told(tmp_path: Path) -> None:
+    crop = {"target": "albumentations.CenterCrop", "height": 16, "width": 16}
+    settings = config(make_images(tmp_path / "data", 8), **{"data.val_transforms": [crop], "epochs": 1})
+    found = evaluate_run(train(tmp_path / "run", settings), "val")
+    assert {(image.height, image.width) for image in found.images} == {(16, 16)}
+    assert found.notes == ["judged on cuts of the images, by CenterCrop in data.val_transforms"]
+
+
 def test_data_that_changed_since_the_training_is_told(tmp_path: Path) -> None:
     root = make_images(tmp_path / "data", 8)
     folder = train(tmp_path / "run", config(root, **{"data.test_share": 0.0, "epochs": 1}))

@@ -237,6 +237,15 @@ def test_a_truth_that_cannot_be_read_is_reported_beside_its_mask(tmp_path: Path)
     assert read(tmp_path / "out" / "masks" / "a.png").any()
 
 
+def test_metrics_of_images_that_were_learnt_from_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / "set" / "images" / f"{name}.png", spots((40, 40), (5, 5, 9, 9)))
+        write(tmp_path / "set" / "masks" / f"{name}.png", spots((40, 40), (5, 5, 9, 9)))
+    known = {**PLAIN, "split": {"train": ["b", "c"], "val": ["a"]}}
+    done = predict(loaded(tmp_path, facts=known), tmp_path / "set", tmp_path / "out")
+    assert done.notes == ["the metrics are of 1 images that the network was trained on, too"]
+
+
 def test_measures_of_an_earlier_prediction_do_not_stay(tmp_path: Path) -> None:
     write(tmp_path / "set" / "images" / "a.png", spots((40, 40), (5, 5, 9, 9)))
     truth = write(tmp_path / "set" / "masks" / "a.png", spots((40, 40), (5, 5, 9, 9)))
