@@ -60,6 +60,8 @@ def weights(length: int, tile: int, overlap: int, step: int = 1) -> Tensor:
     """
     starts = positions(length, tile, overlap, step)
     size, margin = min(tile, length), max(overlap - 1, 0) // 2
+    if len(starts) == 1:
+        return torch.ones(1, size)
     at = torch.arange(size, dtype=torch.float64)
     distance = (at - (size - 1) / 2).abs()
     reach = (

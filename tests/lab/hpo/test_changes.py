@@ -210,6 +210,7 @@ OTHERS: dict[str, Any] = {
     "name": "n",
     "trackers": ["tensorboard"],
     "pictures": {"count": 1},
+    "diagnostics": {"least": 0.5},
     "checkpoint": {"every_epochs": 1},
     "log_every_steps": 1,
     "device": "cpu",
