@@ -1,7 +1,6 @@
 """Every study file that ships is run: two trials on little data, with its own sampler, pruner and space."""
 
 import inspect
-import math
 from pathlib import Path
 
 import optuna

@@ -188,7 +188,7 @@ EVERY_ONE = f"{RECIPE} json {LIST} {PREDICT} {JUDGE}"
         (["--predict", "x"], f"set print-config no-plots fork json {LIST} {JUDGE}"),
         (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence"),
         (["--export", "onnx", "x"], f"{RECIPE} json {LIST} {JUDGE} probabilities min-area pixel-size "
-                                    "sequence tile overlap flips"),
+                                    "sequence tile overlap flips threshold"),
         (["--list"], f"{RECIPE} {PREDICT} {JUDGE}"),
         (["--compare", "x", "y"], EVERY_ONE),
         (["--report", "x"], EVERY_ONE),
