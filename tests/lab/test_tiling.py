@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from hypothesis import assume, example, given, settings
-from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lab.tiling import bands, infer, positions, weights
