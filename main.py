@@ -8,6 +8,8 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -188,12 +190,29 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What a finished run, its images or its files make impossible is said in a line, with exit code 2.
+
+    Raises:
+        Refused: it is.
+    """
+    try:
+        yield
+    except (ConfigError, BrokenPipeError):  # each has its own answer
+        raise
+    except ValueError as error:
+        raise Refused(error) from error
+    except OSError as error:
+        raise Refused(f"{error.filename}: {error.strerror}") from error
+
+
 def predict(options: argparse.Namespace) -> int:
     """--predict."""
     from lab.inference.loaded import load
     from lab.inference.predict import predict as predict_images
 
-    try:
+    with refusing():
         result = predict_images(
             load(find_run(options.predict)),
             options.input,
@@ -209,12 +228,6 @@ def predict(options: argparse.Namespace) -> int:
             force=options.force,
             bar=False if options.quiet else None,
         )
-    except ConfigError:
-        raise
-    except ValueError as error:
-        return complain(error)
-    except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}")
     print(result.as_text())
     return INCOMPLETE if result.failed else 0
 
@@ -224,7 +237,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from lab.inference import judged, plain
     from lab.report import evaluation as report
 
-    try:
+    with refusing():
         folder = find_run(options.evaluate)
         if not judged.can_judge(folder):
             command_line.refuse_for_other_tasks(options)
@@ -243,12 +256,6 @@ def evaluate(options: argparse.Namespace) -> int:
         )
         place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
         path = report.write(found, place)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        return complain(error)
-    except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}")
     print(rundir.to_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path))
     return 0
 
@@ -260,14 +267,9 @@ def export(options: argparse.Namespace) -> int:
 
     kind, name = options.export
     try:
-        loaded = load(find_run(name))
-        result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        return complain(error)
-    except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}")
+        with refusing():
+            loaded = load(find_run(name))
+            result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1

@@ -84,7 +84,7 @@ def test_cells_that_were_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["../x.png", "a/../../x.png", "/etc/passwd", "a/../../../root/x.png", "C:\\x.png", "..", "./../x.png"],
+    ["../x.png", "a/../../x.png", "/etc/passwd", "a/../../../home/x.png", "C:\\x.png", "..", "./../x.png"],
 )
 def test_paths_that_leave_the_root(tmp_path: Path, written: str) -> None:
     problems: list[str] = []
