@@ -15,7 +15,7 @@ UNKNOWN = -100
 
 
 class Scenes(TypedDict):
-    """What a network sees of V videos with F frames, B boxes and P pairs, all of a batch one after another."""
+    """What a network sees of V videos with F frames, B boxes and P pairs, all of them one after another."""
 
     features: Tensor  # (B, D) float32, the detector's appearance vectors; D may be 0
     boxes: Tensor  # (B, 4) float32, x1 y1 x2 y2 as shares of the frame, in [0, 1]
@@ -29,8 +29,8 @@ class Scenes(TypedDict):
 class Truth(TypedDict):
     """What is right: aligned with the scenes to learn from, and the annotated graph to judge by.
 
-    The annotated graph has G boxes and Q pairs of its own, since a detector may miss some of them. Relations are
-    by group: (P,) int64 for an exclusive one, (P, K) float32 in {0, 1} where several can hold.
+    The annotated graph has G boxes and Q pairs of its own, since a detector may miss some of them. Relations
+    are by group: (P,) int64 for an exclusive one, (P, K) float32 in {0, 1} where several can hold.
     """
 
     objects: Tensor  # (B,) int64, class of each box of the scenes, UNKNOWN where it matches no annotated one
@@ -53,7 +53,7 @@ class Said(TypedDict):
 
 
 Matcher = Callable[[Tensor, Tensor], Tensor]
-"""Boxes (B, 4) and annotated boxes (G, 4) of one frame to (B,) int64: an index of the latter, or -1 for none."""
+"""Boxes (B, 4) and annotated ones (G, 4) of one frame to (B,) int64: an index of the latter, or -1 for none."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _by_group(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of (N, 4) with (M, 4) boxes, x1 y1 x2 y2: (N, M) in [0, 1], 0 where both are empty."""
+    """Intersection over union of (N, 4) with (M, 4) boxes: (N, M) in [0, 1], 0 where both are empty."""
     low = torch.maximum(boxes[:, None, :2], others[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(-1)
