@@ -1,7 +1,6 @@
 """Pairs of image and mask as the items of a dataset, put through augmentation and normalisation."""
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
+from lab.data.augment import Augment, Transforms, image_tensor
 from lab.data.normalise import Normalise
 from lab.data.store import Pair
 from lab.labels import IGNORE
 
-Transforms = Sequence[Callable[..., Any]]
-"""Albumentations transforms, applied in this order."""
+__all__ = ["AugmentedPairs", "FixedPairs", "ImagePairs", "Preparation", "Transforms", "in_memory"]
 
 
 class Preparation:
@@ -30,26 +29,18 @@ class Preparation:
     ) -> None:
         self.classes = classes
         self.normalise = normalise
-        self._compose: Any = None
-        if transforms:
-            import albumentations  # 2 s, and nothing else here needs it
-
-            self._compose = albumentations.Compose(list(transforms))
+        self._augment = Augment(transforms)
 
     def __call__(
         self, image: NDArray[Any], mask: NDArray[Any], rng: np.random.Generator, own: Normalise | None = None
     ) -> tuple[Tensor, Tensor]:
         """The item, its randomness drawn from `rng` alone; `own` replaces the normalisation."""
-        if self._compose is not None:
-            # Left alone, albumentations draws from one stream that workers share and every epoch repeats.
-            self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-            changed = self._compose(image=image, mask=mask)
-            image, mask = changed["image"], changed["mask"]
-        tensor = _image_tensor(image)
+        changed = self._augment(rng, image=image, mask=mask)
+        tensor = image_tensor(changed["image"])
         normalise = own or self.normalise
         if normalise is not None:
             tensor = normalise(tensor)
-        return tensor, _mask_tensor(mask, self.classes)
+        return tensor, _mask_tensor(changed["mask"], self.classes)
 
 
 class ImagePairs(Dataset[tuple[Tensor, ...]]):
@@ -134,16 +125,6 @@ def in_memory(pairs: ImagePairs) -> TensorDataset:
     stacked = TensorDataset(*(torch.stack(column) for column in columns))
     stacked.names = pairs.names  # type: ignore[attr-defined]  # a dataset of its own class would be served slower
     return stacked
-
-
-# In NumPy up to the tensor: torch would spread each small sum over threads that wait for each other.
-
-
-def _image_tensor(image: NDArray[Any] | Tensor) -> Tensor:
-    """(H, W, C) or (H, W), as a tensor (ToTensorV2) (C, H, W), to float32 (C, H, W); integers to [0, 1]."""
-    array = image.numpy() if isinstance(image, Tensor) else np.atleast_3d(image).transpose(2, 0, 1)
-    scale = 1 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
-    return torch.from_numpy(np.divide(array, np.float32(scale), dtype=np.float32, order="C"))
 
 
 def _mask_tensor(mask: NDArray[Any] | Tensor, classes: int) -> Tensor:
