@@ -53,7 +53,7 @@ class Said(TypedDict):
 
 
 Matcher = Callable[[Tensor, Tensor], Tensor]
-"""Boxes (B, 4) and annotated ones (G, 4) of one frame to (B,) int64: an index of the latter, or -1 for none."""
+"""Boxes (B, 4) and annotated ones (G, 4) of a frame to (B,) int64: an index of the latter, or -1 for none."""
 
 
 @dataclass(frozen=True)
