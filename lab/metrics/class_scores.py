@@ -1,0 +1,177 @@
+"""What a classifier's answers are worth, by scikit-learn: figures of each class, and of all together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lab.metrics.calibration import Bin, calibration_error, reliability
+
+MEASURES = ("precision", "recall", "f1")
+"""What is measured of each class, shares in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Precision, recall and F1, of a class or as a mean; NaN for a class that is neither true nor said."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class, by `Shares` and more: `support` samples are truly of it, `said` are said to be.
+
+    `auc` is the area under its ROC curve against all others; NaN where all samples are of it, or none is.
+    """
+
+    shares: Shares
+    support: int
+    said: int
+    auc: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All figures of one set of answers.
+
+    Args:
+        accuracy: share of samples whose most probable class is the true one.
+        classes: by index.
+        macro: means over the classes that are true or said of any sample.
+        weighted: means over classes, weighted by support.
+        auc: of two classes that of the second one; of several the mean over those whose own is defined. NaN
+            where none is.
+        bins: reliability; `calibration_error` is the ECE over them.
+        confusion: (C, C) samples, [true, said].
+    """
+
+    samples: int
+    accuracy: float
+    classes: tuple[ClassScore, ...]
+    macro: Shares
+    weighted: Shares
+    auc: float
+    calibration_error: float
+    bins: tuple[Bin, ...]
+    confusion: NDArray[np.int64]
+
+
+SUMMARY = ("accuracy", "precision", "recall", "f1", "auc", "calibration_error")
+"""What stands for a whole set; precision, recall and F1 as macro means."""
+
+
+def summary(scores: Scores) -> dict[str, float]:
+    """The figures of `SUMMARY` by name."""
+    return {name: getattr(scores.macro if name in MEASURES else scores, name) for name in SUMMARY}
+
+
+def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
+    """Judge answers.
+
+    Args:
+        truths: (N,) class indices.
+        probabilities: (N, C), C ≥ 2; the most probable class is what is said, the first of equal ones.
+
+    Raises:
+        ValueError: there is no sample, the shapes don't fit, a truth is no class, or a probability is none.
+    """
+    from sklearn import metrics  # a second to import
+
+    true, likely = np.asarray(truths), np.asarray(probabilities, np.float64)
+    _require_fit(true, likely)
+    said, count = likely.argmax(1), likely.shape[1]
+    confusion = np.asarray(metrics.confusion_matrix(true, said, labels=np.arange(count)), np.int64)
+    support, found = confusion.sum(1), confusion.sum(0)
+    there = np.flatnonzero(support + found)
+
+    def shares(average: str | None) -> tuple[NDArray[np.float64], ...]:
+        return metrics.precision_recall_fscore_support(  # type: ignore[no-any-return]
+            true, said, labels=there, average=average, zero_division=0
+        )[:3]
+
+    by_class = np.full((3, count), math.nan)
+    by_class[:, there] = shares(None)
+    areas = [
+        float(metrics.roc_auc_score(true == index, likely[:, index]))
+        if 0 < support[index] < len(true)
+        else math.nan
+        for index in range(count)
+    ]
+    bins = reliability(likely.max(1), said == true)
+    return Scores(
+        samples=len(true),
+        accuracy=float(metrics.accuracy_score(true, said)),
+        classes=tuple(
+            ClassScore(
+                Shares(*by_class[:, index].tolist()), int(support[index]), int(found[index]), areas[index]
+            )
+            for index in range(count)
+        ),
+        macro=Shares(*map(float, shares("macro"))),
+        weighted=Shares(*map(float, shares("weighted"))),
+        auc=areas[1] if count == 2 else _mean(areas),
+        calibration_error=calibration_error(bins),
+        bins=tuple(bins),
+        confusion=confusion,
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A ROC curve: the share of a class that is found, over that of the others that is taken for it."""
+
+    index: int
+    auc: float
+    false_alarms: NDArray[np.float64]
+    found: NDArray[np.float64]
+
+
+def roc_curves(truths: ArrayLike, probabilities: ArrayLike) -> list[Curve]:
+    """The curve of each class for which it is defined; of two classes only that of the second.
+
+    Arguments and errors as `judge`.
+    """
+    from sklearn import metrics
+
+    true, likely = np.asarray(truths), np.asarray(probabilities, np.float64)
+    _require_fit(true, likely)
+    curves = []
+    for index in range(likely.shape[1]) if likely.shape[1] > 2 else (1,):
+        mine = true == index
+        if mine.any() and not mine.all():
+            false_alarms, found, _ = metrics.roc_curve(mine, likely[:, index])
+            curves.append(Curve(index, float(metrics.auc(false_alarms, found)), false_alarms, found))
+    return curves
+
+
+def most_confused(confusion: NDArray[np.int64], most: int = 5) -> list[tuple[int, int, int]]:
+    """(true class, said class, samples) of the most frequent mistakes, the most frequent first."""
+    wrong = confusion * ~np.eye(len(confusion), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = (divmod(int(place), len(wrong)) for place in order)
+    return [(true, said, int(wrong[true, said])) for true, said in pairs if wrong[true, said]]
+
+
+def _require_fit(true: NDArray[np.int64], likely: NDArray[np.float64]) -> None:
+    if true.ndim != 1 or likely.ndim != 2 or len(true) != len(likely) or likely.shape[1] < 2:
+        raise ValueError(
+            f"truths must be (N,) and probabilities (N, C) with C >= 2, found {true.shape} and {likely.shape}"
+        )
+    if not len(true):
+        raise ValueError("there is no answer to judge")
+    classes = likely.shape[1]
+    if not np.issubdtype(true.dtype, np.integer) or true.min() < 0 or true.max() >= classes:
+        raise ValueError(f"truths must be whole numbers from 0 to {classes - 1}")
+    if not np.isfinite(likely).all():
+        where = int(np.flatnonzero(~np.isfinite(likely).all(1))[0])
+        raise ValueError(f"the network's answer is not finite: sample {where} has {likely[where].tolist()}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
