@@ -3,6 +3,7 @@
 from lab.metrics.base import Metric
 from lab.metrics.classification import F1, Accuracy, ClassPrecision, ClassRecall
 from lab.metrics.regression import MAE, R2, RMSE
+from lab.metrics.scene_graph import GraphRecall
 from lab.metrics.segmentation import Dice, IoU, OneClass, Precision, Recall
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ClassPrecision",
     "ClassRecall",
     "Dice",
+    "GraphRecall",
     "IoU",
     "Metric",
     "OneClass",

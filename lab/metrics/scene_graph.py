@@ -1,0 +1,381 @@
+"""Recall of scene graphs: which of the annotated triplets are among the K that a network is surest of.
+
+A triplet is subject, predicate, object. Those that the network says are put in order by
+
+    score(subject's class) · score(object's class) · probability(predicate),
+
+and an annotated one is found at the rank of the first that has its three classes and whose two boxes each
+overlap its own by an IoU of at least 0.5 (Lu et al. 2016, arXiv:1608.00187; Ji et al. 2020, Action Genome,
+arXiv:1912.06992). The same in all modes: where boxes (sgcls) or boxes and classes (predcls) are given, they
+match themselves. Ties keep the order of listing: unit by unit, in it pair by pair, in it predicate by
+predicate.
+
+What is ranked against what is the data set's own affair (`units`), and so is how much may be said of a pair:
+
+| constraint | of each pair and unit |
+|---|---|
+| `with` | its most probable predicate (Zellers et al. 2018, Neural Motifs, arXiv:1711.06640) |
+| `no` | all predicates, each a triplet of its own (Newell and Deng 2017, arXiv:1706.07365) |
+| `semi` | those above a threshold; of an exclusive unit the best (Cong et al. 2021, arXiv:2107.12309) |
+
+Recall@K is that of a frame, averaged over the frames that have a triplet. Mean Recall@K is taken of each
+predicate by itself, over the frames that have it, and averaged over the predicates that any frame has, so
+that rare ones weigh as much as frequent ones (Chen et al. 2019, KERN, arXiv:1903.03326; Tang et al. 2019,
+VCTree, arXiv:1812.01880).
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lab.metrics.base import Metric
+
+Constraint = Literal["with", "no", "semi"]
+Dataset = Literal["action_genome", "easg"]
+CONSTRAINTS: tuple[Constraint, ...] = get_args(Constraint)
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FrameGraph:
+    """What is said of one frame, and what is annotated there.
+
+    Args:
+        boxes, labels, scores: of what is said, (B, 4) x1 y1 x2 y2, (B,) and (B,) in [0, 1].
+        pairs: subject and object as indices of boxes, (P, 2).
+        relations: by group the probabilities (P, K).
+        true_boxes, true_labels, true_pairs: (G, 4), (G,) and (Q, 2).
+        predicates: by group (Q,) the predicate of an exclusive group, negative where none is annotated, or
+            (Q, K) > 0.5 where it holds.
+    """
+
+    boxes: Floats
+    labels: Ints
+    scores: Floats
+    pairs: Ints
+    relations: Mapping[str, Floats]
+    true_boxes: Floats
+    true_labels: Ints
+    true_pairs: Ints
+    predicates: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The annotated triplets of one or more frames: (T,) each.
+
+    Args:
+        frame: their frames, by number.
+        predicate: the position of theirs among those of all units, one unit after another.
+        rank: from 1; infinite where it wasn't said at all.
+    """
+
+    frame: Ints
+    predicate: Ints
+    rank: Floats
+
+    def recall(self, k: int) -> float:
+        """Recall@K, the mean over frames; NaN without any triplet."""
+        return float(_mean_by(self.frame, self.rank <= k).mean()) if len(self.frame) else math.nan
+
+    def mean_recall(self, k: int) -> float:
+        """Mean Recall@K, over the predicates that are annotated; NaN where none is."""
+        found = self.by_predicate(k)
+        return sum(found.values()) / len(found) if found else math.nan
+
+    def by_predicate(self, k: int) -> dict[int, float]:
+        """Recall@K of each annotated predicate by its position, the mean over the frames that have it."""
+        return {
+            int(predicate): float(_mean_by(self.frame[own], self.rank[own] <= k).mean())
+            for predicate in np.unique(self.predicate)
+            for own in [self.predicate == predicate]
+        }
+
+
+def units(dataset: Dataset, groups: Iterable[str]) -> list[tuple[str, ...]]:
+    """Which groups of relations make a triplet together.
+
+    In Action Genome every group of a pair has triplets of its own, as in STTran's evaluator. In EASG (Rodin
+    et al. 2024, arXiv:2312.03391) what is done and the object's role in it are one, *cut – with – knife*: its
+    `easgcls`, with the product of the probabilities where EASG's own script takes their sum.
+
+    Raises:
+        ValueError: there is no such data set.
+    """
+    match dataset:
+        case "action_genome":
+            return [(group,) for group in groups]
+        case "easg":
+            return [tuple(groups)]
+        case _:
+            raise ValueError(f"dataset must be one of {', '.join(get_args(Dataset))}, found {dataset!r}")
+
+
+def predicate_names(dataset: Dataset, relations: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """(unit, predicate) by position, as `Ranked.predicate` counts: of `units`, joined by a dash."""
+    return [
+        (" – ".join(unit), name)
+        for unit in units(dataset, relations)
+        for name in reduce(
+            lambda before, group: [f"{one} – {two}" for one in before for two in relations[group]],
+            unit[1:],
+            list(relations[unit[0]]),
+        )
+    ]
+
+
+def rank(
+    frames: Iterable[FrameGraph],
+    *,
+    dataset: Dataset = "action_genome",
+    constraint: Constraint = "with",
+    threshold: float = 0.9,
+    iou: float = 0.5,
+) -> Ranked:
+    """Where in each frame's order its annotated triplets are found.
+
+    Args:
+        threshold: a predicate is said under `semi` where its probability is above it.
+        iou: by which boxes must at least overlap.
+    """
+    found = [
+        _ranked(number, frame, units(dataset, frame.relations), constraint, threshold, iou)
+        for number, frame in enumerate(frames)
+    ]
+    if not found:
+        return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return Ranked(
+        np.concatenate([each.frame for each in found]),
+        np.concatenate([each.predicate for each in found]),
+        np.concatenate([each.rank for each in found]),
+    )
+
+
+def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[FrameGraph]:
+    """The frames of a batch: `lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it, and
+    `lab.graphs.Truth`."""
+    scenes = said["scenes"]
+    boxes, pairs = _array(scenes["boxes"]), _array(scenes["pairs"])
+    objects = _array(said["objects"])
+    labels, scores = objects.argmax(1), objects.max(1, initial=0)
+    relations = {group: _array(each) for group, each in said["relations"].items()}
+    true_boxes, true_labels = _array(truth["boxes"]), _array(truth["labels"])
+    true_pairs = _array(truth["pairs"])
+    predicates = {group: _array(each) for group, each in truth["predicates"].items()}
+    frame, true_frame = _array(scenes["frame_of_box"]), _array(truth["frame_of_box"])
+    number = max(frame.max(initial=-1), true_frame.max(initial=-1)) + 1
+    for own, pair, true, true_pair in zip(
+        _members(frame, number),
+        _members(frame[pairs[:, 0]], number),
+        _members(true_frame, number),
+        _members(true_frame[true_pairs[:, 0]], number),
+        strict=True,
+    ):
+        yield FrameGraph(
+            boxes[own],
+            labels[own],
+            scores[own],
+            np.searchsorted(own, pairs[pair]),
+            {group: each[pair] for group, each in relations.items()},
+            true_boxes[true],
+            true_labels[true],
+            np.searchsorted(true, true_pairs[true_pair]),
+            {group: each[true_pair] for group, each in predicates.items()},
+        )
+
+
+class GraphRecall:
+    """Recall@K or mean Recall@K of scene graphs; in YAML `{target: lab.metrics.GraphRecall, k: 20}`.
+
+    Batches are kept until the value is asked for, which is then worked out on the CPU.
+
+    Args:
+        k: how many triplets of a frame count, ≥ 1.
+        constraint: how much may be said of a pair, `with`, `no` or `semi`.
+        mean: over predicates instead of frames.
+        dataset: whose way of making triplets it is, `action_genome` or `easg`.
+        threshold: of `semi`, in [0, 1).
+        iou: by which boxes must at least overlap, in (0, 1].
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        k: int = 20,
+        constraint: Constraint = "with",
+        mean: bool = False,
+        dataset: Dataset = "action_genome",
+        threshold: float = 0.9,
+        iou: float = 0.5,
+    ) -> None:
+        if k < 1:
+            raise ValueError(f"k must be at least 1, found {k}")
+        if constraint not in CONSTRAINTS:
+            raise ValueError(f"constraint must be one of {', '.join(CONSTRAINTS)}, found {constraint!r}")
+        if not 0 <= threshold < 1 or not 0 < iou <= 1:
+            raise ValueError(f"expected threshold in [0, 1) and iou in (0, 1], found {threshold} and {iou}")
+        units(dataset, ())  # says where there is no such one
+        self.k, self.constraint, self.mean, self.dataset = k, constraint, mean, dataset
+        self._threshold, self._iou = threshold, iou
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._batches: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+        self._device = torch.device("cpu")
+
+    def update(self, prediction: Any, target: Any) -> None:
+        """`lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it, and `lab.graphs.Truth`.
+
+        Raises:
+            ValueError: the groups of relations of the two differ.
+        """
+        _require_groups(prediction["relations"], target["predicates"])
+        scenes = {name: prediction["scenes"][name].detach() for name in ("boxes", "pairs", "frame_of_box")}
+        relations = {group: each.detach() for group, each in prediction["relations"].items()}
+        said = {"scenes": scenes, "objects": prediction["objects"].detach(), "relations": relations}
+        names = ("boxes", "labels", "frame_of_box", "pairs", "predicates")
+        self._batches.append((said, {name: target[name] for name in names}))
+        self._device = said["objects"].device
+
+    def compute(self) -> Tensor:
+        """The value in [0, 1], 0-dim float32; NaN where nothing is annotated."""
+        ranked = rank(
+            (frame for said, truth in self._batches for frame in frames_of(said, truth)),
+            dataset=self.dataset,
+            constraint=self.constraint,
+            threshold=self._threshold,
+            iou=self._iou,
+        )
+        value = ranked.mean_recall(self.k) if self.mean else ranked.recall(self.k)
+        return torch.tensor(value, device=self._device)
+
+
+_graph_recall: type[Metric] = GraphRecall  # mypy proves the protocol here
+
+
+def _ranked(
+    number: int,
+    frame: FrameGraph,
+    chosen: Sequence[tuple[str, ...]],
+    constraint: Constraint,
+    threshold: float,
+    iou: float,
+) -> Ranked:
+    """The ranks of one frame's annotated triplets."""
+    subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
+    sure = frame.scores[subject] * frame.scores[thing]
+    scores, said, pairs, predicates, before = [], [], [], [], 0
+    for unit in chosen:
+        probability = _joint([frame.relations[group] for group in unit])
+        truths = [frame.predicates[group] for group in unit]
+        exclusive = all(truth.ndim == 1 for truth in truths)
+        scores.append(sure[:, None] * probability)
+        said.append(_said(probability, constraint, exclusive, threshold))
+        holds = _joint(
+            [_one_hot(true, frame.relations[g].shape[1]) for g, true in zip(unit, truths, strict=True)]
+        )
+        pair, predicate = np.nonzero(holds > 0.5)
+        pairs.append(pair)
+        predicates.append(predicate + before)
+        before += probability.shape[1]
+    pair, predicate = np.concatenate(pairs), np.concatenate(predicates)
+    if not len(pair):
+        return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    ranks = np.concatenate(_positions(scores, said), axis=1)
+    match = _overlap(frame.boxes, frame.true_boxes) >= iou
+    match &= frame.labels[:, None] == frame.true_labels
+    of_pair = match[np.ix_(subject, frame.true_pairs[:, 0])] & match[np.ix_(thing, frame.true_pairs[:, 1])]
+    first = np.where(of_pair[:, pair], ranks[:, predicate], np.inf).min(0, initial=np.inf)
+    return Ranked(np.full(len(pair), number), predicate, first)
+
+
+def _said(
+    probability: Floats, constraint: Constraint, exclusive: bool, threshold: float
+) -> NDArray[np.bool_]:
+    """Which predicates (P, K) of each pair are triplets."""
+    if constraint == "no":
+        return np.ones(probability.shape, np.bool_)
+    if constraint == "semi" and not exclusive:
+        return probability > threshold
+    said = np.zeros(probability.shape, np.bool_)
+    said[np.arange(len(said)), probability.argmax(1)] = True  # the first of equal ones
+    return said
+
+
+def _positions(scores: Sequence[Floats], said: Sequence[NDArray[np.bool_]]) -> list[Floats]:
+    """The rank of each triplet in its frame, in the shapes of its units (P, K); infinite where it is none."""
+    flat = np.concatenate([score.ravel() for score in scores])
+    candidates = np.flatnonzero(np.concatenate([each.ravel() for each in said]))
+    ranks = np.full(len(flat), np.inf)
+    order = candidates[np.argsort(-flat[candidates], kind="stable")]
+    ranks[order] = np.arange(1, len(order) + 1)
+    ends = np.cumsum([score.size for score in scores])
+    parts = zip(np.split(ranks, ends[:-1]), scores, strict=True)
+    return [part.reshape(score.shape) for part, score in parts]
+
+
+def _joint(groups: Sequence[Floats]) -> Floats:
+    """The products of the groups' columns, the first group's outermost: (P, K₁ · K₂ ⋯)."""
+    return reduce(
+        lambda before, each: (before[:, :, None] * each[:, None, :]).reshape(
+            len(each), before.shape[1] * each.shape[1]
+        ),
+        groups,
+    )
+
+
+def _one_hot(predicates: NDArray[Any], count: int) -> Floats:
+    """(Q, K) of 0 and 1, from that or from class indices (Q,), of which negative ones are none."""
+    if predicates.ndim == 2:
+        return predicates.astype(np.float64)
+    hot: Floats = (predicates[:, None] == np.arange(count)).astype(np.float64)
+    return hot
+
+
+def _overlap(boxes: Floats, others: Floats) -> Floats:
+    """Intersection over union (B, G) of boxes x1 y1 x2 y2; 0 where both are empty."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas, other_areas = (np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1) for b in (boxes, others))
+    union = areas[:, None] + other_areas - shared
+    shares: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return shares
+
+
+def _mean_by(frame: Ints, found: NDArray[np.bool_]) -> Floats:
+    """The share of what was found in each frame that there is."""
+    _, index = np.unique(frame, return_inverse=True)
+    shares: Floats = np.bincount(index, weights=found) / np.bincount(index)
+    return shares
+
+
+def _members(frame: Ints, frames: int) -> list[Ints]:
+    """The rising indices of each frame's members."""
+    order = np.argsort(frame, kind="stable")
+    return np.split(order, np.searchsorted(frame[order], np.arange(1, frames)))[:frames]
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """On the CPU; floating point numbers, whatever their precision, as float64."""
+    tensor = tensor.detach().cpu()
+    result: NDArray[Any] = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+    return result
+
+
+def _require_groups(said: Mapping[str, Any], true: Mapping[str, Any]) -> None:
+    if list(said) != list(true):
+        raise ValueError(
+            f"the network speaks of the relations {', '.join(said)} and the annotation of {', '.join(true)}"
+        )
