@@ -1,0 +1,327 @@
+"""Annotated videos to the tensors of `lab.graphs`, in the three ways that scene graphs are asked for.
+
+`predcls` gives the network the annotated boxes with their classes, `sgcls` the annotated boxes with what a
+detector says of their classes, `sgdet` the detector's own boxes. What a detector said comes from outside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lab.data.detections import Detector
+from lab.data.splits import Parts, Splits
+from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
+
+Mode = Literal["predcls", "sgcls", "sgdet"]
+_NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a sum of one
+
+
+@dataclass(frozen=True)
+class Box:
+    """An annotated box: x1 y1 x2 y2 as shares of the frame, and the index of its class."""
+
+    corners: tuple[float, float, float, float]
+    label: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What holds between two boxes of a frame, by their indices: the relations' indices by group.
+
+    A group that isn't there, or has none, was not annotated; of an exclusive group the first one counts.
+    """
+
+    subject: int
+    object: int
+    relations: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video; `time` is its position in the video, in frames."""
+
+    name: str
+    time: float
+    boxes: tuple[Box, ...]
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Video:
+    """The annotated frames of a video, in the order of time."""
+
+    name: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How videos are asked for: what is given to the network, and what is to be found out.
+
+    Args:
+        subjects: the classes whose boxes are the subject of a pair with each other box of their frame.
+        given: classes that need no detector, such as the wearer of the camera: their boxes are there in every
+            mode, with their class.
+        detector: what it said of each frame; None where `mode` is `predcls` and there are no features.
+        matcher: which of a detector's boxes is which of the annotated ones.
+    Raises:
+        ValueError: the mode is none of the three, or needs a detector that isn't there.
+    """
+
+    vocabulary: Vocabulary
+    mode: Mode = "predcls"
+    subjects: tuple[int, ...] = (0,)
+    given: tuple[int, ...] = ()
+    detector: Detector | None = None
+    matcher: Matcher = field(default_factory=IoUMatcher)
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, found {self.mode!r}")
+        if self.mode != "predcls" and self.detector is None:
+            lacks = "classes of the boxes" if self.mode == "sgcls" else "boxes and their classes"
+            raise ValueError(
+                f"mode: {self.mode} needs what a detector said, for the {lacks}: name a folder of it by "
+                "`detector` (see lab.data.detections), or set mode: predcls"
+            )
+
+    @property
+    def features(self) -> int:
+        """The length of an appearance vector."""
+        return self.detector.features if self.detector else 0
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The boxes of one frame as the network gets them; `match` is an annotated box's index, or -1."""
+
+    boxes: Tensor
+    classes: Tensor
+    features: Tensor
+    match: Tensor
+
+
+class SceneSet(Dataset[tuple[Scenes, Truth]]):
+    """Videos as items; a batch is one pair of the same kind, see `lab.graphs.collate`.
+
+    Args:
+        keep: keep an item once it was made; not for features that don't fit into memory.
+    """
+
+    collate = staticmethod(collate)
+
+    def __init__(self, videos: Sequence[Video], asking: Asking, *, keep: bool = True) -> None:
+        self.videos = tuple(videos)
+        self.names = [video.name for video in videos]
+        self.asking = asking
+        self._kept: dict[int, tuple[Scenes, Truth]] | None = {} if keep else None
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> tuple[Scenes, Truth]:
+        if self._kept is None:
+            return scene(self.videos[index], self.asking)
+        if index not in self._kept:
+            self._kept[index] = scene(self.videos[index], self.asking)
+        return self._kept[index]
+
+
+def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
+    """One video as it is asked for, and what is right."""
+    seen = [_see(video.name, frame, asking) for frame in video.frames]
+    starts = np.cumsum([0, *(len(part.boxes) for part in seen)])
+    pairs: list[Tensor] = []
+    known: list[Pair | None] = []
+    for part, frame, start in zip(seen, video.frames, starts, strict=False):
+        found = _pairs(part.classes, asking)
+        annotated: dict[tuple[int, int], Pair] = {}
+        for pair in frame.pairs:
+            annotated.setdefault((pair.subject, pair.object), pair)
+        match = part.match.tolist()
+        known += [annotated.get((match[one], match[other])) for one, other in found.tolist()]
+        pairs.append(found + int(start))
+    classes = len(asking.vocabulary.objects)
+    scenes = Scenes(
+        features=torch.cat([part.features for part in seen]) if seen else torch.zeros(0, asking.features),
+        boxes=torch.cat([part.boxes for part in seen]) if seen else torch.zeros(0, 4),
+        classes=torch.cat([part.classes for part in seen]) if seen else torch.zeros(0, classes),
+        frame_of_box=_frames([len(part.boxes) for part in seen]),
+        video_of_frame=torch.zeros(len(seen), dtype=torch.int64),
+        time=torch.tensor([frame.time for frame in video.frames], dtype=torch.float32),
+        pairs=torch.cat(pairs) if pairs else torch.zeros(0, 2, dtype=torch.int64),
+    )
+    return scenes, _truth(video, seen, known, asking.vocabulary)
+
+
+def _truth(
+    video: Video, seen: Sequence[_Seen], known: Sequence[Pair | None], vocabulary: Vocabulary
+) -> Truth:
+    objects = []
+    for part, frame in zip(seen, video.frames, strict=True):
+        labels = [box.label for box in frame.boxes]
+        objects += [UNKNOWN if index < 0 else labels[index] for index in part.match.tolist()]
+    starts = np.cumsum([0, *(len(frame.boxes) for frame in video.frames)]).tolist()
+    annotated = [
+        ((pair.subject + start, pair.object + start), pair)
+        for frame, start in zip(video.frames, starts, strict=False)
+        for pair in frame.pairs
+    ]
+    boxes = [box for frame in video.frames for box in frame.boxes]
+    return Truth(
+        objects=torch.tensor(objects, dtype=torch.int64),
+        relations=_relations(known, vocabulary),
+        judged=torch.tensor([pair is not None for pair in known], dtype=torch.bool),
+        boxes=_corners(boxes),
+        labels=torch.tensor([box.label for box in boxes], dtype=torch.int64),
+        frame_of_box=_frames([len(frame.boxes) for frame in video.frames]),
+        pairs=torch.tensor([ends for ends, _ in annotated], dtype=torch.int64).reshape(-1, 2),
+        predicates=_relations([pair for _, pair in annotated], vocabulary),
+        videos=torch.zeros(1, dtype=torch.int64),
+    )
+
+
+def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
+    """A frame's boxes in the mode that is asked for."""
+    classes = len(asking.vocabulary.objects)
+    boxes = _corners(frame.boxes)
+    labels = torch.tensor([box.label for box in frame.boxes], dtype=torch.int64)
+    truth = torch.nn.functional.one_hot(labels, classes).float()
+    given = torch.isin(labels, torch.tensor(asking.given, dtype=torch.int64))
+    detected = asking.detector(video, frame.name) if asking.detector else None
+    if detected is None:
+        return _Seen(boxes, truth, torch.zeros(len(boxes), 0), torch.arange(len(boxes)))
+    wanted = torch.nonzero(~given).flatten()
+    match = asking.matcher(detected.boxes, boxes[wanted])
+    hits = match >= 0
+    match = torch.where(hits, torch.cat([wanted, wanted.new_zeros(1)])[match], match)
+    if asking.mode == "sgdet":
+        known = torch.nonzero(given).flatten()
+        return _Seen(
+            torch.cat([boxes[known], detected.boxes]),
+            torch.cat([truth[known], detected.scores]),
+            torch.cat([torch.zeros(len(known), asking.features), detected.features]),
+            torch.cat([known, match]),
+        )
+    features = torch.zeros(len(boxes), asking.features)
+    features[match[hits]] = detected.features[hits]
+    if asking.mode == "sgcls":
+        said = torch.where(given[:, None], truth, torch.zeros_like(truth))
+        said[match[hits]] = detected.scores[hits]
+        truth = said
+    return _Seen(boxes, truth, features, torch.arange(len(boxes)))
+
+
+def _pairs(classes: Tensor, asking: Asking) -> Tensor:
+    """Each subject with each other box of the frame, (P, 2).
+
+    Subjects are the boxes whose most probable class is one; where a detector finds none, the box that is one
+    most probably, as there is somebody in every frame that was annotated.
+    """
+    if len(classes) < 2:
+        return torch.zeros(0, 2, dtype=torch.int64)
+    being = classes[:, list(asking.subjects)].sum(1)
+    best, index = classes.max(1)
+    chosen = torch.isin(index, torch.tensor(asking.subjects, dtype=torch.int64)) & (best > 0)
+    if asking.mode != "predcls" and not chosen.any() and being.max() > 0:
+        chosen[being.argmax()] = True
+    one, other = torch.meshgrid(torch.nonzero(chosen).flatten(), torch.arange(len(classes)), indexing="ij")
+    pairs = torch.stack([one.flatten(), other.flatten()], 1)
+    return pairs[pairs[:, 0] != pairs[:, 1]]
+
+
+def _relations(pairs: Sequence[Pair | None], vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """By group (P,) int64 where exclusive, (P, K) float32 elsewhere; nothing is known of None."""
+    result = {}
+    for group, names in vocabulary.relations.items():
+        held = [tuple(pair.relations.get(group, ())) if pair else () for pair in pairs]
+        if group in vocabulary.exclusive:
+            result[group] = torch.tensor([each[0] if each else UNKNOWN for each in held], dtype=torch.int64)
+            continue
+        result[group] = torch.zeros(len(pairs), len(names))
+        rows = [row for row, each in enumerate(held) for _ in each]
+        result[group][rows, [index for each in held for index in each]] = 1
+    return result
+
+
+def _corners(boxes: Sequence[Box]) -> Tensor:
+    return torch.tensor([box.corners for box in boxes], dtype=torch.float32).reshape(-1, 4)
+
+
+def _frames(counts: Sequence[int]) -> Tensor:
+    """The frame of each box, from how many boxes each frame has."""
+    return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
+
+
+def scene_splits(
+    videos: Sequence[Sequence[Video]], asking: Asking, dataset: str, *, keep: bool = True
+) -> Splits:
+    """Training, validation and test videos as sets with the facts that a prediction and a judge need.
+
+    Args:
+        dataset: `action_genome` or `easg`, whose way of judging is to be followed.
+    """
+    sets = [SceneSet(part, asking, keep=keep) for part in videos]
+    facts: dict[str, Any] = {
+        **asking.vocabulary.facts(),
+        "features": asking.features,
+        "mode": asking.mode,
+        "dataset": dataset,
+        "counts": {name: len(part) for name, part in zip(Parts._fields, sets, strict=True)},
+        "split": {name: part.names for name, part in zip(Parts._fields, sets, strict=True)},
+    }
+    return Splits(sets[0], sets[1], sets[2] if len(sets[2]) else None, facts)
+
+
+class Frequencies:
+    """The guesser to beat: what held most often between boxes of two classes, whatever the picture shows.
+
+    The share of a relation among the annotated pairs of (subject, object) classes, with one imagined pair
+    more that is as all pairs are on average; Zellers et al., Neural Motifs, 2018, found it hard to beat.
+
+    Args:
+        items: the training set.
+    """
+
+    def __init__(self, items: SceneSet | Sequence[tuple[Scenes, Truth]], vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        told = [items[index][1] for index in range(len(items))]
+        ends = torch.cat([truth["labels"][truth["pairs"]] for truth in told]).reshape(-1, 2)
+        self._subjects, rows = ends[:, 0].unique(return_inverse=True)
+        self._shares: dict[str, Tensor] = {}
+        for group, names in vocabulary.relations.items():
+            held = torch.cat([truth["predicates"][group] for truth in told])
+            known = torch.ones(len(held), dtype=torch.bool)
+            if group in vocabulary.exclusive:
+                known = held != UNKNOWN
+                held = torch.nn.functional.one_hot(held.clamp(min=0), len(names)).float()
+            count = torch.zeros(len(self._subjects), len(vocabulary.objects), len(names))
+            place = (rows[known], ends[known, 1])
+            count.index_put_(place, held[known], accumulate=True)
+            pairs = torch.zeros(count.shape[:2]).index_put_(place, torch.tensor(1.0), accumulate=True)
+            average = (held[known].sum(0) + 1 / len(names)) / (known.sum() + 1)
+            self._shares[group] = (count + average) / (pairs[..., None] + 1)
+
+    def logits(self, scenes: Scenes) -> dict[str, Tensor]:
+        """By group (P, K), on the CPU: their softmax where exclusive, else their sigmoid, is the share.
+
+        It is the one expected under the probabilities of the boxes' classes; where they are all zero, each
+        class is as probable as another.
+        """
+        classes, pairs = scenes["classes"].float().cpu(), scenes["pairs"].cpu()
+        subject, other = classes[pairs[:, 0]][:, self._subjects], classes[pairs[:, 1]]
+        subject, other = (part + _NOTHING / max(1, part.shape[1]) for part in (subject, other))
+        subject, other = (part / part.sum(1, keepdim=True) for part in (subject, other))
+        result = {}
+        for group, shares in self._shares.items():
+            expected = torch.zeros(len(pairs), shares.shape[2])
+            for index in range(len(self._subjects)):  # few; all at once would be (P, subjects, classes, K)
+                expected += subject[:, index, None] * (other @ shares[index])
+            exclusive = group in self.vocabulary.exclusive
+            result[group] = expected.log() if exclusive else torch.logit(expected, eps=1e-6)
+        return result
