@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch.utils.data import TensorDataset
 
-from lab.data.splits import Splits, split_counts
+from lab.data.augment import Transforms
+from lab.data.labelled import assemble
+from lab.data.splits import Parts, Splits, split_counts
 
 PER_CLASS = 174  # the rarest digit (8) has this many
 
@@ -16,16 +16,19 @@ def digits(
     test_share: float = 0.0,
     seed: int = 0,
     sample_size: int | None = None,
+    transforms: Transforms = (),
 ) -> Splits:
     """The digits in memory, each set with the same share of every class.
 
-    An item is (image, class): float32 (1, 8, 8) in [0, 1], int64 in 0…9.
+    An item is (image, class): float32 (1, 8, 8) in [0, 1], int64 in 0…9. A picture's name is its index in
+    scikit-learn's set.
 
     Args:
         val_share: share of the pictures to validate on, in (0, 1).
         test_share: share that is kept for the final word, in [0, 1).
         seed: decides which picture goes where; independent of the run's seed, so that seeds share their sets.
         sample_size: take only so many pictures of each class, for a quick try.
+        transforms: albumentations, for the training set.
     Raises:
         ValueError: the shares don't fit, or `sample_size` is below 2 or above 174.
     """
@@ -54,8 +57,8 @@ def digits(
     if test_count:
         train, test = train_test_split(train, test_size=test_count, random_state=seed, stratify=labels[train])
 
-    def subset(rows: Sequence[int]) -> TensorDataset:
-        pictures = torch.from_numpy(images[rows].astype(np.float32) / 16).reshape(-1, 1, 8, 8)
-        return TensorDataset(pictures, torch.from_numpy(labels[rows].astype(np.int64)))
-
-    return Splits(subset(train), subset(val), subset(test) if test_count else None)
+    pictures = (images.astype(np.float32) / 16).reshape(-1, 8, 8, 1)
+    labelled = [(picture, np.array([label])) for picture, label in zip(pictures, labels, strict=True)]
+    names = [str(index) for index in range(len(labelled))]
+    parts = Parts(*(np.asarray(rows, np.intp) for rows in (train, val, test)))
+    return assemble(labelled, names, parts, [str(digit) for digit in range(10)], transforms=transforms)

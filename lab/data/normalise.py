@@ -74,3 +74,10 @@ def statistics(images: Iterable[NDArray[Any]]) -> tuple[list[float], list[float]
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
     return mean.tolist(), np.where(std < _LEAST, 1.0, std).tolist()
+
+
+def fitted(mode: Mode, images: Iterable[NDArray[Any]]) -> Normalise | None:
+    """The normalisation of a mode for these training images (H, W, C); None for `none`."""
+    if mode == "none":
+        return None
+    return Normalise() if mode == "image" else Normalise(*statistics(images))

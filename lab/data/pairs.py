@@ -1,7 +1,7 @@
 """Pairs of image and mask as the items of a dataset, put through augmentation and normalisation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -119,11 +119,21 @@ class AugmentedPairs(ImagePairs):
         return self._item(index, rng)
 
 
-def in_memory(pairs: ImagePairs) -> TensorDataset:
-    """The items, stacked: for pairs of one size that are to be served many times unchanged."""
-    columns = zip(*(pairs[index] for index in range(len(pairs))), strict=True)
+class Named(Protocol):
+    """A dataset of tensors whose items have names."""
+
+    names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, ...]: ...
+
+
+def in_memory(items: Named) -> TensorDataset:
+    """The items, stacked: for those of one size that are to be served many times unchanged."""
+    columns = zip(*(items[index] for index in range(len(items))), strict=True)
     stacked = TensorDataset(*(torch.stack(column) for column in columns))
-    stacked.names = pairs.names  # type: ignore[attr-defined]  # a dataset of its own class would be served slower
+    stacked.names = items.names  # type: ignore[attr-defined]  # a dataset of its own class would be served slower
     return stacked
 
 

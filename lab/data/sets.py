@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from lab.data.normalise import Mode, Normalise, statistics
+from lab.data.normalise import Mode, fitted
 from lab.data.pairs import AugmentedPairs, FixedPairs, Transforms
 from lab.data.patches import Patches, PatchPairs, is_object
 from lab.data.splits import Cut, Parts, Splits
@@ -86,7 +86,8 @@ def assemble(
     Raises:
         ValueError: no image to cut patches from has an object.
     """
-    normalise = _normalise(Subset(pairs, parts.train), serving.normalise)
+    trained = Subset(pairs, parts.train)
+    normalise = fitted(serving.normalise, (trained[index][0] for index in range(len(trained))))
     numbers = _sequences([samples[index] for index in parts.train])
 
     def serve(indices: Iterable[int], kind: Callable[..., Dataset[Any]], *options: Any) -> Dataset[Any]:
@@ -137,14 +138,6 @@ def _without_objects(
     """The training images that show nothing but background, where there are any."""
     names = [samples[index].name for index in trained if not is_object(pairs[index][1]).any()]
     return {"without_objects": names} if names else {}
-
-
-def _normalise(pairs: Sequence[Pair], mode: Mode) -> Normalise | None:
-    if mode == "none":
-        return None
-    if mode == "image":
-        return Normalise()
-    return Normalise(*statistics(pairs[index][0] for index in range(len(pairs))))
 
 
 def _sequences(trained: Sequence[Sample]) -> dict[str, int] | None:

@@ -1,0 +1,99 @@
+"""A folder of images for each class."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.data.augment import Transforms
+from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
+from lab.data.normalise import Mode
+from lab.data.problems import raise_all
+from lab.data.reading import SUFFIXES
+from lab.data.sets import Sample, Serving
+from lab.data.splits import Cut, Splits
+from lab.data.tables import PARTS
+
+
+def class_folder(
+    root: str | None,
+    size: Size | None = 128,
+    grayscale: bool = False,
+    sample_size: int | None = None,
+    normalise: Mode = "train",
+    val_share: float = 0.2,
+    test_share: float = 0.0,
+    seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
+    transforms: Transforms = (),
+    cache_gb: float = 2.0,
+) -> Splits:
+    """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
+
+    Without a `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names
+    of its files and the seed. PNG, JPEG and TIFF, also in folders below that of a class; a folder's name is
+    the class's, and numbers are in the order of their values. An item is (image, class): float32 (C, H, W),
+    int64 ().
+
+    Args:
+        root: a relative path counts from where the command runs.
+        size: pixels a side, or [height, width], to which every image is resized as it is read, whatever its
+            sides' ratio; null: they have one size already.
+        grayscale: read one channel, not three.
+        sample_size: take at most so many images of each class (and of each set, where they are folders).
+        normalise: see `lab.data.normalise.Mode`.
+        val_share, test_share, seed, folds, fold: see `lab.data.splits.Cut`; the shares are of each class.
+        transforms: albumentations, for the training set.
+        cache_gb: images to keep in memory; the rest is mapped from a temporary file.
+    Raises:
+        ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
+    """
+    if not root:
+        raise ValueError(
+            "data.root is not set: pass --set data.root=PATH, the folder that holds one for each class"
+        )
+    reading = LabelledReading(size, grayscale, sample_size, cache_gb)
+    cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
+    folder = Path(root).expanduser()
+    absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
+    raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")
+    problems: list[str] = []
+    files = list(_found(folder, problems))
+    return read_labelled(files, problems, f"the class folders of {folder}", reading, cut, serving)
+
+
+def _found(root: Path, problems: list[str]) -> Iterator[LabelledFile]:
+    """The files in order of their names; folders without an image and images without a class are problems."""
+    below = _folders(root)
+    if "train" not in {folder.name for folder in below}:
+        yield from _classes(root, root, None, problems)
+        return
+    for folder in below:
+        if folder.name in PARTS:
+            yield from _classes(folder, root, folder.name, problems)
+        else:
+            problems.append(f"{folder}: beside train/ there may be val/ and test/; rename or move this one")
+
+
+def _classes(parent: Path, root: Path, part: str | None, problems: list[str]) -> Iterator[LabelledFile]:
+    problems += [f"{path}: an image outside of the classes' folders" for path in _images(parent, "*")]
+    folders = _folders(parent)
+    if not folders:
+        problems.append(f"{parent}: no folder of a class in it")
+    for folder in folders:
+        images = _images(folder, "**/*")
+        if not images:
+            problems.append(f"{folder}: no {', '.join(sorted(SUFFIXES))} file in it")
+        for path in images:
+            yield LabelledFile(Sample(path.relative_to(root).as_posix(), split=part), path, folder.name)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path, pattern: str) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )

@@ -1,0 +1,77 @@
+"""Images and their classes that a CSV file lists."""
+
+from pathlib import Path
+
+from lab.data.augment import Transforms
+from lab.data.files import Columns
+from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
+from lab.data.normalise import Mode
+from lab.data.sets import Serving
+from lab.data.splits import Cut, Splits
+from lab.data.tables import below, cell, read_table, unique
+
+
+def class_table(
+    path: str | None,
+    root: str | None = None,
+    image: str = "image_path",
+    label: str = "label",
+    group_by: str | None = None,
+    split_by: str | None = None,
+    size: Size | None = 128,
+    grayscale: bool = False,
+    sample_size: int | None = None,
+    normalise: Mode = "train",
+    val_share: float = 0.2,
+    test_share: float = 0.0,
+    seed: int = 0,
+    folds: int | None = None,
+    fold: int = 0,
+    transforms: Transforms = (),
+    cache_gb: float = 2.0,
+) -> Splits:
+    """Images from a CSV with a row for each: a column of paths, and one of classes.
+
+    Without groups each class is cut for itself; with groups the shares are met as nearly as whole groups
+    allow, whatever their classes. Where the split names no `val`, it is cut from what is not `test`.
+
+    Args:
+        path: the CSV; UTF-8, commas, a header.
+        root: the folder that its paths are relative to and may not leave; by default the CSV's own.
+        image, label: the columns' names.
+        group_by: a column whose values stay on one side.
+        split_by: the column that says train, val or test; by default `split`, where the CSV has one.
+        size: this and all others are as for `lab.data.class_folder`.
+    Raises:
+        ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
+    """
+    if not path:
+        raise ValueError(
+            "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
+        )
+    reading = LabelledReading(size, grayscale, sample_size, cache_gb)
+    cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
+    table = Path(path).expanduser()
+    folder = Path(root).expanduser() if root else table.parent
+    problems: list[str] = []
+    columns = Columns(group_by, split_by, None)
+    files = _listed(table, folder, (image, label), columns, problems)
+    return read_labelled(files, problems, f"the images of {table}", reading, cut, serving)
+
+
+def _listed(
+    table: Path, root: Path, names: tuple[str, str], columns: Columns, problems: list[str]
+) -> list[LabelledFile]:
+    image, label = names
+    rows = read_table(table, [image, label, *columns.named], problems)
+    if not rows and not problems:
+        problems.append(f"{table}: no row in it")
+    if rows and columns.split is None and "split" in rows[0].cells:
+        columns = columns._replace(split="split")
+    files = []
+    for name, row in unique(rows, image, problems).items():
+        file, named = below(root, row, image, problems), cell(row, label, problems)
+        sample = columns.sample(name, row, problems)
+        if file is not None and named:
+            files.append(LabelledFile(sample, file, named))
+    return files
