@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 RUNS, STUDIES = Path("runs"), Path("studies")
 WRONG, INCOMPLETE = 2, 3
+# By task: the module of lab.inference that judges a run, and that of lab.report which writes it down.
+EVALUATIONS = {
+    "Segmentation": ("judged", "evaluation"),
+}
 
 
 class Terminated(SystemExit):
@@ -208,52 +213,45 @@ def refusing() -> Iterator[None]:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """--predict."""
-    from lab.inference.loaded import load
-    from lab.inference.predict import predict as predict_images
+    """--predict: masks or classes, by the run's task."""
+    from lab.inference import loaded
+    from lab.tasks import Classification
 
+    run = find_run(options.predict)
+    how: dict[str, Any] = {"force": options.force, "bar": False if options.quiet else None}
+    result: Any
     with refusing():
-        result = predict_images(
-            load(find_run(options.predict)),
-            options.input,
-            options.output,
-            tile=options.tile,
-            overlap=options.overlap,
-            flips=options.flips,
-            threshold=options.threshold,
-            min_area=options.min_area,
-            probabilities=options.probabilities,
-            pixel_size=options.pixel_size,
-            sequence=options.sequence,
-            force=options.force,
-            bar=False if options.quiet else None,
-        )
+        if issubclass(loaded.task_of(run) or object, Classification):
+            from lab.inference import classify
+
+            command_line.refuse_for_other_tasks(options)
+            result = classify.predict(loaded.load(run), options.input, options.output, **how)
+        else:
+            from lab.inference import predict as masks
+            from lab.inference.segmenter import load_segmenter
+
+            how |= command_line.of_images(options, "predict")
+            result = masks.predict(load_segmenter(run), options.input, options.output, **how)
     print(result.as_text())
     return INCOMPLETE if result.failed else 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """--evaluate: segmentation image by image, any other task by its loss and metrics."""
-    from lab.inference import judged, plain
-    from lab.report import evaluation as report
+    """--evaluate: each task in its own way, one that has none by its loss and metrics."""
+    from lab import tasks
+    from lab.inference.loaded import task_of
 
     with refusing():
         folder = find_run(options.evaluate)
-        if not judged.can_judge(folder):
-            command_line.refuse_for_other_tasks(options)
-            figures = plain.plain_figures(folder, options.split)
-            print(rundir.to_json(figures.values, indent=2) if options.json else figures.as_text())
-            return 0
-        found = judged.evaluate_run(
-            folder,
-            options.split,
-            threshold=options.threshold,
-            tune=options.tune_threshold,
-            flips=options.flips,
-            tile=options.tile,
-            overlap=options.overlap,
-            pixel_size=options.pixel_size,
+        kind = next(
+            (k for k in EVALUATIONS if issubclass(task_of(folder) or object, getattr(tasks, k))), None
         )
+        if kind != "Segmentation":
+            command_line.refuse_for_other_tasks(options)
+        judging, reporting = EVALUATIONS.get(str(kind), ("plain", "plain"))
+        report: Any = import_module(f"lab.report.{reporting}")
+        settings = command_line.of_images(options, "evaluate") if kind == "Segmentation" else {}
+        found: Any = import_module(f"lab.inference.{judging}").evaluate_run(folder, options.split, **settings)
         place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
         path = report.write(found, place)
     print(rundir.to_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path))
@@ -263,12 +261,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """--export."""
     from lab.inference import export as exporting
-    from lab.inference.loaded import load
+    from lab.inference.segmenter import load_segmenter
 
     kind, name = options.export
     try:
         with refusing():
-            loaded = load(find_run(name))
+            loaded = load_segmenter(find_run(name))
             result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)

@@ -168,7 +168,7 @@ class Trainer:
             model,
             optimizer,
             scheduler,
-            config.create_criterion(),
+            config.create_criterion(facts),
             config.early_stopping_config,
             runtime=runtime,
             task=task,

@@ -46,11 +46,11 @@ def prepare(folder: Path, side: int) -> None:
 
 def measure(folder: Path) -> None:
     """Predict it, and say what that took."""
-    from lab.inference.loaded import load
     from lab.inference.predict import predict
+    from lab.inference.segmenter import load_segmenter
 
     started = time.perf_counter()
-    loaded = load(folder)
+    loaded = load_segmenter(folder)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
         f"network loaded after {time.perf_counter() - started:.1f} s; so far at most {before / 1024:,.0f} MB"

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
@@ -35,6 +36,10 @@ GOES_WITH = {
     "outcome": ("list",),
     "where": ("list",),
 }
+OF_IMAGES = (
+    "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold", "min_area", "probabilities",
+    "sequence",
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,10 +67,10 @@ def parser() -> argparse.ArgumentParser:
         "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
     )
     verbs.add_argument(
-        "--predict", metavar="RUN", help="masks and measures for new images; needs --input, --output"
+        "--predict", metavar="RUN", help="masks or classes of new images; needs --input, --output"
     )
     verbs.add_argument(
-        "--evaluate", metavar="RUN", help="judge the best weights on the test or validation images"
+        "--evaluate", metavar="RUN", help="judge the best weights on the test or validation set"
     )
     verbs.add_argument("--export", nargs=2, metavar=("KIND", "RUN"),
                        help="the network as a file: onnx, torchscript or safetensors")  # fmt: skip
@@ -160,11 +165,18 @@ def refuse_idle(options: argparse.Namespace) -> None:
         command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
 
 
+def of_images(options: argparse.Namespace, verb: str) -> dict[str, Any]:
+    """How the images of a segmentation are to be predicted, or judged, by the names of the options."""
+    given = {name: getattr(options, name) for name in OF_IMAGES if verb in GOES_WITH[name]}
+    if "tune_threshold" in given:
+        given["tune"] = given.pop("tune_threshold")
+    return given
+
+
 def refuse_for_other_tasks(options: argparse.Namespace) -> None:
-    """Leave with an error where --evaluate is asked for what only images are judged by."""
+    """Leave with an error where a run of another task is asked for what only segmentation has."""
     command = parser()
-    names = ("output", "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold")
-    given = [name for name in names if getattr(options, name) != command.get_default(name)]
+    given = [name for name in OF_IMAGES if getattr(options, name) != command.get_default(name)]
     if given:
         command.error(f"{_flags(given)} can't be used: the run's task is not segmentation")
 

@@ -14,7 +14,7 @@ from lab import rundir
 from lab.checkpoint import save
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.loaded import Loaded, load
+from lab.inference.segmenter import Segmenter, load_segmenter
 
 HERE = "tests.inference_tools"
 PLAIN = {"in_channels": 3, "classes": ["background", "spot"]}
@@ -97,9 +97,9 @@ def make_run(
     return folder
 
 
-def loaded(folder: Path, net: Any = "Brightness", **options: Any) -> Loaded:
+def loaded(folder: Path, net: Any = "Brightness", **options: Any) -> Segmenter:
     """The same, loaded."""
-    return load(make_run(folder / "run", net, **options))
+    return load_segmenter(make_run(folder / "run", net, **options))
 
 
 def write(path: Path, pixels: NDArray[Any]) -> Path:

@@ -150,6 +150,7 @@ def test_other_tasks_are_judged_by_their_metrics(place: Path, say: Say) -> None:
         run = str(folder.relative_to(place))
         figures = json.loads(say(0, "--evaluate", run, "--json"))
         best = json.loads((folder / "summary.json").read_text())["best"]
+        figures = figures["scores"]
         assert figures["loss"] == pytest.approx(best["val_loss"], abs=1e-6)
         assert figures["mae"] == pytest.approx(best["val_mae"], abs=1e-6)
         assert "not segmentation" in say(2, "--evaluate", run, "--flips")

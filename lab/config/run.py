@@ -209,7 +209,8 @@ class RunConfig(FileConfig):
         except ConfigError as error:
             return list(error.below(("criterion",)).problems)
         runtime = () if is_class else ("prediction", "target")
-        return list(ConfigError(list(self.criterion.check(*runtime))).below(("criterion",)).problems)
+        found = list(self.criterion.check(*runtime, wildcard=AUTO))
+        return list(ConfigError(found).below(("criterion",)).problems)
 
     def _check_closure(self) -> list[Problem]:
         """LBFGS and its like call the loss again and again within a step, which this loop doesn't offer."""
@@ -251,7 +252,11 @@ class RunConfig(FileConfig):
             facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
                 where there are two), `in_channels` and `sequences` likewise.
         """
-        model: nn.Module = _build(self.net, ("net",), **_found(self.net, facts or {}))
+        try:
+            known = _found(self.net, facts or {})
+        except ConfigError as error:
+            raise error.below(("net",)) from error
+        model: nn.Module = _build(self.net, ("net",), **known)
         return model
 
     def create_optimizer(self, model: "nn.Module") -> "Optimizer":
@@ -276,10 +281,14 @@ class RunConfig(FileConfig):
         scheduler: LRScheduler = _build(self.scheduler, ("scheduler",), optimizer, **arguments)
         return scheduler
 
-    def create_criterion(self) -> Any:
-        """Build the loss, `criterion(prediction, target) -> scalar tensor`; a function is used as it is."""
+    def create_criterion(self, facts: Mapping[str, Any] | None = None) -> Any:
+        """Build the loss, `criterion(prediction, target) -> scalar tensor`; a function is used as it is.
+
+        Args:
+            facts: what the data says of itself: `criterion.class_weights: auto` becomes what it says there.
+        """
         try:
-            return self.criterion.as_function()
+            return self.criterion.as_function(**_named(self.criterion, facts or {}))
         except ConfigError as error:
             raise error.below(("criterion",)) from error
 
@@ -316,20 +325,39 @@ def _filled(value: Any, length: int) -> Any:
 
 
 def _found(net: Spec, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the network that are `auto`, as the data has them.
+    """The arguments of the network that are `auto`: sizes, as the data has them.
 
     Raises:
         ConfigError: the data says nothing of it.
     """
-    known = {name: value for name, value in facts.items() if isinstance(value, int)}
-    known |= {name: len(value) for name, value in facts.items() if isinstance(value, (list, dict))}
-    if known.get("classes") == 2:
-        known["classes"] = 1  # one logit tells two classes apart
-    wanted = [name for name, value in net.arguments.items() if value == AUTO]
+    sizes = {name: _size(value) for name, value in facts.items()}
+    if "logits" in sizes:
+        sizes["classes"] = sizes["logits"]
+    elif sizes.get("classes") == 2:
+        sizes["classes"] = 1  # one logit tells two classes apart
+    return _named(net, {name: size for name, size in sizes.items() if size is not None})
+
+
+def _size(fact: Any) -> Any:
+    """How many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
+    if isinstance(fact, Mapping) and fact and all(isinstance(part, list) for part in fact.values()):
+        return {name: len(part) for name, part in fact.items()}
+    if isinstance(fact, (list, Mapping)):
+        return len(fact)
+    return fact if isinstance(fact, int) else None
+
+
+def _named(spec: Spec, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known by the names of a component's arguments that are `auto`.
+
+    Raises:
+        ConfigError: there is one of which nothing is known.
+    """
+    wanted = [name for name, value in spec.arguments.items() if value == AUTO]
     missing = [name for name in wanted if name not in known]
     if missing:
-        message = "found auto, but the data says nothing of it; write the number"
-        raise ConfigError([Problem(("net", name), message) for name in missing])
+        message = "found auto, but the data says nothing of it; write the value"
+        raise ConfigError([Problem((name,), message) for name in missing])
     return {name: known[name] for name in wanted}
 
 

@@ -120,12 +120,12 @@ class Spec(BaseModel):
             text = f"{self.target} can't be built: {kind}{error}{blame(error)}"
             raise ConfigError([Problem((), text)]) from error
 
-    def as_function(self) -> Any:
+    def as_function(self, **overrides: Any) -> Any:
         """A function as it is, its arguments bound; a class is built. For losses, which may be either."""
         target = self.resolve()
         if inspect.isclass(target):
-            return self.build()
-        arguments = {name: _build(value, (name,), {}) for name, value in self.arguments.items()}
+            return self.build(**overrides)
+        arguments = {name: _build(value, (name,), {}) for name, value in self.arguments.items()} | overrides
         return functools.partial(target, **coerced(target, arguments)) if arguments else target
 
 

@@ -215,7 +215,7 @@ def create_loader(
     device: torch.device | str = "cpu",
     config: LoaderConfig | None = None,
 ) -> TensorLoader | SampleLoader | DataLoader[Any]:
-    """The fastest loader that serves this dataset.
+    """The fastest loader that serves this dataset; a `collate(items)` of its own makes its batches.
 
     Raises:
         ValueError: the dataset is empty, or says nothing of its length.
@@ -252,7 +252,7 @@ def create_loader(
         )
     # Every iteration draws a seed for its workers: from the global stream, it would shift dropout's masks.
     generator = torch.Generator().manual_seed(seed)
-    workers["collate_fn"] = collate
+    workers["collate_fn"] = getattr(dataset, "collate", collate)
     if sizes and not shuffle:
         del workers["drop_last"]
         batches = SizedBatches(sizes, batch_size)

@@ -16,7 +16,7 @@ from lab import rundir, tiling
 from lab.config import ConfigError
 from lab.data.normalise import Normalise
 from lab.inference.inputs import Layout, find_items
-from lab.inference.loaded import Loaded
+from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
 
 Kind = Literal["onnx", "torchscript", "safetensors"]
@@ -58,7 +58,7 @@ class Exported:
 
 
 def export(
-    loaded: Loaded,
+    loaded: Segmenter,
     kind: Kind,
     path: Path | str | None = None,
     *,
@@ -99,7 +99,7 @@ def export(
     return Exported(path, kind, difference, len(samples), checked_on, (*loaded.notes, *notes))
 
 
-def metadata(loaded: Loaded) -> dict[str, str]:
+def metadata(loaded: Segmenter) -> dict[str, str]:
     """What a program has to know to use the network: texts, and JSON where a value is no text."""
     normalise = Normalise.from_facts(loaded.facts)
     how = "none" if normalise is None else "image" if normalise.mean is None else "train"
@@ -147,7 +147,7 @@ def _require_packages(kind: Kind) -> None:
             ) from error
 
 
-def _real_images(loaded: Loaded, images: Path | str | None) -> tuple[list[list[Tensor]], str]:
+def _real_images(loaded: Segmenter, images: Path | str | None) -> tuple[list[list[Tensor]], str]:
     """The network's inputs for some real images, each (1, …), on the CPU, and where they are from.
 
     Raises:
@@ -234,7 +234,7 @@ def _write_onnx(
     return notes
 
 
-def _opened(kind: Kind, path: Path, loaded: Loaded) -> Network:
+def _opened(kind: Kind, path: Path, loaded: Segmenter) -> Network:
     """The file as a program elsewhere would use it."""
     match kind:
         case "onnx":

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor
 
 from lab import rundir
-from lab.config import RunConfig
-from lab.data.splits import Splits
 from lab.figures.panels import Image, masks, pictures
-from lab.inference.loaded import THRESHOLD, Loaded, load, transform_names
+from lab.inference.loaded import parts_of
+from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
-from lab.seeding import seed_all
-from lab.tasks import Segmentation
 from lab.tasks.base import array
 
 Split = Literal["val", "test"]
@@ -91,16 +88,6 @@ class Settings:
             raise ValueError(f"pixel_size must be above 0 µm, found {self.pixel_size}")
 
 
-def can_judge(folder: Path) -> bool:
-    """Whether a run's task is one that is judged image by image.
-
-    Raises:
-        ConfigError: the config can't be read.
-    """
-    kind = RunConfig.from_yaml(folder / rundir.CONFIG).task.resolve()
-    return isinstance(kind, type) and issubclass(kind, Segmentation)
-
-
 def evaluate_run(
     folder: Path | str,
     split: Split | None = None,
@@ -130,12 +117,12 @@ def evaluate_run(
     """
     folder, started = Path(folder), time.perf_counter()
     chosen = Settings(**settings)
-    repeats = [] if (folder / rundir.CHECKPOINTS).is_dir() else rundir.repeats(folder)
-    if split is None and repeats and repeats[0].name.startswith("fold"):
+    parts = parts_of(folder)
+    if split is None and parts[0][1].startswith("fold"):
         split = "val"
     result: Evaluation | None = None
-    for path in repeats or [folder]:
-        work = _Work(load(path, device=device), chosen, path.name if repeats else "")
+    for path, part in parts:
+        work = _Work(load_segmenter(path, device=device), chosen, part)
         split = split or work.usual_split
         if result is None:
             unit = "px" if chosen.pixel_size is None else "µm"
@@ -155,7 +142,7 @@ def evaluate_run(
 class _Work:
     """One network and the data of its run."""
 
-    def __init__(self, loaded: Loaded, settings: Settings, part: str) -> None:
+    def __init__(self, loaded: Segmenter, settings: Settings, part: str) -> None:
         if len(loaded.classes) > 2 and (settings.tune or settings.threshold is not None):
             raise ValueError(
                 f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
@@ -165,8 +152,7 @@ class _Work:
         task.tile = settings.tile or task.tile
         task.overlap = task.overlap if settings.overlap is None else settings.overlap
         task.flips = task.flips or settings.flips
-        seed_all(loaded.config.seeds[0])  # as the run did before it made its data
-        self._splits = Splits(*loaded.config.create_data())
+        self._splits = loaded.create_splits()
 
     @property
     def usual_split(self) -> Split:

@@ -1,7 +1,6 @@
-"""A finished run as something that predicts: its network with the weights, and all that belongs to it."""
+"""A finished run as something that can be asked: its network with the weights, and all that belongs to it."""
 
 import inspect
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +13,22 @@ from lab.checkpoint import CheckpointError, network_state
 from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
 from lab.config.validation import validate
-from lab.data.masks import BINARY
+from lab.data.splits import Splits
 from lab.runtime import Runtime
-from lab.tasks import Segmentation
+from lab.seeding import seed_all
+from lab.tasks import Task
 
-THRESHOLD = "threshold.json"
-"""What the validation set says the threshold should be: `{"threshold": 0.42, "split": "val", ...}`."""
+# Arguments by which networks fetch weights, and their values that fetch none.
+_DOWNLOADING: Mapping[str, Any] = {"encoder_weights": None, "pretrained": False}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """A run's network in eval mode on its device, and what its data said of itself.
 
     Args:
         weights: the checkpoint that they come from.
         facts: `Splits.facts` of the training; empty for a checkpoint from before there were any.
-        threshold: above this probability a pixel is foreground; where there are classes it has no effect.
         notes: what the user should know.
     """
 
@@ -38,16 +37,15 @@ class Loaded:
     epoch: int
     config: RunConfig
     model: nn.Module
-    task: Segmentation
+    task: Task
     runtime: Runtime
     facts: Mapping[str, Any]
-    threshold: float
     notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> list[str]:
-        """Names by index, background first."""
-        return [str(name) for name in self.facts.get("classes") or BINARY]
+        """Names by index; empty where the data has none."""
+        return [str(name) for name in self.facts.get("classes") or ()]
 
     @property
     def channels(self) -> int:
@@ -56,11 +54,14 @@ class Loaded:
         known = (self.facts.get("in_channels"), net.get("in_channels"), 1 if data.get("grayscale") else 3)
         return next(int(value) for value in known if isinstance(value, int))
 
-    @property
-    def sequences(self) -> dict[str, int] | None:
-        """Index by sequence id, where the network takes one beside the image."""
-        found = self.facts.get("sequences")
-        return None if found is None else {str(name): int(index) for name, index in found.items()}
+    def create_splits(self) -> Splits:
+        """The run's data, made anew as the run made it.
+
+        Raises:
+            ConfigError: it can't be built any more.
+        """
+        seed_all(self.config.seeds[0])
+        return Splits(*self.config.create_data())
 
 
 def load(folder: Path | str, *, device: str | None = None) -> Loaded:
@@ -73,7 +74,7 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
     Raises:
         CheckpointError: there are no weights, they are damaged, or they belong to another network.
         ConfigError: the config can't be read, or its network can't be built.
-        ValueError: the folder is no run, several seeds or folds, or its task is not segmentation.
+        ValueError: the folder is no run, or several seeds or folds.
     """
     folder = Path(folder)
     notes: list[str] = []
@@ -84,11 +85,6 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
     own = content.get("config")
     config = RunConfig.from_yaml(folder / rundir.CONFIG) if own is None else validate(RunConfig, own)
     config = _without_downloads(config)
-    task = config.create_task()
-    if not isinstance(task, Segmentation):
-        raise ValueError(
-            f"{folder}: prediction is for lab.tasks.Segmentation, and this run's task is {config.task.target}"
-        )
     runtime = _runtime(config, device, notes)
     facts = content.get("data") or {}
     model = config.create_model(facts)
@@ -98,15 +94,33 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
         raise CheckpointError(
             f"{path}: doesn't fit the network of {folder / rundir.CONFIG}: {error}"
         ) from error
-    if not facts:
-        notes.append(
-            "the run is from before checkpoints kept what the data was like: images are scaled to [0, 1], "
-            "and not normalised otherwise"
-        )
-    model = runtime.place(model.eval().requires_grad_(False))
-    epoch = int((content.get("course") or {}).get("epoch", 0))
-    threshold = _threshold(folder, task, epoch, notes)
-    return Loaded(folder, path, epoch, config, model, task, runtime, facts, threshold, tuple(notes))
+    return Loaded(
+        folder=folder,
+        weights=path,
+        epoch=int((content.get("course") or {}).get("epoch", 0)),
+        config=config,
+        model=runtime.place(model.eval().requires_grad_(False)),
+        task=config.create_task(),
+        runtime=runtime,
+        facts=facts,
+        notes=tuple(notes),
+    )
+
+
+def task_of(folder: Path) -> type | None:
+    """The class of a run's task, None where it is made by a function; builds nothing.
+
+    Raises:
+        ConfigError: the config can't be read, or names no such task.
+    """
+    kind = RunConfig.from_yaml(folder / rundir.CONFIG).task.resolve()
+    return kind if isinstance(kind, type) else None
+
+
+def parts_of(folder: Path) -> list[tuple[Path, str]]:
+    """The runs that a folder consists of, each with its name: seeds or folds, or itself under the name ""."""
+    below = [] if (folder / rundir.CHECKPOINTS).is_dir() else rundir.repeats(folder)
+    return [(path, path.name) for path in below] or [(folder, "")]
 
 
 def _require_one_run(folder: Path) -> None:
@@ -116,31 +130,6 @@ def _require_one_run(folder: Path) -> None:
     if below and not (folder / rundir.CHECKPOINTS).is_dir():
         each = "\n".join(f"  {path}" for path in below)
         raise ValueError(f"{folder}: consists of {len(below)} runs; name one of them:\n{each}")
-
-
-def transform_names(config: RunConfig) -> list[str]:
-    """The classes of the transforms of validation images."""
-    transforms = config.data.arguments.get("val_transforms")
-    targets = [
-        str(each.get("target") if isinstance(each, Mapping) else each)
-        for each in (transforms if isinstance(transforms, list) else [])
-    ]
-    return [target.rpartition(".")[2] for target in targets]
-
-
-def left_out(config: RunConfig) -> list[str]:
-    """What validation did to images and prediction doesn't; cutting and padding make no difference."""
-    names = transform_names(config)
-    changing = [
-        name
-        for name in names
-        if "Resize" in name or not any(word in name for word in ("Crop", "Pad", "ToTensor"))
-    ]
-    if not changing:
-        return []
-    return [
-        f"data.val_transforms are not applied: {', '.join(changing)}; prepare the images so, or train without"
-    ]
 
 
 def _weights(folder: Path, notes: list[str]) -> Path:
@@ -162,9 +151,8 @@ def _without_downloads(config: RunConfig) -> RunConfig:
         parameters = inspect.signature(config.net.resolve()).parameters
     except (TypeError, ValueError):
         parameters = {}  # type: ignore[assignment]
-    if "encoder_weights" in parameters or "encoder_weights" in config.net.arguments:
-        return config.with_values({"net.encoder_weights": None})
-    return config
+    named = [name for name in _DOWNLOADING if name in parameters or name in config.net.arguments]
+    return config.with_values({f"net.{name}": _DOWNLOADING[name] for name in named})
 
 
 def _runtime(config: RunConfig, device: str | None, notes: list[str]) -> Runtime:
@@ -177,28 +165,3 @@ def _runtime(config: RunConfig, device: str | None, notes: list[str]) -> Runtime
     runtime = Runtime.from_config(config.with_values({"device": "auto"}))
     notes.append(f"the run's device {config.device} is not there; computing on {runtime.device}")
     return runtime
-
-
-def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -> float:
-    """The one tuned on validation with these weights, or the task's own.
-
-    Raises:
-        ValueError: the file can't be read.
-    """
-    path = folder / THRESHOLD
-    try:
-        record = json.loads(path.read_bytes())
-        value = record["threshold"]
-    except FileNotFoundError:
-        return task.threshold
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: holds no threshold that can be read: {error!r}") from error
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"{path}: threshold must be a number in [0, 1), found {value!r}")
-    if record.get("epoch", epoch) != epoch:
-        notes.append(
-            f"{path} was tuned with the weights of epoch {record['epoch']}, and these are of epoch {epoch}: "
-            "it is not used; --evaluate RUN --tune-threshold tunes it anew"
-        )
-        return task.threshold
-    return float(value)

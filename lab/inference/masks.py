@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lab import rundir, tiling
 from lab.data.normalise import Normalise
-from lab.inference.loaded import Loaded
+from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
 
 SIXTEEN_BITS = 65535
@@ -43,7 +43,7 @@ class Settings:
 
 
 def predict_mask(
-    loaded: Loaded,
+    loaded: Segmenter,
     source: Source,
     settings: Settings,
     sequence: int | None = None,
@@ -95,7 +95,7 @@ def predict_mask(
     return mask
 
 
-def _require_fit(likely: Tensor, loaded: Loaded) -> None:
+def _require_fit(likely: Tensor, loaded: Segmenter) -> None:
     expected = len(loaded.classes)
     if len(likely) != (1 if expected == 2 else expected) and len(likely) != expected:
         raise ValueError(

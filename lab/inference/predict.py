@@ -15,11 +15,11 @@ from tqdm import tqdm
 from lab import rundir
 from lab.data.masks import MaskReader
 from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
-from lab.inference.loaded import Loaded, left_out
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
 from lab.inference.pictures import outlined, scaled
 from lab.inference.scores import score
+from lab.inference.segmenter import Segmenter, left_out
 from lab.inference.source import Source
 from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
 from lab.wording import duration
@@ -95,7 +95,7 @@ class _Files:
 
 
 def predict(
-    loaded: Loaded,
+    loaded: Segmenter,
     input: Path | str,
     output: Path | str,
     *,
@@ -158,7 +158,7 @@ class _Work:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: Segmenter,
         settings: Settings,
         files: _Files,
         done: Prediction,
@@ -243,7 +243,7 @@ class _Work:
 
 
 def _settings(
-    loaded: Loaded, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
+    loaded: Segmenter, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
 ) -> Settings:
     """The run's own where nothing else is asked for."""
     if threshold is not None and len(loaded.classes) > 2:
@@ -291,7 +291,7 @@ def _make_folders(files: _Files, items: Sequence[Item]) -> None:
 
 
 def _sequence_indices(
-    loaded: Loaded, items: Sequence[Item], sequence: str | None, notes: list[str]
+    loaded: Segmenter, items: Sequence[Item], sequence: str | None, notes: list[str]
 ) -> list[int | None]:
     """What the network is told of each image's sequence; of one that it never saw, that it is unknown."""
     known = loaded.sequences
@@ -316,7 +316,7 @@ def _sequence_indices(
     return [UNKNOWN if each is None else known.get(each, UNKNOWN) for each in ids]
 
 
-def _truth_reader(loaded: Loaded) -> MaskReader:
+def _truth_reader(loaded: Segmenter) -> MaskReader:
     """Reads truths as the training read its masks; of data that says nothing of files, by index."""
     data = loaded.config.data.arguments
     classes, ignore, threshold = (data.get(name) for name in ("classes", "ignore", "mask_threshold"))

@@ -1,6 +1,6 @@
 """What a metric is: three methods, and state that stays on the device."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -13,8 +13,9 @@ class Metric(Protocol):
     a set was cut into batches must not change the result, so that a short last batch doesn't weigh more.
     """
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take in one batch. `prediction` holds probabilities (regression: the raw output)."""
+    def update(self, prediction: Any, target: Any) -> None:
+        """Take in one batch, tensors but for graphs. `prediction` holds probabilities (regression: the raw
+        output)."""
 
     def compute(self) -> Tensor:
         """The value over all batches since the last reset: 0-dim, on their device; NaN without any batch."""

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from lab.checkpoint import save
 from lab.inference.export import KINDS, METADATA, ExportError, Kind, export
-from lab.inference.loaded import Loaded, load
+from lab.inference.segmenter import Segmenter, load_segmenter
 from tests.inference_tools import PLAIN, loaded, make_run, spots, write
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def real_run(folder: Path, net: dict[str, Any], facts: dict[str, Any]) -> Loaded:
+def real_run(folder: Path, net: dict[str, Any], facts: dict[str, Any]) -> Segmenter:
     """A run of one of the project's networks with random weights, its normalisation layers moved a little."""
     run = make_run(folder, net)
     config = load_config(run)
@@ -44,7 +44,7 @@ def real_run(folder: Path, net: dict[str, Any], facts: dict[str, Any]) -> Loaded
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.3, 0.3)  # type: ignore[union-attr]
     save(run / "checkpoints" / "best.pt", {"model": model.state_dict(), "data": facts})
-    return load(run)
+    return load_segmenter(run)
 
 
 def load_config(run: Path) -> Any:
@@ -152,7 +152,7 @@ class Fickle(torch.nn.Module):
 
 def test_a_file_that_answers_otherwise_is_not_left_behind(tmp_path: Path, images: Path) -> None:
     run = loaded(tmp_path)
-    fickle = Loaded(**{**vars(run), "model": Fickle()})
+    fickle = Segmenter(**{**vars(run), "model": Fickle()})
     with pytest.raises(ExportError, match=r"answer differs by .* from the run's, on images \(2, 3, 20, 30\)"):
         export(fickle, "torchscript", tmp_path / "a.pt", images=images)
     assert not [path for path in tmp_path.iterdir() if path.is_file()]

@@ -15,7 +15,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.inference.judged import BEST, TUNED_ON_ITSELF, WORST, Evaluation, evaluate_run
-from lab.inference.loaded import load
+from lab.inference.segmenter import load_segmenter
 from lab.metrics.scores import summarise
 from lab.trackers.csv_file import read_metrics
 from util import run
@@ -128,7 +128,7 @@ def test_figures_are_those_of_the_best_epoch(trained: Path) -> None:
 
 def test_the_test_images_are_the_usual_ones(trained: Path) -> None:
     found = evaluate_run(trained)
-    facts = load(trained).facts["split"]
+    facts = load_segmenter(trained).facts["split"]
     assert found.split == "test" and sorted(i.name for i in found.images) == sorted(facts["test"])
     assert not {image.name for image in found.images} & {*facts["train"], *facts["val"]}
     assert found.notes == [] and found.parts == []
@@ -161,7 +161,7 @@ def test_the_threshold_is_tuned_on_validation_and_kept(trained: Path) -> None:
             assert summary is not None and summary.mean == pytest.approx(curve[threshold], abs=1e-6)
         assert found.notes == [TUNED_ON_ITSELF]
         kept = json.loads((trained / "threshold.json").read_text())
-        assert kept["threshold"] == best == load(trained).threshold
+        assert kept["threshold"] == best == load_segmenter(trained).threshold
         assert (kept["split"], kept["images"], kept["dice"]) == ("val", 6, pytest.approx(curve[best]))
         assert evaluate_run(trained).thresholds == {"": best}
         assert evaluate_run(trained, tune=True).notes == []  # judged on other images

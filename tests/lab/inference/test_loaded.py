@@ -1,6 +1,5 @@
 """What a run's folder must hold, which weights are taken, and what is said of the rest."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ from torch import nn
 from lab import rundir
 from lab.checkpoint import CheckpointError, save
 from lab.config import ConfigError
-from lab.inference.loaded import left_out, load
+from lab.inference.loaded import load, parts_of, task_of
+from lab.tasks import Regression, Segmentation
 from tests.inference_tools import HERE, PLAIN, make_run
 
 
@@ -23,8 +23,8 @@ def test_a_run_is_ready_to_predict(tmp_path: Path) -> None:
     assert loaded.weights == tmp_path / "run" / "checkpoints" / "best.pt" and loaded.epoch == 7
     assert not loaded.model.training and not any(p.requires_grad for p in loaded.model.parameters())
     assert float(loaded.model.weight) == 3.5  # type: ignore[arg-type]
-    assert (loaded.classes, loaded.channels, loaded.sequences) == (["background", "spot"], 3, None)
-    assert (loaded.threshold, loaded.task.tile, loaded.notes) == (0.5, 64, ())
+    assert (loaded.classes, loaded.channels, loaded.notes) == (["background", "spot"], 3, ())
+    assert isinstance(loaded.task, Segmentation) and loaded.task.tile == 64
 
 
 def test_the_averaged_weights_are_taken_where_there_are_any(tmp_path: Path) -> None:
@@ -87,42 +87,6 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         load(run)
 
 
-def test_other_tasks_are_refused(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", task="lab.tasks.Regression")
-    with pytest.raises(ValueError, match=r"this run's task is lab\.tasks\.Regression"):
-        load(run)
-
-
-def test_a_checkpoint_from_before_facts_is_told(tmp_path: Path) -> None:
-    loaded = load(make_run(tmp_path / "run", facts=None))
-    assert "images are scaled to [0, 1]" in loaded.notes[0]
-    assert (loaded.classes, loaded.channels) == (["background", "foreground"], 3)
-    assert load(make_run(tmp_path / "grey", facts=None, **{"data.grayscale": True})).channels == 1
-
-
-def test_transforms_that_would_have_mattered_are_told(tmp_path: Path) -> None:
-    names = ("CenterCrop", "PadIfNeeded", "Resize", "pytorch.ToTensorV2", "RandomResizedCrop", "Normalize")
-    for count, expected in ((2, ()), (6, ("Resize, RandomResizedCrop, Normalize",))):
-        transforms = [{"target": f"albumentations.{name}"} for name in names[:count]]
-        data = {"target": "lab.data.image_folder", "val_transforms": transforms}
-        run = load(make_run(tmp_path / str(count), data=data))
-        notes = left_out(run.config)
-        assert run.notes == ()  # the evaluation goes through them
-        assert len(notes) == len(expected)
-        assert all(f"not applied: {each};" in note for each, note in zip(expected, notes, strict=True))
-
-
-@pytest.mark.parametrize("found", ['{"threshold": 1.5}', '{"threshold": true}', '{"a": 1}', "[]", "{", "[1]"])
-def test_the_tuned_threshold_counts_and_a_broken_one_is_an_error(tmp_path: Path, found: str) -> None:
-    run = make_run(tmp_path / "run", task={"target": "lab.tasks.Segmentation", "threshold": 0.3})
-    assert load(run).threshold == 0.3
-    (run / "threshold.json").write_text(json.dumps({"threshold": 0.37, "split": "val", "metric": "dice"}))
-    assert load(run).threshold == 0.37
-    (run / "threshold.json").write_text(found)
-    with pytest.raises(ValueError, match=r"threshold(\.json: holds no threshold| must be a number)"):
-        load(run)
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
 def test_another_machine_may_have_other_devices(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", device="cuda:3")
@@ -131,3 +95,12 @@ def test_another_machine_may_have_other_devices(tmp_path: Path) -> None:
     assert load(run, device="cpu").notes == ()
     with pytest.raises(ConfigError, match="found 'cuda:3'"):
         load(run, device="cuda:3")
+
+
+def test_the_parts_of_a_run_and_its_task(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", task="lab.tasks.Regression")
+    assert parts_of(run) == [(run, "")] and task_of(run) is Regression
+    for number in (10, 2):
+        make_run(tmp_path / "several" / f"fold_{number}")
+    several = tmp_path / "several"
+    assert parts_of(several) == [(several / "fold_2", "fold_2"), (several / "fold_10", "fold_10")]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lab.inference.loaded import Loaded, load
 from lab.inference.masks import Settings, predict_mask, write_png
+from lab.inference.segmenter import Segmenter, load_segmenter
 from lab.inference.source import Source
 from tests.inference_tools import PLAIN, THREE, loaded, make_run, write
 
@@ -16,7 +16,7 @@ SETTINGS = Settings(tile=64, overlap=16, divisor=32, flips=False, threshold=0.5)
 
 
 @pytest.fixture(scope="module")
-def unet(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+def unet(tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
     """A real network with random weights."""
     from lab.checkpoint import save
 
@@ -27,13 +27,13 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     torch.manual_seed(0)
     facts = {**PLAIN, "normalise": "train", "mean": [0.4] * 3, "std": [0.3] * 3}
     save(folder / "checkpoints" / "best.pt", {"model": segmenter().state_dict(), "data": facts})
-    return load(folder)
+    return load_segmenter(folder)
 
 
 @pytest.mark.parametrize("size", [(50, 40), (150, 97)])
 @pytest.mark.parametrize("flips", [False, True])
 def test_a_mask_is_what_the_task_infers_in_validation(
-    unet: Loaded, tmp_path: Path, size: tuple[int, int], flips: bool
+    unet: Segmenter, tmp_path: Path, size: tuple[int, int], flips: bool
 ) -> None:
     path = write(tmp_path / "a.png", RNG.integers(0, 256, (*size, 3), np.uint8))
     source, rows = Source(path, 3), list[tuple[int, int]]()

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ from lab import rundir
 from lab.checkpoint import CheckpointError
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.plain import plain_figures
+from lab.inference.plain import evaluate_run
+from lab.report import plain as report
 from lab.trackers.csv_file import read_metrics
 from util import run
 
@@ -31,36 +33,33 @@ def train(folder: Path, **values: Any) -> Path:
 def test_figures_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     folder = train(tmp_path / "run")
     best = min(read_metrics(folder), key=lambda row: row["val_mae"])
-    found = plain_figures(folder)
+    found = evaluate_run(folder)
     assert found.split == "val" and list(found.values) == ["loss", "mae", "r2"]
     for name, value in found.values.items():
         assert value == pytest.approx(best[f"val_{name}"], rel=1e-5)
-    first, *lines = found.as_text().splitlines()
+    path = report.write(found, tmp_path / "evaluation")
+    assert json.loads(path.read_text())["scores"] == pytest.approx(dict(found.values))
+    first, *lines = report.as_text(found).splitlines()
     assert first == "run, val set" and lines[1].split() == ["mae", f"{best['val_mae']:.4f}"]
 
 
 def test_what_can_not_be_judged_is_told(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", epochs=1)
     with pytest.raises(ValueError, match="its data has no test set"):
-        plain_figures(folder, "test")
-    with pytest.raises(ValueError, match="is no single run"):
-        plain_figures(tmp_path)
+        evaluate_run(folder, "test")
+    with pytest.raises(ValueError, match="is no run"):
+        evaluate_run(tmp_path)
     several = train(tmp_path / "seeds", epochs=1, seeds=[0, 1])
-    with pytest.raises(ValueError, match=r"is no single run; name one of those below: seed_0, seed_1"):
-        plain_figures(several)
-    config = (folder / rundir.CONFIG).read_text()
-    (folder / rundir.CONFIG).write_text(
-        config.replace("net:\n  target: model.MLP", "net:\n  target: model.MLP\n  width: 7")
-    )
-    with pytest.raises(CheckpointError, match="don't fit"):
-        plain_figures(folder)
-    (folder / rundir.CHECKPOINTS / "best.pt").unlink()
+    with pytest.raises(ValueError, match=r"consists of 2 runs; name one of them"):
+        evaluate_run(several)
+    for name in ("best.pt", "final.pt"):
+        (folder / rundir.CHECKPOINTS / name).unlink()
     with pytest.raises(CheckpointError):
-        plain_figures(folder)
+        evaluate_run(folder)
 
 
 def test_the_test_set_is_the_usual_one(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", **{"epochs": 1, "data.test_count": 50})
-    found, again = plain_figures(folder), plain_figures(folder, "test")
+    found, again = evaluate_run(folder), evaluate_run(folder, "test")
     assert found.split == "test" and found.values == again.values
-    assert found.values != plain_figures(folder, "val").values
+    assert found.values != evaluate_run(folder, "val").values

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lab.inference.loaded import load
 from lab.inference.predict import predict
+from lab.inference.segmenter import load_segmenter
 from tests.inference_tools import PLAIN, THREE, loaded, spots, write
 
 RNG = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def test_a_trained_run_scores_on_its_validation_images_as_its_training_said(tmp_
         "pictures": {"enabled": False},
     }
     trained = util.run(RunConfig.model_validate(values), run_dir=tmp_path / "run", console="quiet")
-    run = load(tmp_path / "run")
+    run = load_segmenter(tmp_path / "run")
     predict(run, tmp_path / "set", tmp_path / "out")
     dice = {row["image"]: float(row["dice"]) for row in table(tmp_path / "out" / "metrics.csv")}
     judged = run.facts["split"]["val"]
@@ -166,7 +166,7 @@ def test_small_objects_are_removed_and_the_threshold_is_kept_to(tmp_path: Path) 
     assert predict(run, path, tmp_path / "2", min_area=5, threshold=0.8).objects == 1
     assert (read(tmp_path / "2" / "masks" / "a.png") > 0).sum() == 81
     (tmp_path / "run" / "threshold.json").write_text('{"threshold": 0.8}')
-    assert predict(load(tmp_path / "run"), path, tmp_path / "3", min_area=5).objects == 1
+    assert predict(load_segmenter(tmp_path / "run"), path, tmp_path / "3", min_area=5).objects == 1
 
 
 def test_classes_are_indices_with_probabilities_for_each(tmp_path: Path) -> None:
