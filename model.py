@@ -1,7 +1,8 @@
 """What is trained: plain torch networks, named in YAML as `net: model.MLP`. Add your own beside them."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -234,6 +235,77 @@ class FiLMSegmenter(nn.Module):
         return modulated
 
 
+class RelationNet(nn.Module):
+    """What holds between the boxes of videos: a small transformer over each frame, then over time.
+
+    A pair's token is the sum of what is seen of its subject and object (appearance, place, and the embeddings
+    of the classes weighted by their probabilities) and of how the two lie to one another. The tokens of a
+    frame attend to one another; then, with their time written into them, those of a video whose objects are
+    of one class, which stands for a track (after STTran, Cong et al. 2021, arXiv:2107.12309, but smaller).
+
+    A box's class is judged by appearance, place, and the detector's probabilities where there are any. Where
+    it is given for sure (one-hot), that is what its pairs see, and its logits are a guess without.
+
+    Input `lab.graphs.Scenes`, output `lab.graphs.Said`. No video depends on the others of its batch.
+
+    Args:
+        objects, relations, features: how many classes, relations by group, and features; `auto` in YAML.
+        width: of a token, a multiple of `heads` and even.
+        spatial_layers, temporal_layers: how many, ≥ 0.
+
+    Raises:
+        ValueError: a size is out of range, or there is no relation.
+    """
+
+    def __init__(
+        self,
+        objects: int,
+        relations: dict[str, int],
+        features: int = 0,
+        width: int = 64,
+        spatial_layers: int = 1,
+        temporal_layers: int = 1,
+        heads: int = 4,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        _require_positive(objects=objects, width=width, heads=heads, relations=len(relations))
+        _require_positive(**relations)
+        if min(features, spatial_layers, temporal_layers) < 0 or not 0 <= dropout < 1:
+            raise ValueError("features and layers must be at least 0, and dropout in [0, 1)")
+        if width % heads or width % 2:
+            raise ValueError(f"width must be even and a multiple of heads, found {width} and {heads}")
+        options: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True}
+        layer = partial(nn.TransformerEncoderLayer, width, heads, 2 * width, dropout, **options)
+        self.guess = nn.Sequential(nn.Linear(features + 4, width), nn.GELU(), nn.Linear(width, objects))
+        self.see = nn.Linear(features + 4, width)
+        self.embed = nn.Linear(objects, width, bias=False)
+        self.subject, self.object = nn.Linear(width, width), nn.Linear(width, width)
+        self.lie = nn.Sequential(nn.Linear(10, width), nn.GELU(), nn.Linear(width, width))
+        self.spatial = nn.ModuleList(layer() for _ in range(spatial_layers))
+        self.temporal = nn.ModuleList(layer() for _ in range(temporal_layers))
+        self.norm = nn.LayerNorm(width)
+        self.heads = nn.ModuleDict({group: nn.Linear(width, count) for group, count in relations.items()})
+
+    def forward(self, scenes: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Scenes to logits of the boxes' classes (B, objects) and of the pairs' relations (P, K) by group."""
+        boxes, given = scenes["boxes"], scenes["classes"]
+        seen = torch.cat([scenes["features"], boxes], 1)
+        sure = (given == 1).any(1, keepdim=True)
+        logits = self.guess(seen) + given.clamp(min=1e-3).log().masked_fill(sure, 0)
+        belief = torch.where(sure, given, logits.float().softmax(1))
+        box = self.see(seen) + self.embed(belief)
+        subject, thing = scenes["pairs"].unbind(1)
+        token = self.subject(box[subject]) + self.object(box[thing])
+        token = token + self.lie(_lie(boxes[subject], boxes[thing]))
+        frame = scenes["frame_of_box"][subject]
+        token = _attend(self.spatial, token, frame) + _waves(scenes["time"][frame], token.shape[1])
+        track = scenes["video_of_frame"][frame] * given.shape[1] + belief[thing].argmax(1)
+        token = self.norm(_attend(self.temporal, token, track))
+        relations = {group: head(token) for group, head in self.heads.items()}
+        return {"scenes": scenes, "objects": logits, "relations": relations}
+
+
 def _hub_cache() -> str:
     from huggingface_hub import constants
 
@@ -251,3 +323,38 @@ def _require_positive(**sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, found {size}")
+
+
+def _lie(one: Tensor, two: Tensor) -> Tensor:
+    """How boxes (P, 4) lie to one another: offset, its length and size in units of the first, overlaps."""
+    size, other = ((box[:, 2:] - box[:, :2]).clamp(min=1e-4) for box in (one, two))
+    offset = (two[:, :2] + two[:, 2:] - one[:, :2] - one[:, 2:]) / 2
+    shared = (torch.minimum(one[:, 2:], two[:, 2:]) - torch.maximum(one[:, :2], two[:, :2])).clamp(min=0)
+    area, areas = shared.prod(1, keepdim=True), [each.prod(1, keepdim=True) for each in (size, other)]
+    shares = [area / areas[0], area / areas[1], area / (areas[0] + areas[1] - area)]
+    apart = [offset, offset / size, offset.norm(dim=1, keepdim=True), (other / size).log()]
+    return torch.cat([*apart, *shares], 1).clamp(-10, 10)
+
+
+def _waves(time: Tensor, width: int) -> Tensor:
+    """Times (P,) as sines and cosines of `width` / 2 frequencies (Vaswani et al. 2017, arXiv:1706.03762)."""
+    steps = torch.arange(width // 2, device=time.device) / (width // 2)
+    angles = time[:, None] * 1e4**-steps
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def _attend(layers: nn.ModuleList, tokens: Tensor, group: Tensor) -> Tensor:
+    """Tokens (P, W) through layers in which those of one group (P,) see one another only."""
+    if not len(layers) or not len(tokens):
+        return tokens
+    _, row, counts = group.unique(return_inverse=True, return_counts=True)
+    order = row.argsort(stable=True)
+    column = torch.empty_like(row)
+    column[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
+    padded = tokens.new_zeros(len(counts), int(counts.max()), tokens.shape[1])
+    padded[row, column] = tokens
+    absent = torch.ones(padded.shape[:2], dtype=torch.bool, device=row.device)
+    absent[row, column] = False
+    for layer in layers:
+        padded = layer(padded, src_key_padding_mask=absent)
+    return padded[row, column]

@@ -18,10 +18,10 @@ RANKS = {
     4: ["util", "lab.inference", "lab.preflight", "lab.report"],
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
-    1: ["lab.figures", "lab.findings", "lab.losses", "lab.metrics", "lab.monitoring", "lab.provenance",
-        "lab.runtime", "lab.seeding", "lab.tiling"],
-    0: ["lab.command_line", "lab.config", "lab.events", "lab.keys", "lab.labels", "lab.redact", "lab.rundir",
-        "lab.wording", "model"],
+    1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
+        "lab.provenance", "lab.runtime", "lab.seeding", "lab.tiling"],
+    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.redact",
+        "lab.rundir", "lab.wording", "model"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

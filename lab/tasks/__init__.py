@@ -3,6 +3,7 @@
 from lab.tasks.base import Samples, StepResult, Task
 from lab.tasks.classification import Classification
 from lab.tasks.regression import Regression
+from lab.tasks.scene_graph import SceneGraph
 from lab.tasks.segmentation import Segmentation
 
-__all__ = ["Classification", "Regression", "Samples", "Segmentation", "StepResult", "Task"]
+__all__ = ["Classification", "Regression", "Samples", "SceneGraph", "Segmentation", "StepResult", "Task"]

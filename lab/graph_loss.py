@@ -1,0 +1,104 @@
+"""The loss of scene graphs: what the boxes are, and what holds between them, each by name."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lab.graphs import UNKNOWN
+
+Several = Literal["bce", "margin"]
+
+
+class SceneGraphLoss(nn.Module):
+    """A weighted sum over the boxes' classes and the groups of relations; the run logs each of them.
+
+    The target decides: an exclusive group, class indices (P,), costs the cross-entropy, averaged over the
+    annotated pairs; a group of which several can hold, (P, K) of 0 and 1, costs what `several` says, averaged
+    over the annotated pairs too:
+
+    | `several` | of a pair with logits x, of which the relations Y hold |
+    |---|---|
+    | `bce` | binary cross-entropy, the mean over the K relations |
+    | `margin` | Σ max(0, 1 − (xⱼ − xᵢ)) / K over j in Y and i not in Y |
+
+    The margin loss is STTran's (Cong et al. 2021, arXiv:2107.12309) and torch's MultiLabelMarginLoss, taken
+    of logits here. It puts the relations of a pair in order; how high their sigmoids are means little, so
+    that `bce` is the one to judge by the constraint `semi`. What has nothing annotated costs 0.
+
+    Args:
+        several: the loss of groups of which several relations can hold.
+        objects, attention, spatial, contact: weights ≥ 0, of the boxes' classes and of the groups.
+        weights: of groups of other names; a group that isn't named weighs 1.
+
+    Raises:
+        ValueError: a weight is negative, all are 0, or `several` is unknown; in `forward`, a group of
+            `weights` is not in the data, or logits and target don't fit.
+    """
+
+    def __init__(
+        self,
+        several: Several = "bce",
+        objects: float = 1.0,
+        attention: float = 1.0,
+        spatial: float = 1.0,
+        contact: float = 1.0,
+        **weights: float,
+    ) -> None:
+        super().__init__()
+        if several not in ("bce", "margin"):
+            raise ValueError(f"several must be 'bce' or 'margin', found {several!r}")
+        self.several = several
+        self.weights = {
+            "objects": objects, "attention": attention, "spatial": spatial, "contact": contact, **weights,
+        }  # fmt: skip
+        for name, weight in self.weights.items():
+            if not weight >= 0:
+                raise ValueError(f"{name}: a weight must be >= 0, found {weight}")
+        if not any(self.weights.values()):
+            raise ValueError("at least one weight must be above 0")
+        self._named = tuple(weights)
+
+    def forward(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
+        """`lab.graphs.Said` and `lab.graphs.Truth`; each weighted loss by name, 0-dim float32."""
+        strange = [name for name in self._named if name not in said["relations"]]
+        if strange:
+            raise ValueError(
+                f"there is a weight for {strange[0]!r}, and the relations are {', '.join(said['relations'])}"
+            )
+        losses = {"objects": _cross_entropy(said["objects"], truth["objects"])}
+        for group, logits in said["relations"].items():
+            target = truth["relations"][group]
+            _require_fit(group, logits, target)
+            if target.dim() == 1:
+                losses[group] = _cross_entropy(logits, target)
+            else:
+                losses[group] = self._of_several(logits.float(), target.float(), truth["judged"])
+        return {name: self.weights.get(name, 1.0) * loss for name, loss in losses.items()}
+
+    def extra_repr(self) -> str:
+        return f"several={self.several}, weights={self.weights}"
+
+    def _of_several(self, logits: Tensor, target: Tensor, judged: Tensor) -> Tensor:
+        """The mean over the judged pairs, of (P, K) each."""
+        if self.several == "bce":
+            each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
+        else:
+            short = (1 - logits[:, :, None] + logits[:, None, :]).clamp(min=0)
+            each = (short * target[:, :, None] * (1 - target[:, None, :])).sum((1, 2)) / logits.shape[1]
+        return (each * judged).sum() / judged.sum().clamp(min=1)
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """The mean over what is annotated; 0, with its graph, where nothing is."""
+    loss = F.cross_entropy(logits.float(), target, ignore_index=UNKNOWN, reduction="sum")
+    return loss / (target != UNKNOWN).sum().clamp(min=1)
+
+
+def _require_fit(group: str, logits: Tensor, target: Tensor) -> None:
+    if target.shape != logits.shape[: target.dim()] or (target.dim() == 1) == target.is_floating_point():
+        raise ValueError(
+            f"{group}: the network returns {tuple(logits.shape)} and the target is {tuple(target.shape)} of "
+            f"{target.dtype}; expected logits (P, K), and whole numbers (P,) or shares (P, K)"
+        )
