@@ -58,7 +58,7 @@ class ConvNet(nn.Module):
     Between two stages the picture is halved, so it needs at least 2^(depth − 1) pixels a side; the last stage
     is averaged over the picture, so that any larger size works as well.
 
-    Input (N, channels, H, W) float, output logits (N, classes).
+    Input (N, in_channels, H, W) float, output logits (N, classes).
 
     Raises:
         ValueError: a size is below 1, or `dropout` is outside [0, 1).
@@ -67,17 +67,17 @@ class ConvNet(nn.Module):
     def __init__(
         self,
         classes: int = 10,
-        channels: int = 1,
+        in_channels: int = 1,
         width: int = 32,
         depth: int = 2,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _require_positive(classes=classes, channels=channels, width=width, depth=depth)
+        _require_positive(classes=classes, in_channels=in_channels, width=width, depth=depth)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), found {dropout}")
         steps: list[nn.Module] = []
-        size = channels
+        size = in_channels
         for stage in range(depth):
             wide = width * 2**stage
             steps += [nn.MaxPool2d(2)] if stage else []
@@ -91,9 +91,38 @@ class ConvNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Pictures (N, channels, H, W) to logits (N, classes)."""
+        """Pictures (N, in_channels, H, W) to logits (N, classes)."""
         out: Tensor = self.head(self.features(image))
         return out
+
+
+def classifier(
+    network: str = "resnet18", pretrained: bool = False, classes: int = 2, in_channels: int = 3
+) -> nn.Module:
+    """A classification network from timm, any by its name, with an output for each class.
+
+    Input (N, in_channels, H, W) float, output logits (N, classes). With `pretrained` its weights are fetched
+    once into the cache of huggingface_hub; those of the output layer are random for other classes.
+
+    Raises:
+        ValueError: the network is unknown, or its weights can't be downloaded.
+    """
+    import timm  # seconds to import
+    from huggingface_hub.errors import HfHubHTTPError
+
+    _require_positive(classes=classes, in_channels=in_channels)
+    try:
+        made: nn.Module = timm.create_model(
+            network, pretrained=pretrained, num_classes=classes, in_chans=in_channels
+        )
+    except RuntimeError as error:  # timm's word that it knows no such network, or no such weights of it
+        near = difflib.get_close_matches(network, timm.list_models(pretrained=pretrained), n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        said = str(error).rstrip(".")
+        raise ValueError(f"network {network!r}: {said}; {hint}timm.list_models() names all") from error
+    except (OSError, HfHubHTTPError) as error:
+        raise _not_downloaded("pretrained", f"of {network!r}", "false", error) from error
+    return made
 
 
 def segmenter(
@@ -136,12 +165,8 @@ def segmenter(
     except RuntimeError as error:  # timm's word that it knows no such network
         raise ValueError(f"encoder {encoder!r}: {error}") from error
     except (OSError, HfHubHTTPError) as error:
-        raise ValueError(
-            f"net.encoder_weights: the weights {encoder_weights!r} of {encoder!r} can't be downloaded. Set "
-            "that line to null to begin with random weights, or run once with a network (or copy the files) "
-            f"so that they lie in {_hub_cache()}; HF_HUB_OFFLINE=1 skips the retries. "
-            f"Cause: {str(error).splitlines()[0]}"
-        ) from error
+        what = f"{encoder_weights!r} of {encoder!r}"
+        raise _not_downloaded("encoder_weights", what, "null", error) from error
     return network
 
 
@@ -306,10 +331,15 @@ class RelationNet(nn.Module):
         return {"scenes": scenes, "objects": logits, "relations": relations}
 
 
-def _hub_cache() -> str:
+def _not_downloaded(key: str, weights: str, off: str, error: Exception) -> ValueError:
     from huggingface_hub import constants
 
-    return str(constants.HF_HUB_CACHE)
+    return ValueError(
+        f"net.{key}: the weights {weights} can't be downloaded. Set that line to {off} to begin with random "
+        f"weights, or run once with a network (or copy the files) so that they lie in "
+        f"{constants.HF_HUB_CACHE}; HF_HUB_OFFLINE=1 skips the retries. "
+        f"Cause: {str(error).splitlines()[0]}"
+    )
 
 
 def _unknown(name: str, found: str, known: Iterable[str]) -> str:

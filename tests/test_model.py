@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,13 @@ def test_mlp_activations(activation: model.Activation) -> None:
 @pytest.mark.parametrize("size", [8, 9, 28])
 @pytest.mark.parametrize(("channels", "depth"), [(1, 2), (3, 3)])
 def test_convnet_shapes(size: int, channels: int, depth: int) -> None:
-    net = model.ConvNet(classes=7, channels=channels, width=8, depth=depth)
+    net = model.ConvNet(classes=7, in_channels=channels, width=8, depth=depth)
     assert net(torch.zeros(2, channels, size, size)).shape == (2, 7)
     widths = [m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert widths == [8 * 2**stage for stage in range(depth) for _ in range(2)]
 
 
-@pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.segmenter])
+@pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.classifier, model.segmenter])
 def test_every_parameter_gets_a_gradient(make: object) -> None:
     torch.manual_seed(0)
     net = make()  # type: ignore[operator]
@@ -61,12 +62,44 @@ def test_every_parameter_gets_a_gradient(make: object) -> None:
         (model.MLP, {"layers": -1}),
         (model.MLP, {"activation": "tan"}),
         (model.ConvNet, {"classes": 0}),
+        (model.ConvNet, {"in_channels": 0}),
         (model.ConvNet, {"dropout": 1.0}),
+        (model.classifier, {"classes": 0}),
+        (model.classifier, {"in_channels": 0}),
     ],
 )
 def test_arguments_out_of_range(make: type[nn.Module], arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         make(**arguments)
+
+
+def test_classifier_is_the_published_network_with_a_head_for_the_classes() -> None:
+    resnet18 = 11_689_512  # He et al., 2016, with 1,000 classes
+    assert parameters(model.classifier(classes=1000)) == resnet18
+    grey = model.classifier("resnet18", classes=3, in_channels=1)
+    assert parameters(grey) == resnet18 - 997 * (512 + 1) - 2 * 64 * 7 * 7
+    assert grey(torch.zeros(2, 1, 40, 32)).shape == (2, 3)
+    assert model.classifier("mobilenetv3_small_050", classes=5).eval()(torch.zeros(1, 3, 64, 64)).shape == (
+        1,
+        5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("resnet81", "network 'resnet81': Unknown model (resnet81); did you mean resnet18 or "),
+        (
+            "resnet18.nope",
+            "network 'resnet18.nope': Invalid pretrained tag (nope) for resnet18; did you mean ",
+        ),
+        ("qqqqqq", "network 'qqqqqq': Unknown model (qqqqqq); timm.list_models() names all"),
+    ],
+)
+def test_a_network_that_timm_does_not_know(network: str, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        model.classifier(network)
+    assert str(error.value).startswith(message)
 
 
 def test_unet_resnet18_has_its_parameters_and_keeps_the_size() -> None:
@@ -93,18 +126,35 @@ def test_segmenter_names_what_is_unknown(arguments: dict[str, str], message: str
         model.segmenter(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("make", "arguments", "message", "off"),
+    [
+        (
+            model.segmenter,
+            {"encoder_weights": "imagenet"},
+            "encoder_weights: the weights 'imagenet' of ",
+            "null",
+        ),
+        (model.classifier, {"pretrained": True}, "pretrained: the weights of ", "false"),
+    ],
+)
 def test_weights_that_cannot_be_downloaded_name_the_config_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make: Callable[..., nn.Module],
+    arguments: dict[str, object],
+    message: str,
+    off: str,
 ) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ValueError) as error:
-        model.segmenter(encoder_weights="imagenet")
+        make(**arguments)
     text = str(error.value)
-    assert text.startswith("net.encoder_weights: the weights 'imagenet' of 'resnet18' can't be downloaded")
-    assert "null" in text and str(tmp_path) in text
+    assert text.startswith(f"net.{message}'resnet18' can't be downloaded. Set that line to {off} to begin")
+    assert str(tmp_path) in text
 
 
 FILM = {"architecture": "Unet", "in_channels": 1, "sequences": 3}
