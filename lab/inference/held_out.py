@@ -1,0 +1,77 @@
+"""The set that a finished run is judged on, as its data is today, and how that differs from the training."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lab.data.splits import Splits
+from lab.inference.loaded import Loaded
+
+Split = Literal["val", "test"]
+
+
+def usual_split(splits: Splits) -> Split:
+    """The test set where there is one."""
+    return "val" if splits.test is None else "test"
+
+
+def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
+    """One an item; their numbers where the data has no names.
+
+    Raises:
+        ValueError: there is no such set, it is empty, or its items can't be asked for by number.
+    """
+    dataset, folder = getattr(splits, split), loaded.folder
+    if dataset is None:
+        raise ValueError(f"{folder}: its data has no {split} images; data.test_share sets some aside")
+    try:
+        count = len(dataset)
+        dataset.__getitem__  # noqa: B018
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}: the items of its {split} data can't be asked for by number") from error
+    if not count:
+        raise ValueError(f"{folder}: its {split} data is empty")
+    return [str(name) for name in getattr(dataset, "names", range(count))]
+
+
+def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -> Tensor:
+    """An image (..., C, H, W) with the normalisation of the training, where today's data gives it another.
+
+    Args:
+        then, now: the facts of the training and of the data as it is.
+    """
+    old, new = normalisation(then), normalisation(now)
+    if old is None or new is None or old == new:
+        return image
+    (mean, std), (new_mean, new_std) = (
+        [torch.tensor(values, dtype=image.dtype).reshape(-1, 1, 1) for values in pair] for pair in (old, new)
+    )
+    return (image * new_std + new_mean - mean) / std
+
+
+def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation by channel; None where every image has its own, or none."""
+    mean, std = facts.get("mean"), facts.get("std")
+    return None if mean is None or std is None else (list(mean), list(std))
+
+
+def changes(loaded: Loaded, splits: Splits, names: list[str], part: str = "") -> Iterator[str]:
+    """What the user should know of judging by these images, after what loading found.
+
+    Args:
+        names: of the images.
+        part: the fold or seed, where there are several.
+    """
+    yield from loaded.notes
+    where = f"{part}: " if part else ""
+    seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
+    if seen:
+        yield (
+            f"{where}the network was trained on {len(seen)} of these images, such as {seen[0]}: the data "
+            "has changed since, and their figures say nothing of new images"
+        )
+    then = normalisation(loaded.facts)
+    if then is not None and then != normalisation(splits.facts):
+        yield f"{where}the training images have changed since; the normalisation is that of the training"

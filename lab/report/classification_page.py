@@ -1,0 +1,98 @@
+"""A classifier's evaluation as one HTML page."""
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, summary
+from lab.report import pages
+from lab.report.classification_rows import NAMES, confused, cost, over_parts, speeds
+from lab.report.evaluation import figure, spread
+from lab.wording import duration
+
+if TYPE_CHECKING:
+    from lab.inference.classified import ClassEvaluation
+
+_TILES = {
+    "accuracy": "accuracy",
+    "f1": "F1, macro",
+    "auc": "ROC-AUC",
+    "calibration_error": "calibration error",
+}
+_MOST_WRONG = 1000  # rows of wrong answers
+
+
+def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
+    """The page's HTML.
+
+    Args:
+        drawn: PNG files by name; a picture that isn't there is left out.
+    """
+    scores, parts = evaluation.scores(), evaluation.parts
+    wrong = sorted(
+        (each for each in evaluation.answers if each.said != each.truth), key=lambda each: -each.confidence
+    )
+    counted = pages.counted(len(evaluation.answers), evaluation.split, parts)
+    return pages.render(
+        "classification_page.html.j2",
+        {"figure": figure, "spread": spread},
+        it=evaluation,
+        verdict=verdict(evaluation, scores, counted),
+        counted=counted,
+        tiles=[(name, summary(scores)[key]) for key, name in _TILES.items()],
+        sections=list(_sections(evaluation, drawn, bool(wrong))),
+        scores=scores,
+        measures=MEASURES,
+        summary=SUMMARY,
+        names=NAMES,
+        by_class=list(zip(evaluation.classes, scores.classes, strict=True)),
+        means=[("macro", scores.macro, scores.auc), ("weighted", scores.weighted, math.nan)],
+        parts=[(part, summary(evaluation.scores(part)), evaluation.scores(part).samples) for part in parts],
+        pooled=over_parts(evaluation),
+        confused=confused(evaluation),
+        pictures={name: pages.embedded(png) for name, png in drawn.items()},
+        costs=list(cost(evaluation.efficiency)) if evaluation.efficiency else [],
+        speeds=speeds(evaluation.efficiency) if evaluation.efficiency else [],
+        wrong=wrong,
+        shown=min(len(wrong), _MOST_WRONG),
+        provenance=list(_provenance(evaluation, counted)),
+    )
+
+
+def verdict(evaluation: "ClassEvaluation", scores: Scores, counted: str) -> str:
+    """One or two sentences with the figure that matters."""
+    wrong = round(scores.samples * (1 - scores.accuracy))
+    text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
+    text += f"{figure(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
+    found = [each for each in zip(evaluation.classes, scores.classes, strict=True) if each[1].support]
+    name, lowest = min(found, key=lambda each: each[1].shares.recall)
+    if wrong:
+        text += f" Recognised least often: {name}, {100 * lowest.shares.recall:.0f} % of {lowest.support}."
+    return text
+
+
+def _sections(
+    evaluation: "ClassEvaluation", drawn: Mapping[str, bytes], wrong: bool
+) -> Iterator[tuple[str, str]]:
+    for id, name, there in (
+        ("scores", "Scores", True),
+        ("parts", "Folds and seeds", bool(evaluation.parts)),
+        ("confusion", "Confusion", "confusion" in drawn),
+        ("calibration", "Calibration", "reliability" in drawn),
+        ("roc", "ROC", "roc" in drawn),
+        ("mistakes", "Surest mistakes", "mistakes" in drawn),
+        ("efficiency", "Efficiency", evaluation.efficiency is not None),
+        ("wrong", "Wrong answers", wrong),
+        ("provenance", "Provenance", True),
+    ):
+        if there:
+            yield id, name
+
+
+def _provenance(evaluation: "ClassEvaluation", counted: str) -> Iterator[tuple[str, str]]:
+    yield "run", str(evaluation.folder)
+    yield "images", counted
+    yield from evaluation.about.items()
+    yield "took", duration(evaluation.seconds)
+    yield "written", datetime.now().astimezone().isoformat(" ", "seconds")

@@ -1,0 +1,67 @@
+"""A classifier's figures as a person reads them, for the page and for the console."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lab.metrics.class_scores import SUMMARY, most_confused, summary
+from lab.metrics.scores import Summary, describe
+from lab.wording import duration
+
+if TYPE_CHECKING:
+    from lab.inference.classified import ClassEvaluation
+    from lab.inference.efficiency import Efficiency
+
+NAMES = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "auc": "ROC-AUC",
+    "calibration_error": "ECE",
+}
+_OPERATIONS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
+
+
+def over_parts(evaluation: "ClassEvaluation") -> dict[str, Summary | None]:
+    """The spread of the parts' figures, by name: of a fold or seed from the next."""
+    found = [summary(evaluation.scores(part)) for part in evaluation.parts]
+    return {name: describe(each[name] for each in found if not math.isnan(each[name])) for name in SUMMARY}
+
+
+def confused(evaluation: "ClassEvaluation") -> list[tuple[str, str, int, float]]:
+    """(true class, said class, images, their share of the true class) of the most frequent mistakes."""
+    scores, names = evaluation.scores(), evaluation.classes
+    return [
+        (names[true], names[said], count, count / scores.classes[true].support)
+        for true, said, count in most_confused(scores.confusion)
+    ]
+
+
+def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
+    """What the network costs, but for its time."""
+    yield "parameters", f"{efficiency.parameters:,}"
+    yield "weights", _megabytes(efficiency.weight_bytes)
+    yield "checkpoint", f"{_megabytes(efficiency.checkpoint_bytes)}, with what training goes on from"
+    shape = " × ".join(map(str, efficiency.input))
+    yield "operations", f"{_operations(efficiency.flops)} for an image of {shape}"
+
+
+def speeds(efficiency: "Efficiency") -> list[list[str]]:
+    """Batch size, median and 95th percentile of its time, and images a second."""
+    return [
+        [str(each.batch), duration(each.median), duration(each.p95), f"{each.throughput:,.0f}"]
+        for each in efficiency.speeds
+    ]
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:.2f} MB"
+
+
+def _operations(flops: int | None) -> str:
+    """`3.63 GFLOP`, a multiplication and an addition being two."""
+    if flops is None:
+        return "not countable"
+    size, prefix = next(each for each in _OPERATIONS if flops >= each[0])
+    return f"{flops / size:.3g} {prefix}FLOP"
