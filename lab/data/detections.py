@@ -1,10 +1,19 @@
 """What an object detector said of the frames of videos, kept in files: the networks never see a picture."""
 
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_SLACK = 1e-3  # of rounding
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -34,3 +43,127 @@ class Remembered:
 
     def __call__(self, video: str, frame: str) -> Detected:
         return self._frames[video, frame]
+
+
+class DetectionFolder:
+    """Detections in `.npz` files, one a video or one a frame.
+
+    `<root>/<video>.npz` holds `boxes` (N, 4), `scores` (N, C), `features` (N, D), which may be absent (D = 0),
+    and `frames` (N,), for each box the name of its frame. `<root>/<video>/<frame>.npz` holds the same without
+    `frames`. Boxes are x1 y1 x2 y2 as shares of the frame, scores the probabilities of the vocabulary's
+    classes in its order. Where a frame has no box, nothing was found in it.
+
+    For `predcls` and `sgcls` an annotated box takes features and scores of the detected one that it matches,
+    so that a detector which was run on the annotated boxes serves these modes best.
+
+    Args:
+        root: the folder.
+    Raises:
+        ValueError: it has no such file, or the first one is damaged.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        first = next((file for path in sorted(self.root.glob("*")) for file in _files(path)), None)
+        if first is None:
+            raise ValueError(
+                f"{self.root}: no detections; there is to be one .npz for each video, or a folder for each "
+                "video with one for each frame"
+            )
+        _, self.classes, self.features = _shape(first)
+        self._last: tuple[Path, Mapping[str, Detected]] | None = None
+
+    def __call__(self, video: str, frame: str) -> Detected:
+        """What was found in a frame.
+
+        Raises:
+            ValueError: with the path; the file is damaged, or holds what it shouldn't.
+        """
+        path = self.root / f"{video}.npz"
+        if not path.is_file():
+            path, frame = self.root / video / f"{frame}.npz", ""
+        if self._last is None or self._last[0] != path:  # a video's frames are asked for one after another
+            self._last = path, _read(path) if path.is_file() else {}
+        empty = Detected(torch.zeros(0, 4), torch.zeros(0, self.classes), torch.zeros(0, self.features))
+        return self._last[1].get(frame, empty)
+
+    def check(self, videos: Iterable[str], classes: int, problems: list[str]) -> int:
+        """See by their headers whether the videos' files fit, and how many numbers are in them."""
+        numbers = 0
+        for video in videos:
+            path = self.root / f"{video}.npz"
+            files = _files(path if path.is_file() else self.root / video)
+            if not files and not (self.root / video).is_dir():
+                problems.append(f"{self.root}: neither {video}.npz nor a folder {video}")
+            for file in files:
+                try:
+                    boxes, scores, features = _shape(file)
+                except ValueError as error:
+                    problems.append(str(error))
+                    continue
+                numbers += boxes * (4 + scores + features)
+                if scores != classes:
+                    problems.append(f"{file}: scores of {scores} classes, but there are {classes}")
+                if features != self.features:
+                    problems.append(f"{file}: {features} features, but the first file has {self.features}")
+        return numbers
+
+
+def _files(path: Path) -> list[Path]:
+    """The .npz file that a path is, or those in the folder that it is."""
+    return [path] if path.is_file() and path.suffix == ".npz" else sorted(path.glob("*.npz"))
+
+
+def _shape(path: Path) -> tuple[int, int, int]:
+    """How many boxes, classes and features a file has, by the headers of its arrays.
+
+    Raises:
+        ValueError: with the path; it is damaged, or the shapes don't fit together.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = np.lib.format.read_array_header_1_0
+                    if version != (1, 0):
+                        read = np.lib.format.read_array_header_2_0
+                    shapes[name.removesuffix(".npy")] = read(file)[0]
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+    except _DAMAGED as error:
+        raise ValueError(f"{path}: no readable .npz file ({error})") from error
+    boxes, scores = shapes.get("boxes", ()), shapes.get("scores", ())
+    features = shapes.get("features", (*boxes[:1], 0))
+    if not len(boxes) == len(scores) == len(features) == 2 or boxes[1] != 4:
+        raise ValueError(
+            f"{path}: boxes (N, 4), scores (N, C) and features (N, D) are needed, found {shapes}"
+        )
+    if not boxes[0] == scores[0] == features[0] == shapes.get("frames", boxes)[0]:
+        raise ValueError(f"{path}: the arrays have different numbers of boxes: {shapes}")
+    return boxes[0], scores[1], features[1]
+
+
+def _read(path: Path) -> dict[str, Detected]:
+    """A file's detections by frame; of a frame's own file by the empty name."""
+    boxes, _, _ = _shape(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays: dict[str, NDArray[Any]] = dict(archive)
+    except (OSError, *_DAMAGED) as error:
+        raise ValueError(f"{path}: no readable .npz file ({error})") from error
+    arrays.setdefault("features", np.zeros((boxes, 0)))
+    for name in ("boxes", "scores", "features"):
+        if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{path}: {name} are not all finite numbers")
+    low, high = arrays["boxes"][:, :2], arrays["boxes"][:, 2:]
+    if (low > high).any() or (low < -_SLACK).any() or (high > 1 + _SLACK).any():
+        raise ValueError(f"{path}: boxes are to be x1 y1 x2 y2 as shares of the frame, from 0 to 1")
+    scores = arrays["scores"]
+    if (scores < 0).any() or (scores.sum(1) > 1 + _SLACK).any():
+        raise ValueError(f"{path}: scores are to be probabilities of the classes, with a sum of 1 at most")
+    tensors = [torch.from_numpy(arrays[name]).float() for name in ("boxes", "scores", "features")]
+    frames = arrays.get("frames", np.full(boxes, "")).astype(str)
+    rows = {name: torch.from_numpy(np.flatnonzero(frames == name)) for name in sorted(set(frames.tolist()))}
+    return {name: Detected(*(part[index] for part in tensors)) for name, index in rows.items()}
