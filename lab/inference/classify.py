@@ -1,0 +1,230 @@
+"""`--predict` of a classifier: a table of what its network says of images."""
+
+import csv
+import io
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from lab import rundir
+from lab.data.labelled import prepare
+from lab.data.problems import raise_all
+from lab.data.reading import SUFFIXES, read_image
+from lab.data.tables import read_table
+from lab.inference.answers import Probabilities, answers, class_names, require_classifier
+from lab.inference.inputs import MOST_SHOWN
+from lab.inference.loaded import Loaded
+from lab.inference.predict import RECORD, Failure
+from lab.wording import duration
+
+PREDICTIONS = "predictions.csv"
+COLUMN = "image_path"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: its path, and what it is called in the table."""
+
+    name: str
+    path: Path
+
+
+@dataclass
+class ClassPrediction:
+    """What came of it.
+
+    Args:
+        images: how many were predicted, and `counts` how many of them are said to be of each class.
+        failed: those that can't be read, which are not in the table.
+    """
+
+    output: Path
+    images: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    failed: list[Failure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_text(self) -> str:
+        """For the console: warnings first, then what was written where."""
+        lines = [f"Warning: {note}" for note in self.notes]
+        lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
+        if len(self.failed) > MOST_SHOWN:
+            lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
+        counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output / PREDICTIONS}")
+        most = sorted(self.counts.items(), key=lambda each: -each[1])
+        said = ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count)
+        lines += [f"Said: {said}{', …' if len(most) > MOST_SHOWN else ''}"] if said else []
+        lines += [f"{len(self.failed)} failed."] if self.failed else []
+        return "\n".join(lines)
+
+
+def predict(
+    loaded: Loaded,
+    input: Path | str,
+    output: Path | str,
+    *,
+    force: bool = False,
+    bar: bool | None = None,
+) -> ClassPrediction:
+    """Say of every image which class it is; write `predictions.csv` and `prediction.json`.
+
+    Images are prepared as the training prepared its own. A row has the image's name and path, its most
+    probable class with the probability, and a column `p_<class>` for each class; what can't be read has none.
+
+    Args:
+        input: an image, a folder with images in it or in folders below, or a CSV; see `find_images`.
+        force: replace files that are there.
+        bar: show progress; by default on a terminal.
+
+    Raises:
+        ValueError: the run is no classifier of images, there is nothing to predict, or a file is there
+            already. Nothing has been written then.
+    """
+    started = time.perf_counter()
+    require_classifier(loaded)
+    missing = [name for name in ("in_channels", "size") if name not in loaded.facts]
+    if missing:
+        raise ValueError(
+            f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
+            "(Splits.facts), so that new ones can't be prepared like them"
+        )
+    if loaded.channels not in (1, 3):
+        raise ValueError(f"images are read with 1 or 3 channels, and the network takes {loaded.channels}")
+    items = _found(Path(input), loaded.config.data.arguments)
+    done = ClassPrediction(Path(output).expanduser(), notes=list(loaded.notes))
+    _require_room(done.output, Path(input).expanduser(), force)
+    rows, classes = list[list[Any]](), loaded.classes
+    hidden = not (sys.stdout.isatty() if bar is None else bar)
+    with tqdm(total=len(items), unit="image", leave=False, disable=hidden, file=sys.stdout) as progress:
+        for item, _, likely in answers(loaded, _prepared(loaded, items, done.failed, progress)):
+            classes = class_names(loaded, len(likely))
+            rows.append(_row(item, likely, classes))
+    done.images = len(rows)
+    said = Counter(row[2] for row in rows)
+    done.counts = {name: said[name] for name in classes}
+    if done.images > 1 and len(said) == 1:
+        done.notes.append(f"all {done.images} images are said to be {rows[0][2]}")
+    done.seconds = time.perf_counter() - started
+    _write(loaded, done, classes, rows)
+    return done
+
+
+def find_images(path: Path | str, column: str = COLUMN, root: Path | None = None) -> list[Item]:
+    """List what `path` names: an image, a folder's images, those of folders below included, or a CSV's.
+
+    A folder's images come in the order of their paths, and are called by them; a CSV's in that of its rows.
+    Whether they can be read is not looked at.
+
+    Args:
+        column: of a CSV, that holds the paths.
+        root: what they are relative to, if not the CSV's own folder.
+
+    Raises:
+        ValueError: there is no such path, nothing to predict in it, or the CSV is no such one: all its
+            problems at once.
+    """
+    path = Path(path).expanduser()
+    kinds = ", ".join(sorted(SUFFIXES))
+    if path.is_dir():
+        below = ((each.relative_to(path), each) for each in sorted(path.rglob("*")))
+        items = [Item(relative.as_posix(), each) for relative, each in below if _is_image(relative, each)]
+        if not items:
+            raise ValueError(f"{path}: holds no {kinds} file, nor does a folder in it")
+        return items
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.suffix.lower() == ".csv":
+        return _of_table(path, column, root or path.parent)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: is neither a table (.csv) nor an image ({kinds})")
+    return [Item(path.name, path)]
+
+
+def _is_image(relative: Path, path: Path) -> bool:
+    """Whether it is called one; what is hidden, or in something hidden, is not."""
+    hidden = any(name.startswith(".") for name in relative.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+
+
+def _of_table(path: Path, column: str, root: Path) -> list[Item]:
+    problems: list[str] = []
+    rows = read_table(path, [column], problems)
+    problems += [f"{row}: {column} is empty" for row in rows if not row.cells[column]]
+    raise_all(problems, str(path))
+    if not rows:
+        raise ValueError(f"{path}: it has no rows")
+    return [Item(row.cells[column], root / row.cells[column]) for row in rows]
+
+
+def _found(path: Path, data: Mapping[str, Any]) -> list[Item]:
+    """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
+    column, table, root = (data.get(name) for name in ("image", "path", "root"))
+    ours = isinstance(table, str) and Path(table).expanduser().resolve() == path.expanduser().resolve()
+    return find_images(
+        path,
+        column if isinstance(column, str) else COLUMN,
+        Path(root).expanduser() if ours and isinstance(root, str) else None,
+    )
+
+
+def _prepared(
+    loaded: Loaded, items: Sequence[Item], failed: list[Failure], progress: "tqdm[Any]"
+) -> Iterator[tuple[Item, list[Tensor]]]:
+    """The images that can be read, as the network gets them."""
+    for item in items:
+        try:
+            image = read_image(item.path, 1 if loaded.channels == 1 else 3)
+        except ValueError as error:
+            failed.append(Failure(item.name, str(error)))
+        else:
+            yield item, [prepare(image, loaded.facts)]
+        progress.update()
+
+
+def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[Any]:
+    best = int(likely.argmax())
+    shares = [f"{share:.6g}" for share in likely.tolist()]
+    return [item.name, str(item.path), classes[best], shares[best], *shares]
+
+
+def _require_room(output: Path, input: Path, force: bool) -> None:
+    """Nothing that is there is replaced unasked, and what is read from never; the folder is made."""
+    there = [path for path in (output / PREDICTIONS, output / RECORD) if path.exists()]
+    if any(path.resolve() == input.resolve() for path in there):
+        raise ValueError(f"{input} is to be read and would be replaced; choose another output folder")
+    if there and not force:
+        raise ValueError(f"{there[0]} would be replaced; choose another output folder, or --force")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{output}: can't be written: {error.strerror or error}") from error
+
+
+def _write(loaded: Loaded, done: ClassPrediction, classes: Sequence[str], rows: list[list[Any]]) -> None:
+    """The table and the record."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["name", "path", "class", "probability", *(f"p_{name}" for name in classes)])
+    writer.writerows(rows)
+    rundir.atomic_write(done.output / PREDICTIONS, text.getvalue())
+    record = {
+        "run": loaded.folder.absolute(),
+        "weights": loaded.weights.name,
+        "epoch": loaded.epoch,
+        "classes": list(classes),
+        "images": done.images,
+        "counts": done.counts,
+        "failed": {failure.name: failure.reason for failure in done.failed},
+        "notes": done.notes,
+        "seconds": round(done.seconds, 3),
+    }
+    rundir.atomic_write(done.output / RECORD, rundir.to_json(record, indent=2) + "\n")
