@@ -1,8 +1,16 @@
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from lab.metrics import Accuracy
+from lab.metrics import F1, Accuracy, ClassPrecision, ClassRecall
+
+KINDS = (ClassPrecision, ClassRecall, F1)
 
 
 def test_equals_scikit_learn_with_a_short_last_batch() -> None:
@@ -46,3 +54,65 @@ def test_many_samples_are_counted_exactly() -> None:
 def test_shapes_that_make_no_sense(prediction: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="found"):
         Accuracy().update(torch.zeros(prediction), torch.zeros(target, dtype=torch.int64))
+
+
+@given(st.data())
+def test_shares_equal_scikit_learn(data: Any) -> None:
+    """In batches of any size, with classes that are never true, never said, or neither."""
+    classes, samples = data.draw(st.integers(2, 5)), data.draw(st.integers(1, 20))
+    index = st.lists(st.integers(0, classes - 1), min_size=samples, max_size=samples)
+    said, target = (torch.tensor(data.draw(index)) for _ in range(2))
+    prediction = torch.nn.functional.one_hot(said, classes).float()
+    cut = data.draw(st.integers(1, samples))
+    there = np.union1d(said, target)
+
+    def value(metric: ClassPrecision | ClassRecall | F1) -> float:
+        for rows in torch.arange(samples).split(cut):
+            metric.update(prediction[rows], target[rows])
+        return metric.compute().item()
+
+    for column, kind in enumerate(KINDS):
+        for average in ("macro", "weighted"):
+            expected = precision_recall_fscore_support(target, said, average=average, zero_division=0)[column]
+            assert value(kind(average)) == pytest.approx(expected, abs=1e-6)
+        expected = precision_recall_fscore_support(target, said, labels=range(classes), zero_division=0)
+        for number in range(classes):
+            each = expected[column][number] if number in there else math.nan
+            assert value(kind(number)) == pytest.approx(each, abs=1e-6, nan_ok=True)
+
+
+def test_a_class_goes_by_its_name_too() -> None:
+    prediction = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    recall = ClassRecall("sick", classes=["healthy", "sick"])
+    recall.update(prediction, torch.tensor([0, 1, 1]))
+    assert recall.compute().item() == 0.5
+    recall.reset()
+    assert math.isnan(recall.compute().item())
+
+
+def test_shares_of_a_class_per_pixel() -> None:
+    prediction = torch.zeros(1, 3, 2, 2)
+    prediction[:, 1] = 1
+    f1 = F1()
+    f1.update(prediction, torch.tensor([[[1, 1], [1, 0]]]))
+    assert f1.compute().item() == pytest.approx((6 / 7 + 0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("average", "message"),
+    [
+        ("micro", "macro, weighted or an index, found 'micro'; a class goes by its index, or list"),
+        (-1, "an index from 0, found -1"),
+        (True, "found True"),
+    ],
+)
+def test_averages_that_make_no_sense(average: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        F1(average)
+
+
+def test_a_class_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"average is class 3, and there are 3 \(from 0\)"):
+        F1(3).update(torch.eye(3), torch.arange(3))
+    with pytest.raises(ValueError, match=r"sick or an index, found 'well'$"):
+        F1("well", classes=["healthy", "sick"])
