@@ -1,7 +1,10 @@
 """Data sources, named in YAML as `data: lab.data.digits`. Each returns `Splits(train, val, test, facts)`."""
 
+from lab.data.action_genome import action_genome
 from lab.data.class_folder import class_folder
 from lab.data.class_table import class_table
+from lab.data.detections import DetectionFolder
+from lab.data.easg import easg
 from lab.data.functions import function
 from lab.data.handwriting import digits
 from lab.data.images import image_folder
@@ -14,11 +17,14 @@ from lab.data.splits import Splits
 from lab.data.wells import spheroids
 
 __all__ = [
+    "DetectionFolder",
     "Splits",
+    "action_genome",
     "class_folder",
     "class_table",
     "conditioned_discs",
     "digits",
+    "easg",
     "function",
     "image_folder",
     "manifest",

@@ -45,10 +45,24 @@ class Remembered:
         return self._frames[video, frame]
 
 
+def find_detector(detector: "Detector | str | Path | None") -> "Detector | None":
+    """The detector, or the folder that is named instead of one.
+
+    Raises:
+        ValueError: as for `DetectionFolder`.
+    """
+    return DetectionFolder(detector) if isinstance(detector, (str, Path)) else detector
+
+
+def usable(name: str) -> bool:
+    """Whether the name of a video or a frame can be a file's: it leads nowhere else."""
+    return name not in ("", ".", "..") and not set(name) & set("/\\\0")
+
+
 class DetectionFolder:
     """Detections in `.npz` files, one a video or one a frame.
 
-    `<root>/<video>.npz` holds `boxes` (N, 4), `scores` (N, C), `features` (N, D), which may be absent (D = 0),
+    `<root>/<video>.npz` holds `boxes` (N, 4), `scores` (N, C), `features` (N, D), which may be absent: D = 0,
     and `frames` (N,), for each box the name of its frame. `<root>/<video>/<frame>.npz` holds the same without
     `frames`. Boxes are x1 y1 x2 y2 as shares of the frame, scores the probabilities of the vocabulary's
     classes in its order. Where a frame has no box, nothing was found in it.
@@ -80,33 +94,47 @@ class DetectionFolder:
             ValueError: with the path; the file is damaged, or holds what it shouldn't.
         """
         path = self.root / f"{video}.npz"
-        if not path.is_file():
-            path, frame = self.root / video / f"{frame}.npz", ""
+        whole = path.is_file()
+        if not whole:
+            path = self.root / video / f"{frame}.npz"
         if self._last is None or self._last[0] != path:  # a video's frames are asked for one after another
-            self._last = path, _read(path) if path.is_file() else {}
+            self._last = path, _read(path, None if whole else frame) if path.is_file() else {}
         empty = Detected(torch.zeros(0, 4), torch.zeros(0, self.classes), torch.zeros(0, self.features))
         return self._last[1].get(frame, empty)
 
-    def check(self, videos: Iterable[str], classes: int, problems: list[str]) -> int:
-        """See by their headers whether the videos' files fit, and how many numbers are in them."""
+    def check(self, videos: Mapping[str, Iterable[str]], classes: int, problems: list[str]) -> int:
+        """See by their headers whether the files of these videos fit, and how many numbers are in them.
+
+        Args:
+            videos: the names of the frames, by those of the videos.
+            classes: how many the vocabulary has.
+        """
         numbers = 0
-        for video in videos:
+        for video, frames in videos.items():
             path = self.root / f"{video}.npz"
             files = _files(path if path.is_file() else self.root / video)
-            if not files and not (self.root / video).is_dir():
-                problems.append(f"{self.root}: neither {video}.npz nor a folder {video}")
-            for file in files:
-                try:
+            try:
+                named = _frames(path) if path.is_file() else {file.stem for file in files}
+                if (named or not files) and named.isdisjoint(frames):
+                    problems.append(
+                        f"{self.root}: nothing on any frame of {video}: it has {_some(named)}, "
+                        f"but annotated are {_some(frames)}"
+                    )
+                for file in files:
                     boxes, scores, features = _shape(file)
-                except ValueError as error:
-                    problems.append(str(error))
-                    continue
-                numbers += boxes * (4 + scores + features)
-                if scores != classes:
-                    problems.append(f"{file}: scores of {scores} classes, but there are {classes}")
-                if features != self.features:
-                    problems.append(f"{file}: {features} features, but the first file has {self.features}")
+                    numbers += boxes * (4 + scores + features)
+                    if (scores, features) != (classes, self.features):
+                        problems.append(
+                            f"{file}: scores of {scores} classes and {features} features, but there are "
+                            f"{classes} classes, and the first file has {self.features} features"
+                        )
+            except ValueError as error:
+                problems.append(str(error))
         return numbers
+
+
+def _some(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)[:2]) or "none"
 
 
 def _files(path: Path) -> list[Path]:
@@ -138,21 +166,42 @@ def _shape(path: Path) -> tuple[int, int, int]:
     features = shapes.get("features", (*boxes[:1], 0))
     if not len(boxes) == len(scores) == len(features) == 2 or boxes[1] != 4:
         raise ValueError(
-            f"{path}: boxes (N, 4), scores (N, C) and features (N, D) are needed, found {shapes}"
+            f"{path}: boxes (N, 4), scores (N, C) and features (N, D) are needed, found {shapes or 'nothing'}"
         )
-    if not boxes[0] == scores[0] == features[0] == shapes.get("frames", boxes)[0]:
+    if not (boxes[0], boxes[0]) == (scores[0], features[0]) or shapes.get("frames", boxes[:1]) != boxes[:1]:
         raise ValueError(f"{path}: the arrays have different numbers of boxes: {shapes}")
     return boxes[0], scores[1], features[1]
 
 
-def _read(path: Path) -> dict[str, Detected]:
-    """A file's detections by frame; of a frame's own file by the empty name."""
-    boxes, _, _ = _shape(path)
+def _arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Those of the named arrays that a file has.
+
+    Raises:
+        ValueError: with the path; it is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, NDArray[Any]] = dict(archive)
+            return {name: archive[name] for name in names if name in archive.files}
     except (OSError, *_DAMAGED) as error:
         raise ValueError(f"{path}: no readable .npz file ({error})") from error
+
+
+def _frames(path: Path) -> set[str]:
+    """The frames that a video's file names.
+
+    Raises:
+        ValueError: with the path; it names none, or is damaged.
+    """
+    found = _arrays(path, "frames").get("frames")
+    if found is None or found.dtype.kind != "U":
+        raise ValueError(f"{path}: no array `frames` of the names of each box's frame")
+    return set(found.tolist())
+
+
+def _read(path: Path, frame: str | None) -> dict[str, Detected]:
+    """A file's detections by frame: the one that it is of, or those that it names."""
+    boxes, _, _ = _shape(path)
+    arrays = _arrays(path, "boxes", "scores", "features", "frames")
     arrays.setdefault("features", np.zeros((boxes, 0)))
     for name in ("boxes", "scores", "features"):
         if arrays[name].dtype.kind not in "fiu" or not np.isfinite(arrays[name]).all():
@@ -163,7 +212,10 @@ def _read(path: Path) -> dict[str, Detected]:
     scores = arrays["scores"]
     if (scores < 0).any() or (scores.sum(1) > 1 + _SLACK).any():
         raise ValueError(f"{path}: scores are to be probabilities of the classes, with a sum of 1 at most")
+    arrays["boxes"] = arrays["boxes"].clip(0, 1)
     tensors = [torch.from_numpy(arrays[name]).float() for name in ("boxes", "scores", "features")]
-    frames = arrays.get("frames", np.full(boxes, "")).astype(str)
-    rows = {name: torch.from_numpy(np.flatnonzero(frames == name)) for name in sorted(set(frames.tolist()))}
+    if frame is not None:
+        return {frame: Detected(*tensors)}
+    names = arrays["frames"].astype(str)
+    rows = {name: torch.from_numpy(np.flatnonzero(names == name)) for name in _frames(path)}
     return {name: Detected(*(part[index] for part in tensors)) for name, index in rows.items()}

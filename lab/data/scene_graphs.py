@@ -6,6 +6,7 @@ detector says of their classes, `sgdet` the detector's own boxes. What a detecto
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lab.data.detections import Detector
+from lab.data.detections import DetectionFolder, Detector
+from lab.data.problems import raise_all
 from lab.data.splits import Parts, Splits
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
 
 Mode = Literal["predcls", "sgcls", "sgdet"]
+_KEPT_BYTES = 2**31  # of detections; items made of more are made anew each time
 _NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a sum of one
 
 
@@ -258,15 +261,51 @@ def _frames(counts: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
 
 
-def scene_splits(
-    videos: Sequence[Sequence[Video]], asking: Asking, dataset: str, *, keep: bool = True
-) -> Splits:
-    """Training, validation and test videos as sets with the facts that a prediction and a judge need.
+def names(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones.
+
+    Raises:
+        ValueError: with the path; it can't be read.
+    """
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def drawn(videos: Sequence[Video], sample_size: int | None, seed: int) -> list[Video]:
+    """At most so many of the videos, all where none is said, in their order.
+
+    Raises:
+        ValueError: the size is below 1.
+    """
+    if sample_size is None:
+        return list(videos)
+    if sample_size < 1:
+        raise ValueError(f"sample_size must be at least 1, found {sample_size}")
+    chosen = np.random.default_rng(seed).permutation(len(videos))[:sample_size]
+    return [videos[index] for index in sorted(chosen.tolist())]
+
+
+def scene_splits(videos: Sequence[Sequence[Video]], asking: Asking, dataset: str) -> Splits:
+    """Training, validation and test videos as sets, with the facts that a prediction and a judge need.
 
     Args:
         dataset: `action_genome` or `easg`, whose way of judging is to be followed.
+    Raises:
+        ValueError: the detections don't fit to the videos: all problems in one message.
     """
-    sets = [SceneSet(part, asking, keep=keep) for part in videos]
+    numbers = 0
+    if isinstance(asking.detector, DetectionFolder):
+        problems: list[str] = []
+        named = {video.name: [frame.name for frame in video.frames] for part in videos for video in part}
+        numbers = asking.detector.check(named, len(asking.vocabulary.objects), problems)
+        raise_all(
+            problems, f"the detections in {asking.detector.root}", "detect these again, or leave them out"
+        )
+    sets = [SceneSet(part, asking, keep=4 * numbers <= _KEPT_BYTES) for part in videos]
     facts: dict[str, Any] = {
         **asking.vocabulary.facts(),
         "features": asking.features,
