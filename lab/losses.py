@@ -71,6 +71,57 @@ class BCEDice(nn.Module):
         return f"alpha={self.alpha}, beta={self.beta}, smooth={self.smooth}"
 
 
+class CrossEntropy(nn.Module):
+    """Cross entropy of classes; the figures are those of `torch.nn.CrossEntropyLoss`.
+
+    With logits z of C classes, the truth y in shares of the classes and weights w,
+
+        loss = − Σ_n Σ_c w_c · y'_nc · log softmax(z_n)_c / Z,      y' = (1 − s) · y + s / C
+
+    for a label smoothing s (Szegedy et al., 2016, arXiv:1512.00567). Z is the number of images, or where the
+    truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one.
+
+    Args:
+        class_weights: one weight > 0 a class; `auto` in YAML: n / (C · n_c) of the training images.
+        label_smoothing: s above, in [0, 1).
+    Raises:
+        ValueError: an argument is out of its range; in `forward`, there is not one weight a class.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if class_weights is not None and (len(class_weights) < 2 or min(class_weights) <= 0):
+            raise ValueError(
+                f"class_weights must be one weight > 0 for each class; found {list(class_weights)}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), found {label_smoothing}")
+        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, C) and class indices (N,) or shares (N, C); the loss is 0-dim, at least float32."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = self.class_weights
+        if weights is not None and len(weights) != logits.shape[1]:
+            raise ValueError(
+                f"class_weights are {len(weights)}, but the network has {logits.shape[1]} outputs"
+            )
+        return F.cross_entropy(
+            logits,
+            target.to(logits.dtype) if target.is_floating_point() else target,
+            weight=None if weights is None else weights.to(logits.dtype),
+            label_smoothing=self.label_smoothing,
+        )
+
+    def extra_repr(self) -> str:
+        weights = None if self.class_weights is None else self.class_weights.tolist()
+        return f"class_weights={weights}, label_smoothing={self.label_smoothing}"
+
+
 class WeightedSum(nn.Module):
     """A weighted sum of losses by name, for binary masks and for classes; the run logs each of them.
 

@@ -132,7 +132,7 @@ def test_segmenter_names_what_is_unknown(arguments: dict[str, str], message: str
         (
             model.segmenter,
             {"encoder_weights": "imagenet"},
-            "encoder_weights: the weights 'imagenet' of ",
+            "encoder_weights: the weights 'imagenet' of",
             "null",
         ),
         (model.classifier, {"pretrained": True}, "pretrained: the weights of", "false"),

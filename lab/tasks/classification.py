@@ -1,46 +1,88 @@
 """One class out of several."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
+from lab.metrics import Metric
 from lab.tasks.base import Criterion, Samples, StepResult, Task, array
 
 
 class Classification(Task):
     """Outputs are logits (N, C), targets class indices (N,); the prediction is the softmax.
 
+    In training, and only there, images of a batch can be mixed two by two and their classes with them, in
+    the same shares: blended (MixUp: Zhang et al., 2018, arXiv:1710.09412), or a rectangle of one laid over
+    the other (CutMix: Yun et al., 2019, arXiv:1905.04899). With both, each batch draws one of them. The
+    training metrics then judge by the class of the larger share, so they are lower than validation's.
+
     Args:
         classes: names by index, for pictures.
+        mixup, cutmix: the α of Beta(α, α) from which the share is drawn, >= 0; 0 is off.
+
+    Raises:
+        ValueError: an α is negative.
     """
 
     pictured = 16
 
-    def __init__(self, classes: tuple[str, ...] = ()) -> None:
+    def __init__(self, classes: tuple[str, ...] = (), mixup: float = 0.0, cutmix: float = 0.0) -> None:
+        if mixup < 0 or cutmix < 0:
+            raise ValueError(f"mixup and cutmix must be >= 0, found {mixup} and {cutmix}")
         self.classes = classes
+        self._mixers: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
+        if mixup or cutmix:
+            from torchvision.transforms import v2  # type: ignore[import-untyped]  # a second to import
+
+            self._mixers += [v2.MixUp(alpha=mixup)] if mixup else []
+            self._mixers += [v2.CutMix(alpha=cutmix)] if cutmix else []
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
         """As for every task; refuses outputs of which the softmax would say nothing.
 
         Raises:
             ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers
-                (N,) nor shares of the classes (N, C).
+                (N,) nor shares of the classes (N, C); or inputs that are to be mixed aren't images.
         """
+        if self._mixers and getattr(model, "training", False):
+            return self._mixed_step(model, criterion, batch)
         result = super().step(model, criterion, batch)
-        output, target = result.output, result.target
-        shape = output.shape if target.is_floating_point() else output.shape[:1]
-        if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:
-            raise ValueError(
-                f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
-                f"{target.dtype}; expected logits (N, classes) and class indices (N,) as whole numbers"
-            )
+        _require_fit(result.output, result.target)
         return result
+
+    def _mixed_step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+        *inputs, target = batch
+        if len(inputs) != 1 or inputs[0].dim() != 4:
+            raise ValueError("mixup and cutmix mix images (N, C, H, W), and nothing else in a batch")
+        mix = self._mixers[int(torch.randint(len(self._mixers), ()))]
+        # How many classes there are is known by the output: mixed first are the rows of the batch.
+        images, rows = mix(inputs[0], torch.eye(len(target), device=target.device))
+        shares: list[Tensor] = []
+
+        def judged(output: Tensor, truth: Tensor) -> Any:
+            _require_fit(output, truth)
+            if not truth.is_floating_point():
+                truth = functional.one_hot(truth, output.shape[1])
+            with torch.autocast(truth.device.type, enabled=False):  # bf16 knows a share to 2 digits
+                shares.append(rows @ truth.to(rows.dtype))
+            return criterion(output, shares[0])
+
+        result = super().step(model, judged, (images, target))
+        return result._replace(target=shares[0])
+
+    def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
+        """As for every task; of a target in shares the largest counts."""
+        if result.target.is_floating_point():
+            result = result._replace(target=result.target.argmax(1))
+        super().update(metrics, result)
 
     def predict(self, output: Any) -> Tensor:
         """Probabilities (N, C)."""
@@ -65,3 +107,12 @@ class Classification(Task):
         if not isinstance(images, Tensor) or images.dim() != 4:
             return None
         return stack([to_rgb(image) for image in array(images)])
+
+
+def _require_fit(output: Tensor, target: Tensor) -> None:
+    shape = output.shape if target.is_floating_point() else output.shape[:1]
+    if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:
+        raise ValueError(
+            f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
+            f"{target.dtype}; expected logits (N, classes) and class indices (N,) as whole numbers"
+        )
