@@ -29,6 +29,7 @@ _KEYS = {
     "contact": "contacting_relationship",
 }
 _PERSONS, _THINGS = "person_bbox.pkl", "object_bbox_and_relationship.pkl"
+_NEEDED = ("object_classes.txt", "relationship_classes.txt", _PERSONS, _THINGS)
 
 
 def action_genome(
@@ -73,12 +74,6 @@ def action_genome(
     if min_frames < 1:
         raise ValueError(f"min_frames must be at least 1, found {min_frames}")
     folder = Path(root) / "annotations" if (Path(root) / "annotations").is_dir() else Path(root)
-    needed = ("object_classes.txt", "relationship_classes.txt", _PERSONS, _THINGS)
-    lacking = [name for name in needed if not (folder / name).is_file()]
-    if lacking:
-        raise ValueError(
-            f"{folder}: no {', '.join(lacking)}; they are published with github.com/JingweiJ/ActionGenome"
-        )
     reader = _Reader(folder)
     videos = reader.videos(min_frames)
     raise_all(reader.problems, f"the annotations in {folder}", "correct or remove what is named")
@@ -105,10 +100,15 @@ class _Reader:
     """Reads the files of a folder and collects what is wrong with them.
 
     Raises:
-        ValueError: a list of classes can't be read, or is no such list.
+        ValueError: a file is missing, or a list of classes is no such list.
     """
 
     def __init__(self, folder: Path) -> None:
+        lacking = [name for name in _NEEDED if not (folder / name).is_file()]
+        if lacking:
+            raise ValueError(
+                f"{folder}: no {', '.join(lacking)}; they are published with github.com/JingweiJ/ActionGenome"
+            )
         self.folder = folder
         self.problems: list[str] = []
         self._spelt: dict[str, str] = {}

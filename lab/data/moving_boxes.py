@@ -99,7 +99,7 @@ def moving_boxes(
     """Videos of people among things, annotated with what holds between each person and each thing.
 
     An item is (scenes, truth) of one video, see `lab.graphs`; video i of a set depends on (seed, set, i)
-    alone. What decides:
+    alone. What decides, and who knows only the classes can but guess what is frequent between them:
 
     - attention (one holds): the angle between a person's gaze, which the person's appearance tells, and the
       thing's direction.
@@ -107,8 +107,6 @@ def moving_boxes(
       depths, which the appearances tell.
     - contact (several can): the overlap, the thing's class and place, and whether the person walks, which a
       single frame doesn't show.
-
-    Who knows only the classes can do no better than to guess what is frequent between them.
 
     Args:
         train_count, val_count, test_count: videos in each set.
@@ -136,21 +134,26 @@ def moving_boxes(
         )
     world = World(frames, persons, things, features, noise, blur, confusion, misses, false_alarms)
     known: dict[tuple[str, str], Detected] = {}
+    counts = (train_count, val_count, test_count)
+    videos = [_make(world, split, count, mode, seed, known) for split, count in enumerate(counts)]
     asking = Asking(VOCABULARY, mode, detector=Remembered(known, features), matcher=matcher or IoUMatcher())
-    videos: list[list[Video]] = []
-    for split, (part, count) in enumerate(
-        zip(Parts._fields, (train_count, val_count, test_count), strict=True)
-    ):
-        videos.append([])
-        for index in range(count):
-            # Two streams: what happens must not depend on how it is seen.
-            rng, eye = (np.random.default_rng((seed, split, index, stream)) for stream in range(2))
-            bodies = _happen(world, rng)
-            video = _annotate(f"{part}-{index}", bodies, world, rng)
-            videos[-1].append(video)
-            for frame, detected in zip(video.frames, _detect(bodies, world, mode, eye), strict=True):
-                known[video.name, frame.name] = detected
     return scene_splits(videos, asking, "action_genome")
+
+
+def _make(
+    world: World, split: int, count: int, mode: Mode, seed: int, known: dict[tuple[str, str], Detected]
+) -> list[Video]:
+    """The videos of one set; what a detector says of their frames is added to `known`."""
+    videos = []
+    for index in range(count):
+        # Two streams: what happens must not depend on how it is seen.
+        rng, eye = (np.random.default_rng((seed, split, index, stream)) for stream in range(2))
+        bodies = _happen(world, rng)
+        videos.append(_annotate(f"{Parts._fields[split]}-{index}", bodies, world, rng))
+        seen = _detect(bodies, world, mode, eye)
+        for frame, detected in zip(videos[-1].frames, seen, strict=True):
+            known[videos[-1].name, frame.name] = detected
+    return videos
 
 
 @dataclass(frozen=True)
