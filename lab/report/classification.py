@@ -19,7 +19,7 @@ from lab.figures.classification import (
 )
 from lab.metrics.class_scores import MEASURES, SUMMARY, roc_curves, summary
 from lab.report import classification_page
-from lab.report.classification_rows import NAMES, confused, cost, over_parts, speeds
+from lab.report.classification_rows import NAMES, area, confused, cost, over_parts, speeds
 from lab.report.evaluation import figure, spread
 from lab.report.pages import counted
 from lab.report.table import Align, render, terminal_width
@@ -57,24 +57,24 @@ def write(evaluation: "ClassEvaluation", directory: Path) -> Path:
 def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
     """The pictures, as PNG files."""
     scores, classes = evaluation.scores(), evaluation.classes
-    share = f"{evaluation.folder.name}, {_counted(evaluation)}"
+    run = evaluation.folder.name
     confusion_figure(
         scores.confusion,
         classes,
         directory / "confusion.png",
-        title=f"{share}: accuracy {figure(scores.accuracy)}",
+        title=f"{run}: accuracy {figure(scores.accuracy)}",
     )
     reliability_figure(
         [astuple(each) for each in scores.bins],
         directory / "reliability.png",
-        title=f"{evaluation.folder.name}: ECE {figure(scores.calibration_error)}",
+        title=f"{run}: ECE {figure(scores.calibration_error)}",
     )
     curves = roc_curves(*evaluation.arrays())
     if curves:
         roc_figure(
             [Roc(classes[each.index], each.auc, each.false_alarms, each.found) for each in curves],
             directory / "roc.png",
-            title=f"{evaluation.folder.name}: ROC-AUC {figure(scores.auc)}",
+            title=f"{run}: ROC-AUC {area(scores.auc)}",
         )
     wrong = [
         Wrong(
@@ -88,7 +88,7 @@ def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
         if each.picture is not None
     ]
     if wrong:
-        mistakes_figure(wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: surest mistakes")
+        mistakes_figure(wrong, directory / "mistakes.png", title=f"{run}: surest mistakes")
 
 
 def as_data(evaluation: "ClassEvaluation") -> dict[str, Any]:
@@ -163,7 +163,7 @@ def as_text(evaluation: "ClassEvaluation", report: Path | None = None) -> str:
     lines = [f"Warning: {note}" for note in evaluation.notes]
     lines += [f"{evaluation.folder.name}, {_counted(evaluation)}, {duration(evaluation.seconds)}", ""]
     lines += [
-        f"accuracy {figure(scores.accuracy)}, ROC-AUC {figure(scores.auc)}, "
+        f"accuracy {figure(scores.accuracy)}, ROC-AUC {area(scores.auc)}, "
         f"calibration error (ECE) {figure(scores.calibration_error)}",
         "",
         *_by_class(evaluation, width),
@@ -200,11 +200,11 @@ def _by_class(evaluation: "ClassEvaluation", width: int | None) -> Iterator[str]
         )
         named = worst[:_MOST_CLASSES]
     body = [
-        [name, *map(figure, (*vars(each.shares).values(), each.auc)), str(each.support)]
+        [name, *map(figure, vars(each.shares).values()), area(each.auc), str(each.support)]
         for name, each in named
     ]
     for name, means, area in (
-        ("macro mean", scores.macro, figure(scores.auc)),
+        ("macro mean", scores.macro, area(scores.auc)),
         ("weighted mean", scores.weighted, ""),
     ):
         body.append([name, *map(figure, vars(means).values()), area, str(scores.samples)])

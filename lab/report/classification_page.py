@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 
 from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, summary
 from lab.report import pages
-from lab.report.classification_rows import NAMES, confused, cost, over_parts, speeds
+from lab.report.classification_rows import NAMES, area, confused, cost, over_parts, speeds
 from lab.report.evaluation import figure, spread
 from lab.wording import duration
 
 if TYPE_CHECKING:
     from lab.inference.classified import ClassEvaluation
 
-_TILES = {
-    "accuracy": "accuracy",
-    "f1": "F1, macro",
-    "auc": "ROC-AUC",
-    "calibration_error": "calibration error",
-}
 _MOST_WRONG = 1000  # rows of wrong answers
 
 
@@ -36,11 +30,16 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
     counted = pages.counted(len(evaluation.answers), evaluation.split, parts)
     return pages.render(
         "classification_page.html.j2",
-        {"figure": figure, "spread": spread},
+        {"figure": figure, "spread": spread, "area": area},
         it=evaluation,
         verdict=verdict(evaluation, scores, counted),
         counted=counted,
-        tiles=[(name, summary(scores)[key]) for key, name in _TILES.items()],
+        tiles=[
+            ("accuracy", figure(scores.accuracy)),
+            ("F1, macro", figure(scores.macro.f1)),
+            ("ROC-AUC", area(scores.auc)),
+            ("calibration error", figure(scores.calibration_error)),
+        ],
         sections=list(_sections(evaluation, drawn, bool(wrong))),
         scores=scores,
         measures=MEASURES,

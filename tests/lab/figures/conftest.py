@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from lab.figures import canvas, curves, samples
+from lab.figures import canvas, classification, curves, samples
 
 
 @pytest.fixture
@@ -16,6 +16,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
         kept.append(figure)
         canvas.save(figure, path)
 
-    for module in (curves, samples):
+    for module in (classification, curves, samples):
         monkeypatch.setattr(module, "save", save)
     yield kept

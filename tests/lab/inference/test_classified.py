@@ -1,0 +1,164 @@
+"""Classifiers that were really trained, a second's worth, and what is said of them afterwards."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from lab.data.reading import read_image
+from lab.inference.classified import MISTAKES, ClassEvaluation, evaluate_run
+from lab.inference.loaded import load
+from lab.trackers.csv_file import read_metrics
+from tests.classified_tools import CLASSES, HERE, config, make_images, train, train_levels
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 images: 30 to train, 18 to validate and 12 to test."""
+    return make_images(tmp_path_factory.mktemp("data"), 60)
+
+
+@pytest.fixture(scope="module")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("trained") / "run", config(images))
+
+
+@pytest.fixture(scope="module")
+def levels(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_levels(tmp_path_factory.mktemp("levels") / "run", images)
+
+
+def brightness(images: Path, name: str) -> float:
+    return float(read_image(images / name).mean())
+
+
+def test_figures_are_those_of_the_best_epoch_and_scikit_learn(trained: Path) -> None:
+    found = evaluate_run(trained, "val", efficiency=False)
+    best = min(read_metrics(trained), key=lambda row: row["val_loss"])
+    scores = found.scores()
+    assert scores.samples == 18 and scores.accuracy > 0.5  # it has learnt something
+    assert scores.accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)
+    assert scores.macro.f1 == pytest.approx(best["val_f1"], abs=1e-6)
+    truths, likely = found.arrays()
+    assert scores.accuracy == metrics.accuracy_score(truths, likely.argmax(1))
+    assert scores.auc == pytest.approx(metrics.roc_auc_score(truths, likely, multi_class="ovr"), abs=1e-6)
+    exact = likely.astype(np.float64)
+    loss = metrics.log_loss(truths, exact / exact.sum(1, keepdims=True), labels=[0, 1, 2])
+    assert loss == pytest.approx(best["val_loss"], abs=1e-4)
+
+
+def test_the_test_images_are_the_usual_ones(trained: Path, images: Path) -> None:
+    found = evaluate_run(trained, efficiency=False)
+    facts = load(trained).facts["split"]
+    names = [answer.name for answer in found.answers]
+    assert found.split == "test" and sorted(names) == sorted(facts["test"])
+    assert not set(names) & {*facts["train"], *facts["val"]}
+    assert found.classes == list(CLASSES) and found.notes == [] and found.parts == []
+    assert all(CLASSES[answer.truth] in answer.name for answer in found.answers)
+    assert found.about["weights"].startswith("best.pt, epoch") and found.efficiency is None
+
+
+def test_answers_are_the_networks(levels: Path, images: Path) -> None:
+    found = evaluate_run(levels, "val", efficiency=False)
+    for answer in found.answers:
+        distances = np.abs(np.array([220, 30, 120]) - brightness(images, answer.name))
+        assert answer.said == distances.argmin()
+        assert answer.confidence == pytest.approx(answer.probabilities[answer.said])
+        assert answer.probabilities.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_mistakes_are_the_surest_and_look_like_the_images(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "data", 120, noise=90)
+    folder = train_levels(tmp_path / "run", root, **{"data.val_share": 0.6, "data.normalise": "train"})
+    found = evaluate_run(folder, "val", efficiency=False)
+    wrong = sorted((a.confidence for a in found.answers if a.said != a.truth), reverse=True)
+    assert len(wrong) > MISTAKES
+    assert [each.answer.confidence for each in found.mistakes] == wrong[:MISTAKES]
+    for each in found.mistakes:
+        assert each.picture is not None and each.picture.shape == (8, 8, 3)
+    assert len({each.answer.name for each in found.mistakes}) == MISTAKES
+
+
+def test_folds_are_pooled(images: Path, tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", config(images, **{"folds": 3, "data.test_share": 0.0, "epochs": 1}))
+    found = evaluate_run(folder)
+    assert found.split == "val" and found.parts == ["fold_0", "fold_1", "fold_2"]
+    assert len({answer.name for answer in found.answers}) == len(found.answers) == 60
+    truths, likely = found.arrays("fold_1")
+    assert found.scores("fold_1").accuracy == metrics.accuracy_score(truths, likely.argmax(1))
+    right = sum(found.scores(part).accuracy * found.scores(part).samples for part in found.parts)
+    assert found.scores().accuracy == pytest.approx(right / 60)
+    assert found.about["weights"].count("best.pt") == 3
+    assert found.efficiency is not None and found.efficiency.input == (3, 8, 8)
+    one = evaluate_run(folder / "fold_1", efficiency=False)
+    assert one.split == "val"
+    assert one.scores().accuracy == found.scores("fold_1").accuracy
+
+
+def test_seeds_answer_the_same_images(images: Path, tmp_path: Path) -> None:
+    found = evaluate_run(train(tmp_path / "run", config(images, seeds=[0, 1], epochs=1)), efficiency=False)
+    assert found.split == "test" and found.parts == ["seed_0", "seed_1"]
+    names = [[a.name for a in found.answers if a.part == part] for part in found.parts]
+    assert names[0] == names[1] and len(names[0]) == 12
+
+
+def test_progress_is_told(trained: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    evaluate_run(trained, efficiency=False, told=lambda done, images, what: told.append((done, images, what)))
+    assert told == [(n, 12, "images") for n in range(1, 13)]
+
+
+def test_changes_of_the_data_are_told(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "data", 60)
+    train(tmp_path / "run", config(root))
+    before = {answer.name: answer for answer in evaluate_run(tmp_path / "run", efficiency=False).answers}
+    shutil.rmtree(root)
+    make_images(root, 90)
+    found = evaluate_run(tmp_path / "run", efficiency=False)
+    assert any("the normalisation is that of the training" in note for note in found.notes)
+    same = [answer for answer in found.answers if answer.name in before]
+    for answer in same:  # asked with the normalisation of then
+        then = before[answer.name].probabilities
+        assert answer.probabilities.tolist() == pytest.approx(then.tolist(), abs=1e-5)
+    make_images(root, 4, classes=["grey"])
+    (root / "black").mkdir()
+    for path in sorted((root / "dark").iterdir()):
+        shutil.copy(path, root / "black" / path.name)
+    with pytest.raises(ValueError, match=r"are black, bright, dark, grey, and those of the training were"):
+        evaluate_run(tmp_path / "run")
+
+
+def test_one_answer_for_all_is_told(images: Path, tmp_path: Path) -> None:
+    net = {"target": f"{HERE}.Levels", "levels": [9.0, 0.0, 9.0]}
+    found = evaluate_run(train_levels(tmp_path / "run", images, net=net), efficiency=False)
+    assert found.notes == ["all 12 images are said to be dark"]
+    assert {answer.said for answer in found.answers} == {1}
+
+
+def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
+    settings = config(tmp_path).with_values(
+        {
+            "task": "lab.tasks.Regression",
+            "data": {"target": "lab.data.function"},
+            "net": "model.MLP",
+            "criterion": "torch.nn.MSELoss",
+            "metrics": {},
+            "epochs": 1,
+        }
+    )
+    with pytest.raises(ValueError, match=r"this is for lab\.tasks\.Classification"):
+        evaluate_run(train(tmp_path / "run", settings))
+
+
+def test_no_such_images(images: Path, tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", config(images, **{"data.test_share": 0.0, "epochs": 1}))
+    assert evaluate_run(folder, efficiency=False).split == "val"
+    with pytest.raises(ValueError, match="its data has no test images"):
+        evaluate_run(folder, "test")
+
+
+def test_figures_are_computed_once(levels: Path) -> None:
+    found: ClassEvaluation = evaluate_run(levels, efficiency=False)
+    assert found.scores() is found.scores()

@@ -1,0 +1,59 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from lab.data.normalise import Normalise
+from lab.data.splits import Splits
+from lab.inference.held_out import as_trained, changes, names_of, usual_split
+from lab.inference.loaded import Loaded, load
+from tests.inference_tools import make_run
+
+NORMALISED = {"normalise": "train", "mean": [0.2, 0.3, 0.4], "std": [0.1, 0.2, 0.3]}
+
+
+class Named(list[Any]):
+    names = ("a", "b")
+
+
+def loaded(folder: Path, **facts: Any) -> Loaded:
+    return load(make_run(folder / "run", facts={"in_channels": 3, **facts}))
+
+
+def test_names_are_the_datas_or_numbers(tmp_path: Path) -> None:
+    run = loaded(tmp_path)
+    plain = TensorDataset(torch.zeros(3, 1))
+    splits = Splits(plain, plain, Named([0, 0]))  # type: ignore[arg-type]
+    assert (usual_split(splits), usual_split(Splits(plain, plain))) == ("test", "val")
+    assert names_of(splits, "test", run) == ["a", "b"] and names_of(splits, "val", run) == ["0", "1", "2"]
+    for splits, split, message in (
+        (Splits(plain, plain), "test", "has no test images; data.test_share"),
+        (Splits(plain, TensorDataset(torch.zeros(0, 1))), "val", "val data is empty"),
+        (Splits(plain, iter(())), "val", "can't be asked for by number"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match=message):
+            names_of(splits, split, run)  # type: ignore[arg-type]
+
+
+def test_images_get_the_normalisation_of_the_training() -> None:
+    image = torch.rand(3, 4, 5)
+    today = {"normalise": "train", "mean": [0.5, 0.5, 0.5], "std": [0.3, 0.2, 0.1]}
+    then, now = (Normalise.from_facts(facts) for facts in (NORMALISED, today))
+    assert then is not None and now is not None
+    torch.testing.assert_close(as_trained(now(image), NORMALISED, today), then(image))
+    for old, new in (({}, today), (today, today), ({"normalise": "image"}, {"normalise": "image"})):
+        assert as_trained(image, old, new) is image
+
+
+def test_changes_are_told(tmp_path: Path) -> None:
+    run = loaded(tmp_path, split={"train": ["a", "b", "c"]}, **NORMALISED)
+    data = TensorDataset(torch.zeros(1, 1))
+    told = list(changes(run, Splits(data, data, None, NORMALISED), ["d", "c", "b"], "seed_1"))
+    assert len(told) == 1 and told[0].startswith(
+        "seed_1: the network was trained on 2 of these images, such as b"
+    )
+    assert list(changes(run, Splits(data, data, None, NORMALISED), ["d"])) == []
+    (note,) = changes(run, Splits(data, data, None, {**NORMALISED, "std": [1, 1, 1]}), ["d"])
+    assert note == "the training images have changed since; the normalisation is that of the training"
