@@ -203,11 +203,11 @@ def _by_class(evaluation: "ClassEvaluation", width: int | None) -> Iterator[str]
         [name, *map(figure, vars(each.shares).values()), area(each.auc), str(each.support)]
         for name, each in named
     ]
-    for name, means, area in (
+    for name, means, curve in (
         ("macro mean", scores.macro, area(scores.auc)),
         ("weighted mean", scores.weighted, ""),
     ):
-        body.append([name, *map(figure, vars(means).values()), area, str(scores.samples)])
+        body.append([name, *map(figure, vars(means).values()), curve, str(scores.samples)])
     yield render(head, body, _aligned(head), width)
     if len(named) < len(scores.classes):
         yield f"The {len(named)} classes with the lowest F1 of {len(scores.classes)}; the others: {METRICS}"
