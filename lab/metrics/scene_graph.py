@@ -40,6 +40,8 @@ from lab.metrics.base import Metric
 Constraint = Literal["with", "no", "semi"]
 Dataset = Literal["action_genome", "easg"]
 CONSTRAINTS: tuple[Constraint, ...] = get_args(Constraint)
+KS = (10, 20, 50)
+"""How many triplets of a frame count, in the papers' tables."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -73,7 +75,7 @@ class Ranked:
     """The annotated triplets of one or more frames: (T,) each.
 
     Args:
-        frame: their frames, by number.
+        frame: their frames, numbered among those that have a triplet.
         predicate: the position of theirs among those of all units, one unit after another.
         rank: from 1; infinite where it wasn't said at all.
     """
@@ -146,22 +148,42 @@ def rank(
         threshold: a predicate is said under `semi` where its probability is above it.
         iou: by which boxes must at least overlap.
     """
-    found = [
-        _ranked(number, frame, units(dataset, frame.relations), constraint, threshold, iou)
-        for number, frame in enumerate(frames)
-    ]
-    if not found:
-        return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return merged([_ranked(frame, dataset, constraint, threshold, iou) for frame in frames])
+
+
+def merged(parts: Sequence[Ranked]) -> Ranked:
+    """The triplets of all parts; no frame is in two of them."""
+    starts = np.cumsum([0, *(each.frame.max(initial=-1) + 1 for each in parts)])
+    frames = [each.frame + start for each, start in zip(parts, starts, strict=False)]
     return Ranked(
-        np.concatenate([each.frame for each in found]),
-        np.concatenate([each.predicate for each in found]),
-        np.concatenate([each.rank for each in found]),
+        np.concatenate([*frames, np.zeros(0, np.int64)]),
+        np.concatenate([*(each.predicate for each in parts), np.zeros(0, np.int64)]),
+        np.concatenate([*(each.rank for each in parts), np.zeros(0)]),
     )
 
 
+def annotated(frame: FrameGraph, dataset: Dataset) -> tuple[Ints, Ints]:
+    """The true triplets as (T,) indices of `true_pairs` and (T,) positions of predicates, unit by unit."""
+    pairs, predicates, before = [], [], 0
+    for unit in units(dataset, frame.relations):
+        sizes = [frame.relations[group].shape[1] for group in unit]
+        truths = [frame.predicates[group] for group in unit]
+        pair, predicate = np.nonzero(
+            _joint([_one_hot(*each) for each in zip(truths, sizes, strict=True)]) > 0.5
+        )
+        pairs.append(pair)
+        predicates.append(predicate + before)
+        before += math.prod(sizes)
+    return np.concatenate(pairs), np.concatenate(predicates)
+
+
 def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[FrameGraph]:
-    """The frames of a batch: `lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it, and
-    `lab.graphs.Truth`."""
+    """The frames of a batch, all of them in order.
+
+    Args:
+        said: `lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it.
+        truth: `lab.graphs.Truth`.
+    """
     scenes = said["scenes"]
     boxes, pairs = _array(scenes["boxes"]), _array(scenes["pairs"])
     objects = _array(said["objects"])
@@ -171,7 +193,7 @@ def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[Fra
     true_pairs = _array(truth["pairs"])
     predicates = {group: _array(each) for group, each in truth["predicates"].items()}
     frame, true_frame = _array(scenes["frame_of_box"]), _array(truth["frame_of_box"])
-    number = max(frame.max(initial=-1), true_frame.max(initial=-1)) + 1
+    number = len(scenes["time"])
     for own, pair, true, true_pair in zip(
         _members(frame, number),
         _members(frame[pairs[:, 0]], number),
@@ -241,7 +263,8 @@ class GraphRecall:
             ValueError: the groups of relations of the two differ.
         """
         _require_groups(prediction["relations"], target["predicates"])
-        scenes = {name: prediction["scenes"][name].detach() for name in ("boxes", "pairs", "frame_of_box")}
+        needed = ("boxes", "frame_of_box", "time", "pairs")
+        scenes = {name: prediction["scenes"][name].detach() for name in needed}
         relations = {group: each.detach() for group, each in prediction["relations"].items()}
         said = {"scenes": scenes, "objects": prediction["objects"].detach(), "relations": relations}
         names = ("boxes", "labels", "frame_of_box", "pairs", "predicates")
@@ -265,39 +288,26 @@ _graph_recall: type[Metric] = GraphRecall  # mypy proves the protocol here
 
 
 def _ranked(
-    number: int,
-    frame: FrameGraph,
-    chosen: Sequence[tuple[str, ...]],
-    constraint: Constraint,
-    threshold: float,
-    iou: float,
+    frame: FrameGraph, dataset: Dataset, constraint: Constraint, threshold: float, iou: float
 ) -> Ranked:
     """The ranks of one frame's annotated triplets."""
-    subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
-    sure = frame.scores[subject] * frame.scores[thing]
-    scores, said, pairs, predicates, before = [], [], [], [], 0
-    for unit in chosen:
-        probability = _joint([frame.relations[group] for group in unit])
-        truths = [frame.predicates[group] for group in unit]
-        exclusive = all(truth.ndim == 1 for truth in truths)
-        scores.append(sure[:, None] * probability)
-        said.append(_said(probability, constraint, exclusive, threshold))
-        holds = _joint(
-            [_one_hot(true, frame.relations[g].shape[1]) for g, true in zip(unit, truths, strict=True)]
-        )
-        pair, predicate = np.nonzero(holds > 0.5)
-        pairs.append(pair)
-        predicates.append(predicate + before)
-        before += probability.shape[1]
-    pair, predicate = np.concatenate(pairs), np.concatenate(predicates)
+    pair, predicate = annotated(frame, dataset)
     if not len(pair):
         return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
+    sure = frame.scores[subject] * frame.scores[thing]
+    scores, said = [], []
+    for unit in units(dataset, frame.relations):
+        probability = _joint([frame.relations[group] for group in unit])
+        exclusive = all(frame.predicates[group].ndim == 1 for group in unit)
+        scores.append(sure[:, None] * probability)
+        said.append(_said(probability, constraint, exclusive, threshold))
     ranks = np.concatenate(_positions(scores, said), axis=1)
     match = _overlap(frame.boxes, frame.true_boxes) >= iou
     match &= frame.labels[:, None] == frame.true_labels
     of_pair = match[np.ix_(subject, frame.true_pairs[:, 0])] & match[np.ix_(thing, frame.true_pairs[:, 1])]
     first = np.where(of_pair[:, pair], ranks[:, predicate], np.inf).min(0, initial=np.inf)
-    return Ranked(np.full(len(pair), number), predicate, first)
+    return Ranked(np.zeros(len(pair), np.int64), predicate, first)
 
 
 def _said(

@@ -1,0 +1,194 @@
+"""Pictures of scene graphs: recall over K, recall of each predicate, and frames with their triplets."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lab.figures.canvas import COLOURS, SMALL, escape, head, plain, remark, save, sheet, shortened
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FOUND, _MISSED = "#009E73", "#D55E00"
+_MOST_PREDICATES = 40
+_LINES = 18  # of triplets beside a frame
+_WIDE = 44  # characters of a triplet
+
+
+class Line(NamedTuple):
+    """A curve over K: of a constraint, drawn through where it is the network's and dashed elsewhere."""
+
+    constraint: str
+    network: bool
+    values: Mapping[int, float]
+
+
+def recall_figure(
+    panels: Mapping[tuple[str, str], Sequence[Line]], path: Path, *, title: str | None = None
+) -> None:
+    """A panel per measure and mode, measures below one another.
+
+    Args:
+        panels: the lines by (measure, mode).
+    """
+    from matplotlib.lines import Line2D
+
+    rows = list(dict.fromkeys(measure for measure, _ in panels))
+    columns = list(dict.fromkeys(mode for _, mode in panels))
+    figure = sheet(max(5.5, 3.3 * len(columns)), 2.7 * len(rows) + 0.9)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
+    colours: dict[str, str] = {}
+    for (measure, mode), lines in panels.items():
+        ax = axes[rows.index(measure), columns.index(mode)]
+        plain(ax, f"{measure}, {mode}", "K" if measure == rows[-1] else "")
+        for line in lines:
+            colour = colours.setdefault(line.constraint, COLOURS[len(colours)])
+            places = range(len(line.values))
+            style = "-o" if line.network else "--o"
+            ax.plot(places, list(line.values.values()), style, color=colour, lw=1.6, ms=3.5)
+            ax.set_xticks(places, [str(k) for k in line.values])
+        ax.set_ylim(0, 1.02)
+    handles = [Line2D([], [], color=colour, lw=2, label=name) for name, colour in colours.items()]
+    for style, name in (("-", "network"), ("--", "frequency")):
+        handles.append(Line2D([], [], color="0.4", lw=1.6, ls=style, label=name))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=SMALL)
+    head(figure, title)
+    save(figure, path)
+
+
+class Bar(NamedTuple):
+    """Recall of one predicate, by the network and by the frequencies, and how many triplets have it."""
+
+    group: str
+    name: str
+    triplets: int
+    network: float
+    frequency: float
+
+
+def predicates_figure(bars: Sequence[Bar], path: Path, *, title: str | None = None) -> None:
+    """A bar per predicate, group by group; a line where the frequencies are. Of many the most frequent."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    most = sorted(bars, key=lambda bar: -bar.triplets)[:_MOST_PREDICATES]
+    shown = [bar for bar in bars if bar in most]
+    figure = sheet(7.0, 0.24 * len(shown) + 1.6)
+    ax = figure.subplots()
+    plain(ax, "", "recall")
+    groups = list(dict.fromkeys(bar.group for bar in shown))
+    for place, bar in enumerate(shown):
+        colour = COLOURS[groups.index(bar.group) % len(COLOURS)]
+        ax.barh(place, bar.network, color=colour, alpha=0.75, height=0.72)
+        ax.plot([bar.frequency] * 2, [place - 0.42, place + 0.42], color="black", lw=2, solid_capstyle="butt")
+        ax.text(1.01, place, f"{bar.triplets:,}", va="center", fontsize=SMALL - 1, color="0.4", clip_on=False)
+    names = shortened([bar.name for bar in shown], 32)
+    ax.set_yticks(range(len(shown)), [escape(name) for name in names])
+    ax.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
+    ax.grid(False, axis="y")
+    ax.text(1.01, -1.0, "triplets", va="center", fontsize=SMALL - 1, color="0.4", clip_on=False)
+    handles: list[Patch | Line2D] = [
+        Patch(color=COLOURS[number % len(COLOURS)], alpha=0.75, label=escape(group))
+        for number, group in enumerate(groups)
+    ]
+    handles.append(Line2D([], [], color="black", lw=2, label="frequency"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL)
+    head(figure, title)
+    save(figure, path)
+
+
+class Drawn(NamedTuple):
+    """A frame: its annotated boxes x1 y1 x2 y2 in [0, 1], and its triplets, each with its rank if found.
+
+    `boxes` have a name and a class; subjects of triplets are drawn stronger.
+    """
+
+    title: str
+    boxes: Sequence[tuple[Sequence[float], str, int]]
+    subjects: Sequence[int]
+    triplets: Sequence[tuple[str, int | None]]
+
+
+def examples_figure(frames: Sequence[Drawn], path: Path, *, k: int, title: str | None = None) -> None:
+    """Frames with their boxes and triplets, green with their rank where they are among the first `k`.
+
+    Raises:
+        ValueError: there is no frame.
+    """
+    if not frames:
+        raise ValueError("there is no frame to show")
+    across = min(2, len(frames))
+    down = -(-len(frames) // across)
+    figure = sheet(6.8 * across, 3.4 * down + 0.5)
+    axes = figure.subplots(down, 2 * across, squeeze=False, width_ratios=[1, 1.1] * across)
+    for spare in axes.ravel()[2 * len(frames) :]:
+        spare.set_axis_off()
+    for (left, right), frame in zip(axes.reshape(-1, 2), frames, strict=False):
+        _boxes(left, frame)
+        _triplets(right, frame, k)
+    head(figure, title)
+    save(figure, path)
+
+
+def _boxes(ax: "Axes", frame: Drawn) -> None:
+    from matplotlib.patches import Rectangle
+
+    for number, ((left, top, right, bottom), name, kind) in enumerate(frame.boxes):
+        colour = COLOURS[kind % len(COLOURS)]
+        strong = number in frame.subjects
+        ax.add_patch(
+            Rectangle(
+                (left, top), right - left, bottom - top, fill=False, ec=colour, lw=2.4 if strong else 1.4
+            )
+        )
+        ax.text(
+            left + (0.0 if strong else 0.01),
+            top - 0.008 if strong else top + 0.01,
+            escape(name),
+            va="bottom" if strong else "top",
+            fontsize=SMALL - 1,
+            color=colour,
+            fontweight="bold" if strong else "normal",
+            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.3},
+            clip_on=True,
+        )
+    ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set(color="0.8")
+    ax.set_title(escape(frame.title), loc="left", fontsize=10, fontweight="bold")
+
+
+def _triplets(ax: "Axes", frame: Drawn, k: int) -> None:
+    ax.set_axis_off()
+    found = sum(rank is not None and rank <= k for _, rank in frame.triplets)
+    ax.set_title(
+        f"{found} of {len(frame.triplets)} triplets among the first {k}", loc="left", fontsize=10, color="0.2"
+    )
+    if not frame.triplets:
+        remark(ax, "nothing is annotated")
+    lines = list(frame.triplets)
+    if len(lines) > _LINES:
+        lines = lines[: _LINES - 1]
+    for number, (text, rank) in enumerate(lines):
+        there = rank is not None and rank <= k
+        mark = f"{rank:>3}" if rank is not None else "  –"
+        ax.text(
+            0.0,
+            1 - (number + 0.5) / _LINES,
+            f"{mark}  {escape(shortened([text], _WIDE)[0])}",
+            transform=ax.transAxes,
+            va="center",
+            fontsize=SMALL,
+            family="monospace",
+            color=_FOUND if there else _MISSED,
+        )
+    if len(frame.triplets) > len(lines):
+        ax.text(
+            0.0,
+            1 - (_LINES - 0.5) / _LINES,
+            f"     and {len(frame.triplets) - len(lines)} more",
+            transform=ax.transAxes,
+            va="center",
+            fontsize=SMALL,
+            family="monospace",
+            color="0.4",
+        )

@@ -1,0 +1,283 @@
+"""What `--evaluate` leaves of scene graphs: figures for programs, tables, pictures, a page, and a text."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lab import rundir
+from lab.figures.graphs import Bar, Drawn, Line, examples_figure, predicates_figure, recall_figure
+from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint, annotated
+from lab.metrics.scores import Summary, describe
+from lab.report import pages
+from lab.report.evaluation import figure, spread
+from lab.report.table import Align, render, terminal_width
+from lab.wording import duration
+
+if TYPE_CHECKING:
+    from lab.inference.graphs import Example, GraphEvaluation
+
+METRICS, RECALL, PREDICATES, REPORT = "metrics.json", "recall.csv", "predicates.csv", "report.html"
+PICTURES = ("recall", "predicates", "examples")
+WHO = ("network", "frequency")
+K = 20  # of what is shown where there is room for one
+_ALIGN: list[Align] = ["<", "<", "<", *([">"] * (2 * len(KS)))]  # type: ignore[list-item]
+HEADINGS = [*(f"R@{k}" for k in KS), *(f"mR@{k}" for k in KS)]
+
+
+class Row(NamedTuple):
+    """Recall and mean Recall at each of `KS`, of one mode, one constraint, and who was asked."""
+
+    mode: str
+    constraint: Constraint
+    who: str
+    recall: list[float]
+    mean_recall: list[float]
+
+
+def write(evaluation: "GraphEvaluation", directory: Path) -> Path:
+    """Write `metrics.json`, `recall.csv`, `predicates.csv`, a PNG of each of `PICTURES`, and `report.html`.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    rundir.atomic_write(directory / METRICS, rundir.to_json(as_data(evaluation), indent=2) + "\n")
+    rundir.atomic_write(directory / RECALL, recall_table(evaluation))
+    rundir.atomic_write(directory / PREDICATES, predicate_table(evaluation))
+    for name in PICTURES:  # what an earlier evaluation left there is not of these videos
+        (directory / f"{name}.png").unlink(missing_ok=True)
+    draw(evaluation, directory)
+    rundir.atomic_write(directory / REPORT, page(evaluation, directory))
+    return directory / REPORT
+
+
+def rows(evaluation: "GraphEvaluation", part: str | None = None) -> list[Row]:
+    """All figures, the network's and below them the frequencies', of all parts or of one."""
+    found = []
+    for mode in evaluation.modes:
+        for constraint in CONSTRAINTS:
+            for who in WHO:
+                ranks = evaluation.ranks(mode, who, constraint, part)
+                recall, means = [ranks.recall(k) for k in KS], [ranks.mean_recall(k) for k in KS]
+                found.append(Row(mode, constraint, who, recall, means))
+    return found
+
+
+def bars(evaluation: "GraphEvaluation") -> list[Bar]:
+    """Recall@20 of each predicate, in the run's own mode with the constraint; without those of no triplet."""
+    network, frequency = (evaluation.ranks(evaluation.mode, who, "with") for who in WHO)
+    triplets = Counter(network.predicate.tolist())
+    values, others = network.by_predicate(K), frequency.by_predicate(K)
+    return [
+        Bar(group, name, triplets[index], values[index], others[index])
+        for index, (group, name) in enumerate(evaluation.predicates)
+        if triplets[index]
+    ]
+
+
+def over_parts(evaluation: "GraphEvaluation") -> tuple[Summary | None, Summary | None]:
+    """The spread over folds or seeds of Recall@20 and mean Recall@20, own mode, with the constraint."""
+    ranks = [evaluation.ranks(evaluation.mode, "network", "with", part) for part in evaluation.parts]
+    return describe(each.recall(K) for each in ranks), describe(each.mean_recall(K) for each in ranks)
+
+
+def as_data(evaluation: "GraphEvaluation") -> dict[str, Any]:
+    """Everything as plain data; what isn't defined is NaN."""
+    scores: dict[str, Any] = {}
+    for row in rows(evaluation):
+        values = {f"recall@{k}": value for k, value in zip(KS, row.recall, strict=True)}
+        values |= {f"mean_recall@{k}": value for k, value in zip(KS, row.mean_recall, strict=True)}
+        scores.setdefault(row.mode, {}).setdefault(row.constraint, {})[row.who] = values
+    recall, means = over_parts(evaluation)
+    over = {
+        f"{name}@{K}": None if each is None else vars(each)
+        for name, each in {"recall": recall, "mean_recall": means}.items()
+    }
+    return {
+        "run": evaluation.folder.absolute(),
+        "split": evaluation.split,
+        "mode": evaluation.mode,
+        "dataset": evaluation.dataset,
+        "asked": [
+            {"mode": each.mode, "part": each.part, "videos": each.videos, "frames": each.frames}
+            for each in evaluation.asked
+        ],
+        "scores": scores,
+        "predicates": [each._asdict() for each in bars(evaluation)],
+        **({"over_parts": over} if evaluation.parts else {}),
+        "notes": evaluation.notes,
+        "about": evaluation.about,
+        "seconds": round(evaluation.seconds, 3),
+    }
+
+
+def recall_table(evaluation: "GraphEvaluation") -> str:
+    """`recall.csv`: a row per mode, constraint, who was asked and K; and part, where there are several."""
+
+    def lines() -> Iterator[list[Any]]:
+        for part in evaluation.parts or [""]:
+            for row in rows(evaluation, part):
+                for k, recall, mean in zip(KS, row.recall, row.mean_recall, strict=True):
+                    own = [part] if evaluation.parts else []
+                    yield [*own, row.mode, row.constraint, row.who, k, f"{recall:.6g}", f"{mean:.6g}"]
+
+    part = ["part"] if evaluation.parts else []
+    return _csv([*part, "mode", "constraint", "who", "k", "recall", "mean_recall"], lines())
+
+
+def predicate_table(evaluation: "GraphEvaluation") -> str:
+    """`predicates.csv`: a row per mode, constraint and annotated predicate, with its recall at each K."""
+
+    def lines() -> Iterator[list[Any]]:
+        for mode in evaluation.modes:
+            for constraint in CONSTRAINTS:
+                ranks = [evaluation.ranks(mode, who, constraint) for who in WHO]
+                triplets = Counter(ranks[0].predicate.tolist())
+                values = [each.by_predicate(k) for each in ranks for k in KS]
+                for index in sorted(triplets):
+                    group, name = evaluation.predicates[index]
+                    shares = [f"{value[index]:.6g}" for value in values]
+                    yield [mode, constraint, group, name, triplets[index], *shares]
+
+    head = ["mode", "constraint", "group", "predicate", "triplets"]
+    return _csv([*head, *(f"{who}_recall{k}" for who in WHO for k in KS)], lines())
+
+
+def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
+    """The pictures, as PNG files; none of examples where no frame has a triplet."""
+    name = evaluation.folder.name
+    panels: dict[tuple[str, str], list[Line]] = {
+        (measure, mode): [] for measure in ("Recall", "mean Recall") for mode in evaluation.modes
+    }
+    for row in rows(evaluation):
+        for measure, values in (("Recall", row.recall), ("mean Recall", row.mean_recall)):
+            line = Line(
+                f"{row.constraint} constraint", row.who == "network", dict(zip(KS, values, strict=True))
+            )
+            panels[measure, row.mode].append(line)
+    recall_figure(panels, directory / "recall.png", title=f"{name}, {_counted(evaluation)}")
+    if found := bars(evaluation):
+        title = f"{name}: Recall@{K} of each predicate, {evaluation.mode}, with constraint"
+        predicates_figure(found, directory / "predicates.png", title=title)
+    if frames := [drawn(evaluation, each) for each in (*evaluation.worst, *_apart(evaluation))]:
+        title = f"{name}: {evaluation.mode}, with constraint; the worst frames and the best"
+        examples_figure(frames, directory / "examples.png", k=K, title=title)
+
+
+def drawn(evaluation: "GraphEvaluation", example: "Example") -> Drawn:
+    """A frame as it is drawn; boxes of one class are numbered."""
+    frame = example.frame
+    labels = frame.true_labels.tolist()
+    names = []
+    for index, label in enumerate(labels):
+        number = f" {labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
+        names.append(evaluation.objects[label] + number)
+    pairs, predicates = annotated(frame, evaluation.dataset)
+    triplets = []
+    for pair, predicate, rank in zip(pairs, predicates, example.ranked.rank.tolist(), strict=True):
+        subject, thing = frame.true_pairs[pair].tolist()
+        text = f"{names[subject]} – {evaluation.predicates[predicate][1]} – {names[thing]}"
+        triplets.append((pair, text, None if math.isinf(rank) else round(rank)))
+    triplets.sort(key=lambda each: each[0])
+    return Drawn(
+        f"{example.video}, frame {example.time:g}",
+        list(zip(frame.true_boxes.tolist(), names, labels, strict=True)),
+        sorted(set(frame.true_pairs[:, 0].tolist())),
+        [(text, rank) for _, text, rank in triplets],
+    )
+
+
+def as_text(evaluation: "GraphEvaluation", report: Path | None = None) -> str:
+    """The tables for a terminal, warnings first."""
+    width = terminal_width()
+    lines = [f"Note: {note}" for note in evaluation.notes]
+    took = duration(evaluation.seconds)
+    lines += [f"{evaluation.folder.name}, {_counted(evaluation)}, {took}", "", verdict(evaluation), ""]
+    body = [
+        [row.mode, row.constraint, row.who, *map(figure, (*row.recall, *row.mean_recall))]
+        for row in rows(evaluation)
+    ]
+    lines.append(render(["mode", "constraint", "who", *HEADINGS], body, _ALIGN, width))
+    lines += ["", f"R@K: Recall@K, mR@K: mean Recall@K; of each predicate: {PREDICATES}"]
+    if evaluation.parts:
+        lines += ["", render(["", f"R@{K}", f"mR@{K}"], list(_of_parts(evaluation)), ["<", ">", ">"], width)]
+    lines += ["", f"Report: {report}"] if report else []
+    return "\n".join(lines)
+
+
+def verdict(evaluation: "GraphEvaluation") -> str:
+    """A sentence with the figure that matters."""
+    network, frequency = (evaluation.ranks(evaluation.mode, who, "with").mean_recall(K) for who in WHO)
+    if math.isnan(network):
+        return "There is nothing to judge."
+    text = (
+        f"Mean Recall@{K} is {figure(network)} in {evaluation.mode} with constraint, where the frequencies "
+    )
+    text += f"of the training set have {figure(frequency)}"
+    return f"{text}: {network / frequency:.1f} times as much." if frequency else f"{text}."
+
+
+def page(evaluation: "GraphEvaluation", directory: Path) -> str:
+    """The page's HTML, with the pictures that lie in `directory`."""
+    paths = {name: directory / f"{name}.png" for name in PICTURES}
+    pictures = {name: pages.embedded(path.read_bytes()) for name, path in paths.items() if path.exists()}
+    counted, first = _counted(evaluation), rows(evaluation)[0]
+    sections = [("scores", "Scores"), ("parts", "Folds and seeds"), ("predicates", "Predicates")]
+    sections += [("examples", "Examples"), ("provenance", "Provenance")]
+    there = {"scores", "provenance", *pictures, *(["parts"] if evaluation.parts else [])}
+    provenance = [("run", str(evaluation.folder)), ("videos", counted), *evaluation.about.items()]
+    provenance += [("took", duration(evaluation.seconds))]
+    provenance += [("written", datetime.now().astimezone().isoformat(" ", "seconds"))]
+    return pages.render(
+        "graphs_page.html.j2",
+        {"figure": figure},
+        it=evaluation,
+        verdict=verdict(evaluation),
+        counted=counted,
+        tiles=list(zip(HEADINGS, (*first.recall, *first.mean_recall), strict=True)),
+        sections=[(id, name) for id, name in sections if id in there],
+        headings=HEADINGS,
+        rows=rows(evaluation),
+        parts=list(_of_parts(evaluation)),
+        bars=bars(evaluation),
+        k=K,
+        pictures=pictures,
+        provenance=provenance,
+    )
+
+
+def _of_parts(evaluation: "GraphEvaluation") -> Iterator[list[str]]:
+    """Name, Recall@20 and mean Recall@20 of each fold or seed, and their spread."""
+    for part in evaluation.parts:
+        ranks = evaluation.ranks(evaluation.mode, "network", "with", part)
+        yield [part, figure(ranks.recall(K)), figure(ranks.mean_recall(K))]
+    if evaluation.parts:
+        yield ["mean ± spread", *map(spread, over_parts(evaluation))]
+
+
+def _apart(evaluation: "GraphEvaluation") -> Sequence["Example"]:
+    """The best frames that aren't among the worst too, in a small set."""
+    return [each for each in evaluation.best if not any(each is other for other in evaluation.worst)]
+
+
+def _counted(evaluation: "GraphEvaluation") -> str:
+    """`50 test videos, 400 frames`, of all parts."""
+    own = [each for each in evaluation.asked if each.mode == evaluation.mode]
+    videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
+    counted = pages.counted(videos, evaluation.split, evaluation.parts).replace("image", "video")
+    return f"{counted}, {frames:,} frames"
+
+
+def _csv(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return text.getvalue()
