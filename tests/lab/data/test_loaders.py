@@ -440,3 +440,17 @@ def test_batches_of_whole_images_are_bounded_by_their_pixels() -> None:
     batches = list(SizedBatches([(2048, 2048)] * 3 + [(1024, 1024)] * 5 + [(9000, 9000)], batch_size=16))
     assert [len(batch) for batch in batches] == [1, 1, 1, 4, 1, 1]
     assert [index for batch in batches for _, index in batch] == list(range(9))
+
+
+class Sentences(list[Tensor]):
+    """Items of several lengths, with a collate of their own."""
+
+    def collate(self, items: list[Tensor]) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(items, batch_first=True, padding_value=-1)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
+    items: Any = Sentences(torch.arange(length) for length in (2, 3, 1))
+    batches = list(create_loader(items, 3, shuffle=shuffle))
+    assert sorted(batches[0].tolist()) == [[0, -1, -1], [0, 1, -1], [0, 1, 2]] and len(batches) == 1

@@ -1,0 +1,67 @@
+"""`auto` in a network and a loss: what the data says of itself."""
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from lab.config import ConfigError, RunConfig
+from lab.config.validation import validate
+
+HERE = "tests.lab.config.test_run_facts"
+
+
+class Net(nn.Module):
+    def __init__(self, **sizes: Any) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+
+class Loss(nn.Module):
+    def __init__(self, weights: list[float] | None = None, share: float = 0.5) -> None:
+        super().__init__()
+        self.weights, self.share = weights, share
+
+
+def weighed(output: Any, target: Any, weights: Any = None) -> Any:
+    return weights
+
+
+def make(**net: Any) -> RunConfig:
+    return validate(RunConfig, {"net": {"target": f"{HERE}.Net", **net}, "data": "lab.data.function"})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"classes": ["a", "b", "c"]}, 3),
+        ({"classes": ["background", "cell"]}, 1),
+        ({"classes": ["cat", "dog"], "logits": 2}, 2),
+        ({"classes": 7}, 7),
+    ],
+)
+def test_classes_of_the_network(facts: dict[str, Any], expected: int) -> None:
+    model = make(classes="auto", width=4).create_model(facts)
+    assert model.sizes == {"classes": expected, "width": 4}
+
+
+def test_groups_become_their_sizes() -> None:
+    facts = {"relations": {"attention": ["a", "b"], "contact": ["c"]}, "sequences": {"x": 0, "y": 1}}
+    model = make(relations="auto", sequences="auto").create_model(facts)
+    assert model.sizes == {"relations": {"attention": 2, "contact": 1}, "sequences": 2}
+
+
+def test_what_the_data_does_not_say_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"net\.sequences: found auto, but the data says nothing of it"):
+        make(sequences="auto").create_model({"classes": ["a"], "normalise": "train"})
+    with pytest.raises(ConfigError, match=r"criterion\.weights: found auto, but the data says nothing"):
+        make().with_values({"criterion": f"{HERE}.Loss", "criterion.weights": "auto"}).create_criterion()
+
+
+@pytest.mark.parametrize("kind", ["Loss", "weighed"])
+def test_a_loss_gets_the_fact_as_it_is(kind: str) -> None:
+    config = make().with_values({"criterion": f"{HERE}.{kind}", "criterion.weights": "auto"})
+    config.check()
+    criterion = config.create_criterion({"weights": [0.5, 2.0]})
+    assert (criterion.weights if kind == "Loss" else criterion(None, None)) == [0.5, 2.0]
+    assert config.criterion.arguments == {"weights": "auto"}, "the config stays as it was"
