@@ -189,7 +189,7 @@ def mistakes_figure(wrong: Sequence[Wrong], path: Path, *, title: str | None = N
     """
     if not wrong:
         raise ValueError("there is no mistake to show")
-    figure, axes = grid(len(wrong), per_row=4, width=2.1, height=2.75)
+    figure, axes = grid(len(wrong), per_row=4, width=2.1, height=2.65)
     for ax, each in zip(axes, wrong, strict=True):
         small = max(each.picture.shape[:2]) <= 220
         ax.imshow(each.picture, interpolation="nearest" if small else "antialiased")

@@ -1,6 +1,5 @@
 """A classifier's evaluation as one HTML page."""
 
-import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -46,7 +45,7 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
         summary=SUMMARY,
         names=NAMES,
         by_class=list(zip(evaluation.classes, scores.classes, strict=True)),
-        means=[("macro", scores.macro, scores.auc), ("weighted", scores.weighted, math.nan)],
+        means=[("macro", scores.macro, area(scores.auc)), ("weighted", scores.weighted, "")],
         parts=[(part, summary(evaluation.scores(part)), evaluation.scores(part).samples) for part in parts],
         pooled=over_parts(evaluation),
         confused=confused(evaluation),

@@ -29,14 +29,15 @@ def embedded(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def counted(images: int, split: str, parts: list[str]) -> str:
-    """What was judged: `12 test images`, `60 held-out images of 5 folds`, `1,080 test answers of 3 seeds`.
+def counted(count: int, split: str, parts: list[str], what: str = "image") -> str:
+    """What was judged: `12 test images`, `60 held-out images of 5 folds`, `1,080 test images of 3 seeds`.
 
     Args:
         parts: the folds or seeds, empty where the run is a single one.
+        what: one of them.
     """
     kind = "test" if split == "test" else "validation"
     if parts and parts[0].startswith("fold") and split == "val":
         kind = "held-out"
-    text = f"{images:,} {kind} image{'' if images == 1 else 's'}"
+    text = f"{count:,} {kind} {what}{'' if count == 1 else 's'}"
     return f"{text} of {len(parts)} {parts[0].partition('_')[0]}s" if parts else text

@@ -206,6 +206,7 @@ def test_what_was_judged() -> None:
     assert counted(60, "val", ["fold_0", "fold_1"]) == "60 held-out images of 2 folds"
     assert counted(60, "test", ["fold_0", "fold_1"]) == "60 test images of 2 folds"
     assert counted(24, "test", ["seed_0", "seed_1"]) == "24 test images of 2 seeds"
+    assert counted(3, "test", [], "video") == "3 test videos"
 
 
 def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassEvaluation) -> None:
