@@ -19,9 +19,9 @@ from lab.data.problems import raise_all
 from lab.data.reading import SUFFIXES, read_image
 from lab.data.tables import read_table
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
+from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN
 from lab.inference.loaded import Loaded
-from lab.inference.predict import RECORD, Failure
 from lab.wording import duration
 
 PREDICTIONS = "predictions.csv"
@@ -54,10 +54,7 @@ class ClassPrediction:
 
     def as_text(self) -> str:
         """For the console: warnings first, then what was written where."""
-        lines = [f"Warning: {note}" for note in self.notes]
-        lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
-        if len(self.failed) > MOST_SHOWN:
-            lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
+        lines = [*(f"Warning: {note}" for note in self.notes), *told(self.failed, self.output)]
         counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output / PREDICTIONS}")
         most = sorted(self.counts.items(), key=lambda each: -each[1])
