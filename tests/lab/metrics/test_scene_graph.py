@@ -19,16 +19,8 @@ EXCLUSIVE = {"action_genome": {"attention"}, "easg": set(RELATIONS)}
 Item = tuple[dict[str, Any], dict[str, Any]]
 
 
-def video(seed: int, dataset: str = "action_genome", ties: bool = True, frames: int = 3) -> Item:
-    """A random video, said and true; with `ties` all numbers are multiples of a quarter, 0 among them.
-
-    Some boxes are the true ones, some are not; a frame may have no box, no pair or no annotation.
-    """
-    rng = np.random.default_rng(seed)
-
-    def probabilities(*shape: int) -> Any:
-        return torch.from_numpy(rng.integers(0, 5, shape) / 4 if ties else rng.random(shape)).float()
-
+def places(rng: np.random.Generator, frames: int) -> tuple[list[Any], ...]:
+    """Boxes, their frames and pairs, said and true, and for each true box the said one it was taken from."""
     boxes, frame_of_box, pairs = [], [], []
     true_boxes, true_frames, true_pairs, likely = [], [], [], []
     for frame in range(frames):
@@ -50,6 +42,19 @@ def video(seed: int, dataset: str = "action_genome", ties: bool = True, frames: 
         frame_of_box += [frame] * len(here)
         true_boxes += others.tolist()
         true_frames += [frame] * len(others)
+    return boxes, frame_of_box, pairs, true_boxes, true_frames, true_pairs, likely
+
+
+def video(seed: int, dataset: str = "action_genome", ties: bool = True, frames: int = 3) -> Item:
+    """A random video, said and true; with `ties` all numbers are multiples of a quarter, 0 among them.
+
+    Some boxes are the true ones, some are not; a frame may have no box, no pair or no annotation.
+    """
+    rng = np.random.default_rng(seed)
+    boxes, frame_of_box, pairs, true_boxes, true_frames, true_pairs, likely = places(rng, frames)
+
+    def probabilities(*shape: int) -> Any:
+        return torch.from_numpy(rng.integers(0, 5, shape) / 4 if ties else rng.random(shape)).float()
 
     def truth(group: str, count: int, pairs: int) -> torch.Tensor:
         if group in EXCLUSIVE[dataset]:
@@ -96,62 +101,71 @@ def iou(a: list[float], b: list[float]) -> float:
     return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
 
 
-def combinations(parts: list[list[Any]]) -> Iterator[tuple[Any, ...]]:
-    return itertools.product(*parts)
+def candidates(
+    said: dict[str, Any], true: dict[str, Any], dataset: str, constraint: str, threshold: float, frame: int
+) -> list[Any]:
+    """(score, subject, object, predicate) of a frame in the order of listing."""
+    scenes, found = said["scenes"], []
+    for unit in chosen(dataset):
+        exclusive = all(true["predicates"][group].dim() == 1 for group in unit)
+        for row, (one, two) in enumerate(scenes["pairs"].tolist()):
+            if int(scenes["frame_of_box"][one]) != frame:
+                continue
+            columns = [said["relations"][group][row].tolist() for group in unit]
+            options = []
+            for predicate in itertools.product(*[range(len(column)) for column in columns]):
+                probability = math.prod(c[p] for c, p in zip(columns, predicate, strict=True))
+                options.append((probability, tuple(zip(unit, predicate, strict=True))))
+            if constraint == "semi" and not exclusive:
+                options = [option for option in options if option[0] > threshold]
+            elif constraint != "no":
+                best = max(probability for probability, _ in options)
+                options = [option for option in options if option[0] == best][:1]
+            sure = float(said["objects"][one].max()) * float(said["objects"][two].max())
+            found += [(sure * probability, one, two, name) for probability, name in options]
+    return found
+
+
+def triplets(true: dict[str, Any], dataset: str, frame: int) -> Iterator[tuple[int, int, Any]]:
+    """(subject, object, predicate) that are annotated in a frame."""
+    for row, (one, two) in enumerate(true["pairs"].tolist()):
+        if int(true["frame_of_box"][one]) != frame:
+            continue
+        for unit in chosen(dataset):
+            holding = []
+            for group in unit:
+                held = true["predicates"][group][row]
+                several = [int(p) for p in torch.nonzero(held)] if held.dim() else [int(held)]
+                holding.append([(group, p) for p in several if p >= 0])
+            for name in itertools.product(*holding):
+                yield one, two, name
+
+
+def chosen(dataset: str) -> list[list[str]]:
+    return [[group] for group in RELATIONS] if dataset == "action_genome" else [list(RELATIONS)]
 
 
 def by_hand(
     said: dict[str, Any], true: dict[str, Any], dataset: str, constraint: str, k: int, threshold: float
 ) -> tuple[float, float]:
     """Recall@K and mean Recall@K, written down as they are told: lists, loops, and a stable sort."""
-    scenes = said["scenes"]
-    chosen = [[group] for group in RELATIONS] if dataset == "action_genome" else [list(RELATIONS)]
-    of_frames, of_predicates = [], {}
+    scenes, of_frames, of_predicates = said["scenes"], [], {}
+
+    def same(mine: int, its: int) -> bool:
+        right = int(said["objects"][mine].numpy().argmax()) == int(true["labels"][its])
+        return right and iou(scenes["boxes"][mine].tolist(), true["boxes"][its].tolist()) >= 0.5
+
     for frame in range(len(scenes["time"])):
-        candidates = []
-        for unit in chosen:
-            exclusive = all(true["predicates"][group].dim() == 1 for group in unit)
-            for row, (one, two) in enumerate(scenes["pairs"].tolist()):
-                if int(scenes["frame_of_box"][one]) != frame:
-                    continue
-                columns = [said["relations"][group][row].tolist() for group in unit]
-                options = []
-                for predicate in combinations([list(range(len(column))) for column in columns]):
-                    probability = math.prod(c[p] for c, p in zip(columns, predicate, strict=True))
-                    options.append((probability, tuple(zip(unit, predicate, strict=True))))
-                if constraint == "semi" and not exclusive:
-                    options = [option for option in options if option[0] > threshold]
-                elif constraint != "no":
-                    best = max(probability for probability, _ in options)
-                    options = [option for option in options if option[0] == best][:1]
-                sure = float(said["objects"][one].max()) * float(said["objects"][two].max())
-                candidates += [(sure * probability, one, two, name) for probability, name in options]
-        candidates.sort(key=lambda each: -each[0])
-        found: list[bool] = []
-        names = []
-        for row, (one, two) in enumerate(true["pairs"].tolist()):
-            if int(true["frame_of_box"][one]) != frame:
-                continue
-            for unit in chosen:
-                holding = []
-                for group in unit:
-                    row_of = true["predicates"][group][row]
-                    several = [int(p) for p in torch.nonzero(row_of)] if row_of.dim() else [int(row_of)]
-                    holding.append([(group, p) for p in several if p >= 0])
-                for name in combinations(holding):
-                    hit = False
-                    for _, said_one, said_two, said_name in candidates[:k]:
-                        same = said_name == name
-                        for mine, its in ((said_one, one), (said_two, two)):
-                            same &= int(said["objects"][mine].numpy().argmax()) == int(true["labels"][its])
-                            same &= iou(scenes["boxes"][mine].tolist(), true["boxes"][its].tolist()) >= 0.5
-                        hit |= same
-                    found.append(hit)
-                    names.append(name)
+        order = candidates(said, true, dataset, constraint, threshold, frame)
+        order.sort(key=lambda each: -each[0])
+        found = []
+        for one, two, name in triplets(true, dataset, frame):
+            hits = [n == name and same(s, one) and same(o, two) for _, s, o, n in order[:k]]
+            found.append((name, any(hits)))
         if found:
-            of_frames.append(sum(found) / len(found))
-        for name in set(names):
-            own = [hit for hit, other in zip(found, names, strict=True) if other == name]
+            of_frames.append(sum(hit for _, hit in found) / len(found))
+        for name in {name for name, _ in found}:
+            own = [hit for other, hit in found if other == name]
             of_predicates.setdefault(name, []).append(sum(own) / len(own))
     means = [sum(shares) / len(shares) for shares in of_predicates.values()]
     recall = sum(of_frames) / len(of_frames) if of_frames else math.nan
