@@ -28,6 +28,8 @@ WRONG, INCOMPLETE = 2, 3
 # By task: the module of lab.inference that judges a run, and that of lab.report which writes it down.
 EVALUATIONS = {
     "Segmentation": ("judged", "evaluation"),
+    "Classification": ("classified", "classification"),
+    "SceneGraph": ("graphs", "graphs"),
 }
 
 

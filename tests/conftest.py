@@ -19,6 +19,8 @@ from lab.config.validation import validate
 ROOT = Path(__file__).parent.parent
 NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"
 
+Say = Callable[..., str]
+
 torch.set_num_threads(1)  # small tensors, and the tests may run side by side
 
 
@@ -77,6 +79,26 @@ def main_py(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             text=True,
             timeout=timeout,
         )
+
+    return call
+
+
+@pytest.fixture
+def say(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Says a command in the module's own `place`, expects an exit code, gives what was printed: the errors
+    where it is 1 or 2."""
+    import main as program
+
+    monkeypatch.chdir(place)
+
+    def call(code: int, *arguments: str) -> str:
+        try:
+            ended = program.main(list(arguments))
+        except SystemExit as stop:  # argparse
+            ended = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        assert ended == code, (out, err)
+        return str(err if code in (1, 2) else out)
 
     return call
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,11 +10,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-import main as program
+from tests.conftest import Say
 from tests.test_folds import draw, recipe
 from tests.test_main import main
-
-Say = Callable[..., str]
 
 RECIPE = {
     "folds": None,
@@ -24,23 +21,6 @@ RECIPE = {
     "seeds": [1],
     "net": {"target": "model.segmenter", "encoder": "resnet18", "in_channels": "auto", "classes": "auto"},
 }
-
-
-@pytest.fixture
-def say(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Says a command here, expects an exit code, gives what was printed: the errors where it is 1 or 2."""
-    monkeypatch.chdir(place)
-
-    def call(code: int, *arguments: str) -> str:
-        try:
-            ended = program.main(list(arguments))
-        except SystemExit as stop:  # argparse
-            ended = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        assert ended == code, (out, err)
-        return err if code in (1, 2) else out
-
-    return call
 
 
 @pytest.fixture(scope="module")
