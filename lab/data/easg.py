@@ -187,13 +187,15 @@ def _moments(
             if name in roles and (listed is None or name in listed)
         )
         number = graph.get(moment)
+        if things and not verb:
+            raise _Wrong("no triplet tells what the wearer of the camera (CW) does")
         if things:
             known = None if number is None else _number(number, moment)
             yield _Moment(f"{uid}_{moment}", known, verb, things)
 
 
 def _roles(triplets: Any) -> tuple[str, dict[str, list[str]]]:
-    """The verb, and by thing its roles in the order in which they are told."""
+    """The verb, empty where there is none, and by thing its roles in the order in which they are told."""
     if not isinstance(triplets, list):
         raise _Wrong("triplets is no list")
     verb, roles = "", dict[str, list[str]]()
@@ -207,8 +209,6 @@ def _roles(triplets: Any) -> tuple[str, dict[str, list[str]]]:
         known = roles.setdefault(name.split(":")[0], [])
         if relation not in known:
             known.append(relation)
-    if not verb:
-        raise _Wrong("no triplet tells what the wearer of the camera (CW) does")
     return verb, roles
 
 

@@ -97,7 +97,7 @@ def test_the_published_sets(tmp_path: Path) -> None:
     assert again.facts == splits.facts
     assert action_genome(root, val_share=0.34, seed=3).facts["split"] != splits.facts["split"]
     folds = [action_genome(root, folds=3, fold=fold).facts["split"]["val"] for fold in range(3)]
-    assert sorted(sum(folds, [])) == [f"T{index}.mp4" for index in range(6)]
+    assert sorted(name for names in folds for name in names) == [f"T{index}.mp4" for index in range(6)]
     few = action_genome(root, val_share=0.34, sample_size=3)
     assert few.facts["counts"] == {"train": 2, "val": 1, "test": 2}
 
