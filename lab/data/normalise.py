@@ -12,6 +12,7 @@ Mode = Literal["train", "image", "none"]
 """`train`: by the training images' pixels, before any transform; `none`: pixels stay in [0, 1]; `image`: each
 image by its own, a training item as its transforms leave it, a patch by its whole image before them."""
 
+_ROWS = 256
 _LEAST = 1e-6  # a channel with less deviation than this is constant: it is centred, and not scaled
 
 
@@ -68,8 +69,9 @@ def statistics(images: Iterable[NDArray[Any]]) -> tuple[list[float], list[float]
             values = np.arange(256) / 255
             total, squares = total + counts @ values, squares + counts @ values**2
         else:
-            wide = image.reshape(-1, image.shape[2]).astype(np.float64)
-            total, squares = total + wide.sum(0), squares + (wide**2).sum(0)
+            for top in range(0, len(image), _ROWS):  # all at once, a large image would be there thrice
+                wide = image[top : top + _ROWS].reshape(-1, image.shape[2]).astype(np.float64)
+                total, squares = total + wide.sum(0), squares + (wide**2).sum(0)
         pixels += image.shape[0] * image.shape[1]
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data.normalise import Normalise, statistics
+from lab.data.normalise import Normalise, fitted, statistics
 
 RNG = np.random.default_rng(0)
 
@@ -24,6 +24,13 @@ def test_statistics_are_those_of_all_pixels_together(
     np.testing.assert_allclose(mean, pixels.mean(0), atol=1e-6)
     expected = pixels.std(0)
     np.testing.assert_allclose(std, np.where(expected < 1e-6, 1, expected), atol=1e-6)
+
+
+def test_a_tall_image_of_many_bits_is_taken_in_pieces() -> None:
+    image = RNG.random((600, 5, 3)).astype(np.float32)
+    mean, std = statistics([image])
+    np.testing.assert_allclose(mean, image.mean((0, 1), dtype=np.float64), rtol=1e-12)
+    np.testing.assert_allclose(std, image.std((0, 1), dtype=np.float64), rtol=1e-9)
 
 
 def test_a_channel_without_deviation_is_centred_only() -> None:
@@ -63,3 +70,11 @@ def test_facts_bring_the_same_normalisation_back() -> None:
 def test_channels_must_fit() -> None:
     with pytest.raises(ValueError, match="the image has 1 channels, the normalisation 3"):
         Normalise([0.1] * 3, [1.0] * 3)(torch.zeros(1, 2, 2))
+
+
+def test_fitted_is_by_the_training_images_or_by_nothing() -> None:
+    images = [RNG.integers(0, 99, (5, 7, 2), np.uint8) for _ in range(3)]
+    by_all, by_each = fitted("train", images), fitted("image", images)
+    assert by_all is not None and (by_all.mean, by_all.std) == statistics(images)
+    assert by_each is not None and by_each.mean is by_each.std is None
+    assert fitted("none", images) is None
