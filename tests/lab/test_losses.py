@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 from lab.config.spec import Spec
 from lab.config.validation import validate
 from lab.labels import IGNORE
-from lab.losses import BCEDice, WeightedSum
+from lab.losses import BCEDice, CrossEntropy, WeightedSum
 from lab.tasks import Segmentation
 
 NAMES = ["bce", "cross_entropy", "dice", "jaccard", "focal", "tversky", "lovasz"]
@@ -300,3 +301,64 @@ def test_from_yaml_as_the_task_logs_it() -> None:
     assert result.loss.item() == pytest.approx(sum(part.item() for part in result.parts.values()))
     problems = list(validate(Spec, config | {"terms": {"dice": "much"}}).check())
     assert [problem.path[:2] for problem in problems] == [("terms", "dice")]
+
+
+# --- cross entropy ----------------------------------------------------------------------------------------
+
+
+def logits_of_classes(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (6, 3), class indices (6,) and shares (6, 3)."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(6, 3, generator=generator).to(dtype)
+    shares = torch.rand(6, 3, generator=generator)
+    return logits, torch.tensor([0, 1, 2, 2, 2, 1]), shares / shares.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_is_torchs_and_its_formula(weights: list[float] | None, smoothing: float) -> None:
+    logits, labels, shares = logits_of_classes()
+    loss = CrossEntropy(weights, smoothing)
+    w = torch.ones(3) if weights is None else torch.tensor(weights)
+    theirs = torch.nn.CrossEntropyLoss(None if weights is None else w, label_smoothing=smoothing)
+    for target in (labels, shares):
+        torch.testing.assert_close(loss(logits, target), theirs(logits, target))
+        truth = F.one_hot(labels, 3).float() if target is labels else shares
+        smooth = (1 - smoothing) * truth + smoothing / 3
+        total = -(w * smooth * logits.log_softmax(1)).sum()
+        by = w[labels].sum() if target is labels else torch.tensor(6.0)
+        torch.testing.assert_close(loss(logits, target), total / by)
+
+
+def test_cross_entropy_of_half_precision_is_computed_in_float32() -> None:
+    logits, labels, shares = logits_of_classes(torch.bfloat16)
+    for target in (labels, shares):
+        found = CrossEntropy([1.0, 2.0, 3.0])(logits, target)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, CrossEntropy([1.0, 2.0, 3.0])(logits.float(), target))
+
+
+def test_cross_entropy_weights_travel_with_the_module_and_not_with_its_state() -> None:
+    loss = CrossEntropy([1.0, 2.0])
+    assert loss.state_dict() == {} and loss.to(torch.float64).class_weights.dtype == torch.float64  # type: ignore[union-attr]
+    assert repr(loss) == "CrossEntropy(class_weights=[1.0, 2.0], label_smoothing=0.0)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_weights": [1.0]}, r"one weight > 0 for each class; found \[1.0\]"),
+        ({"class_weights": [1.0, 0.0]}, "one weight > 0 for each class"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), found 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be in"),
+    ],
+)
+def test_cross_entropy_refuses(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CrossEntropy(**arguments)
+
+
+def test_cross_entropy_needs_a_weight_for_each_output() -> None:
+    logits, labels, _ = logits_of_classes()
+    with pytest.raises(ValueError, match="class_weights are 2, but the network has 3 outputs"):
+        CrossEntropy([1.0, 2.0])(logits, labels)

@@ -1,3 +1,4 @@
+import albumentations as A
 import numpy as np
 import pytest
 import torch
@@ -5,6 +6,7 @@ from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from lab.data import digits
+from lab.data.labelled import AugmentedImages
 
 
 def tensors(dataset: object) -> tuple[torch.Tensor, ...]:
@@ -47,6 +49,33 @@ def test_sample_size_is_per_class() -> None:
     splits = digits(sample_size=20)
     counts = sum(torch.bincount(tensors(part)[1], minlength=10) for part in (splits.train, splits.val))
     assert counts.tolist() == [20] * 10  # type: ignore[union-attr]
+
+
+def test_the_facts_tell_which_picture_is_where() -> None:
+    splits = digits(test_share=0.2)
+    facts = splits.facts
+    assert facts["classes"] == [str(digit) for digit in range(10)] and facts["logits"] == 10
+    assert (facts["size"], facts["in_channels"], facts["normalise"]) == ([8, 8], 1, "none")
+    raw, truth = load_digits(return_X_y=True)
+    for part, dataset in zip(("train", "val", "test"), splits[:3], strict=True):
+        images, labels = tensors(dataset)
+        chosen = [int(name) for name in facts["split"][part]]
+        assert (images.numpy().reshape(-1, 64) * 16 == raw[chosen]).all()
+        assert labels.tolist() == truth[chosen].tolist()
+        assert facts["counts"][part] == {
+            str(k): int(count) for k, count in enumerate(np.bincount(truth[chosen]))
+        }
+
+
+def test_transforms_are_for_training() -> None:
+    splits = digits(sample_size=20, transforms=[A.Affine(rotate=(30, 30), p=1.0)])
+    plain = digits(sample_size=20)
+    assert isinstance(splits.train, AugmentedImages)
+    turned, label = splits.train.sample(0, np.random.default_rng(0))
+    image, same = plain.train[0]
+    assert label == same and turned.shape == image.shape and turned.min() >= 0 and turned.max() <= 1
+    assert not torch.equal(turned, image)
+    assert torch.equal(tensors(splits.val)[0], tensors(plain.val)[0])
 
 
 @pytest.mark.parametrize(
