@@ -184,9 +184,9 @@ class _Work:
             self._keep(result.mistakes, answer, inputs[0])
             told(done, len(names), self._part or "images")
 
-    def first(self, split: Split) -> Tensor:
-        """The first image as the network gets it."""
-        return next(self._items(split, ["0"]))[1][0]
+    def first(self, split: Split) -> list[Tensor]:
+        """The first sample as the network gets it."""
+        return next(self._items(split, ["0"]))[1]
 
     def _items(self, split: Split, names: Sequence[str]) -> Iterator[tuple[tuple[str, int], list[Tensor]]]:
         """Name and true class of each item, and what the network is asked."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
@@ -104,7 +105,11 @@ def predict(
     with tqdm(total=len(items), unit="image", leave=False, disable=hidden, file=sys.stdout) as progress:
         for item, _, likely in answers(loaded, _prepared(loaded, items, done.failed, progress)):
             classes = class_names(loaded, len(likely))
-            rows.append(_row(item, likely, classes))
+            if np.isfinite(likely).all():
+                rows.append(_row(item, likely, classes))
+            else:
+                reason = f"{item.path}: the network's answer is not finite: {likely.tolist()}"
+                done.failed.append(Failure(item.name, reason))
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
     done.counts = {name: said[name] for name in classes}

@@ -3,7 +3,7 @@
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -56,48 +56,55 @@ class Efficiency:
     speeds: tuple[Speed, ...]
 
 
-def measure(loaded: Loaded, image: Tensor, batches: tuple[int, ...] = BATCHES) -> Efficiency:
-    """Measure a network on one image (C, H, W), repeated to batches; takes some seconds.
+def measure(loaded: Loaded, inputs: Sequence[Tensor], batches: tuple[int, ...] = BATCHES) -> Efficiency:
+    """Measure a network on one sample, repeated to batches; takes some seconds.
 
     A batch that the device has no memory for is left out.
+
+    Args:
+        inputs: the image (C, H, W), and what else the network takes, without the axis of a batch.
     """
     state = loaded.model.state_dict().values()
     speeds = []
     for batch in batches:
         try:
-            speeds.append(_timed(loaded, image.expand(batch, *image.shape).contiguous()))
+            speeds.append(_timed(loaded, batch, _repeated(inputs, batch)))
         except torch.OutOfMemoryError:
             break
     return Efficiency(
         parameters=sum(each.numel() for each in loaded.model.parameters()),
         weight_bytes=sum(each.numel() * each.element_size() for each in state),
         checkpoint_bytes=loaded.weights.stat().st_size,
-        flops=_flops(loaded, image),
-        input=tuple(image.shape),
+        flops=_flops(loaded, inputs),
+        input=tuple(inputs[0].shape),
         device=f"{_device_name(loaded.runtime.device)}, {loaded.config.precision}",
         speeds=tuple(speeds),
     )
 
 
-def _timed(loaded: Loaded, images: Tensor) -> Speed:
+def _repeated(inputs: Sequence[Tensor], batch: int) -> list[Tensor]:
+    return [each.expand(batch, *each.shape).contiguous() for each in inputs]
+
+
+def _timed(loaded: Loaded, size: int, inputs: Sequence[Tensor]) -> Speed:
     """Passes of one batch, each waited for."""
     times: list[float] = []
     with torch.no_grad(), loaded.runtime.autocast():
-        batch = loaded.runtime.move(images)
+        batch = loaded.runtime.move(inputs)
         for _ in range(WARM_UP):
             _pass(loaded, batch)
         until = time.perf_counter() + SECONDS
         while len(times) < LEAST or (len(times) < MOST and time.perf_counter() < until):
             times.append(_pass(loaded, batch))
-    return Speed(len(images), statistics.median(times), float(np.percentile(times, 95)), len(times))
+    return Speed(size, statistics.median(times), float(np.percentile(times, 95)), len(times))
 
 
-def _pass(loaded: Loaded, batch: Tensor) -> float:
+def _pass(loaded: Loaded, batch: Sequence[Tensor]) -> float:
     """Seconds of one pass."""
     wait = _waiting(loaded.runtime.device)
     wait()
     started = time.perf_counter()
-    loaded.task.infer(loaded.model, batch)
+    loaded.task.infer(loaded.model, *batch)
     wait()
     return time.perf_counter() - started
 
@@ -109,13 +116,13 @@ def _waiting(device: torch.device) -> Callable[[], object]:
     return lambda: torch.accelerator.synchronize(device)
 
 
-def _flops(loaded: Loaded, image: Tensor) -> int | None:
+def _flops(loaded: Loaded, inputs: Sequence[Tensor]) -> int | None:
     """Matrix products, convolutions and attention, as torch counts them; the rest is small beside them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), loaded.runtime.autocast(), _no_fast_path(), counter:
-        loaded.task.infer(loaded.model, loaded.runtime.move(image[None]))
+        loaded.task.infer(loaded.model, *loaded.runtime.move(_repeated(inputs, 1)))
     return counter.get_total_flops() or None
 
 

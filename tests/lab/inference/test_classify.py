@@ -170,6 +170,21 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
         predict(loaded, root, tmp_path / "file" / "out")
 
 
+def test_an_answer_that_is_none_is_a_failure(tmp_path: Path) -> None:
+    root = make_images(tmp_path / "in", 2, noise=0)
+    run = make_run(
+        tmp_path / "run",
+        {"target": f"{HERE}.Levels"},
+        FACTS,
+        weight=float("inf"),
+        task="lab.tasks.Classification",
+        data="lab.data.class_folder",
+    )
+    done = predict(load(run), root / "dark", tmp_path / "out")
+    assert done.images == 0 and done.counts == dict.fromkeys(CLASSES, 0)
+    assert "im01.png: the network's answer is not finite: [nan" in done.failed[0].reason
+
+
 def test_one_answer_for_all_is_told(tmp_path: Path) -> None:
     root = make_images(tmp_path / "in", 5, noise=0, classes=["grey"])
     done = predict(classifier(tmp_path), root, tmp_path / "out")

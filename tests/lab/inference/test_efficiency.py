@@ -41,6 +41,13 @@ class Attending(nn.Module):
         return out
 
 
+class Conditioned(Known):
+    """Takes a number beside the image."""
+
+    def forward(self, image: Tensor, number: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(image) * number[:, None]
+
+
 class Counting(nn.Module):
     """Does no arithmetic that is counted."""
 
@@ -58,14 +65,15 @@ def loaded(folder: Path, net: str, **values: Any) -> Loaded:
         folder / "run", {"target": f"{HERE}.{net}"}, FACTS, task="lab.tasks.Classification", **values
     )
     path = made / "checkpoints" / "best.pt"
-    network = {"Known": Known, "Attending": Attending, "Counting": Counting}[net]()
+    kinds = {kind.__name__: kind for kind in (Known, Attending, Conditioned, Counting)}
+    network = kinds[net]()
     checkpoint.save(path, {**checkpoint.load(path), "model": network.state_dict()})
     return load(made)
 
 
 def test_size_and_arithmetic_in_closed_form(tmp_path: Path) -> None:
     run = loaded(tmp_path, "Known")
-    found = measure(run, torch.zeros(1, 8, 8), batches=(1,))
+    found = measure(run, [torch.zeros(1, 8, 8)], batches=(1,))
     assert found.parameters == 1 + 4 * 9 + 12
     assert found.weight_bytes == 4 * found.parameters + 8 * 5
     assert found.checkpoint_bytes == (tmp_path / "run" / "checkpoints" / "best.pt").stat().st_size
@@ -76,7 +84,7 @@ def test_size_and_arithmetic_in_closed_form(tmp_path: Path) -> None:
 def test_fused_layers_are_counted_too(tmp_path: Path) -> None:
     """Projections to 3 · 8, attention, 8 to 8, 8 to 16 and back, of 8 tokens of 8."""
     before = torch.backends.mha.get_fastpath_enabled()
-    found = measure(loaded(tmp_path, "Attending"), torch.zeros(1, 8, 8), batches=())
+    found = measure(loaded(tmp_path, "Attending"), [torch.zeros(1, 8, 8)], batches=())
     tokens, width = 8, 8
     products = 4 * tokens * width**2 + 2 * tokens * width * 16
     attention = 2 * tokens**2 * width
@@ -85,12 +93,12 @@ def test_fused_layers_are_counted_too(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_counted_is_none(tmp_path: Path) -> None:
-    assert measure(loaded(tmp_path, "Counting"), torch.zeros(1, 8, 8), batches=()).flops is None
+    assert measure(loaded(tmp_path, "Counting"), [torch.zeros(1, 8, 8)], batches=()).flops is None
 
 
 def test_times_are_of_both_batches(tmp_path: Path) -> None:
     run = loaded(tmp_path, "Known", precision="bf16")
-    found = measure(run, torch.zeros(1, 8, 8))
+    found = measure(run, [torch.zeros(1, 8, 8)])
     assert tuple(speed.batch for speed in found.speeds) == BATCHES == (1, 32)
     for speed in found.speeds:
         assert LEAST <= speed.passes <= MOST
@@ -99,3 +107,10 @@ def test_times_are_of_both_batches(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     assert found.device.startswith("cpu") and f"{threads} thread" in found.device
     assert found.device.endswith("bf16")
+
+
+def test_networks_of_several_inputs(tmp_path: Path) -> None:
+    inputs = [torch.zeros(1, 8, 8), torch.tensor(3)]
+    found = measure(loaded(tmp_path, "Conditioned"), inputs, batches=(2,))
+    assert found.input == (1, 8, 8) and found.speeds[0].batch == 2
+    assert found.flops == 2 * (64 * 4 * 9 + 12)

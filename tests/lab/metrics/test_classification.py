@@ -90,6 +90,15 @@ def test_a_class_goes_by_its_name_too() -> None:
     assert math.isnan(recall.compute().item())
 
 
+def test_no_update_waits_for_the_device() -> None:
+    """Tensors on `meta` have no values to wait for: an `.item()` or an `if` on one is an error."""
+    prediction, target = torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
+    for metric in (Accuracy(), F1(), ClassPrecision("weighted"), ClassRecall(2)):
+        metric.update(prediction, target)
+        metric.update(prediction, target)
+        assert metric.compute().device.type == "meta"
+
+
 def test_shares_of_a_class_per_pixel() -> None:
     prediction = torch.zeros(1, 3, 2, 2)
     prediction[:, 1] = 1
