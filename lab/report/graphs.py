@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab import rundir
 from lab.figures.graphs import Bar, Drawn, Line, examples_figure, predicates_figure, recall_figure
-from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint, annotated
+from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
 from lab.metrics.scores import Summary, describe
 from lab.report import pages
 from lab.report.evaluation import figure, spread
 from lab.report.table import Align, render, terminal_width
+from lab.tasks.scene_graph import drawn_frame
 from lab.wording import duration
 
 if TYPE_CHECKING:
@@ -172,26 +173,10 @@ def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
 
 
 def drawn(evaluation: "GraphEvaluation", example: "Example") -> Drawn:
-    """A frame as it is drawn; boxes of one class are numbered."""
-    frame = example.frame
-    labels = frame.true_labels.tolist()
-    names = []
-    for index, label in enumerate(labels):
-        number = f" {labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
-        names.append(evaluation.objects[label] + number)
-    pairs, predicates = annotated(frame, evaluation.dataset)
-    triplets = []
-    for pair, predicate, rank in zip(pairs, predicates, example.ranked.rank.tolist(), strict=True):
-        subject, thing = frame.true_pairs[pair].tolist()
-        text = f"{names[subject]} – {evaluation.predicates[predicate][1]} – {names[thing]}"
-        triplets.append((pair, text, None if math.isinf(rank) else round(rank)))
-    triplets.sort(key=lambda each: each[0])
-    return Drawn(
-        f"{example.video}, frame {example.time:g}",
-        list(zip(frame.true_boxes.tolist(), names, labels, strict=True)),
-        sorted(set(frame.true_pairs[:, 0].tolist())),
-        [(text, rank) for _, text, rank in triplets],
-    )
+    """A frame as it is drawn."""
+    names = [name for _, name in evaluation.predicates]
+    title = f"{example.video}, frame {example.time:g}"
+    return drawn_frame(example.frame, example.ranked, evaluation.dataset, evaluation.objects, names, title)
 
 
 def as_text(evaluation: "GraphEvaluation", report: Path | None = None) -> str:

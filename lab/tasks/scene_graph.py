@@ -1,11 +1,17 @@
 """Boxes of videos, and what holds between them."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from lab.tasks.base import Criterion, StepResult, Task
+from lab.figures.graphs import Drawn, examples_figure
+from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated, frames_of, predicate_names, rank
+from lab.tasks.base import Criterion, Samples, StepResult, Task
+
+_K = 20  # in pictures, how many triplets of a frame count
 
 
 class SceneGraph(Task):
@@ -18,10 +24,22 @@ class SceneGraph(Task):
 
     Args:
         exclusive: groups of which exactly one relation holds.
+        dataset: whose way of making triplets pictures have, `action_genome` or `easg`.
+        objects, relations: names by index, for pictures.
     """
 
-    def __init__(self, exclusive: tuple[str, ...] = ("attention",)) -> None:
+    pictured = 4
+
+    def __init__(
+        self,
+        exclusive: tuple[str, ...] = ("attention",),
+        dataset: Dataset = "action_genome",
+        objects: tuple[str, ...] = (),
+        relations: dict[str, list[str]] | None = None,
+    ) -> None:
         self.exclusive = tuple(exclusive)
+        self.dataset: Dataset = dataset
+        self.objects, self.relations = tuple(objects), dict(relations or {})
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
         """As for every task; a batch has as many samples as videos.
@@ -43,6 +61,63 @@ class SceneGraph(Task):
             for group, logits in output["relations"].items()
         }
         return {**output, "objects": torch.where(sure, given.float(), objects), "relations": relations}
+
+    def draw(self, samples: Samples, path: Path, title: str) -> bool:
+        """The middle frame of each video: its boxes, and which annotated triplets are found."""
+        scenes: Any = samples.inputs[0]
+        truth: Any = samples.targets
+        said: Any = samples.predictions
+        frames = list(frames_of(said, truth))
+        relations = {
+            group: self.relations.get(group) or [f"{group} {n}" for n in range(each.shape[1])]
+            for group, each in said["relations"].items()
+        }
+        predicates = [name for _, name in predicate_names(self.dataset, relations)]
+        objects = self.objects or [f"class {n}" for n in range(said["objects"].shape[1])]
+        videos = scenes["video_of_frame"].tolist()
+        shown = []
+        for video in dict.fromkeys(videos):
+            own = [place for place, other in enumerate(videos) if other == video]
+            frame = frames[own[len(own) // 2]]
+            ranked = rank([frame], dataset=self.dataset)
+            title_of = f"video {video}, frame {len(own) // 2}"
+            shown.append(drawn_frame(frame, ranked, self.dataset, objects, predicates, title_of))
+        if shown:
+            examples_figure(shown, path, k=_K, title=title)
+        return bool(shown)
+
+
+def drawn_frame(
+    frame: FrameGraph,
+    ranked: Ranked,
+    dataset: Dataset,
+    objects: Sequence[str],
+    predicates: Sequence[str],
+    title: str,
+) -> Drawn:
+    """A frame as it is drawn, its boxes of one class numbered, its triplets pair by pair.
+
+    Args:
+        ranked: of this frame's annotated triplets.
+        objects, predicates: names, those of predicates in the order of `Ranked.predicate`.
+    """
+    labels = frame.true_labels.tolist()
+    names = []
+    for index, label in enumerate(labels):
+        number = f" {labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
+        names.append(objects[label] + number)
+    triplets = []
+    for pair, predicate, place in zip(*annotated(frame, dataset), ranked.rank.tolist(), strict=True):
+        subject, thing = frame.true_pairs[pair].tolist()
+        text = f"{names[subject]} – {predicates[predicate]} – {names[thing]}"
+        triplets.append((int(pair), text, None if math.isinf(place) else round(place)))
+    triplets.sort(key=lambda each: each[0])
+    return Drawn(
+        title,
+        list(zip(frame.true_boxes.tolist(), names, labels, strict=True)),
+        sorted(set(frame.true_pairs[:, 0].tolist())),
+        [(text, place) for _, text, place in triplets],
+    )
 
 
 def _require_kinds(relations: Mapping[str, torch.Tensor], exclusive: tuple[str, ...]) -> None:

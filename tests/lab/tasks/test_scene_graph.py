@@ -1,13 +1,17 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from lab.data import moving_boxes
 from lab.graph_loss import SceneGraphLoss
 from lab.graphs import collate
 from lab.metrics import GraphRecall
-from lab.tasks import SceneGraph
+from lab.metrics.scene_graph import frames_of, rank
+from lab.tasks import Samples, SceneGraph
+from lab.tasks.scene_graph import drawn_frame
 from model import RelationNet
 
 SIZES = {"attention": 3, "spatial": 5, "contact": 6}
@@ -61,11 +65,53 @@ def test_refuses_to_take_groups_for_what_they_are_not(exclusive: tuple[str, ...]
         SceneGraph(exclusive).step(network(), SceneGraphLoss(), videos())
 
 
+def test_draws_the_middle_frame_of_each_video(tmp_path: Path) -> None:
+    scenes, truth = videos(3)
+    task, said = SceneGraph(), SceneGraph().predict(network().eval()(scenes))
+    samples = Samples([scenes], truth, said)  # type: ignore[arg-type]
+    assert task.draw(samples, tmp_path / "a.png", "title") is True
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size[0] > 1000 and image.size[1] > 600
+    assert task.panel(samples) is None
+    empty, nothing = collate([videos(1)])
+    none = {
+        **empty,
+        **{
+            name: empty[name][:0]
+            for name in ("boxes", "pairs", "classes", "features", "time", "frame_of_box", "video_of_frame")
+        },
+    }  # type: ignore[literal-required]
+    bare = {
+        **nothing,
+        **{name: nothing[name][:0] for name in ("boxes", "labels", "frame_of_box", "pairs")},
+        "predicates": {group: each[:0] for group, each in nothing["predicates"].items()},
+    }  # type: ignore[literal-required]
+    blank = Samples([none], bare, task.predict(network()(none)))  # type: ignore[arg-type, list-item]
+    assert task.draw(blank, tmp_path / "b.png", "title") is False and not (tmp_path / "b.png").exists()
+
+
+def test_a_frame_is_drawn_with_names_and_ranks() -> None:
+    scenes, truth = videos(1)
+    said = {"scenes": scenes, "objects": scenes["classes"], "relations": {}}
+    for group, target in truth["relations"].items():
+        if target.dim() == 1:  # a pair that nobody annotated comes last
+            target = torch.nn.functional.one_hot(target.clamp(min=0), SIZES[group]) * (target >= 0)[:, None]
+        said["relations"][group] = target.float()
+    frame = next(iter(frames_of(said, truth)))
+    names = [f"p{n}" for n in range(sum(SIZES.values()))]
+    shown = drawn_frame(frame, rank([frame]), "action_genome", [f"c{n}" for n in range(9)], names, "t")
+    assert shown.title == "t" and len(shown.boxes) == len(frame.true_labels)
+    assert [name.split()[0] for _, name, _ in shown.boxes] == [f"c{label}" for label in frame.true_labels]
+    assert all(text.startswith("c0") and " – p" in text for text, _ in shown.triplets)
+    found = [place for _, place in shown.triplets if place is not None]
+    assert sorted(found) == list(range(1, 1 + len(found))) and len(found) >= 3 * len(frame.true_pairs) - 1
+
+
 @pytest.mark.parametrize("mode", ["predcls", "sgcls", "sgdet"])
 def test_overfits_one_batch(mode: str) -> None:
     batch, task, net = videos(1, mode), SceneGraph(), network()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(120):
         optimizer.zero_grad()
         result = task.step(net, SceneGraphLoss(), batch)
         result.loss.backward()
