@@ -16,7 +16,6 @@ from lab.inference.classified import Answer, ClassEvaluation, Mistake
 from lab.inference.efficiency import Efficiency, Speed
 from lab.report import classification as report
 from lab.report.classification_page import verdict
-from lab.report.pages import counted
 from tests.lab.report.test_evaluation import Page
 
 SPEEDS = (Speed(1, 0.002, 0.003, 100), Speed(32, 0.016, 0.02, 50))
@@ -198,15 +197,6 @@ def test_verdict(three: ClassEvaluation) -> None:
         "60.0 % of 5 test images are recognised, 2 are not; F1 is 0.444, averaged over 3 classes. "
         "Recognised least often: bird, 0 % of 1."
     )
-
-
-def test_what_was_judged() -> None:
-    assert counted(1, "test", []) == "1 test image"
-    assert counted(1200, "val", []) == "1,200 validation images"
-    assert counted(60, "val", ["fold_0", "fold_1"]) == "60 held-out images of 2 folds"
-    assert counted(60, "test", ["fold_0", "fold_1"]) == "60 test images of 2 folds"
-    assert counted(24, "test", ["seed_0", "seed_1"]) == "24 test images of 2 seeds"
-    assert counted(3, "test", [], "video") == "3 test videos"
 
 
 def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassEvaluation) -> None:
