@@ -111,6 +111,7 @@ class _Reader:
             )
         self.folder = folder
         self.problems: list[str] = []
+        self._keys: dict[str, str] = {}
         self._spelt: dict[str, str] = {}
         self.objects = self._classes("object_classes.txt", 2)
         relations = list(self._classes("relationship_classes.txt", 10))
@@ -160,6 +161,9 @@ class _Reader:
         if number is None:
             raise _Wrong("its name doesn't begin with its number")
         corners = _numbers(person.get("bbox"), "the person's bbox")
+        width, height = size = _numbers(person.get("bbox_size"), "bbox_size", (2,)).tolist()
+        if min(size) <= 0:
+            raise _Wrong("bbox_size is not the frame's width and height")
         boxes, pairs, part = [], [], ""
         for index, thing in enumerate(things):
             if not isinstance(thing, Mapping):
@@ -168,23 +172,26 @@ class _Reader:
             if not isinstance(thing.get("visible"), (bool, np.bool_, int)):
                 raise _Wrong(f"visible of thing {index} is neither true nor false")
             if thing["visible"]:
-                boxes.append(self._box(thing, person))
+                boxes.append(self._box(thing, width, height))
                 pairs.append(Pair(0, len(boxes), self._held(thing)))
         if not corners.size or not boxes:
             return part, None
         if corners.ndim != 2 or corners.shape[1] != 4:
             raise _Wrong(f"the person's bbox has the shape {corners.shape}, not (N, 4)")
-        first = Box(_shares(corners[0], person), self.objects["person"])
+        x1, y1, x2, y2 = corners[0].tolist()
+        if x1 > x2 or y1 > y2:
+            raise _Wrong("the person's bbox is not x1, y1, x2, y2")
+        first = Box(_inside(x1 / width, y1 / height, x2 / width, y2 / height), self.objects["person"])
         return part, Frame(name, float(number[0]), (first, *boxes), tuple(pairs))
 
-    def _box(self, thing: Mapping[str, Any], person: Mapping[str, Any]) -> Box:
+    def _box(self, thing: Mapping[str, Any], width: float, height: float) -> Box:
         label = self.objects.get(self._key(thing.get("class")))
         if label is None:
             raise _Wrong(f"class {thing['class'][:40]!r} is not in object_classes.txt")
-        box = _numbers(thing.get("bbox"), f"the bbox of {thing['class']}")
-        if box.shape != (4,) or min(box[2:]) < 0:
+        x, y, wide, high = _numbers(thing.get("bbox"), f"the bbox of {thing['class']}", (4,)).tolist()
+        if min(wide, high) < 0:
             raise _Wrong(f"the bbox of {thing['class']} is not x, y, width, height")
-        return Box(_shares(np.concatenate([box[:2], box[:2] + box[2:]]), person), label)
+        return Box(_inside(x / width, y / height, (x + wide) / width, (y + high) / height), label)
 
     def _held(self, thing: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         held = {}
@@ -222,10 +229,10 @@ class _Reader:
         """What a name is found by: its letters alone, as the lists leave out what is between them."""
         if not isinstance(name, str):
             raise _Wrong(f"a name is a {type(name).__name__}, not a string")
-        key = re.sub(r"[^a-z]", "", name.lower())
-        if len(name) > len(self._spelt.get(key, "")):
-            self._spelt[key] = name
-        return key
+        if name not in self._keys:
+            key = self._keys[name] = re.sub(r"[^a-z]", "", name.lower())
+            self._spelt[key] = max(name, self._spelt.get(key, ""), key=len)
+        return self._keys[name]
 
     def _name(self, key: str) -> str:
         return self._spelt[key]
@@ -248,22 +255,19 @@ def _part(thing: Mapping[str, Any]) -> str:
     return part
 
 
-def _numbers(value: Any, what: str) -> NDArray[np.float64]:
+def _numbers(value: Any, what: str, shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(value, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise _Wrong(f"{what} is not made of numbers") from error
     if not np.isfinite(numbers).all():
         raise _Wrong(f"{what} is missing, or not finite")
+    if shape is not None and numbers.shape != shape:
+        raise _Wrong(f"{what} has the shape {numbers.shape}, not {shape}")
     return numbers
 
 
-def _shares(corners: NDArray[np.float64], person: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Corners in pixels as shares of the frame, cut off at its border."""
-    size = _numbers(person.get("bbox_size"), "bbox_size")
-    if size.shape != (2,) or min(size) <= 0:
-        raise _Wrong("bbox_size is not the frame's width and height")
-    x1, y1, x2, y2 = np.clip(corners / np.tile(size, 2), 0, 1).tolist()
-    if x1 > x2 or y1 > y2:
-        raise _Wrong("the person's bbox is not x1, y1, x2, y2")
+def _inside(*corners: float) -> tuple[float, float, float, float]:
+    """Corners as shares of the frame, cut off at its border."""
+    x1, y1, x2, y2 = (min(1.0, max(0.0, corner)) for corner in corners)
     return x1, y1, x2, y2

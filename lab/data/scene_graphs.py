@@ -24,7 +24,7 @@ _KEPT_BYTES = 2**31  # of detections; items made of more are made anew each time
 _NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a sum of one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are millions of them
 class Box:
     """An annotated box: x1 y1 x2 y2 as shares of the frame, and the index of its class."""
 
@@ -32,7 +32,7 @@ class Box:
     label: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
     """What holds between two boxes of a frame, by their indices: the relations' indices by group.
 
@@ -44,7 +44,7 @@ class Pair:
     relations: Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A picture of a video; `time` is its position in the video, in frames."""
 
@@ -138,17 +138,17 @@ class SceneSet(Dataset[tuple[Scenes, Truth]]):
 def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
     """One video as it is asked for, and what is right."""
     seen = [_see(video.name, frame, asking) for frame in video.frames]
-    starts = np.cumsum([0, *(len(part.boxes) for part in seen)])
-    pairs: list[Tensor] = []
+    starts = np.cumsum([0, *(len(part.boxes) for part in seen)]).tolist()
+    pairs: list[tuple[int, int]] = []
     known: list[Pair | None] = []
     for part, frame, start in zip(seen, video.frames, starts, strict=False):
-        found = _pairs(part.classes, asking)
         annotated: dict[tuple[int, int], Pair] = {}
         for pair in frame.pairs:
             annotated.setdefault((pair.subject, pair.object), pair)
         match = part.match.tolist()
-        known += [annotated.get((match[one], match[other])) for one, other in found.tolist()]
-        pairs.append(found + int(start))
+        for one, other in _pairs(part.classes, asking):
+            pairs.append((one + start, other + start))
+            known.append(annotated.get((match[one], match[other])))
     classes = len(asking.vocabulary.objects)
     scenes = Scenes(
         features=torch.cat([part.features for part in seen]) if seen else torch.zeros(0, asking.features),
@@ -157,7 +157,7 @@ def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
         frame_of_box=_frames([len(part.boxes) for part in seen]),
         video_of_frame=torch.zeros(len(seen), dtype=torch.int64),
         time=torch.tensor([frame.time for frame in video.frames], dtype=torch.float32),
-        pairs=torch.cat(pairs) if pairs else torch.zeros(0, 2, dtype=torch.int64),
+        pairs=torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
     )
     return scenes, _truth(video, seen, known, asking.vocabulary)
 
@@ -220,22 +220,21 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
     return _Seen(boxes, truth, features, torch.arange(len(boxes)))
 
 
-def _pairs(classes: Tensor, asking: Asking) -> Tensor:
-    """Each subject with each other box of the frame, (P, 2).
+def _pairs(classes: Tensor, asking: Asking) -> list[tuple[int, int]]:
+    """Each subject with each other box of the frame.
 
     Subjects are the boxes whose most probable class is one; where a detector finds none, the box that is one
     most probably, as there is somebody in every frame that was annotated.
     """
     if len(classes) < 2:
-        return torch.zeros(0, 2, dtype=torch.int64)
-    being = classes[:, list(asking.subjects)].sum(1)
-    best, index = classes.max(1)
-    chosen = torch.isin(index, torch.tensor(asking.subjects, dtype=torch.int64)) & (best > 0)
-    if asking.mode != "predcls" and not chosen.any() and being.max() > 0:
-        chosen[being.argmax()] = True
-    one, other = torch.meshgrid(torch.nonzero(chosen).flatten(), torch.arange(len(classes)), indexing="ij")
-    pairs = torch.stack([one.flatten(), other.flatten()], 1)
-    return pairs[pairs[:, 0] != pairs[:, 1]]
+        return []
+    best, index = (part.tolist() for part in classes.max(1))
+    chosen = [k for k, (share, label) in enumerate(zip(best, index, strict=True))
+              if share > 0 and label in asking.subjects]  # fmt: skip
+    if asking.mode != "predcls" and not chosen:
+        being = classes[:, list(asking.subjects)].sum(1)
+        chosen = [int(being.argmax())] if being.max() > 0 else []
+    return [(one, other) for one in chosen for other in range(len(classes)) if one != other]
 
 
 def _relations(pairs: Sequence[Pair | None], vocabulary: Vocabulary) -> dict[str, Tensor]:
