@@ -94,7 +94,7 @@ def read_labelled(
         classes,
         normalise=serving.normalise,
         transforms=serving.transforms,
-        stacked_bytes=reading.cache_gb * 1e9,
+        stacked_bytes=reading.cache_gb * 1e9 / 2,  # stacking holds them twice for a moment
     )
 
 
