@@ -20,6 +20,7 @@ from lab.metrics.class_scores import Scores, judge
 
 Told = Callable[[int, int, str], object]
 MISTAKES = 12
+_ROUNDING = 1e-3  # how far a normalisation that is undone may leave [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,13 +209,17 @@ class _Work:
 
 
 def _picture(image: Tensor, normalised: tuple[list[float], list[float]] | None) -> Image | None:
-    """The image (C, H, W) as a person knows it."""
+    """The image (C, H, W) as a person knows it: as bright as it is, where its values are shares."""
     if image.dim() != 3:
         return None
     if normalised is not None:
         mean, std = (torch.tensor(each).reshape(-1, 1, 1) for each in normalised)
         image = image * std + mean
-    return to_rgb(image.numpy())
+    low, high = (float(edge) for edge in image.float().aminmax())
+    if len(image) not in (1, 3) or not (low > -_ROUNDING and high < 1 + _ROUNDING):
+        return to_rgb(image.numpy())
+    whole: Image = (255 * image.clamp(0, 1)).round().byte().expand(3, -1, -1).permute(1, 2, 0).numpy().copy()
+    return whole
 
 
 def _of_classes(result: ClassEvaluation) -> Iterator[str]:

@@ -1,14 +1,16 @@
 """Classifiers that were really trained, a second's worth, and what is said of them afterwards."""
 
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics
 
 from lab.data.reading import read_image
-from lab.inference.classified import MISTAKES, ClassEvaluation, evaluate_run
+from lab.inference.classified import MISTAKES, ClassEvaluation, _picture, evaluate_run
 from lab.inference.loaded import load
 from lab.trackers.csv_file import read_metrics
 from tests.classified_tools import CLASSES, HERE, config, make_images, train, train_levels
@@ -78,6 +80,9 @@ def test_mistakes_are_the_surest_and_look_like_the_images(tmp_path: Path) -> Non
     assert [each.answer.confidence for each in found.mistakes] == wrong[:MISTAKES]
     for each in found.mistakes:
         assert each.picture is not None and each.picture.shape == (8, 8, 3)
+        file = read_image(root / each.answer.name)  # 16 × 16: as bright, and no contrast is added
+        assert each.picture.mean() == pytest.approx(file.mean(), abs=1)
+        assert np.abs(each.picture - file.reshape(8, 2, 8, 2, 3).mean((1, 3))).max() < 2
     assert len({each.answer.name for each in found.mistakes}) == MISTAKES
 
 
@@ -162,3 +167,20 @@ def test_no_such_images(images: Path, tmp_path: Path) -> None:
 def test_figures_are_computed_once(levels: Path) -> None:
     found: ClassEvaluation = evaluate_run(levels, efficiency=False)
     assert found.scores() is found.scores()
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([[0.2, 0.4]], [51, 102]),
+        ([[-3.0, 5.0]], [0, 255]),  # of no known range: stretched
+        ([[math.nan, 0.5]], None),
+    ],
+)
+def test_pictures_of_inputs(values: list[list[float]], shown: list[int] | None) -> None:
+    picture = _picture(torch.tensor([values]), None)
+    assert picture is not None and picture.shape == (1, 2, 3) and picture.dtype == np.uint8
+    assert shown is None or picture[0, :, 1].tolist() == shown
+    assert _picture(torch.zeros(5), None) is None
+    normalised = _picture(torch.tensor([values]), ([0.5], [0.1]))
+    assert normalised is not None and (shown != [51, 102] or normalised[0, :, 0].tolist() == [133, 138])
