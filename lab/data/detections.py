@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ class Detected:
     features: Tensor  # (N, D) float32, appearance
 
 
+@runtime_checkable  # a config is checked against what its arguments are annotated with
 class Detector(Protocol):
     """Tells what was detected in a frame; `features` is the length D of an appearance vector, 0 for none."""
 
