@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.metrics.calibration import BINS, calibration_error, reliability
@@ -29,6 +29,7 @@ def test_as_sure_as_right_is_no_error() -> None:
     assert calibration_error(reliability(np.ones(5), np.ones(5))) == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40),
     st.integers(1, 20),

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
@@ -43,6 +43,7 @@ def test_equals_scikit_learn(classes: int) -> None:
     assert scores.macro.recall == pytest.approx(metrics.balanced_accuracy_score(truths, said))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_equals_scikit_learn_whatever_is_there(data: Any) -> None:
     """Classes that are never true, never said or neither, ties, and a single sample included."""

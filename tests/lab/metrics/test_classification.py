@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
@@ -56,6 +56,7 @@ def test_shapes_that_make_no_sense(prediction: tuple[int, ...], target: tuple[in
         Accuracy().update(torch.zeros(prediction), torch.zeros(target, dtype=torch.int64))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_shares_equal_scikit_learn(data: Any) -> None:
     """In batches of any size, with classes that are never true, never said, or neither."""
