@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 import torch
 import yaml
 
-from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import create_loader
 from lab.inference.loaded import load
@@ -102,9 +102,10 @@ def accuracy(folder: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least", "seconds"), [("digits", 0.98, 60), ("classifier", 0.95, 60)])
-def test_it_learns_what_its_header_promises(workplace: Path, name: str, least: float, seconds: float) -> None:
-    config = RunConfig.from_yaml(ROOT / "configs" / f"{name}.yaml").with_values({"trackers": []})
-    result = run(config, console="quiet")
+@pytest.mark.parametrize(("name", "least"), [("digits", 0.98), ("classifier", 0.95)])
+def test_it_learns_what_its_header_promises(workplace: Path, name: str, least: float) -> None:
+    config = RunConfig.from_yaml(ROOT / "configs" / f"{name}.yaml")
+    started = time.process_time()  # of one thread: other work on the machine is not counted
+    result = run(config.with_values({"trackers": [], "threads": 1, "device": "cpu"}), console="quiet")
+    assert time.process_time() - started < 60
     assert accuracy(result.run_dir) >= least
-    assert json.loads((result.run_dir / rundir.SUMMARY).read_text())["seconds"] < seconds

@@ -70,6 +70,7 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
     ) -> None:
         self._images, self.names = images, list(names)
         self._normalise, self._augment = normalise, Augment(transforms)
+        self._changed = bool(transforms)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -79,7 +80,7 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
 
     def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         image, label = self._images[index]
-        if not image.flags.writeable:  # mapped: transforms want their own
+        if self._changed:  # a transform may write to what it gets
             image = image.copy()
         changed = self._augment(rng, image=image)
         return _finished(changed["image"], self._normalise), torch.tensor(int(label[0]))
