@@ -89,8 +89,8 @@ class Asking:
         if self.mode != "predcls" and self.detector is None:
             lacks = "classes of the boxes" if self.mode == "sgcls" else "boxes and their classes"
             raise ValueError(
-                f"mode: {self.mode} needs what a detector said, for the {lacks}: name a folder of it by "
-                "`detector` (see lab.data.detections), or set mode: predcls"
+                f"mode: {self.mode} needs what a detector said, for the {lacks}: name its folder by "
+                "`detector` (see lab.data.DetectionFolder), or set mode: predcls"
             )
 
     @property

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lab.config import RunConfig
 from lab.data import action_genome
 from lab.data.scene_graphs import SceneSet
 from lab.graphs import UNKNOWN
@@ -159,6 +160,24 @@ def test_detections_are_read_and_checked(tmp_path: Path) -> None:
         action_genome(root, "sgdet", tmp_path / "seen")
     with pytest.raises(ValueError, match="mode: sgcls needs what a detector said"):
         action_genome(root, "sgcls")
+
+
+def test_a_config_names_detector_and_matcher(tmp_path: Path) -> None:
+    root, seen = small(tmp_path / "ag"), tmp_path / "seen"
+    for index in range(8):
+        name, frames = f"{'T' if index < 6 else 'X'}{index % 6}.mp4", [tags("T", 1)[0].split("/")[1]]
+        seen.mkdir(exist_ok=True)
+        np.savez(seen / f"{name}.npz", boxes=[[0.1, 0.1, 0.5, 0.7]], scores=np.eye(1, 36) / 2, frames=frames)
+    detector = {"target": "lab.data.DetectionFolder", "root": str(seen)}
+    data: dict[str, Any] = {"target": "lab.data.action_genome", "root": str(root), "mode": "sgcls"}
+    found = []
+    for threshold in (0.7, 0.8):  # the box overlaps the person's by 3/4
+        matcher = {"target": "lab.graphs.IoUMatcher", "threshold": threshold}
+        config = RunConfig.model_validate(
+            {"net": "torch.nn.Identity", "data": {**data, "detector": detector, "matcher": matcher}}
+        )
+        found.append(of(config.create_data()[0])[0][0]["classes"].sum().item())
+    assert found == [0.5, 0]
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_what_happens_does_not_depend_on_how_it_is_seen() -> None:
     truths = [batch(moving_boxes(**SMALL, mode=mode).train)[1] for mode in ("predcls", "sgcls", "sgdet")]
     for truth in truths[1:]:
         for name in ("boxes", "labels", "pairs"):
-            assert torch.equal(truth[name], truths[0][name])  # type: ignore[literal-required]
+            assert torch.equal(truth[name], truths[0][name])
         for group, told in truth["predicates"].items():
             assert torch.equal(told, truths[0]["predicates"][group])
 
@@ -107,7 +107,7 @@ def test_every_relation_is_there_and_noise_adds_to_it() -> None:
 def test_a_guesser_cannot_know_what_geometry_decides() -> None:
     splits = moving_boxes()
     scenes, truth = batch(splits.val)
-    said = Frequencies(splits.train, VOCABULARY).logits(scenes)  # type: ignore[arg-type]
+    said = Frequencies(splits.train, VOCABULARY).logits(scenes)
     recalls = []
     for group, names in VOCABULARY.relations.items():
         told = truth["relations"][group]
