@@ -32,7 +32,7 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
     """What a pickle of protocol 0 to 5 holds: dict, list, tuple, set, str, bytes, numbers, None and arrays.
 
     Nothing that the file names is imported or called. Arrays and numpy's scalars are of truth values,
-    integers, floats or strings. (A file that is made to eat up the memory may still end the process.)
+    integers, floats or strings. (A file made to exhaust memory or stack may still end the process.)
 
     Args:
         largest: more bytes than this are not even read.

@@ -105,7 +105,7 @@ def test_every_relation_is_there_and_noise_adds_to_it() -> None:
 
 
 def test_a_guesser_cannot_know_what_geometry_decides() -> None:
-    splits = moving_boxes()
+    splits = moving_boxes(120, 40)
     scenes, truth = batch(splits.val)
     said = Frequencies(splits.train, VOCABULARY).logits(scenes)
     recalls = []
