@@ -54,6 +54,12 @@ def test_what_is_named_stays_where_it_is_named() -> None:
     assert {TEST[index].sample.split for index in divide(TEST, Cut(0.2)).test} == {"test"}
 
 
+def test_folds_have_each_class_alike_whatever_was_validated_on() -> None:
+    for fold in range(3):
+        held = [NAMED[index].label for index in divide(NAMED, Cut(folds=3, fold=fold)).val]
+        assert sorted(held) == ["a", "b", "b"]
+
+
 def test_groups_stay_whole() -> None:
     parts = divide(GROUPS, Cut(0.2, 0.1))
     owners = [{GROUPS[index].sample.group for index in part} for part in parts]
