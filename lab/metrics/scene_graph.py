@@ -357,11 +357,17 @@ def _overlap(boxes: Floats, others: Floats) -> Floats:
     """Intersection over union (B, G) of boxes x1 y1 x2 y2; 0 where both are empty."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas, other_areas = (np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1) for b in (boxes, others))
+    shared = _area(low, high)
+    areas, other_areas = (_area(each[:, :2], each[:, 2:]) for each in (boxes, others))
     union = areas[:, None] + other_areas - shared
     shares: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return shares
+
+
+def _area(low: Floats, high: Floats) -> Floats:
+    side = np.maximum(high - low, 0)
+    area: Floats = side[..., 0] * side[..., 1]
+    return area
 
 
 def _mean_by(frame: Ints, found: NDArray[np.bool_]) -> Floats:

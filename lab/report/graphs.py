@@ -91,11 +91,6 @@ def over_parts(evaluation: "GraphEvaluation") -> tuple[Summary | None, Summary |
 
 def as_data(evaluation: "GraphEvaluation") -> dict[str, Any]:
     """Everything as plain data; what isn't defined is NaN."""
-    scores: dict[str, Any] = {}
-    for row in rows(evaluation):
-        values = {f"recall@{k}": value for k, value in zip(KS, row.recall, strict=True)}
-        values |= {f"mean_recall@{k}": value for k, value in zip(KS, row.mean_recall, strict=True)}
-        scores.setdefault(row.mode, {}).setdefault(row.constraint, {})[row.who] = values
     recall, means = over_parts(evaluation)
     over = {
         f"{name}@{K}": None if each is None else vars(each)
@@ -110,7 +105,7 @@ def as_data(evaluation: "GraphEvaluation") -> dict[str, Any]:
             {"mode": each.mode, "part": each.part, "videos": each.videos, "frames": each.frames}
             for each in evaluation.asked
         ],
-        "scores": scores,
+        "recall": list(_by_k(evaluation)),
         "predicates": [each._asdict() for each in bars(evaluation)],
         **({"over_parts": over} if evaluation.parts else {}),
         "notes": evaluation.notes,
@@ -120,17 +115,17 @@ def as_data(evaluation: "GraphEvaluation") -> dict[str, Any]:
 
 
 def recall_table(evaluation: "GraphEvaluation") -> str:
-    """`recall.csv`: a row per mode, constraint, who was asked and K; and part, where there are several."""
-
-    def lines() -> Iterator[list[Any]]:
-        for part in evaluation.parts or [""]:
-            for row in rows(evaluation, part):
-                for k, recall, mean in zip(KS, row.recall, row.mean_recall, strict=True):
-                    own = [part] if evaluation.parts else []
-                    yield [*own, row.mode, row.constraint, row.who, k, f"{recall:.6g}", f"{mean:.6g}"]
-
-    part = ["part"] if evaluation.parts else []
-    return _csv([*part, "mode", "constraint", "who", "k", "recall", "mean_recall"], lines())
+    """`recall.csv`: a row per mode, constraint and K; and part, where there are several."""
+    lines: list[list[Any]] = []
+    parts: list[str | None] = [*evaluation.parts]
+    for part in parts or [None]:
+        for line in _by_k(evaluation, part):
+            mode, constraint, k, *values = line.values()
+            lines.append(
+                [*([part] if part else []), mode, constraint, k, *(f"{each:.6g}" for each in values)]
+            )
+    head = ["mode", "constraint", "k", "recall", "mean_recall", "frequency_recall", "frequency_mean_recall"]
+    return _csv([*(["part"] if evaluation.parts else []), *head], lines)
 
 
 def predicate_table(evaluation: "GraphEvaluation") -> str:
@@ -236,6 +231,22 @@ def page(evaluation: "GraphEvaluation", directory: Path) -> str:
         pictures=pictures,
         provenance=provenance,
     )
+
+
+def _by_k(evaluation: "GraphEvaluation", part: str | None = None) -> Iterator[dict[str, Any]]:
+    """A line per mode, constraint and K: what the network has, and the frequencies."""
+    found = rows(evaluation, part)
+    for network, frequency in zip(found[::2], found[1::2], strict=True):
+        for place, k in enumerate(KS):
+            yield {
+                "mode": network.mode,
+                "constraint": network.constraint,
+                "k": k,
+                "recall": network.recall[place],
+                "mean_recall": network.mean_recall[place],
+                "frequency_recall": frequency.recall[place],
+                "frequency_mean_recall": frequency.mean_recall[place],
+            }
 
 
 def _of_parts(evaluation: "GraphEvaluation") -> Iterator[list[str]]:

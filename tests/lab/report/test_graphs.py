@@ -74,15 +74,18 @@ def test_files(tmp_path: Path) -> None:
         "report.html",
     }  # fmt: skip
     data = json.loads((tmp_path / "metrics.json").read_text())
-    assert data["scores"]["predcls"]["with"]["network"]["mean_recall@20"] == pytest.approx(2 / 3)
-    assert data["scores"]["predcls"]["no"]["frequency"]["recall@10"] == 0.25
+    assert len(data["recall"]) == 3 * 3 and data["recall"][1] == {
+        "mode": "predcls", "constraint": "with", "k": 20, "recall": 0.75,
+        "mean_recall": pytest.approx(2 / 3), "frequency_recall": 0.25,
+        "frequency_mean_recall": pytest.approx(1 / 6),
+    }  # fmt: skip
     assert data["asked"] == [{"mode": "predcls", "part": "", "videos": 3, "frames": 2}]
     assert data["predicates"][1]["name"] == "holding" and "over_parts" not in data
     recall = rows_of((tmp_path / "recall.csv").read_text())
-    assert len(recall) == 3 * 2 * 3
+    assert len(recall) == 3 * 3
     assert recall[1] == {
-        "mode": "predcls", "constraint": "with", "who": "network", "k": "20", "recall": "0.75",
-        "mean_recall": "0.666667",
+        "mode": "predcls", "constraint": "with", "k": "20", "recall": "0.75", "mean_recall": "0.666667",
+        "frequency_recall": "0.25", "frequency_mean_recall": "0.166667",
     }  # fmt: skip
     predicates = rows_of((tmp_path / "predicates.csv").read_text())
     assert len(predicates) == 3 * 3 and predicates[1]["predicate"] == "holding"
@@ -117,7 +120,7 @@ def test_seeds_have_a_row_each_and_a_spread(tmp_path: Path) -> None:
     found = evaluation("seed_0", "seed_1")
     data = report.as_data(found)
     assert data["over_parts"]["recall@20"]["mean"] == pytest.approx((0.75 + 0.5) / 2)
-    assert data["scores"]["predcls"]["with"]["network"]["recall@20"] == pytest.approx((0.75 + 0.5) / 2)
+    assert data["recall"][1]["recall"] == pytest.approx((0.75 + 0.5) / 2)
     text = report.as_text(found)
     assert "6 test videos of 2 seeds, 4 frames" in text
     assert [line.split()[:2] for line in text.splitlines() if line.startswith("seed_")] == [
