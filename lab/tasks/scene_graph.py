@@ -104,7 +104,7 @@ def drawn_frame(
     labels = frame.true_labels.tolist()
     names = []
     for index, label in enumerate(labels):
-        number = f" {labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
+        number = f" #{labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
         names.append(objects[label] + number)
     triplets = []
     for pair, predicate, place in zip(*annotated(frame, dataset), ranked.rank.tolist(), strict=True):

@@ -135,12 +135,12 @@ def test_seeds_have_a_row_each_and_a_spread(tmp_path: Path) -> None:
 def test_a_frame_is_drawn_with_names() -> None:
     shown = report.drawn(evaluation(), evaluation().worst[0])
     assert shown.title == "test-7, frame 4" and shown.subjects == [0]
-    assert [(name, kind) for _, name, kind in shown.boxes] == [("person", 0), ("cup 1", 1), ("cup 2", 1)]
+    assert [(name, kind) for _, name, kind in shown.boxes] == [("person", 0), ("cup #1", 1), ("cup #2", 1)]
     assert shown.triplets == [
-        ("person – looking – cup 1", 1),
-        ("person – holding – cup 1", None),
-        ("person – touching – cup 1", 2),
-        ("person – unsure – cup 2", 30),
+        ("person – looking – cup #1", 1),
+        ("person – holding – cup #1", None),
+        ("person – touching – cup #1", 2),
+        ("person – unsure – cup #2", 30),
     ]
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.config import RunConfig
 from lab.data import moving_boxes
 from lab.graph_loss import SceneGraphLoss
 from lab.graphs import collate
@@ -117,3 +118,15 @@ def test_overfits_one_batch(mode: str) -> None:
         result.loss.backward()
         optimizer.step()
     assert float(result.loss.detach()) < 0.1
+
+
+def test_the_shipped_names_are_those_of_the_data() -> None:
+    config = RunConfig.from_yaml(Path(__file__).parents[3] / "configs" / "scene_graph.yaml")
+    task, sets = config.create_task(), moving_boxes(train_count=1, val_count=1)
+    facts = {name: sets.facts[name] for name in ("objects", "relations", "exclusive", "dataset")}
+    assert facts == {
+        "objects": list(task.objects),
+        "relations": task.relations,
+        "exclusive": list(task.exclusive),
+        "dataset": task.dataset,
+    }
