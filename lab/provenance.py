@@ -47,7 +47,7 @@ def collect(command: Sequence[str], seed: int, device: str, folder: Path | None 
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": _usable_cpus(),
         "gpu": _gpu(device),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -116,7 +116,7 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str | None:
+def processor() -> str | None:
     """The processor's model name; `platform.processor` is empty on Linux, or starts a process."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:

@@ -1,6 +1,5 @@
 """What a network costs: its size, its arithmetic, and how long an answer takes on this machine."""
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lab.inference.loaded import Loaded
+from lab.provenance import processor
 
 BATCHES = (1, 32)
 WARM_UP = 3  # passes that aren't timed: kernels are chosen and memory is found in them
@@ -142,5 +142,5 @@ def _device_name(device: torch.device) -> str:
         return f"{device}, {torch.cuda.get_device_name(device)}"
     if device.type == "cpu":
         threads = torch.get_num_threads()
-        return f"cpu ({platform.machine()}), {threads} thread{'' if threads == 1 else 's'}"
+        return f"cpu, {processor() or 'unknown'}, {threads} thread{'' if threads == 1 else 's'}"
     return str(device)

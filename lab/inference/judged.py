@@ -2,10 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lab import rundir
 from lab.figures.panels import Image, masks, pictures
+from lab.inference.held_out import Split, as_trained, changes, names_of, usual_split
 from lab.inference.loaded import parts_of
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.tasks.base import array
 
-Split = Literal["val", "test"]
 Told = Callable[[int, int, str], object]
 TUNED_ON_ITSELF = "the threshold was tuned on the images it is judged on: expect a little less on others"
 WORST, BEST = 6, 3
@@ -123,7 +123,7 @@ def evaluate_run(
     result: Evaluation | None = None
     for path, part in parts:
         work = _Work(load_segmenter(path, device=device), chosen, part)
-        split = split or work.usual_split
+        split = split or usual_split(work.splits)
         if result is None:
             unit = "px" if chosen.pixel_size is None else "µm"
             result = Evaluation(folder, split, work.loaded.classes, unit, about=work.about())
@@ -152,11 +152,7 @@ class _Work:
         task.tile = settings.tile or task.tile
         task.overlap = task.overlap if settings.overlap is None else settings.overlap
         task.flips = task.flips or settings.flips
-        self._splits = loaded.create_splits()
-
-    @property
-    def usual_split(self) -> Split:
-        return "val" if self._splits.test is None else "test"
+        self.splits = loaded.create_splits()
 
     def about(self) -> dict[str, str]:
         """How the network was asked."""
@@ -221,74 +217,36 @@ class _Work:
         self, split: Split, told: Told, what: str = "images"
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, str]]:
         """Image (C, H, W), probabilities, target and name of each item; the first three on the CPU."""
-        dataset = getattr(self._splits, split)
+        dataset = getattr(self.splits, split)
         loaded = self.loaded
-        names = _names(dataset, split, loaded.folder)
+        names = names_of(self.splits, split, loaded)
         label = " ".join(word for word in (self._part, what) if word)
         for index, name in enumerate(names):
             *inputs, target = (part[None] for part in dataset[index])
-            asked = [self._as_trained(inputs[0]), *inputs[1:]]
+            asked = [as_trained(inputs[0], loaded.facts, self.splits.facts), *inputs[1:]]
             with torch.no_grad(), loaded.runtime.autocast():
                 prediction = loaded.task.predict(loaded.task.infer(loaded.model, *loaded.runtime.move(asked)))
             yield inputs[0][0], prediction.cpu(), target, name
             told(index + 1, len(names), label)
 
-    def _as_trained(self, image: Tensor) -> Tensor:
-        """The image with the normalisation of the training, where the data of today gives it another."""
-        then, now = (_normalisation(facts) for facts in (self.loaded.facts, self._splits.facts))
-        if then is None or now is None or then == now:
-            return image
-        (mean, std), (new_mean, new_std) = (
-            [torch.tensor(values, dtype=image.dtype).reshape(-1, 1, 1) for values in pair]
-            for pair in (then, now)
-        )
-        return (image * new_std + new_mean - mean) / std
-
     def _notes(self, split: Split) -> Iterator[str]:
         """What the user should know of these images."""
-        yield from self.loaded.notes
-        facts, now = self.loaded.facts, self._splits.facts
-        trained = set((facts.get("split") or {}).get("train") or ())
-        seen = sorted(trained.intersection(getattr(getattr(self._splits, split), "names", ())))
+        names = names_of(self.splits, split, self.loaded)
+        yield from changes(self.loaded, self.splits, names, self._part)
+        facts, now = self.loaded.facts, self.splits.facts
         where = f"{self._part}: " if self._part else ""
-        if seen:
-            yield (
-                f"{where}the network was trained on {len(seen)} of these images, such as {seen[0]}: the data "
-                "has changed since, and their figures say nothing of new images"
-            )
         cuts = [name for name in transform_names(self.loaded.config) if "Crop" in name]
         if cuts:
             yield f"{where}judged on cuts of the images, by {', '.join(cuts)} in data.val_transforms"
-        numbers = getattr(getattr(self._splits, split), "sequences", None) or ()
+        numbers = getattr(getattr(self.splits, split), "sequences", None) or ()
         unknown = sum(int(number) < 0 for number in numbers)
         if unknown:
             yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"
-        if _normalisation(facts) != _normalisation(now) and _normalisation(facts) is not None:
-            yield f"{where}the training images have changed since; the normalisation is that of the training"
         if facts.get("sequences") != now.get("sequences") and facts:
             raise ValueError(
                 f"{self.loaded.folder}: the sequences of its data are not those of the training any more, "
                 "and the network knows them by number; restore the data, or use --predict with a manifest"
             )
-
-
-def _normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    mean, std = facts.get("mean"), facts.get("std")
-    return None if mean is None or std is None else (list(mean), list(std))
-
-
-def _names(dataset: Any, split: str, folder: Path) -> list[str]:
-    """One an item; their numbers where the data has no names."""
-    if dataset is None:
-        raise ValueError(f"{folder}: its data has no {split} images; data.test_share sets some aside")
-    try:
-        count = len(dataset)
-        dataset.__getitem__  # noqa: B018
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{folder}: the items of its {split} data can't be asked for by number") from error
-    if not count:
-        raise ValueError(f"{folder}: its {split} data is empty")
-    return [str(name) for name in getattr(dataset, "names", range(count))]
 
 
 def _keep(

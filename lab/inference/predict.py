@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lab import rundir
 from lab.data.masks import MaskReader
+from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
@@ -24,16 +25,7 @@ from lab.inference.source import Source
 from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
 from lab.wording import duration
 
-RECORD = "prediction.json"
 UNKNOWN = -1  # the index of a sequence that the training didn't have
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image or a truth that can't be used."""
-
-    name: str
-    reason: str
 
 
 @dataclass
@@ -56,10 +48,7 @@ class Prediction:
 
     def as_text(self) -> str:
         """For the console: warnings first, then what was written where."""
-        lines = [f"Warning: {note}" for note in self.notes]
-        lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
-        if len(self.failed) > MOST_SHOWN:
-            lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
+        lines = [*(f"Warning: {note}" for note in self.notes), *told(self.failed, self.output)]
         counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
         counted += "" if self.objects == 1 else "s"
         lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output}")

@@ -1,8 +1,6 @@
 """What `--evaluate` leaves: figures for programs, a table, a page with pictures, a text for the console."""
 
-import base64
 import csv
-import hashlib
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lab import rundir
 from lab.metrics.scores import HD95, MEASURES, ImageScores, Summary, describe, summarise
 from lab.report import evaluation_figures as figures
+from lab.report import pages
 from lab.report.table import Align, render, terminal_width
 from lab.wording import duration
 
@@ -176,20 +175,11 @@ def whole(summary: Summary | None) -> str:
 
 def page(evaluation: "Evaluation") -> str:
     """The page's HTML."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "spread": spread, "whole": whole, "source": source}
-    script = environment.get_template("study_sort.js").render().strip()
     errors = [case.shown[3] for case in (*evaluation.worst, *evaluation.best)]
     images = sorted(evaluation.images, key=lambda image: image.value("dice") or 0.0)
-    return environment.get_template("evaluation_page.html.j2").render(
+    return pages.render(
+        "evaluation_page.html.j2",
+        {"figure": figure, "spread": spread, "whole": whole, "source": source},
         it=evaluation,
         verdict=verdict(evaluation),
         counted=_counted(evaluation),
@@ -206,8 +196,7 @@ def page(evaluation: "Evaluation") -> str:
         images=images,
         several=len(evaluation.classes) > 2,
         provenance=list(_provenance(evaluation)),
-        script=script,
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        sections=list(_sections(evaluation)),
     )
 
 
@@ -231,7 +220,7 @@ def source(picture: "Image") -> str:
 
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return pages.embedded(buffer.getvalue())
 
 
 def _apart(evaluation: "Evaluation") -> Sequence["Case"]:
@@ -241,13 +230,23 @@ def _apart(evaluation: "Evaluation") -> Sequence["Case"]:
 
 
 def _counted(evaluation: "Evaluation") -> str:
-    """`12 test images`, `60 held-out images of 5 folds`."""
-    count, parts = len(evaluation.images), evaluation.parts
-    kind = "test" if evaluation.split == "test" else "validation"
-    if parts and parts[0].startswith("fold") and evaluation.split == "val":
-        kind = "held-out"
-    text = f"{count} {kind} image{'' if count == 1 else 's'}"
-    return f"{text} of {len(parts)} {parts[0].partition('_')[0]}s" if parts else text
+    return pages.counted(len(evaluation.images), evaluation.split, evaluation.parts)
+
+
+def _sections(evaluation: "Evaluation") -> Iterator[tuple[str, str]]:
+    """The page's parts: id and name of those that there are."""
+    for id, name, there in (
+        ("scores", "Scores", True),
+        ("parts", "Folds and seeds", bool(evaluation.parts)),
+        ("spread", "Spread", True),
+        ("tuning", "Threshold", bool(evaluation.tuning)),
+        ("worst", "Worst cases", bool(evaluation.worst)),
+        ("best", "Best cases", bool(_apart(evaluation))),
+        ("images", "All images", True),
+        ("provenance", "Provenance", True),
+    ):
+        if there:
+            yield id, name
 
 
 def _provenance(evaluation: "Evaluation") -> Iterator[tuple[str, str]]:

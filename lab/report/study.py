@@ -5,7 +5,6 @@ trials run.
 """
 
 import base64
-import hashlib
 import json
 import platform
 import shlex
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import rundir
 from lab.redact import redact, redact_text
-from lab.report import leaderboard, study_data, study_figures, study_findings, study_importances, svg
+from lab.report import leaderboard, pages, study_data, study_figures, study_findings, study_importances, svg
 from lab.report import study_space_figures as space_figures
 from lab.report.study_data import Study, Trial
 from lab.wording import duration
@@ -70,19 +69,9 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
 
 def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> str:
     """The page's HTML. `about`: the study's user attributes."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": study_data.amount, "duration": duration, "cell": cell, "label": label}
-    script = environment.get_template("study_sort.js").render().strip()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("study_page.html.j2").render(
+    return pages.render(
+        "study_page.html.j2",
+        {"figure": study_data.amount, "duration": duration, "cell": cell, "label": label},
         study=study,
         verdict=study_findings.verdict(study),
         confirmed=study_findings.confirmed(study),
@@ -99,8 +88,6 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         repeats=_repeats(study.trials),
         provenance=provenance(study, config, about),
         study_file=_yaml(config),
-        script=script,
-        script_digest=digest,
     )
 
 
