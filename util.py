@@ -163,7 +163,7 @@ class Trainer:
         optimizer = config.create_optimizer(model)
         steps = math.ceil(batches / config.accumulate_grad_batches)
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
-        task = config.create_task()
+        task = config.create_task(facts)
         return cls(
             model,
             optimizer,
@@ -172,7 +172,7 @@ class Trainer:
             config.early_stopping_config,
             runtime=runtime,
             task=task,
-            metrics={**task.own_metrics(), **config.create_metrics()},
+            metrics={**task.own_metrics(), **config.create_metrics(facts)},
             monitor=config.monitor,
             scheduler_interval=config.scheduler.interval if config.scheduler else "epoch",
             scheduler_monitor=config.scheduler.monitor if config.scheduler else "val_loss",

@@ -191,11 +191,14 @@ class Predictor(Protocol):
 
 
 class Peek:
-    """The first samples of equal shape of a dataset, read once, and what the network says of them."""
+    """The first samples of a dataset, read once, and what the network says of them.
+
+    Of those that are made of tensors, the ones of equal shape; a dataset with a `collate` puts them together.
+    """
 
     def __init__(self, predictor: Predictor, dataset: Any, count: int, best: Path) -> None:
         self._predictor, self._dataset, self._count, self._best = predictor, dataset, count, best
-        self._batch: list[Tensor] | None = None
+        self._batch: list[Any] | None = None
 
     def __call__(self) -> Samples | None:
         """The samples and their predictions; None where they can't be indexed or aren't made of tensors."""
@@ -210,7 +213,7 @@ class Peek:
         with torch.no_grad(), runtime.autocast():
             predictions = task.predict(task.infer(model, *runtime.move(inputs)))
         model.train(was_training)
-        return Samples(inputs, targets, predictions.cpu())
+        return Samples(inputs, targets, _on_cpu(predictions))
 
     def best(self) -> Samples | None:
         """The same with the best checkpoint's weights, which the network then keeps.
@@ -222,13 +225,22 @@ class Peek:
         network.load_state_dict(network_state(load(self._best)))
         return self()
 
-    def _read(self) -> list[Tensor]:
+    def _read(self) -> list[Any]:
         if not hasattr(self._dataset, "__getitem__") or not hasattr(self._dataset, "__len__"):
             return []
         batch: list[Any] = []
-        for sample in (self._dataset[index] for index in range(min(self._count, len(self._dataset)))):
+        samples = (self._dataset[index] for index in range(min(self._count, len(self._dataset))))
+        if hasattr(self._dataset, "collate"):
+            return list(self._dataset.collate(list(samples)))
+        for sample in samples:
             if not all(isinstance(part, Tensor) for part in sample):
                 return []
             if not batch or [part.shape for part in sample] == [part.shape for part in batch[0]]:
                 batch.append(sample)
         return [torch.stack(parts) for parts in zip(*batch, strict=True)]
+
+
+def _on_cpu(prediction: Any) -> Any:
+    if isinstance(prediction, Mapping):
+        return {name: _on_cpu(part) for name, part in prediction.items()}
+    return prediction.cpu() if isinstance(prediction, Tensor) else prediction

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from lab.provenance import collect
 from lab.redact import redact, redact_text
 
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
+_RARE = 10  # times fewer samples than another class are worth a word
 
 
 class Trained(Protocol):
@@ -86,6 +87,7 @@ class Session:
             )
         if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
             said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
+        said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
         if config.loader.workers and isinstance(data.train, TensorLoader):
             said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
         return said
@@ -160,3 +162,15 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def _rare(counts: Any) -> Iterator[str]:
+    """That a class has few samples beside another, where the data counts its classes."""
+    if not isinstance(counts, Mapping) or not counts:
+        return
+    least, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
+    if counts[least] * _RARE <= counts[most]:
+        yield (
+            f"the training set has {counts[least]} of {least!r} and {counts[most]} of {most!r}; "
+            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} lets each class weigh the same"
+        )

@@ -101,13 +101,16 @@ def test_its_header_says_what_it_is(path: Path) -> None:
 @pytest.mark.parametrize("path", RUNS, ids=name)
 def test_its_components_are_built(path: Path) -> None:
     config = RunConfig.from_yaml(path, given(path))
-    model = config.create_model({"in_channels": 1, "classes": ["background", "cell"], "sequences": {"a": 0}})
+    facts = {"in_channels": 1, "classes": ["background", "cell"], "sequences": {"a": 0}}
+    facts |= {"objects": ["person", "cup"], "relations": {"contact": ["holding"]}, "features": 4}
+    facts |= {"exclusive": [], "dataset": "action_genome", "class_weights": [1.0, 1.0]}
+    model = config.create_model(facts)
     optimizer = config.create_optimizer(model)
     scheduler = config.create_scheduler(optimizer, steps_per_epoch=3)
     assert (scheduler is None) == (config.scheduler is None)
-    assert callable(config.create_criterion())
-    assert config.create_metrics().keys() == config.metrics.keys()
-    config.create_task()
+    assert callable(config.create_criterion(facts))
+    assert config.create_metrics(facts).keys() == config.metrics.keys()
+    config.create_task(facts)
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:

@@ -186,11 +186,11 @@ class RunConfig(FileConfig):
         problems: list[Problem] = []
         data = self.data if self.folds is None else self.with_values(self.repeats["fold_0"]).data
         components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
-            (("task",), self.task, (), None),
+            (("task",), self.task, (), AUTO),
             (("data",), data, (), None),
             (("net",), self.net, (), AUTO),
             (("optimizer",), self.optimizer, ("params",), None),
-            *((("metrics", name), spec, (), None) for name, spec in self.metrics.items()),
+            *((("metrics", name), spec, (), AUTO) for name, spec in self.metrics.items()),
             *((("trackers", i), t, (), None) for i, t in enumerate(self.trackers) if isinstance(t, Spec)),
         ]
         if self.scheduler is not None:
@@ -252,11 +252,7 @@ class RunConfig(FileConfig):
             facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
                 where there are two), `in_channels` and `sequences` likewise.
         """
-        try:
-            known = _found(self.net, facts or {})
-        except ConfigError as error:
-            raise error.below(("net",)) from error
-        model: nn.Module = _build(self.net, ("net",), **known)
+        model: nn.Module = _build(self.net, ("net",), **_named(self.net, ("net",), _sizes(facts or {})))
         return model
 
     def create_optimizer(self, model: "nn.Module") -> "Optimizer":
@@ -287,18 +283,23 @@ class RunConfig(FileConfig):
         Args:
             facts: what the data says of itself: `criterion.class_weights: auto` becomes what it says there.
         """
+        known = _named(self.criterion, ("criterion",), facts or {})
         try:
-            return self.criterion.as_function(**_named(self.criterion, facts or {}))
+            return self.criterion.as_function(**known)
         except ConfigError as error:
             raise error.below(("criterion",)) from error
 
-    def create_metrics(self) -> dict[str, Any]:
-        """Build a fresh set of metrics by name."""
-        return {name: _build(spec, ("metrics", name)) for name, spec in self.metrics.items()}
+    def create_metrics(self, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Build a fresh set of metrics by name; `auto` as in the loss."""
+        paths = {name: ("metrics", name) for name in self.metrics}
+        return {
+            name: _build(spec, paths[name], **_named(spec, paths[name], facts or {}))
+            for name, spec in self.metrics.items()
+        }
 
-    def create_task(self) -> Any:
-        """Build the task, which knows what a batch means."""
-        return _build(self.task, ("task",))
+    def create_task(self, facts: Mapping[str, Any] | None = None) -> Any:
+        """Build the task, which knows what a batch means; `auto` as in the loss."""
+        return _build(self.task, ("task",), **_named(self.task, ("task",), facts or {}))
 
     def create_data(self) -> Any:
         """Build the data: `(train, val)` or `(train, val, test)` datasets."""
@@ -324,18 +325,14 @@ def _filled(value: Any, length: int) -> Any:
     return length if value == AUTO else value
 
 
-def _found(net: Spec, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the network that are `auto`: sizes, as the data has them.
-
-    Raises:
-        ConfigError: the data says nothing of it.
-    """
+def _sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a network wants to know of the data: how many there are of everything."""
     sizes = {name: _size(value) for name, value in facts.items()}
     if "logits" in sizes:
         sizes["classes"] = sizes["logits"]
     elif sizes.get("classes") == 2:
         sizes["classes"] = 1  # one logit tells two classes apart
-    return _named(net, {name: size for name, size in sizes.items() if size is not None})
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def _size(fact: Any) -> Any:
@@ -347,7 +344,7 @@ def _size(fact: Any) -> Any:
     return fact if isinstance(fact, int) else None
 
 
-def _named(spec: Spec, known: Mapping[str, Any]) -> dict[str, Any]:
+def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """What is known by the names of a component's arguments that are `auto`.
 
     Raises:
@@ -357,7 +354,7 @@ def _named(spec: Spec, known: Mapping[str, Any]) -> dict[str, Any]:
     missing = [name for name in wanted if name not in known]
     if missing:
         message = "found auto, but the data says nothing of it; write the value"
-        raise ConfigError([Problem((name,), message) for name in missing])
+        raise ConfigError([Problem((*path, name), message) for name in missing])
     return {name: known[name] for name in wanted}
 
 

@@ -102,9 +102,9 @@ def classification_figure(
         raise ValueError(f"{len(images)} images, {len(truths)} truths, {len(table)} rows of probabilities")
     names = shortened([str(each) for each in classes or range(table.shape[1])], 13)
     said = np.nan_to_num(table, nan=-1.0).argmax(axis=1)
-    figure, axes = grid(
-        len(images), per_row=min(8, max(4, math.isqrt(2 * len(images)))), width=1.7, height=2.1
-    )
+    # Full rows where that can be had, and about twice as wide as high.
+    across = min(range(4, 9), key=lambda columns: (-len(images) % columns, abs(columns**2 - 2 * len(images))))
+    figure, axes = grid(len(images), per_row=across, width=1.7, height=2.1)
     for ax, image, truth, guess, row in zip(axes, images, truths, said, table, strict=True):
         _picture(ax, to_rgb(image))
         text = f"{escape(names[guess])}  {100 * row[guess]:.0f} %"

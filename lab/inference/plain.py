@@ -47,6 +47,6 @@ def evaluate_run(folder: Path | str, split: Split | None = None, *, device: str 
         task=loaded.task,
         criterion=runtime.place(config.create_criterion(loaded.facts)),
         runtime=runtime,
-        metrics={name: runtime.place(metric) for name, metric in config.create_metrics().items()},
+        metrics={name: runtime.place(metric) for name, metric in config.create_metrics(loaded.facts).items()},
     )
     return Plain(loaded.folder, split, values)

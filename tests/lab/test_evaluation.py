@@ -296,6 +296,24 @@ def test_peek_with_several_inputs() -> None:
     assert samples.predictions.tolist() == [[3.0], [3.0]]
 
 
+def test_peek_puts_samples_together_as_their_data_does() -> None:
+    class Named(Pairs):
+        def collate(self, items: list[Any]) -> list[Any]:
+            first, second = zip(*items, strict=True)
+            return [{"x": torch.cat(first)}, torch.cat(second)]
+
+    class Halved(nn.Module):
+        def forward(self, named: dict[str, Tensor]) -> dict[str, Any]:
+            return {"half": named["x"] / 2, "inside": {"x": named["x"]}, "said": "so"}
+
+    data = Named([(torch.ones(2), torch.zeros(2)), (torch.full((3,), 4.0), torch.ones(3))])
+    samples = Peek(Predictor(Halved()), data, 5, Path("best.pt"))()
+    assert samples is not None and samples.targets.tolist() == [0, 0, 1, 1, 1]  # type: ignore[union-attr]
+    said: Any = samples.predictions
+    assert said["half"].tolist() == [0.5, 0.5, 2, 2, 2] and said["said"] == "so"
+    assert said["inside"]["x"].tolist() == [1, 1, 4, 4, 4]
+
+
 def test_peek_reads_the_samples_once_and_predicts_each_time() -> None:
     class Counted(Pairs):
         reads = 0

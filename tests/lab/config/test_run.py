@@ -299,7 +299,7 @@ def test_check_finds_every_component_and_its_path(mine: Write) -> None:
         trackers=["wandb", f"{name}.Tracker"],
     )
     assert refused(config) == [
-        "task.x: Classification takes no 'x'; known: classes",
+        "task.x: Classification takes no 'x'; known: classes, cutmix, mixup",
         "data.nam: function takes no 'nam'; did you mean 'name'?",
         "net.width: found 'wide' (text), expected a whole number",
         "optimizer.lr: found true, expected a number",

@@ -65,3 +65,14 @@ def test_a_loss_gets_the_fact_as_it_is(kind: str) -> None:
     criterion = config.create_criterion({"weights": [0.5, 2.0]})
     assert (criterion.weights if kind == "Loss" else criterion(None, None)) == [0.5, 2.0]
     assert config.criterion.arguments == {"weights": "auto"}, "the config stays as it was"
+
+
+def test_a_task_and_metrics_get_facts_too() -> None:
+    parts = {"task": {"target": "lab.tasks.Classification", "classes": "auto"}}
+    parts |= {"metrics": {"sick": {"target": "lab.metrics.ClassRecall", "average": "b", "classes": "auto"}}}
+    config = validate(RunConfig, {**make().as_data(), **parts})
+    config.check()
+    assert config.create_task({"classes": ["a", "b"]}).classes == ("a", "b")
+    assert list(config.create_metrics({"classes": ["a", "b"]})) == ["sick"]
+    with pytest.raises(ConfigError, match=r"metrics\.sick\.classes: found auto, but the data says nothing"):
+        config.create_metrics({})

@@ -120,9 +120,10 @@ def test_overfits_one_batch(mode: str) -> None:
     assert float(result.loss.detach()) < 0.1
 
 
-def test_the_shipped_names_are_those_of_the_data() -> None:
+def test_the_shipped_task_is_told_the_names_of_the_data() -> None:
     config = RunConfig.from_yaml(Path(__file__).parents[3] / "configs" / "scene_graph.yaml")
-    task, sets = config.create_task(), moving_boxes(train_count=1, val_count=1)
+    sets = moving_boxes(train_count=1, val_count=1)
+    task = config.create_task(sets.facts)
     facts = {name: sets.facts[name] for name in ("objects", "relations", "exclusive", "dataset")}
     assert facts == {
         "objects": list(task.objects),
