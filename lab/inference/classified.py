@@ -15,7 +15,7 @@ from lab.figures.panels import Image, to_rgb
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
 from lab.inference.efficiency import Efficiency, measure
 from lab.inference.held_out import Split, as_trained, changes, names_of, normalisation, usual_split
-from lab.inference.loaded import Loaded, load, parts_of
+from lab.inference.loaded import Loaded, load, missing_parts, parts_of
 from lab.metrics.class_scores import Scores, judge
 
 Told = Callable[[int, int, str], object]
@@ -143,6 +143,7 @@ def evaluate_run(
         if efficiency and result.efficiency is None:
             result.efficiency = measure(loaded, work.first(split))
     assert result is not None
+    result.notes += missing_parts(folder)
     result.notes += _of_classes(result)
     result.seconds = time.perf_counter() - started
     return result

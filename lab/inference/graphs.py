@@ -16,7 +16,7 @@ from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.graphs import Said, Scenes, Vocabulary
 from lab.inference.held_out import Split, usual_split
-from lab.inference.loaded import Loaded, load, parts_of
+from lab.inference.loaded import Loaded, load, missing_parts, parts_of
 from lab.metrics.scene_graph import (
     CONSTRAINTS,
     Constraint,
@@ -155,6 +155,7 @@ def evaluate_run(
             result.about["weights"] += f"; {part}: {_weights(loaded)}"
         _judge(result, loaded, splits, part, told)
     assert result is not None
+    result.notes += missing_parts(folder)
     result.seconds = time.perf_counter() - started
     return result
 

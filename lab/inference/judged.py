@@ -15,7 +15,7 @@ from torch import Tensor
 from lab import rundir
 from lab.figures.panels import Image, masks, pictures
 from lab.inference.held_out import Split, as_trained, changes, names_of, usual_split
-from lab.inference.loaded import parts_of
+from lab.inference.loaded import missing_parts, parts_of
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.tasks.base import array
@@ -135,6 +135,7 @@ def evaluate_run(
             result.about["weights"] += f"; {path.name}: {work.about()['weights']}"
         work.judge(result, split, told)
     assert result is not None
+    result.notes += missing_parts(folder)
     result.seconds = time.perf_counter() - started
     return result
 

@@ -123,6 +123,20 @@ def parts_of(folder: Path) -> list[tuple[Path, str]]:
     return [(path, path.name) for path in below] or [(folder, "")]
 
 
+def missing_parts(folder: Path) -> list[str]:
+    """A note where seeds or folds of a run are yet to be trained: without them its mean is of fewer.
+
+    Raises:
+        ConfigError: the config can't be read.
+    """
+    there = {name for _, name in parts_of(folder)}
+    if there == {""}:
+        return []
+    wanted = RunConfig.from_yaml(folder / rundir.CONFIG).repeats
+    missing = [name for name in wanted if name not in there]
+    return [f"{len(missing)} of {len(wanted)} are not there yet: {', '.join(missing)}"] if missing else []
+
+
 def _require_one_run(folder: Path) -> None:
     if not (folder / rundir.CONFIG).is_file():
         raise ValueError(f"{folder}: is no run: it holds no {rundir.CONFIG}")

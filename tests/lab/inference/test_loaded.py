@@ -9,7 +9,7 @@ from torch import nn
 from lab import rundir
 from lab.checkpoint import CheckpointError, save
 from lab.config import ConfigError
-from lab.inference.loaded import load, parts_of, task_of
+from lab.inference.loaded import load, missing_parts, parts_of, task_of
 from lab.tasks import Regression, Segmentation
 from tests.inference_tools import HERE, PLAIN, make_run
 
@@ -103,4 +103,7 @@ def test_the_parts_of_a_run_and_its_task(tmp_path: Path) -> None:
     for number in (10, 2):
         make_run(tmp_path / "several" / f"fold_{number}")
     several = tmp_path / "several"
+    (several / rundir.CONFIG).write_text("folds: 4\nnet: model.MLP\ndata: lab.data.function\n")
+    assert missing_parts(several) == ["3 of 4 are not there yet: fold_0, fold_1, fold_3"]
+    assert missing_parts(run) == []
     assert parts_of(several) == [(several / "fold_2", "fold_2"), (several / "fold_10", "fold_10")]
