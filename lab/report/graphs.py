@@ -160,7 +160,7 @@ def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
             panels[measure, row.mode].append(line)
     recall_figure(panels, directory / "recall.png", title=f"{name}, {_counted(evaluation)}")
     if found := bars(evaluation):
-        title = f"{name}: Recall@{K} of each predicate, {evaluation.mode}, with constraint"
+        title = f"Recall@{K} of each predicate: {evaluation.mode}, with constraint"
         predicates_figure(found, directory / "predicates.png", title=title)
     if frames := [drawn(evaluation, each) for each in (*evaluation.worst, *_apart(evaluation))]:
         title = f"{name}: {evaluation.mode}, with constraint; the worst frames and the best"
