@@ -2,7 +2,9 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -79,27 +81,24 @@ class CrossEntropy(nn.Module):
         loss = − Σ_n Σ_c w_c · y'_nc · log softmax(z_n)_c / Z,      y' = (1 − s) · y + s / C
 
     for a label smoothing s (Szegedy et al., 2016, arXiv:1512.00567). Z is the number of images, or where the
-    truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one.
+    truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one. Index -100 is in
+    neither sum; a batch of nothing else costs 0, where torch's loss is NaN.
 
     Args:
-        class_weights: one weight > 0 a class; `auto` in YAML: n / (C · n_c) of the training images.
+        class_weights: one finite weight > 0 a class; `auto` in YAML: n / (C · n_c) of the training images.
         label_smoothing: s above, in [0, 1).
     Raises:
-        ValueError: an argument is out of its range; in `forward`, there is not one weight a class.
+        ValueError: an argument is no number or out of its range; in `forward`, there is not one weight a
+            class.
     """
 
     class_weights: Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if class_weights is not None and (len(class_weights) < 2 or min(class_weights) <= 0):
-            raise ValueError(
-                f"class_weights must be one weight > 0 for each class; found {list(class_weights)}"
-            )
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), found {label_smoothing}")
-        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
-        self.register_buffer("class_weights", weights, persistent=False)
+        if not _is_number(label_smoothing) or not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be a number in [0, 1), found {label_smoothing!r}")
+        self.register_buffer("class_weights", _weights(class_weights), persistent=False)
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -110,12 +109,21 @@ class CrossEntropy(nn.Module):
             raise ValueError(
                 f"class_weights are {len(weights)}, but the network has {logits.shape[1]} outputs"
             )
-        return F.cross_entropy(
+        weights = torch.ones_like(logits[0]) if weights is None else weights.to(logits.dtype)
+        if target.is_floating_point():
+            shares = target.to(logits.dtype)
+            return F.cross_entropy(logits, shares, weight=weights, label_smoothing=self.label_smoothing)
+        total = F.cross_entropy(
             logits,
-            target.to(logits.dtype) if target.is_floating_point() else target,
-            weight=None if weights is None else weights.to(logits.dtype),
+            target,
+            weight=weights,
+            ignore_index=_UNJUDGED,
+            reduction="sum",
             label_smoothing=self.label_smoothing,
         )
+        judged = target != _UNJUDGED
+        by = (weights[target * judged] * judged).sum()
+        return total / by.clamp(min=torch.finfo(by.dtype).tiny)  # 0 / 0 would be NaN, its gradient too
 
     def extra_repr(self) -> str:
         weights = None if self.class_weights is None else self.class_weights.tolist()
@@ -168,17 +176,12 @@ class WeightedSum(nn.Module):
             self.weights[name] = float(options.pop("weight", 1.0))
             self._options[name] = options
         _require_terms(self.weights, self._options)
+        weights = _weights(class_weights, ", background first")
         if class_weights is not None:
-            if len(class_weights) < 2 or min(class_weights) <= 0:
-                raise ValueError(
-                    f"class_weights must be one weight > 0 for each class, background first; "
-                    f"found {list(class_weights)}"
-                )
             if "lovasz" in self.weights:
                 raise ValueError("class_weights have no meaning in 'lovasz': leave one of them out")
             if "alpha" in self._options.get("focal", {}):
                 raise ValueError("class_weights and terms.focal.alpha weigh the same: leave one of them out")
-        weights = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         self._shares = None if class_weights is None else list(class_weights)
         self._binary = {name: self._term(name, binary=True) for name in self.weights}
@@ -252,6 +255,7 @@ class WeightedSum(nn.Module):
             )
 
 
+_UNJUDGED = -100  # torch's mark of a sample without a class
 _CROSS_ENTROPY = ("cross_entropy", "bce")
 _SMP = {
     "dice": "DiceLoss",
@@ -261,6 +265,28 @@ _SMP = {
     "lovasz": "LovaszLoss",
 }
 _OURS = {"mode", "classes", "from_logits", "ignore_index", "class_weights", "reduction", "per_image"}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _weights(given: Sequence[float] | None, order: str = "") -> Tensor | None:
+    """One weight a class as float32, in which they have to be finite and above 0 too.
+
+    Raises:
+        ValueError: `given` is no such sequence.
+    """
+    if given is None:
+        return None
+    numbers = not isinstance(given, str) and len(given) >= 2 and all(map(_is_number, given))
+    weights = torch.tensor(list(given), dtype=torch.float32) if numbers else torch.zeros(1)
+    if not (weights.isfinite() & (weights > 0)).all():
+        raise ValueError(
+            f"class_weights must be one finite weight > 0 for each class{order}; "
+            f"found {given if isinstance(given, str) else list(given)!r}"
+        )
+    return weights
 
 
 def _smp(name: str) -> Callable[..., nn.Module]:

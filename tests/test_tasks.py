@@ -58,12 +58,13 @@ CONFIGS: dict[str, Any] = {
             "dropout": 0.0,
         },
         "criterion": "lab.graph_loss.SceneGraphLoss",
-        "metrics": {"recall": {"target": "lab.metrics.GraphRecall", "k": 10}},
+        "metrics": {"recall": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 10}},
     },
     "tagging, of docs/tasks.md": OWN,
 }
 # What a target is that there is nothing to learn from, made from a batch.
 EMPTY: dict[str, Callable[[Any], Any]] = {
+    "classification": lambda batch: [batch[0], torch.full_like(batch[1], -100)],
     "segmentation": lambda batch: [batch[0], torch.full_like(batch[1], IGNORE)],
     "scene graphs": lambda batch: _without_pairs(*batch),
     "tagging, of docs/tasks.md": lambda batch: [batch[0], torch.full_like(batch[1], -100)],

@@ -258,8 +258,9 @@ def test_a_term_has_arguments_of_its_own() -> None:
         ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; it takes alpha, beta"),
         ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; it takes weight"),
         ({"dice": {"mode": 1.0}}, None, "takes no 'mode'"),
-        ({"dice": 1.0}, [1.0], "one weight > 0 for each class"),
-        ({"dice": 1.0}, [1.0, 0.0], "one weight > 0 for each class"),
+        ({"dice": 1.0}, [1.0], "one finite weight > 0 for each class"),
+        ({"dice": 1.0}, [1.0, 0.0], "one finite weight > 0 for each class, background first"),
+        ({"dice": 1.0}, [1.0, math.nan], r"background first; found \[1.0, nan\]"),
         ({"lovasz": 1.0}, [1.0, 2.0], "no meaning in 'lovasz'"),
         ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "weigh the same"),
     ],
@@ -330,6 +331,25 @@ def test_cross_entropy_is_torchs_and_its_formula(weights: list[float] | None, sm
         torch.testing.assert_close(loss(logits, target), total / by)
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_leaves_out_what_has_no_class(weights: list[float] | None, smoothing: float) -> None:
+    logits, labels, _ = logits_of_classes()
+    loss, left_out = CrossEntropy(weights, smoothing), torch.tensor([True, False, False, True, False, False])
+    target = labels.masked_fill(left_out, -100)
+    given = None if weights is None else torch.tensor(weights)
+    theirs = torch.nn.CrossEntropyLoss(given, label_smoothing=smoothing)
+    ours, other = (logits.clone().requires_grad_(True) for _ in range(2))
+    found, expected = loss(ours, target), theirs(other, target)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, loss(logits[~left_out], labels[~left_out]))
+    torch.testing.assert_close(torch.autograd.grad(found, ours), torch.autograd.grad(expected, other))
+    # Nothing to judge: torch's is NaN.
+    found = loss(ours, torch.full_like(labels, -100))
+    (gradient,) = torch.autograd.grad(found, ours)
+    assert found.item() == 0 and (gradient == 0).all()
+
+
 def test_cross_entropy_of_half_precision_is_computed_in_float32() -> None:
     logits, labels, shares = logits_of_classes(torch.bfloat16)
     for target in (labels, shares):
@@ -347,10 +367,17 @@ def test_cross_entropy_weights_travel_with_the_module_and_not_with_its_state() -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"class_weights": [1.0]}, r"one weight > 0 for each class; found \[1.0\]"),
-        ({"class_weights": [1.0, 0.0]}, "one weight > 0 for each class"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), found 1.0"),
-        ({"label_smoothing": -0.1}, "label_smoothing must be in"),
+        ({"class_weights": [1.0]}, r"one finite weight > 0 for each class; found \[1.0\]"),
+        ({"class_weights": [1.0, 0.0]}, "one finite weight > 0 for each class"),
+        ({"class_weights": [1.0, math.nan]}, r"for each class; found \[1.0, nan\]"),
+        ({"class_weights": [math.inf, 1.0]}, r"class; found \[inf, 1.0\]"),
+        ({"class_weights": [1e300, 1.0]}, r"class; found \[1e\+300, 1.0\]"),  # float32 has no such number
+        ({"class_weights": "balanced"}, "class; found 'balanced'"),
+        ({"class_weights": ["1", "2"]}, r"class; found \['1', '2'\]"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must be a number in \[0, 1\), found 1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing must be a number in"),
+        ({"label_smoothing": math.nan}, "label_smoothing must be a number in .*, found nan"),
+        ({"label_smoothing": "0.1"}, "label_smoothing must be a number in .*, found '0.1'"),
     ],
 )
 def test_cross_entropy_refuses(arguments: dict[str, Any], message: str) -> None:
