@@ -1,6 +1,6 @@
 """A folder of images for each class."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from lab.data.augment import Transforms
@@ -11,6 +11,12 @@ from lab.data.reading import SUFFIXES
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import PARTS
+
+_READ = ", ".join(sorted(SUFFIXES))
+_OTHERS = {  # images that aren't read; left out in silence, a class would shrink unnoticed
+    ".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jxl", ".pbm", ".pgm",
+    ".pnm", ".ppm", ".psd", ".svg", ".tga", ".webp",
+}  # fmt: skip
 
 
 def class_folder(
@@ -30,8 +36,9 @@ def class_folder(
     """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
 
     Without a `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names
-    of its files and the seed. PNG, JPEG and TIFF, also in folders below that of a class; a folder's name is
-    the class's, and numbers are in the order of their values. An item is (image, class): float32 (C, H, W),
+    of its files and the seed. PNG, JPEG and TIFF, also in folders below that of a class; images of other
+    formats are told, not left out. A folder's name is the class's, and numbers are in the order of their
+    values; no class can be named train, val or test. An item is (image, class): float32 (C, H, W),
     int64 ().
 
     Args:
@@ -62,27 +69,39 @@ def class_folder(
 
 
 def _found(root: Path, problems: list[str]) -> Iterator[LabelledFile]:
-    """The files in order of their names; folders without an image and images without a class are problems."""
+    """The files in order of their names; what is neither a class nor an image of one is a problem."""
     below = _folders(root)
     if "train" not in {folder.name for folder in below}:
         yield from _classes(root, root, None, problems)
         return
+    problems += [f"{path}: an image beside train/, so in no set; move or remove it" for path in _any(root)]
     for folder in below:
         if folder.name in PARTS:
             yield from _classes(folder, root, folder.name, problems)
         else:
-            problems.append(f"{folder}: beside train/ there may be val/ and test/; rename or move this one")
+            problems.append(
+                f"{folder}: beside train/ there may be val/ and test/ and nothing else; move or rename this "
+                "folder, or rename train/ if it is a class"
+            )
 
 
 def _classes(parent: Path, root: Path, part: str | None, problems: list[str]) -> Iterator[LabelledFile]:
-    problems += [f"{path}: an image outside of the classes' folders" for path in _images(parent, "*")]
+    problems += [f"{path}: an image outside of the classes' folders" for path in _any(parent)]
     folders = _folders(parent)
     if not folders:
         problems.append(f"{parent}: no folder of a class in it")
     for folder in folders:
-        images = _images(folder, "**/*")
-        if not images:
-            problems.append(f"{folder}: no {', '.join(sorted(SUFFIXES))} file in it")
+        if folder.name.lower() in PARTS:
+            why = "there is no train/ beside it" if part is None else f"it lies in {part}/"
+            problems.append(
+                f"{folder}: named as a set is and not as a class, but {why}; sets are {root}/train, val and "
+                "test, with a folder for each class; rename this one if it is a class"
+            )
+            continue
+        images, others = _images(folder, "**/*", SUFFIXES), _images(folder, "**/*", _OTHERS)
+        problems += [f"{path}: not read, only {_READ} are; convert or remove it" for path in others]
+        if not images and not others:
+            problems.append(f"{folder}: no {_READ} file in it")
         for path in images:
             yield LabelledFile(Sample(path.relative_to(root).as_posix(), split=part), path, folder.name)
 
@@ -91,9 +110,14 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _images(folder: Path, pattern: str) -> list[Path]:
+def _any(folder: Path) -> list[Path]:
+    """Images that lie in the folder itself, read or not."""
+    return _images(folder, "*", SUFFIXES | _OTHERS)
+
+
+def _images(folder: Path, pattern: str, suffixes: Set[str]) -> list[Path]:
     return sorted(
         path
         for path in folder.glob(pattern)
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     )

@@ -51,7 +51,7 @@ def load(folder: Path, **options: Any) -> Splits:
 
 def test_one_folder_is_cut_class_by_class(folder: Path) -> None:
     splits = load(folder, val_share=0.2, test_share=0.1)
-    assert splits.facts["classes"] == ["cat", "dog"] and splits.facts["logits"] == 2
+    assert splits.facts["classes"] == ["cat", "dog"]
     assert splits.facts["counts"] == {
         "train": {"cat": 14, "dog": 7},
         "val": {"cat": 4, "dog": 2},
@@ -165,6 +165,72 @@ def test_everything_wrong_with_the_files_is_told_at_once(divided: Path) -> None:
         f"{divided / 'valid'}: beside train/ there may be val/ and test/",
     ):
         assert any(line.strip().startswith(expected) for line in lines[1:]), expected
+
+
+def problems_of(folder: Path) -> list[str]:
+    """What is wrong with the folder, a line each, sorted."""
+    with pytest.raises(ValueError, match="with the class folders") as error:
+        load(folder)
+    head, *lines = str(error.value).splitlines()
+    assert head.startswith(f"{len(lines)} problem")
+    return sorted(line.strip() for line in lines)
+
+
+READ = ".jpeg, .jpg, .png, .tif, .tiff"
+
+
+def test_images_of_other_formats_are_told(folder: Path) -> None:
+    others = [folder / "cat" / f"x.{kind}" for kind in ("AVIF", "bmp", "gif", "heic")]
+    others += [folder / "dog" / "more" / "x.webp", folder / "emu" / "x.gif"]
+    (folder / "emu").mkdir()
+    for path in others:
+        path.write_bytes(b"x")
+    (folder / "cat" / ".hidden.gif").write_bytes(b"x")
+    assert problems_of(folder) == [
+        f"{path}: not read, only {READ} are; convert or remove it" for path in others
+    ]
+
+
+def test_images_in_the_root_are_told(folder: Path) -> None:
+    paths = [write(folder / "a.png", 3), folder / "b.gif"]
+    paths[1].write_bytes(b"x")
+    assert problems_of(folder) == [f"{path}: an image outside of the classes' folders" for path in paths]
+
+
+def test_images_beside_sets_are_told(divided: Path) -> None:
+    paths = [write(divided / "a.png", 3), divided / "b.webp", divided / "val" / "c.gif"]
+    for path in paths[1:]:
+        path.write_bytes(b"x")
+    assert problems_of(divided) == [
+        *(f"{path}: an image beside train/, so in no set; move or remove it" for path in paths[:2]),
+        f"{paths[2]}: an image outside of the classes' folders",
+    ]
+
+
+@pytest.mark.parametrize("name", ["val", "test", "Train"])
+def test_a_set_among_classes_is_no_class(folder: Path, name: str) -> None:
+    write(folder / name / "cat" / "0.png", 40)
+    (found,) = problems_of(folder)
+    assert found.startswith(f"{folder / name}: named as a set is and not as a class, but there is no train/ ")
+    assert found.endswith("with a folder for each class; rename this one if it is a class")
+
+
+def test_a_class_named_train_is_told_why_it_can_not_be(folder: Path) -> None:
+    write(folder / "train" / "0.png", 40)
+    wanted = "beside train/ there may be val/ and test/ and nothing else"
+    cat, dog, lost, none = problems_of(folder)
+    for name, line in (("cat", cat), ("dog", dog)):
+        assert line.startswith(f"{folder / name}: {wanted}") and line.endswith("if it is a class")
+    assert none == f"{folder / 'train'}: no folder of a class in it"
+    assert lost == f"{folder / 'train' / '0.png'}: an image outside of the classes' folders"
+
+
+def test_a_set_within_a_set_is_no_class(divided: Path) -> None:
+    write(divided / "train" / "test" / "0.png", 40)
+    (found,) = problems_of(divided)
+    assert found.startswith(
+        f"{divided / 'train' / 'test'}: named as a set is and not as a class, but it lies in"
+    )
 
 
 def test_a_class_that_is_not_trained_on(divided: Path) -> None:
