@@ -1,5 +1,6 @@
 """The loss of scene graphs: what the boxes are, and what holds between them, each by name."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,17 +9,17 @@ from torch.nn import functional as F
 
 from lab.graphs import UNKNOWN
 
-Several = Literal["bce", "margin"]
+MultiLabel = Literal["bce", "margin"]
 
 
 class SceneGraphLoss(nn.Module):
     """A weighted sum over the boxes' classes and the groups of relations; the run logs each of them.
 
     The target decides: an exclusive group, class indices (P,), costs the cross-entropy, averaged over the
-    annotated pairs; a group of which several can hold, (P, K) of 0 and 1, costs what `several` says, averaged
-    over the annotated pairs too:
+    annotated pairs; a group of which several can hold, (P, K) of 0 and 1, costs what `multi_label` says,
+    averaged over the annotated pairs too:
 
-    | `several` | of a pair with logits x, of which the relations Y hold |
+    | `multi_label` | of a pair with logits x, of which the relations Y hold |
     |---|---|
     | `bce` | binary cross-entropy, the mean over the K relations |
     | `margin` | Σ max(0, 1 − (xⱼ − xᵢ)) / K over j in Y and i not in Y |
@@ -28,41 +29,42 @@ class SceneGraphLoss(nn.Module):
     that `bce` is the one to judge by the constraint `semi`. What has nothing annotated costs 0.
 
     Args:
-        several: the loss of groups of which several relations can hold.
-        objects, attention, spatial, contact: weights ≥ 0, of the boxes' classes and of the groups.
-        weights: of groups of other names; a group that isn't named weighs 1.
+        multi_label: the loss of groups of which several relations can hold.
+        objects: the weight of the boxes' classes, ≥ 0.
+        attention, spatial, contact: those of groups; one that isn't named weighs 1.
+        weights: of groups of other names.
 
     Raises:
-        ValueError: a weight is negative, all are 0, or `several` is unknown; in `forward`, a group of
+        ValueError: a weight is negative, all are 0, or `multi_label` is unknown; in `forward`, a group of
             `weights` is not in the data, or logits and target don't fit.
     """
 
     def __init__(
         self,
-        several: Several = "bce",
+        multi_label: MultiLabel = "bce",
         objects: float = 1.0,
-        attention: float = 1.0,
-        spatial: float = 1.0,
-        contact: float = 1.0,
+        attention: float | None = None,
+        spatial: float | None = None,
+        contact: float | None = None,
         **weights: float,
     ) -> None:
         super().__init__()
-        if several not in ("bce", "margin"):
-            raise ValueError(f"several must be 'bce' or 'margin', found {several!r}")
-        self.several = several
-        self.weights = {
-            "objects": objects, "attention": attention, "spatial": spatial, "contact": contact, **weights,
-        }  # fmt: skip
+        if multi_label not in ("bce", "margin"):
+            raise ValueError(f"multi_label must be 'bce' or 'margin', found {multi_label!r}")
+        self.multi_label = multi_label
+        named = {"attention": attention, "spatial": spatial, "contact": contact, **weights}
+        groups = {name: weight for name, weight in named.items() if weight is not None}
+        self.weights = {"objects": objects, **groups}
         for name, weight in self.weights.items():
-            if not weight >= 0:
-                raise ValueError(f"{name}: a weight must be >= 0, found {weight}")
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"{name}: a weight must be >= 0 and finite, found {weight}")
         if not any(self.weights.values()):
             raise ValueError("at least one weight must be above 0")
-        self._named = tuple(weights)
+        self._groups = tuple(groups)
 
     def forward(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
         """`lab.graphs.Said` and `lab.graphs.Truth`; each weighted loss by name, 0-dim float32."""
-        strange = [name for name in self._named if name not in said["relations"]]
+        strange = [name for name in self._groups if name not in said["relations"]]
         if strange:
             raise ValueError(
                 f"there is a weight for {strange[0]!r}, and the relations are {', '.join(said['relations'])}"
@@ -78,11 +80,11 @@ class SceneGraphLoss(nn.Module):
         return {name: self.weights.get(name, 1.0) * loss for name, loss in losses.items()}
 
     def extra_repr(self) -> str:
-        return f"several={self.several}, weights={self.weights}"
+        return f"multi_label={self.multi_label}, weights={self.weights}"
 
     def _of_several(self, logits: Tensor, target: Tensor, judged: Tensor) -> Tensor:
         """The mean over the judged pairs, of (P, K) each."""
-        if self.several == "bce":
+        if self.multi_label == "bce":
             each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
         else:
             short = (1 - logits[:, :, None] + logits[:, None, :]).clamp(min=0)

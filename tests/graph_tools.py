@@ -35,8 +35,8 @@ def train(folder: Path, **values: Any) -> Path:
         },
         "criterion": "lab.graph_loss.SceneGraphLoss",
         "metrics": {
-            "recall20": "lab.metrics.GraphRecall",
-            "mean_recall20": {"target": "lab.metrics.GraphRecall", "mean": True},
+            "recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto"},
+            "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "mean": True},
         },
         "monitor": {"metric": "val_mean_recall20", "mode": "max"},
         "trackers": [],

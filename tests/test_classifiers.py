@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +104,5 @@ def accuracy(folder: Path) -> float:
 @pytest.mark.parametrize(("name", "least"), [("digits", 0.98), ("classifier", 0.95)])
 def test_it_learns_what_its_header_promises(workplace: Path, name: str, least: float) -> None:
     config = RunConfig.from_yaml(ROOT / "configs" / f"{name}.yaml")
-    started = time.process_time()  # of one thread: other work on the machine is not counted
     result = run(config.with_values({"trackers": [], "threads": 1, "device": "cpu"}), console="quiet")
-    assert time.process_time() - started < 60
     assert accuracy(result.run_dir) >= least

@@ -16,7 +16,7 @@ from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd
 from lab.hpo import study
-from lab.inference import judged, loaded
+from lab.inference import judged, loaded, segmenter
 from lab.report import compare
 from lab.report.notebook import read_runs
 
@@ -150,11 +150,11 @@ def test_a_threshold_of_other_weights_is_not_used(folds: RunConfig) -> None:
     judged.evaluate_run(folder, "val", tune=True)
     path = folder / "threshold.json"
     record = json.loads(path.read_text())
-    assert record["epoch"] == loaded.load(folder).epoch
+    assert record["epoch"] == segmenter.load_segmenter(folder).epoch
     path.write_text(json.dumps({**record, "threshold": 0.9}))
-    assert loaded.load(folder).threshold == 0.9
+    assert segmenter.load_segmenter(folder).threshold == 0.9
     path.write_text(json.dumps({**record, "threshold": 0.9, "epoch": 77}))
-    again = loaded.load(folder)
+    again = segmenter.load_segmenter(folder)
     assert again.threshold == 0.5 and "of epoch 77" in again.notes[-1]
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 import main as program
-from tests.conftest import Say
+from lab.config import RunConfig
+from lab.inference.graphs import evaluate_run
+from tests.conftest import ROOT, Say
+from util import run
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "width": 16,
         },
         "criterion": {"target": "lab.graph_loss.SceneGraphLoss", "contact": 2.0},
-        "metrics": {"mean_recall20": {"target": "lab.metrics.GraphRecall", "k": 20, "mean": True}},
+        "metrics": {
+            "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 20, "mean": True}
+        },
         "monitor": {"metric": "val_mean_recall20", "mode": "max"},
     }
     (folder / "run.yaml").write_text(json.dumps(recipe))
@@ -80,3 +85,14 @@ def test_prediction_and_export_say_what_they_are_for(place: Path, say: Say) -> N
     run = str(run_of(place).relative_to(place))
     assert "lab.tasks.SceneGraph" in say(2, "--predict", run, "--input", "run.yaml", "--output", "x")
     assert "lab.tasks.SceneGraph" in say(2, "--export", "onnx", run)
+
+
+@pytest.mark.slow
+def test_a_learner_is_told_from_a_guesser(workplace: Path) -> None:
+    config = RunConfig.from_yaml(ROOT / "configs" / "scene_graph.yaml")
+    result = run(config.with_values({"trackers": [], "device": "cpu"}), console="quiet")
+    found = evaluate_run(result.run_dir)
+    network, frequency = (
+        found.ranks("predcls", who, "with").mean_recall(20) for who in ("network", "frequency")
+    )
+    assert network >= 2 * frequency > 0.2

@@ -252,8 +252,15 @@ class RunConfig(FileConfig):
             facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
                 where there are two), `in_channels` and `sequences` likewise.
         """
-        model: nn.Module = _build(self.net, ("net",), **_named(self.net, ("net",), _sizes(facts or {})))
+        model: nn.Module = _build(self.net, ("net",), **_named(self.net, ("net",), self._sizes(facts or {})))
         return model
+
+    def _sizes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What a network wants to know of the data: how many there are of everything."""
+        sizes = {name: _size(value) for name, value in facts.items()}
+        if sizes.get("classes") == 2 and getattr(self.task.resolve(), "one_logit", False):
+            sizes["classes"] = 1
+        return {name: size for name, size in sizes.items() if size is not None}
 
     def create_optimizer(self, model: "nn.Module") -> "Optimizer":
         """Build the optimizer over the model's parameters; fused where torch has that for their device."""
@@ -325,16 +332,6 @@ def _filled(value: Any, length: int) -> Any:
     return length if value == AUTO else value
 
 
-def _sizes(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a network wants to know of the data: how many there are of everything."""
-    sizes = {name: _size(value) for name, value in facts.items()}
-    if "logits" in sizes:
-        sizes["classes"] = sizes["logits"]
-    elif sizes.get("classes") == 2:
-        sizes["classes"] = 1  # one logit tells two classes apart
-    return {name: size for name, size in sizes.items() if size is not None}
-
-
 def _size(fact: Any) -> Any:
     """How many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
     if isinstance(fact, Mapping) and fact and all(isinstance(part, list) for part in fact.values()):
@@ -347,15 +344,17 @@ def _size(fact: Any) -> Any:
 def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """What is known by the names of a component's arguments that are `auto`.
 
+    An argument of which nothing is known keeps the word where its annotation allows a text.
+
     Raises:
-        ConfigError: there is one of which nothing is known.
+        ConfigError: nothing is known of one, and it can't be a text.
     """
     wanted = [name for name, value in spec.arguments.items() if value == AUTO]
-    missing = [name for name in wanted if name not in known]
+    missing = [name for name in wanted if name not in known and not spec.takes(name, AUTO)]
     if missing:
         message = "found auto, but the data says nothing of it; write the value"
         raise ConfigError([Problem((*path, name), message) for name in missing])
-    return {name: known[name] for name in wanted}
+    return {name: known[name] for name in wanted if name in known}
 
 
 def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:

@@ -95,6 +95,11 @@ class Spec(BaseModel):
             if not nested and name in checkers:
                 yield from checkers[name].check(name, value)
 
+    def takes(self, name: str, value: Any) -> bool:
+        """Whether an argument's annotation allows a value; False where there is none."""
+        checker = annotations(self.resolve()).get(name)
+        return checker is not None and not list(checker.check(name, value))
+
     def build(self, *runtime: Any, **overrides: Any) -> Any:
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 

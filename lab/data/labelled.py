@@ -136,7 +136,6 @@ def assemble(
         "in_channels": int(first.shape[2]),
         "size": [int(side) for side in first.shape[:2]],
         "classes": list(classes),
-        "logits": len(classes),
         "normalise": "none",
         **(scale.facts() if scale else {}),
         "counts": {part: dict(zip(classes, found, strict=True)) for part, found in counts.items()},

@@ -20,6 +20,8 @@ from lab.data.splits import Parts, Splits
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
 
 Mode = Literal["predcls", "sgcls", "sgdet"]
+_SUREST = 1 - 2**-20  # a detector's highest probability: 1 says that a class is given
+_TRIED = 200  # training videos in which one annotated pair, at least, has to be found
 _KEPT_BYTES = 2**31  # of detections; items made of more are made anew each time
 _NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a sum of one
 
@@ -199,6 +201,7 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
     detected = asking.detector(video, frame.name) if asking.detector else None
     if detected is None:
         return _Seen(boxes, truth, torch.zeros(len(boxes), 0), torch.arange(len(boxes)))
+    scores = detected.scores.clamp(max=_SUREST)
     wanted = torch.nonzero(~given).flatten()
     match = asking.matcher(detected.boxes, boxes[wanted])
     hits = match >= 0
@@ -207,7 +210,7 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
         known = torch.nonzero(given).flatten()
         return _Seen(
             torch.cat([boxes[known], detected.boxes]),
-            torch.cat([truth[known], detected.scores]),
+            torch.cat([truth[known], scores]),
             torch.cat([torch.zeros(len(known), asking.features), detected.features]),
             torch.cat([known, match]),
         )
@@ -215,7 +218,7 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
     features[match[hits]] = detected.features[hits]
     if asking.mode == "sgcls":
         said = torch.where(given[:, None], truth, torch.zeros_like(truth))
-        said[match[hits]] = detected.scores[hits]
+        said[match[hits]] = scores[hits]
         truth = said
     return _Seen(boxes, truth, features, torch.arange(len(boxes)))
 
@@ -305,6 +308,8 @@ def scene_splits(videos: Sequence[Sequence[Video]], asking: Asking, dataset: str
             problems, f"the detections in {asking.detector.root}", "detect these again, or leave them out"
         )
     sets = [SceneSet(part, asking, keep=4 * numbers <= _KEPT_BYTES) for part in videos]
+    if asking.mode == "sgdet":
+        _require_matches(sets[0])
     facts: dict[str, Any] = {
         **asking.vocabulary.facts(),
         "features": asking.features,
@@ -314,6 +319,17 @@ def scene_splits(videos: Sequence[Sequence[Video]], asking: Asking, dataset: str
         "split": {name: part.names for name, part in zip(Parts._fields, sets, strict=True)},
     }
     return Splits(sets[0], sets[1], sets[2] if len(sets[2]) else None, facts)
+
+
+def _require_matches(train: SceneSet) -> None:
+    """Raise ValueError where the detections match nothing, so that there would be nothing to learn from."""
+    looked_at = min(len(train), _TRIED)
+    if looked_at and not any(bool(train[index][1]["judged"].any()) for index in range(looked_at)):
+        raise ValueError(
+            f"no annotated pair of the first {looked_at} training videos has both its boxes among the "
+            "detected ones, so there is nothing to learn from: are the detections' boxes x1 y1 x2 y2, in "
+            "shares of the frame?"
+        )
 
 
 class Frequencies:

@@ -32,6 +32,7 @@ from lab.tasks import SceneGraph
 
 WHO = ("network", "frequency")
 WORST, BEST = 2, 2
+_FACTS = ("objects", "relations", "exclusive", "features", "mode", "dataset")
 THRESHOLD, IOU = 0.9, 0.5  # of the constraint `semi`, and of boxes
 Told = Callable[[int, int, str], object]
 Ranks = dict[Constraint, Ranked]
@@ -162,6 +163,12 @@ def evaluate_run(
 
 def _empty(folder: Path, split: Split, loaded: Loaded, splits: Splits) -> GraphEvaluation:
     facts = splits.facts
+    missing = [name for name in _FACTS if name not in facts]
+    if missing:
+        raise ValueError(
+            f"{folder}: the facts of its data, {loaded.config.data.target}, lack {', '.join(missing)}; "
+            "lab.graphs.Vocabulary.facts gives most of them"
+        )
     about = {
         "weights": _weights(loaded),
         "network": str(loaded.config.net.target),

@@ -49,7 +49,7 @@ def load_segmenter(folder: Path | str, *, device: str | None = None) -> Segmente
     task = loaded.task
     if not isinstance(task, Segmentation):
         raise ValueError(
-            f"{loaded.folder}: masks are for lab.tasks.Segmentation, and this run's task is "
+            f"{loaded.folder}: this is for lab.tasks.Segmentation, and this run's task is "
             f"{loaded.config.task.target}"
         )
     notes = list(loaded.notes)

@@ -215,15 +215,13 @@ def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[Fra
 
 
 class GraphRecall:
-    """Recall@K or mean Recall@K of scene graphs; in YAML `{target: lab.metrics.GraphRecall, k: 20}`.
-
-    Batches are kept until the value is asked for, which is then worked out on the CPU.
+    """Recall@K or mean Recall@K of scene graphs; batches are kept, and worked out on the CPU at the end.
 
     Args:
+        dataset: whose way of making triplets it is, `action_genome` or `easg`; `auto`: as the data says.
         k: how many triplets of a frame count, ≥ 1.
         constraint: how much may be said of a pair, `with`, `no` or `semi`.
         mean: over predicates instead of frames.
-        dataset: whose way of making triplets it is, `action_genome` or `easg`.
         threshold: of `semi`, in [0, 1).
         iou: by which boxes must at least overlap, in (0, 1].
 
@@ -233,10 +231,10 @@ class GraphRecall:
 
     def __init__(
         self,
+        dataset: Dataset,
         k: int = 20,
         constraint: Constraint = "with",
         mean: bool = False,
-        dataset: Dataset = "action_genome",
         threshold: float = 0.9,
         iou: float = 0.5,
     ) -> None:
@@ -294,6 +292,8 @@ def _ranked(
     pair, predicate = annotated(frame, dataset)
     if not len(pair):
         return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    if not all(np.isfinite(each).all() for each in (frame.scores, *frame.relations.values())):
+        raise ValueError("the network's answers aren't finite: a frame has a NaN among its probabilities")
     subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
     sure = frame.scores[subject] * frame.scores[thing]
     scores, said = [], []

@@ -42,6 +42,7 @@ class Task:
     The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed.
     """
 
+    one_logit = False  # where it tells two classes apart by a single logit, `net.classes: auto` is 1
     pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:

@@ -54,9 +54,12 @@ class Classification(Task):
         """
         if self._mixers and getattr(model, "training", False):
             return self._mixed_step(model, criterion, batch)
-        result = super().step(model, criterion, batch)
-        _require_fit(result.output, result.target)
-        return result
+
+        def judged(output: Any, target: Any) -> Any:
+            _require_fit(output, target)
+            return criterion(output, target)
+
+        return super().step(model, judged, batch)
 
     def _mixed_step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
         *inputs, target = batch

@@ -37,6 +37,8 @@ class Segmentation(Task):
         ValueError: `threshold` is not between 0 and 1, or `tile`, `overlap` and `divisor` don't go together.
     """
 
+    one_logit = True
+
     def __init__(
         self,
         threshold: float = 0.5,

@@ -37,18 +37,18 @@ def test_exclusive_groups_and_objects_cost_their_cross_entropy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("several", "theirs"), [("bce", nn.BCEWithLogitsLoss()), ("margin", nn.MultiLabelMarginLoss())]
+    ("multi_label", "theirs"), [("bce", nn.BCEWithLogitsLoss()), ("margin", nn.MultiLabelMarginLoss())]
 )
-def test_others_cost_what_torch_says_of_the_judged_pairs(several: str, theirs: nn.Module) -> None:
+def test_others_cost_what_torch_says_of_the_judged_pairs(multi_label: str, theirs: nn.Module) -> None:
     said, truth = batch()
     judged, target = truth["judged"], truth["relations"]["contact"]
     logits = said["relations"]["contact"][judged]
-    if several == "margin":
+    if multi_label == "margin":
         ordered = [[*torch.nonzero(row).flatten().tolist(), -1, -1, -1, -1][:4] for row in target[judged]]
         expected = theirs(logits, torch.tensor(ordered))
     else:
         expected = theirs(logits, target[judged])
-    torch.testing.assert_close(SceneGraphLoss(several)(said, truth)["contact"], expected)
+    torch.testing.assert_close(SceneGraphLoss(multi_label)(said, truth)["contact"], expected)
 
 
 def test_weights() -> None:
@@ -70,14 +70,14 @@ def test_groups_of_other_names() -> None:
         SceneGraphLoss(role=1.0)(said, truth)
 
 
-@pytest.mark.parametrize("several", ["bce", "margin"])
+@pytest.mark.parametrize("multi_label", ["bce", "margin"])
 @pytest.mark.parametrize("pairs", [0, PAIRS])
-def test_nothing_annotated_costs_nothing_and_keeps_its_graph(several: str, pairs: int) -> None:
+def test_nothing_annotated_costs_nothing_and_keeps_its_graph(multi_label: str, pairs: int) -> None:
     said, truth = batch(pairs=pairs)
     truth["objects"] = torch.full((BOXES,), -100)
     truth["judged"] = torch.zeros(pairs, dtype=torch.bool)
     truth["relations"]["attention"] = torch.full((pairs,), -100)
-    losses = SceneGraphLoss(several)(said, truth)
+    losses = SceneGraphLoss(multi_label)(said, truth)
     assert [float(loss.detach()) for loss in losses.values()] == [0.0, 0.0, 0.0]
     torch.stack(list(losses.values())).sum().backward()
     for logits in (said["objects"], *said["relations"].values()):
@@ -97,8 +97,8 @@ def test_half_precision_is_summed_in_float32() -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"several": "hinge"}, "several must be 'bce' or 'margin', found 'hinge'"),
-        ({"contact": -1.0}, "contact: a weight must be >= 0, found -1.0"),
+        ({"multi_label": "hinge"}, "multi_label must be 'bce' or 'margin', found 'hinge'"),
+        ({"contact": -1.0}, "contact: a weight must be >= 0 and finite, found -1.0"),
         ({"verb": float("nan")}, "verb: a weight must be >= 0"),
         ({"objects": 0.0, "attention": 0.0, "spatial": 0.0, "contact": 0.0}, "at least one weight"),
     ],
@@ -116,3 +116,9 @@ def test_refuses_what_does_not_fit() -> None:
     truth["relations"]["contact"] = torch.zeros(PAIRS)
     with pytest.raises(ValueError, match=r"expected logits \(P, K\), and whole numbers"):
         SceneGraphLoss()(said, truth)
+
+
+def test_a_weight_of_a_group_that_is_not_there_is_refused() -> None:
+    said, truth = batch()
+    with pytest.raises(ValueError, match="a weight for 'spatial', and the relations are attention, contact"):
+        SceneGraphLoss(spatial=2.0)(said, truth)

@@ -27,6 +27,10 @@ def weighed(output: Any, target: Any, weights: Any = None) -> Any:
     return weights
 
 
+def worded(output: Any, target: Any, mode: str = "plain") -> str:
+    return mode
+
+
 def make(**net: Any) -> RunConfig:
     return validate(RunConfig, {"net": {"target": f"{HERE}.Net", **net}, "data": "lab.data.function"})
 
@@ -36,13 +40,27 @@ def make(**net: Any) -> RunConfig:
     [
         ({"classes": ["a", "b", "c"]}, 3),
         ({"classes": ["background", "cell"]}, 1),
-        ({"classes": ["cat", "dog"], "logits": 2}, 2),
         ({"classes": 7}, 7),
     ],
 )
 def test_classes_of_the_network(facts: dict[str, Any], expected: int) -> None:
-    model = make(classes="auto", width=4).create_model(facts)
+    config = make(classes="auto", width=4).with_values({"task": "lab.tasks.Segmentation"})
+    model = config.create_model(facts)
     assert model.sizes == {"classes": expected, "width": 4}
+
+
+def test_two_classes_are_one_logit_in_segmentation_alone() -> None:
+    facts = {"classes": ["cat", "dog"]}
+    for task, expected in (("Classification", 2), ("Task", 2), ("Segmentation", 1)):
+        config = make(classes="auto").with_values({"task": f"lab.tasks.{task}"})
+        assert config.create_model(facts).sizes == {"classes": expected}
+
+
+def test_auto_may_be_a_word_of_a_losss_own() -> None:
+    config = make().with_values({"criterion": f"{HERE}.worded", "criterion.mode": "auto"})
+    config.check()
+    assert config.create_criterion()(None, None) == "auto"
+    assert config.create_criterion({"mode": "predcls"})(None, None) == "predcls"
 
 
 def test_groups_become_their_sizes() -> None:

@@ -41,7 +41,8 @@ def test_data_that_knows_no_folds_is_told_of_before_the_run() -> None:
 
 
 def test_the_network_is_filled_in_from_the_data() -> None:
-    config = make(net={"target": "model.segmenter", "in_channels": "auto", "classes": "auto"})
+    net = {"target": "model.segmenter", "in_channels": "auto", "classes": "auto"}
+    config = make(net=net, task="lab.tasks.Segmentation")
     config.check()
     facts = {"in_channels": 2, "classes": ["background", "cell"], "sequences": {"a": 0}}
     net = config.create_model(facts)

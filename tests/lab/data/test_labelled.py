@@ -42,7 +42,6 @@ def test_the_facts_say_what_the_sets_are() -> None:
         "in_channels": 1,
         "size": [4, 6],
         "classes": CLASSES,
-        "logits": 2,
         "normalise": "train",
         "counts": {
             "train": {"low": 4, "high": 2},

@@ -117,6 +117,19 @@ def test_a_matcher_is_injected() -> None:
     assert set(nobody["objects"].tolist()) == {UNKNOWN} and not nobody["judged"].any()
 
 
+def test_detections_that_match_nothing_are_refused() -> None:
+    away = asking("sgdet", matcher=lambda boxes, true: torch.full((len(boxes),), -1))
+    with pytest.raises(ValueError, match=r"no annotated pair of the first 2 training videos"):
+        scene_splits(([VIDEO, VIDEO], [VIDEO], []), away, "action_genome")
+    assert len(scene_splits(([VIDEO], [VIDEO], []), asking("sgdet"), "action_genome").train) == 1  # type: ignore[arg-type]
+
+
+def test_a_detector_is_never_as_sure_as_what_is_given() -> None:
+    sure = Remembered({("v", str(n)): detected((PERSON, [1.0, 0.0, 0.0])) for n in (0, 7)}, 1)
+    scenes, _ = scene(VIDEO, asking("sgdet", detector=sure))
+    assert 0.999 < float(scenes["classes"].max()) < 1
+
+
 def test_what_is_given_needs_no_detector() -> None:
     scenes, truth = scene(VIDEO, asking("sgdet", given=(0,)))
     assert truth["objects"].tolist() == [0, 2, UNKNOWN, UNKNOWN, 0, 1, UNKNOWN]

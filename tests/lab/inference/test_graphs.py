@@ -68,7 +68,7 @@ def test_frequencies_are_judged_as_the_network_is(folder: Path, mode: Any) -> No
     guessed = SceneGraph().predict({**said, "relations": guesser.logits(scenes)})
     found = evaluate_run(folder)
     for constraint in CONSTRAINTS:
-        metric = GraphRecall(20, constraint, mean=True)
+        metric = GraphRecall("action_genome", 20, constraint, mean=True)
         metric.update(guessed, truth)
         value = found.ranks(mode, "frequency", constraint).mean_recall(20)
         assert value == pytest.approx(metric.compute().item(), rel=1e-5)
@@ -180,3 +180,16 @@ def test_nothing_of_the_global_stream_matters(folder: Path) -> None:
     torch.manual_seed(2)
     two = evaluate_run(folder).ranks("sgdet", "network", "with")
     assert one.rank.tolist() == two.rank.tolist()
+
+
+def plain_world(**values: Any) -> Any:
+    """The world without a word on its mode, as a source of one's own may be."""
+    splits = moving_boxes(**values)
+    return splits._replace(facts={name: fact for name, fact in splits.facts.items() if name != "mode"})
+
+
+def test_facts_that_are_missing_are_named(tmp_path: Path) -> None:
+    data = {"target": "tests.lab.inference.test_graphs.plain_world", **SMALL}
+    folder = train(tmp_path / "run", epochs=1, data=data)
+    with pytest.raises(ValueError, match=r"test_graphs\.plain_world, lack mode"):
+        evaluate_run(folder)

@@ -188,7 +188,7 @@ def test_equals_brute_force(
     said, true = video(seed, dataset, ties)
     expected = by_hand(said, true, dataset, constraint, k, threshold)
     for mean in (False, True):
-        metric = GraphRecall(k, constraint, mean, dataset, threshold)
+        metric = GraphRecall(dataset, k, constraint, mean, threshold)
         assert value(metric, (said, true)) == pytest.approx(expected[mean], nan_ok=True, abs=1e-6)
 
 
@@ -202,14 +202,14 @@ def test_the_random_graphs_are_telling() -> None:
 @pytest.mark.parametrize("mean", [False, True])
 def test_how_a_set_is_cut_into_batches_changes_nothing(mean: bool) -> None:
     items = [video(seed) for seed in range(6)]
-    apart = value(GraphRecall(5, "no", mean), *items)
+    apart = value(GraphRecall("action_genome", 5, "no", mean), *items)
     scenes, true = collate([(said["scenes"], each) for said, each in items])  # type: ignore[misc]
     said = {
         "scenes": scenes,
         "objects": torch.cat([said["objects"] for said, _ in items]),
         "relations": {g: torch.cat([said["relations"][g] for said, _ in items]) for g in RELATIONS},
     }
-    together = GraphRecall(5, "no", mean)
+    together = GraphRecall("action_genome", 5, "no", mean)
     assert value(together, (said, dict(true))) == pytest.approx(apart) and 0 < apart < 1
     together.reset()
     assert math.isnan(together.compute().item())
@@ -275,13 +275,15 @@ def test_nothing_annotated_is_no_number_and_nothing_said_is_zero() -> None:
         "pairs": true["pairs"][:0],
         "predicates": {g: p[:0] for g, p in true["predicates"].items()},
     }
-    assert math.isnan(value(GraphRecall(), (said, bare))) and math.isnan(rank([]).mean_recall(5))
+    assert math.isnan(value(GraphRecall("action_genome"), (said, bare))) and math.isnan(
+        rank([]).mean_recall(5)
+    )
     silent = {
         **said,
         "scenes": {**said["scenes"], "pairs": said["scenes"]["pairs"][:0]},
         "relations": {group: each[:0] for group, each in said["relations"].items()},
     }
-    assert value(GraphRecall(), (silent, true)) == 0.0
+    assert value(GraphRecall("action_genome"), (silent, true)) == 0.0
 
 
 def test_units_and_names() -> None:
@@ -308,11 +310,20 @@ def test_units_and_names() -> None:
 )
 def test_refuses(arguments: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        GraphRecall(**arguments)
+        GraphRecall(**{"dataset": "action_genome", **arguments})
 
 
 def test_refuses_other_groups() -> None:
     said, true = video(0)
     relations = {group: said["relations"][group] for group in ("attention", "contact")}
     with pytest.raises(ValueError, match="attention, contact and the annotation of attention, spatial"):
-        GraphRecall().update({**said, "relations": relations}, true)
+        GraphRecall("action_genome").update({**said, "relations": relations}, true)
+
+
+def test_refuses_answers_that_are_not_finite() -> None:
+    said, true = video(0)
+    relations = {group: torch.full_like(each, torch.nan) for group, each in said["relations"].items()}
+    metric = GraphRecall("action_genome")
+    metric.update({**said, "relations": relations}, true)
+    with pytest.raises(ValueError, match="aren't finite"):
+        metric.compute()

@@ -54,7 +54,7 @@ def test_a_class_that_is_given_for_sure_is_kept() -> None:
 
 
 def test_metrics_are_updated() -> None:
-    batch, metric = videos(), GraphRecall(k=200, constraint="no")
+    batch, metric = videos(), GraphRecall("action_genome", k=200, constraint="no")
     task = SceneGraph()
     task.update({"recall": metric}, task.step(network(), SceneGraphLoss(), batch))
     assert metric.compute().item() == 1.0  # everything is said, and no frame has two hundred
