@@ -1,6 +1,8 @@
 """Where a run lives: its folder, the names in it, and files that appear whole or not at all."""
 
+import csv
 import fcntl
+import io
 import json
 import math
 import os
@@ -9,7 +11,7 @@ import shutil
 import socket
 import time
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -145,6 +147,15 @@ def plain(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [plain(value) for value in data]
     return data if isinstance(data, (str, int, bool)) or data is None else str(data)
+
+
+def to_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table and its head as CSV: six digits of a float, nothing for None."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`--evaluate` of a classifier: what it says of images that it didn't learn from, and what that is worth."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -229,9 +230,12 @@ def _of_classes(result: ClassEvaluation) -> Iterator[str]:
     absent = [name for name, score in zip(result.classes, scores.classes, strict=True) if not score.support]
     if absent:
         shown = ", ".join(absent[:8]) + (", …" if len(absent) > 8 else "")
-        yield (
-            f"no image is of the class {shown}: its ROC-AUC isn't defined, and the mean is that of the others"
-        )
+        areas = [not math.isnan(score.auc) for score in scores.classes]
+        rest = "and the mean is that of the others" if any(areas) else "nor is that of any other class"
+        yield f"no image is of the class {shown}: its ROC-AUC isn't defined, {rest}"
+    lacking = [part for part in result.parts if math.isnan(result.scores(part).auc)]
+    if lacking and len(lacking) < len(result.parts):
+        yield f"ROC-AUC isn't defined for {', '.join(lacking)}: its mean is that of the others"
     said = [name for name, score in zip(result.classes, scores.classes, strict=True) if score.said]
     if len(said) == 1 and scores.samples > 1:
         yield f"all {scores.samples} images are said to be {said[0]}"

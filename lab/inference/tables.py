@@ -1,12 +1,11 @@
 """The tables of a prediction: a row an object, and a row an image and class."""
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lab.inference.objects import MaskObject
 from lab.inference.scores import MEASURES
+from lab.rundir import to_csv
 
 OBJECTS, METRICS = "objects.csv", "metrics.csv"
 _PIXELS = (
@@ -55,7 +54,7 @@ def object_rows(
 
 def objects_csv(rows: Iterable[Sequence[Any]], pixel_size: float | None) -> str:
     """`objects.csv`, its head included."""
-    return _csv(object_columns(pixel_size), rows)
+    return to_csv(object_columns(pixel_size), rows)
 
 
 def metrics_csv(scores: Scores) -> str:
@@ -65,7 +64,7 @@ def metrics_csv(scores: Scores) -> str:
         for image, by_class in scores.items()
         for name, values in by_class.items()
     )
-    return _csv(["image", "class", *MEASURES], rows)
+    return to_csv(["image", "class", *MEASURES], rows)
 
 
 def means(scores: Scores) -> dict[str, dict[str, float]]:
@@ -81,15 +80,3 @@ def means(scores: Scores) -> dict[str, dict[str, float]]:
         name: {key: sum(values) / len(values) for key, values in by_key.items() if values}
         for name, by_key in found.items()
     }
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value

@@ -1,7 +1,5 @@
 """What `--evaluate` leaves of a classifier: figures for programs, tables, pictures, a page, and a text."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
@@ -19,7 +17,16 @@ from lab.figures.classification import (
 )
 from lab.metrics.class_scores import MEASURES, SUMMARY, roc_curves, summary
 from lab.report import classification_page
-from lab.report.classification_rows import NAMES, area, confused, cost, over_parts, speeds
+from lab.report.classification_rows import (
+    NAMES,
+    area,
+    confused,
+    cost,
+    headline,
+    over_parts,
+    pooling,
+    speeds,
+)
 from lab.report.evaluation import figure, spread
 from lab.report.pages import counted
 from lab.report.table import Align, render, terminal_width
@@ -57,24 +64,24 @@ def write(evaluation: "ClassEvaluation", directory: Path) -> Path:
 def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
     """The pictures, as PNG files."""
     scores, classes = evaluation.scores(), evaluation.classes
-    run = evaluation.folder.name
+    run = f"{evaluation.folder.name}:{' pooled' if evaluation.parts else ''}"
     confusion_figure(
         scores.confusion,
         classes,
         directory / "confusion.png",
-        title=f"{run}: accuracy {figure(scores.accuracy)}",
+        title=f"{run} accuracy {figure(scores.accuracy)}",
     )
     reliability_figure(
         [astuple(each) for each in scores.bins],
         directory / "reliability.png",
-        title=f"{run}: ECE {figure(scores.calibration_error)}",
+        title=f"{run} ECE {figure(scores.calibration_error)}",
     )
     curves = roc_curves(*evaluation.arrays())
     if curves:
         roc_figure(
             [Roc(classes[each.index], each.auc, each.false_alarms, each.found) for each in curves],
             directory / "roc.png",
-            title=f"{run}: ROC-AUC {area(scores.auc)}",
+            title=f"{run} ROC-AUC {area(scores.auc)}",
         )
     wrong = [
         Wrong(
@@ -88,31 +95,21 @@ def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
         if each.picture is not None
     ]
     if wrong:
-        mistakes_figure(wrong, directory / "mistakes.png", title=f"{run}: surest mistakes")
+        mistakes_figure(wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: surest mistakes")
 
 
 def as_data(evaluation: "ClassEvaluation") -> dict[str, Any]:
-    """Everything as plain data; what isn't defined is NaN."""
-    scores, classes = evaluation.scores(), evaluation.classes
-    parts = {part: summary(evaluation.scores(part)) for part in evaluation.parts}
-    over = {name: None if each is None else vars(each) for name, each in over_parts(evaluation).items()}
+    """Everything as plain data; what isn't defined is NaN.
+
+    Of several parts the figures at the top are means over them, and those of all answers are in `pooled`.
+    """
+    classes, parts = evaluation.classes, evaluation.parts
     return {
         "run": evaluation.folder.absolute(),
         "split": evaluation.split,
-        "images": scores.samples,
+        "images": len(evaluation.answers),
         "classes": classes,
-        "accuracy": scores.accuracy,
-        "macro": vars(scores.macro),
-        "weighted": vars(scores.weighted),
-        "roc_auc": scores.auc,
-        "calibration_error": scores.calibration_error,
-        "scores": {
-            name: {**vars(each.shares), "roc_auc": each.auc, "images": each.support, "said": each.said}
-            for name, each in zip(classes, scores.classes, strict=True)
-        },
-        "confusion": scores.confusion.tolist(),
-        "reliability": [vars(each) for each in scores.bins],
-        **({"parts": parts, "over_parts": over} if parts else {}),
+        **(_of_parts(evaluation) if parts else _of_all(evaluation)),
         "mistakes": [
             {
                 "name": each.answer.name,
@@ -130,6 +127,39 @@ def as_data(evaluation: "ClassEvaluation") -> dict[str, Any]:
     }
 
 
+def _of_all(evaluation: "ClassEvaluation") -> dict[str, Any]:
+    """The figures of all answers together."""
+    scores = evaluation.scores()
+    return {
+        "accuracy": scores.accuracy,
+        "macro": vars(scores.macro),
+        "weighted": vars(scores.weighted),
+        "roc_auc": scores.auc,
+        "calibration_error": scores.calibration_error,
+        "scores": {
+            name: {**vars(each.shares), "roc_auc": each.auc, "images": each.support, "said": each.said}
+            for name, each in zip(evaluation.classes, scores.classes, strict=True)
+        },
+        "confusion": scores.confusion.tolist(),
+        "reliability": [vars(each) for each in scores.bins],
+    }
+
+
+def _of_parts(evaluation: "ClassEvaluation") -> dict[str, Any]:
+    """The means over folds or seeds, the figures of each, their spread, and those of all answers."""
+    over = over_parts(evaluation)
+    means = {name: math.nan if each is None else each.mean for name, each in over.items()}
+    return {
+        "accuracy": means["accuracy"],
+        "macro": {name: means[name] for name in MEASURES},
+        "roc_auc": means["auc"],
+        "calibration_error": means["calibration_error"],
+        "parts": {part: summary(evaluation.scores(part)) for part in evaluation.parts},
+        "over_parts": {name: None if each is None else vars(each) for name, each in over.items()},
+        "pooled": {"note": pooling(evaluation), **_of_all(evaluation)},
+    }
+
+
 def predictions(evaluation: "ClassEvaluation") -> str:
     """`predictions.csv`: a row an image, in the order in which they were asked, with all probabilities."""
     classes = evaluation.classes
@@ -141,45 +171,38 @@ def predictions(evaluation: "ClassEvaluation") -> str:
             *([each.part] if part else []),
             classes[each.truth],
             classes[each.said],
-            f"{each.confidence:.6g}",
+            each.confidence,
             int(each.said == each.truth),
-            *(f"{share:.6g}" for share in each.probabilities.tolist()),
+            *each.probabilities.tolist(),
         ]
         for each in evaluation.answers
     )
-    return _csv(head, rows)
+    return rundir.to_csv(head, rows)
 
 
 def confusion(evaluation: "ClassEvaluation") -> str:
     """`confusion.csv`: a row a true class, a column what was said."""
     rows = evaluation.scores().confusion.tolist()
     named = ([name, *row] for name, row in zip(evaluation.classes, rows, strict=True))
-    return _csv(["true", *evaluation.classes], named)
+    return rundir.to_csv(["true", *evaluation.classes], named)
 
 
 def as_text(evaluation: "ClassEvaluation", report: Path | None = None) -> str:
     """The tables for a terminal, warnings first."""
-    scores, width = evaluation.scores(), terminal_width()
+    said, width = headline(evaluation), terminal_width()
     lines = [f"Warning: {note}" for note in evaluation.notes]
     lines += [f"{evaluation.folder.name}, {_counted(evaluation)}, {duration(evaluation.seconds)}", ""]
     lines += [
-        f"accuracy {figure(scores.accuracy)}, ROC-AUC {area(scores.auc)}, "
-        f"calibration error (ECE) {figure(scores.calibration_error)}",
+        f"accuracy {said['accuracy']}, ROC-AUC {said['auc']}, "
+        f"calibration error (ECE) {said['calibration_error']}",
         "",
-        *_by_class(evaluation, width),
     ]
+    if evaluation.parts:
+        lines += [_by_part(evaluation, width), "", f"Pooled: {pooling(evaluation)}", ""]
+    lines += _by_class(evaluation, width)
     if mistaken := confused(evaluation):
         pairs = (f"{true} for {said} ({count})" for true, said, count, _ in mistaken)
         lines += ["", f"Taken for another most often: {', '.join(pairs)}"]
-    if evaluation.parts:
-        head = ["", *(NAMES[name] for name in SUMMARY), "images"]
-        body = []
-        for part in evaluation.parts:
-            values = summary(evaluation.scores(part))
-            body.append([part, *map(figure, values.values()), str(evaluation.scores(part).samples)])
-        pooled = over_parts(evaluation)
-        body.append(["mean ± spread", *(spread(pooled[name]) for name in SUMMARY), ""])
-        lines += ["", render(head, body, _aligned(head), width)]
     if evaluation.efficiency is not None:
         lines += ["", *(f"{name}: {value}" for name, value in cost(evaluation.efficiency))]
         head = [evaluation.efficiency.device, "median", "95th percentile", "images/s"]
@@ -187,6 +210,18 @@ def as_text(evaluation: "ClassEvaluation", report: Path | None = None) -> str:
         lines += [render(head, rows, _aligned(head), width)] if rows else []
     lines += ["", f"Report: {report}"] if report else []
     return "\n".join(lines)
+
+
+def _by_part(evaluation: "ClassEvaluation", width: int | None) -> str:
+    """The table of folds or seeds, and their mean."""
+    head = ["", *(NAMES[name] for name in SUMMARY), "images"]
+    body = []
+    for part in evaluation.parts:
+        values = summary(evaluation.scores(part))
+        body.append([part, *map(figure, values.values()), str(evaluation.scores(part).samples)])
+    over = over_parts(evaluation)
+    body.append(["mean ± spread", *(spread(over[name]) for name in SUMMARY), ""])
+    return render(head, body, _aligned(head), width)
 
 
 def _by_class(evaluation: "ClassEvaluation", width: int | None) -> Iterator[str]:
@@ -234,14 +269,6 @@ def _efficiency(evaluation: "ClassEvaluation") -> dict[str, Any] | None:
         for each in found.speeds
     ]
     return {**vars(found), "speeds": timed}
-
-
-def _csv(head: Sequence[str], rows: Iterator[list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _counted(evaluation: "ClassEvaluation") -> str:

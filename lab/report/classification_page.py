@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, summary
 from lab.report import pages
-from lab.report.classification_rows import NAMES, area, confused, cost, over_parts, speeds
+from lab.report.classification_rows import (
+    NAMES,
+    area,
+    confused,
+    cost,
+    headline,
+    over_parts,
+    pooling,
+    speeds,
+)
 from lab.report.evaluation import figure, spread
 from lab.wording import duration
 
@@ -26,6 +35,7 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
     wrong = sorted(
         (each for each in evaluation.answers if each.said != each.truth), key=lambda each: -each.confidence
     )
+    said = headline(evaluation)
     counted = pages.counted(len(evaluation.answers), evaluation.split, parts)
     return pages.render(
         "classification_page.html.j2",
@@ -34,10 +44,10 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
         verdict=verdict(evaluation, scores, counted),
         counted=counted,
         tiles=[
-            ("accuracy", figure(scores.accuracy)),
-            ("F1, macro", figure(scores.macro.f1)),
-            ("ROC-AUC", area(scores.auc)),
-            ("calibration error", figure(scores.calibration_error)),
+            ("accuracy", said["accuracy"]),
+            ("F1, macro", said["f1"]),
+            ("ROC-AUC", said["auc"]),
+            ("calibration error", said["calibration_error"]),
         ],
         sections=list(_sections(evaluation, drawn, bool(wrong))),
         scores=scores,
@@ -47,7 +57,8 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
         by_class=list(zip(evaluation.classes, scores.classes, strict=True)),
         means=[("macro", scores.macro, area(scores.auc)), ("weighted", scores.weighted, "")],
         parts=[(part, summary(evaluation.scores(part)), evaluation.scores(part).samples) for part in parts],
-        pooled=over_parts(evaluation),
+        over=over_parts(evaluation),
+        pooling=pooling(evaluation) if parts else "",
         confused=confused(evaluation),
         pictures={name: pages.embedded(png) for name, png in drawn.items()},
         costs=list(cost(evaluation.efficiency)) if evaluation.efficiency else [],
@@ -59,10 +70,15 @@ def page(evaluation: "ClassEvaluation", drawn: Mapping[str, bytes]) -> str:
 
 
 def verdict(evaluation: "ClassEvaluation", scores: Scores, counted: str) -> str:
-    """One or two sentences with the figure that matters."""
+    """Two or three sentences with the figure that matters; of several parts it is their mean ± spread."""
     wrong = round(scores.samples * (1 - scores.accuracy))
-    text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
-    text += f"{figure(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
+    if evaluation.parts:
+        said = headline(evaluation)
+        text = f"Accuracy is {said['accuracy']} and F1 {said['f1']}, mean ± spread, on {counted}."
+        text += f" Pooled, {wrong:,} of {scores.samples:,} answers are wrong."
+    else:
+        text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
+        text += f"{figure(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
     found = [each for each in zip(evaluation.classes, scores.classes, strict=True) if each[1].support]
     name, lowest = min(found, key=lambda each: each[1].shares.recall)
     if wrong:
@@ -74,8 +90,8 @@ def _sections(
     evaluation: "ClassEvaluation", drawn: Mapping[str, bytes], wrong: bool
 ) -> Iterator[tuple[str, str]]:
     for id, name, there in (
-        ("scores", "Scores", True),
         ("parts", "Folds and seeds", bool(evaluation.parts)),
+        ("scores", "Scores", True),
         ("confusion", "Confusion", "confusion" in drawn),
         ("calibration", "Calibration", "reliability" in drawn),
         ("roc", "ROC", "roc" in drawn),

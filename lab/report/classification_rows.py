@@ -1,11 +1,12 @@
 """A classifier's figures as a person reads them, for the page and for the console."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lab.metrics.class_scores import SUMMARY, most_confused, summary
 from lab.metrics.scores import Summary, describe
+from lab.report.evaluation import figure
 from lab.wording import duration
 
 if TYPE_CHECKING:
@@ -34,6 +35,34 @@ def over_parts(evaluation: "ClassEvaluation") -> dict[str, Summary | None]:
     return {name: describe(each[name] for each in found if not math.isnan(each[name])) for name in SUMMARY}
 
 
+def headline(evaluation: "ClassEvaluation") -> dict[str, str]:
+    """The figures of `SUMMARY` by name, as text: of several parts `0.912 ± 0.051`, their mean and spread.
+
+    Not those of all answers: probabilities of different networks, put in one order, rank worse than each
+    network's own. Where some parts lack a figure it is said how many have it.
+    """
+    if not (parts := evaluation.parts):
+        return {name: _shown(name, value) for name, value in summary(evaluation.scores()).items()}
+    told = {}
+    for name, over in over_parts(evaluation).items():
+        if over is None:
+            told[name] = "–"
+            continue
+        alone = math.isnan(over.deviation)
+        told[name] = _shown(name, over.mean) + ("" if alone else f" ± {_shown(name, over.deviation)}")
+        told[name] += "" if over.count == len(parts) else f" ({over.count} of {len(parts)} {_kind(parts)}s)"
+    return told
+
+
+def pooling(evaluation: "ClassEvaluation") -> str:
+    """What the figures of all answers are of, where there are several parts."""
+    kind = _kind(evaluation.parts)
+    text = f"the {len(evaluation.answers):,} answers of {len(evaluation.parts)} {kind}s together"
+    if kind == "fold" and evaluation.split == "val":  # each image is held out once
+        return text
+    return f"{text}; each image is counted once a {kind}"
+
+
 def confused(evaluation: "ClassEvaluation") -> list[tuple[str, str, int, float]]:
     """(true class, said class, images, their share of the true class) of the most frequent mistakes."""
     scores, names = evaluation.scores(), evaluation.classes
@@ -58,6 +87,15 @@ def speeds(efficiency: "Efficiency") -> list[list[str]]:
         [str(each.batch), duration(each.median), duration(each.p95), f"{each.throughput:,.0f}"]
         for each in efficiency.speeds
     ]
+
+
+def _shown(name: str, value: float) -> str:
+    return area(value) if name == "auc" else figure(value)
+
+
+def _kind(parts: Sequence[str]) -> str:
+    """`fold` or `seed`."""
+    return parts[0].partition("_")[0]
 
 
 def _megabytes(size: int) -> str:

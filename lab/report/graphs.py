@@ -1,10 +1,8 @@
 """What `--evaluate` leaves of scene graphs: figures for programs, tables, pictures, a page, and a text."""
 
-import csv
-import io
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,11 +119,9 @@ def recall_table(evaluation: "GraphEvaluation") -> str:
     for part in parts or [None]:
         for line in _by_k(evaluation, part):
             mode, constraint, k, *values = line.values()
-            lines.append(
-                [*([part] if part else []), mode, constraint, k, *(f"{each:.6g}" for each in values)]
-            )
+            lines.append([*([part] if part else []), mode, constraint, k, *values])
     head = ["mode", "constraint", "k", "recall", "mean_recall", "frequency_recall", "frequency_mean_recall"]
-    return _csv([*(["part"] if evaluation.parts else []), *head], lines)
+    return rundir.to_csv([*(["part"] if evaluation.parts else []), *head], lines)
 
 
 def predicate_table(evaluation: "GraphEvaluation") -> str:
@@ -139,11 +135,11 @@ def predicate_table(evaluation: "GraphEvaluation") -> str:
                 values = [each.by_predicate(k) for each in ranks for k in KS]
                 for index in sorted(triplets):
                     group, name = evaluation.predicates[index]
-                    shares = [f"{value[index]:.6g}" for value in values]
+                    shares = [value[index] for value in values]
                     yield [mode, constraint, group, name, triplets[index], *shares]
 
     head = ["mode", "constraint", "group", "predicate", "triplets"]
-    return _csv([*head, *(f"{who}_recall{k}" for who in WHO for k in KS)], lines())
+    return rundir.to_csv([*head, *(f"{who}_recall{k}" for who in WHO for k in KS)], lines())
 
 
 def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
@@ -269,11 +265,3 @@ def _counted(evaluation: "GraphEvaluation") -> str:
     videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
     counted = pages.counted(videos, evaluation.split, evaluation.parts).replace("image", "video")
     return f"{counted}, {frames:,} frames"
-
-
-def _csv(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(lines)
-    return text.getvalue()

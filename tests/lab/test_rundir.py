@@ -151,6 +151,12 @@ def test_to_json() -> None:
     assert rundir.to_json({"a": 1}, indent=2) == '{\n  "a": 1\n}'
 
 
+def test_to_csv() -> None:
+    rows = [["x, y", 1234567, 1234567.0, None], ["é", True, 2 / 3, float("nan")]]
+    text = rundir.to_csv(["a", "b", "c", "d"], rows)
+    assert text == 'a,b,c,d\n"x, y",1234567,1.23457e+06,\né,True,0.666667,nan\n'
+
+
 def test_summary_round_trip(tmp_path: Path) -> None:
     rundir.write_summary(tmp_path, {"outcome": "running", "best": {"val_loss": math.nan}})
     summary = rundir.read_summary(tmp_path)

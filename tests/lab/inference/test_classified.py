@@ -10,7 +10,7 @@ import torch
 from sklearn import metrics
 
 from lab.data.reading import read_image
-from lab.inference.classified import MISTAKES, ClassEvaluation, _picture, evaluate_run
+from lab.inference.classified import MISTAKES, Answer, ClassEvaluation, _of_classes, _picture, evaluate_run
 from lab.inference.loaded import load
 from lab.trackers.csv_file import read_metrics
 from tests.classified_tools import CLASSES, HERE, config, make_images, train, train_levels
@@ -140,6 +140,33 @@ def test_one_answer_for_all_is_told(images: Path, tmp_path: Path) -> None:
     found = evaluate_run(train_levels(tmp_path / "run", images, net=net), efficiency=False)
     assert found.notes == ["all 12 images are said to be dark"]
     assert {answer.said for answer in found.answers} == {1}
+
+
+def told(answers: list[Answer], classes: int) -> list[str]:
+    return list(_of_classes(ClassEvaluation(Path("run"), "val", list("abc")[:classes], answers)))
+
+
+def said(truth: int, classes: int, best: int, part: str = "") -> Answer:
+    return Answer("x", truth, np.eye(classes, dtype=np.float32)[best], part)
+
+
+def test_classes_without_an_image_are_told() -> None:
+    assert told([said(0, 3, 0), said(1, 3, 0), said(1, 3, 1)], 3) == [
+        "no image is of the class c: its ROC-AUC isn't defined, and the mean is that of the others"
+    ]
+    assert told([said(0, 3, 0), said(0, 3, 1)], 3) == [
+        "no image is of the class b, c: its ROC-AUC isn't defined, nor is that of any other class"
+    ]
+    assert told([said(1, 2, 0), said(1, 2, 1)], 2) == [
+        "no image is of the class a: its ROC-AUC isn't defined, nor is that of any other class"
+    ]
+
+
+def test_a_fold_without_a_roc_auc_is_told() -> None:
+    whole, half = [said(n, 2, n, "fold_0") for n in (0, 1)], [said(1, 2, n, "fold_1") for n in (0, 1)]
+    note = "ROC-AUC isn't defined for fold_1: its mean is that of the others"
+    assert told([*whole, *half], 2) == [note] and told(whole, 2) == []
+    assert told([*half, said(0, 2, 0, "fold_0")], 2) == []  # in no fold
 
 
 def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from lab import rundir
 from lab.inference.classified import Answer, ClassEvaluation, Mistake
 from lab.inference.efficiency import Efficiency, Speed
+from lab.inference.held_out import Split
 from lab.report import classification as report
 from lab.report.classification_page import verdict
 from tests.lab.report.test_evaluation import Page
@@ -62,6 +63,17 @@ def folds() -> ClassEvaluation:
         answer("d", 1, [0.75, 0.25], "fold_1"),
     ]
     return ClassEvaluation(Path("runs/cross"), "val", ["healthy", "sick"], answers)
+
+
+def apart(kind: str, split: Split) -> ClassEvaluation:
+    """Two parts that rank without a mistake, the one's probabilities all above the other's."""
+    likely = {"0": (0.125, 0.25), "1": (0.75, 0.875)}
+    answers = [
+        answer(f"{part if kind == 'fold' else ''}{truth}", truth, [1 - p, p], f"{kind}_{part}")
+        for part, shares in likely.items()
+        for truth, p in enumerate(shares)
+    ]
+    return ClassEvaluation(Path("runs/apart"), split, ["healthy", "sick"], answers)
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
@@ -130,7 +142,13 @@ def test_the_tables(three: ClassEvaluation, folds: ClassEvaluation) -> None:
 
 def test_folds_are_pooled_and_their_spread_told(folds: ClassEvaluation) -> None:
     data = json.loads(rundir.to_json(report.as_data(folds)))
-    assert data["accuracy"] == 0.75 and data["roc_auc"] == pytest.approx(2.5 / 3)
+    assert data["accuracy"] == 0.75 and data["roc_auc"] == 1 and data["calibration_error"] == 0.25
+    assert data["macro"]["recall"] == pytest.approx((1 + 0.25) / 2)  # of the class that isn't there: 0
+    pooled = data["pooled"]
+    assert pooled["note"] == "the 4 answers of 2 folds together"
+    assert pooled["accuracy"] == 0.75 and pooled["roc_auc"] == pytest.approx(2.5 / 3)
+    assert pooled["calibration_error"] == 0 and pooled["confusion"] == [[1, 0], [1, 2]]
+    assert not {"weighted", "scores", "confusion", "reliability"} & set(data)
     assert (data["parts"]["fold_0"]["accuracy"], data["parts"]["fold_1"]["accuracy"]) == (1, 0.5)
     assert data["parts"]["fold_1"]["auc"] is None
     over = data["over_parts"]
@@ -139,6 +157,41 @@ def test_folds_are_pooled_and_their_spread_told(folds: ClassEvaluation) -> None:
     rows = [re.split(r"\s{2,}", line) for line in report.as_text(folds).splitlines()]
     told = {row[0]: row[1] for row in rows if len(row) > 5}
     assert (told["fold_0"], told["fold_1"], told["mean ± spread"]) == ("1.000", "0.500", "0.750 ± 0.354")
+
+
+def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> None:
+    folds = apart("fold", "val")
+    assert folds.scores().auc == 0.75 and folds.scores("fold_0").auc == folds.scores("fold_1").auc == 1
+    html = report.write(folds, tmp_path).read_text()
+    data = json.loads((tmp_path / "metrics.json").read_text())
+    assert data["roc_auc"] == 1 and data["pooled"]["roc_auc"] == 0.75
+    lines = report.as_text(folds).splitlines()
+    assert lines[2] == (
+        "accuracy 0.500 ± 0.000, ROC-AUC 1.0000 ± 0.0000, calibration error (ECE) 0.438 ± 0.000"
+    )
+    pooled = lines.index("Pooled: the 4 answers of 2 folds together")
+    assert [line.split("  ")[0] for line in lines[:pooled] if " ± 0.000  " in line] == ["mean ± spread"]
+    assert any("0.7500" in line for line in lines[pooled:]) and "0.7500" not in "".join(lines[:pooled])
+    assert "<dt>ROC-AUC</dt><dd>1.0000 ± 0.0000</dd>" in html
+    assert html.count("Pooled: the 4 answers of 2 folds together") == 4  # a table, and three pictures
+    assert verdict(folds, folds.scores(), "4 held-out images of 2 folds") == (
+        "Accuracy is 0.500 ± 0.000 and F1 0.333 ± 0.000, mean ± spread, on 4 held-out images of 2 folds. "
+        "Pooled, 2 of 4 answers are wrong. Recognised least often: healthy, 50 % of 2."
+    )
+
+
+def test_an_image_counts_once_a_seed(tmp_path: Path) -> None:
+    note = "the 4 answers of 2 seeds together; each image is counted once a seed"
+    seeds = apart("seed", "test")
+    assert report.as_data(seeds)["pooled"]["note"] == note
+    assert f"Pooled: {note}" in report.as_text(seeds).splitlines()
+    html = report.write(seeds, tmp_path).read_text()
+    assert f"<caption>Pooled: {note}</caption>" in html and "<dt>answers</dt><dd>4</dd>" in html
+    assert report.as_data(apart("fold", "test"))["pooled"]["note"].endswith("is counted once a fold")
+
+
+def test_a_mean_of_some_parts_says_so(folds: ClassEvaluation) -> None:
+    assert "ROC-AUC 1.0000 (1 of 2 folds), " in report.as_text(folds)
 
 
 def test_text_for_the_console(three: ClassEvaluation) -> None:
