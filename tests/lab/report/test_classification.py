@@ -172,7 +172,7 @@ def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> Non
     pooled = lines.index("Pooled: the 4 answers of 2 folds together")
     assert [line.split("  ")[0] for line in lines[:pooled] if " ± 0.000  " in line] == ["mean ± spread"]
     assert any("0.7500" in line for line in lines[pooled:]) and "0.7500" not in "".join(lines[:pooled])
-    assert "<dt>ROC-AUC</dt><dd>1.0000 ± 0.0000</dd>" in html
+    assert "<dt>ROC-AUC</dt><dd>1.0000 <small>±\u00a00.0000</small></dd>" in html
     assert html.count("Pooled: the 4 answers of 2 folds together") == 4  # a table, and three pictures
     assert verdict(folds, folds.scores(), "4 held-out images of 2 folds") == (
         "Accuracy is 0.500 ± 0.000 and F1 0.333 ± 0.000, mean ± spread, on 4 held-out images of 2 folds. "
