@@ -94,8 +94,16 @@ def graph(uid: str, triplets: Sequence[Sequence[str]], groundings: Mapping[str, 
     }
 
 
-def clip(graphs: Sequence[Any], split: str = "train", width: int = 1000, height: int = 500) -> dict[str, Any]:
-    return {"graphs": list(graphs), "split": split, "video_uid": "video", "W": width, "H": height}
+def clip(
+    graphs: Sequence[Any],
+    split: str = "train",
+    width: int = 1000,
+    height: int = 500,
+    video: str | None = None,
+) -> dict[str, Any]:
+    """A clip in EASG's JSON; where no video is named the file doesn't tell which it was cut from."""
+    named = {} if video is None else {"video_uid": video}
+    return {"graphs": list(graphs), "split": split, **named, "W": width, "H": height}
 
 
 def write_easg(path: Path, clips: Mapping[str, Any]) -> Path:

@@ -2,7 +2,8 @@
 
 Rodin et al., Action Scene Graphs for Long-Form Understanding of Egocentric Videos, CVPR 2024. The format of
 EASG_unict_master_final.json is that which github.com/fpv-iplab/EASG reads in its dataloader/EASG.py; the file
-comes with the archive that its README links to.
+comes with the archive that its README links to. Figures are not comparable with its published tables: its
+run_easg.py asks and judges otherwise, as docs/scene_graphs.md tells.
 """
 
 import json
@@ -38,11 +39,11 @@ def easg(
 ) -> Splits:
     """The annotated frames of each clip as one item, (scenes, truth); see `lab.graphs`.
 
-    Of the file this is used: by clip its `split`, its width `W` and height `H` in pixels, and its `graphs`,
-    each with a `graph_uid`; the numbers of its frames `pre`, `pnr` and `post`; `triplets`, among them one
-    `["CW", "verb", VERB]` and for each thing `[VERB, ROLE, THING]`, where what follows a colon in THING is
-    left out; and `groundings`, by frame and thing the box `left`, `top`, `width`, `height` in pixels. Things
-    without a box, and boxes of what no triplet names, are left out, as there.
+    Of the file this is used: by clip its `split`, its `video_uid` if it has one, its width `W` and height `H`
+    in pixels, and its `graphs`, each with a `graph_uid`; the numbers of its frames `pre`, `pnr` and `post`;
+    `triplets`, among them one `["CW", "verb", VERB]` and for each thing `[VERB, ROLE, THING]`, where what
+    follows a colon in THING is left out; and `groundings`, by frame and thing the box `left`, `top`, `width`,
+    `height` in pixels. Things without a box, and boxes of what no triplet names, are left out, as there.
 
     The wearer of the camera, whose box is the whole frame, is the subject of every pair: with each grounded
     thing one `verb` and one `role` hold. A thing of several roles has a pair for each, of which a network
@@ -55,7 +56,7 @@ def easg(
             classes are the wearer, whom it needn't find, and the things in their order.
         objects: a file of the names of things, one a line, others are left out; None takes all, sorted.
         val_share: None takes the file's `val` clips to validate on; a share cuts its `train` clips instead,
-            and its `val` clips become the test set.
+            those of one `video_uid` on one side, and its `val` clips become the test set.
         seed: decides what a share or a sample takes.
         sample_size: take only so many clips of each published set, for a quick try.
         matcher: which detected box is which annotated one; IoU of at least 0.5 if there is none given.
@@ -72,8 +73,11 @@ def easg(
     vocabulary = _vocabulary(clips, listed)
     videos = {part: [clip.video(vocabulary) for clip in clips if clip.part == part] for part in PARTS}
     videos = {part: drawn(found, sample_size, seed) for part, found in videos.items()}
-    if val_share is not None:
-        cut = Cut(val_share, 0.0, seed).parts(len(videos["train"]))
+    if val_share is not None and videos["train"]:
+        try:
+            cut = Cut(val_share, 0.0, seed).parts(len(videos["train"]), _groups(videos["train"], clips))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} (of the split 'train'; a group is a video's clips)") from error
         train, val = ([videos["train"][index] for index in part] for part in cut[:2])
         videos = {"train": train, "val": val, "test": videos["val"] + videos["test"]}
     for part in ("train", "val"):
@@ -108,7 +112,10 @@ class _Moment:
 
 @dataclass(frozen=True)
 class _Clip:
+    """A clip; `source` is the `video_uid` that it was cut from, where the file tells it."""
+
     uid: str
+    source: str | None
     part: str
     frames: tuple[_Moment, ...]
 
@@ -130,6 +137,12 @@ class _Clip:
         return Video(self.uid, tuple(sorted(frames, key=lambda frame: frame.time)))
 
 
+def _groups(videos: Sequence[Video], clips: Sequence[_Clip]) -> list[str]:
+    """The video that each item was cut from; a clip of which the file doesn't tell it is one by itself."""
+    sources = {clip.uid: clip.source for clip in clips}
+    return [sources[video.name] or f"clip {video.name}" for video in videos]
+
+
 def _vocabulary(clips: Sequence[_Clip], listed: Sequence[str] | None) -> Vocabulary:
     """The listed things, or those that are grounded, and the verbs and roles that are annotated with them."""
     moments = [moment for clip in clips for moment in clip.frames]
@@ -146,6 +159,7 @@ def _vocabulary(clips: Sequence[_Clip], listed: Sequence[str] | None) -> Vocabul
 def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[str]) -> _Clip:
     """A clip's frames; what is wrong with it, or with a graph of it, is added to the problems."""
     frames: list[_Moment] = []
+    source: str | None = None
     part = ""
     try:
         if not usable(uid):
@@ -154,6 +168,9 @@ def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[s
         part = content.get("split")
         if not isinstance(part, str) or part not in PARTS:
             raise _Wrong(f"split is not one of {', '.join(PARTS)}")
+        source = content.get("video_uid")
+        if source is not None and not isinstance(source, str):
+            raise _Wrong("video_uid is no string")
         size = _number(content.get("W"), "W"), _number(content.get("H"), "H")
         if min(size) <= 0:
             raise _Wrong("W and H are not the frames' width and height")
@@ -167,7 +184,7 @@ def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[s
                 problems.append(f"clip {uid[:80]}, graph {place}: {error}")
     except _Wrong as error:
         problems.append(f"clip {uid[:80]!r}: {error}")
-    return _Clip(uid, part, tuple(frames))
+    return _Clip(uid, source, part, tuple(frames))
 
 
 def _moments(

@@ -7,6 +7,7 @@ of numpy's it gets stand-ins that check what they are told: numpy's own trust a 
 import math
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ _KINDS = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5})")
 """Truth values, integers, floats and strings: no objects, and nothing made of several parts."""
 
 
+_LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+_SMALL = 64  # parts of a container that is looked at again rather than remembered
+_LAST_LETTER = 0x10FFFF  # of Unicode
+
+
 class _Refused(pickle.UnpicklingError):
     """The pickle asks for something that isn't plain data."""
 
@@ -31,8 +38,9 @@ class _Refused(pickle.UnpicklingError):
 def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
     """What a pickle of protocol 0 to 5 holds: dict, list, tuple, set, str, bytes, numbers, None and arrays.
 
-    Nothing that the file names is imported or called. Arrays and numpy's scalars are of truth values,
-    integers, floats or strings. (A file made to exhaust memory or stack may still end the process.)
+    Nothing that the file names is imported or called, nothing of it outlasts the call but what is returned,
+    and that is made of the said types alone. Arrays and numpy's scalars are of truth values, integers, floats
+    or strings. (A file made to exhaust memory or stack may still end the process.)
 
     Args:
         largest: more bytes than this are not even read.
@@ -46,7 +54,9 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
         if size > largest:
             raise ValueError(f"{path}: {size} bytes, more than the {largest} that are read of a pickle")
         with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
+            content = _Unpickler(file, encoding="latin1").load()
+        _check(content)
+        return content
     except _Refused as error:
         raise ValueError(
             f"{path}: holds {error}, and only containers, numbers, strings and numpy arrays are read: "
@@ -60,8 +70,75 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
         raise ValueError(f"{path}: not a readable pickle ({error or type(error).__name__})") from error
 
 
-class _Dtype:
+def _check(content: Any) -> None:
+    """Walk all that was read once, however deep it is and though it may hold itself.
+
+    Raises:
+        _Refused: a part of it is no plain data; with its type and place.
+    """
+    seen: set[int] = set()
+    trail: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(None, iter(((None, content),)))]
+    while trail:
+        for step, part in trail[-1][1]:
+            kind = type(part)
+            if kind in _LEAVES:
+                continue
+            if kind not in _CONTAINERS:
+                if not isinstance(part, (np.ndarray, np.generic)) or part.dtype.kind not in "biufcSU":
+                    # The first two steps lead to the whole content, which has no name.
+                    raise _Refused(_strange(part, [*(step for step, _ in trail), step][2:]))
+            elif id(part) not in seen and not _flat(part):
+                seen.add(id(part))
+                trail.append((step, _inside(part)))
+                break
+        else:
+            trail.pop()
+
+
+def _flat(container: Any) -> bool:
+    """Whether it is small and holds no other: most are, and remembering them all would take much memory."""
+    if len(container) > _SMALL or not _LEAVES.issuperset(map(type, container)):
+        return False
+    return type(container) is not dict or _LEAVES.issuperset(map(type, container.values()))
+
+
+def _inside(container: Any) -> Iterator[tuple[Any, Any]]:
+    """The parts with their index or key, None for the keys themselves and for what has neither."""
+    if type(container) is dict:
+        yield from ((None, key) for key in container)
+        yield from container.items()
+    elif type(container) in (list, tuple):
+        yield from enumerate(container)
+    else:
+        yield from ((None, part) for part in container)
+
+
+def _strange(part: Any, steps: list[Any]) -> str:
+    """What is refused and where; keys and steps that could be long are shortened."""
+    known = part.name if isinstance(part, _Named) else None
+    what = known or (f"the type {part.__name__}" if isinstance(part, type) else type(part).__name__)
+    shown = [_shown(step) for step in steps[:8]] + ["…"] * (len(steps) > 8)
+    return f"{what} at {''.join(shown)}" if shown else what
+
+
+def _shown(step: Any) -> str:
+    if type(step) is str:
+        return f"[{step[:40]!r}]"
+    return f"[{step}]" if type(step) is int and step.bit_length() < 64 else "[…]"
+
+
+class _Named:
+    """A stand-in: it has no attribute that a file could set, and another is made wherever a file names it."""
+
+    __slots__ = ()
+    name = ""
+
+
+class _Dtype(_Named):
     """The type of an array's numbers, of which a pickle tells the byte order afterwards."""
+
+    __slots__ = ("kind",)
+    name = "numpy.dtype"
 
     def __init__(self, kind: Any) -> None:
         kind = kind.decode("latin1") if isinstance(kind, bytes) else kind
@@ -79,6 +156,12 @@ class _Dtype:
 
 class _Array(np.ndarray[Any, Any]):
     """An array that is empty until the pickle tells its state."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        """As numpy's own, so that a copy or another process gets a usual array."""
+        return self.view(np.ndarray).__reduce__()
 
     def __setstate__(self, state: Any) -> None:
         if type(state) is not tuple or len(state) != 5:
@@ -100,11 +183,83 @@ def _checked(data: Any, kind: Any, shape: Any) -> tuple[np.dtype[Any], bytes]:
         raise ValueError("an array of an impossible shape")
     if math.prod(shape) * np.dtype(kind.kind).itemsize != len(raw):
         raise ValueError("an array whose shape and bytes don't agree")
-    return np.dtype(kind.kind), bytes(raw)
+    true = np.dtype(kind.kind)
+    if true.kind == "U" and np.frombuffer(raw, f"{true.str[0]}u4").max(initial=0) > _LAST_LETTER:
+        raise ValueError("an array of strings with a letter that Unicode doesn't have")
+    return true, bytes(raw)
+
+
+class _Ndarray(_Named):
+    """Only ever handed to _reconstruct."""
+
+    __slots__ = ()
+    name = "numpy.ndarray"
+
+
+class _MakeDtype(_Named):
+    __slots__ = ()
+    name = "numpy.dtype"
+
+    def __call__(self, kind: Any, *_: Any) -> _Dtype:
+        return _Dtype(kind)
+
+
+class _MakeBytes(_Named):
+    __slots__ = ()
+    name = "builtins.bytes"
+
+    def __call__(self, *arguments: Any) -> bytes:
+        if arguments:
+            raise _Refused("builtins.bytes with arguments")
+        return b""
+
+
+class _Encode(_Named):
+    """What protocols before 3 write bytes as."""
+
+    __slots__ = ()
+    name = "_codecs.encode"
+
+    def __call__(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if type(text) is not str or encoding != "latin1":
+            raise _Refused("_codecs.encode to something else than latin1")
+        return text.encode("latin1")
+
+
+class _Reconstruct(_Named):
+    __slots__ = ()
+    name = "numpy.core.multiarray._reconstruct"
+
+    def __call__(self, *_: Any) -> _Array:
+        return np.empty(0, np.int8).view(_Array)
+
+
+class _Scalar(_Named):
+    __slots__ = ()
+    name = "numpy.core.multiarray.scalar"
+
+    def __call__(self, kind: Any, data: Any = b"") -> Any:
+        true, raw = _checked(data, kind, ())
+        return np.frombuffer(raw, true)[0]
+
+
+class _FromBuffer(_Named):
+    __slots__ = ()
+    name = "numpy.core.numeric._frombuffer"
+
+    def __call__(self, data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
+        true, raw = _checked(data, kind, shape)
+        return np.frombuffer(bytearray(raw), true).reshape(shape, order="F" if order == "F" else "C")
+
+
+_STAND_INS = {
+    made.name: made
+    for made in (_Ndarray, _MakeDtype, _MakeBytes, _Encode, _Reconstruct, _Scalar, _FromBuffer)
+}
 
 
 class _Unpickler(pickle.Unpickler):
-    """Hands out stand-ins as bound methods: a pickle can set attributes of what it gets, but not of these."""
+    """Hands out stand-ins, and of Python's own types two that a file can't change."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for what a pickle names.
@@ -114,45 +269,12 @@ class _Unpickler(pickle.Unpickler):
         """
         # numpy.core became numpy._core, and Python 2 had another name for its builtins.
         place = {"__builtin__": "builtins"}.get(module, module.replace("numpy._core", "numpy.core"))
-        known = {
-            "builtins.set": set,
-            "builtins.frozenset": frozenset,
-            "builtins.bytes": self._bytes,
-            "_codecs.encode": self._encode,
-            "numpy.ndarray": None,  # only ever handed to _reconstruct
-            "numpy.dtype": self._dtype,
-            "numpy.core.multiarray._reconstruct": self._reconstruct,
-            "numpy.core.multiarray.scalar": self._scalar,
-            "numpy.core.numeric._frombuffer": self._frombuffer,
-        }
-        try:
-            return known[f"{place}.{name}"]
-        except KeyError:
-            raise _Refused(f"{module}.{name}") from None
+        wanted = f"{place}.{name}"
+        if wanted in ("builtins.set", "builtins.frozenset"):
+            return set if name == "set" else frozenset
+        if wanted not in _STAND_INS:
+            raise _Refused(f"{module}.{name}")
+        return _STAND_INS[wanted]()
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("a reference to something outside of it")
-
-    def _bytes(self, *arguments: Any) -> bytes:
-        if arguments:
-            raise _Refused("builtins.bytes with arguments")
-        return b""
-
-    def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
-        """What protocols before 3 write bytes as."""
-        if type(text) is not str or encoding != "latin1":
-            raise _Refused("_codecs.encode to something else than latin1")
-        return text.encode("latin1")
-
-    def _dtype(self, kind: Any, *_: Any) -> _Dtype:
-        return _Dtype(kind)
-
-    def _reconstruct(self, *_: Any) -> _Array:
-        return np.empty(0, np.int8).view(_Array)
-
-    def _scalar(self, kind: Any, data: Any = b"") -> Any:
-        return np.frombuffer(_checked(data, kind, ())[1], kind.kind)[0]
-
-    def _frombuffer(self, data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-        true, raw = _checked(data, kind, shape)
-        return np.frombuffer(bytearray(raw), true).reshape(shape, order="F" if order == "F" else "C")

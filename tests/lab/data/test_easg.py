@@ -72,6 +72,31 @@ def test_the_published_sets_or_a_share(tmp_path: Path) -> None:
     assert easg(path, sample_size=2).facts["counts"] == {"train": 2, "val": 1, "test": 0}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_no_video_is_on_two_sides(tmp_path: Path, seed: int) -> None:
+    videos = {f"t{index}": f"video {index % 4}" for index in range(16)}
+    clips = {name: clip([CUT], video=video) for name, video in videos.items()}
+    path = write_easg(tmp_path / "a.json", {**clips, "v": clip([HOLD], "val", video="held back")})
+    split = easg(path, val_share=0.25, seed=seed).facts["split"]
+    sides = {part: {videos[name] for name in split[part]} for part in ("train", "val")}
+    assert not sides["train"] & sides["val"]
+    assert (len(sides["train"]), len(sides["val"])) == (3, 1)
+    assert (len(split["train"]), len(split["val"]), split["test"]) == (12, 4, ["v"])
+
+
+def test_clips_without_a_video_are_cut_by_themselves(tmp_path: Path) -> None:
+    known = {f"t{index}": clip([CUT], video="one") for index in range(3)}
+    mixed = {**known, "u": clip([CUT]), "w": clip([CUT], video="")}
+    held = {"v": clip([HOLD], "val")}
+    split = easg(write_easg(tmp_path / "a.json", {**mixed, **held}), val_share=0.4).facts["split"]
+    assert sorted([split["train"], split["val"]]) == [["t0", "t1", "t2"], ["u", "w"]]
+    path = write_easg(tmp_path / "b.json", {**known, **held})
+    with pytest.raises(ValueError, match=r"b\.json: 1 group\(s\) can't be cut into 2 sets.*a video's clips"):
+        easg(path, val_share=0.4)
+    with pytest.raises(ValueError, match=r"a\.json: val_share must be in \(0, 1\)"):
+        easg(tmp_path / "a.json", val_share=1.5)
+
+
 def test_a_list_of_things_and_a_detector(tmp_path: Path) -> None:
     path = small(tmp_path / "a.json")
     (tmp_path / "objects.txt").write_text("spoon\nknife\n", encoding="utf-8")
@@ -121,11 +146,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "d": {**clip([]), "graphs": None},
         "..": clip([]),
         "e": 5,
+        "f": {**clip([]), "video_uid": 7},
     }
     with pytest.raises(ValueError) as error:
         easg(write_easg(tmp_path / "a.json", clips))
     text = str(error.value)
-    assert text.startswith(f"15 problems with the annotations in {tmp_path / 'a.json'}")
+    assert text.startswith(f"16 problems with the annotations in {tmp_path / 'a.json'}")
     for index, message in enumerate(graphs):
         assert f"clip a, graph {index}: {message}" in text, (message, text)
     for message in (
@@ -134,6 +160,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "clip 'd': graphs is no list",
         "clip '..': its name can't be a file's",
         "clip 'e': it is no object of JSON",
+        "clip 'f': video_uid is no string",
     ):
         assert message in text
 

@@ -1,4 +1,5 @@
 import builtins
+import copy
 import datetime
 import io
 import os
@@ -205,6 +206,116 @@ def test_hand_made_programs(file: Path, program: bytes, monkeypatch: pytest.Monk
         [0, 1],
         b"ab",
     ]
+
+
+MADE = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+
+
+def letters(code: str, order: str, *points: int) -> bytes:
+    """The program of an array of strings of one letter, by their code points."""
+    raw = struct.pack(f"{order}{len(points)}I", *points).decode("latin1")
+    kind = f"cnumpy\ndtype\n(S'{code}'\nI0\nI1\ntR(I3\nS'{order}'\nNNNI-1\nI-1\nI0\ntb"
+    return MADE + f"(I1\n(I{len(points)}\nt{kind}I00\nS{raw!a}\ntb.".encode()
+
+
+STAND_INS = [
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.core.numeric._frombuffer",
+    "_codecs.encode",
+    "builtins.bytes",
+    "builtins.set",
+    "builtins.frozenset",
+]
+
+
+@pytest.mark.parametrize("state", [b"}S'evil'\nI1\ns", b"(N}S'evil'\nI1\nst"])
+@pytest.mark.parametrize("name", STAND_INS)
+def test_a_file_leaves_nothing_behind(file: Path, name: str, state: bytes) -> None:
+    named = "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()
+    file.write_bytes(named + state + b"b0I5\n.")  # the object itself is thrown away
+    with pytest.raises(ValueError, match=r"some\.pkl: not a readable pickle"):
+        load_plain(file)
+
+
+@pytest.mark.parametrize("name", STAND_INS)
+def test_stand_ins_are_no_data(file: Path, name: str) -> None:
+    named = "c{}\n{}\n".format(*name.rsplit(".", 1)).encode()
+    shown = name if "set" not in name else f"the type {name.removeprefix('builtins.')}"
+    file.write_bytes(b"}S'a'\n(I0\n" + named + b"ts.")
+    with pytest.raises(ValueError) as error:
+        load_plain(file)
+    assert str(error.value).startswith(f"{file}: holds {shown} at ['a'][1], and only containers")
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [
+        (b"\x80\x05\x96" + struct.pack("<Q", 3) + b"abc\x98.", "memoryview"),
+        (b"cnumpy\ndtype\n(S'f8'\ntR.", "numpy.dtype"),
+        (b"cbuiltins\nset\n.", "the type set"),
+        (b"(lp0\ng0\nacnumpy\ndtype\na.", "numpy.dtype at [1]"),  # a list that holds itself
+        (b"}cnumpy\ndtype\nI1\ns.", "numpy.dtype at […]"),  # as a key
+        (b"}(I1\ncnumpy\ndtype\ntI1\ns.", "numpy.dtype at […][1]"),  # in one
+        (b"\x80\x04\x8f(cnumpy\ndtype\n\x90.", "numpy.dtype at […]"),  # in a set
+        (
+            b"(lI1\na" + b"(l" * 50_000 + b"cnumpy\ndtype\na" + b"a" * 50_000 + b".",
+            "numpy.dtype at [1]" + "[0]" * 7,
+        ),
+        (b"}S'" + b"k" * 1000 + b"'\ncnumpy\ndtype\ns.", f"numpy.dtype at ['{'k' * 40}']"),
+    ],
+)
+def test_what_is_returned_is_plain(file: Path, program: bytes, shown: str) -> None:
+    file.write_bytes(program)
+    with pytest.raises(ValueError) as error:
+        load_plain(file)
+    more = "…" if len(program) > 50_000 else ""
+    assert str(error.value).startswith(f"{file}: holds {shown}{more}, and only containers")
+
+
+def test_what_holds_itself_or_is_deep_or_there_twice(file: Path) -> None:
+    file.write_bytes(b"(lp0\ng0\na.")
+    found = load_plain(file)
+    assert type(found) is list and found[0] is found and len(found) == 1
+    file.write_bytes(b"(l" * 100_000 + b"I7\n" + b"a" * 100_000 + b".")
+    deep, depth = load_plain(file), 0
+    while isinstance(deep, list):
+        deep, depth = deep[0], depth + 1
+    assert (deep, depth) == (7, 100_000)
+    twice: list[Any] = [1]
+    for _ in range(60):  # 2**60 ways lead to the innermost
+        twice = [twice, twice]
+    file.write_bytes(pickle.dumps(twice))
+    found = load_plain(file)
+    for _ in range(60):
+        assert found[0] is found[1]
+        found = found[0]
+    assert found == [1]
+
+
+def test_letters_that_unicode_does_not_have(file: Path) -> None:
+    for order in "<>":
+        file.write_bytes(letters("U1", order, 0x61, 0x10FFFF))
+        assert load_plain(file).tolist() == ["a", "\U0010ffff"]
+        for bad in (0x110000, 0xFFFFFFFF):
+            file.write_bytes(letters("U1", order, 0x61, bad))
+            with pytest.raises(ValueError, match=r"some\.pkl: .* a letter that Unicode doesn't have"):
+                load_plain(file)
+    file.write_bytes(
+        b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'<U1'\ntRS'\\xff\\xff\\xff\\xff'\ntR."
+    )
+    with pytest.raises(ValueError, match=r"a letter that Unicode doesn't have"):
+        load_plain(file)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_arrays_go_on_as_usual_ones(file: Path, protocol: int) -> None:
+    file.write_bytes(pickle.dumps(np.arange(3), 2))
+    for again in (pickle.loads(pickle.dumps(load_plain(file), protocol)), copy.deepcopy(load_plain(file))):
+        assert again.tolist() == [0, 1, 2] and again.dtype == np.arange(3).dtype
+    assert type(pickle.loads(pickle.dumps(load_plain(file), protocol))) is np.ndarray
 
 
 @settings(max_examples=300)
