@@ -38,7 +38,7 @@ def test_a_study_searches_prunes_and_leaves_a_winner_that_can_be_rerun(tmp_path:
     assert len((folder / "leaderboard.csv").read_text().splitlines()) == 9
 
 
-@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("workers", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_n_workers_make_exactly_n_trials(tmp_path: Path, workers: int) -> None:
     path = tools.study_file(tmp_path, n_trials=12, workers=workers, **{"run.epochs": 2})
     assert tools.optimize(tmp_path, path)[0] == 0
@@ -103,6 +103,7 @@ def test_a_killed_trial_goes_on_to_the_same_values(
     assert tools.trials(tmp_path)[1].user_attrs["attempts"] == 2
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]]
 ) -> None:
