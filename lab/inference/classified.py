@@ -15,7 +15,15 @@ from lab.data.splits import Splits
 from lab.figures.panels import Image, to_rgb
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
 from lab.inference.efficiency import Efficiency, measure
-from lab.inference.held_out import Split, as_trained, changes, names_of, normalisation, usual_split
+from lab.inference.held_out import (
+    Split,
+    about,
+    as_trained,
+    changes,
+    names_of,
+    normalisation,
+    usual_split,
+)
 from lab.inference.loaded import Loaded, load, missing_parts, parts_of
 from lab.metrics.class_scores import Scores, judge
 
@@ -127,19 +135,16 @@ def evaluate_run(
             training, or an answer isn't finite.
     """
     folder, started = Path(folder), time.perf_counter()
-    parts = parts_of(folder)
-    if split is None and parts[0][1].startswith("fold"):
-        split = "val"
     result: ClassEvaluation | None = None
-    for path, part in parts:
+    for path, part in parts_of(folder):
         loaded = load(path, device=device)
         require_classifier(loaded)
         work = _Work(loaded, part)
-        split = split or usual_split(work.splits)
+        split = split or usual_split(work.splits, part)
         if result is None:
-            result = ClassEvaluation(folder, split, [], about=work.about())
+            result = ClassEvaluation(folder, split, [], about=about(loaded))
         else:
-            result.about["weights"] += f"; {part}: {work.about()['weights']}"
+            result.about["weights"] += f"; {part}: {about(loaded)['weights']}"
         work.judge(result, told)
         if efficiency and result.efficiency is None:
             result.efficiency = measure(loaded, work.first(split))
@@ -162,16 +167,6 @@ class _Work:
                 f"{loaded.folder}: the classes of its data are {', '.join(now)}, and those of the training "
                 f"were {', '.join(loaded.classes)}; restore the data, or use --predict"
             )
-
-    def about(self) -> dict[str, str]:
-        """How the network was asked."""
-        loaded = self._loaded
-        return {
-            "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
-            "network": str(loaded.config.net.target),
-            "data": str(loaded.config.data.target),
-            "device": f"{loaded.runtime.device}, {loaded.config.precision}",
-        }
 
     def judge(self, result: ClassEvaluation, told: Told) -> None:
         """Add this network's answers to the result."""

@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from lab.data.loaders import create_loader
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.graphs import Said, Scenes, Vocabulary
-from lab.inference.held_out import Split, usual_split
+from lab.inference.held_out import Split, about, changes, usual_split
 from lab.inference.loaded import Loaded, load, missing_parts, parts_of
 from lab.metrics.scene_graph import (
     CONSTRAINTS,
@@ -139,21 +139,18 @@ def evaluate_run(
             not those of the training.
     """
     folder, started = Path(folder), time.perf_counter()
-    parts = parts_of(folder)
-    if split is None and parts[0][1].startswith("fold"):
-        split = "val"
     result: GraphEvaluation | None = None
-    for path, part in parts:
+    for path, part in parts_of(folder):
         loaded = load(path, device=device)
         if not isinstance(loaded.task, SceneGraph):
             found = loaded.config.task.target
             raise ValueError(f"{path}: this is for lab.tasks.SceneGraph, and this run's task is {found}")
         splits = loaded.create_splits()
-        split = split or usual_split(splits)
+        split = split or usual_split(splits, part)
         if result is None:
             result = _empty(folder, split, loaded, splits)
         else:
-            result.about["weights"] += f"; {part}: {_weights(loaded)}"
+            result.about["weights"] += f"; {part}: {about(loaded)['weights']}"
         _judge(result, loaded, splits, part, told)
     assert result is not None
     result.notes += missing_parts(folder)
@@ -169,11 +166,8 @@ def _empty(folder: Path, split: Split, loaded: Loaded, splits: Splits) -> GraphE
             f"{folder}: the facts of its data, {loaded.config.data.target}, lack {', '.join(missing)}; "
             "lab.graphs.Vocabulary.facts gives most of them"
         )
-    about = {
-        "weights": _weights(loaded),
-        "network": str(loaded.config.net.target),
-        "data": str(loaded.config.data.target),
-        "device": f"{loaded.runtime.device}, {loaded.config.precision}",
+    how = {
+        **about(loaded),
         "trained in the mode": str(facts["mode"]),
         "boxes match from": f"IoU {IOU:g}",
         "semi constraint": f"probabilities above {THRESHOLD:g}",
@@ -181,19 +175,16 @@ def _empty(folder: Path, split: Split, loaded: Loaded, splits: Splits) -> GraphE
     }
     names = predicate_names(facts["dataset"], facts["relations"])
     return GraphEvaluation(
-        folder, split, facts["mode"], facts["dataset"], list(facts["objects"]), names, about=about
+        folder, split, facts["mode"], facts["dataset"], list(facts["objects"]), names, about=how
     )
-
-
-def _weights(loaded: Loaded) -> str:
-    return f"{loaded.weights.name}, epoch {loaded.epoch}"
 
 
 def _judge(result: GraphEvaluation, loaded: Loaded, splits: Splits, part: str, told: Told) -> None:
     """Add what one network finds in each mode."""
     _require_same_names(loaded, splits)
     guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
-    notes = [*loaded.notes, *_seen(loaded, splits, result.split, part)]
+    names = getattr(getattr(splits, result.split), "names", ())
+    notes = list(changes(loaded, splits, names, part, "videos"))
     result.asked.append(_Asking(loaded, splits, result, guesser, part).ask(result.mode, told))
     for mode in get_args(Mode):
         if mode == result.mode:
@@ -284,17 +275,6 @@ def _require_same_names(loaded: Loaded, splits: Splits) -> None:
                 f"{loaded.folder}: the {what} of its data are not those of the training any more, and the "
                 "network knows them by number; restore the data"
             )
-
-
-def _seen(loaded: Loaded, splits: Splits, split: Split, part: str) -> Iterator[str]:
-    """What the user should know of these videos."""
-    trained = set((loaded.facts.get("split") or {}).get("train") or ())
-    seen = sorted(trained.intersection(getattr(getattr(splits, split), "names", ())))
-    if seen:
-        yield (
-            f"{f'{part}: ' if part else ''}the network was trained on {len(seen)} of these videos, such as "
-            f"{seen[0]}: the data has changed since, and their figures say nothing of new videos"
-        )
 
 
 def _guess(guesser: Frequencies, scenes: Scenes) -> Said:

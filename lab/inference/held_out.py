@@ -1,6 +1,6 @@
 """The set that a finished run is judged on, as its data is today, and how that differs from the training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -12,9 +12,19 @@ from lab.inference.loaded import Loaded
 Split = Literal["val", "test"]
 
 
-def usual_split(splits: Splits) -> Split:
-    """The test set where there is one."""
-    return "val" if splits.test is None else "test"
+def usual_split(splits: Splits, part: str = "") -> Split:
+    """The test set where there is one; of a fold what it was validated on, which it hasn't learnt from."""
+    return "val" if splits.test is None or part.startswith("fold") else "test"
+
+
+def about(loaded: Loaded) -> dict[str, str]:
+    """What was asked, for the reader of a report."""
+    return {
+        "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
+        "network": str(loaded.config.net.target),
+        "data": str(loaded.config.data.target),
+        "device": f"{loaded.runtime.device}, {loaded.config.precision}",
+    }
 
 
 def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
@@ -57,20 +67,23 @@ def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] |
     return None if mean is None or std is None else (list(mean), list(std))
 
 
-def changes(loaded: Loaded, splits: Splits, names: list[str], part: str = "") -> Iterator[str]:
+def changes(
+    loaded: Loaded, splits: Splits, names: Iterable[str], part: str = "", what: str = "images"
+) -> Iterator[str]:
     """What the user should know of judging by these images, after what loading found.
 
     Args:
         names: of the images.
         part: the fold or seed, where there are several.
+        what: they are.
     """
     yield from loaded.notes
     where = f"{part}: " if part else ""
     seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
     if seen:
         yield (
-            f"{where}the network was trained on {len(seen)} of these images, such as {seen[0]}: the data "
-            "has changed since, and their figures say nothing of new images"
+            f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
+            f"has changed since, and their figures say nothing of new {what}"
         )
     then = normalisation(loaded.facts)
     if then is not None and then != normalisation(splits.facts):

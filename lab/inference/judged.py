@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lab import rundir
 from lab.figures.panels import Image, masks, pictures
-from lab.inference.held_out import Split, as_trained, changes, names_of, usual_split
+from lab.inference.held_out import Split, about, as_trained, changes, names_of, usual_split
 from lab.inference.loaded import missing_parts, parts_of
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
@@ -117,13 +117,10 @@ def evaluate_run(
     """
     folder, started = Path(folder), time.perf_counter()
     chosen = Settings(**settings)
-    parts = parts_of(folder)
-    if split is None and parts[0][1].startswith("fold"):
-        split = "val"
     result: Evaluation | None = None
-    for path, part in parts:
+    for path, part in parts_of(folder):
         work = _Work(load_segmenter(path, device=device), chosen, part)
-        split = split or usual_split(work.splits)
+        split = split or usual_split(work.splits, part)
         if result is None:
             unit = "px" if chosen.pixel_size is None else "µm"
             result = Evaluation(folder, split, work.loaded.classes, unit, about=work.about())
@@ -159,10 +156,7 @@ class _Work:
         """How the network was asked."""
         loaded = self.loaded
         found = {
-            "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
-            "network": str(loaded.config.net.target),
-            "data": str(loaded.config.data.target),
-            "device": f"{loaded.runtime.device}, {loaded.config.precision}",
+            **about(loaded),
             "tiles": f"{loaded.task.tile} pixels, {loaded.task.overlap} overlapping",
             "flips averaged": "yes" if loaded.task.flips else "no",
         }

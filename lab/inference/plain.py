@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from lab.data.loaders import create_loader
 from lab.evaluation import evaluate
+from lab.inference.held_out import Split, usual_split
 from lab.inference.loaded import load
-
-Split = Literal["val", "test"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def evaluate_run(folder: Path | str, split: Split | None = None, *, device: str 
     loaded = load(folder, device=device)
     config, runtime = loaded.config, loaded.runtime
     splits = loaded.create_splits()
-    split = split or ("val" if splits.test is None else "test")
+    split = split or usual_split(splits)
     dataset = getattr(splits, split)
     if dataset is None:
         raise ValueError(f"{loaded.folder}: its data has no {split} set")

@@ -263,5 +263,5 @@ def _counted(evaluation: "GraphEvaluation") -> str:
     """`50 test videos, 400 frames`, of all parts."""
     own = [each for each in evaluation.asked if each.mode == evaluation.mode]
     videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
-    counted = pages.counted(videos, evaluation.split, evaluation.parts).replace("image", "video")
+    counted = pages.counted(videos, evaluation.split, evaluation.parts, "video")
     return f"{counted}, {frames:,} frames"
