@@ -250,7 +250,7 @@ class RunConfig(FileConfig):
 
         Args:
             facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
-                where there are two), `in_channels` and `sequences` likewise.
+                where the task tells two apart by one logit), `in_channels` and `sequences` likewise.
         """
         model: nn.Module = _build(self.net, ("net",), **_named(self.net, ("net",), self._sizes(facts or {})))
         return model

@@ -106,8 +106,8 @@ def assemble(
 ) -> Splits:
     """Build the sets and their facts: each set in the order of its indices, the transforms for training only.
 
-    The facts beside those of `Normalise`: `classes`, names by index; `logits`, how many outputs they need;
-    `in_channels`; `size` [height, width]; `counts` and `split`, how many of each class and whose names are in
+    The facts beside those of `Normalise`: `classes`, names by index; `in_channels`;
+    `size` [height, width]; `counts` and `split`, how many of each class and whose names are in
     each set; `class_weights`, one a class k: n / (K · n_k) for n training images of K classes, so that rare
     classes weigh as much as frequent ones and the mean over the images is 1.
 
