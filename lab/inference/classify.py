@@ -1,7 +1,5 @@
 """`--predict` of a classifier: a table of what its network says of images."""
 
-import csv
-import io
 import sys
 import time
 from collections import Counter
@@ -194,7 +192,7 @@ def _prepared(
 
 def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[Any]:
     best = int(likely.argmax())
-    shares = [f"{share:.6g}" for share in likely.tolist()]
+    shares = likely.tolist()
     return [item.name, str(item.path), classes[best], shares[best], *shares]
 
 
@@ -213,11 +211,8 @@ def _require_room(output: Path, input: Path, force: bool) -> None:
 
 def _write(loaded: Loaded, done: ClassPrediction, classes: Sequence[str], rows: list[list[Any]]) -> None:
     """The table and the record."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "path", "class", "probability", *(f"p_{name}" for name in classes)])
-    writer.writerows(rows)
-    rundir.atomic_write(done.output / PREDICTIONS, text.getvalue())
+    head = ["name", "path", "class", "probability", *(f"p_{name}" for name in classes)]
+    rundir.atomic_write(done.output / PREDICTIONS, rundir.to_csv(head, rows))
     record = {
         "run": loaded.folder.absolute(),
         "weights": loaded.weights.name,

@@ -1,6 +1,5 @@
 """What `--evaluate` leaves: figures for programs, a table, a page with pictures, a text for the console."""
 
-import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -102,17 +101,14 @@ def table(evaluation: "Evaluation") -> str:
     distance = f"{HD95}_{_ENDING[evaluation.unit]}"
     columns = [distance if name == HD95 else name for name in MEASURES]
     classes = list(enumerate(evaluation.classes))[1:] if several else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     part = ["part"] if evaluation.parts else []
     own = [f"{name}_{column}" for _, name in classes for column in columns]
-    writer.writerow(["name", *part, "height", "width", *columns, *own])
+    lines = []
     for image in evaluation.images:
         values = [image.value(measure) for measure in MEASURES]
         values += [image.value(measure, index) for index, _ in classes for measure in MEASURES]
-        cells = ["" if value is None else f"{value:.6g}" for value in values]
-        writer.writerow([image.name, *([image.part] if part else []), image.height, image.width, *cells])
-    return text.getvalue()
+        lines.append([image.name, *([image.part] if part else []), image.height, image.width, *values])
+    return rundir.to_csv(["name", *part, "height", "width", *columns, *own], lines)
 
 
 def as_text(evaluation: "Evaluation", report: Path | None = None) -> str:
