@@ -35,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab.graphs import overlap
 from lab.metrics.base import Metric
 
 Constraint = Literal["with", "no", "semi"]
@@ -303,7 +304,7 @@ def _ranked(
         scores.append(sure[:, None] * probability)
         said.append(_said(probability, constraint, exclusive, threshold))
     ranks = np.concatenate(_positions(scores, said), axis=1)
-    match = _overlap(frame.boxes, frame.true_boxes) >= iou
+    match = overlap(torch.from_numpy(frame.boxes), torch.from_numpy(frame.true_boxes)).numpy() >= iou
     match &= frame.labels[:, None] == frame.true_labels
     of_pair = match[np.ix_(subject, frame.true_pairs[:, 0])] & match[np.ix_(thing, frame.true_pairs[:, 1])]
     first = np.where(of_pair[:, pair], ranks[:, predicate], np.inf).min(0, initial=np.inf)
@@ -351,23 +352,6 @@ def _one_hot(predicates: NDArray[Any], count: int) -> Floats:
         return predicates.astype(np.float64)
     hot: Floats = (predicates[:, None] == np.arange(count)).astype(np.float64)
     return hot
-
-
-def _overlap(boxes: Floats, others: Floats) -> Floats:
-    """Intersection over union (B, G) of boxes x1 y1 x2 y2; 0 where both are empty."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = _area(low, high)
-    areas, other_areas = (_area(each[:, :2], each[:, 2:]) for each in (boxes, others))
-    union = areas[:, None] + other_areas - shared
-    shares: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return shares
-
-
-def _area(low: Floats, high: Floats) -> Floats:
-    side = np.maximum(high - low, 0)
-    area: Floats = side[..., 0] * side[..., 1]
-    return area
 
 
 def _mean_by(frame: Ints, found: NDArray[np.bool_]) -> Floats:
