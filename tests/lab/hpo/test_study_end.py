@@ -17,7 +17,11 @@ from tests.lab.hpo.small_study import config_of
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+    ("number", "code", "name"),
+    [
+        (signal.SIGINT, 130, "Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow),  # test_optimize.py has both
+    ],
 )
 def test_a_stopped_study_shows_what_there_is_and_how_to_go_on(
     tmp_path: Path, number: signal.Signals, code: int, name: str
