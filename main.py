@@ -90,6 +90,8 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
             return list_runs(options)
         case "compare":
             return compare(options)
+        case "selftest":
+            return selftest(options)
         case _:
             kind = RunConfig if options.schema == "run" else OptimizeConfig
             print(json.dumps(kind.model_json_schema(), indent=2))
@@ -337,6 +339,24 @@ def compare(options: argparse.Namespace) -> int:
     except ValueError as error:
         return complain(error)
     return 0
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """--selftest; each fault is told as soon as it has been tried."""
+    from lab.faults import suite
+
+    only = {int(number) for number in (options.only or "").split(",") if number}
+    if unknown := only - {fault.number for fault in suite.FAULTS}:
+        return complain(f"--only: there is no line {min(unknown)}; they go from 1 to {len(suite.FAULTS)}")
+    place = Path(options.output or ".")
+    with refusing(), suite.bench(place, Path(__file__), train_trial) as bench:
+        tried = []
+        for each in suite.try_faults(bench, full=options.full, only=only):
+            tried.append(each)
+            print(rundir.to_json(each.as_data()) if options.json else each.as_text(), flush=True)
+    if not options.json:
+        print(suite.summary(tried))
+    return 0 if all(each.verdict.held for each in tried) else 1
 
 
 def complain(error: object) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
-    "schema",
+    "selftest", "schema",
 )  # fmt: skip
 KINDS = ("onnx", "torchscript", "safetensors")
 # Which options go with which verbs; any other would have no effect, and is refused.
@@ -15,10 +15,12 @@ GOES_WITH = {
     "print_config": ("run", "resume", "optimize", "check"),
     "no_plots": ("run", "resume"),
     "quiet": ("run", "resume", "optimize", "predict"),
-    "json": ("run", "resume", "optimize", "evaluate", "check", "list"),
+    "json": ("run", "resume", "optimize", "evaluate", "check", "list", "selftest"),
+    "full": ("selftest",),
+    "only": ("selftest",),
     "fork": ("optimize",),
     "input": ("predict", "export"),
-    "output": ("predict", "evaluate", "export"),
+    "output": ("predict", "evaluate", "export", "selftest"),
     "force": ("predict", "export"),
     "probabilities": ("predict",),
     "min_area": ("predict",),
@@ -80,6 +82,8 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
     verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
     verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument("--selftest", choices=["faults"], help="try on this machine what breaks machines, and "
+                       "what comes of it; 5 minutes")  # fmt: skip
     verbs.add_argument(
         "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
     )
@@ -101,6 +105,11 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("--outcome", help="only this outcome, such as completed")
     notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
                           help="only runs with this value in their config")  # fmt: skip
+    selftest = result.add_argument_group("with --selftest")
+    selftest.add_argument(
+        "--full", action="store_true", help="as often as the published figures ask; an hour"
+    )
+    selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
     return result
 
 
@@ -159,6 +168,8 @@ def refuse_idle(options: argparse.Namespace) -> None:
             command.error(f"{_flags([name])} must be at least {int(name == 'tile')}, found {value}")
     if options.export and options.export[0] not in KINDS:
         command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
+    if options.only and not all(part.strip().isdecimal() for part in options.only.split(",")):
+        command.error(f"--only takes numbers of lines, such as 1,4; found {options.only!r}")
     if options.ascending and options.sort is None:
         command.error("--ascending has no effect without --sort")
     if options.quiet and (options.json or options.print_config):

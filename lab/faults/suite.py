@@ -1,0 +1,114 @@
+"""The table of faults, and the way through it."""
+
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lab.faults import (
+    bad_trials,
+    checkpoints,
+    configs,
+    disk,
+    edits,
+    joining,
+    kills,
+    names,
+    not_finite,
+    outages,
+    resuming,
+    secrets,
+    servers,
+    stalled,
+    stopping,
+    strangers,
+    tracking,
+)
+from lab.faults.base import Fault, Verdict
+from lab.faults.bench import Bench
+
+FAULTS = (
+    Fault(1, "workers killed (-9) at random instants, 4 at a time, on SQLite and PostgreSQL",
+          "every configuration ends exactly once", 12, 200, kills.kill_workers),
+    Fault(2, "runs killed (-9) again and again, loader workers 0 and 2",
+          "resumed equals uninterrupted, to the bit", 2, 25, resuming.kill_runs),
+    Fault(3, "kills (-9) at random steps within an epoch, checkpoint.every_n_steps",
+          "this epoch and the next equal uninterrupted ones; at most one interval is lost",
+          3, 50, resuming.kill_within_epochs),
+    Fault(4, "8 workers start at once on a database that isn't there, SQLite and PostgreSQL",
+          "all of them join one study", 2, 20, joining.start_at_once),
+    Fault(5, "48 queued trials, 8 workers in lock-step", "each runs once", 2, 20, joining.queue_in_lockstep),
+    Fault(6, "4 workers, kills and restarts of the whole command", "exactly n_trials are finished",
+          4, 20, kills.exactly_n_trials),
+    Fault(7, "the database locked for long, read meanwhile; PostgreSQL gone",
+          "no crash, each report once", 5, 60, outages.database_away),
+    Fault(8, "a worker stopped (SIGSTOP) past its lease, then continued",
+          "it stops by itself and writes nothing", 2, 20, stalled.stopped_workers),
+    Fault(9, "SIGINT, SIGTERM, SIGHUP, and a second one", "stops within 5 s or a step, resumable; the second at once",
+          1, 20, stopping.signals),
+    Fault(10, "exceptions, no memory, SystemExit, crashes in every second trial",
+          "the others complete, each bad one has its cause, the memory comes back",
+          12, 100, bad_trials.bad_trials),
+    Fault(11, "a configuration that always kills its worker", "given up after 2 tries and named; the others unaffected",
+          1, 5, bad_trials.killing_configuration),
+    Fault(12, "kill -9 in the middle of writing a checkpoint", "none unloadable, at most one behind",
+          10, 200, checkpoints.killed_writes),
+    Fault(13, "the disk full at each point of writing", "nothing saved is lost, said clearly, goes on when there is space",
+          4, 20, disk.full_disk),
+    Fault(14, "bits flipped in checkpoints, checkpoints cut off", "all detected, the previous one is used, and said",
+          20, 200, checkpoints.damaged),
+    Fault(15, "NaN and infinities in loss, gradient, metric, under 9 pruners and 2 directions",
+          "stops within a step or an epoch, is never best, the checkpoint before it stays",
+          9, 162, not_finite.not_finite),
+    Fault(16, "W&B without key, refused, a black hole, without DNS; its process killed",
+          "5 s at most, every run finishes, nothing missing locally, each step once after a sync",
+          2, 20, tracking.wandb_away),
+    Fault(17, "edits of a study's file under one name", "refused with the difference and the way out, or harmless",
+          12, 12, edits.edited_studies),
+    Fault(18, "wrong YAML files", "file and line, 1.5 s at most, no traceback", 10, 100, configs.mutated_files),
+    Fault(19, "hostile checkpoints, studies.db, dataset pickles", "nothing in them is executed",
+          5, 20, strangers.hostile_files),
+    Fault(20, "import paths that lead to other doors", "nothing is executed", 30, 30, strangers.import_payloads),
+    Fault(21, "hostile names of runs, studies, datasets, images", "nothing is written outside",
+          40, 40, names.hostile_names),
+    Fault(22, "secrets in config, environment, command line, URL, traceback", "none is written down",
+          30, 30, secrets.planted_secrets),
+    Fault(23, "strangers who ask our servers", "loopback only; elsewhere only with a token",
+          10, 10, servers.loopback),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A fault, what it came to, and how long that took."""
+
+    fault: Fault
+    verdict: Verdict
+    count: int
+    seconds: float
+
+    def as_data(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "number": self.fault.number, "fault": self.fault.title, "promise": self.fault.promise,
+            "count": self.count, "held": self.verdict.held, "figures": dict(self.verdict.figures),
+            "broken": list(self.verdict.broken), "untried": list(self.verdict.untried),
+            "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) -> Iterator[Tried]:
+    """Try the faults one after the other.
+
+    Args:
+        full: as often as the published figures ask, instead of what five minutes allow.
+        only: the numbers of those to try; by default all.
+    """
+    for fault in FAULTS:
+        if only and fault.number not in only:
+            continue
+        started = time.monotonic()
+        count = fault.full if full else fault.quick
+        verdict = fault.attempt(bench, count)
+        bench.end_processes()
+        yield Tried(fault, verdict, count, time.monotonic() - started)
