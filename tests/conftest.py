@@ -1,6 +1,7 @@
 """What tests share: small real configs, a place of their own, and a PostgreSQL server started once."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"
 
 Say = Callable[..., str]
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite begun by a shell's `&`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # small tensors, and the tests may run side by side
 
 

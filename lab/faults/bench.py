@@ -59,6 +59,8 @@ class Bench:
 
     def __enter__(self) -> "Bench":
         self.place.mkdir(parents=True, exist_ok=True)
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            hear_signals()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -157,7 +159,14 @@ def end_group(pid: int) -> None:
             send(pid, signal.SIGKILL)
 
 
+def hear_signals() -> None:
+    """Let processes that begin here hear of Ctrl-C and a hang-up, which a shell's `&` and `nohup` hide."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    hear_signals()  # the server it comes from is deaf to Ctrl-C
     os.setsid()
     os.chdir(folder)
     with (folder / CONSOLE).open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
