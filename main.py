@@ -1,7 +1,7 @@
 """What to do: reads the command line and the config, and does one thing.
 
 Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line or the config
-is wrong; 3 some images couldn't be predicted; 130 and 143 stopped by Ctrl-C and SIGTERM.
+is wrong; 3 some images couldn't be predicted; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
 """
 
 import argparse
@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from lab import command_line, rundir
 from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, is_study, loading
+from lab.events import Stopped
+from lab.signals import Heeding, Interrupted, Signals
 
 if TYPE_CHECKING:
     from lab.callbacks.progress import Style
@@ -31,10 +32,6 @@ EVALUATIONS = {
     "Classification": ("classified", "classification"),
     "SceneGraph": ("graphs", "graphs"),
 }
-
-
-class Terminated(SystemExit):
-    """SIGTERM, raised where the program is, so that the run is closed in order."""
 
 
 class Refused(Exception):
@@ -107,15 +104,17 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
     try:
-        config.check()
-        signal.signal(signal.SIGTERM, _terminate)
-        result = train(config, folder, console, command)
+        with Signals(Interrupted) as signals:
+            config.check()
+            result = train(config, folder, console, command, signals)
     except ConfigError as error:
         raise document.located(error) from error
     return 1 if result.outcome in ("diverged", "failed") else 0
 
 
-def train(config: RunConfig, folder: Path | None, console: "Style", command: list[str]) -> "RunResult":
+def train(
+    config: RunConfig, folder: Path | None, console: "Style", command: list[str], signals: Signals
+) -> "RunResult":
     """A new run, or one that goes on in its folder; torch is loaded only here.
 
     Raises:
@@ -127,7 +126,18 @@ def train(config: RunConfig, folder: Path | None, console: "Style", command: lis
     from lab.data.loaders import MixedSizes
 
     try:
-        return util.run(config, run_dir=folder, resume=folder is not None, console=console, command=command)
+        return util.run(
+            config,
+            run_dir=folder,
+            resume=folder is not None,
+            callbacks=[Heeding(signals)],
+            console=console,
+            command=command,
+        )
+    except Stopped:
+        raise
+    except SystemExit as error:
+        raise RuntimeError(f"the run's own code ended it: SystemExit: {error}") from error
     except CheckpointError as error:
         raise Refused(error) from error
     except MixedSizes as error:
@@ -391,10 +401,6 @@ def find_run(name: str) -> Path:
         return find(name, [RUNS])
     except ValueError as error:
         raise Refused(error) from error
-
-
-def _terminate(number: int, frame: FrameType | None) -> Any:
-    raise Terminated(128 + number)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig
 from lab.data.loaders import Loaders, TensorLoader
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
+from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
 from lab.redact import redact, redact_text
+from lab.signals import Interrupted
 
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 _RARE = 10  # times fewer samples than another class are worth a word
@@ -29,6 +31,7 @@ class Trained(Protocol):
     model: nn.Module
     device: torch.device
     course: Course
+    midway: Midway
     outcome: Outcome
     reason: str
 
@@ -116,6 +119,7 @@ class Session:
             train_samples=data.train_samples,
             val_samples=data.val_samples,
             group=self.group,
+            first_step=trainer.midway.begin_at(len(data.train)),
         )
 
     def end_event(self, trainer: Trained) -> RunEnd:
@@ -144,11 +148,12 @@ class Session:
 
     def fault(self, error: BaseException) -> tuple[Outcome, str]:
         """The outcome of a run that an exception ended; the traceback of a failure is kept in its folder."""
+        if isinstance(error, (KeyboardInterrupt, Interrupted)):
+            whole = self.folder if self.group is None else self.folder.parent
+            why = f"{error.reason}; " if isinstance(error, Interrupted) else ""
+            return "interrupted", f"{why}to go on: python main.py --resume {whole}"
         if isinstance(error, Stopped):
             return error.outcome, error.reason
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            whole = self.folder if self.group is None else self.folder.parent
-            return "interrupted", f"to go on: python main.py --resume {whole}"
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):  # a full disk may be the very fault
             rundir.atomic_write(self.folder / rundir.TRACEBACK, text)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from lab import rundir
 from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
-from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart
+from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
 from lab.redact import redact, redact_text
 from lab.wording import figure
 
@@ -109,7 +109,7 @@ class RepeatsSummary:
         if isinstance(error, ConfigError) and not self._results:
             self._put_back()
             return
-        stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
+        stopped = isinstance(error, (KeyboardInterrupt, Stopped))
         end = self._end("completed" if error is None else "interrupted" if stopped else "failed")
         table = [
             {

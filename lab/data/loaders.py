@@ -280,14 +280,16 @@ def _not_empty(loader: L, samples: int, batch_size: int) -> L:
 def _set_up_worker(worker: int) -> None:
     """One thread, and a quiet end.
 
-    OpenCV's threads in every worker would fight over the cores; torch limits its own already. A SIGTERM to
-    the whole job, as batch systems send it, must not look like a crash of the worker to the training, which
-    has got the same signal and is about to close the run in order.
+    OpenCV's threads in every worker would fight over the cores; torch limits its own already. A signal to
+    the whole job, as batch systems and terminals send it, must not look like a crash of the worker to the
+    training, which has got the same signal and is about to close the run in order.
     """
     cv2 = sys.modules.get("cv2")
     if cv2 is not None:
         cv2.setNumThreads(0)
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from lab.config.validation import validate
 from lab.events import StopRequest
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import unmirrored
-from lab.hpo.signals import Signals
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run, patience
 from lab.hpo.winner import read_trial
 from lab.hpo.workers import Died, Job, Slot, create_workers, free_slot
 from lab.report.ranking import ranked
+from lab.signals import Signals
 from lab.wording import figure
 
 CONFIRM = "confirm.json"
@@ -46,6 +46,7 @@ def confirm(
     folder: Path,
     run: Run,
     console: StudyConsole,
+    signals: Signals,
 ) -> None:
     """Rerun the best trials on fresh seeds, and write `confirm.json`.
 
@@ -65,7 +66,7 @@ def confirm(
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
             for rerun in reruns:  # of a call that was killed at it
                 _drop_weights(rerun)
-            _Batch(config, run, console).do([rerun for rerun in reruns if _value(rerun) is None])
+            _Batch(config, run, console, signals).do([rerun for rerun in reruns if _value(rerun) is None])
             report = _compared(reruns, candidates, config, seeds)
             rundir.atomic_write(folder / CONFIRM, rundir.to_json(report, indent=2) + "\n")
     except rundir.RunInUse:
@@ -80,15 +81,15 @@ def confirm(
 class _Batch:
     """Reruns in the study's slots."""
 
-    def __init__(self, config: OptimizeConfig, run: Run, console: StudyConsole) -> None:
-        self._workers = create_workers(config, run, self._handle)
+    def __init__(self, config: OptimizeConfig, run: Run, console: StudyConsole, signals: Signals) -> None:
+        self._workers = create_workers(config, run, self._handle, signals)
         self._console, self._patience = console, patience(config)
-        self._signals = Signals(at_once=config.isolation == "none")
+        self._signals = signals
         self._noted = False
 
     def do(self, reruns: Sequence[_Rerun]) -> None:
         left = list(reruns)
-        with self._signals:
+        with self._signals.deferred():
             try:
                 while self._go_on(left):
                     self._workers.attend(_TICK)

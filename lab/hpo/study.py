@@ -31,6 +31,7 @@ from lab.hpo.winner import BEST, keep_best, read_trial
 from lab.redact import redact_arguments
 from lab.report import study as report
 from lab.report.ranking import ranked
+from lab.signals import Signals
 from lab.wording import figure
 
 STUDY = "study.yaml"
@@ -75,29 +76,45 @@ def optimize(
         StorageError: the database can't be used.
         Stopped: by a signal; the same command goes on.
     """
+    with Signals() as signals:
+        return _optimized(config, run, root, StudyConsole(console), command, fork, signals)
+
+
+def _optimized(
+    config: OptimizeConfig,
+    run: Run,
+    root: Path,
+    out: StudyConsole,
+    command: Sequence[str],
+    fork: str | None,
+    signals: Signals,
+) -> StudyResult:
     if config.isolation == "process":
         server.warm_up(config.base, run.__module__)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     database = Database(config.storage)
-    out = StudyConsole(console)
+    source = config.study_name
     if fork is not None:
-        source, config = config.study_name, renamed(config, fork)
-        folder = root / config.study_name
-        study = fork_study(config, source, database, out.note, folder)
-    else:
-        folder = root / config.study_name
-        study = open_study(config, database, folder)
+        config = renamed(config, fork)
+    folder = root / config.study_name
+    study = (
+        open_study(config, database, folder)
+        if fork is None
+        else fork_study(config, source, database, out.note, folder)
+    )
     _write_file(folder, config)
     mirror = Mirror(config, folder, out.note)
     _begin(out, config, study, folder)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
-        supervisor = Supervisor(config, study, database, folder, run, upkeep=upkeep, command=command)
+        supervisor = Supervisor(
+            config, study, database, folder, run, upkeep=upkeep, signals=signals, command=command
+        )
         try:
             stop = supervisor.optimize()
             if stop is None and config.confirm is not None:
-                confirm(config, study, folder, run, out)
+                confirm(config, study, folder, run, out, signals)
         except Stopped as signal:
             _left(config, study, folder, signal, out, redact_arguments(command))
             raise

@@ -17,11 +17,11 @@ from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped, StopRequest, named
 from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import Failures
+from lab.hpo.heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.ledger import Ledger
 from lab.hpo.mirror import unmirrored
 from lab.hpo.sampling import create_pruner, should_prune
-from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database, patiently
 from lab.hpo.trial_process import (
     SILENT,
@@ -38,6 +38,7 @@ from lab.hpo.trial_process import (
 )
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.workers import Died, Job, Slot, cpu_share, create_workers, free_slot
+from lab.signals import Signals
 from lab.wording import duration, figure
 
 _DIED, _TAKEN = "its process died", "another process has taken this trial over"
@@ -52,6 +53,7 @@ class Supervisor:
         folder: of the study; trials live below it.
         run: `util.run`.
         upkeep: hears of every trial, for all that people look at: console, best one, mirrors, disk.
+        signals: tell when to end; the context they are is the caller's.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Supervisor:
         run: Run,
         *,
         upkeep: Upkeep,
+        signals: Signals,
         command: Sequence[str] = (),
     ) -> None:
         self._config, self._study = config, study
@@ -72,8 +75,8 @@ class Supervisor:
         self._upkeep, self._command = upkeep, tuple(command)
         self._ledger = Ledger(config, study, self._leases, upkeep.note)
         self._failures = Failures(study, config.max_consecutive_failures)
-        self._workers = create_workers(config, run, self._handle)
-        self._signals = Signals(at_once=config.isolation == "none")
+        self._workers = create_workers(config, run, self._handle, signals)
+        self._signals = signals
         self._ending: Stopped | None = None
         self._looked = 0.0
 
@@ -85,7 +88,7 @@ class Supervisor:
         Raises:
             Stopped: by a signal; the trials at work are left resumable.
         """
-        with self._signals, Heartbeat(self._leases, self._held, self._lose):
+        with self._signals.deferred(), Heartbeat(self._leases, self._held, self._lose):
             try:
                 while self._go_on():
                     self._workers.attend(_TICK)

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped
 from lab.hpo import server, trial_process
-from lab.hpo.trial_process import Answer, EpochDone, Message, Order, Run
+from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
+from lab.signals import Signals
 
 _EXIT = 2.0  # seconds for what a library does at the end of its process
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
@@ -164,22 +165,24 @@ class Processes:
 
 
 class InProcess:
-    """Runs one after the other in this process: nothing to start, and nothing that protects the study."""
+    """Runs one after the other in this process: nothing to start, and nothing that protects the study.
 
-    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
+    Args:
+        signals: break into a run, as nobody would ask for them before it is over; not into what is handled.
+    """
+
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler, signals: Signals) -> None:
         self.slots, self.jobs = slots, list[Job]()
-        self._run, self._handler = run, handler
+        self._run, self._handler, self._signals = run, handler, signals
 
     def start(self, slot: Slot, order: Order, subject: Any) -> None:
         """Do the whole run."""
         job = Job(slot, order, subject)
         self.jobs.append(job)
-        order.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with (order.folder / trial_process.CONSOLE).open("a") as log, redirect_stdout(log):
-                finished = trial_process.conduct(
-                    order, self._run, lambda message: self._handler(job, message)
-                )
+            finished = self._conducted(job)
+        except Stopped as stop:  # where a run hears of nothing yet, or no longer
+            finished = Finished("interrupted", stop.reason)
         finally:
             self.jobs.remove(job)
         if finished.outcome == "out_of_memory":
@@ -197,13 +200,27 @@ class InProcess:
     def close(self) -> None:
         """There is nothing to end."""
 
+    def _conducted(self, job: Job) -> Finished:
+        def tell(message: Message) -> Answer:
+            with self._signals.deferred():
+                answer = self._handler(job, message)
+            if answer is None:  # else it is told so
+                self._signals.raise_received()
+            return answer
 
-def create_workers(config: OptimizeConfig, run: Run, handler: Handler) -> Workers:
+        job.order.folder.mkdir(parents=True, exist_ok=True)
+        log = (job.order.folder / trial_process.CONSOLE).open("a")
+        with log, redirect_stdout(log), self._signals.raised():
+            return trial_process.conduct(job.order, self._run, tell)
+
+
+def create_workers(config: OptimizeConfig, run: Run, handler: Handler, signals: Signals) -> Workers:
     """The slots that a study's file asks for, each with its device, in processes or in this one."""
     devices = config.devices or (None,)
     slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
-    kind = InProcess if config.isolation == "none" else Processes
-    return kind(slots, run, handler)
+    if config.isolation == "none":
+        return InProcess(slots, run, handler, signals)
+    return Processes(slots, run, handler)
 
 
 def free_slot(workers: Workers) -> Slot | None:

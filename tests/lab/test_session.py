@@ -14,7 +14,9 @@ import torch
 from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import create_loaders
+from lab.events import Stopped
 from lab.session import Session
+from lab.signals import Interrupted
 from util import Trainer
 
 
@@ -106,7 +108,7 @@ def caught(error: BaseException) -> BaseException:
         return raised
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("SIGHUP")])
 @pytest.mark.parametrize("group", [None, "whole"])
 def test_interrupted_says_how_to_go_on(tmp_path: Path, error: Any, group: str | None) -> None:
     folder = tmp_path / "whole" / "seed_1"
@@ -114,7 +116,17 @@ def test_interrupted_says_how_to_go_on(tmp_path: Path, error: Any, group: str | 
     outcome, reason = Session(folder, group=group).fault(caught(error))
     assert outcome == "interrupted"
     assert reason.endswith(f"--resume {folder.parent if group else folder}")
+    assert reason.startswith("SIGHUP; " if isinstance(error, Interrupted) else "to go on")
     assert not (folder / rundir.TRACEBACK).exists()
+
+
+def test_stopped_says_why(tmp_path: Path) -> None:
+    assert Session(tmp_path).fault(caught(Stopped("too long", "timed_out"))) == ("timed_out", "too long")
+
+
+def test_an_exit_of_the_users_own_code_is_a_failure(tmp_path: Path) -> None:
+    assert Session(tmp_path).fault(caught(SystemExit(3))) == ("failed", "SystemExit: 3")
+    assert "SystemExit: 3" in (tmp_path / rundir.TRACEBACK).read_text()
 
 
 def test_failed_keeps_the_traceback_without_secrets(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from lab import rundir
 from lab.callbacks.summary import RepeatsSummary, Summary
 from lab.config import ConfigError, RunConfig
-from lab.events import RunResult
+from lab.events import RunResult, Stopped
 from tests.run_events import run_end, run_start
 from util import run
 
@@ -101,7 +101,12 @@ def test_one_diverged_seed_makes_it_all_diverged(tmp_path: Path, config: Callabl
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(KeyboardInterrupt(), "interrupted"), (SystemExit(143), "interrupted"), (OSError("full"), "failed")],
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (Stopped("SIGTERM"), "interrupted"),
+        (SystemExit(3), "failed"),
+        (OSError("full"), "failed"),
+    ],
 )
 def test_an_error_is_filed_with_what_was_done(
     tmp_path: Path, config: Callable[..., RunConfig], error: BaseException, outcome: str

@@ -14,6 +14,7 @@ from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, 
 from lab.hpo import workers
 from lab.hpo.trial_process import Answer, Begun, Ended, EpochDone, Finished, Order, Started
 from lab.hpo.workers import Died, InProcess, Job, Processes, Slot, cpu_share, free_slot
+from lab.signals import Signals
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
 
@@ -199,7 +200,7 @@ def test_in_process_the_console_goes_to_the_trial(
     order: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heard = Heard()
-    pool = InProcess([Slot(0)], run, heard)
+    pool = InProcess([Slot(0)], run, heard, Signals())
     pool.start(Slot(0), order("plain"), "a")
     assert heard.kinds("a") == [Begun, Started, EpochDone, Ended, Finished]
     assert (tmp_path / "trial" / "console.log").read_text() == f"trained in {os.getpid()}\n"
@@ -217,7 +218,7 @@ def test_in_process_a_run_is_stopped_from_within(order: Any) -> None:
             return None
 
     heard = Impatient()
-    pool = InProcess([Slot(0)], run, heard)
+    pool = InProcess([Slot(0)], run, heard, Signals())
     pool.start(Slot(0), order("sleeps"), "a")
     assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "too long")
 

@@ -1,8 +1,5 @@
-"""Signals reach a real process; leases are renewed beside whatever else goes on."""
+"""Leases are renewed beside whatever else goes on."""
 
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,84 +9,10 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
-from lab.events import Stopped
+from lab.hpo.heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
-from lab.hpo.signals import Heartbeat, Signals
 from lab.hpo.storage import Database
 from tests import study_tools as tools
-
-WAITS = """
-import sys, time
-from lab.hpo.signals import Signals
-
-with Signals({at_once}) as signals:
-    print("ready", flush=True)
-    while signals.received is None:
-        time.sleep(0.01)
-    print(signals.received.reason, signals.received.code, flush=True)
-    while "stay" in sys.argv:
-        time.sleep(0.01)
-"""
-
-
-def waiting(*wrapper: str, at_once: bool = False, stay: bool = False) -> "subprocess.Popen[str]":
-    """A process that waits for a signal and tells of it."""
-    code = WAITS.format(at_once=at_once)
-    process = subprocess.Popen(
-        [*wrapper, sys.executable, "-c", code, *(["stay"] if stay else [])],
-        cwd=tools.ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    return process
-
-
-@pytest.mark.parametrize(
-    ("number", "told"),
-    [
-        (signal.SIGINT, "Ctrl-C 130\n"),
-        (signal.SIGTERM, "SIGTERM 143\n"),
-        (signal.SIGHUP, "SIGHUP 129\n"),
-    ],
-)
-def test_the_first_signal_is_told_and_the_second_ends_at_once(number: signal.Signals, told: str) -> None:
-    process = waiting(stay=True)
-    process.send_signal(number)
-    assert process.stdout is not None and process.stdout.readline() == told
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert tools.finish(process, 10) == (143, "", "")
-
-
-def test_at_once_it_is_raised() -> None:
-    process = waiting(at_once=True)
-    process.send_signal(signal.SIGTERM)
-    assert tools.finish(process, 10) == (143, "", "")
-
-
-def test_nohup_is_respected() -> None:
-    process = waiting("nohup")
-    process.send_signal(signal.SIGHUP)
-    time.sleep(0.3)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    code, out, _ = tools.finish(process, 10)
-    assert (code, out) == (0, "SIGTERM 143\n"), "the other signals are heard all the same"
-
-
-def test_the_handlers_from_before_come_back() -> None:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
-    with pytest.raises(Stopped) as stopped, Signals(at_once=True) as signals:
-        assert signals.received is None
-        assert not set(before) & {signal.getsignal(number) for number in numbers}
-        signal.raise_signal(signal.SIGTERM)
-    assert signals.received is stopped.value
-    assert (stopped.value.reason, stopped.value.code) == ("SIGTERM", 143)
-    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""Ctrl-C, SIGTERM and SIGHUP: the first ends the program in order, the second at once."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from lab.events import Callback, StepsDone, Stopped
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+_HANGUP = 1.0  # seconds in which a terminal that closes says so more than once: the kernel, and the shell
+
+
+class Interrupted(Stopped):
+    """A signal to a run of its own, which `--resume` goes on with."""
+
+
+class Signals:
+    """A context that hears signals and tells of them: the first is raised where the program is.
+
+    Where nothing may break in, `deferred` leaves it to who looks at `received`. A second signal ends the
+    process within the handler. Signals that were ignored before stay so, as `nohup` wants it.
+
+    Args:
+        kind: what is raised.
+    """
+
+    def __init__(self, kind: type[Stopped] = Stopped) -> None:
+        self._kind = kind
+        self._before: dict[int, Any] = {}
+        self._raising, self._raised, self._heard_at = True, False, 0.0
+        self.received: Stopped | None = None
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            heard = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._heard) for number in heard}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """No signal breaks in here; look at `received`."""
+        with self._switched(False):
+            yield
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Within `deferred`: here a signal is raised, also one that has come before."""
+        with self._switched(True):
+            self.raise_received()
+            yield
+
+    def raise_received(self) -> None:
+        """Raise what has come and was not raised yet."""
+        if self.received is not None and not self._raised:
+            self._raised = True
+            raise self.received
+
+    @contextmanager
+    def _switched(self, raising: bool) -> Iterator[None]:
+        before, self._raising = self._raising, raising
+        try:
+            yield
+        finally:
+            self._raising = before
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.received is not None:
+            hangup = self.received.code == 128 + number == 128 + signal.SIGHUP
+            if hangup and now - self._heard_at < _HANGUP:
+                return
+            os._exit(128 + number)  # the kernel lets go of its locks, and what it was writing is whole or not
+        self._heard_at = now
+        self.received = self._kind(_NAMES[signal.Signals(number)])
+        self.received.code = 128 + number
+        if self._raising:
+            self.raise_received()
+
+
+class Heeding(Callback):
+    """Ends a run whose signal was raised where Python lets nothing through, such as in a `__del__`."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def on_steps(self, event: StepsDone) -> None:
+        """Raise it again; nothing is trained any more while a run is closed in order."""
+        if self._signals.received is not None:
+            raise self._signals.received
