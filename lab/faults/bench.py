@@ -24,7 +24,9 @@ _SMALL = {
     "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
 }
 # What forked processes would import one after the other.
-_WARM = ("optuna", "sqlalchemy", "alembic", "lab.hpo.study", "lab.faults.planted")
+_WARM = ("optuna", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "alembic.config",
+         "alembic.command", "lab.hpo.study", "lab.faults.planted",
+         "jinja2", "optuna.importance", "sklearn.ensemble")  # fmt: skip  # the last three draw the report
 
 
 @dataclass(frozen=True)

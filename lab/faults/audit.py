@@ -1,0 +1,239 @@
+"""Who did what to a study's trials: a log that the database itself keeps, and what it is judged by.
+
+Triggers write down every change of a trial's state, of its values and of its lease, in the transaction that
+makes it. So a trial that was finished twice is seen, though its row says nothing of it any more.
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Column, Integer, MetaData, String, Table
+
+from lab import rundir
+from lab.config.optimize import OptimizeConfig
+from lab.hpo.leases import Leases
+from lab.hpo.opening import open_study
+from lab.hpo.storage import Database
+from lab.hpo.winner import read_trial
+
+_LOG = Table(
+    "audit",
+    MetaData(),
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("trial_id", Integer),
+    Column("what", String(32)),
+    Column("was", String(255)),
+    Column("becomes", String(255)),
+)
+_FINISHED = tuple(state.name for state in TrialState if state.is_finished())
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A change to write down."""
+
+    what: str
+    event: str
+    table: str
+    when: str
+    was: str
+    becomes: str
+
+
+_CHANGES = (
+    _Watched("state", "UPDATE", "trials", "OLD.state <> NEW.state", "OLD.state", "NEW.state"),
+    _Watched("parameter", "UPDATE", "trial_params", "OLD.param_value <> NEW.param_value",
+             "OLD.param_value", "NEW.param_value"),
+    _Watched("parameter", "DELETE", "trial_params", "1 = 1", "OLD.param_value", "''"),
+    _Watched("value", "INSERT", "trial_values", "1 = 1", "''", "NEW.value"),
+    _Watched("value", "UPDATE", "trial_values", "OLD.value <> NEW.value", "OLD.value", "NEW.value"),
+    _Watched("report", "INSERT", "trial_intermediate_values", "1 = 1", "NEW.step", "NEW.intermediate_value"),
+    _Watched("claim", "INSERT", "lab_leases", "1 = 1", "''", "NEW.owner"),
+    _Watched("claim", "UPDATE", "lab_leases", "OLD.token <> NEW.token", "OLD.owner", "NEW.owner"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of the log."""
+
+    number: int
+    what: str
+    was: str
+    becomes: str
+
+
+class Audit:
+    """The log of one study, which is made with it.
+
+    Args:
+        config: of the study.
+        folder: where its workers work.
+    """
+
+    def __init__(self, config: OptimizeConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.database = Database(config.storage)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = open_study(config, self.database)
+        self.study_id = study._study_id
+        Leases(self.database, self.study_id, config.lease_seconds)
+        _LOG.metadata.create_all(self.database.engine)
+        with self.database.engine.begin() as connection:
+            for index, change in enumerate(_CHANGES):
+                for statement in _trigger(change, f"audit_{index}", self.database.file is not None):
+                    connection.execute(sqlalchemy.text(statement))
+
+    def trials(self) -> list[FrozenTrial]:
+        """What the database holds now."""
+        study = optuna.load_study(study_name=self.config.study_name, storage=self.database.backend)
+        return study.get_trials(deepcopy=False)
+
+    def log(self) -> list[Change]:
+        """All changes, the oldest first."""
+        query = sqlalchemy.text(
+            "SELECT trials.number, audit.what, audit.was, audit.becomes "
+            "FROM audit JOIN trials ON trials.trial_id = audit.trial_id "
+            "WHERE trials.study_id = :study ORDER BY audit.seq"
+        )
+        with self.database.engine.connect() as connection:
+            return [Change(*row) for row in connection.execute(query, {"study": self.study_id})]
+
+    def at_work(self) -> dict[int, str]:
+        """The number of each trial that is RUNNING, and who holds its lease."""
+        query = sqlalchemy.text(
+            "SELECT trials.number, lab_leases.owner FROM trials "
+            "JOIN lab_leases ON trials.trial_id = lab_leases.trial_id "
+            "WHERE trials.state = 'RUNNING' AND trials.study_id = :study"
+        )
+        with self.database.engine.connect() as connection:
+            return {row.number: row.owner for row in connection.execute(query, {"study": self.study_id})}
+
+    def over(self) -> bool:
+        """Whether all trials are finished that were asked for."""
+        done = sum(trial.state.is_finished() for trial in self.trials())
+        return done >= self.config.total
+
+    def judge(self) -> "Found":
+        """Look at all there is, once nobody is at work any more."""
+        found = judge(self.trials(), self.log(), self.config.total)
+        for trial in self.trials():
+            where = self.folder / "studies" / self.config.study_name / f"trial_{trial.number:05d}"
+            judge_record(trial, where, self.config.base.epochs, found)
+        return found
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.engine.dispose()
+
+
+@dataclass
+class Found:
+    """What is wrong with a study, a line for each thing."""
+
+    lost: list[str] = field(default_factory=list)
+    twice: list[str] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+
+    def add(self, other: "Found") -> None:
+        """Take in what is wrong with another study."""
+        for name, lines in vars(other).items():
+            getattr(self, name).extend(lines)
+
+    def counted(self) -> dict[str, int]:
+        """How many of each kind."""
+        return {name: len(lines) for name, lines in vars(self).items()}
+
+    def lines(self, where: str) -> list[str]:
+        """All of them, each with its kind."""
+        return [f"{where}: {name}: {line}" for name, lines in vars(self).items() for line in lines]
+
+
+def judge(trials: Sequence[FrozenTrial], log: Sequence[Change], total: int) -> Found:
+    """Whether each of `total` configurations was completed exactly once, as it was proposed.
+
+    Args:
+        trials: what the study holds in the end.
+        log: what happened to them.
+    """
+    found = Found()
+    found.lost += [f"{total} trials are asked for, {len(trials)} are there"] * (len(trials) < total)
+    found.twice += [f"{total} trials are asked for, {len(trials)} are there"] * (len(trials) > total)
+    for trial in trials:
+        name = f"trial {trial.number}"
+        if not trial.state.is_finished():
+            found.running.append(f"{name} is {trial.state.name}, with nobody at work")
+        elif trial.state != TrialState.COMPLETE:
+            cause = trial.user_attrs.get("cause", "no cause")
+            found.lost.append(f"{name} is {trial.state.name} ({cause}), and nothing is wrong with it")
+    points = Counter(tuple(sorted(trial.params.items())) for trial in trials)
+    found.twice += [f"{count} trials have the values {dict(p)}" for p, count in points.items() if count > 1]
+    ends = Counter(c.number for c in log if c.what == "state" and c.becomes in _FINISHED)
+    found.twice += [
+        f"trial {number} was finished {count} times" for number, count in ends.items() if count > 1
+    ]
+    for change in log:
+        what = f"trial {change.number}: {change.what} {change.was} became {change.becomes or 'nothing'}"
+        if change.what == "parameter":
+            found.changed.append(what)
+        elif (change.what == "state" and change.was in _FINISHED) or (change.what == "value" and change.was):
+            found.twice.append(what)
+    return found
+
+
+def judge_record(trial: FrozenTrial, folder: Path, epochs: int, found: Found) -> None:
+    """Whether a completed trial's own record has each epoch once, and says what the database says."""
+    if trial.state != TrialState.COMPLETE:
+        return
+    name = f"trial {trial.number}"
+    wanted = list(range(1, epochs + 1))
+    done = recorded(folder)
+    if [epoch for epoch, _ in done] != wanted:
+        rows = [epoch for epoch, _ in done]
+        twice = len(set(rows)) < len(rows)
+        (found.twice if twice else found.lost).append(f"{name} has the epochs {rows} in {rundir.METRICS}")
+    if sorted(trial.intermediate_values) != wanted:
+        found.lost.append(f"{name} has reported the epochs {sorted(trial.intermediate_values)} of {wanted}")
+    for epoch, value in done:
+        reported = trial.intermediate_values.get(epoch, value)
+        if not math.isclose(reported, value, rel_tol=1e-9):
+            found.changed.append(f"{name} has {value} in {rundir.METRICS}, {reported} in the database")
+    if done and not math.isclose(least := min(value for _, value in done), trial.values[0], rel_tol=1e-9):
+        found.changed.append(
+            f"{name} is worth {least} by {rundir.METRICS}, {trial.values[0]} by the database"
+        )
+    if (params := read_trial(folder).get("params")) != trial.params:
+        found.changed.append(f"{name} was run with {params}, the database has {trial.params}")
+
+
+def recorded(folder: Path) -> list[tuple[int, float]]:
+    """The epochs in a run folder's record with their `val_loss`, as they stand there."""
+    path = folder / rundir.METRICS
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(int(row["epoch"]), float(row["val_loss"])) for row in csv.DictReader(file)]
+
+
+def _trigger(change: _Watched, name: str, is_file: bool) -> Iterator[str]:
+    """The statements that have a change written down."""
+    row = "OLD" if change.event == "DELETE" else "NEW"
+    insert = (
+        "INSERT INTO audit (trial_id, what, was, becomes) VALUES "
+        f"({row}.trial_id, '{change.what}', CAST({change.was} AS TEXT), CAST({change.becomes} AS TEXT));"
+    )
+    head = f"CREATE TRIGGER {name} AFTER {change.event} ON {change.table} FOR EACH ROW WHEN ({change.when})"
+    if is_file:
+        yield f"{head} BEGIN {insert} END"
+        return
+    body = f"BEGIN {insert} RETURN NULL; END"
+    yield f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
+    yield f"{head} EXECUTE FUNCTION {name}()"
