@@ -87,6 +87,8 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
             return list_runs(options)
         case "compare":
             return compare(options)
+        case "dashboard":
+            return dashboard(options)
         case "selftest":
             return selftest(options)
         case _:
@@ -206,6 +208,15 @@ def report(options: argparse.Namespace) -> int:
         print(study.rebuild_report(options.report, STUDIES))
     except (StorageError, ValueError) as error:
         return complain(error)
+    return 0
+
+
+def dashboard(options: argparse.Namespace) -> int:
+    """--dashboard."""
+    from lab import dashboard
+
+    with refusing():
+        dashboard.serve(options.dashboard, STUDIES, options.host, options.port, options.token)
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
-    "selftest", "schema",
+    "dashboard", "selftest", "schema",
 )  # fmt: skip
 KINDS = ("onnx", "torchscript", "safetensors")
 # Which options go with which verbs; any other would have no effect, and is refused.
@@ -19,6 +19,9 @@ GOES_WITH = {
     "full": ("selftest",),
     "only": ("selftest",),
     "fork": ("optimize",),
+    "host": ("dashboard",),
+    "port": ("dashboard",),
+    "token": ("dashboard",),
     "input": ("predict", "export"),
     "output": ("predict", "evaluate", "export", "selftest"),
     "force": ("predict", "export"),
@@ -82,6 +85,8 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
     verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
     verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
+                       "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
     verbs.add_argument("--selftest", choices=["faults"], help="try on this machine what breaks machines, and "
                        "what comes of it; 5 minutes")  # fmt: skip
     verbs.add_argument(
@@ -105,10 +110,20 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("--outcome", help="only this outcome, such as completed")
     notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
                           help="only runs with this value in their config")  # fmt: skip
+    _add_dashboard(result)
     selftest = result.add_argument_group("with --selftest")
     selftest.add_argument("--full", action="store_true", help="as often as for published figures: an hour")
     selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
     return result
+
+
+def _add_dashboard(result: argparse.ArgumentParser) -> None:
+    dashboard = result.add_argument_group("with --dashboard")
+    dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens; others "
+                           "than this machine reach it only with a token")  # fmt: skip
+    dashboard.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    dashboard.add_argument("--token", help="what visitors must know; other users of the machine see it in the "
+                           "list of processes, but not LAB_DASHBOARD_TOKEN of the environment")  # fmt: skip
 
 
 def _add_prediction(result: argparse.ArgumentParser) -> None:

@@ -152,7 +152,7 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
         (
             [],
             "say one thing to do: --run, --resume, --optimize, --predict, --evaluate, --export, --check, "
-            "--list, --compare, --report or --schema; found nothing",
+            "--list, --compare, --report, --dashboard, --selftest or --schema; found nothing",
         ),
         (["--list", "--check", "x"], "found --check and --list"),
         (["--resume", "x", "--check", "x"], "found --resume and --check"),
@@ -193,6 +193,8 @@ EVERY_ONE = f"{RECIPE} json {LIST} {PREDICT} {JUDGE}"
         (["--compare", "x", "y"], EVERY_ONE),
         (["--report", "x"], EVERY_ONE),
         (["--schema", "run"], EVERY_ONE),
+        (["--dashboard"], EVERY_ONE),
+        (["--selftest", "faults"], EVERY_ONE.replace("json ", "").replace("output", "")),
     ],
 )  # fmt: skip
 def test_an_option_without_effect_is_refused(
@@ -214,7 +216,13 @@ def test_an_option_without_effect_is_refused(
         "overlap": "8",
         "threshold": "0.5",
         "split": "val",
+        "host": "localhost",
+        "port": "99",
+        "token": "0123456789abcdef",
+        "only": "1",
     }
+    own = {"--dashboard": "full only", "--selftest": "host port token"}
+    refused = f"{refused} {own.get(verb[0], 'host port token full only')}"
     needs = {"ascending": ["--sort", "val_loss"]}
     enough = ["--input", "images", "--output", "out"] if "--predict" in verb else []
     verbs = " and ".join(word for word in verb if word.startswith("--"))

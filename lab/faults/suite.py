@@ -216,8 +216,8 @@ FAULTS = (
         23,
         "strangers who ask our servers",
         "loopback only; elsewhere only with a token",
-        10,
-        10,
+        servers.COUNT,
+        servers.COUNT,
         servers.loopback,
     ),
 )

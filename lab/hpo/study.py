@@ -241,7 +241,7 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
         {
             "Study": f"{folder}  ({goals}; {config.total} trials{again})",
             "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
-            "Storage": f"{shown_url(config.storage)}  (optuna-dashboard {shown_url(config.storage)})",
+            "Storage": f"{shown_url(config.storage)}  (python main.py --dashboard {config.study_name})",
         },
         study=config.study_name, folder=folder, trials=config.total, done=done,
     )  # fmt: skip

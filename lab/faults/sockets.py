@@ -1,0 +1,84 @@
+"""Who listens where, by the kernel's own tables; and bytes said to a socket as no browser would say them."""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTEN = "0A"
+_PATIENCE = 20.0  # seconds
+
+
+@dataclass(frozen=True, order=True)
+class Listening:
+    """A TCP socket that waits for visitors."""
+
+    address: str
+    port: int
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether no other machine can reach it."""
+        return ipaddress.ip_address(self.address).is_loopback
+
+
+def listening(pids: Iterable[int]) -> set[Listening]:
+    """Where these processes listen."""
+    sockets = {link for pid in pids for link in _open_files(pid) if link.startswith("socket:[")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
+                    found.add(_parsed(fields[1]))
+    return found
+
+
+def family(pid: int) -> set[int]:
+    """A process and all below it."""
+    parents: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def say(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
+    """Send bytes and hear all of the answer."""
+    with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+        connection.sendall(data)
+        heard = b""
+        with suppress(ConnectionResetError):
+            while block := connection.recv(65536):
+                heard += block
+        return heard
+
+
+def status(heard: bytes) -> int:
+    """Of an HTTP answer; 0 where it is none."""
+    words = heard.split(b" ", 2)
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+
+
+def _open_files(pid: int) -> list[str]:
+    found = []
+    with suppress(OSError):  # it has ended
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
+
+
+def _parsed(text: str) -> Listening:
+    """`0100007F:1F90` is 127.0.0.1:8080: words of four bytes, each in the machine's order."""
+    address, _, port = text.partition(":")
+    words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+    parsed = ipaddress.ip_address(b"".join(words))
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return Listening(str(mapped or parsed), int(port, 16))

@@ -1,0 +1,94 @@
+"""The reports of studies as pages to be read from elsewhere: what of a studies' folder may be seen.
+
+Reports, leaderboards, and what tells of the best trial. Not the study's file, which may hold the password of
+its database, and no weights.
+"""
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from lab.report.leaderboard import LEADERBOARD
+from lab.report.study import REPORT
+
+BEST = "best"
+KINDS = {
+    ".html": "text/html", ".csv": "text/csv", ".json": "application/json", ".yaml": "text/plain",
+    ".txt": "text/plain", ".png": "image/png",
+}  # fmt: skip
+_MOST = 64 * 2**20  # bytes of a file
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is sent."""
+
+    content: bytes
+    kind: str
+
+
+class Shelf:
+    """The pages of a studies' folder, by the paths under which they are asked for.
+
+    Args:
+        root: of the studies; nothing outside it is ever read, wherever a link in it leads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, path: str) -> Page | None:
+        """The page of `/`, `/NAME/`, `/NAME/report.html` or `/NAME/best/history.png`, or None."""
+        parts = [part for part in path.split("/") if part]
+        if any(part.startswith(".") or "\\" in part or not part.isprintable() for part in parts):
+            return None
+        try:
+            place = self._root.joinpath(*parts).resolve(strict=True)
+            where = place.relative_to(self._root.resolve()).parts  # fails where a link leads out
+            if place.is_dir():
+                return self._listing(place, parts)
+            return _read(place) if _is_shown(parts) and _is_shown(where) else None
+        except (OSError, ValueError, RuntimeError):  # gone meanwhile, a name too long, links in a circle
+            return None
+
+    def _listing(self, place: Path, parts: list[str]) -> Page | None:
+        if parts[1:] not in ([], [BEST]):
+            return None
+        below = sorted(each.name for each in place.iterdir() if not each.name.startswith("."))
+        if not parts:
+            names = [f"{name}/{REPORT}" for name in below if (place / name / REPORT).is_file()]
+        else:
+            names = [name for name in below if _is_shown([*parts, name])]
+            names += [f"{BEST}/"] if parts[1:] == [] and BEST in below else []
+        base = "/".join(["/studies", *map(quote, parts)])
+        rows = "".join(
+            f'<li><a href="{base}/{quote(os.fsencode(name))}">{escape(ascii(name)[1:-1])}</a></li>\n'
+            for name in names
+        )
+        title = escape(" / ".join(["Studies", *parts]))
+        text = f'<!doctype html>\n<meta charset="utf-8">\n<title>{title}</title>\n<h1>{title}</h1>\n'
+        return Page(f"{text}<ul>\n{rows}</ul>\n".encode(), "text/html")
+
+
+def _is_shown(parts: Sequence[str]) -> bool:
+    match parts:
+        case [_, name]:
+            return name in (REPORT, LEADERBOARD)
+        case [_, folder, *_, name]:
+            return folder == BEST and Path(name).suffix in KINDS
+        case _:
+            return False
+
+
+def _read(path: Path) -> Page | None:
+    """A file that is one; what has become a link since it was looked at is not followed."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > _MOST:
+            return None
+        return Page(file.read(), KINDS[path.suffix])
