@@ -21,7 +21,7 @@ RANKS = {
     2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
         "lab.provenance", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
-    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.redact",
+    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.outlet", "lab.redact",
         "lab.rundir", "lab.wording", "model"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}

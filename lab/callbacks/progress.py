@@ -1,6 +1,5 @@
 """What a person sees while it runs: a bar per phase, a line per epoch, and a summary at the end."""
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import IO, Any, Literal
@@ -8,6 +7,7 @@ from typing import IO, Any, Literal
 from tqdm import tqdm
 
 from lab.events import Callback, EpochEnd, Note, PhaseStart, RunEnd, RunStart, StepsDone
+from lab.outlet import Outlet
 from lab.rundir import to_json
 from lab.wording import duration, figure
 
@@ -27,7 +27,7 @@ class Progress(Callback):
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None, mark: str = "best") -> None:
-        self._out = stream or sys.stdout
+        self._out: Any = Outlet(stream)
         self._style = style
         self._mark = mark
         self._bars = style == "auto" and self._out.isatty()

@@ -1,6 +1,7 @@
 """Where faults are tried: a folder on the storage in question, the real command, warm processes, a server."""
 
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,10 @@ class Bench:
         self._forked.append(process)
         return process
 
+    def warm(self, folder: Path, *arguments: str) -> ForkServerProcess:
+        """The real `python main.py ...` as `start` has it, in a process that has imported everything."""
+        return self.fork(folder, _as_main, self.main, arguments)
+
     def postgres(self) -> Postgres | None:
         """A PostgreSQL server: that of TEST_DB_URL, or one of its own; None where there is none to be had."""
         if not self._looked_for_postgres:
@@ -173,3 +178,8 @@ def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ..
     os.chdir(folder)
     with (folder / CONSOLE).open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         function(*arguments)
+
+
+def _as_main(main: Path, arguments: tuple[str, ...]) -> None:
+    sys.argv = [str(main), *arguments]
+    runpy.run_path(str(main), run_name="__main__")

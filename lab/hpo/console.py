@@ -1,14 +1,12 @@
 """What a person sees of a study: a line for each finished trial, and where the whole stands."""
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from lab.callbacks.progress import Style
 from lab.events import Outcome
+from lab.outlet import Outlet
 from lab.rundir import to_json
 from lab.wording import duration, figure
 
@@ -21,7 +19,7 @@ class StudyConsole:
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
-        self._out = stream or sys.stdout
+        self._out = Outlet(stream)
         self.style = style
         self.live = style == "auto" and self._out.isatty()
         self._status = ""
@@ -97,15 +95,9 @@ class StudyConsole:
         self._write(f"{clear}{text}\n{self._status if self.live else ''}")
 
     def _write(self, text: str) -> None:
-        """A terminal that is gone, or a reader that has seen enough, ends no study."""
-        try:
-            self._out.write(text)
-            self._out.flush()
-        except OSError:
-            self._out = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
-            self.live = False
-            if sys.stdout.fileno() == 1:
-                os.dup2(self._out.fileno(), 1)  # what is left in its buffer must go somewhere
+        self._out.write(text)
+        self._out.flush()
+        self.live = self.live and not self._out.gone
 
     def _json(self, event: str, **fields: Any) -> None:
         if self.style == "json":
