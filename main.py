@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import command_line, rundir
-from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, is_study, loading
+from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, is_study, loading
 from lab.events import Stopped
 from lab.signals import Heeding, Interrupted, Signals
 
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     options = command_line.parser().parse_args(arguments)
     command_line.refuse_idle(options)
+    gate.guard(options.allow_import)
     command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         return act(options, command)
@@ -157,6 +158,7 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
         from lab.hpo import server
 
         apart = config.isolation == "process"
+        config.check_shapes()
         if apart:
             server.warm_up(config.base, "util")  # it imports torch, and this process needn't
         from lab.hpo import study
@@ -308,8 +310,9 @@ def check(options: argparse.Namespace) -> int:
             return print_config(study, options)
         from lab.hpo import server
 
-        server.warm_up(study.base, "util")
         try:
+            study.check_shapes()
+            server.warm_up(study.base, "util")
             server.check(study)
             return 0 if check_study(study, "json" if options.json else "auto") else 1
         except ConfigError as error:

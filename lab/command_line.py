@@ -12,6 +12,7 @@ KINDS = ("onnx", "torchscript", "safetensors")
 # Which options go with which verbs; any other would have no effect, and is refused.
 GOES_WITH = {
     "set": ("run", "resume", "optimize", "check"),
+    "allow_import": ("run", "resume", "optimize", "check", "predict", "evaluate", "export"),
     "print_config": ("run", "resume", "optimize", "check"),
     "no_plots": ("run", "resume"),
     "quiet": ("run", "resume", "optimize", "predict"),
@@ -95,6 +96,9 @@ def parser() -> argparse.ArgumentParser:
     config = result.add_argument_group("with --run, --resume, --optimize and --check")
     config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
                         help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
+    config.add_argument("--allow-import", action="append", default=[], metavar="PKG", help="let "
+                        "import paths lead to this package, too; may be repeated; also with --predict, "
+                        "--evaluate and --export")  # fmt: skip
     config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
     config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
     run = result.add_argument_group("with --run, --resume and --optimize")
@@ -183,6 +187,9 @@ def refuse_idle(options: argparse.Namespace) -> None:
         command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
     if options.only and not all(part.strip().isdecimal() for part in options.only.split(",")):
         command.error(f"--only takes numbers of lines, such as 1,4; found {options.only!r}")
+    for name in options.allow_import:
+        if not all(part.isidentifier() for part in name.split(".")):
+            command.error(f"--allow-import takes a package's name, such as einops; found {name!r}")
     if options.ascending and options.sort is None:
         command.error("--ascending has no effect without --sort")
     if options.quiet and (options.json or options.print_config):

@@ -23,6 +23,7 @@ Say = Callable[..., str]
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite begun by a shell's `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # small tensors, and the tests may run side by side
+os.environ["LAB_ALLOW_IMPORT"] = "tests"  # networks and data that stand beside a test
 
 
 @pytest.fixture

@@ -161,6 +161,7 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
         (["--compare"], "expected at least one argument"),
         (["--predict", "x", "--input", "y"], "--predict needs --input PATH and --output FOLDER"),
         (["--export", "tflite"], "expected 2 arguments"),
+        (["--run", "x", "--allow-import", "a-b"], "--allow-import takes a package's name, such as einops; found 'a-b'"),
         (["--list", "--ascending"], "--ascending has no effect without --sort"),
         (["--run", "x", "--quiet", "--json"], "--quiet has no effect with --json"),
         (["--run", "x", "--quiet", "--print-config"], "--quiet has no effect with --print-config"),
@@ -174,7 +175,7 @@ LIST = "sort ascending project outcome where"
 PREDICT = "input force probabilities min-area pixel-size sequence tile overlap flips threshold output"
 JUDGE = "split tune-threshold"
 RECIPE = "set print-config no-plots quiet fork"
-EVERY_ONE = f"{RECIPE} json {LIST} {PREDICT} {JUDGE}"
+EVERY_ONE = f"{RECIPE} allow-import json {LIST} {PREDICT} {JUDGE}"
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ EVERY_ONE = f"{RECIPE} json {LIST} {PREDICT} {JUDGE}"
         (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence"),
         (["--export", "onnx", "x"], f"{RECIPE} json {LIST} {JUDGE} probabilities min-area pixel-size "
                                     "sequence tile overlap flips threshold"),
-        (["--list"], f"{RECIPE} {PREDICT} {JUDGE}"),
+        (["--list"], f"{RECIPE} allow-import {PREDICT} {JUDGE}"),
         (["--compare", "x", "y"], EVERY_ONE),
         (["--report", "x"], EVERY_ONE),
         (["--schema", "run"], EVERY_ONE),
@@ -216,6 +217,7 @@ def test_an_option_without_effect_is_refused(
         "overlap": "8",
         "threshold": "0.5",
         "split": "val",
+        "allow_import": "einops",
         "host": "localhost",
         "port": "99",
         "token": "0123456789abcdef",

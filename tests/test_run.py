@@ -56,6 +56,7 @@ def images(
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     channels = {"data.channels": 1}
     return lambda **values: config(**{**IMAGES, **channels, **values})
 

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, body in FILES.items():
         (folder / name).write_text(body)
     sys.path.insert(0, str(folder))
-    yield folder
+    with chdir(folder):
+        yield folder
     sys.path.remove(str(folder))
     sys.modules.pop("tagging", None)
 

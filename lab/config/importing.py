@@ -10,17 +10,19 @@ from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
 
+from lab.config.gate import admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 
 _LIBRARIES = [str(FilePath(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")]
 
 
 def resolve(name: str) -> Callable[..., Any]:
-    """Import what a dotted path names; the user's own module beside `main.py` included.
+    """Import what a dotted path names, where a config may: the user's own module beside `main.py` included.
 
     Raises:
-        ConfigError: it can't be imported, or is nothing that can be called.
+        ConfigError: it may not be named, can't be imported, or is no class or function.
     """
+    admit(name)
     first, *rest = name.split(".")
     value: Any = _import(first)
     if value is None:
@@ -30,6 +32,8 @@ def resolve(name: str) -> Callable[..., Any]:
     for part in rest:
         value = _part(value, part, where)
         where = f"{where}.{part}"
+        if isinstance(value, ModuleType) or callable(value):
+            admit_found(value, where)
     if not callable(value):
         raise _problem(f"'{name}' is a {type(value).__name__}; a class or a function is expected")
     return typing.cast(Callable[..., Any], value)

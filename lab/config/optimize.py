@@ -240,6 +240,16 @@ class OptimizeConfig(FileConfig):
         config._document = study
         return config
 
+    def check_shapes(self) -> None:
+        """Check what needs no component: the import paths by their words, each corner of the space as a run.
+
+        Raises:
+            ConfigError: as `check` does.
+        """
+        from lab.config.study_check import shapes_of
+
+        self._refuse(*shapes_of(self))
+
     def check(self) -> None:
         """Check every corner of the space as a run, and the sampler and the pruner; trains nothing.
 
@@ -248,7 +258,9 @@ class OptimizeConfig(FileConfig):
         """
         from lab.config.study_check import problems_of
 
-        problems, note = problems_of(self)
+        self._refuse(*problems_of(self))
+
+    def _refuse(self, problems: Sequence[Problem], note: str) -> None:
         if problems:
             error = ConfigError(problems, note)
             raise error if self._document is None else self._document.located(error)

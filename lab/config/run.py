@@ -12,6 +12,7 @@ from lab.config import loading
 from lab.config.base import Count, Flag, Number
 from lab.config.file_config import FileConfig
 from lab.config.fused import fused_arguments
+from lab.config.gate import closed_in
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
     AUTO,
@@ -183,7 +184,9 @@ class RunConfig(FileConfig):
         Raises:
             ConfigError: with every problem found.
         """
-        problems: list[Problem] = []
+        problems = list(closed_in(self.as_data()))
+        if problems:  # said before anything is imported
+            raise ConfigError(problems, _LATER)
         data = self.data if self.folds is None else self.with_values(self.repeats["fold_0"]).data
         components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
             (("task",), self.task, (), AUTO),

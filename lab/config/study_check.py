@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lab.config.diff import same
+from lab.config.gate import closed_in
 from lab.config.importing import is_library, resolve
 from lab.config.parameters import CategoricalParameter
 from lab.config.problems import ConfigError, Path, Problem, dotted, shown
@@ -27,11 +28,16 @@ _OF_THE_NAME = re.compile(r"unknown key|\S+ (takes no|names no|gets) '")  # and 
 _NO_WAY = re.compile(r"has no part|'\d+' is no position")
 
 
+def shapes_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
+    """What is wrong that shows before anything is imported, and what has not been checked yet."""
+    return _Corners(config).shapes(), _LATER
+
+
 def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     """All that is wrong, with paths into the study's data, and what has not been checked yet."""
     corners = _Corners(config)
-    if corners.problems:  # said before torch is loaded
-        return corners.problems, _LATER
+    if shapes := corners.shapes():  # said before torch is loaded
+        return shapes, _LATER
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config)]
     return list(dict.fromkeys(problems)), ""
 
@@ -50,13 +56,24 @@ class _Corners:
                 found |= dict.fromkeys(self._blamed(corner, problem) for problem in error.problems)
         self.problems = list(found)
 
+    def shapes(self) -> list[Problem]:
+        """What needs no import: the corners' values, and import paths by their words."""
+        own = {
+            name: part.model_dump() for name in ("sampler", "pruner") if (part := getattr(self.config, name))
+        }
+        return self.problems or [*self._found(_closed), *closed_in(own)]
+
     def check(self) -> list[Problem]:
         """Import paths and arguments, against the real signatures."""
-        base = {(p.path, p.message) for p in _problems(self.config.base)}
+        return self._found(_problems)
+
+    def _found(self, problems_of_run: Callable[[RunConfig], tuple[Problem, ...]]) -> list[Problem]:
+        """The problems of all corners, each at what brought it in."""
+        base = {(p.path, p.message) for p in problems_of_run(self.config.base)}
         found: dict[Problem, None] = {}
         failing: dict[str, list[Corner]] = {}
         for corner, run in self.runs:
-            for problem in _problems(run):
+            for problem in problems_of_run(run):
                 if (problem.path, problem.message) in base:
                     found[self.config.in_base(problem)] = None
                     continue
@@ -124,6 +141,10 @@ class _Corners:
                 if space.path(other) == (*path[:end], "target"):
                     return other, other
         return None
+
+
+def _closed(run: RunConfig) -> tuple[Problem, ...]:
+    return tuple(closed_in(run.as_data()))
 
 
 def _problems(run: RunConfig) -> tuple[Problem, ...]:

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,9 @@ def check(
 ) -> Callable[..., Report]:
     (tmp_path / "preflight_nets.py").write_text(NETS)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("preflight_nets", "slow_data"):  # those of another test, in another folder
+        sys.modules.pop(name, None)
 
     def call(own: str | None = None, **values: Any) -> Report:
         if own is not None:

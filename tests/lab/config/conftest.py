@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import ConfigError, OptimizeConfig
+from lab.config import ConfigError, OptimizeConfig, gate
 
 _numbers = itertools.count()
 RUN = """\
@@ -43,10 +43,17 @@ search_space:
 """
 
 
+@pytest.fixture(autouse=True)
+def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Functions of Python's own that stand in for components."""
+    monkeypatch.setenv(gate.VARIABLE, "tests,builtins,collections,math,operator")
+
+
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
     """Writes a module where `main.py` would look for it; returns its name, new each time."""
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     names = []
 
     def write(source: str) -> str:

@@ -385,6 +385,7 @@ def test_data_that_is_none(
     source = f"import torch\nfrom torch.utils.data import TensorDataset\ndef sets():\n    {body}\n"
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=says) as caught:
         create_loaders(config(data={"target": f"{module}.sets"}), None, None, CPU)
     (problem,) = caught.value.problems
