@@ -1,7 +1,7 @@
 """Mirrors a study to W&B and TensorBoard; whatever they do, the study goes on."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,14 +17,13 @@ from lab import rundir
 from lab.callbacks.hparams import HParams
 from lab.config.optimize import OptimizeConfig
 from lab.config.trackers import TensorBoardConfig, WandbConfig
-from lab.events import Callback, EpochEnd, Note, Outcome, RunEnd, RunStart
+from lab.events import Callback, Note, Outcome, RunEnd, RunStart
 from lab.hpo.claims import Trial
 from lab.hpo.trial_process import Ended, EpochDone, Started
 from lab.hpo.winner import BEST, read_trial
 from lab.redact import redact, redact_text
 from lab.trackers.background import Background
-from lab.trackers.csv_file import read_metrics
-from lab.trackers.wandb_run import WandbTracker
+from lab.trackers.wandb_run import WandbTracker, recorded
 from lab.trackers.wandb_session import Described, WandbSession
 
 _MOST_ENDING = 64  # runs that W&B may be behind with, each of which has a thread
@@ -77,7 +76,7 @@ class Mirror:
             self._open[key] = _Open(trial, background)
         if (run := self._open.get(key)) is not None:
             run.end = None
-            for epoch in _recorded(message.event):
+            for epoch in recorded(message.event):
                 run.background.epoch(epoch)
         self._tell()
 
@@ -272,17 +271,6 @@ def table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> tuple[list[s
             ]
         )
     return columns, rows
-
-
-def _recorded(event: RunStart) -> Iterator[EpochEnd]:
-    """The epochs that a resumed run won't do again, from its own record: not all may have been told."""
-    if not event.resumed:
-        return
-    with suppress(OSError, ValueError):
-        for row in read_metrics(event.run_dir):
-            epoch, seconds = int(row.pop("epoch")), row.pop("seconds", _NAN)
-            if epoch < event.first_epoch:
-                yield EpochEnd(epoch, event.epochs, row, False, 0, {}, seconds, _NAN)
 
 
 def _broken_off(outcome: Outcome) -> RunEnd:

@@ -1,6 +1,7 @@
 """Mirrors a run to Weights & Biases: online where possible, else into files that can be uploaded later."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from lab.config.trackers import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.trackers import wandb_service
+from lab.trackers.csv_file import read_metrics
 from lab.trackers.wandb_session import FOLDER, ID, Described, WandbSession
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ class WandbTracker:
     """One W&B run a run folder: the values under their own names over `epoch`, pictures, and how it ended.
 
     Meant for `Background`: `start` may take seconds, and every method may raise. W&B's files lie in the run
-    folder. The summary holds `outcome`, `reason`, `value`, `best_epoch`, and `best.<name>` for each value of
-    the best epoch.
+    folder. A run that goes on has each epoch once: what W&B holds already is not logged again, and what it
+    had not written yet when the process was killed is logged from the run's record. The summary holds
+    `outcome`, `reason`, `value`, `best_epoch`, and `best.<name>` for each value of the best epoch.
 
     Args:
-        session: shared with other runs of this process, which then go on when this one ends or fails; an
-            epoch that the folder's offline files hold already is not logged again. None: a session of its
-            own.
+        session: shared with other runs of this process, which then go on when this one ends or fails; what
+            such a run missed of a trial is handed in by whoever shares it. None: a session of its own.
         job_type: W&B's word for what kind of run this is.
         suffix: of the run's id.
     """
@@ -49,6 +51,7 @@ class WandbTracker:
         self.patience = self._session.patience
         self._run: wandb.Run | None = None
         self._logged: set[int] = set()
+        self._before: frozenset[int] = frozenset()
 
     def start(self, event: RunStart) -> None:
         """Begin the W&B run, or go on with it; the session says where it is and how to upload it."""
@@ -62,25 +65,29 @@ class WandbTracker:
             job_type=self._job_type,
             suffix=self._suffix,
         )
-        known = self._shared and (event.run_dir / FOLDER / ID).exists()
+        known = (event.run_dir / FOLDER / ID).exists()
         self._run = run = self._session.begin(described)
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch")
-        if known and run.offline:  # a server knows itself what it has
-            self._logged = wandb_service.logged_steps(event.run_dir / FOLDER, described.id)
+        if known:  # a server tells with which step it goes on
+            written = wandb_service.logged_steps(event.run_dir / FOLDER, described.id)
+            self._before = frozenset(written | set(range(run.starting_step)))
+            self._logged = set(self._before)
+        if not self._shared:
+            for earlier in recorded(event):
+                self.epoch(earlier)
 
     def epoch(self, event: EpochEnd) -> None:
         """Log the values at step `event.epoch`; the step is always given, for a resumed run counts on."""
         if event.epoch in self._logged:
             return
-        if self._shared:
-            self._logged.add(event.epoch)
+        self._logged.add(event.epoch)
         values = {**event.values, "epoch": event.epoch, "seconds": event.seconds}
         self._opened().log(values, step=event.epoch, commit=self._shared or None)  # else pictures may follow
 
     def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
         """Log a picture under its name."""
-        if self._config.images:
+        if self._config.images and epoch not in self._before:
             import wandb
 
             self._opened().log({name: wandb.Image(image)}, step=epoch)
@@ -116,3 +123,15 @@ class WandbTracker:
         if self._run is None:
             raise RuntimeError("the W&B run was given up before it began")
         return self._run
+
+
+def recorded(event: RunStart) -> Iterator[EpochEnd]:
+    """The epochs that a resumed run won't do again, from its own record: a mirror may have missed some."""
+    if not event.resumed:
+        return
+    nothing = float("nan")
+    with suppress(OSError, ValueError):
+        for row in read_metrics(event.run_dir):
+            epoch, seconds = int(row.pop("epoch")), row.pop("seconds", nothing)
+            if epoch < event.first_epoch:
+                yield EpochEnd(epoch, event.epochs, row, False, 0, {}, seconds, nothing)

@@ -126,20 +126,23 @@ def kill() -> None:
 
 
 def logged_steps(folder: Path, run_id: str) -> set[int]:
-    """The steps that the offline files of a run hold; empty where they can't be read.
-
-    A `.wandb` file is framed like a LevelDB log: 7 bytes of file header, then blocks of 32 KiB, in them
-    chunks with a header of crc (u32), length (u16) and type (u8): 1 a whole record, 2 its first part, 3 a
-    middle one, 4 its last. A record is a protobuf message.
-    """
+    """The steps that the offline files of a run hold; empty where they can't be read."""
     steps: set[int] = set()
     for file in folder.glob(f"offline-run-*-{run_id}/*.wandb"):
         with suppress(Exception):  # a format of W&B's own; at worst a step is there twice
-            steps |= set(_steps(file.read_bytes()))
+            for record in records(file.read_bytes()):
+                if record.HasField("history"):
+                    steps.add(record.history.step.num)
     return steps
 
 
-def _steps(data: bytes) -> Iterator[int]:
+def records(data: bytes) -> Iterator[Any]:
+    """The protobuf messages of a `.wandb` file, as far as it is whole.
+
+    It is framed like a LevelDB log: 7 bytes of file header, then blocks of 32 KiB, in them chunks with a
+    header of crc (u32), length (u16) and type (u8): 1 a whole record, 2 its first part, 3 a middle one, 4 its
+    last. The file header is part of the first block.
+    """
     from wandb.proto import wandb_internal_pb2
 
     messages: Any = wandb_internal_pb2
@@ -152,10 +155,8 @@ def _steps(data: bytes) -> Iterator[int]:
         parts.append(data[position + 7 : position + 7 + length])
         position += 7 + length
         if kind in (1, 4) and position <= len(data):  # a last one may be torn
-            record = messages.Record.FromString(b"".join(parts))
+            yield messages.Record.FromString(b"".join(parts))
             parts = []
-            if record.HasField("history"):
-                yield record.history.step.num
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

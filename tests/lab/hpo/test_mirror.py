@@ -24,8 +24,8 @@ from lab.hpo.claims import Trial
 from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.mirror import hparams, table
-from tests.wandb_reader import WandbRun, read_run
-from tests.wandb_server import wandb_server
+from lab.faults.wandb_files import WandbRun, read_run
+from lab.faults.wandb_server import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "mirror_scenario.py"
 DUMMY_KEY = "0123456789" * 4

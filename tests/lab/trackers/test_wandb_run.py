@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lab.trackers.csv_file import read_metrics
-from tests.wandb_reader import WandbRun, read_run
-from tests.wandb_server import wandb_server
+from lab.faults.wandb_files import WandbRun, read_run
+from lab.faults.wandb_server import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "wandb_scenario.py"
 DUMMY_KEY = "0123456789" * 4
@@ -113,9 +113,20 @@ def test_a_resumed_run_goes_on_under_its_id(offline: Done) -> None:
     before = offline.wandb.run.run_id
     resumed = train(offline.folder, first_epoch=3, epochs=2, mode="offline")
     assert resumed.wandb.run.run_id == before
-    assert sorted(resumed.wandb.history) == [3, 4]
+    assert sorted(resumed.wandb.history) == [4], "the third is in the file before"
     assert_record_is_whole(resumed, 4)
     assert resumed.notes[0][1].startswith("W&B: offline, as the config says; to upload: wandb sync ")
+
+
+def test_a_resumed_run_gives_what_was_not_written_yet(tmp_path: Path) -> None:
+    done = train(tmp_path / "run", mode="offline", epochs=2)
+    for file in (tmp_path / "run" / "wandb").glob("*/*.wandb"):
+        file.unlink()  # as if it had been killed before the first write
+    resumed = train(tmp_path / "run", first_epoch=3, epochs=1, mode="offline")
+    assert resumed.wandb.steps == [1, 2, 3]
+    assert resumed.wandb.history[2]["train_loss"] == 0.5
+    assert_record_is_whole(resumed, 3)
+    assert done.errors == ""
 
 
 def test_online_against_a_server(tmp_path: Path) -> None:

@@ -30,11 +30,13 @@ class WandbServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """For WANDB_BASE_URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
 
 @contextmanager
 def wandb_server(mood: Mood = "well") -> Iterator[WandbServer]:
+    """A server in a thread, until the end of the context."""
     server = WandbServer(mood)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
