@@ -2,9 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from lab.events import Callback, StepsDone, Stopped
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+_AGAIN = 0.02  # seconds until a signal is raised once more that was lost
 _HANGUP = 1.0  # seconds in which a terminal that closes says so more than once: the kernel, and the shell
 
 
@@ -32,16 +34,20 @@ class Signals:
     def __init__(self, kind: type[Stopped] = Stopped) -> None:
         self._kind = kind
         self._before: dict[int, Any] = {}
-        self._raising, self._raised, self._heard_at = True, False, 0.0
+        self._raising, self._raised, self._lost, self._heard_at = True, False, False, 0.0
+        self._hook: Callable[[sys.UnraisableHookArgs], Any] = sys.unraisablehook
         self.received: Stopped | None = None
 
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heard) for number in heard}
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._ignored
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._before:
+            sys.unraisablehook = self._hook
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -73,6 +79,11 @@ class Signals:
             self._raising = before
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._lost:
+            self._lost = self._raised = False
+            if self._raising:
+                self.raise_received()
+            return
         now = time.monotonic()
         if self.received is not None:
             hangup = self.received.code == 128 + number == 128 + signal.SIGHUP
@@ -85,9 +96,21 @@ class Signals:
         if self._raising:
             self.raise_received()
 
+    def _ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """What Python lets through nowhere, such as out of a `__del__`, comes here: raise it a bit later."""
+        if unraisable.exc_value is None or unraisable.exc_value is not self.received:
+            self._hook(unraisable)
+            return
+        self._lost = True
+        code, main = self.received.code, threading.main_thread().ident
+        assert isinstance(code, int) and main is not None
+        timer = threading.Timer(_AGAIN, signal.pthread_kill, [main, code - 128])
+        timer.daemon = True
+        timer.start()
+
 
 class Heeding(Callback):
-    """Ends a run whose signal was raised where Python lets nothing through, such as in a `__del__`."""
+    """Ends a run whose signal was raised where somebody else's code takes every exception for its own."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals

@@ -290,6 +290,13 @@ def _set_up_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = _unless_nobody_listens
+
+
+def _unless_nobody_listens(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """A training that ends takes no more batches: nothing that a thread of the worker should complain of."""
+    if not isinstance(error, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 @dataclass(frozen=True)

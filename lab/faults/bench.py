@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -58,7 +58,7 @@ class Bench:
         self._started: list[subprocess.Popen[str]] = []
         self._forked: list[ForkServerProcess] = []
         self._postgres: Postgres | None = None
-        self._looked_for_postgres = False
+        self._looked_for_postgres = self._is_warm = False
 
     def __enter__(self) -> "Bench":
         self.place.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ class Bench:
 
     def warm(self, folder: Path, *arguments: str) -> ForkServerProcess:
         """The real `python main.py ...` as `start` has it, in a process that has imported everything."""
-        return self.fork(folder, _as_main, self.main, arguments)
+        return self.fork(folder, as_main, self.main, arguments)
 
     def postgres(self) -> Postgres | None:
         """A PostgreSQL server: that of TEST_DB_URL, or one of its own; None where there is none to be had."""
@@ -156,6 +156,9 @@ class Bench:
         self._forked.clear()
 
     def _warm_up(self) -> None:
+        if self._is_warm:  # what forks in a thread must not touch signals
+            return
+        self._is_warm = True
         server.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
 
 
@@ -180,6 +183,7 @@ def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ..
         function(*arguments)
 
 
-def _as_main(main: Path, arguments: tuple[str, ...]) -> None:
+def as_main(main: Path, arguments: Sequence[str]) -> None:
+    """Be `python main.py ...`."""
     sys.argv = [str(main), *arguments]
     runpy.run_path(str(main), run_name="__main__")

@@ -109,6 +109,19 @@ def test_what_was_deferred_is_raised_once() -> None:
             signals.raise_received()
 
 
+def test_a_signal_that_python_swallows_is_raised_again() -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGHUP)
+
+    with Signals(Interrupted) as signals:
+        dying = Dying()
+        del dying
+        assert signals.received is not None
+        with pytest.raises(Interrupted):
+            time.sleep(5.0)
+
+
 def test_a_run_heeds_a_signal_that_was_swallowed() -> None:
     step = StepsDone("train", 1, None)
     with Signals(Interrupted) as signals:
