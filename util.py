@@ -23,10 +23,11 @@ from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
-from lab.evaluation import NotFinite, Peek, Reporter, Tally, evaluate
+from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.metrics import Metric
-from lab.monitoring import Course, step_scheduler
+from lab.midway import Midway
+from lab.monitoring import Course, NotFinite, group_size, step_scheduler
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
@@ -90,6 +91,7 @@ class Trainer:
             validation loss.
         scheduler_interval: `epoch`, or `step` for a scheduler that moves with every optimizer step.
         accumulate_grad_batches, ema_decay: batches a step; decay of averaged weights to validate with.
+        every_n_steps: batches between two moments within an epoch at which listeners can keep its state.
         seed: makes every epoch's randomness a function of (seed, epoch); None leaves the random state alone.
         callbacks: listeners, called in this order; by default the console.
     """
@@ -116,6 +118,7 @@ class Trainer:
         seed: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         log_every_steps: int = 10,
+        every_n_steps: int | None = None,
     ) -> None:
         if scheduler_interval not in ("epoch", "step") or min(accumulate_grad_batches, log_every_steps) < 1:
             raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
@@ -144,6 +147,7 @@ class Trainer:
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
+        self.midway = Midway(self.model, every_n_steps, accumulate_grad_batches, self.listeners, self.device)
         self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
@@ -183,6 +187,7 @@ class Trainer:
             seed=config.seeds[0],
             callbacks=(),
             log_every_steps=config.log_every_steps,
+            every_n_steps=config.checkpoint.every_n_steps,
         )
 
     @property
@@ -204,13 +209,14 @@ class Trainer:
         self.model.train()
         steps, gathered = len(dl_train), 0
         tally = Tally(self.task, self._metrics["train"], "train loss")
-        self._reporter.begin("train", self.course.epoch + 1, self.epochs, steps)
-        started = time.perf_counter()
-        for step, batch in enumerate(dl_train, 1):
+        epoch = self.course.epoch + 1
+        self._reporter.begin("train", epoch, self.epochs, steps)
+        started = time.perf_counter() - self.midway.seconds
+        for step, batch in self.midway.batches(dl_train, tally, epoch, self._check_gradients):
             moved = self.runtime.move(batch)
             with self.runtime.autocast():
                 result = self.task.step(self._forward, self.criterion, moved)
-            group = self._group(step, steps)
+            group = group_size(step, steps, self._accumulate)
             self.runtime.backward(result.loss if group == 1 else result.loss / group)
             tally.add(result)
             gathered = 0 if step == steps else step % self._accumulate
@@ -275,16 +281,17 @@ class Trainer:
             "scaler": self.runtime.scaler,
             "ema": self.ema,
             "course": self.course,
+            "midway": self.midway,
             "early_stopping": self.early_stopping,
             "rng": RngState(),
         }
 
     def _one_epoch(self, dl_train: Loader, dl_val: Loader, epoch: int) -> events.EpochEnd:
-        started = time.perf_counter()
+        started = time.perf_counter() - self.midway.seconds
         if self.seed is not None:
             seed_all(self.seed, epoch)
         set_epoch(epoch, dl_train, dl_val)
-        self._values = {"train_loss": math.nan, "val_loss": math.nan, "lr": self.lr}
+        self._values = self.midway.begin({"train_loss": math.nan, "val_loss": math.nan, "lr": self.lr})
         stop: StopRequest | None = None
         try:
             self.train_epoch(dl_train)
@@ -316,11 +323,6 @@ class Trainer:
         if self.scheduler is not None and self._scheduler_interval == "step":
             self.scheduler.step()
         return norm
-
-    def _group(self, step: int, steps: int) -> int:
-        """How many batches share this batch's optimizer step; the last group may be smaller."""
-        left = steps - (step - 1) // self._accumulate * self._accumulate
-        return self._accumulate if left < 1 else min(self._accumulate, left)
 
 
 def run(
@@ -366,17 +368,13 @@ def _run_once(
     plain = config.as_data()
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
-    listeners = trainer.listeners
-
-    def state() -> dict[str, Any]:
-        return {"config": plain, "data": dict(data.facts), **collect(trainer.parts())}
-
+    listeners, about = trainer.listeners, {"config": plain, "data": dict(data.facts)}
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [
         tracking,
-        Checkpointing(checkpoints, config.checkpoint, state),
+        Checkpointing(checkpoints, config.checkpoint, lambda: {**about, **collect(trainer.parts())}),
         Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, listeners.on_note),
         Diagnostics(config.diagnostics, listeners.on_note),
         Summary(),
@@ -386,10 +384,11 @@ def _run_once(
     resumed = resume_from(checkpoints, plain, data.facts, trainer.parts()) if session.resume else []
     for note in (*session.notes(config, data), *resumed):
         listeners.on_note(note)
-    data.start(trainer.course.epoch + 1)  # forks the workers, before a tracker has started a thread
+    begin = session.start_event(config, trainer, data)
+    data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     try:
         session.write_record(config, trainer.device)
-        listeners.on_run_start(session.start_event(config, trainer, data))
+        listeners.on_run_start(begin)
         trainer.train(data.train, data.val, config.epochs)
     except BaseException as error:
         trainer.outcome, trainer.reason = session.fault(error)

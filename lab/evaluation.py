@@ -14,14 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 from lab.checkpoint import load, network_state
 from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
+from lab.metrics.gathered import gathered, put_back
+from lab.monitoring import NotFinite
 from lab.runtime import Runtime
 from lab.tasks import Samples, StepResult, Task
 
 SECONDS_BETWEEN_REPORTS = 0.2
-
-
-class NotFinite(ArithmeticError):
-    """A loss or gradient is NaN or infinite; the message says which and where."""
 
 
 class Tally:
@@ -96,6 +94,23 @@ class Tally:
         metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
         norms = {"grad_norm": self._sums["grad_norm"]} if "grad_norm" in self._sums else {}
         return {**means, **metrics, **norms}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was read so far, and what the metrics have gathered.
+
+        Raises:
+            Unkeepable: a metric's state is no plain data.
+        """
+        assert not self._pending, "read first"
+        metrics = {name: gathered(metric) for name, metric in self._metrics.items()}
+        return {"sums": dict(self._sums), "samples": self.samples, "steps": self.steps, "metrics": metrics}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from there, on the run's device; a metric that was not there then begins with what comes."""
+        self._sums, self.samples, self.steps = dict(state["sums"]), state["samples"], state["steps"]
+        for name, metric in self._metrics.items():
+            if name in state["metrics"]:
+                put_back(metric, state["metrics"][name], device)
 
     def _sum(self, name: str, values: Tensor, sizes: Tensor) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + float((values * sizes).sum())

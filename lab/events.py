@@ -77,10 +77,11 @@ class RunStart:
     train_samples: int
     val_samples: int
     group: str | None = None  # the folder name of the whole run where this is one of several seeds
+    first_step: int = 0  # batches of the first epoch that are done already
 
     @property
     def resumed(self) -> bool:
-        return self.first_epoch > 1
+        return self.first_epoch > 1 or self.first_step > 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,15 @@ class StepsDone:
     phase: Phase
     step: int
     loss: float | None
+
+
+@dataclass(frozen=True)
+class MidEpoch:
+    """Within an epoch's training, a moment at which its state is whole and can be kept."""
+
+    epoch: int  # not finished
+    step: int  # so many of its batches are done
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,9 @@ class Callback:
     def on_steps(self, event: StepsDone) -> None:
         """Called within a pass, a few times a second."""
 
+    def on_mid_epoch(self, event: MidEpoch) -> None:
+        """Called within training, every `checkpoint.every_n_steps` batches where that is set."""
+
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """Called after each epoch; a StopRequest ends the run."""
 
@@ -215,6 +228,10 @@ class Listeners(Callback):
     def on_steps(self, event: StepsDone) -> None:
         for callback in self.callbacks:
             callback.on_steps(event)
+
+    def on_mid_epoch(self, event: MidEpoch) -> None:
+        for callback in self.callbacks:
+            callback.on_mid_epoch(event)
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """All of them hear of the epoch; the first request to stop counts."""

@@ -10,6 +10,10 @@ from lab.config.sections import Monitor
 from lab.events import Values, named
 
 
+class NotFinite(ArithmeticError):
+    """A loss, gradient or weight is NaN or infinite; the message says which and where."""
+
+
 class Best:
     """Remembers the best epoch's values.
 
@@ -102,6 +106,12 @@ class Course:
         self.best.load_state_dict(state["best"])
         self.history = [dict(row) for row in state["history"]]
         self.samples, self.train_seconds, self.seconds = state["cost"]
+
+
+def group_size(step: int, steps: int, most: int) -> int:
+    """How many of an epoch's batches share the optimizer step of this one; the last group may be smaller."""
+    left = steps - (step - 1) // most * most
+    return most if left < 1 else min(most, left)
 
 
 def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:

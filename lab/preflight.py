@@ -15,8 +15,8 @@ from lab.checkpoint import Stateful, collect
 from lab.config import ConfigError, RunConfig
 from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
-from lab.evaluation import NotFinite
 from lab.findings import DIVERGED, Costs, Report
+from lab.monitoring import NotFinite
 from lab.runtime import Runtime
 from lab.session import is_out_of_memory
 from lab.wording import duration

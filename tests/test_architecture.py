@@ -18,7 +18,7 @@ RANKS = {
     5: ["lab.hpo"],
     4: ["util", "lab.inference", "lab.preflight", "lab.report"],
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
-    2: ["lab.checkpoint", "lab.data", "lab.tasks", "lab.trackers"],
+    2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
         "lab.provenance", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
     0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.outlet", "lab.redact",

@@ -7,11 +7,11 @@ from typing import Any
 
 from lab import checkpoint, rundir
 from lab.config.sections import CheckpointConfig
-from lab.events import Callback, EpochEnd, RunEnd
+from lab.events import Callback, EpochEnd, MidEpoch, RunEnd
 
 
 class Checkpointing(Callback):
-    """Writes one file an epoch; the other names are links to it.
+    """Writes one file an epoch, and more within it where asked; the other names are links to it.
 
     A diverged epoch is not written, so that `last` and `best` stay the last good ones.
 
@@ -28,6 +28,11 @@ class Checkpointing(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.sweep(folder)
 
+    def on_mid_epoch(self, event: MidEpoch) -> None:
+        """Write what a resumed run can go on with in the middle of this epoch."""
+        if self._due:
+            self._write()
+
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Write what this epoch calls for."""
         if event.diverged:
@@ -35,9 +40,8 @@ class Checkpointing(Callback):
         self._epoch = event.epoch
         every = self._config.every_epochs
         periodic = every is not None and event.epoch % every == 0
-        due = time.monotonic() - self._written_at >= self._config.every_seconds
         ends = event.stop is not None or event.epoch == event.epochs
-        if not (due or periodic or event.improved or ends):
+        if not (self._due or periodic or event.improved or ends):
             return
         last = self._write()
         if event.improved:
@@ -54,6 +58,10 @@ class Checkpointing(Callback):
         last = self._folder / "last.pt"
         if last.exists():
             rundir.link(last, self._folder / "final.pt")
+
+    @property
+    def _due(self) -> bool:
+        return time.monotonic() - self._written_at >= self._config.every_seconds
 
     def _write(self) -> Path:
         last = self._folder / "last.pt"

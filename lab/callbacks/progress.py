@@ -43,7 +43,8 @@ class Progress(Callback):
         )
         if self._style in ("quiet", "json"):
             return
-        again = f", going on at epoch {event.first_epoch}" if event.resumed else ""
+        within = f", after batch {event.first_step}" if event.first_step else ""
+        again = f", going on at epoch {event.first_epoch}{within}" if event.resumed else ""
         self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
         size = f"{event.model_bytes / 2**20:.2f} MB"
         self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}")

@@ -164,6 +164,9 @@ class CheckpointConfig(Frozen):
     every_seconds: Number = Field(
         0.0, ge=0, description="write last.pt at most this often; 0: after each epoch"
     )
+    every_n_steps: Count | None = Field(
+        None, description="also write last.pt within an epoch, every N batches; a resumed run goes on there"
+    )
 
 
 class LoaderConfig(Frozen):

@@ -60,6 +60,7 @@ class TensorLoader:
         self.batch_size = batch_size
         self.samples = len(tensors[0])
         self._shuffle, self._seed, self._epoch = shuffle, seed, 0
+        self._begin = 0
         self._gather_at_once = size <= GATHER_BYTES
         self._used = self.samples - self.samples % batch_size if drop_last else self.samples
 
@@ -67,16 +68,23 @@ class TensorLoader:
         """Choose the epoch whose order the next iteration has."""
         self._epoch = epoch
 
+    def skip(self, batches: int) -> int:
+        """Leave out the first batches of the next iteration; returns how many it can leave out."""
+        self._begin = batches * self.batch_size
+        return batches
+
     def __len__(self) -> int:
         return math.ceil(self._used / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        if self._used == 0:
+        begin, self._begin = self._begin, 0
+        if begin >= self._used:
             return iter(())
         if not self._shuffle:
-            return zip(*(t[: self._used].split(self.batch_size) for t in self.tensors), strict=True)
+            return zip(*(t[begin : self._used].split(self.batch_size) for t in self.tensors), strict=True)
         generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
-        order = torch.randperm(self.samples, generator=generator)[: self._used].to(self.tensors[0].device)
+        order = torch.randperm(self.samples, generator=generator)[begin : self._used]
+        order = order.to(self.tensors[0].device)
         if self._gather_at_once:
             return zip(*(t[order].split(self.batch_size) for t in self.tensors), strict=True)
         return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
@@ -88,20 +96,27 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __init__(self, samples: int, *, shuffle: bool, seed: int) -> None:
         self._samples, self._shuffle, self._seed = samples, shuffle, seed
         self._epoch = 0
+        self._begin = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; without shuffling every epoch is the same one."""
         self._epoch = epoch if self._shuffle else 0
+        self._begin = 0
+
+    def skip(self, samples: int) -> None:
+        """Leave out the first samples of the next iteration."""
+        self._begin = samples
 
     def __len__(self) -> int:
         return self._samples
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        begin, self._begin = self._begin, 0
         if not self._shuffle:
-            return ((self._epoch, index) for index in range(self._samples))
+            return ((self._epoch, index) for index in range(begin, self._samples))
         generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
         order = torch.randperm(self._samples, generator=generator).tolist()
-        return ((self._epoch, index) for index in order)
+        return ((self._epoch, index) for index in order[begin:])
 
 
 class MixedSizes(ValueError):
@@ -183,13 +198,21 @@ class SampleLoader(DataLoader[Any]):
         if isinstance(self.sampler, EpochSampler):  # else every epoch is the same
             self.sampler.set_epoch(epoch)
 
-    def start(self, epoch: int) -> None:
-        """Start the workers on an epoch's first batches.
+    def skip(self, batches: int) -> int:
+        """Leave out the first batches of the next iteration; returns how many it can leave out."""
+        if not isinstance(self.sampler, EpochSampler) or self.batch_size is None:
+            return 0
+        self.sampler.skip(batches * self.batch_size)
+        return batches
+
+    def start(self, epoch: int, done: int = 0) -> None:
+        """Start the workers on an epoch's batches, but for the first ones where they are done already.
 
         They are forked, so this is called before anything else has started a thread.
         """
         if self.num_workers > 0:
             self.set_epoch(epoch)
+            self.skip(done)
             self._waiting = super().__iter__()
 
     def stop(self) -> None:
@@ -238,6 +261,8 @@ def create_loader(
             "persistent_workers": True,
             "prefetch_factor": config.prefetch,
             "worker_init_fn": _set_up_worker,
+            # The default in a trial of a study is another: each worker would start Python and import torch.
+            "multiprocessing_context": "fork" if sys.platform == "linux" else None,
         }
     if isinstance(dataset, IterableDataset):
         if not isinstance(dataset, Sized):
@@ -318,11 +343,11 @@ class Loaders:
     def val_samples(self) -> int:
         return _samples(self.val)
 
-    def start(self, epoch: int) -> None:
-        """Start the loaders' workers on an epoch, where they have any."""
-        for loader in (self.train, self.val):
+    def start(self, epoch: int, done: int = 0) -> None:
+        """Start the loaders' workers on an epoch, where they have any, of whose training some is done."""
+        for loader, first in ((self.train, done), (self.val, 0)):
             if isinstance(loader, SampleLoader):
-                loader.start(epoch)
+                loader.start(epoch, first)
 
     def stop(self) -> None:
         """End the loaders' workers."""

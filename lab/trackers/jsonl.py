@@ -40,6 +40,7 @@ class JsonlTracker:
             group=event.group,
             seed=event.seed,
             first_epoch=event.first_epoch,
+            first_step=event.first_step,
             epochs=event.epochs,
             resumed=event.resumed,
             device=event.device,

@@ -1,0 +1,152 @@
+"""Where within an epoch a training stands: kept every so many batches, for a resumed run to go on there."""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from lab.events import Listeners, MidEpoch, Note
+from lab.metrics.gathered import Unkeepable
+from lab.monitoring import NotFinite
+from lab.seeding import RngState
+
+
+class Loader(Protocol):
+    """A `lab.data.loaders.Loader`; one with `skip` jumps to where the epoch goes on."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Sums(Protocol):
+    """What an epoch adds up to so far; a `lab.evaluation.Tally`."""
+
+    def read(self, check_norms: bool = False) -> float: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None: ...
+
+
+class Midway:
+    """Gives an epoch's batches, from where the checkpoint was taken, and tells when the next can be taken.
+
+    Its state is empty but for that moment, and between loading one and the epoch that goes on from it. The
+    random streams are part of it: each epoch seeds its own, and this goes on in the middle of them.
+
+    Args:
+        model: whose weights must be finite in a checkpoint: that of a training that has gone wrong is none.
+        every: batches between two checkpoints; None: none within an epoch.
+        accumulate: batches that share an optimizer step; only after such a step is the state whole.
+        listeners: hear of `MidEpoch`, and take the state then.
+        device: where metrics gather.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        every: int | None,
+        accumulate: int,
+        listeners: Listeners,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._model, self._every, self._accumulate, self._listeners = model, every, accumulate, listeners
+        self._device = torch.device(device)
+        self._state: dict[str, Any] = {}
+        self._values: dict[str, float] = {}
+
+    @property
+    def step(self) -> int:
+        """How many batches of the epoch to come are done already."""
+        return int(self._state.get("step", 0))
+
+    @property
+    def seconds(self) -> float:
+        """How long they took."""
+        return float(self._state.get("seconds", 0.0))
+
+    def begin_at(self, steps: int) -> int:
+        """The same, of an epoch of so many batches; as many in proportion where it had more or fewer."""
+        if not self._state:
+            return 0
+        share = self.step * steps // int(self._state["steps"])
+        return share // self._accumulate * self._accumulate
+
+    def begin(self, values: dict[str, float]) -> dict[str, float]:
+        """What an epoch notes of itself at its beginning: the given values, or those noted then."""
+        self._values = dict(self._state.get("values", values))
+        return dict(self._values)
+
+    def batches(
+        self, loader: Loader, tally: Sums, epoch: int, check_norms: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """(step, batch) of an epoch, steps counted from 1.
+
+        Raises:
+            NotFinite: as the tally's `read`, or a weight is not finite where a checkpoint is to be taken.
+        """
+        steps, started, earlier = len(loader), time.perf_counter(), self.seconds
+        done = self.begin_at(steps)
+        batches = _going_on(loader, done)
+        if self._state:
+            tally.load_state_dict(self._state["tally"], self._device)
+            RngState().load_state_dict(self._state["rng"])
+            self._state = {}
+        kept = done
+        for step, batch in enumerate(batches, done + 1):
+            yield step, batch
+            if self._every is None or step >= steps or step % self._accumulate:
+                continue
+            if step // self._every > kept // self._every:
+                kept = step
+                tally.read(check_norms)
+                seconds = earlier + time.perf_counter() - started
+                self._tell(tally, MidEpoch(epoch, step, steps), seconds)
+
+    def _tell(self, tally: Sums, event: MidEpoch, seconds: float) -> None:
+        """The listeners take the state within this call; without it a checkpoint is one between epochs."""
+        finite = [weight.detach().isfinite().all() for weight in self._model.parameters()]
+        if finite and not torch.stack(finite).all():
+            raise NotFinite(f"a weight is not finite after step {event.step}")
+        try:
+            sums = tally.state_dict()
+        except Unkeepable as error:
+            self._every = None
+            message = f"checkpoint.every_n_steps has no effect: the metric's {error}, which a checkpoint"
+            hint = "can't hold; give it state_dict and load_state_dict, of tensors and numbers"
+            self._listeners.on_note(Note(f"{message} {hint}", "warning"))
+            return
+        self._state = {
+            "step": event.step,
+            "steps": event.steps,
+            "seconds": seconds,
+            "values": dict(self._values),
+            "tally": sums,
+            "rng": RngState().state_dict(),
+        }
+        try:
+            self._listeners.on_mid_epoch(event)
+        finally:
+            self._state = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty between epochs."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next epoch go on from there."""
+        self._state = dict(state)
+
+
+def _going_on(loader: Loader, done: int) -> Iterator[Any]:
+    """A pass without its first batches: the loaders here don't read them, another reads and drops them."""
+    skip = getattr(loader, "skip", None)
+    left_out = skip(done) if done and skip is not None else 0
+    batches = iter(loader)
+    for _ in itertools.islice(batches, done - left_out):
+        pass
+    return batches
