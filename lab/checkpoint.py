@@ -57,7 +57,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all."""
     with whole(path) as file:
         writer = _HashingWriter(file)
-        torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
+        try:
+            torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
+        except RuntimeError:  # torch's own words on a write that failed: the system's are better
+            if writer.fault is not None:
+                raise writer.fault from None
+            raise
         # The content ends with the zip's end record; its last two bytes, 0, are the comment's length.
         comment = b"sha256=" + writer.digest.hexdigest().encode()
         file.seek(-2, os.SEEK_END)
@@ -84,13 +89,22 @@ def load(path: Path, map_location: torch.device | str = "cpu") -> dict[str, Any]
     except CheckpointError:
         raise
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{path}: can't be read: {error}") from error
+        raise CheckpointError(f"{path}: can't be read: {_reason(error)}") from error
     except Exception as error:
         # pickle.UnpicklingError and whatever a malformed file makes the reader raise
-        raise CheckpointError(f"{path}: is no checkpoint of plain data: {error}") from error
+        raise CheckpointError(f"{path}: is no checkpoint of plain data: {_reason(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: was not written by this program, or by another version of it")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """Why torch refused, in a line; its advice to load what it refused without care is left out."""
+    text = str(error).rpartition("WeightsUnpickler error:")[2]
+    text = re.sub(r"In PyTorch 2\.6.*?from a trusted source\.", "", text, flags=re.DOTALL)
+    for advice in ("Please use `torch.serialization", "Check the documentation of torch.load"):
+        text = text.partition(advice)[0]
+    return " ".join(text.split()) or type(error).__name__
 
 
 def network_state(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,10 +163,15 @@ class _HashingWriter:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
+        self.fault: OSError | None = None
 
     def write(self, block: Any) -> int:
         self.digest.update(block)
-        return self._file.write(block)
+        try:
+            return self._file.write(block)
+        except OSError as error:
+            self.fault = error
+            raise
 
     def flush(self) -> None:
         self._file.flush()
