@@ -1,8 +1,10 @@
-"""Notices that it is not the trials that fail, but the code."""
+"""Notices that it is not the trials that fail, but the code; and what not to begin again."""
 
 from datetime import datetime
 
 import optuna
+
+DIED = "its process died"  # the fault of a trial that kills whatever it runs in
 
 
 class Failures:
@@ -32,3 +34,16 @@ class Failures:
             return ""
         numbers = ", ".join(str(trial.number) for trial in last)
         return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"
+
+    def quarantined(self, number: int) -> int | None:
+        """The trial that was given up with the very values of this one; None where there is none."""
+        trials = self._study.get_trials(deepcopy=False)
+        own = next(trial.params for trial in trials if trial.number == number)
+        return next(
+            (
+                trial.number
+                for trial in trials
+                if trial.user_attrs.get("quarantined") and trial.params == own and trial.number != number
+            ),
+            None,
+        )

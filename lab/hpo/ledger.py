@@ -15,6 +15,7 @@ from lab.config.optimize import OptimizeConfig
 from lab.events import Outcome
 from lab.hpo.claims import Trial, with_sampler
 from lab.hpo.curve import Curve, recorded
+from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
 from lab.hpo.outcomes import STATES, judged, objectives
 from lab.hpo.storage import patiently
@@ -137,6 +138,8 @@ def _facts(trial: Trial, outcome: Outcome, finished: Finished) -> dict[str, Any]
         "attempts": trial.restarts + 1,
         "spans": _spans(trial),
     }
+    if finished.fault == DIED:
+        facts["quarantined"] = True
     if trial.recipe is not None and len(trial.recipe.repeats) > 1:
         facts["repeats"] = dict(zip(trial.recipe.repeats, finished.repeats, strict=False))
     plain: dict[str, Any] = rundir.plain(facts)  # PostgreSQL refuses NaN in JSON

@@ -16,7 +16,7 @@ from lab import rundir
 from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped, StopRequest, named
 from lab.hpo.claims import Claims, Trial, working_seconds
-from lab.hpo.failures import Failures
+from lab.hpo.failures import DIED, Failures
 from lab.hpo.heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.ledger import Ledger
@@ -41,7 +41,7 @@ from lab.hpo.workers import Died, Job, Slot, cpu_share, create_workers, free_slo
 from lab.signals import Signals
 from lab.wording import duration, figure
 
-_DIED, _TAKEN = "its process died", "another process has taken this trial over"
+_TAKEN = "another process has taken this trial over"
 _TICK = 0.5  # seconds between two looks at the clock
 _LOOK = 2.0  # seconds between two looks for trials that others have left
 
@@ -133,7 +133,12 @@ class Supervisor:
             self._file(trial, Finished("failed", trial.problem, fault="invalid config"))
             return
         if trial.deaths >= self._config.max_attempts:
-            self._give_up(trial, _DIED)
+            self._give_up(trial, DIED)
+            return
+        twin = patiently(partial(self._failures.quarantined, trial.number), self._upkeep.note)
+        if twin is not None:
+            reason = f"not begun: its configuration is that of trial {twin}, which is quarantined"
+            self._file(trial, Finished("failed", reason))
             return
         verdict = self._catch_up(trial, len(trial.recipe.repeats)) if trial.resume else None
         if verdict is not None:
@@ -267,9 +272,9 @@ class Supervisor:
                 self._again(job, trial, f"{reason}; going on from its checkpoint")
 
     def _give_up(self, trial: Trial, reason: str) -> None:
-        reason = f"{reason}; tried {trial.deaths} times"
+        reason = f"{reason}; tried {trial.deaths} times, and quarantined"
         done = len(trial.curve.points)
-        finished = Finished("failed", reason, epochs=done, seconds=trial.earlier_seconds, fault=_DIED)
+        finished = Finished("failed", reason, epochs=done, seconds=trial.earlier_seconds, fault=DIED)
         self._file(trial, finished)
 
     def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:

@@ -83,6 +83,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         figures=_figures(study),
         table=leaderboard.in_order(study.trials),
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
+        quarantined=[trial for trial in study.own if trial.quarantined],
         commands=commands(study),
         pictures=inlined(winners_folder(study)),
         repeats=_repeats(study.trials),

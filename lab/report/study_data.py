@@ -92,6 +92,7 @@ class Trial:
     traceback: Path | None = None
     rank: int | None = None  # from 1; only of trials that finished well
     on_front: bool = False  # no other trial is better in everything; only with several objectives
+    quarantined: bool = False  # it killed its process each time, and its point is not begun again
 
     @property
     def good(self) -> bool:
@@ -291,6 +292,7 @@ def _trial(trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front:
         traceback=_traceback(folder) if there and outcome in WRONG else None,
         rank=rank,
         on_front=on_front,
+        quarantined=about.get("quarantined") is True,
     )
 
 

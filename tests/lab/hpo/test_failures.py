@@ -53,3 +53,14 @@ def test_what_failed_before_this_process_began_is_forgiven(study: optuna.Study) 
     for _ in range(3):
         add(study, "failed", "E at a:1")
     assert Failures(study, 3).repeated() == ""
+
+
+def test_what_killed_its_process_is_known_again(study: optuna.Study) -> None:
+    for width, quarantined in [(4, False), (5, True), (4, False), (5, False), (6, False)]:
+        study.enqueue_trial({"width": width})
+        trial = study.ask()
+        trial.suggest_int("width", 1, 9)
+        if quarantined:
+            trial.set_user_attr("quarantined", True)
+    failures = Failures(study, 3)
+    assert [failures.quarantined(number) for number in range(5)] == [None, None, None, 1, None]

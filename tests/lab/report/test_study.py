@@ -305,3 +305,16 @@ def test_no_value_breaks_the_page(
         done = outcome in ("completed", "early_stopped")
         studies.add(study, config, params, outcome, (value,) if done else (), curve, epochs=len(curve))
     write(tmp_path, study, config)
+
+
+def test_a_configuration_that_kills_is_named_with_its_values(tmp_path: Path) -> None:
+    config = studies.config()
+    study = studies.create(tmp_path, config)
+    point = {"optimizer.lr": 0.01, "optimizer": "AdamW", "net.layers": 3, "batch_size": 8}
+    studies.add(study, config, point, "completed", (0.5,))
+    assert "uarantined" not in write(tmp_path, study, config).text
+    cause = "its process ended with exit code 7; tried 2 times, and quarantined"
+    studies.add(study, config, {**point, "net.layers": 5}, "failed", cause=cause, quarantined=True)
+    text = write(tmp_path, study, config).text
+    assert "1 configuration is quarantined, for it kills the process that runs it: trial 1." in text
+    assert f"optimizer.lr 0.01, optimizer AdamW, net.layers 5, batch_size 8 {cause}" in " ".join(text.split())
