@@ -6,26 +6,25 @@ of workers.
 """
 
 import contextlib
-import itertools
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
+from lab.data.order import EpochSampler, SizedBatches
 from lab.keys import mix, sample_rng
 from lab.seeding import seed_all, seeded
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
-BATCH_PIXELS = 2**22  # of whole images in one batch, to judge by
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
 
 
@@ -90,35 +89,6 @@ class TensorLoader:
         return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index): the key travels to the worker, which needs no other word of the epoch."""
-
-    def __init__(self, samples: int, *, shuffle: bool, seed: int) -> None:
-        self._samples, self._shuffle, self._seed = samples, shuffle, seed
-        self._epoch = 0
-        self._begin = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch; without shuffling every epoch is the same one."""
-        self._epoch = epoch if self._shuffle else 0
-        self._begin = 0
-
-    def skip(self, samples: int) -> None:
-        """Leave out the first samples of the next iteration."""
-        self._begin = samples
-
-    def __len__(self) -> int:
-        return self._samples
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        begin, self._begin = self._begin, 0
-        if not self._shuffle:
-            return ((self._epoch, index) for index in range(begin, self._samples))
-        generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
-        order = torch.randperm(self._samples, generator=generator).tolist()
-        return ((self._epoch, index) for index in order[begin:])
-
-
 class MixedSizes(ValueError):
     """The items of a batch differ in shape."""
 
@@ -140,29 +110,6 @@ def collate(items: list[Any]) -> Any:
             f"a batch has items of several shapes, such as {found}: end the transforms with "
             "albumentations.RandomCrop and pad_if_needed, cut patches, or set batch_size: 1"
         ) from error
-
-
-class SizedBatches(Sampler[list[tuple[int, int]]]):
-    """Batches in the dataset's order, each of one size only: a batch ends where the next item has another.
-
-    Whole images may be large: a batch has no more than `BATCH_PIXELS`, or one image.
-
-    Args:
-        sizes: (H, W) of each item.
-    """
-
-    def __init__(self, sizes: Sequence[tuple[int, int]], batch_size: int) -> None:
-        self._batches: list[list[tuple[int, int]]] = []
-        for size, same in itertools.groupby(enumerate(sizes), key=lambda item: item[1]):
-            keys = [(0, index) for index, _ in same]
-            most = max(1, min(batch_size, BATCH_PIXELS // max(1, math.prod(size))))
-            self._batches += [keys[start : start + most] for start in range(0, len(keys), most)]
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self._batches)
 
 
 class SeededDataset(Dataset[Any]):

@@ -9,7 +9,7 @@ import pytest
 from lab.callbacks.checkpointing import Checkpointing
 from lab.checkpoint import load
 from lab.config.sections import CheckpointConfig
-from lab.events import request_stop
+from lab.events import MidEpoch, request_stop
 from tests.run_events import epoch_end, run_end
 
 
@@ -127,3 +127,31 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.epochs(1)
     assert run.kept() == {"last.pt": 1}
+
+
+def test_within_an_epoch_last_is_written_and_prev_is_the_one_before(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.epochs(1, lambda epoch: True)
+    for run.epoch in (21, 22):  # stands for what the state is within the epoch
+        run.keeper.on_mid_epoch(MidEpoch(epoch=2, step=10 * (run.epoch - 20), steps=50))
+    assert run.kept() == {"best.pt": 1, "last.pt": 22, "prev.pt": 21}
+    run.epoch = 1
+    run.epochs(1)
+    assert run.kept() == {"best.pt": 1, "last.pt": 2, "prev.pt": 22}
+
+
+def test_within_an_epoch_as_seldom_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    run = Run(tmp_path, every_seconds=10.0)
+    for now, run.epoch in ((109.0, 1), (111.0, 2), (120.0, 3), (121.0, 4)):  # noqa: B007 - read by the clock
+        run.keeper.on_mid_epoch(MidEpoch(epoch=1, step=run.epoch, steps=9))
+    assert run.kept() == {"last.pt": 4, "prev.pt": 2}
+
+
+def test_a_run_ended_by_a_listener_keeps_the_epoch_and_not_its_middle(tmp_path: Path) -> None:
+    run = Run(tmp_path, every_seconds=1e-9)
+    run.keeper.on_mid_epoch(MidEpoch(epoch=1, step=5, steps=9))
+    run.epochs(1)
+    run.keeper.on_run_end(run_end(outcome="pruned", epochs=1))
+    assert run.kept()["final.pt"] == 1

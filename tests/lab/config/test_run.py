@@ -51,7 +51,7 @@ def test_every_default() -> None:
         "scheduler": None,
         "early_stopping_config": None,
         "monitor": {"metric": "val_loss", "mode": "min", "returns": "best", "also": []},
-        "checkpoint": {"every_epochs": None, "every_seconds": 0.0},
+        "checkpoint": {"every_epochs": None, "every_seconds": 0.0, "every_n_steps": None},
         "trackers": [],
         "loader": {"workers": 0, "prefetch": 2, "pin_memory": None, "drop_last": False},
         "gradient_clip_norm": None,

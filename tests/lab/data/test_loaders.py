@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from lab.config import ConfigError, RunConfig
 from lab.config.sections import LoaderConfig
 from lab.data import loaders
-from lab.data.loaders import SampleLoader, SizedBatches, TensorLoader, create_loader, create_loaders
+from lab.data.loaders import SampleLoader, TensorLoader, create_loader, create_loaders
 
 CPU = torch.device("cpu")
 
@@ -437,12 +437,6 @@ def test_a_worker_ends_quietly_at_sigterm() -> None:
     loader.stop()
 
 
-def test_batches_of_whole_images_are_bounded_by_their_pixels() -> None:
-    batches = list(SizedBatches([(2048, 2048)] * 3 + [(1024, 1024)] * 5 + [(9000, 9000)], batch_size=16))
-    assert [len(batch) for batch in batches] == [1, 1, 1, 4, 1, 1]
-    assert [index for batch in batches for _, index in batch] == list(range(9))
-
-
 class Sentences(list[Tensor]):
     """Items of several lengths, with a collate of their own."""
 
@@ -455,3 +449,52 @@ def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
     items: Any = Sentences(torch.arange(length) for length in (2, 3, 1))
     batches = list(create_loader(items, 3, shuffle=shuffle))
     assert sorted(batches[0].tolist()) == [[0, -1, -1], [0, 1, -1], [0, 1, 2]] and len(batches) == 1
+
+
+# Within an epoch
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_tensors_without_the_first_batches(
+    monkeypatch: pytest.MonkeyPatch, shuffle: bool, drop_last: bool, at_once: bool
+) -> None:
+    monkeypatch.setattr(loaders, "GATHER_BYTES", 2**30 if at_once else 0)
+    loader = TensorLoader(tensors().tensors, 3, shuffle=shuffle, seed=1, drop_last=drop_last)
+    whole = epoch_of(loader, 2)
+    for done in range(len(whole) + 1):
+        assert loader.skip(done) == done
+        assert equal([list(batch) for batch in loader], whole[done:])
+    assert equal(epoch_of(loader, 2), whole), "the next pass has all of them again"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("started", [False, True])
+def test_samples_without_the_first_batches(count: int, started: bool) -> None:
+    def made() -> SampleLoader:
+        loader = create_loader(Global(9), 2, shuffle=True, seed=1, config=workers(count))
+        assert isinstance(loader, SampleLoader)
+        return loader
+
+    whole, going_on = made(), made()
+    if started:
+        going_on.start(3, 2)
+    going_on.set_epoch(3)
+    assert going_on.skip(2) == 2
+    assert equal([list(batch) for batch in going_on], epoch_of(whole, 3)[2:])
+    assert equal(epoch_of(going_on, 4), epoch_of(whole, 4)), "and the next epoch is whole"
+    whole.stop()
+    going_on.stop()
+
+
+def test_batches_of_one_size_cannot_be_skipped() -> None:
+    loader = create_loader(Sized(), 2, shuffle=False)
+    assert isinstance(loader, SampleLoader) and loader.skip(1) == 0
+
+
+def test_workers_are_forked_whatever_the_default_is() -> None:
+    loader = create_loader(Given(), 2, shuffle=True, config=workers(1))
+    assert isinstance(loader, SampleLoader)
+    context = loader.multiprocessing_context
+    assert context is not None and context.get_start_method() == "fork"
