@@ -64,6 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a list has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if not rundir.is_full(error):
+            raise
+        how = "what was saved before is whole; once there is space, the same command or --resume RUN goes on"
+        print(f"main.py: {rundir.full(error)}; {how}", file=sys.stderr)
+        return 1
 
 
 def act(options: argparse.Namespace, command: list[str]) -> int:

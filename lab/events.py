@@ -243,5 +243,12 @@ class Listeners(Callback):
             callback.on_note(event)
 
     def on_run_end(self, event: RunEnd) -> None:
+        """All of them hear of it, even where a disk that is full keeps one from writing it down."""
+        fault: OSError | None = None
         for callback in self.callbacks:
-            callback.on_run_end(event)
+            try:
+                callback.on_run_end(event)
+            except OSError as error:
+                fault = fault or error
+        if fault is not None:
+            raise fault

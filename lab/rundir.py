@@ -1,6 +1,7 @@
 """Where a run lives: its folder, the names in it, and files that appear whole or not at all."""
 
 import csv
+import errno
 import fcntl
 import io
 import json
@@ -12,7 +13,7 @@ import socket
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +30,7 @@ TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation"
 _LOCK = ".lock"
 _PATIENCE = 0.5  # seconds
+FULL = "the disk is full"
 
 
 _held: set[int] = set()
@@ -46,6 +48,17 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 class Unwritable(RuntimeError):
     """The folder that runs live in can't be made."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether there was no space left to write, on the disk or of what this user may have of it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def full(error: BaseException) -> str:
+    """That a disk is full, and where."""
+    place = getattr(error, "filename", None)
+    return f"{FULL}: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
 
 
 class RunInUse(RuntimeError):
@@ -91,9 +104,38 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        raise _of(path, error, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def append(path: Path, text: str) -> None:
+    """Add whole lines to a file, or leave it as it was.
+
+    Raises:
+        OSError: it can't be written; a part that was is taken back, as far as the disk lets us.
+    """
+    size: int | None = None
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            content = memoryview(text.encode())
+            while content:
+                content = content[file.write(content) :]
+    except OSError as error:
+        if size is not None:
+            with suppress(OSError):
+                os.truncate(path, size)
+        raise _of(path, error, path) from error
+
+
+def _of(path: Path, error: OSError, written: Path) -> OSError:
+    """The error with the name of the file that was meant; the system names none where writing fails."""
+    if error.errno is None or error.filename not in (None, str(written)):
+        return error
+    return OSError(error.errno, os.strerror(error.errno), str(path))
 
 
 def atomic_write(path: Path, content: str | bytes) -> None:
@@ -180,14 +222,25 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunInUse: another process holds it.
     """
-    with (folder / _LOCK).open("a") as handle:
-        if not _taken(handle.fileno()):
-            raise RunInUse(f"{folder}: another process is running in this folder")
-        _held.add(handle.fileno())
+    with held(folder / _LOCK):
+        yield
+
+
+@contextmanager
+def held(path: Path) -> Iterator[IO[str]]:
+    """Hold a lock file, open for reading and appending, which stands for the folder it lies in.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    with path.open("a+") as file:
+        if not _taken(file.fileno()):
+            raise RunInUse(f"{path.parent}: another process is running in this folder")
+        _held.add(file.fileno())
         try:
-            yield
+            yield file
         finally:
-            _held.discard(handle.fileno())
+            _held.discard(file.fileno())
 
 
 def _taken(handle: int) -> bool:

@@ -245,6 +245,8 @@ class Supervisor:
         elif finished.outcome == "interrupted" and finished.reason == SILENT and not self._ends():
             self._again(job, trial, "this process was held up, and the trial did not wait")
         elif finished.outcome == "interrupted":  # not asked for, it is as good as a death
+            if finished.reason.startswith(rundir.FULL):
+                self._end(Stopped(finished.reason, "failed"))
             self._died(job, trial, finished.reason)
         elif finished.outcome == "out_of_memory" and self._can_halve(trial):
             self._ledger.begin_anew(trial)

@@ -189,10 +189,16 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
 
 def main(connection: Connection, order: Order, run: Run) -> None:
     """What a trial's process does; its console goes into the trial's folder."""
-    order.folder.mkdir(parents=True, exist_ok=True)
-    with (order.folder / CONSOLE).open("ab", buffering=0) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    try:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        with (order.folder / CONSOLE).open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+    except OSError as error:
+        if not rundir.is_full(error):
+            raise
+        connection.send(Finished("interrupted", rundir.full(error)))
+        return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
@@ -296,6 +302,8 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         return Finished(error.outcome, error.reason, **common)
     if isinstance(error, (KeyboardInterrupt, rundir.RunInUse)):
         return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
+    if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
+        return Finished("interrupted", rundir.full(error), **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):

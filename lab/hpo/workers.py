@@ -14,9 +14,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol
 
+from lab import rundir
 from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped
 from lab.hpo import server, trial_process
+from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
 from lab.signals import Signals
 
@@ -208,10 +210,17 @@ class InProcess:
                 self._signals.raise_received()
             return answer
 
-        job.order.folder.mkdir(parents=True, exist_ok=True)
-        log = (job.order.folder / trial_process.CONSOLE).open("a")
-        with log, redirect_stdout(log), self._signals.raised():
-            return trial_process.conduct(job.order, self._run, tell)
+        finished: Finished | None = None
+        try:
+            job.order.folder.mkdir(parents=True, exist_ok=True)
+            log = (job.order.folder / CONSOLE).open("a")
+            with log, redirect_stdout(log), self._signals.raised():
+                finished = trial_process.conduct(job.order, self._run, tell)
+        except OSError as error:
+            if not rundir.is_full(error):
+                raise
+            finished = finished or Finished("interrupted", rundir.full(error))
+        return finished
 
 
 def create_workers(config: OptimizeConfig, run: Run, handler: Handler, signals: Signals) -> Workers:

@@ -46,8 +46,7 @@ class CsvTracker:
             middle = [name for name in [*self._columns, *new] if name not in (_EPOCH, _SECONDS)]
             self._columns = [_EPOCH, *middle, _SECONDS]
             self._rewrite(_read(self._path)[1])
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_line(row.get(name, "") for name in self._columns))
+        rundir.append(self._path, _line(row.get(name, "") for name in self._columns))
 
     def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
         """Pictures have no place in a table."""

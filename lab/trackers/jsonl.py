@@ -93,8 +93,7 @@ class JsonlTracker:
     def _write(self, event: str, /, **data: Any) -> None:
         assert self._path is not None, "start comes first"
         line = rundir.to_json({"time": datetime.now(UTC).isoformat(), "event": event, **data})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        rundir.append(self._path, line + "\n")
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Mirrors a run into TensorBoard event files, in its own folder: `tensorboard --logdir runs`."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class TensorBoardTracker:
 
             PIL.Image.preinit()  # else the first picture imports its format's module
 
+        _hush()
         folder = event.run_dir / FOLDER
         self._writer = SummaryWriter(folder, purge_step=event.first_epoch if folder.exists() else None)
 
@@ -55,6 +57,18 @@ class TensorBoardTracker:
         """Close the files."""
         self._writer.add_text("outcome", f"{event.outcome} {event.reason}".strip(), event.epochs)
         self._writer.close()
+
+
+def _hush() -> None:
+    """A fault of TensorBoard's own thread is raised in ours, too: no need to show its traceback first."""
+    shown = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not type(arguments.thread).__module__.startswith("tensorboard."):
+            shown(arguments)
+
+    if getattr(shown, "__module__", "") != __name__:
+        threading.excepthook = hook
 
 
 def tag(name: str) -> str:

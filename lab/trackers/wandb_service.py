@@ -4,6 +4,7 @@ Every private name of wandb that the project touches is in this file; `requireme
 version.
 """
 
+import logging
 import os
 import ssl
 import struct
@@ -28,6 +29,7 @@ def keep_quiet(folder: Path) -> None:
     config folder stays where it is, for it may hold the user's server and key. What the user has set in the
     environment stays.
     """
+    logging.raiseExceptions = False  # where its log can't be written, each line of it had a traceback
     place = folder.resolve()  # another process, or another current folder, must not read it anew
     ours = {"CACHE_DIR": place / ".cache", "DATA_DIR": place / ".data", "ERROR_REPORTING": "false"}
     for name, value in ours.items():

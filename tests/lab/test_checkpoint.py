@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import resource
 import signal
 import stat
 import struct
@@ -205,6 +206,21 @@ def test_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         save(path, {"epoch": 2, "unpicklable": lambda: None})
     assert load(path)["epoch"] == 1
     assert names(tmp_path) == ["a.pt"]
+
+
+def test_a_disk_that_is_full_is_told_by_the_system_and_not_by_torch(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save(path, {"epoch": 1})
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save(path, {"epoch": 2, "weights": torch.zeros(2**15)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(path)
+    assert load(path)["epoch"] == 1 and names(tmp_path) == ["a.pt"]
 
 
 def test_latest_is_last_then_prev(tmp_path: Path) -> None:

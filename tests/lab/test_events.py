@@ -66,6 +66,17 @@ def test_all_are_told_in_order_and_the_first_stop_counts(tmp_path: Path) -> None
     assert log == [(name, kind) for kind in kinds for name in "abc"]
 
 
+def test_all_hear_of_the_end_where_one_finds_the_disk_full() -> None:
+    class Full(Callback):
+        def on_run_end(self, event: RunEnd) -> None:
+            raise OSError("no space left")
+
+    log: list[tuple[str, str]] = []
+    with pytest.raises(OSError, match="no space left"):
+        Listeners([Full(), Told("a", log), Full()]).on_run_end(run_end())
+    assert log == [("a", "run_end")]
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     assert tell_everything(Listeners(), tmp_path) is None
     assert tell_everything(Callback(), tmp_path) is None

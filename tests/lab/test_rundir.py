@@ -1,11 +1,13 @@
 """Run folders: nobody shares one, files appear whole, and locks end with their process."""
 
+import errno
 import fcntl
 import json
 import math
 import multiprocessing
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -248,3 +250,36 @@ def test_claimed_by_another_is_left_alone(tmp_path: Path) -> None:
         assert held(folder)
         (folder / "config.yaml").write_text("a: 1")
     assert folder.exists()
+
+
+def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "record.csv"
+    rundir.append(path, "a\n")
+    rundir.append(path, "ü\n")
+    assert path.read_bytes() == "a\nü\n".encode()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            rundir.append(path, "a line that is too long\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(path)
+    assert path.read_bytes() == "a\nü\n".encode(), "the part that fitted was taken back"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_full_disk_is_told_by_the_file_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        rundir.append(Path("/dev/full"), "x")
+    assert rundir.is_full(caught.value) and caught.value.filename == "/dev/full"
+    with pytest.raises(OSError, match="No space left") as caught, rundir.whole(tmp_path / "a.pt"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert rundir.full(caught.value) == f"the disk is full: {tmp_path / 'a.pt'}: No space left on device"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError) as missing, rundir.whole(tmp_path / "a.pt"):
+        (tmp_path / "source").read_bytes()
+    assert missing.value.filename == str(tmp_path / "source"), "that of another file keeps its name"
+    assert not rundir.is_full(missing.value) and not rundir.is_full(ValueError())

@@ -68,6 +68,8 @@ def test_every_epoch_is_told_and_the_answer_counts(tmp_path: Path, config: Calla
         (SystemExit(3), "failed", "SystemExit: 3"),
         (Stopped("too long", "timed_out"), "timed_out", "too long"),
         (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
+        (OSError(28, "x", "a.pt"), "interrupted", "the disk is full: a.pt: No space left on device"),
+        (PermissionError(13, "x", "a.pt"), "failed", "PermissionError: [Errno 13] x: 'a.pt'"),
     ],
 )
 def test_every_exception_is_an_outcome(
