@@ -280,7 +280,10 @@ def rows(place: Path) -> list[str]:
     return files[0].read_text().splitlines()[1:] if files else []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_stopped_from_outside(place: Path, number: signal.Signals, code: int) -> None:
     """As Ctrl-C does, with the signal to the whole group: the loader's workers too."""
     slow = "net={target: own.Slow, in_features: 1, out_features: 1}"

@@ -38,7 +38,8 @@ def test_a_study_searches_prunes_and_leaves_a_winner_that_can_be_rerun(tmp_path:
     assert len((folder / "leaderboard.csv").read_text().splitlines()) == 9
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 8])
 def test_n_workers_make_exactly_n_trials(tmp_path: Path, workers: int) -> None:
     path = tools.study_file(tmp_path, n_trials=12, workers=workers, **{"run.epochs": 2})
     assert tools.optimize(tmp_path, path)[0] == 0
@@ -123,7 +124,10 @@ def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
     assert tools.trials(tmp_path)[0].user_attrs["attempts"] == 4
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+)
 def test_a_stopped_study_leaves_its_trials_resumable(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]], number: signal.Signals, code: int
 ) -> None:
@@ -140,6 +144,7 @@ def test_a_stopped_study_leaves_its_trials_resumable(
     assert tools.results(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     fault = {"target": "faulty.Faulty", "fault": "sleep"}
     path = tools.study_file(tmp_path, **{"run.net": fault})

@@ -33,6 +33,7 @@ def numbers(folder: Path, name: str = "small") -> list[int]:
     return [trial.number for trial in tools.trials(folder, name)]
 
 
+@pytest.mark.slow
 def test_a_change_is_refused_with_the_way_out_and_the_way_out_works(tmp_path: Path) -> None:
     assert tools.optimize(tmp_path, tools.study_file(tmp_path, **FAST))[0] == 0
     high = "search_space/optimizer.lr/high"

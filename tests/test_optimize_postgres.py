@@ -25,6 +25,7 @@ def recorded(folder: Path, number: int) -> dict[int, float]:
         return {int(row["epoch"]): float(row["val_loss"]) for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_a_study_on_a_server(tmp_path: Path, postgres: Callable[[], str]) -> None:
     url = postgres()
     pruner = {"target": "optuna.pruners.MedianPruner", "n_startup_trials": 2, "n_warmup_steps": 1}

@@ -121,6 +121,7 @@ def test_the_best_network_comes_back(own_run: Path, place: Path) -> None:
     python(place, "load_best.py", own_run)
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_its_winner_again(place: Path) -> None:
     script = ROOT / "main.py"
     searched = python(place, script, "--optimize", "my_study.yaml").stdout

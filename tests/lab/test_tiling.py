@@ -124,7 +124,7 @@ def test_weights_rise_as_a_gaussian_does() -> None:
     overlap=st.integers(8, 40),
     divisor=st.sampled_from([1, 2, 5]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_tiled_is_whole_where_the_receptive_field_is_smaller_than_the_overlap(
     height: int, width: int, tile: int, overlap: int, divisor: int
 ) -> None:

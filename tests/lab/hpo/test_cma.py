@@ -82,7 +82,14 @@ def test_it_replays_the_optimizer_that_stock_has_pickled(variant: str, direction
         np.testing.assert_allclose(getattr(inner, name), getattr(other, name), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "plain",
+        "margin",
+        *(pytest.param(v, marks=pytest.mark.slow) for v in ("separable", "adaptive", "popsize")),
+    ],
+)
 def test_a_study_opened_again_goes_on_as_if_it_had_never_stopped(variant: str, tmp_path: Path) -> None:
     """Each trial has a sampler of its own, as in a study of ours; two reopenings change nothing."""
 

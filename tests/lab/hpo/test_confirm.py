@@ -70,7 +70,7 @@ def test_an_interval_across_zero_is_turned_with_its_word() -> None:
     assert "trial 1 is 0.1000 better on average, 95 % interval -0.1484 to 0.3484" in better
 
 
-@pytest.mark.parametrize("isolation", ["none", "process"])
+@pytest.mark.parametrize("isolation", [pytest.param("none", marks=pytest.mark.slow), "process"])
 def test_reruns_leave_their_value_and_no_weights(workplace: Path, isolation: str) -> None:
     file = tools.study_file(
         workplace, isolation=isolation, n_trials=2, confirm={"top": 1, "seeds": 2}, **{"run.epochs": 2}
