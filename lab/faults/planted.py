@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 
-_SAMPLES = 120
+SAMPLES = 120
 _LEAKED: list[bytes] = []
 
 
@@ -69,17 +69,17 @@ class Noisy(Dataset[tuple[Tensor, Tensor]]):
     """Points of a line that are read one by one, each with noise of the global streams: an augmentation."""
 
     def __len__(self) -> int:
-        return _SAMPLES
+        return SAMPLES
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x = torch.tensor([index / _SAMPLES * 2 - 1])
+        x = torch.tensor([index / SAMPLES * 2 - 1])
         noise = 0.1 * torch.randn(1) + float(np.random.normal(0.0, 0.1))
         return x + noise, 3 * x - 1
 
 
 def points(in_memory: bool = False) -> tuple[Dataset[Any], Dataset[Any]]:
     """Training and validation set."""
-    x = torch.linspace(-1, 1, _SAMPLES)[:, None]
+    x = torch.linspace(-1, 1, SAMPLES)[:, None]
     still = TensorDataset(x, 3 * x - 1)
     return (still if in_memory else Noisy()), TensorDataset(x[::4], 3 * x[::4] - 1)
 
