@@ -29,7 +29,7 @@ _OFTEN = 0.1  # seconds between two looks of the reader
 
 
 @dataclass
-class _Outcome:
+class Outage:
     """What one outage came to."""
 
     crashes: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ def database_away(bench: Bench, count: int) -> Verdict:
     server = bench.postgres()  # before there are threads
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     untried = []
-    tries: dict[str, Callable[[], _Outcome]] = {"SQLite": lambda: _locked(bench, count / 2)}
+    tries: dict[str, Callable[[], Outage]] = {"SQLite": lambda: _locked(bench, count / 2)}
     if server is None:
         untried.append(HINT)
     elif not server.own:
@@ -64,7 +64,7 @@ def database_away(bench: Bench, count: int) -> Verdict:
     return verdict(outcomes, untried)
 
 
-def verdict(outcomes: dict[str, _Outcome], untried: list[str]) -> Verdict:
+def verdict(outcomes: dict[str, Outage], untried: list[str]) -> Verdict:
     """All of them in one."""
     found = Found()
     for outcome in outcomes.values():
@@ -79,7 +79,7 @@ def verdict(outcomes: dict[str, _Outcome], untried: list[str]) -> Verdict:
     return Verdict(figures, [line for name, each in outcomes.items() for line in each.broken(name)], untried)
 
 
-def _locked(bench: Bench, seconds: float) -> _Outcome:
+def _locked(bench: Bench, seconds: float) -> Outage:
     """Two commands share a file that a third party locks whole; a reader sees what is in it meanwhile."""
     folder = bench.folder("locked")
     file = folder / "studies.db"
@@ -93,7 +93,7 @@ def _locked(bench: Bench, seconds: float) -> _Outcome:
     return _with_outage(bench, folder, f"sqlite:///{file}", 2, lock, seconds, may_fail=False)
 
 
-def _gone(bench: Bench, server: Postgres, seconds: float) -> _Outcome:
+def _gone(bench: Bench, server: Postgres, seconds: float) -> Outage:
     """One command with two trials at a time loses its server, and gets it back."""
 
     def stop() -> None:
@@ -113,7 +113,7 @@ def _with_outage(
     outage: Callable[[], None],
     seconds: float,
     may_fail: bool,
-) -> _Outcome:
+) -> Outage:
     """Have an outage while a study runs.
 
     Args:
@@ -124,7 +124,7 @@ def _with_outage(
         url, _TRIALS, isolation="process", workers=3 - commands, lease_seconds=max(2.0, seconds / 4),
         run__epochs=_EPOCHS,
     )  # fmt: skip
-    audit, outcome = Audit(config, folder), _Outcome(seconds=seconds)
+    audit, outcome = Audit(config, folder), Outage(seconds=seconds)
     path = write_file(folder, config)
     with _Reader(url) as reader:
         running = [bench.start(folder, "--optimize", str(path)) for _ in range(commands)]
