@@ -276,6 +276,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     with refusing():
         folder = find_run(options.evaluate)
+        rundir.refuse_links(folder)
         kind = next(
             (k for k in EVALUATIONS if issubclass(task_of(folder) or object, getattr(tasks, k))), None
         )
@@ -297,9 +298,11 @@ def export(options: argparse.Namespace) -> int:
     from lab.inference.segmenter import load_segmenter
 
     kind, name = options.export
+    folder = find_run(name)
+    rundir.refuse_links(folder)
     try:
         with refusing():
-            loaded = load_segmenter(find_run(name))
+            loaded = load_segmenter(folder)
             result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)

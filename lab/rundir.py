@@ -47,7 +47,7 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Unwritable(RuntimeError):
-    """The folder that runs live in can't be made."""
+    """The folder that runs live in can't be made, or what is written to it would land elsewhere."""
 
 
 def is_full(error: BaseException) -> bool:
@@ -70,6 +70,11 @@ def slug(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.")
     return cleaned[:80].rstrip("-.") or "run"
+
+
+def expanded(path: Path | str) -> Path:
+    """A path with the home folder for `~`; that of a user who isn't there stays as it is written."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises
 
 
 def create(root: Path, name: str, now: datetime | None = None) -> Path:
@@ -143,6 +148,26 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def refuse_links(folder: Path, depth: int = 3) -> None:
+    """See that what is written below a folder stays there: it may have come from a stranger.
+
+    A link that stays within is good, and so is the folder itself as one.
+
+    Args:
+        depth: how many levels are looked at.
+
+    Raises:
+        Unwritable: a link leads out; it is named.
+    """
+    root, levels = folder.resolve(), [folder]
+    for _ in range(depth):
+        entries = [Path(entry) for level in levels if level.is_dir() for entry in os.scandir(level)]
+        for path in entries:
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise Unwritable(f"{path}: is a link that leads out of {folder}; nothing is written there")
+        levels = [path for path in entries if path.is_dir() and not path.is_symlink()]
 
 
 def repeats(folder: Path) -> list[Path]:
@@ -221,7 +246,9 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         RunInUse: another process holds it.
+        Unwritable: a link in it leads out.
     """
+    refuse_links(folder)
     with held(folder / _LOCK):
         yield
 

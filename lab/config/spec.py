@@ -104,8 +104,9 @@ class Spec(BaseModel):
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 
         Raises:
-            ConfigError: the target refused its arguments: with a ValueError, or with any error where it is a
-                library's. Other errors in the user's own code are mistakes in it and keep their traceback.
+            ConfigError: the target refused its arguments: with a ValueError, with any error where it is a
+                library's, or with that of a file where it is ours. Other errors in the user's own code are
+                mistakes in it and keep their traceback.
         """
         target = self.resolve()
         shared = dict(zip(_positional(target), runtime, strict=False))
@@ -119,7 +120,8 @@ class Spec(BaseModel):
             for reason in (error, error.__cause__):
                 if isinstance(reason, ValidationError):  # albumentations wraps it in a ValueError
                     raise ConfigError(problems_in(reason, self.arguments)) from error
-            if not isinstance(error, ValueError) and not is_library(target):
+            a_file = isinstance(error, OSError) and target.__module__.startswith("lab.")
+            if not isinstance(error, ValueError) and not is_library(target) and not a_file:
                 raise
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             text = f"{self.target} can't be built: {kind}{error}{blame(error)}"

@@ -11,6 +11,7 @@ from lab.data.reading import SUFFIXES
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import PARTS
+from lab.rundir import expanded
 
 _READ = ", ".join(sorted(SUFFIXES))
 _OTHERS = {  # images that aren't read; left out in silence, a class would shrink unnoticed
@@ -60,7 +61,7 @@ def class_folder(
         )
     reading = LabelledReading(size, grayscale, sample_size, cache_gb)
     cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")
     problems: list[str] = []

@@ -9,6 +9,7 @@ from lab.data.normalise import Mode
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import below, cell, read_table, unique
+from lab.rundir import expanded
 
 
 def class_table(
@@ -51,8 +52,8 @@ def class_table(
         )
     reading = LabelledReading(size, grayscale, sample_size, cache_gb)
     cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
-    table = Path(path).expanduser()
-    folder = Path(root).expanduser() if root else table.parent
+    table = expanded(path)
+    folder = expanded(root) if root else table.parent
     problems: list[str] = []
     columns = Columns(group_by, split_by, None)
     files = _listed(table, folder, (image, label), columns, problems)

@@ -14,6 +14,7 @@ from lab.data.reading import SUFFIXES
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import read_table, unique
+from lab.rundir import expanded
 
 
 def image_folder(
@@ -66,7 +67,7 @@ def image_folder(
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb)
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     entries, problems = _paired(folder / images, folder / masks)
     columns = Columns(group_by, split_by, condition)
     if metadata is not None:

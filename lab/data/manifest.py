@@ -11,6 +11,7 @@ from lab.data.patches import Patches
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import Row, below, read_table, unique
+from lab.rundir import expanded
 
 COLUMNS = ("basename", "image_path", "mask_path")
 SEQUENCE = "sequence_id"
@@ -56,8 +57,8 @@ def manifest(
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb)
-    file = Path(path).expanduser()
-    folder = Path(root).expanduser() if root else file.parent
+    file = expanded(path)
+    folder = expanded(root) if root else file.parent
     problems: list[str] = []
     entries = _listed(file, folder, Columns(group_by, split_by, condition), problems)
     return read_sets(entries, problems, f"the images of {file}", reading, cut, serving)

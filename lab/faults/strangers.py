@@ -121,7 +121,7 @@ def hostile_files(bench: Bench, count: int) -> Verdict:
     """Checkpoints before every command that reads one; a study's database; the pickles of a data set."""
     broken: list[str] = []
     doors = executed = 0
-    runs = _true_runs(bench)
+    runs = true_runs(bench)
     for name, make in list(hostile.CHECKPOINTS.items())[:count]:
         found = _at_every_door(bench, runs, name, make)
         doors += len(DOORS)
@@ -182,7 +182,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def _true_runs(bench: Bench) -> Path:
+def true_runs(bench: Bench) -> Path:
     """A folder with a true run, the same as a study's `best/`, and an image."""
     folder = bench.folder("true")
     (folder / "run.yaml").write_text(_RUN)
@@ -283,7 +283,9 @@ def _data_set(bench: Bench) -> list[End]:
         evil = code(f"touch {folder / MARKER}")
         (folder / "run.yaml").write_text(_GENOME)
         for listed in ("object_classes.txt", "relationship_classes.txt"):
-            (folder / listed).write_text("\n".join(["person", *(f"name_{number}" for number in range(12))]))
+            (folder / listed).write_text(
+                "\n".join(["person", *(f"thing{letter}" for letter in "abcdefghijkl")])
+            )
         for place, content in (("person_bbox.pkl", evil), ("object_bbox_and_relationship.pkl", b"}" + evil)):
             (folder / place).write_bytes(hostile.PROTO + content + hostile.STOP)
         process = bench.warm(folder, "--run", "run.yaml", "--quiet")

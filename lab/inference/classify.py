@@ -21,6 +21,7 @@ from lab.inference.answers import Probabilities, answers, class_names, require_c
 from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN
 from lab.inference.loaded import Loaded
+from lab.rundir import expanded
 from lab.wording import duration
 
 PREDICTIONS = "predictions.csv"
@@ -96,8 +97,8 @@ def predict(
     if loaded.channels not in (1, 3):
         raise ValueError(f"images are read with 1 or 3 channels, and the network takes {loaded.channels}")
     items = _found(Path(input), loaded.config.data.arguments)
-    done = ClassPrediction(Path(output).expanduser(), notes=list(loaded.notes))
-    _require_room(done.output, Path(input).expanduser(), force)
+    done = ClassPrediction(expanded(output), notes=list(loaded.notes))
+    _require_room(done.output, expanded(input), force)
     rows, classes = list[list[Any]](), loaded.classes
     hidden = not (sys.stdout.isatty() if bar is None else bar)
     with tqdm(total=len(items), unit="image", leave=False, disable=hidden, file=sys.stdout) as progress:
@@ -132,7 +133,7 @@ def find_images(path: Path | str, column: str = COLUMN, root: Path | None = None
         ValueError: there is no such path, nothing to predict in it, or the CSV is no such one: all its
             problems at once.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kinds = ", ".join(sorted(SUFFIXES))
     if path.is_dir():
         below = ((each.relative_to(path), each) for each in sorted(path.rglob("*")))
@@ -168,11 +169,11 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
 def _found(path: Path, data: Mapping[str, Any]) -> list[Item]:
     """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
     column, table, root = (data.get(name) for name in ("image", "path", "root"))
-    ours = isinstance(table, str) and Path(table).expanduser().resolve() == path.expanduser().resolve()
+    ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
     return find_images(
         path,
         column if isinstance(column, str) else COLUMN,
-        Path(root).expanduser() if ours and isinstance(root, str) else None,
+        expanded(root) if ours and isinstance(root, str) else None,
     )
 
 

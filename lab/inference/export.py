@@ -18,6 +18,7 @@ from lab.data.normalise import Normalise
 from lab.inference.inputs import Layout, find_items
 from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
+from lab.rundir import expanded
 
 Kind = Literal["onnx", "torchscript", "safetensors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -81,7 +82,7 @@ def export(
         ExportError: a package is missing, the network can't be exported, or the file's answer differs by more
             than `TOLERANCE` (of logits beyond 1, of their size). Nothing is left behind then.
     """
-    path = loaded.folder / "export" / f"model{_ENDINGS[kind]}" if path is None else Path(path).expanduser()
+    path = loaded.folder / "export" / f"model{_ENDINGS[kind]}" if path is None else expanded(path)
     if path.exists() and not force:
         raise ValueError(f"{path} is there already; choose another file, or --force")
     _require_packages(kind)

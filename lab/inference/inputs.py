@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.reading import SUFFIXES
+from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
+_LONGEST = 200  # bytes of a name, whose files have endings besides
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,15 @@ def find_items(path: Path | str, layout: Layout | None = None, root: Path | None
         ValueError: there is no such path, nothing to predict in it, or the manifest is no such one: all its
             problems at once.
     """
-    path, layout = Path(path).expanduser(), layout or Layout()
+    path, layout = expanded(path), layout or Layout()
     if path.is_dir():
         return _of_folder(path, layout)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":
         if root is None and layout.root is not None and layout.manifest is not None:
-            ours = path.resolve() == Path(layout.manifest).expanduser().resolve()
-            root = Path(layout.root).expanduser() if ours else None
+            ours = path.resolve() == expanded(layout.manifest).resolve()
+            root = expanded(layout.root) if ours else None
         return _of_manifest(path, path.parent if root is None else root, layout)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({', '.join(sorted(SUFFIXES))})")
@@ -167,9 +169,10 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
 
 
 def _plain(name: str) -> str:
-    """A name that is one file's, without the ending of an image."""
+    """A name that is one file's, without the ending of an image; a strange one is made plain."""
     name = name.strip().replace("/", "_").replace("\\", "_").lstrip(".")
-    return Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    name = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    return name if name.isprintable() and len(name.encode()) <= _LONGEST else slug(name)
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

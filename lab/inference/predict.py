@@ -23,6 +23,7 @@ from lab.inference.scores import score
 from lab.inference.segmenter import Segmenter, left_out
 from lab.inference.source import Source
 from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
+from lab.rundir import expanded
 from lab.wording import duration
 
 UNKNOWN = -1  # the index of a sequence that the training didn't have
@@ -126,7 +127,7 @@ def predict(
     settings = _settings(loaded, tile, overlap, flips, threshold)
     _require_sense(min_area, pixel_size)
     items = find_items(input, Layout.of(loaded.config.data.arguments), root)
-    done = Prediction(Path(output).expanduser(), notes=[*loaded.notes, *left_out(loaded.config)])
+    done = Prediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)])
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
     indices = _sequence_indices(loaded, items, sequence, done.notes)
     _require_room(files, items, force)

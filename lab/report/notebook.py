@@ -123,7 +123,8 @@ def find(name: str, roots: Sequence[Path]) -> Path:
         ValueError: there is none; names the nearest. Or several begin like this.
     """
     for folder in (Path(name), *(root / name for root in roots)) if name else ():
-        if any((folder / file).is_file() for file in (rundir.SUMMARY, rundir.CONFIG)):
+        # os.path says no of a name that no file can have.
+        if any(os.path.isfile(folder / file) for file in (rundir.SUMMARY, rundir.CONFIG)):  # noqa: PTH113
             return folder
     there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
     exact = [folder for folder in there if folder.name == name]

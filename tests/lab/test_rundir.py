@@ -283,3 +283,38 @@ def test_a_full_disk_is_told_by_the_file_that_was_meant(tmp_path: Path) -> None:
         (tmp_path / "source").read_bytes()
     assert missing.value.filename == str(tmp_path / "source"), "that of another file keeps its name"
     assert not rundir.is_full(missing.value) and not rundir.is_full(ValueError())
+
+
+def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    for path in (outside, folder / "checkpoints", folder / "wandb" / "run-1"):
+        path.mkdir(parents=True)
+    (folder / "wandb" / "latest").symlink_to("run-1")  # as W&B makes it
+    (folder / "again").symlink_to(folder)
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder)  # the folder itself may be anywhere
+    for place in (folder, linked):
+        rundir.refuse_links(place)
+    for name, target in (
+        ("events.jsonl", outside / "events.jsonl"),  # which isn't there yet
+        ("checkpoints/last.pt", Path("../../outside/last.pt")),
+        ("wandb/run-1/logs", outside),
+        (".lock", outside / "lock"),
+    ):
+        (folder / name).symlink_to(target)
+        message = re.escape(
+            f"{folder / name}: is a link that leads out of {folder}; nothing is written there"
+        )
+        with pytest.raises(rundir.Unwritable, match=message), rundir.locked(folder):
+            pass
+        assert list(outside.iterdir()) == []
+        (folder / name).unlink()
+    (folder / "trial_00001").symlink_to(outside)
+    with pytest.raises(rundir.Unwritable):
+        rundir.refuse_links(folder, depth=1)
+    rundir.refuse_links(tmp_path / "not there yet")
+
+
+def test_a_home_folder_that_is_not_there_stays_as_it_is_written() -> None:
+    assert rundir.expanded("~/x") == Path.home() / "x"
+    assert rundir.expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")

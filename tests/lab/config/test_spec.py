@@ -233,3 +233,8 @@ def test_a_loss_may_be_a_class_or_a_function() -> None:
     assert spec("torch.nn.functional.l1_loss").as_function() is nn.functional.l1_loss
     assert spec("torch.nn.functional.l1_loss").as_function()(a, b) == 1.5
     assert spec("torch.nn.functional.l1_loss", reduction="sum").as_function()(a, b) == 3.0
+
+
+def test_a_file_that_cannot_be_read_is_told_by_ours() -> None:
+    problem = refused(spec("lab.data.class_folder", root="x" * 300))
+    assert problem.startswith("lab.data.class_folder can't be built: OSError: ")

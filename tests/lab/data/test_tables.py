@@ -95,6 +95,14 @@ def test_paths_that_leave_the_root(tmp_path: Path, written: str) -> None:
     assert problems == [f"t.csv, line 2: p {written} leads out of the data root {tmp_path / 'root'}"]
 
 
+@pytest.mark.parametrize("written", ["x" * 300, "a\0b"])
+def test_names_that_no_file_can_have(tmp_path: Path, written: str) -> None:
+    problems: list[str] = []
+    (row,) = rows_of({"p": written})
+    assert below(tmp_path, row, "p", problems) is None
+    assert problems == [f"t.csv, line 2: p {tmp_path / written}: no such file"]
+
+
 def test_paths_within_the_root(tmp_path: Path) -> None:
     problems: list[str] = []
     (tmp_path / "a").mkdir()

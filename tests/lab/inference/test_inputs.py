@@ -113,3 +113,18 @@ def test_what_holds_nothing_to_predict(tmp_path: Path) -> None:
 def test_a_basename_never_leaves_its_folder(name: str) -> None:
     plain = _plain(name)
     assert "/" not in plain and plain not in (".", "..") and not plain.startswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("zelle ä.png", "zelle ä"),
+        ("\u202egnp.exe", "gnp.exe"),  # would be shown the other way round
+        ("a\nb", "a-b"),
+        ("a\0b", "a-b"),
+        ("x" * 201, "x" * 80),
+        ("ä" * 101, "a" * 80),
+    ],
+)
+def test_a_strange_basename_is_made_plain(name: str, plain: str) -> None:
+    assert _plain(name) == plain
