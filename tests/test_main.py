@@ -282,10 +282,14 @@ def rows(place: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+    [
+        (signal.SIGHUP, 129),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
 )
 def test_stopped_from_outside(place: Path, number: signal.Signals, code: int) -> None:
-    """As Ctrl-C does, with the signal to the whole group: the loader's workers too."""
+    """As a terminal does, with the signal to the whole group: the loader's workers too."""
     slow = "net={target: own.Slow, in_features: 1, out_features: 1}"
     endless = command(
         "--run", "run.yaml", "--no-plots",

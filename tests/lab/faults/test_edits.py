@@ -10,7 +10,7 @@ SAMPLER = next(edit for edit in EDITS if edit.name == "sampler")
 FILE = "study_name: small\nsearch_space:\n  optimizer.lr:\n    high: 0.02\n"
 SAID = (
     "1 problem with the config:\n"
-    "  study.yaml:4: search_space.optimizer.lr.high: the study has 0.1, the file has 0.02, which is narrower\n"
+    "  study.yaml:4: search_space.optimizer.lr.high: the study has 0.1, the file has 0.02: narrower\n"
     "or begin a study with those that still fit:\n  python main.py --optimize study.yaml --fork small-2\n"
 )
 
