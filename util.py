@@ -28,6 +28,7 @@ from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, group_size, step_scheduler
+from lab.redact import redact
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
@@ -208,11 +209,11 @@ class Trainer:
         """
         self.model.train()
         steps, gathered = len(dl_train), 0
-        tally = Tally(self.task, self._metrics["train"], "train loss")
+        tally = Tally(self.task, self._metrics["train"], "train loss", self._check_gradients)
         epoch = self.course.epoch + 1
         self._reporter.begin("train", epoch, self.epochs, steps)
         started = time.perf_counter() - self.midway.seconds
-        for step, batch in self.midway.batches(dl_train, tally, epoch, self._check_gradients):
+        for step, batch in self.midway.batches(dl_train, tally, epoch):
             moved = self.runtime.move(batch)
             with self.runtime.autocast():
                 result = self.task.step(self._forward, self.criterion, moved)
@@ -222,10 +223,10 @@ class Trainer:
             gathered = 0 if step == steps else step % self._accumulate
             if not gathered:
                 tally.add_norm(self._step())
-            self._reporter.step(step, tally, self._check_gradients)
+            self._reporter.step(step, tally)
         if gathered:  # the loader gave more batches than it said
             self._step()
-        values = tally.values(self._check_gradients)
+        values = tally.values()
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started
         self._values |= {f"train_{name}": value for name, value in values.items()}
@@ -365,7 +366,7 @@ def _run_once(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
 ) -> events.RunResult:
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
-    plain = config.as_data()
+    plain = redact(config.as_data())
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
     listeners, about = trainer.listeners, {"config": plain, "data": dict(data.facts)}

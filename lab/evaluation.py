@@ -15,7 +15,7 @@ from lab.checkpoint import load, network_state
 from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
-from lab.monitoring import NotFinite
+from lab.monitoring import NotFinite, Watch
 from lab.runtime import Runtime
 from lab.tasks import Samples, StepResult, Task
 
@@ -25,11 +25,18 @@ SECONDS_BETWEEN_REPORTS = 0.2
 class Tally:
     """What one pass over a loader adds up to: mean losses over samples, and metrics.
 
-    Losses stay on the device until `read`, which waits for it once.
+    Losses stay on the device until `read`, which waits for it once; one that is not finite is seen at its own
+    step, on a GPU a step or so later.
+
+    Args:
+        check_norms: whether a gradient's norm has to be finite, too.
     """
 
-    def __init__(self, task: Task, metrics: Mapping[str, Metric], label: str = "loss") -> None:
-        self._task, self._metrics, self._label = task, metrics, label
+    def __init__(
+        self, task: Task, metrics: Mapping[str, Metric], label: str = "loss", check_norms: bool = False
+    ) -> None:
+        self._task, self._metrics, self._label, self._check_norms = task, metrics, label, check_norms
+        self._watch, self._watch_norms = Watch(), Watch()
         self._pending: list[Tensor] = []
         self._pending_sizes: list[int] = []
         self._norms: list[Tensor] = []
@@ -42,20 +49,32 @@ class Tally:
             metric.reset()
 
     def add(self, result: StepResult) -> None:
-        """Take in one step, without a wait for the device."""
+        """Take in one step, without a wait for the device.
+
+        Raises:
+            NotFinite: as `read`.
+        """
         self._pending.append(result.loss.detach())
         self._pending_sizes.append(result.size)
         for name, part in result.parts.items():
             self._parts.setdefault(name, []).append(part.detach())
+        if self._watch(result.loss):
+            self.read()
         self._task.update(self._metrics, result)
 
     def add_norm(self, norm: Tensor | None) -> None:
-        """Take in the norm of one optimizer step's gradients."""
+        """Take in the norm of one optimizer step's gradients.
+
+        Raises:
+            NotFinite: as `read`.
+        """
         if norm is not None:
             self._norms.append(norm)
             self._norm_steps.append(self.steps + len(self._pending))
+            if self._check_norms and self._watch_norms(norm):
+                self.read()
 
-    def read(self, check_norms: bool = False) -> float:
+    def read(self) -> float:
         """Add up what is pending; returns the mean loss of those steps.
 
         Raises:
@@ -65,7 +84,7 @@ class Tally:
             return math.nan
         losses = torch.stack(self._pending).float().cpu().double()
         norms = torch.stack(self._norms).float().cpu().double() if self._norms else torch.zeros(0)
-        self._require_finite(losses, norms if check_norms else torch.zeros(0))
+        self._require_finite(losses, norms if self._check_norms else torch.zeros(0))
         sizes = torch.tensor(self._pending_sizes, dtype=torch.float64)
         self._sum("loss", losses, sizes)
         for name, values in self._parts.items():
@@ -80,14 +99,14 @@ class Tally:
         self._norms, self._norm_steps = [], []
         return mean
 
-    def values(self, check_norms: bool = False) -> dict[str, float]:
+    def values(self) -> dict[str, float]:
         """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest.
 
         Raises:
             NotFinite: as `read`.
             ValueError: there was no step.
         """
-        self.read(check_norms)
+        self.read()
         if self.samples == 0:
             raise ValueError(f"there is no {self._label}: the loader is empty")
         means = {name: value / self.samples for name, value in self._sums.items() if name != "grad_norm"}
@@ -132,7 +151,7 @@ class Tally:
 class Reporter:
     """Tells the listeners how far a pass is: a few times a second, and with the loss every so many steps.
 
-    Reading the loss waits for the device; it is also when a loss that is not finite is noticed within a pass.
+    Reading the loss waits for the device.
     """
 
     def __init__(self, listeners: Listeners, log_every_steps: int) -> None:
@@ -145,7 +164,7 @@ class Reporter:
         self._phase = phase
         self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
 
-    def step(self, step: int, tally: Tally, check_norms: bool = False) -> None:
+    def step(self, step: int, tally: Tally) -> None:
         """One step is done.
 
         Raises:
@@ -155,7 +174,7 @@ class Reporter:
         read = step % self._every == 0
         if read or now - self._told > SECONDS_BETWEEN_REPORTS:
             self._told = now
-            loss = tally.read(check_norms) if read else None
+            loss = tally.read() if read else None
             self._listeners.on_steps(StepsDone(self._phase, step, loss))
 
 

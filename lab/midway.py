@@ -25,7 +25,7 @@ class Loader(Protocol):
 class Sums(Protocol):
     """What an epoch adds up to so far; a `lab.evaluation.Tally`."""
 
-    def read(self, check_norms: bool = False) -> float: ...
+    def read(self) -> float: ...
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -81,9 +81,7 @@ class Midway:
         self._values = dict(self._state.get("values", values))
         return dict(self._values)
 
-    def batches(
-        self, loader: Loader, tally: Sums, epoch: int, check_norms: bool = False
-    ) -> Iterator[tuple[int, Any]]:
+    def batches(self, loader: Loader, tally: Sums, epoch: int) -> Iterator[tuple[int, Any]]:
         """(step, batch) of an epoch, steps counted from 1.
 
         Raises:
@@ -103,7 +101,7 @@ class Midway:
                 continue
             if step // self._every > kept // self._every:
                 kept = step
-                tally.read(check_norms)
+                tally.read()
                 seconds = earlier + time.perf_counter() - started
                 self._tell(tally, MidEpoch(epoch, step, steps), seconds)
 

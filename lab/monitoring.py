@@ -1,9 +1,12 @@
 """How far a training is, and which of its epochs was best by the one monitored figure."""
 
 import math
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from lab.config.sections import Monitor
@@ -12,6 +15,34 @@ from lab.events import Values, named
 
 class NotFinite(ArithmeticError):
     """A loss, gradient or weight is NaN or infinite; the message says which and where."""
+
+
+class Watch:
+    """Sees that a value is not finite, and never waits for the device to say so.
+
+    On a CPU at once. A GPU works behind: each call asks it to say, and sees what it has said of former
+    values, mostly of the step before. On other devices nothing is seen.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+
+    def __call__(self, value: Tensor) -> bool:
+        """Take in one value, 0-dim; True where it, or a former one, is known not to be finite."""
+        value = value.detach()
+        if value.device.type == "cpu":
+            return not math.isfinite(value.float().numpy())
+        if value.device.type != "cuda":
+            return False
+        answer = torch.empty((), dtype=torch.bool, pin_memory=True)
+        answer.copy_(value.isfinite(), non_blocking=True)
+        said = torch.cuda.Event()
+        said.record()
+        self._asked.append((said, answer))
+        while self._asked and self._asked[0][0].query():
+            if not self._asked.popleft()[1].numpy():
+                return True
+        return False
 
 
 class Best:

@@ -120,21 +120,39 @@ def test_gradient_norms() -> None:
 
 
 def test_a_bad_norm_is_named_where_norms_are_checked() -> None:
-    filled = Tally(Task(), {}, "train loss")
-    for step, norm in enumerate([1.0, 2.0, NAN, INF], 1):
+    filled = Tally(Task(), {}, "train loss", check_norms=True)
+    for step in range(1, 4):
         filled.add(result(1.0))
-        if step % 2 == 0:  # one optimizer step for two batches
-            filled.add_norm(torch.tensor(norm))
-    with pytest.raises(NotFinite, match="gradient norm is inf at step 4"):
-        filled.values(check_norms=True)
-    filled = tally([1.0, 1.0], [1.0])
+        filled.add_norm(torch.tensor(1.0) if step % 2 == 0 else None)  # an optimizer step for two batches
     filled.read()
     filled.add(result(1.0))
-    filled.add_norm(torch.tensor(NAN))
-    with pytest.raises(NotFinite, match="gradient norm is nan at step 3"):  # counted on after a read
-        filled.values(check_norms=True)
-    with pytest.raises(NotFinite, match="train loss is nan at step 1"):
-        tally([NAN], [NAN]).values(check_norms=True)  # the loss is the cause
+    with pytest.raises(NotFinite, match="gradient norm is inf at step 4"):  # counted on after a read
+        filled.add_norm(torch.tensor(INF))
+
+
+class Asked:
+    """A metric that must not be shown what isn't finite."""
+
+    batches = 0
+
+    def reset(self) -> None:
+        pass
+
+    def update(self, prediction: Any, target: Any) -> None:
+        self.batches += 1
+
+    def compute(self) -> Tensor:
+        return torch.zeros(())
+
+
+def test_a_bad_loss_is_seen_at_its_own_step_before_a_metric_sees_it() -> None:
+    metric = Asked()
+    filled = Tally(Task(), {"asked": metric}, "train loss")
+    for loss in (1.0, 2.0):
+        filled.add(result(loss))
+    with pytest.raises(NotFinite, match="train loss is nan at step 3"):
+        filled.add(result(NAN))
+    assert metric.batches == 2
 
 
 @pytest.mark.parametrize("bad", [NAN, INF])

@@ -8,7 +8,7 @@ import torch
 
 from lab.config.sections import Monitor
 from lab.events import named
-from lab.monitoring import Best, Course, step_scheduler
+from lab.monitoring import Best, Course, Watch, group_size, step_scheduler
 
 NAN, INF = math.nan, math.inf
 
@@ -112,3 +112,35 @@ def test_schedulers_step_and_a_plateau_gets_its_metric() -> None:
     with pytest.raises(ValueError, match="'val_loss'"):
         lr_after("plateau", {"train_loss": 1.0})
     step_scheduler(None, {}, "val_loss")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_value_that_is_not_finite_is_seen_at_once_on_a_cpu(dtype: torch.dtype) -> None:
+    watch = Watch()
+    seen = [
+        watch(torch.tensor(value, dtype=dtype, requires_grad=True)) for value in (1.0, NAN, -2.0, INF, -INF)
+    ]
+    assert seen == [False, True, False, True, True]
+
+
+def test_elsewhere_nothing_is_waited_for() -> None:
+    assert not Watch()(torch.empty((), device="meta"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_it_is_seen_without_a_wait() -> None:
+    watch = Watch()
+    watch(torch.ones((), device="cuda"))
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        bad = watch(torch.full((), NAN, device="cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    assert bad or watch(torch.ones((), device="cuda"))
+
+
+def test_batches_that_share_a_step() -> None:
+    assert [group_size(step, 8, 3) for step in range(1, 10)] == [3, 3, 3, 3, 3, 3, 2, 2, 2]
+    assert group_size(10, 8, 3) == 3  # the loader gave more than it said
