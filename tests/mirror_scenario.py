@@ -24,8 +24,8 @@ from lab.hpo.claims import Trial
 from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.mirror import Mirror
+from lab.hpo.trial_folder import write_trial
 from lab.hpo.trial_process import Ended, EpochDone, Started
-from lab.hpo.winner import write_trial
 from lab.trackers.csv_file import CsvTracker
 from tests.run_events import epoch_end, run_end, run_start
 from tests.wandb_scenario import kill_service

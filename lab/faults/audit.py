@@ -21,7 +21,7 @@ from lab.config.optimize import OptimizeConfig
 from lab.hpo.leases import Leases
 from lab.hpo.opening import open_study
 from lab.hpo.storage import Database
-from lab.hpo.winner import read_trial
+from lab.hpo.trial_folder import read_trial
 
 _LOG = Table(
     "audit",

@@ -1,6 +1,5 @@
 """Which trial is next: an orphan, a waiting one, or a new point, until there are as many as asked for."""
 
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.sampling import create_sampler
 from lab.hpo.storage import Database
-from lab.hpo.winner import read_trial
+from lab.hpo.trial_folder import read_trial
 
 FORKED = "forked_from"
 
@@ -135,7 +134,7 @@ class Claims:
             recipe=recipe,
             problem=problem,
             folder=folder,
-            resume=_is_its_own(folder, lease.number, values),
+            resume=_goes_on(folder, lease.number, values, int(known.get("halvings", 0))),
             died=died,
             deaths=int(known.get("deaths", 0)),
             progress=int(known.get("progress", 0)),
@@ -165,13 +164,11 @@ class Claims:
             raise ConfigError([Problem(("sampler",), message)]) from error
 
 
-def _is_its_own(folder: Path, number: int, values: dict[str, Any]) -> bool:
-    """Whether a folder is what this very trial has left, and not one of a study that was here before."""
+def _goes_on(folder: Path, number: int, values: dict[str, Any], halvings: int) -> bool:
+    """Whether a folder holds what this very trial has left, with a batch of this size."""
     facts = read_trial(folder)
     same_point = facts.get("number") == number and same(facts.get("params"), rundir.plain(values))
-    if folder.exists() and not same_point:
-        shutil.rmtree(folder)
-    return same_point and (folder / rundir.CONFIG).exists()
+    return same_point and facts.get("halvings", 0) == halvings and (folder / rundir.CONFIG).exists()
 
 
 def with_sampler(study: optuna.Study, config: OptimizeConfig, number: int) -> optuna.Study:

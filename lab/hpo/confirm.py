@@ -19,8 +19,8 @@ from lab.config.validation import validate
 from lab.events import StopRequest
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import unmirrored
+from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run, patience
-from lab.hpo.winner import read_trial
 from lab.hpo.workers import Died, Job, Slot, create_workers, free_slot
 from lab.report.ranking import ranked
 from lab.signals import Signals

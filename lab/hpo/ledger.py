@@ -1,6 +1,5 @@
 """What the database is told of a trial: reports, deaths, its end. Every write needs the trial's lease."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -54,6 +53,11 @@ class Ledger:
         else:
             self._write(trial, lambda writer: writer.note(curve=curve))
 
+    def catch_up(self, trial: Trial) -> None:
+        """Report what the trial's own record has."""
+        self.recall(trial)
+        self.report(trial, trial.curve.points)
+
     def count_death(self, trial: Trial) -> None:
         """Note that a trial's process died; one that gets on between its deaths is not what kills it."""
         if trial.recipe is not None:
@@ -65,12 +69,9 @@ class Ledger:
         self._write(trial, lambda writer: writer.note(**facts))
 
     def begin_anew(self, trial: Trial) -> None:
-        """Drop what a batch that was too large has left; the next one is half of it."""
+        """Forget what a batch that was too large has reported; the next one is half of it."""
         trial.halvings += 1
         trial.curve, trial.earlier_seconds = Curve(trial.curve.epochs), 0.0
-        shutil.rmtree(trial.folder / rundir.CHECKPOINTS, ignore_errors=True)
-        for file in trial.folder.rglob(rundir.TRACEBACK):
-            file.unlink()
 
         def write(writer: Writer) -> None:
             writer.forget_reports()

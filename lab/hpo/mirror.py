@@ -19,8 +19,9 @@ from lab.config.optimize import OptimizeConfig
 from lab.config.trackers import TensorBoardConfig, WandbConfig
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart
 from lab.hpo.claims import Trial
+from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Ended, EpochDone, Started
-from lab.hpo.winner import BEST, read_trial
+from lab.hpo.winner import BEST
 from lab.redact import redact, redact_text
 from lab.trackers.background import Background
 from lab.trackers.wandb_run import WandbTracker, recorded

@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial
 
 from lab import rundir
 from lab.config.study_fields import RetentionConfig
-from lab.hpo.winner import read_trial, weights_of_value
+from lab.hpo.trial_folder import read_trial
+from lab.hpo.winner import weights_of_value
 from lab.report.ranking import front, ranked
 
 _GB = 1e9

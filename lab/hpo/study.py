@@ -25,9 +25,10 @@ from lab.hpo.mirror import Mirror
 from lab.hpo.opening import fork_study, open_study, renamed
 from lab.hpo.storage import Database, StorageError, database_file, shown_url
 from lab.hpo.supervisor import Supervisor
+from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
-from lab.hpo.winner import BEST, keep_best, read_trial
+from lab.hpo.winner import BEST, keep_best
 from lab.redact import redact_arguments
 from lab.report import study as report
 from lab.report.ranking import ranked

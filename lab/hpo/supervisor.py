@@ -23,7 +23,9 @@ from lab.hpo.ledger import Ledger
 from lab.hpo.mirror import unmirrored
 from lab.hpo.sampling import create_pruner, should_prune
 from lab.hpo.storage import Database, patiently
+from lab.hpo.trial_folder import TAKEN, Belonging
 from lab.hpo.trial_process import (
+    IN_USE,
     SILENT,
     Answer,
     Begun,
@@ -41,7 +43,6 @@ from lab.hpo.workers import Died, Job, Slot, cpu_share, create_workers, free_slo
 from lab.signals import Signals
 from lab.wording import duration, figure
 
-_TAKEN = "another process has taken this trial over"
 _TICK = 0.5  # seconds between two looks at the clock
 _LOOK = 2.0  # seconds between two looks for trials that others have left
 
@@ -150,13 +151,16 @@ class Supervisor:
             return
         config = self._executed(trial, slot)
         self._upkeep.started(trial, slot)
+        here = (partial(Belonging, trial),) if self._config.isolation == "none" else ()
         order = Order(
             config=config,
             folder=trial.folder,
             resume=trial.resume,
             patience=patience(self._config),
             command=self._command,
-            extras=self._upkeep.extras(trial),
+            extras=(*self._upkeep.extras(trial), *here),
+            token=trial.lease.token,
+            facts=self._upkeep.facts(trial),
         )
         self._workers.start(slot, order, trial)
 
@@ -178,8 +182,7 @@ class Supervisor:
 
     def _catch_up(self, trial: Trial, repeats: int) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""
-        self._ledger.recall(trial)
-        self._ledger.report(trial, trial.curve.points)
+        self._ledger.catch_up(trial)
         last = max(trial.curve.points, default=0)
         if last == 0 or last >= repeats * trial.curve.epochs:
             return None
@@ -191,6 +194,8 @@ class Supervisor:
             case Begun():
                 job.started = time.monotonic()
             case Started():
+                if trial.resume:  # its former process may have gone on until it let go of the folder
+                    self._ledger.catch_up(trial)
                 self._upkeep.run_start(trial, message)
             case EpochDone():
                 return self._epoch(job, trial, message)
@@ -213,7 +218,7 @@ class Supervisor:
         step, mean = trial.curve.add(message.seed_index, event.epoch, value)
         self._ledger.report(trial, {step: mean})
         if trial.lost:
-            return StopRequest(_TAKEN, "interrupted")
+            return StopRequest(TAKEN, "interrupted")
         if stop := self._signals.received or self._ending:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
             return StopRequest(stop.reason, "interrupted")
@@ -240,10 +245,14 @@ class Supervisor:
         return f"it took longer than {duration(limit)}" if seconds > limit else ""
 
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
-        if trial.lost:
-            self._upkeep.note(f"trial {trial.number}: {_TAKEN}")
-        elif finished.outcome == "interrupted" and finished.reason == SILENT and not self._ends():
+        waits = finished.outcome == "interrupted" and not self._ends()
+        if trial.lost or finished.reason == TAKEN:
+            trial.lost = True
+            self._upkeep.note(f"trial {trial.number}: {TAKEN}")
+        elif waits and finished.reason == SILENT:
             self._again(job, trial, "this process was held up, and the trial did not wait")
+        elif waits and finished.reason == IN_USE:
+            self._again(job, trial, f"{IN_USE}; it waits for that one to end")
         elif finished.outcome == "interrupted":  # not asked for, it is as good as a death
             if finished.reason.startswith(rundir.FULL):
                 self._end(Stopped(finished.reason, "failed"))
@@ -308,7 +317,7 @@ class Supervisor:
                 self._end(Stopped(f"the time budget of {duration(budget)} is used up"))
         for job in list(self._workers.jobs):
             if job.subject.lost:
-                self._workers.stop(job, Stopped(_TAKEN))
+                self._workers.stop(job, Stopped(TAKEN))
             elif reason := self._overdue(job, job.subject):
                 self._workers.stop(job, Stopped(reason, "timed_out"))
         self._upkeep.status()

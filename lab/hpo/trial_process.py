@@ -23,10 +23,11 @@ from lab import rundir
 from lab.config import OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
+from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.redact import redact_text
 
-CONSOLE = "console.log"
 SILENT = "the supervisor does not answer"
+IN_USE = "another process is at work in the trial's folder"
 _GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
 
 
@@ -53,6 +54,8 @@ class Order:
         config: of the run, as plain data.
         patience: seconds to wait for an answer, and for the folder where a former process still holds it.
         extras: makes more listeners, in the process that runs.
+        token: of the trial's lease; 0 where the run is no trial.
+        facts: what the study knows of the trial, for its folder.
     """
 
     config: Mapping[str, Any]
@@ -61,6 +64,8 @@ class Order:
     patience: float = 120.0
     command: tuple[str, ...] = ()
     extras: tuple[Callable[[], Callback], ...] = ()
+    token: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def patience(config: OptimizeConfig) -> float:
@@ -161,13 +166,16 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         extras = [extra() for extra in order.extras]
         result = _patiently(
             order,
-            lambda: run(
-                config,
-                run_dir=order.folder,
-                resume=order.resume,
-                callbacks=[relay, *extras],
-                console="plain",
-                command=order.command,
+            lambda: _fenced(
+                order,
+                lambda: run(
+                    config,
+                    run_dir=order.folder,
+                    resume=order.resume,
+                    callbacks=[relay, *extras],
+                    console="plain",
+                    command=order.command,
+                ),
             ),
         )
     except BaseException as error:  # noqa: BLE001 - a trial that fails must not end the study
@@ -289,6 +297,18 @@ def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
             time.sleep(0.2)
 
 
+def _fenced(order: Order, action: Callable[[], RunResult]) -> RunResult:
+    """Do it while the trial's folder is this lease's."""
+    if not order.token:
+        return action()
+    order.folder.mkdir(parents=True, exist_ok=True)
+    with fenced(order.folder, order.token):
+        if not order.resume:
+            clear(order.folder)
+        write_trial(order.folder, order.facts)
+        return action()
+
+
 def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
     from lab.session import is_out_of_memory  # it brings torch, which the supervisor does without
 
@@ -300,7 +320,9 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     }
     if isinstance(error, Stopped):
         return Finished(error.outcome, error.reason, **common)
-    if isinstance(error, (KeyboardInterrupt, rundir.RunInUse)):
+    if isinstance(error, rundir.RunInUse):
+        return Finished("interrupted", IN_USE, **common)
+    if isinstance(error, KeyboardInterrupt):
         return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
     if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
         return Finished("interrupted", rundir.full(error), **common)

@@ -18,8 +18,9 @@ from lab.hpo.claims import FORKED, Trial
 from lab.hpo.console import StudyConsole, standing
 from lab.hpo.mirror import Mirror, hparams
 from lab.hpo.retention import Retention
+from lab.hpo.trial_folder import write_trial
 from lab.hpo.trial_process import Ended, EpochDone, Finished, Started
-from lab.hpo.winner import keep_best, write_trial
+from lab.hpo.winner import keep_best
 from lab.hpo.workers import Slot
 from lab.report.ranking import ranked
 from lab.wording import figure
@@ -53,9 +54,6 @@ class Upkeep:
         """A trial is about to run."""
         assert trial.ran is not None
         self._console.trial_started(trial.number, trial.values, slot.device, trial.resume)
-        with self._guarded():
-            trial.folder.mkdir(parents=True, exist_ok=True)
-            write_trial(trial.folder, {**self._facts(trial), "outcome": "running"})
 
     def extras(self, trial: Trial) -> tuple[Callable[[], Callback], ...]:
         """More listeners for the trial's run."""
@@ -80,7 +78,7 @@ class Upkeep:
             last = trial.curve.points[max(trial.curve.points)] if trial.curve.points else float("nan")
             shown = {self._config.prune_on or self._metrics[0]: last}
         facts = {
-            **self._facts(trial), "outcome": outcome, "cause": finished.reason, "values": shown,
+            **self.facts(trial), "outcome": outcome, "cause": finished.reason, "values": shown,
             "epochs": finished.epochs, "seconds": finished.seconds,
         }  # fmt: skip
         if trial.folder.exists():
@@ -151,10 +149,13 @@ class Upkeep:
         left = self._config.total - len(finished)
         return sum(spans) / len(finished) * left / max(running, self._config.n_workers)
 
-    def _facts(self, trial: Trial) -> dict[str, Any]:
+    def facts(self, trial: Trial) -> dict[str, Any]:
+        """What the trial's own folder says of it."""
         return {
+            "outcome": "running",
             "study": self._config.study_name,
             "number": trial.number,
             "params": trial.values,
+            "halvings": trial.halvings,
             "recipe": trial.ran.as_data() if trial.ran is not None else None,
         }

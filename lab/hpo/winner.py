@@ -1,6 +1,5 @@
 """`best/` of a study: its best trial as a run that can be repeated, with weights and pictures beside it."""
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,24 +10,10 @@ from optuna.trial import FrozenTrial
 
 from lab import rundir
 from lab.config.writing import to_text
+from lab.hpo.trial_folder import TRIAL, read_trial, write_trial
 
 BEST = "best"
-TRIAL = "trial.json"
 _COPIED = (rundir.HISTORY, rundir.PREDICTIONS, rundir.METRICS)
-
-
-def write_trial(folder: Path, facts: dict[str, Any]) -> None:
-    """What the study knows of a trial, in the trial's own folder."""
-    rundir.atomic_write(folder / TRIAL, rundir.to_json(facts, indent=2) + "\n")
-
-
-def read_trial(folder: Path) -> dict[str, Any]:
-    """The same; empty where there is nothing."""
-    try:
-        facts = json.loads((folder / TRIAL).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def weights_of_value(checkpoints: Path, recipe: Mapping[str, Any] | None) -> Path:

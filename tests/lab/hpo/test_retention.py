@@ -9,7 +9,7 @@ from optuna.trial import TrialState, create_trial
 
 from lab.config.study_fields import RetentionConfig
 from lab.hpo.retention import Retention, used
-from lab.hpo.winner import write_trial
+from lab.hpo.trial_folder import write_trial
 
 NAMES = ("best.pt", "last.pt", "prev.pt", "epoch_0010.pt")
 

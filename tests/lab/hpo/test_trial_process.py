@@ -15,6 +15,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.events import EpochEnd, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import trial_process
+from lab.hpo.trial_folder import TAKEN, fenced
 from lab.hpo.trial_process import Begun, Ended, EpochDone, Finished, Order, Started, conduct
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
@@ -99,7 +100,7 @@ def test_a_folder_that_is_in_use_is_waited_for(tmp_path: Path, config: Callable[
     assert finished.outcome == "completed" and len(calls) == 3
     calls.clear()
     gave_up = conduct(order(tmp_path, config(), patience=0.0), run, lambda message: None)
-    assert (gave_up.outcome, gave_up.reason) == ("interrupted", "busy")
+    assert (gave_up.outcome, gave_up.reason) == ("interrupted", trial_process.IN_USE)
 
 
 def slow_run(run_config: RunConfig, **options: Any) -> RunResult:
@@ -176,3 +177,37 @@ def test_ctrl_c_is_left_to_the_supervisor(process: Any) -> None:
     assert found.is_alive()
     os.kill(found.pid, signal.SIGTERM)
     assert line.recv().outcome == "interrupted"
+
+
+def test_a_run_that_comes_late_leaves_the_folder_as_it_is(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    """Its process was stopped before its run had begun, and the trial was done by another one meanwhile."""
+    later = order(tmp_path, config(), token=2, facts={"number": 0})
+    assert conduct(later, fake_run, lambda message: None).outcome == "completed"
+    (later.folder / rundir.METRICS).write_text("epoch\n1\n")
+    before = {path.name: path.read_bytes() for path in later.folder.iterdir()}
+    finished = conduct(order(tmp_path, config(), token=1), fake_run, lambda message: None)
+    assert (finished.outcome, finished.reason) == ("interrupted", TAKEN)
+    assert {path.name: path.read_bytes() for path in later.folder.iterdir()} == before
+
+
+def test_a_run_that_begins_anew_finds_an_empty_folder(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    for resume, left in ((True, ["metrics.csv", "trial.json"]), (False, ["trial.json"])):
+        asked = order(tmp_path, config(), token=1, resume=resume)
+        asked.folder.mkdir(exist_ok=True)
+        (asked.folder / rundir.METRICS).write_text("epoch\n1\n")
+        conduct(asked, fake_run, lambda message: None)
+        assert [path.name for path in sorted(asked.folder.glob("[!.]*"))] == left
+
+
+def test_a_folder_that_another_process_holds_is_no_fault(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    asked = order(tmp_path, config(), token=2, patience=0.0)
+    asked.folder.mkdir()
+    with fenced(asked.folder, 1):
+        finished = conduct(asked, fake_run, lambda message: None)
+    assert (finished.outcome, finished.reason, finished.fault) == ("interrupted", trial_process.IN_USE, "")

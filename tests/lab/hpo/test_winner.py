@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial, create_trial
 
 from lab import rundir
 from lab.config import RunConfig
-from lab.hpo.winner import keep_best, read_trial, write_trial
+from lab.hpo.trial_folder import read_trial, write_trial
+from lab.hpo.winner import keep_best
 
 RECIPE = {"data": {"target": "lab.data.function"}, "net": {"target": "model.MLP", "width": 12}}
 

@@ -1,0 +1,82 @@
+"""A trial's folder: whose it is, and what the study knows of the trial.
+
+The database refuses a process that has lost its lease; a folder can't. So each run of a trial holds a lock on
+its folder, and leaves the lease's token there. One that comes late, such as a process that was stopped before
+its run had begun, finds a higher token and leaves all as it is.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab import rundir
+from lab.events import Callback, StepsDone, Stopped
+from lab.redact import redact
+
+TAKEN = "another process has taken this trial over"
+CONSOLE = "console.log"
+TRIAL = "trial.json"
+_TOKEN = ".lease"
+
+
+def write_trial(folder: Path, facts: Mapping[str, Any]) -> None:
+    """What the study knows of a trial, in the trial's own folder; without secrets."""
+    rundir.atomic_write(folder / TRIAL, rundir.to_json(redact(facts), indent=2) + "\n")
+
+
+def read_trial(folder: Path) -> dict[str, Any]:
+    """The same; empty where there is nothing."""
+    try:
+        facts = json.loads((folder / TRIAL).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+@contextmanager
+def fenced(folder: Path, token: int) -> Iterator[None]:
+    """Hold a trial's folder for the lease with this token, however the process ends.
+
+    Raises:
+        RunInUse: another process holds it.
+        Stopped: it was held for a later lease since.
+    """
+    with rundir.held(folder / _TOKEN) as file:
+        file.seek(0)
+        newest = file.read()
+        if newest.isdecimal() and int(newest) > token:
+            raise Stopped(TAKEN)
+        file.truncate(0)
+        file.write(str(token))
+        file.flush()
+        yield
+
+
+def clear(folder: Path) -> None:
+    """Drop what is there but for the console, which is being written, for a run that begins anew."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != CONSOLE and not path.name.startswith("."):
+            path.unlink()
+
+
+class Claimed(Protocol):
+    """A trial that may become another's."""
+
+    lost: bool
+
+
+class Belonging(Callback):
+    """Ends a run in the supervisor's own process once its trial is another's."""
+
+    def __init__(self, trial: Claimed) -> None:
+        self._trial = trial
+
+    def on_steps(self, event: StepsDone) -> None:
+        """The thread that renews the lease has been told."""
+        if self._trial.lost:
+            raise Stopped(TAKEN)
