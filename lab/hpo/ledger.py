@@ -26,12 +26,18 @@ class Ledger:
 
     Args:
         told: is told when the database doesn't answer.
+        heed: is called while it doesn't; what it raises ends the waiting.
     """
 
     def __init__(
-        self, config: OptimizeConfig, study: optuna.Study, leases: Leases, told: Callable[[str], None]
+        self,
+        config: OptimizeConfig,
+        study: optuna.Study,
+        leases: Leases,
+        told: Callable[[str], None],
+        heed: Callable[[], None],
     ) -> None:
-        self._config, self._study, self._leases, self._told = config, study, leases, told
+        self._config, self._study, self._leases, self._told, self._heed = config, study, leases, told, heed
 
     def watched(self, trial: Trial) -> str:
         """The metric that pruners see."""
@@ -98,7 +104,7 @@ class Ledger:
             frozen = self._study._storage.get_trial(trial.lease.trial_id)
             study.sampler.after_trial(study, frozen, state, stored)
 
-        patiently(tell_sampler, self._told)
+        patiently(tell_sampler, self._told, self._heed)
         self._write(trial, write)
         return outcome, values
 
@@ -121,7 +127,7 @@ class Ledger:
                 action(writer)
 
         try:
-            patiently(write, self._told)
+            patiently(write, self._told, self._heed)
         except LeaseLost:
             trial.lost = True
 

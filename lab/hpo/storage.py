@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, Pending
 T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
 _OUTAGE = 600.0  # seconds that a server may be gone
+_GLANCE = 0.2  # seconds between two looks for a reason not to wait for it
 # A server that goes away; Optuna goes on with a broken session after some of these, which is the last.
 _AWAY = (OperationalError, InterfaceError, PendingRollbackError)
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph",
@@ -117,11 +118,25 @@ def shown_url(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
-def patiently(action: Callable[[], T], told: Callable[[str], None] = lambda text: None) -> T:
+def without_hidden(url: str) -> str:
+    """The URL of a study's file, which keeps no password: the driver then asks PGPASSWORD or ~/.pgpass."""
+    parsed = make_url(url)
+    if parsed.password == HIDDEN:
+        parsed = parsed._replace(password=None)
+    kept = {name: value for name, value in parsed.query.items() if value != HIDDEN}
+    return parsed.set(query=kept).render_as_string(hide_password=False)
+
+
+def patiently(
+    action: Callable[[], T],
+    told: Callable[[str], None] = lambda text: None,
+    heed: Callable[[], None] = lambda: None,
+) -> T:
     """Do something with the database again and again while its server is away, for ten minutes at most.
 
     Args:
         told: is called once, with what is the matter.
+        heed: is called again and again while it waits; what it raises ends the waiting.
 
     Raises:
         StorageError: it has not come back.
@@ -138,7 +153,10 @@ def patiently(action: Callable[[], T], told: Callable[[str], None] = lambda text
             if not said:
                 told(f"the database doesn't answer, trying again: {_reason(error)}")
                 said = True
-            time.sleep(pause)
+            again = time.monotonic() + pause
+            while (left := again - time.monotonic()) > 0:
+                heed()
+                time.sleep(min(left, _GLANCE))
             pause = min(2 * pause, 5.0)
 
 

@@ -5,10 +5,10 @@ study, on one machine or on many: they meet in the database.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 
@@ -43,6 +43,7 @@ from lab.hpo.workers import Died, Job, Slot, cpu_share, create_workers, free_slo
 from lab.signals import Signals
 from lab.wording import duration, figure
 
+T = TypeVar("T")
 _TICK = 0.5  # seconds between two looks at the clock
 _LOOK = 2.0  # seconds between two looks for trials that others have left
 
@@ -74,7 +75,7 @@ class Supervisor:
         self._claims = Claims(config, study, database, self._leases, folder)
         study.pruner = create_pruner(config)
         self._upkeep, self._command = upkeep, tuple(command)
-        self._ledger = Ledger(config, study, self._leases, upkeep.note)
+        self._ledger = Ledger(config, study, self._leases, upkeep.note, signals.raise_received)
         self._failures = Failures(study, config.max_consecutive_failures)
         self._workers = create_workers(config, run, self._handle, signals)
         self._signals = signals
@@ -109,7 +110,7 @@ class Supervisor:
             if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
                 break  # nothing was to be had a moment ago
             held = {lease.trial_id for lease in self._held()}
-            trial = patiently(partial(self._claims.next, held), self._upkeep.note)
+            trial = self._patiently(partial(self._claims.next, held))
             if trial is None:
                 self._looked = time.monotonic()
                 break
@@ -123,7 +124,7 @@ class Supervisor:
             self._watch()
         if self._workers.jobs:
             return True
-        return not self._ends() and patiently(self._claims.unfinished, self._upkeep.note) > 0
+        return not self._ends() and self._patiently(self._claims.unfinished) > 0
 
     def _ends(self) -> bool:
         return self._ending is not None or self._signals.received is not None
@@ -136,7 +137,7 @@ class Supervisor:
         if trial.deaths >= self._config.max_attempts:
             self._give_up(trial, DIED)
             return
-        twin = patiently(partial(self._failures.quarantined, trial.number), self._upkeep.note)
+        twin = self._patiently(partial(self._failures.quarantined, trial.number))
         if twin is not None:
             reason = f"not begun: its configuration is that of trial {twin}, which is quarantined"
             self._file(trial, Finished("failed", reason))
@@ -230,7 +231,7 @@ class Supervisor:
     def _pruned(self, trial: Trial, step: int) -> StopRequest | None:
         if self._config.pruner is None:
             return None
-        if not patiently(lambda: should_prune(self._study, self._config, trial.number), self._upkeep.note):
+        if not self._patiently(lambda: should_prune(self._study, self._config, trial.number)):
             return None
         value = figure(trial.curve.points[step])
         return StopRequest(
@@ -301,7 +302,7 @@ class Supervisor:
         if trial.lost:
             return
         self._upkeep.finished(trial, outcome, finished, values)
-        if outcome == "failed" and (error := patiently(self._failures.repeated, self._upkeep.note)):
+        if outcome == "failed" and (error := self._patiently(self._failures.repeated)):
             self._end(Stopped(error, "failed"))
         if full := self._upkeep.full():
             self._end(Stopped(full, "failed"))
@@ -312,7 +313,7 @@ class Supervisor:
             self._stop_all(self._signals.received)
         budget = self._config.time_budget
         if budget is not None and not self._ends():
-            trials = patiently(lambda: self._study.get_trials(deepcopy=False), self._upkeep.note)
+            trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
             if working_seconds(trials) > budget:
                 self._end(Stopped(f"the time budget of {duration(budget)} is used up"))
         for job in list(self._workers.jobs):
@@ -334,6 +335,10 @@ class Supervisor:
             self._upkeep.note(f"{stop.reason}: leaving the trials at work resumable; once more ends at once")
         for job in self._workers.jobs:
             self._workers.stop(job, stop)
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """While the database is away nothing can be ended in order: a signal ends the waiting."""
+        return patiently(action, self._upkeep.note, self._signals.raise_received)
 
     def _held(self) -> list[Lease]:
         return [job.subject.lease for job in list(self._workers.jobs)]

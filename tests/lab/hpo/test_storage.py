@@ -13,6 +13,7 @@ import optuna
 import pytest
 import sqlalchemy
 
+from lab.events import Stopped
 from lab.hpo import storage
 from lab.hpo.storage import Database, StorageError, database_file, is_dead, process_identity, shown_url
 
@@ -130,6 +131,22 @@ def test_a_server_that_comes_back_is_waited_for_and_spoken_of_once() -> None:
 
     assert storage.patiently(action, said.append) == "done"
     assert calls == [4] and said == ["the database doesn't answer, trying again: it is away"]
+
+
+def test_waiting_for_a_server_can_be_ended() -> None:
+    def away() -> None:
+        raise sqlalchemy.exc.OperationalError("select", {}, sqlite3.OperationalError("it is away"))
+
+    looks = []
+
+    def heed() -> None:
+        looks.append(time.monotonic())
+        if len(looks) == 3:
+            raise Stopped("SIGTERM")
+
+    with pytest.raises(Stopped):
+        storage.patiently(away, heed=heed)
+    assert len(looks) == 3
 
 
 def test_other_errors_are_not_waited_for() -> None:
