@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,40 @@ def points(in_memory: bool = False) -> tuple[Dataset[Any], Dataset[Any]]:
     return (still if in_memory else Noisy()), TensorDataset(x[::4], 3 * x[::4] - 1)
 
 
+def guarded(**kept: Any) -> tuple[Dataset[Any], Dataset[Any]]:
+    """The same from a source that asks for passwords, keys and more."""
+    return points(in_memory=True)
+
+
+class Head(nn.Identity):
+    """A part of a network that was got with a key."""
+
+    def __init__(self, size: int, api_key: str) -> None:
+        super().__init__(size, api_key)
+
+
+class Telling(nn.Module):
+    """A network that says aloud what it shouldn't.
+
+    Args:
+        file: of lines; it prints the first, warns of the second, and breaks with the others.
+        breaks: whether it does.
+    """
+
+    def __init__(self, file: str, breaks: bool = False, head: Any = None) -> None:
+        super().__init__()
+        self.net = nn.Linear(1, 1)
+        self._lines, self._breaks = Path(file).read_text().splitlines(), breaks
+
+    def forward(self, x: Tensor) -> Any:
+        """Predict, and tell."""
+        print(self._lines[0], flush=True)
+        warnings.warn(self._lines[1], stacklevel=1)
+        if self._breaks:
+            raise RuntimeError("\n".join(self._lines[2:]))
+        return self.net(x)
+
+
 class Forgetful(nn.Module):
     """A network with dropout, and with statistics of its batches.
 
@@ -129,3 +165,87 @@ class Lingering:
     def finish(self, event: RunEnd) -> None:
         """Take long."""
         time.sleep(self._seconds)
+
+
+class _Spoilt(torch.autograd.Function):
+    """Passes a value on, and another gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradient: float) -> Tensor:
+        """The value."""
+        ctx.gradient = gradient
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        """The planted gradient."""
+        return gradient * ctx.gradient, None
+
+
+class Souring(nn.Module):
+    """Gets better by a known curve, until in the second step of its second epoch something isn't finite.
+
+    Its output (N, 2) is what `FirstColumn` takes the loss of, and what `Level` measures. Each step of
+    training is written down as a line, `quality step`.
+
+    Args:
+        quality: how good it is; the larger the better.
+        place: none, loss, gradient, metric.
+        value: nan, inf, -inf.
+        batches: of an epoch.
+        sign: 1 where a smaller level is better, -1 where a larger is.
+        note: the file of steps.
+    """
+
+    def __init__(
+        self, quality: int, place: str, value: str, batches: int = 4, sign: int = 1, note: str = "steps.txt"
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+        self._quality, self._place, self._value = quality, place, float(value)
+        self._batches, self._sign, self._note, self._steps = batches, sign, note, 0
+
+    def forward(self, x: Tensor) -> Any:
+        """Predict by the curve, or not."""
+        if self.training:
+            self._steps += 1
+            with open(self._note, "a") as file:  # noqa: PTH123 - a name, and no path
+                file.write(f"{self._quality} {self._steps}\n")
+        epoch = (self._steps - 1) // self._batches + 1
+        level = torch.full((len(x),), 1 / (self._quality * epoch))
+        loss, measured = self.weight * level, self._sign * level
+        if self.training and self._steps >= self._batches + 2:
+            if self._place == "loss":
+                loss = loss + self._value
+            elif self._place == "gradient":
+                loss = _Spoilt.apply(loss, self._value)
+        if not self.training and epoch > 1 and self._place == "metric":
+            measured = torch.full_like(measured, self._value)
+        return torch.stack([loss, measured], dim=1)
+
+
+class FirstColumn(nn.Module):
+    """The mean of the first column is the loss."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Any:
+        """0-dim."""
+        return output[:, 0].mean()
+
+
+class Level:
+    """The mean of the second column is the figure."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._values: list[Tensor] = []
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Take in one batch."""
+        self._values.append(prediction[:, 1])
+
+    def compute(self) -> Tensor:
+        """0-dim."""
+        return torch.cat(self._values).mean()
