@@ -30,7 +30,7 @@ def signals(bench: Bench, count: int) -> Verdict:
     _side_by_side(tries)
     bench.told(f"  runs: {runs.stops} stops")
     chains = _chains(count, count // _SECOND)
-    of_studies = StoppedStudies(bench, studies, n_trials=2 + max(map(len, chains)))
+    of_studies = StoppedStudies(bench, studies, n_trials=4 + 2 * max(map(len, chains)))
     _side_by_side([partial(of_studies.chain, chain, seed) for seed, chain in enumerate(chains)])
     bench.told(f"  studies: {studies.stops} stops")
     in_process = StoppedStudies(bench, within, n_trials=2 + 2 * count)
