@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import command_line, rundir
+from lab import command_line, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, is_study, loading
 from lab.events import Stopped
 from lab.signals import Heeding, Interrupted, Signals
@@ -156,7 +156,7 @@ def train(
 
 def optimize(options: argparse.Namespace, command: list[str]) -> int:
     """--optimize."""
-    config, document = read_study(options.optimize, options)
+    config, document = record.read_study(options.optimize, options.set)
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
@@ -314,7 +314,7 @@ def export(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """--check."""
     if is_study(loading.read(options.check)):
-        study, document = read_study(options.check, options)
+        study, document = record.read_study(options.check, options.set)
         if options.print_config:
             return print_config(study, options)
         from lab.hpo import server
@@ -401,15 +401,7 @@ def complain(error: object) -> int:
 def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, loading.Document]:
     """The config, and the document that knows where each value was written."""
     overrides = [*options.set, *(["pictures.enabled=false"] if options.no_plots else [])]
-    document = loading.read(path)
-    document = loading.override(document, overrides, RunConfig.defaults())
-    return RunConfig.from_document(document), document
-
-
-def read_study(path: str, options: argparse.Namespace) -> tuple[OptimizeConfig, loading.Document]:
-    """The same for a study's file."""
-    document = OptimizeConfig.read(path, options.set)
-    return OptimizeConfig.from_document(document), document
+    return record.read_run(path, overrides)
 
 
 def find_run(name: str) -> Path:
@@ -427,4 +419,5 @@ def find_run(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with redact.veiled():
+        sys.exit(main())

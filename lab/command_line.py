@@ -93,6 +93,17 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument(
         "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
     )
+    _add_running(result)
+    _add_prediction(result)
+    _add_notebook(result)
+    _add_dashboard(result)
+    selftest = result.add_argument_group("with --selftest")
+    selftest.add_argument("--full", action="store_true", help="as often as for published figures: an hour")
+    selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
+    return result
+
+
+def _add_running(result: argparse.ArgumentParser) -> None:
     config = result.add_argument_group("with --run, --resume, --optimize and --check")
     config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
                         help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
@@ -106,7 +117,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
     run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
                      "as it is now, that begins with the finished trials which still fit")  # fmt: skip
-    _add_prediction(result)
+
+
+def _add_notebook(result: argparse.ArgumentParser) -> None:
     notebook = result.add_argument_group("with --list")
     notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
     notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
@@ -114,11 +127,6 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("--outcome", help="only this outcome, such as completed")
     notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
                           help="only runs with this value in their config")  # fmt: skip
-    _add_dashboard(result)
-    selftest = result.add_argument_group("with --selftest")
-    selftest.add_argument("--full", action="store_true", help="as often as for published figures: an hour")
-    selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
-    return result
 
 
 def _add_dashboard(result: argparse.ArgumentParser) -> None:

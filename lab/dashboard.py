@@ -113,7 +113,10 @@ def database_url(source: str, studies: Path) -> str:
         return source
     for path in (Path(source), Path(source) / "study.yaml", studies / source / "study.yaml"):
         if path.is_file():
-            return str(loading.read(path).data.get("storage", OptimizeConfig.defaults()["storage"]))
+            from lab.hpo.storage import without_hidden
+
+            url = loading.read(path).data.get("storage", OptimizeConfig.defaults()["storage"])
+            return without_hidden(str(url))
     raise ValueError(f"{source}: is neither the URL of a database nor a study of {studies}")
 
 

@@ -1,9 +1,15 @@
 """Takes the secrets out of what is written down: a record is shared with a whole team, a password isn't."""
 
+import json
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import lru_cache
+from typing import Any, TextIO, cast
+from urllib.parse import quote
 
 HIDDEN = "***"
 # Words of a name: `num_tokens`, `API-Key`, `accessToken` are two each; `monkey` and `tokenizer` are one.
@@ -13,6 +19,23 @@ _ALWAYS = frozenset(
 )
 # Here numbers stay, for `max_tokens: 512` and `key: 3` are settings and no secrets.
 _TEXT_ONLY = frozenset({"key", "keys", "apikey", "apikeys", "token", "tokens", "bearer", "authorization"})
+# With one of these the value is a secret whatever it looks like; else `image_key: image` is a setting.
+_STRONG = frozenset(
+    {
+        "api",
+        "apikey",
+        "apikeys",
+        "access",
+        "private",
+        "auth",
+        "bearer",
+        "authorization",
+        "hf",
+        "wandb",
+        "github",
+    }
+)
+_WORDS = re.compile(r"\[?[A-Za-z]+(?:[ _./-][A-Za-z]+)*\]?")
 _URL_PASSWORD = re.compile(r"(?<![\w+.-])(?P<before>[A-Za-z][\w+.-]{0,40}://[^\s/:@]*:)[^\s/@]+(?=@)")
 _URL_PARAMETER = re.compile(
     r"(?P<before>[?&][\w.-]*(?:key|token|password|passwd|secret|signature)=)[^\s&#]+", re.IGNORECASE
@@ -25,8 +48,78 @@ _ASSIGNMENT = re.compile(
 )
 _OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=~-]{8,}")  # no name that code would use as a value
 _NUMBER = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?")
-_KNOWN = re.compile(r"\b(?:gh[opsu]_\w{20,}|github_pat_\w{20,}|hf_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
+_KNOWN = re.compile(
+    r"\b(?:gh[opsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_\w{20,}|sk[-_][\w-]{20,}|xox[abprs]-[\w-]{10,}"
+    r"|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})(?![\w-])"
+)
+_BEARER = re.compile(r"(?P<before>\b(?:bearer|basic)\s+)[\w+/=.~-]{8,}", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(
+    r"(?P<before>-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(?:(?!-----END)[\s\S])+"
+    r"(?P<after>-----END [A-Z0-9 ]*PRIVATE KEY-----)?"
+)
 _HINT = re.compile(r"key|token|passw|passphrase|secret|credential|bearer|authorization", re.IGNORECASE)
+_SHORTEST = 8  # characters of a secret that is looked for in texts: shorter ones are words as well
+_learnt: set[str] = set()
+
+
+def learn(config: Mapping[str, Any]) -> None:
+    """Know the secrets of a config: wherever they turn up in a text from now on, they are hidden."""
+    found = {value for value in _secrets("", config) if len(value) >= _SHORTEST and HIDDEN not in value}
+    _learnt.update(found)
+    _literals.cache_clear()  # the environment may have changed, too
+
+
+def hidden(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of what a record hides, for whoever wants to use it again."""
+    if isinstance(config, str) and HIDDEN in config:
+        yield path
+    items = config.items() if isinstance(config, Mapping) else enumerate(config) if _is_list(config) else ()
+    for key, value in items:
+        yield from hidden(value, (*path, str(key)))
+
+
+def restored(config: Any, source: Any) -> Any:
+    """A record's config with what it hides taken from another that has it; what neither has stays hidden."""
+    if isinstance(config, Mapping) and isinstance(source, Mapping):
+        return {key: restored(value, source.get(key)) for key, value in config.items()}
+    if _is_list(config) and _is_list(source) and len(config) == len(source):
+        return [restored(value, other) for value, other in zip(config, source, strict=True)]
+    return source if isinstance(config, str) and HIDDEN in config and source is not None else config
+
+
+@contextmanager
+def veiled() -> Iterator[None]:
+    """What is printed meanwhile shows no secrets, nor does the traceback that ends it, with exit code 1.
+
+    A scheduler keeps both in a file. `sys.excepthook` won't do: W&B sets one of its own.
+    """
+    out, err = cast(TextIO, Veil(sys.stdout)), cast(TextIO, Veil(sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - this is where the interpreter would show it
+            err.write("".join(traceback.format_exception(error)))
+            raise SystemExit(1) from None
+
+
+class Veil:
+    """A text stream that hides secrets on their way to another; all else is the other's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it without secrets."""
+        self._stream.write(redact_text(text))
+        return len(text)
+
+    def writelines(self, lines: Sequence[str]) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,10 +128,20 @@ def redact(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def redact_text(text: str) -> str:
-    """The text with `***` in place of the passwords and access keys of its URLs."""
+    """The text with `***` in place of secrets: by what is around them, by their own form, and those we know.
+
+    That are passwords and access keys of URLs, `password=…`, bearer headers, private keys, the secrets of
+    the environment and of what `learn` was told.
+    """
     for pattern in (_URL_PASSWORD, _URL_PARAMETER):
         text = pattern.sub(rf"\g<before>{HIDDEN}", text)
-    return text
+    if _HINT.search(text):
+        text = _PRIVATE_KEY.sub(rf"\g<before>{HIDDEN}\g<after>", text)
+        text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
+        text = _ASSIGNMENT.sub(_said, text)
+    text = _KNOWN.sub(HIDDEN, text)
+    literals = _literals()
+    return text if literals is None else literals.sub(HIDDEN, text)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
@@ -71,6 +174,50 @@ def redact_source(text: str) -> str:
     return _KNOWN.sub(HIDDEN, shown)
 
 
+def _said(match: re.Match[str]) -> str:
+    """The same in prose, where `KeyError: 'width'` and `token: the last` are no secrets."""
+    literal, name = match["quoted"] or match["bare"], match["name"].rpartition(".")[2]
+    opaque = _OPAQUE.fullmatch(literal) or (_words(name) & _ALWAYS and match["quoted"])
+    if not opaque or name.endswith("Error") or not _is_secret(name, literal):
+        return match[0]
+    return f"{match['name']}{match['equals']}{match['quote'] or ''}{HIDDEN}{match['quote'] or ''}"
+
+
+@lru_cache(maxsize=1)
+def _literals() -> re.Pattern[str] | None:
+    """Finds the secrets that are known, as they are and as JSON and URLs write them; None without any."""
+    known = set(_learnt)
+    for name, value in os.environ.items():
+        known.update(each for each in _secrets(name, value) if len(each) >= _SHORTEST and HIDDEN not in each)
+    forms = {form for value in known for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
+    forms |= {
+        line for value in known if "\n" in value for line in value.split("\n") if len(line) > 2 * _SHORTEST
+    }
+    forms.discard("")
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+
+
+def _secrets(name: str, value: Any, below: bool = False) -> Iterator[str]:
+    """The texts of a config, or of a variable of the environment, that are secrets worth to look for."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(str(key), item, below or bool(_words(name) & _ALWAYS))
+    elif _is_list(value):
+        for item in value:
+            yield from _secrets(name, item, below)
+    elif isinstance(value, str):
+        named = below or _is_secret(name, value)
+        telling = _OPAQUE.fullmatch(value) or below or _words(name) & (_ALWAYS | _STRONG)
+        if named and telling and not value.startswith(("/", "~", "./", "../")):  # a file with keys
+            yield value
+        for pattern in (_URL_PASSWORD, _URL_PARAMETER):
+            yield from (found[0][len(found["before"]) :] for found in pattern.finditer(value))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
 def _assignment(match: re.Match[str]) -> str:
     name, equals, quote = match["name"], match["equals"], match["quote"] or ""
     literal = match["quoted"] or (match["bare"] if _OPAQUE.fullmatch(match["bare"] or "") else None)
@@ -96,9 +243,14 @@ def _value(key: str, value: Any) -> Any:
     words = _words(key)
     if words & _ALWAYS:
         return _hide(value, (str, bytes, int, float))
-    if words & _TEXT_ONLY:
+    if words & _TEXT_ONLY and (words & _STRONG or not _is_setting(value)):
         return _hide(value, (str, bytes))
     return _plain(value)
+
+
+def _is_setting(value: Any) -> bool:
+    """`image`, `[PAD]`, `train.images`: words, which a run that goes on has to know."""
+    return isinstance(value, str) and len(value) <= 24 and bool(_WORDS.fullmatch(value))
 
 
 def _plain(value: Any) -> Any:

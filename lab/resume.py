@@ -11,6 +11,7 @@ from lab.config import ConfigError, Problem
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.events import Note
+from lab.redact import redact
 
 # With another one of these the checkpoint's state would be loaded into something it doesn't fit.
 _SAME = ("task", "net", "optimizer", "scheduler", "ema", "seeds")
@@ -32,6 +33,7 @@ def resume_from(
     """Load the newest checkpoint in `folder` into the parts.
 
     Args:
+        config: as it is now, without secrets, as the checkpoint has it.
         facts: what the data says of itself now.
 
     Returns:
@@ -44,7 +46,7 @@ def resume_from(
     if not any((folder / name).exists() for name in ("last.pt", "prev.pt")):
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     content, path, faults = checkpoint.load_latest(folder)
-    changed = differences(content["config"], config)
+    changed = differences(redact(content["config"]), config)
     moved = _moved(rundir.plain(content.get("data", {})), rundir.plain(facts))
     _require_same(changed, moved, config, path)
     _require_no_leak(content.get("data", {}), facts)

@@ -18,6 +18,7 @@ from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
+from lab.record import written
 from lab.redact import redact, redact_text
 from lab.signals import Interrupted
 
@@ -97,7 +98,7 @@ class Session:
 
     def write_record(self, config: RunConfig, device: torch.device) -> None:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""
-        rundir.atomic_write(self.folder / rundir.CONFIG, config.to_yaml())
+        rundir.atomic_write(self.folder / rundir.CONFIG, written(config.as_data()))
         provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device), PROJECT)
         rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
 

@@ -20,9 +20,10 @@ RANKS = {
     3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
-        "lab.provenance", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
-    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.outlet", "lab.redact",
+        "lab.provenance", "lab.record", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
+    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.outlet",
         "lab.rundir", "lab.wording", "model"],
+    -1: ["lab.redact"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

@@ -12,6 +12,7 @@ from lab import rundir
 from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
+from lab.record import written
 from lab.redact import redact, redact_text
 from lab.wording import figure
 
@@ -81,7 +82,7 @@ class RepeatsSummary:
     def __enter__(self) -> "RepeatsSummary":
         paths = [self._folder / name for name in (rundir.CONFIG, rundir.SUMMARY)]
         self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
-        rundir.atomic_write(self._folder / rundir.CONFIG, self._config.to_yaml())
+        rundir.atomic_write(self._folder / rundir.CONFIG, written(self._config.as_data()))
         rundir.write_summary(self._folder, {**self._head, "outcome": "running"})
         return self
 

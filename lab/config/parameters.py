@@ -19,6 +19,7 @@ from pydantic import (
 from lab.config.base import Count, Flag, Frozen, Number
 from lab.config.diff import same
 from lab.config.problems import ConfigError, Path, Problem, nearest, shown
+from lab.redact import HIDDEN, redact
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -258,13 +259,14 @@ class CategoricalParameter(BaseParameter):
 
 def _labels(choice: Any, index: int) -> list[Label]:
     """Names for a choice, the best first; the last is like no other's."""
+    choice = redact({"choice": choice})["choice"]  # the database shows it to everybody
     text = json.dumps(choice, ensure_ascii=False, separators=(",", ":"), sort_keys=False, default=str)
     last: list[Label] = [text, f"{text} #{index}"]
     if isinstance(choice, Mapping) and isinstance(choice.get("target"), str):
         target = choice["target"]
         return [target.rpartition(".")[2], target, *last]
     plain = isinstance(choice, _SCALARS) and not (isinstance(choice, float) and not math.isfinite(choice))
-    return [choice, *last] if plain else last
+    return [choice, *last] if plain and choice != HIDDEN else last
 
 
 def _check_range(low: float, high: float, step: float | None, log: bool) -> None:

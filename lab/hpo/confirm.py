@@ -22,6 +22,7 @@ from lab.hpo.mirror import unmirrored
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run, patience
 from lab.hpo.workers import Died, Job, Slot, create_workers, free_slot
+from lab.redact import restored
 from lab.report.ranking import ranked
 from lab.signals import Signals
 from lab.wording import figure
@@ -62,7 +63,7 @@ def confirm(
     try:
         with rundir.locked(place):
             seeds = _fresh(config.base.seeds, config.confirm.seeds)
-            reruns = list(_reruns(candidates, seeds, folder))
+            reruns = list(_reruns(config, candidates, seeds, folder))
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
             for rerun in reruns:  # of a call that was killed at it
                 _drop_weights(rerun)
@@ -148,14 +149,16 @@ def _fresh(used: Sequence[int], count: int) -> list[int]:
     return list(range(first, first + count))
 
 
-def _reruns(trials: Sequence[FrozenTrial], seeds: Sequence[int], folder: Path) -> Iterator[_Rerun]:
+def _reruns(
+    config: OptimizeConfig, trials: Sequence[FrozenTrial], seeds: Sequence[int], folder: Path
+) -> Iterator[_Rerun]:
     for trial in trials:
         recipe = read_trial(folder / f"trial_{trial.number:05d}").get("recipe")
         if not recipe:
             continue  # a trial of another study, which left nothing to rerun
         for seed in seeds:
             place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"
-            data = {**unmirrored(recipe), "seeds": [seed]}
+            data = {**restored(unmirrored(recipe), config.base.as_data()), "seeds": [seed]}
             yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
 
 

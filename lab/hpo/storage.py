@@ -23,6 +23,8 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
+from lab.redact import HIDDEN
+
 T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
 _OUTAGE = 600.0  # seconds that a server may be gone

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.engine import make_url
 
 from lab import rundir
 from lab.callbacks.progress import Style
@@ -23,12 +22,13 @@ from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import Mirror
 from lab.hpo.opening import fork_study, open_study, renamed
-from lab.hpo.storage import Database, StorageError, database_file, shown_url
+from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_hidden
 from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.winner import BEST, keep_best
+from lab.record import written
 from lab.redact import redact_arguments
 from lab.report import study as report
 from lab.report.ranking import ranked
@@ -99,6 +99,7 @@ def _optimized(
     if fork is not None:
         config = renamed(config, fork)
     folder = root / config.study_name
+    rundir.refuse_links(folder, depth=1)  # trials are cleared and written there
     study = (
         open_study(config, database, folder)
         if fork is None
@@ -159,13 +160,8 @@ def _over(
 
 
 def _write_file(folder: Path, config: OptimizeConfig) -> None:
-    """The study's file as it is now; for its owner alone where it holds the database's password."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with rundir.whole(folder / STUDY) as file:
-        url = make_url(config.storage)
-        if url.password is not None or "password" in url.query:
-            os.fchmod(file.fileno(), 0o600)
-        file.write(config.to_yaml().encode())
+    """The study's file as it is now, without secrets, such as the database's password."""
+    rundir.atomic_write(folder / STUDY, written(config.as_data()))
 
 
 def _winner(
@@ -201,15 +197,16 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
         ValueError: there is no such study.
         StorageError: its database can't be used.
     """
-    folder = Path(name) if (Path(name) / STUDY).exists() else root / name
-    if not (folder / STUDY).exists():
+    # os.path says no of a name that no file can have.
+    folder = Path(name) if os.path.exists(Path(name) / STUDY) else root / name  # noqa: PTH110
+    if not os.path.exists(folder / STUDY):  # noqa: PTH110
         names = sorted(path.parent.name for path in root.glob(f"*/{STUDY}"))
         raise ValueError(f"there is no study '{name}' in {root}{did_you_mean(name, names)}")
     config = OptimizeConfig.from_yaml(folder / STUDY)
     file = database_file(config.storage)
     if file is not None and not file.exists():
         raise StorageError(f"the study's database {file} is not there")
-    database = Database(config.storage)
+    database = Database(without_hidden(config.storage))
     try:
         study = optuna.load_study(study_name=config.study_name, storage=database.storage)
     except KeyError:

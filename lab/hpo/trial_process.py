@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from lab import rundir
 from lab.config import OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
-from lab.redact import redact_text
+from lab.redact import Veil, learn, redact_text
 
 SILENT = "the supervisor does not answer"
 IN_USE = "another process is at work in the trial's folder"
@@ -162,6 +162,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
     tell(Begun())
     try:
         config = validate(RunConfig, order.config)
+        learn(order.config)
         relay = Relay(tell, tuple(config.repeats))
         extras = [extra() for extra in order.extras]
         result = _patiently(
@@ -208,6 +209,7 @@ def main(connection: Connection, order: Order, run: Run) -> None:
         connection.send(Finished("interrupted", rundir.full(error)))
         return
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdout, sys.stderr = cast(TextIO, Veil(sys.stdout)), cast(TextIO, Veil(sys.stderr))
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
         signal.signal(number, signal.SIG_IGN)
     line = _Line(connection, order.patience)

@@ -9,8 +9,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from lab import rundir
-from lab.config.writing import to_text
 from lab.hpo.trial_folder import TRIAL, read_trial, write_trial
+from lab.record import written
 
 BEST = "best"
 _COPIED = (rundir.HISTORY, rundir.PREDICTIONS, rundir.METRICS)
@@ -65,7 +65,7 @@ def _fill(
         f"# Trial {trial.number} of the study {best.parent.name}: {result}.\n"
         f"# The same again: python main.py --run {best / rundir.CONFIG}\n"
     )
-    rundir.atomic_write(best / rundir.CONFIG, head + to_text(facts["recipe"]))
+    rundir.atomic_write(best / rundir.CONFIG, head + written(facts["recipe"]))
     write_trial(best, facts)
 
 

@@ -12,7 +12,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
@@ -20,6 +20,7 @@ from lab.events import Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
+from lab.redact import Veil
 from lab.signals import Signals
 
 _EXIT = 2.0  # seconds for what a library does at the end of its process
@@ -214,7 +215,7 @@ class InProcess:
         try:
             job.order.folder.mkdir(parents=True, exist_ok=True)
             log = (job.order.folder / CONSOLE).open("a")
-            with log, redirect_stdout(log), self._signals.raised():
+            with log, redirect_stdout(cast(TextIO, Veil(log))), self._signals.raised():
                 finished = trial_process.conduct(job.order, self._run, tell)
         except OSError as error:
             if not rundir.is_full(error):

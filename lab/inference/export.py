@@ -18,6 +18,7 @@ from lab.data.normalise import Normalise
 from lab.inference.inputs import Layout, find_items
 from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
+from lab.redact import redact
 from lab.rundir import expanded
 
 Kind = Literal["onnx", "torchscript", "safetensors"]
@@ -126,7 +127,7 @@ def metadata(loaded: Segmenter) -> dict[str, str]:
         "sequences": loaded.sequences,
         "run": loaded.folder.absolute().name,
         "epoch": loaded.epoch,
-        "net": loaded.config.as_data()["net"],
+        "net": redact(loaded.config.as_data())["net"],
     }
     return {
         key: value if isinstance(value, str) else json.dumps(value)

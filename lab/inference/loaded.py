@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
 from lab.config.validation import validate
 from lab.data.splits import Splits
+from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
 from lab.tasks import Task
@@ -59,7 +61,13 @@ class Loaded:
 
         Raises:
             ConfigError: it can't be built any more.
+            ValueError: it can't be without a secret, which isn't kept.
         """
+        if lacking := [".".join(path) for path in hidden(self.config.as_data()["data"], ("data",))]:
+            raise ValueError(
+                f"{self.folder}: its data needs {', '.join(lacking)}, which the record doesn't keep; "
+                f"write it into {self.folder / rundir.CONFIG} for as long as it is needed"
+            )
         seed_all(self.config.seeds[0])
         return Splits(*self.config.create_data())
 
@@ -83,7 +91,7 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
     content = load_checkpoint(path)
     # The weights' own config: a study's best/ may be one fold of what its file describes.
     own = content.get("config")
-    config = RunConfig.from_yaml(folder / rundir.CONFIG) if own is None else validate(RunConfig, own)
+    config = RunConfig.from_yaml(folder / rundir.CONFIG) if own is None else _config_of(folder, own)
     config = _without_downloads(config)
     runtime = _runtime(config, device, notes)
     facts = content.get("data") or {}
@@ -157,6 +165,18 @@ def _weights(folder: Path, notes: list[str]) -> Path:
         notes.append(f"there is no best.pt: the weights are those of the last epoch, {final}")
         return final
     raise CheckpointError(f"{checkpoints}: holds neither best.pt nor final.pt, so there are no weights")
+
+
+def _config_of(folder: Path, own: Mapping[str, Any]) -> RunConfig:
+    """What the weights were trained by; a secret that it hides is taken from the folder's file, if any.
+
+    A file that was copied here from elsewhere need not be like it.
+    """
+    if any(hidden(own)):
+        with suppress(ConfigError):
+            own = restored(own, RunConfig.from_yaml(folder / rundir.CONFIG).as_data())
+    learn(own)
+    return validate(RunConfig, own)
 
 
 def _without_downloads(config: RunConfig) -> RunConfig:

@@ -1,10 +1,24 @@
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.redact import command_line_has_secret, redact, redact_arguments, redact_source, redact_text
+from lab import redact as redacting
+from lab.redact import (
+    Veil,
+    command_line_has_secret,
+    hidden,
+    learn,
+    redact,
+    redact_arguments,
+    redact_source,
+    redact_text,
+    restored,
+    veiled,
+)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +135,102 @@ def test_no_quoted_password_survives(secret: str) -> None:
 )
 def test_long_lines_take_no_longer_than_short_ones(piece: str) -> None:
     redact_source(piece * (300_000 // len(piece)))  # quadratic work would take minutes
+
+
+@pytest.fixture
+def forgetting() -> Iterator[None]:
+    """What is learnt is forgotten after the test."""
+    before = set(redacting._learnt)
+    yield
+    redacting._learnt.clear()
+    redacting._learnt.update(before)
+    redacting._literals.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("got 401 with Authorization: Bearer abcdef123456", "got 401 with Authorization: Bearer ***"),
+        ("connect(user='me', password='open sesame')", "connect(user='me', password='***')"),
+        ("{'api_key': 'abc12345'}", "{'api_key': '***'}"),
+        ("DB_PASSWORD=abcdef12 DEBUG=1", "DB_PASSWORD=*** DEBUG=1"),
+        ("hf_abcdefghijklmnopqrstuvwx", "***"),
+        ("AKIAABCDEFGHIJKLMNOP and xoxb-1234567890ab", "*** and ***"),
+        ("eyJabcdefgh1.eyJabcdefgh2.abcdefgh3", "***"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nabc\ndef\n-----END RSA PRIVATE KEY-----\nmore",
+            "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----\nmore",
+        ),
+        ("-----BEGIN PRIVATE KEY-----\\nabc", "-----BEGIN PRIVATE KEY-----***"),
+        ("KeyError: 'abcdef12'", "KeyError: 'abcdef12'"),
+        ("unknown key: 'epohcs'; token: the last", "unknown key: 'epohcs'; token: the last"),
+        ("tokens=512, key=len, lr=1e-3", "tokens=512, key=len, lr=1e-3"),
+    ],
+)
+def test_secrets_in_prose(text: str, expected: str) -> None:
+    assert redact_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "kept"),
+    [
+        ({"image_key": "image"}, True),
+        ({"pad_token": "[PAD]"}, True),
+        ({"key": "train.images"}, True),
+        ({"token": "hunter2"}, False),
+        ({"hf_token": "abc"}, False),
+        ({"private_key": "abc"}, False),
+        ({"key": "a very long text of words only"}, False),
+    ],
+)
+def test_words_under_a_weak_name_are_settings(config: dict[str, Any], kept: bool) -> None:
+    assert (redact(config) == config) is kept
+
+
+@pytest.mark.usefixtures("forgetting")
+def test_what_was_learnt_is_hidden_wherever_it_turns_up() -> None:
+    learn({"data": {"password": 'p"ss/w0rd', "credentials": {"user": ["someone else"]}, "lr": "0.1"}})
+    assert redact_text('reached p"ss/w0rd, p\\"ss/w0rd and p%22ss%2Fw0rd') == "reached ***, *** and ***"
+    assert redact_text("user someone else") == "user ***"
+    assert redact({"note": 'p"ss/w0rd!'}) == {"note": "***!"}
+    assert redact_text("lr 0.1") == "lr 0.1"
+
+
+@pytest.mark.usefixtures("forgetting")
+def test_secrets_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVICE_TOKEN", "abcd1234efgh")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:s3same-open@host/db")
+    monkeypatch.setenv("SSH_KEY_FILE", "/home/me/keys1/id")
+    monkeypatch.setenv("SHORT_PASSWORD", "abc")
+    learn({})
+    assert redact_text("abcd1234efgh s3same-open /home/me/keys1/id abc") == "*** *** /home/me/keys1/id abc"
+
+
+def test_hidden_values_are_found_and_restored() -> None:
+    config = {"data": {"token": "***", "urls": ["x", "https://me:***@h"]}, "n": 3}
+    assert list(hidden(config)) == [("data", "token"), ("data", "urls", "1")]
+    source = {"data": {"token": "hunter2", "urls": ["y", "https://me:pw@h"]}, "n": 4}
+    assert restored(config, source) == {
+        "data": {"token": "hunter2", "urls": ["x", "https://me:pw@h"]},
+        "n": 3,
+    }
+    assert restored(config, {"data": {}}) == config
+
+
+def test_a_veil_hides_what_is_printed_and_what_breaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left, veiled():
+        print("password=abcdef12", 3)
+        raise ValueError("token: 'abcdef1234'")
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    assert said.out == "password=*** 3\n"
+    assert said.err.startswith("Traceback") and said.err.endswith("ValueError: token: '***'\n")
+
+
+def test_a_veil_is_like_its_stream(tmp_path: Path) -> None:
+    with (tmp_path / "out.txt").open("w") as file:
+        veil = Veil(file)
+        veil.writelines(["a\n", "secret='abc'\n"])
+        veil.flush()
+        assert not veil.isatty() and veil.fileno() == file.fileno() and veil.encoding == file.encoding
+    assert (tmp_path / "out.txt").read_text() == "a\nsecret='***'\n"

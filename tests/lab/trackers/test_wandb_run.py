@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from lab.trackers.csv_file import read_metrics
 from lab.faults.wandb_files import WandbRun, read_run
 from lab.faults.wandb_server import wandb_server
+from lab.trackers.csv_file import read_metrics
 
 SCENARIO = Path(__file__).parents[2] / "wandb_scenario.py"
 DUMMY_KEY = "0123456789" * 4

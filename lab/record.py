@@ -1,0 +1,59 @@
+"""A config as it is kept: without its secrets, which have to be given again to whoever needs them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, loading
+from lab.config.writing import to_text
+from lab.redact import HIDDEN, hidden, learn, redact
+
+_HEAD = f"# {HIDDEN} stands for a secret, which is not kept; --set PATH=VALUE gives it again.\n"
+Config = TypeVar("Config", RunConfig, OptimizeConfig)
+
+
+def read_run(path: str | Path, overrides: Sequence[str]) -> tuple[RunConfig, loading.Document]:
+    """The config, and the document that knows where each value was written.
+
+    Raises:
+        ConfigError: it can't be read, or is a record that lacks its secrets.
+    """
+    document = loading.override(loading.read(path), overrides, RunConfig.defaults())
+    return _whole(RunConfig.from_document(document), document), document
+
+
+def read_study(path: str, overrides: Sequence[str]) -> tuple[OptimizeConfig, loading.Document]:
+    """The same for a study's file."""
+    document = OptimizeConfig.read(path, overrides)
+    return _whole(OptimizeConfig.from_document(document), document), document
+
+
+def _whole(config: Config, document: loading.Document) -> Config:
+    try:
+        require_secrets(config.as_data())
+    except ConfigError as error:
+        raise document.located(error) from error
+    return config
+
+
+def written(config: Mapping[str, Any]) -> str:
+    """The YAML of a config for a run's or a study's folder; the config's own where nothing is hidden."""
+    shown = redact(config)
+    return (_HEAD if any(hidden(shown)) else "") + to_text(shown)
+
+
+def require_secrets(config: Mapping[str, Any]) -> None:
+    """Know the secrets of a config that is about to be used.
+
+    Raises:
+        ConfigError: it is a record of one, and hides some.
+    """
+    learn(config)
+    found = list(hidden(config))
+    if found:
+        raise ConfigError(
+            [
+                Problem(path, f"is a secret, which the record hides; give it: --set {'.'.join(path)}=VALUE")
+                for path in found
+            ]
+        )
