@@ -11,7 +11,8 @@ from lab.faults.stalled import difference
 
 def trial(**changes: Any) -> FrozenTrial:
     made = create_trial(
-        state=TrialState.COMPLETE, value=0.5, params={"lr": 0.1}, distributions={"lr": FloatDistribution(0, 1)},
+        state=TrialState.COMPLETE, value=0.5,
+        params={"lr": 0.1}, distributions={"lr": FloatDistribution(0, 1)},
         intermediate_values={1: 0.5}, user_attrs={"attempts": 1},
     )  # fmt: skip
     for name, value in changes.items():
