@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -170,17 +171,22 @@ def end_group(pid: int) -> None:
 
 
 def hear_signals() -> None:
-    """Let processes that begin here hear of Ctrl-C and a hang-up, which a shell's `&` and `nohup` hide."""
+    """Let processes that begin here hear of all signals; a shell's `a shell's `&`, `nohup` and a warm server hide some`, `nohup`, a warm server hide some."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    hear_signals()  # the server it comes from is deaf to Ctrl-C
+    hear_signals()
     os.setsid()
     os.chdir(folder)
     with (folder / CONSOLE).open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-        function(*arguments)
+        try:
+            function(*arguments)
+        except BaseException:
+            traceback.print_exc()  # or it would go to the server's
+            raise
 
 
 def as_main(main: Path, arguments: Sequence[str]) -> None:

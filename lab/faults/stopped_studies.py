@@ -25,6 +25,7 @@ from lab.faults.stopped import (
     timed,
 )
 from lab.faults.studies import STUDIES, small_study, write_file
+from lab.hpo.study import STUDY
 
 _LONGEST = 120.0  # seconds for a command
 _STEP = 0.02  # seconds
@@ -90,13 +91,14 @@ class StoppedStudies:
         folder, path = self._made("none")
         count = 0
         for index, each in enumerate(stops):
+            before = _begun(folder)
             process = self._bench.warm(folder, "--optimize", str(path))
             assert process.pid is not None
-            _until_begun(folder)
+            _until_begun(folder, before)
             time.sleep(chance.uniform(0.0, 1.0))
             stop(process.pid, each.first, group=chance.random() < 0.5)
             code, seconds = timed(lambda process=process: _exit_code(process))  # type: ignore[misc]
-            if code == 0:  # too late
+            if code == 0 or (code == -each.first and _over(folder)):  # too late
                 break
             where = f"study without processes, seed {seed}.{index}: {each.title}"
             said = (folder / CONSOLE).read_text()
@@ -114,7 +116,7 @@ class StoppedStudies:
         with Terminal() as terminal:
             main, arguments = self._bench.main, ("--optimize", str(path))
             process = self._bench.fork(folder, as_main_in_terminal, main, arguments, terminal.name)
-            _until_begun(folder)
+            _until_begun(folder, 0)
             time.sleep(chance.uniform(0.0, 0.5))
             terminal.close()
             code, seconds = timed(lambda: _exit_code(process))
@@ -209,10 +211,20 @@ def _gets_on(folder: Path, process: "subprocess.Popen[str]") -> bool:
     return process.poll() is None
 
 
-def _until_begun(folder: Path) -> None:
+def _begun(folder: Path) -> int:
+    """When a command last began with the study: its file is written anew then. 0: never."""
+    path = folder / STUDIES / "small" / STUDY
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _until_begun(folder: Path, before: int) -> None:
     deadline = time.monotonic() + _LONGEST
-    while not (folder / STUDIES / "small" / "study.yaml").exists() and time.monotonic() < deadline:
+    while _begun(folder) == before and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _over(folder: Path) -> bool:
+    return all(trial.state.is_finished() for trial in _trials(folder))
 
 
 def _finished(bench: Bench, process: "subprocess.Popen[str]") -> tuple[Done, float]:

@@ -17,6 +17,7 @@ from lab.config.gate import is_open
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
 _PICTURES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngImagePlugin",
              "lab.figures.curves", "lab.figures.samples")  # fmt: skip
+_DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TENSORBOARD = ("lab.trackers.tensorboard", "torch.utils.tensorboard")
 _KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations", "sklearn", "lab", "model")
 
@@ -36,13 +37,15 @@ def warm_up(config: RunConfig, *modules: str) -> None:
     late = [*_LATE, *(_PICTURES if config.pictures.enabled else ())]
     late += _TENSORBOARD if any(tracker.type == "tensorboard" for tracker in config.shipped_trackers) else ()
     context().set_forkserver_preload([*modules, *late, *known, "lab.hpo.frozen"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it, and what it forks, must not hear of Ctrl-C
+    # It must not hear of a signal to the whole job, which ends what uses it; nor must what it forks.
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _DEAF_TO}
     path = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # Python 3.11 starts it without ours
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if path is None:
             del os.environ["PYTHONPATH"]
         else:

@@ -144,3 +144,28 @@ def test_a_module_that_ends_its_process_is_told(told: dict[str, Any]) -> None:
     assert told["checks"][2].startswith(
         "RuntimeError: checking the components ended their process (exit code 5)"
     )
+
+
+def test_the_server_outlives_a_signal_to_the_whole_job(tmp_path: Path) -> None:
+    """As a terminal that closes sends it: a process that is just being forked must not fail for it."""
+    code = (
+        "import os, signal, sys\n"
+        "from lab.config import RunConfig\n"
+        "from lab.hpo import server\n"
+        "if __name__ == '__main__':\n"
+        "    server.warm_up(RunConfig.model_validate({'data': 'lab.data.function', 'net': 'model.MLP'}))\n"
+        "    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):\n"
+        "        assert signal.getsignal(number) != signal.SIG_IGN\n"
+        "        signal.signal(number, signal.SIG_IGN)\n"
+        "        os.killpg(os.getpgrp(), number)\n"
+        "    process = server.context().Process(target=os.getpid)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+        "    print(process.exitcode)\n"
+    )
+    (tmp_path / "job.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "job.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tools.ROOT)},
+        capture_output=True, text=True, start_new_session=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
