@@ -171,7 +171,7 @@ def end_group(pid: int) -> None:
 
 
 def hear_signals() -> None:
-    """Let processes that begin here hear of all signals; a shell's `a shell's `&`, `nohup` and a warm server hide some`, `nohup`, a warm server hide some."""
+    """Let processes that begin here hear of all signals, some of which a shell or a warm server hides."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
