@@ -210,7 +210,8 @@ def _synced(run: Path, environment: Mapping[str, str]) -> Counter[int]:
 
 
 def _offline(run: Path) -> list[Path]:
-    return sorted((run / "wandb").glob("offline-run-*"))
+    """W&B's folders; one that was killed before its first write has no file."""
+    return sorted(file.parent for file in (run / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def _left(folder: Path, code: int | None, seconds: float) -> Trained:
