@@ -184,7 +184,7 @@ def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ..
     with (folder / CONSOLE).open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
             function(*arguments)
-        except BaseException:
+        except Exception:
             traceback.print_exc()  # or it would go to the server's
             raise
 

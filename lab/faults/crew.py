@@ -152,6 +152,8 @@ def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) ->
 
 
 def last_line(text: str) -> str:
-    """What a process has said last, such as the error that ended it."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    """What a process has said last: the error that ended it, where there is one."""
+    head, found, tail = text.rpartition("Traceback (most recent call last):\n")
+    lines = [line for line in (tail if found else head + tail).splitlines() if line.strip()]
+    errors = [line for line in lines if found and not line.startswith(" ")]
+    return next(iter(errors or reversed(lines)), "it said nothing")

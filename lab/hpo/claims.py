@@ -152,6 +152,7 @@ class Claims:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass  # it is new, or its process died before it had all of them
+        self._study.get_trials(deepcopy=False)  # one that another process has made is unknown to the cache
         try:
             study = with_sampler(self._study, self._config, lease.number)
             return self._config.space.suggest(optuna.Trial(study, lease.trial_id))

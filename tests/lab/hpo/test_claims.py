@@ -1,10 +1,16 @@
-"""How long a study has been at work."""
+"""Which trial is next, and how long a study has been at work."""
+
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lab.hpo.claims import working_seconds
+from lab.hpo.claims import Claims, working_seconds
+from lab.hpo.leases import Leases
+from lab.hpo.opening import open_study
+from lab.hpo.storage import Database
+from tests.lab.hpo.small_study import config_of
 
 
 def trial(*spans: tuple[float, float], since: float | None = None) -> FrozenTrial:
@@ -31,3 +37,17 @@ def test_an_interrupted_trial_counts_what_it_has_had() -> None:
 def test_it_is_the_length_of_the_union(spans: list[tuple[int, int]]) -> None:
     covered = {second for start, length in spans for second in range(start, start + length)}
     assert working_seconds([trial((start, start + length)) for start, length in spans]) == len(covered)
+
+
+def test_a_trial_whose_maker_died_before_it_had_values_gets_them(url: str, tmp_path: Path) -> None:
+    """This process has never read it: whoever made it was killed at once."""
+    config = config_of(url, sampler={"target": "optuna.samplers.RandomSampler"})
+    database, other = Database(url), Database(url)
+    study = open_study(config, database)
+    claims = Claims(config, study, database, Leases(database, study._study_id, 60.0), tmp_path)
+    other.storage.create_new_trial(study._study_id, create_trial(state=TrialState.WAITING))
+    trial = claims.next()
+    assert trial is not None and trial.number == 0
+    assert trial.values.keys() == config.search_space.keys()
+    for each in (database, other):
+        each.engine.dispose()
