@@ -88,7 +88,7 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
         found = trials.read()
         trials.close()
         broken += [f"{isolation}: {line}" for line in judge_killers(found, died, _page(folder))]
-        values.append([trial.values for trial in found if trial.params["net.fault"] == "none"])
+        values.append([trial.values for trial in found if trial.params.get("net.fault") == "none"])
     if values[0] != values[1]:
         broken.append(f"good ones have other values without processes: {values[1]}, with: {values[0]}")
     figures = {
