@@ -1,6 +1,5 @@
 """Checkpoints whose writer is killed (-9) in the middle, and checkpoints that are damaged where they lie."""
 
-import os
 import random
 import shutil
 import signal
@@ -18,6 +17,7 @@ from lab.config.sections import CheckpointConfig
 from lab.events import EpochEnd
 from lab.faults.base import Verdict
 from lab.faults.bench import CONSOLE, Bench
+from lab.faults.crew import last_line
 from lab.faults.learning import train, variant
 from lab.faults.resuming import RUN, differences, outcome
 
@@ -40,16 +40,16 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
         chance = random.Random(kills)
         before = len(_lines(folder))
         process = bench.fork(folder, write_forever)
-        assert process.pid is not None
         deadline = time.monotonic() + _START
         while len(_lines(folder)) == before and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(chance.uniform(0.0, 0.15))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join()
         where = f"kill {kills} (seed {kills})"
         if process.exitcode != -signal.SIGKILL or len(_lines(folder)) == before:
-            broken.append(f"{where}: expected it to write until it is killed, found code {process.exitcode}")
+            said = last_line((folder / CONSOLE).read_text())
+            broken.append(f"{where}: expected it to write until it is killed, found that it ended: {said}")
             break
         kills += 1
         middle += any((folder / FOLDER).glob(".*.tmp"))

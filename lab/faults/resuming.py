@@ -115,7 +115,10 @@ def run_of(folder: Path) -> Path:
 
 def outcome(run: Path) -> dict[str, str]:
     """What a run has come to, each part by its sha256: its states, its history, its record."""
-    content = checkpoint.load(run / rundir.CHECKPOINTS / "final.pt")
+    try:
+        content = checkpoint.load(run / rundir.CHECKPOINTS / "final.pt")
+    except checkpoint.CheckpointError as error:
+        return {"the end": str(error)}
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run)]
     course = content["course"]
     states = {part: content.get(part) for part in _PARTS}
@@ -225,7 +228,8 @@ class _Try:
         else:
             there = self._process.is_alive()
         if there:
-            os.kill(self.pid, signal.SIGKILL) if alone else end_group(self.pid)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL) if alone else end_group(self.pid)
         return self.ended() == -signal.SIGKILL
 
     def said(self) -> str:

@@ -60,3 +60,8 @@ def test_runs_of_the_same_kind_are_equal_and_of_another_seed_are_not(tmp_path: P
     assert list(differences("", epochs(tmp_path / "one"), epochs(tmp_path / "same"))) == []
     differing = " ".join(differences("", outcome(tmp_path / "one"), outcome(tmp_path / "other")))
     assert all(part in differing for part in ("model", "optimizer", "history", "record"))
+
+
+def test_a_run_without_an_end_differs_from_one_with(tmp_path: Path) -> None:
+    (said,) = outcome(tmp_path).values()
+    assert "there is no such checkpoint" in said
