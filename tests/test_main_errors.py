@@ -88,6 +88,7 @@ def test_then_all_errors_of_the_components_by_line(main_py: Main) -> None:
         "  run.yaml:10: optimizer.lr: found '1e-3x' (text), expected a number",
         "  run.yaml:12: criterion.target: 'torch.nn' has no 'MSELos'; did you mean 'MSELoss'?",
         "  --set optimizer.betas.1=x: optimizer.betas.1: found 'x' (text), expected a number",
+        "What only the components themselves can tell is checked once these are mended.",
     ]
 
 

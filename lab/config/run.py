@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ from lab.config.base import Count, Flag, Number
 from lab.config.file_config import FileConfig
 from lab.config.fused import fused_arguments
 from lab.config.gate import closed_in
+from lab.config.importing import resolve
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
     AUTO,
@@ -29,7 +31,7 @@ from lab.config.sections import (
     Seeds,
     Tracker,
 )
-from lab.config.spec import Spec
+from lab.config.spec import Look, Spec
 from lab.config.trackers import TrackerConfig
 from lab.config.validation import validate
 from lab.config.writing import plain
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
 _LATER = "The components' own arguments are checked once these are mended."
+MORE = "What only the components themselves can tell is checked once these are mended."
 
 
 class RunConfig(FileConfig):
@@ -184,9 +187,25 @@ class RunConfig(FileConfig):
         Raises:
             ConfigError: with every problem found.
         """
-        problems = list(closed_in(self.as_data()))
-        if problems:  # said before anything is imported
-            raise ConfigError(problems, _LATER)
+        if problems := self.early_problems():
+            raise ConfigError(problems, MORE)
+        problems = [*self._check_components(resolve), *self._check_closure(), *self._check_monitored()]
+        if problems:
+            raise ConfigError(problems)
+
+    def early_problems(self) -> list[Problem]:
+        """What shows before anything is imported: closed import paths, and what the sources tell at once."""
+        if problems := list(closed_in(self.as_data())):
+            return problems
+        if "torch" in sys.modules:  # then the real things tell as fast, and more
+            return []
+        from lab.config.stand_ins import look
+
+        problems = self._check_components(look)
+        return [*problems, *self._check_monitored()]
+
+    def _check_components(self, look: Look) -> list[Problem]:
+        problems: list[Problem] = []
         data = self.data if self.folds is None else self.with_values(self.repeats["fold_0"]).data
         components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
             (("task",), self.task, (), AUTO),
@@ -199,20 +218,17 @@ class RunConfig(FileConfig):
         if self.scheduler is not None:
             components.append((("scheduler",), self.scheduler, ("optimizer",), AUTO))
         for path, spec, runtime, wildcard in components:
-            problems += ConfigError(list(spec.check(*runtime, wildcard=wildcard))).below(path).problems
-        problems += self._check_criterion()
-        problems += self._check_closure()
-        problems += self._check_monitored()
-        if problems:
-            raise ConfigError(problems)
+            found = list(spec.check(*runtime, wildcard=wildcard, look=look))
+            problems += ConfigError(found).below(path).problems
+        return [*problems, *self._check_criterion(look)]
 
-    def _check_criterion(self) -> list[Problem]:
+    def _check_criterion(self, look: Look) -> list[Problem]:
         try:
-            is_class = isinstance(self.criterion.resolve(), type)
+            is_class = isinstance(look(self.criterion.target), type)
         except ConfigError as error:
             return list(error.below(("criterion",)).problems)
         runtime = () if is_class else ("prediction", "target")
-        found = list(self.criterion.check(*runtime, wildcard=AUTO))
+        found = list(self.criterion.check(*runtime, wildcard=AUTO, look=look))
         return list(ConfigError(found).below(("criterion",)).problems)
 
     def _check_closure(self) -> list[Problem]:

@@ -10,7 +10,7 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
@@ -20,6 +20,7 @@ from lab.config.importing import blame, is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest
 from lab.config.validation import problems_in, validate
 
+Look: TypeAlias = Callable[[str], Callable[..., Any] | None]
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -63,7 +64,11 @@ class Spec(BaseModel):
         return resolve(self.target)
 
     def check(
-        self, *runtime: str, wildcard: str | None = None, shared: Collection[str] = ()
+        self,
+        *runtime: str,
+        wildcard: str | None = None,
+        shared: Collection[str] = (),
+        look: Look | None = None,
     ) -> Iterator[Problem]:
         """Yield what is wrong with the import path and the arguments, without building anything.
 
@@ -71,11 +76,14 @@ class Spec(BaseModel):
             runtime: names for the positional arguments that only a run can give, such as the parameters.
             wildcard: a text that stands for a number filled in later, accepted for every argument.
             shared: what the component around this one got from the run; handed on to first ones so named.
+            look: finds what an import path names, by default by importing it; None where it isn't known.
         """
         try:
-            target = self.resolve()
+            target = (look or resolve)(self.target)
         except ConfigError as error:
             yield from error.problems
+            return
+        if target is None:
             return
         runtime = runtime or _leading(target, shared, self.arguments)
         wrong = list(_check_names(target, self.arguments, runtime))
@@ -88,7 +96,10 @@ class Spec(BaseModel):
             nested = list(_components(value, (name,)))
             for path, part in nested:
                 try:
-                    found: Sequence[Problem] = [*validate(Spec, part).check(wildcard=wildcard, shared=given)]
+                    nested_spec = validate(Spec, part)
+                    found: Sequence[Problem] = [
+                        *nested_spec.check(wildcard=wildcard, shared=given, look=look)
+                    ]
                 except ConfigError as error:
                     found = error.problems
                 yield from ConfigError(found).below(path).problems

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,14 @@ from lab.config.gate import closed_in
 from lab.config.importing import is_library, resolve
 from lab.config.parameters import CategoricalParameter
 from lab.config.problems import ConfigError, Path, Problem, dotted, shown
-from lab.config.run import RunConfig
+from lab.config.run import MORE, RunConfig
 from lab.config.space import KEY, Corner
-from lab.config.spec import Spec
+from lab.config.spec import Look, Spec
 from lab.config.validation import validate
 
 if TYPE_CHECKING:
     from lab.config.optimize import OptimizeConfig
 
-_LATER = "Components, sampler and pruner are checked once these are mended."
 _GIVEN = {
     "seed": "is derived from the study's seed; set that, and remove it here",
     "search_space": "is the study's own; remove it here",
@@ -30,14 +30,14 @@ _NO_WAY = re.compile(r"has no part|'\d+' is no position")
 
 def shapes_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     """What is wrong that shows before anything is imported, and what has not been checked yet."""
-    return _Corners(config).shapes(), _LATER
+    return _Corners(config).shapes(), MORE
 
 
 def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     """All that is wrong, with paths into the study's data, and what has not been checked yet."""
     corners = _Corners(config)
     if shapes := corners.shapes():  # said before torch is loaded
-        return shapes, _LATER
+        return shapes, MORE
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config)]
     return list(dict.fromkeys(problems)), ""
 
@@ -57,11 +57,11 @@ class _Corners:
         self.problems = list(found)
 
     def shapes(self) -> list[Problem]:
-        """What needs no import: the corners' values, and import paths by their words."""
+        """What needs no import: the corners' values, import paths by their words, what sources tell."""
         own = {
             name: part.model_dump() for name in ("sampler", "pruner") if (part := getattr(self.config, name))
         }
-        return self.problems or [*self._found(_closed), *closed_in(own)]
+        return self.problems or [*self._found(_early), *(list(closed_in(own)) or _misnamed(self.config))]
 
     def check(self) -> list[Problem]:
         """Import paths and arguments, against the real signatures."""
@@ -143,8 +143,8 @@ class _Corners:
         return None
 
 
-def _closed(run: RunConfig) -> tuple[Problem, ...]:
-    return tuple(closed_in(run.as_data()))
+def _early(run: RunConfig) -> tuple[Problem, ...]:
+    return tuple(run.early_problems())
 
 
 def _problems(run: RunConfig) -> tuple[Problem, ...]:
@@ -168,6 +168,26 @@ def _shared(a: Path, b: Path) -> int:
 def _target(choice: Any) -> str | None:
     target = choice.get("target") if isinstance(choice, Mapping) else choice
     return target if isinstance(target, str) else None
+
+
+def _misnamed(config: "OptimizeConfig") -> list[Problem]:
+    """What the sources tell of the sampler and the pruner."""
+    if "torch" in sys.modules:  # then the real things tell as fast, and more
+        return []
+    from lab.config.stand_ins import look
+
+    problems: list[Problem] = []
+    given: dict[str, dict[str, Any]] = {
+        "sampler": {"seed": 0, "search_space": {}},
+        "pruner": {"epochs": config.base.epochs},
+    }
+    for name, known in given.items():
+        spec: Spec | None = getattr(config, name)
+        if spec is not None:
+            full = validate(Spec, _completed(spec.model_dump(), known, look))
+            found = list(_bare(spec.model_dump(), name)) or list(full.check(look=look))
+            problems += ConfigError(found).below((name,)).problems
+    return problems
 
 
 def _sampler_problems(config: "OptimizeConfig") -> Iterator[Problem]:
@@ -220,7 +240,8 @@ def _pruner_problems(config: "OptimizeConfig") -> Iterator[Problem]:
 def _component_problems(spec: Spec, base: type, given: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with a sampler or a pruner; it is built once, for many check what they get only then."""
     full = validate(Spec, _completed(spec.model_dump(), given))
-    problems = [*_of_another_kind(spec.model_dump(), base), *full.check()]
+    data = spec.model_dump()
+    problems = [*_of_another_kind(data, base), *_bare(data, _word(base)), *full.check()]
     problems = list({problem.path: problem for problem in reversed(problems)}.values())[::-1]
     yield from problems
     if not problems and _ours_or_library(spec.resolve()):
@@ -242,28 +263,43 @@ def _of_another_kind(value: Mapping[str, Any], base: type) -> Iterator[Problem]:
         name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
         yield Problem(("target",), f"found {value['target']}, expected a class that derives from {name}")
     for name, part in value.items():
-        if not name.endswith(base.__name__.removeprefix("Base").lower()):
+        if not name.endswith(_word(base)):
             continue
         if isinstance(part, Mapping) and isinstance(part.get("target"), str):
             yield from ConfigError(list(_of_another_kind(part, base))).below((name,)).problems
+
+
+def _bare(value: Mapping[str, Any], word: str) -> Iterator[Problem]:
+    """Samplers or pruners within one that are written as an import path alone."""
+    for name, part in value.items():
+        if not name.endswith(word):
+            continue
+        if isinstance(part, Mapping) and isinstance(part.get("target"), str):
+            yield from ConfigError(list(_bare(part, word))).below((name,)).problems
         elif isinstance(part, str):
             yield Problem((name,), f"found {shown(part)}, expected a mapping: {{target: {part}}}")
+
+
+def _word(base: type) -> str:
+    """`sampler` for BaseSampler."""
+    return base.__name__.removeprefix("Base").lower()
 
 
 def _ours_or_library(kind: Callable[..., Any]) -> bool:
     return is_library(kind) or kind.__module__.startswith("lab.")
 
 
-def _completed(value: Any, given: Mapping[str, Any]) -> Any:
+def _completed(value: Any, given: Mapping[str, Any], look: Look = resolve) -> Any:
     """The component, and those within, with what a study gives them."""
     if isinstance(value, (list, tuple)):
-        return [_completed(item, given) for item in value]
+        return [_completed(item, given, look) for item in value]
     if not isinstance(value, Mapping):
         return value
-    result = {key: _completed(item, given) for key, item in value.items()}
+    result = {key: _completed(item, given, look) for key, item in value.items()}
     if isinstance(value.get("target"), str):
         try:
-            known = inspect.signature(resolve(value["target"])).parameters
+            found = look(value["target"])
+            known = inspect.signature(found).parameters if found is not None else {}
         except (ConfigError, ValueError, TypeError):
             return result
         result = {key: item for key, item in result.items() if key not in _GIVEN or key not in given}
