@@ -37,7 +37,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
     Every second one has two loader workers; by turns these are killed with it, or have to notice. Of many
     runs one is the real command.
     """
-    tally = _Tally()
+    tally, going_on = _Tally(), 0
     bench.fork(bench.folder("warm"), time.sleep, 0).join()  # or the first run would be timed with it
     for number in range(count):
         chance = random.Random(number)
@@ -49,6 +49,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
         lasts = time.monotonic() - began
         kills = 0
         while kills < _KILLS:
+            going_on += has_checkpoint(cut)
             attempt = _Try(bench, cut, config, real)
             if not attempt.killed_after(
                 chance.uniform(0.0, lasts * (0.9 if real else 0.4)), alone=chance.random() < 0.5
@@ -57,11 +58,18 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
             tally.groups.append(attempt.pid)
             kills += 1
         tally.kills += kills
+        going_on += has_checkpoint(cut)
         tally.expect_end(_Try(bench, cut, config, real), f"run {number}, after {kills} kills")
         tally.compare(f"run {number} ({kills} kills)", outcome(run_of(whole)), outcome(run_of(cut)))
         bench.told(f"{number + 1} of {count} runs, {tally.kills} kills, {tally.identical} identical")
     tally.expect_nobody()
-    return Verdict({"runs": count, "kills": tally.kills, "identical": tally.identical}, tally.broken)
+    figures = {
+        "runs": count,
+        "kills": tally.kills,
+        "starts from a checkpoint": going_on,
+        "identical": tally.identical,
+    }
+    return Verdict(figures, tally.broken)
 
 
 def kill_within_epochs(bench: Bench, count: int) -> Verdict:
@@ -111,6 +119,11 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
 def run_of(folder: Path) -> Path:
     """The folder of the run within a working folder; the command names it itself."""
     return next((path.parent for path in folder.glob(f"runs/*/{rundir.CONFIG}")), folder / RUN)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the next start in a working folder goes on from somewhere."""
+    return (run_of(folder) / rundir.CHECKPOINTS / "last.pt").exists()
 
 
 def outcome(run: Path) -> dict[str, str]:
