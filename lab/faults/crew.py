@@ -37,6 +37,7 @@ class Crew:
         self._warm: list[ForkServerProcess] = []
         self._command: subprocess.Popen[str] | None = None
         self._killed: dict[int, float] = {}  # pid -> when
+        self._left: set[tuple[int, str]] = set()  # trials and their dead owners
         self._file = audit.folder
         if lanes:
             config = audit.config.model_copy(update={"isolation": "process", "workers": lanes})
@@ -66,7 +67,9 @@ class Crew:
         trials, commands = self.trials(), self._commands()
         if not (victims := [*warm, *trials, *commands]):
             return
-        victim = chance.choice(victims)
+        busy = [pid for owner in self._audit.at_work().values() if (pid := _process(owner)) in warm]
+        # Every second one is at work on a trial; with the others it may be at its start or its end.
+        victim = chance.choice(busy if busy and chance.random() < 0.5 else victims)
         if victim in commands:
             self.kill_command(alone=chance.random() < 0.5)
             self._size += self._lanes  # others do its work
@@ -114,6 +117,11 @@ class Crew:
                     found.append(pid)
         return found
 
+    @property
+    def left(self) -> int:
+        """How often a dead worker left a trial behind."""
+        return len(self._left)
+
     def ended(self) -> bool:
         """Whether the command has come to its end."""
         return not self._commands()
@@ -133,14 +141,20 @@ class Crew:
 
     def _look_for_orphans(self) -> None:
         for number, owner in self._audit.at_work().items():
-            since = self._killed.get(int(owner.split(":")[-2]))
+            since = self._killed.get(_process(owner))
             if since is None:
                 continue
+            self._left.add((number, owner))
             seconds = time.monotonic() - since
             line = f"trial {number} is still RUNNING for the dead {owner}"
             if seconds > self._audit.config.lease_seconds and line not in self.orphans:
                 self.orphans.append(line)
             self.longest = max(self.longest, seconds)
+
+
+def _process(owner: str) -> int:
+    """The process number in the name of a lease's owner."""
+    return int(owner.split(":")[-2])
 
 
 def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:

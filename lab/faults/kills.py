@@ -74,6 +74,7 @@ class Tally:
     """What was done to studies, and what was found."""
 
     kills: int = 0
+    left: int = 0
     trials: int = 0
     finished: int = 0
     restarts: int = 0
@@ -91,6 +92,7 @@ class Tally:
         self.found.add(found)
         self.broken += [*(f"{where}: {line}" for line in crew.broken), *found.lines(where)]
         self.kills += crew.kills
+        self.left += crew.left
         self.trials += len(trials)
         self.finished += sum(trial.state.is_finished() for trial in trials)
         self.longest = max(self.longest, crew.longest)
@@ -101,7 +103,8 @@ class Tally:
 
     def verdict(self, untried: list[str]) -> Verdict:
         """All of it."""
-        counts = {**self.found.counted(), "kills": self.kills, "trials": self.trials}
+        counts = {**self.found.counted(), "kills": self.kills}
+        counts |= {"trials left behind by the dead": self.left, "trials": self.trials}
         times = {"seconds with a dead worker at most": self.longest, **self.seconds}
         return Verdict({**counts, **times}, self.broken, untried)
 
