@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 import traceback
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import yaml
 
 from lab import checkpoint, rundir
 from lab.faults.base import Verdict
-from lab.faults.bench import Bench, as_main
+from lab.faults.bench import Bench, as_main, end_group
 from lab.faults.small_disk import NoSmallDisk, SmallDisk, fill, fill_at_opening, free
 from lab.trackers.csv_file import read_metrics
 
@@ -223,10 +224,14 @@ def _try(
                 _PATIENCE
             )
         process = disk.fork(folder, _until_full, bench.main, point, folder)
+        deadline = time.monotonic() + _PATIENCE
+        while not (folder / "before.json").exists() and process.is_alive() and time.monotonic() < deadline:
+            process.join(0.05)
         process.join(_WAITS)
         before = _read(folder / "before.json")
         if before is None:
-            process.kill()
+            assert process.pid is not None
+            end_group(process.pid)
             said = (folder / "console.txt").read_text()[-300:]
             return [], [f"{what}: it to be written expected, found that it is not: {said!r}"], []
         if process.is_alive():  # it waits for space

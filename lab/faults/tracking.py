@@ -127,8 +127,8 @@ def _main(main: Path, arguments: Sequence[str], environment: Mapping[str, str]) 
     as_main(main, arguments)
 
 
-def _write(folder: Path, mode: str | None) -> None:
-    trackers = [] if mode is None else [{"type": "wandb", "mode": mode, "timeout": BOUND}]
+def _write(folder: Path, mode: str | None, timeout: float = BOUND) -> None:
+    trackers = [] if mode is None else [{"type": "wandb", "mode": mode, "timeout": timeout}]
     (folder / "run.yaml").write_text(yaml.safe_dump({**_CONFIG, "trackers": trackers}))
 
 
@@ -173,7 +173,7 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
 def _kill_run(bench: Bench, seed: int, *, sync: bool) -> tuple[int, list[str]]:
     """The run killed at a random instant and resumed: how many steps W&B holds, and what is wrong."""
     folder, name = bench.folder("wandb-run"), f"the run killed, seed {seed}"
-    _write(folder, "offline")
+    _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
     environment = _environment(folder, {})
     process = _start(bench, folder, "--run", "run.yaml", environment=environment)
     wanted = random.Random(seed).randint(2, EPOCHS - 2)
