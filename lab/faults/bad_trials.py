@@ -193,11 +193,11 @@ def _point(fault: str, number: int) -> dict[str, Any]:
 
 
 def _with_killers(count: int) -> list[dict[str, Any]]:
-    """Each killing configuration among good ones, twice."""
+    """Each killing configuration among good ones, and once more when all of them have been tried."""
     points: list[dict[str, Any]] = [_point("none", 0)]
-    for index in range(count):
-        killer = _point(_KILLERS[index % len(_KILLERS)], 4 * index + 1)
-        points += [killer, _point("none", 4 * index + 2), killer, _point("none", 4 * index + 3)]
+    killers = [_point(_KILLERS[index % len(_KILLERS)], 4 * index + 1) for index in range(count)]
+    for index, killer in enumerate([*killers, *killers]):
+        points += [killer, _point("none", 2 * index + 2)]
     return points
 
 
