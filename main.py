@@ -47,11 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return act(options, command)
     except ConfigError as error:
-        count = len(error.problems)
-        print(f"{count} problem{'s' if count > 1 else ''} with the config:", file=sys.stderr)
-        print("\n".join(f"  {problem}" for problem in error.problems), file=sys.stderr)
-        if error.note:
-            print(error.note, file=sys.stderr)
+        print(error.as_text(), file=sys.stderr)
         return WRONG
     except (Refused, rundir.Unwritable) as error:
         return complain(error)
@@ -75,33 +71,19 @@ def main(arguments: list[str] | None = None) -> int:
 def act(options: argparse.Namespace, command: list[str]) -> int:
     """One verb."""
     verb = next(name for name in command_line.VERBS if getattr(options, name) not in (None, False))
-    match verb:
-        case "run" | "resume":
-            return run(options, command)
-        case "optimize":
-            return optimize(options, command)
-        case "predict":
-            return predict(options)
-        case "evaluate":
-            return evaluate(options)
-        case "export":
-            return export(options)
-        case "check":
-            return check(options)
-        case "report":
-            return report(options)
-        case "list":
-            return list_runs(options)
-        case "compare":
-            return compare(options)
-        case "dashboard":
-            return dashboard(options)
-        case "selftest":
-            return selftest(options)
-        case _:
-            kind = RunConfig if options.schema == "run" else OptimizeConfig
-            print(json.dumps(kind.model_json_schema(), indent=2))
-            return 0
+    if verb in ("run", "resume"):
+        return run(options, command)
+    if verb == "optimize":
+        return optimize(options, command)
+    if verb == "schema":
+        kind = RunConfig if options.schema == "run" else OptimizeConfig
+        print(json.dumps(kind.model_json_schema(), indent=2))
+        return 0
+    others = {
+        "predict": predict, "evaluate": evaluate, "export": export, "check": check, "report": report,
+        "list": list_runs, "compare": compare, "dashboard": dashboard, "selftest": selftest,
+    }  # fmt: skip
+    return others[verb](options)
 
 
 def run(options: argparse.Namespace, command: list[str]) -> int:
@@ -375,21 +357,15 @@ def compare(options: argparse.Namespace) -> int:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """--selftest; each fault is told as soon as it has been tried."""
+    """--selftest."""
     from lab.faults import suite
 
-    only = {int(number) for number in (options.only or "").split(",") if number}
-    if unknown := only - {fault.number for fault in suite.FAULTS}:
-        return complain(f"--only: there is no line {min(unknown)}; they go from 1 to {len(suite.FAULTS)}")
-    place = Path(options.output or ".")
-    with refusing(), suite.bench(place, Path(__file__), train_trial) as bench:
-        tried = []
-        for each in suite.try_faults(bench, full=options.full, only=only):
-            tried.append(each)
-            print(rundir.to_json(each.as_data()) if options.json else each.as_text(), flush=True)
-    if not options.json:
-        print(suite.summary(tried))
-    return 0 if all(each.verdict.held for each in tried) else 1
+    try:
+        only = suite.chosen(options.only)
+    except ValueError as error:
+        return complain(f"--only: {error}")
+    with refusing(), suite.bench(Path(options.output or "."), Path(__file__), train_trial) as bench:
+        return 0 if suite.tell(bench, full=options.full, only=only, as_json=options.json) else 1
 
 
 def complain(error: object) -> int:

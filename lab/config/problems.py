@@ -37,6 +37,12 @@ class ConfigError(ValueError):
         self.note = note
         super().__init__("\n".join([*map(str, self.problems), *([note] if note else [])]))
 
+    def as_text(self) -> str:
+        """For a terminal: how many problems there are, and each in a line."""
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count > 1 else ''} with the config:"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems), *filter(None, [self.note])])
+
     def below(self, prefix: Path) -> "ConfigError":
         """The same problems, seen from a parent: their paths begin with `prefix`."""
         problems = [replace(problem, path=prefix + problem.path) for problem in self.problems]

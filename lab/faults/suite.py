@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import rundir
 from lab.faults import (
     bad_trials,
     checkpoints,
@@ -271,6 +272,29 @@ def bench(place: Path, main: Path, run: Run) -> Iterator[Bench]:
             yield made
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def chosen(text: str | None) -> set[int]:
+    """The lines of `1,4`; none for all of them.
+
+    Raises:
+        ValueError: there is no such line.
+    """
+    only = {int(number) for number in (text or "").split(",") if number}
+    if unknown := only - {fault.number for fault in FAULTS}:
+        raise ValueError(f"there is no line {min(unknown)}; they go from 1 to {len(FAULTS)}")
+    return only
+
+
+def tell(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> bool:
+    """Print each fault as soon as it has been tried; whether all promises held."""
+    tried = []
+    for each in try_faults(bench, full=full, only=only):
+        tried.append(each)
+        print(rundir.to_json(each.as_data()) if as_json else each.as_text(), flush=True)
+    if not as_json:
+        print(summary(tried))
+    return all(each.verdict.held for each in tried)
 
 
 def summary(tried: Sequence[Tried]) -> str:
