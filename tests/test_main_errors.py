@@ -162,7 +162,10 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
         (["--compare"], "expected at least one argument"),
         (["--predict", "x", "--input", "y"], "--predict needs --input PATH and --output FOLDER"),
         (["--export", "tflite"], "expected 2 arguments"),
-        (["--run", "x", "--allow-import", "a-b"], "--allow-import takes a package's name, such as einops; found 'a-b'"),
+        (
+            ["--run", "x", "--allow-import", "a-b"],
+            "--allow-import takes a package's name, such as einops; found 'a-b'",
+        ),
         (["--list", "--ascending"], "--ascending has no effect without --sort"),
         (["--run", "x", "--quiet", "--json"], "--quiet has no effect with --json"),
         (["--run", "x", "--quiet", "--print-config"], "--quiet has no effect with --print-config"),

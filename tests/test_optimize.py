@@ -186,7 +186,8 @@ def test_each_fault_ends_in_its_own_outcome(tmp_path: Path) -> None:
     assert ends == FAULTS
     assert found["type_error"].user_attrs["cause"] == "TypeError: planted: unsupported operand"
     assert found["nan"].values == found["oom"].values == [float("inf")]
-    assert found["exit"].user_attrs["cause"] == "its process ended with exit code 7; tried 2 times, and quarantined"
+    cause = "its process ended with exit code 7; tried 2 times, and quarantined"
+    assert found["exit"].user_attrs["cause"] == cause
     assert "SIGSEGV" in found["segfault"].user_attrs["cause"]
     folder = tmp_path / "studies" / "small" / f"trial_{found['type_error'].number:05d}"
     assert "raise TypeError" in (folder / "traceback.txt").read_text()
