@@ -26,7 +26,7 @@ from lab.trackers.csv_file import read_metrics
 from lab.trackers.jsonl import read_events
 
 BOUND = 5.0  # seconds that W&B may cost a run
-EPOCHS = 16
+EPOCHS = 48
 _KEY = "0123456789" * 4
 _PATIENCE = 120.0  # seconds for a run that takes three
 _CONFIG = {
@@ -171,14 +171,14 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
 
 
 def _kill_run(bench: Bench, seed: int, *, sync: bool) -> tuple[int, list[str]]:
-    """The run killed at a random instant and resumed: how many steps W&B holds, and what is wrong."""
+    """The run killed once W&B has begun, and resumed: how many steps W&B holds, and what is wrong."""
     folder, name = bench.folder("wandb-run"), f"the run killed, seed {seed}"
     _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
     environment = _environment(folder, {})
     process = _start(bench, folder, "--run", "run.yaml", environment=environment)
-    wanted = random.Random(seed).randint(2, EPOCHS - 2)
-    while process.is_alive() and len(_rows(folder)) < wanted:
+    while process.is_alive() and not any(folder.glob("runs/*/wandb/*/*.wandb")):
         time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0.0, 1.5))  # it writes once a second
     assert process.pid is not None
     end_group(process.pid)  # W&B's process as well: a machine that is taken away
     process.join()
@@ -190,23 +190,26 @@ def _kill_run(bench: Bench, seed: int, *, sync: bool) -> tuple[int, list[str]]:
     written = Counter(step for each in _offline(run) for step in read_run(each).steps)
     wrong += judge_steps(f"{name}, offline files", written)
     if sync:
-        wrong += judge_steps(f"{name}, wandb sync", _synced(run, environment))
+        synced, said = _synced(run, environment)
+        wrong += [f"{line}; it says {said!r}" for line in judge_steps(f"{name}, wandb sync", synced)]
     return len(written), wrong
 
 
-def _synced(run: Path, environment: Mapping[str, str]) -> Counter[int]:
-    """The steps that a server gets by `wandb sync`."""
+def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:
+    """The steps that a server gets by `wandb sync`, and what that says."""
     with wandb_server() as server:
         command = [sys.executable, "-m", "wandb", "sync", *map(str, _offline(run))]
-        subprocess.run(
+        done = subprocess.run(
             command,
             env={**os.environ, **environment, **_server(server.url)},
             cwd=run,
             capture_output=True,
+            text=True,
             timeout=_PATIENCE,
             check=False,
         )
-        return Counter(int(row["_step"]) for row in server.streamed.get("wandb-history.jsonl", ()))
+        rows = server.streamed.get("wandb-history.jsonl", [])
+        return Counter(int(row["_step"]) for row in rows), (done.stdout + done.stderr)[-300:]
 
 
 def _offline(run: Path) -> list[Path]:

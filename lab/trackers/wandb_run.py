@@ -66,6 +66,8 @@ class WandbTracker:
             suffix=self._suffix,
         )
         known = (event.run_dir / FOLDER / ID).exists()
+        if known:  # no other process has this run's folder
+            wandb_service.drop_empty(event.run_dir / FOLDER, described.id)
         self._run = run = self._session.begin(described)
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch")

@@ -6,6 +6,7 @@ version.
 
 import logging
 import os
+import shutil
 import ssl
 import struct
 import subprocess
@@ -136,6 +137,17 @@ def logged_steps(folder: Path, run_id: str) -> set[int]:
                 if record.HasField("history"):
                     steps.add(record.history.step.num)
     return steps
+
+
+def drop_empty(folder: Path, run_id: str) -> None:
+    """Remove the offline folders of a run without one whole record, as a kill in its first second leaves them.
+
+    With one of them in its list, `wandb sync` uploads none of the others.
+    """
+    for file in folder.glob(f"offline-run-*-{run_id}/*.wandb"):
+        with suppress(Exception):
+            if next(records(file.read_bytes()), None) is None:
+                shutil.rmtree(file.parent)
 
 
 def records(data: bytes) -> Iterator[Any]:

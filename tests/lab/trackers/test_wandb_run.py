@@ -121,9 +121,10 @@ def test_a_resumed_run_goes_on_under_its_id(offline: Done) -> None:
 def test_a_resumed_run_gives_what_was_not_written_yet(tmp_path: Path) -> None:
     done = train(tmp_path / "run", mode="offline", epochs=2)
     for file in (tmp_path / "run" / "wandb").glob("*/*.wandb"):
-        file.unlink()  # as if it had been killed before the first write
+        file.write_bytes(file.read_bytes()[:7])  # as if it had been killed before the first write
     resumed = train(tmp_path / "run", first_epoch=3, epochs=1, mode="offline")
     assert resumed.wandb.steps == [1, 2, 3]
+    assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1, "sync fails at an empty one"
     assert resumed.wandb.history[2]["train_loss"] == 0.5
     assert_record_is_whole(resumed, 3)
     assert done.errors == ""
