@@ -122,7 +122,7 @@ def _kill_in_one_study(
 ) -> None:
     """So many kills in a new study, or fewer where it comes to its end before."""
     chance = random.Random(seed)
-    audit = Audit(small_study(url, 8 + kills), folder)
+    audit = Audit(small_study(url, 8 + kills, lease_seconds=20.0), folder)
     crew = Crew(bench, audit, _WORKERS - lanes, lanes)
     while crew.kills < kills and not audit.over():
         due = time.monotonic() + chance.uniform(0.0, _PAUSE)
