@@ -124,6 +124,18 @@ def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
     assert tools.trials(tmp_path)[0].user_attrs["attempts"] == 4
 
 
+def test_a_trial_that_gets_on_within_an_epoch_is_not_given_up(tmp_path: Path) -> None:
+    """Its process dies every eight batches, of an epoch of twenty with a checkpoint every five."""
+    changes: dict[str, Any] = {
+        "n_trials": 1, "max_attempts": 2, "run.epochs": 1, "run.data.train_count": 640,
+        "run.net": {"target": "faulty.Faulty", "fault": "exit_often"}, "run.checkpoint": {"every_n_steps": 5},
+    }  # fmt: skip
+    code, out, err = tools.optimize(tmp_path, tools.study_file(tmp_path, **changes))
+    assert (code, err) == (0, ""), out
+    (trial,) = tools.trials(tmp_path)
+    assert (trial.state, trial.user_attrs["attempts"]) == (TrialState.COMPLETE, 4)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],

@@ -33,7 +33,8 @@ class Trial:
         ran: the same with what this machine added to it, which reproduces the trial.
         problem: why not.
         died: whether it was claimed because its process had died.
-        deaths: how often that happened without progress, `progress` being the epochs it had done by then.
+        deaths: how often that happened without progress, `progress` being the epochs it had done by then, and
+            `saved` when it had last saved its state, in seconds since 1970: within an epoch, too.
         restarts: how often it happened at all.
         spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
         halvings: how often its batch was halved for lack of memory.
@@ -50,6 +51,7 @@ class Trial:
     died: bool = False
     deaths: int = 0
     progress: int = 0
+    saved: float = 0.0
     restarts: int = 0
     halvings: int = 0
     spans: list[list[float]] = field(default_factory=list)
@@ -138,6 +140,7 @@ class Claims:
             died=died,
             deaths=int(known.get("deaths", 0)),
             progress=int(known.get("progress", 0)),
+            saved=float(known.get("saved", 0.0)),
             restarts=int(known.get("restarts", 0)),
             halvings=int(known.get("halvings", 0)),
             spans=spans,

@@ -18,6 +18,7 @@ from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
 from lab.hpo.outcomes import STATES, judged, objectives
 from lab.hpo.storage import patiently
+from lab.hpo.trial_folder import saved_at
 from lab.hpo.trial_process import Finished
 
 
@@ -68,10 +69,11 @@ class Ledger:
         """Note that a trial's process died; one that gets on between its deaths is not what kills it."""
         if trial.recipe is not None:
             self.recall(trial)
-        done = len(trial.curve.points)
-        trial.deaths = 1 if done > trial.progress else trial.deaths + 1
-        trial.progress, trial.restarts = done, trial.restarts + 1
-        facts = {"deaths": trial.deaths, "progress": done, "restarts": trial.restarts}
+        done, saved = len(trial.curve.points), saved_at(trial.folder)
+        got_on = done > trial.progress or saved > trial.saved
+        trial.deaths = 1 if got_on else trial.deaths + 1
+        trial.progress, trial.saved, trial.restarts = done, saved, trial.restarts + 1
+        facts = {"deaths": trial.deaths, "progress": done, "saved": saved, "restarts": trial.restarts}
         self._write(trial, lambda writer: writer.note(**facts))
 
     def begin_anew(self, trial: Trial) -> None:

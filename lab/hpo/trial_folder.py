@@ -36,6 +36,12 @@ def read_trial(folder: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def saved_at(folder: Path) -> float:
+    """When the trial last saved its state, in seconds since 1970; 0 where it never has."""
+    found = folder.rglob(f"{rundir.CHECKPOINTS}/last.pt")
+    return max((path.stat().st_mtime for path in found), default=0.0)
+
+
 @contextmanager
 def fenced(folder: Path, token: int) -> Iterator[None]:
     """Hold a trial's folder for the lease with this token, however the process ends.
