@@ -134,8 +134,11 @@ def _add_dashboard(result: argparse.ArgumentParser) -> None:
     dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens; others "
                            "than this machine reach it only with a token")  # fmt: skip
     dashboard.add_argument("--port", type=int, default=8080, help="0 for any that is free")
-    dashboard.add_argument("--token", help="what visitors must know; other users of the machine see it in "
-                           "the list of processes, but not LAB_DASHBOARD_TOKEN of the environment")  # fmt: skip
+    dashboard.add_argument(
+        "--token",
+        help="what visitors must know; the machine's other users see it in the list of processes, but not "
+        "LAB_DASHBOARD_TOKEN of the environment",
+    )
 
 
 def _add_prediction(result: argparse.ArgumentParser) -> None:
