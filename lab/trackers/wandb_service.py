@@ -140,7 +140,7 @@ def logged_steps(folder: Path, run_id: str) -> set[int]:
 
 
 def drop_empty(folder: Path, run_id: str) -> None:
-    """Remove a run's offline folders without one whole record, as a kill in its first second leaves them.
+    """Remove the offline folders of a run without a whole record, as a kill in its first second leaves them.
 
     With one of them in its list, `wandb sync` uploads none of the others.
     """
