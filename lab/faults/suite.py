@@ -161,7 +161,7 @@ FAULTS = (
         16,
         "W&B without key, refused, a black hole, without DNS; its process killed",
         "5 s at most, every run finishes, nothing missing locally, each step once after a sync",
-        2,
+        1,
         20,
         tracking.wandb_away,
     ),

@@ -27,11 +27,12 @@ from lab.trackers.jsonl import read_events
 
 BOUND = 5.0  # seconds that W&B may cost a run
 EPOCHS = 48
+_STEP = 0.02  # seconds of a batch; an epoch has three
 _KEY = "0123456789" * 4
 _PATIENCE = 120.0  # seconds for a run that takes three
 _CONFIG = {
     "data": {"target": "lab.data.function", "train_count": 64, "val_count": 16},
-    "net": {"target": "lab.faults.planted.Faulty", "seconds": 0.03},
+    "net": {"target": "lab.faults.planted.Faulty", "seconds": _STEP},
     "batch_size": 32,
     "epochs": EPOCHS,
     "device": "cpu",
@@ -159,7 +160,7 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
     assert process.pid is not None
     while not (services := _services(process.pid)) and process.is_alive():
         time.sleep(0.01)
-    time.sleep(random.Random(seed).uniform(0.0, 0.03 * 2 * EPOCHS))
+    time.sleep(random.Random(seed).uniform(0.0, 3 * _STEP * EPOCHS))
     for pid in services:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
