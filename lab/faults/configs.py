@@ -32,6 +32,8 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
         if seconds > SECONDS and bench.judge_times:
             broken.append(f"{what}: {SECONDS} s expected, found {seconds:.2f}")
         shutil.rmtree(folder)
+    if len(times) < count:
+        broken.append(f"{count} slips expected, found a place for {len(times)} in the configs")
     return Verdict({"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}, broken)
 
 

@@ -14,6 +14,7 @@ from lab.config.stand_ins import look
 from lab.config.study_file import is_study
 
 WRONG = "wrong.yaml"
+_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -284,12 +285,12 @@ SLIPS: tuple[Slip, ...] = (
 def wrong_files(configs: Path, count: int) -> Iterator[tuple[int, str, Wrong]]:
     """Number, the original's name and the wrong file: the slips in turn, on configs by chance.
 
-    A slip that a config has no place for is tried on another.
+    A slip that a config has no place for is tried on another; it is left out where none seems to have one.
     """
     paths = sorted(configs.glob("*.yaml"))
     for number in range(count):
         rng = random.Random(number)
-        while True:
+        for _ in range(_TRIES):
             path = rng.choice(paths)
             try:
                 yield number, path.name, SLIPS[number % len(SLIPS)](Original(path), rng)
