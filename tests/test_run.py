@@ -54,6 +54,7 @@ def images(
         "    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(),\n"
         "                         nn.Dropout(0.3), nn.Conv2d(4, 1, 1))\n"
     )
+    monkeypatch.delitem(sys.modules, "net_with_dropout", raising=False)  # another test's
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
