@@ -17,6 +17,7 @@ from typing import Any
 _MOST = 3_000_000  # bytes of sources that one command reads
 # Thousands of lines, of which this matters.
 _SHORT = {
+    ("torch.nn", "Module"): "class Module:\n def __init__(self, *args, **kwargs): ...",
     ("torch.nn.modules.module", "Module"): "class Module:\n def __init__(self, *args, **kwargs): ...",
     ("torch.optim.optimizer", "Optimizer"): "class Optimizer:\n def __init__(self, params, defaults): ...",
 }
@@ -183,12 +184,13 @@ def bound(source: Source, name: str, seen: set[tuple[str, str]]) -> "Source | Fo
     if (source.name, name) in seen:
         raise Unknown
     seen.add((source.name, name))
-    found = source.bound.get(name)
+    found = _SHORT.get((source.name, name)) or source.bound.get(name)
     if isinstance(found, str):
-        found = source.bound[name] = ast.parse(_SHORT.get((source.name, name), found)).body[0]
+        found = source.bound[name] = ast.parse(found).body[0]
     if isinstance(found, tuple):
         module, attribute = found
-        if attribute is None or (module, attribute) == (source.name, name):
+        parts_of_torch = module == "torch" and file_of(f"torch.{attribute}") is not None
+        if attribute is None or parts_of_torch or (module, attribute) == (source.name, name):
             return source_of(module if attribute is None else f"{module}.{attribute}")
         return _imported(module, attribute, seen)
     if isinstance(found, ast.Name) and found.id != name:
