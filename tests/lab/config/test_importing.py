@@ -1,6 +1,7 @@
 """Import paths: what they find, and what is said where they find nothing."""
 
 import collections
+import gc
 import re
 import sys
 from collections.abc import Callable
@@ -111,3 +112,13 @@ def test_tells_libraries_from_the_users_code(mine: Write) -> None:
     assert not is_library(resolve(f"{name}.f"))
     assert not is_library(Dice)
     assert name in sys.modules
+
+
+def test_the_collector_pauses_for_an_import_alone(mine: Write) -> None:
+    name = mine("import gc\nclass Net: was = gc.isenabled()\n")
+    assert gc.isenabled()
+    assert not resolve(f"{name}.Net").was  # type: ignore[attr-defined]
+    assert gc.isenabled()
+    with pytest.raises(ConfigError):
+        resolve(f"{mine('1 / 0')}.Net")
+    assert gc.isenabled()
