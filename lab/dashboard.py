@@ -68,7 +68,9 @@ def serve(  # optuna is imported where it is used: who is refused needn't wait f
     from lab.hpo.storage import shown_url
 
     url = database_url(source, studies)
-    app = Door(_pages(open_to_read(url), Shelf(studies)), token, on_loopback(address[0]))
+    app = Door(
+        _pages(open_to_read(url), Shelf(studies)), token, on_loopback(address[0]), (*_NAMES, address[0])
+    )
     with _listen(address, host, app) as server:
         shown = f"[{host}]" if ":" in host else host
         told(f"Dashboard of {shown_url(url)}: http://{shown}:{server.server_port}/; Ctrl-C ends it")
@@ -158,15 +160,16 @@ class Door:
     Args:
         inside: what they come for.
         local: whether it stands on loopback, where it is called by few names.
+        names: those.
     """
 
-    def __init__(self, inside: App, token: str | None, local: bool) -> None:
-        self._inside, self._token, self._local = inside, token, local
+    def __init__(self, inside: App, token: str | None, local: bool, names: tuple[str, ...] = _NAMES) -> None:
+        self._inside, self._token, self._local, self._names = inside, token, local, names
         self._pass = secrets.token_urlsafe(32)  # what a browser keeps: it is worth nothing after the end
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """Answer one request."""
-        if self._local and _host_of(environ.get("HTTP_HOST", "")) not in _NAMES:
+        if self._local and _host_of(environ.get("HTTP_HOST", "")) not in self._names:
             return answer(start, "403 Forbidden", "This server is not called by that name.")
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return answer(
@@ -258,7 +261,9 @@ def _host_of(header: str) -> str:
 
 
 def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
+    return hmac.compare_digest(
+        given.encode("utf-8", "surrogateescape"), wanted.encode("utf-8", "surrogateescape")
+    )
 
 
 def _address(host: str, port: int) -> tuple[str, int]:

@@ -35,8 +35,11 @@ _STRONG = frozenset(
         "github",
     }
 )
-_WORDS = re.compile(r"\[?[A-Za-z]+(?:[ _./-][A-Za-z]+)*\]?")
-_URL_PASSWORD = re.compile(r"(?<![\w+.-])(?P<before>[A-Za-z][\w+.-]{0,40}://[^\s/:@]*:)[^\s/@]+(?=@)")
+_WORDS = re.compile(r"\[?[A-Za-z]+(?:[ _./-](?:[A-Za-z]+|\d{1,2}))*\]?")
+_ENDINGS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "authtoken")
+_URL_PASSWORD = re.compile(
+    r"(?<![\w+.-])(?P<before>[A-Za-z][\w+.-]{0,40}://[^\s/:@]*:)(?!\d{1,5}/)[^\s@]{1,256}(?=@)"
+)
 _URL_PARAMETER = re.compile(
     r"(?P<before>[?&][\w.-]*(?:key|token|password|passwd|secret|signature)=)[^\s&#]+", re.IGNORECASE
 )
@@ -193,7 +196,8 @@ def _literals() -> re.Pattern[str] | None:
     forms |= {
         line for value in known if "\n" in value for line in value.split("\n") if len(line) > 2 * _SHORTEST
     }
-    forms.discard("")
+    # A password that is a word, such as `postgres`, can't be told from the word.
+    forms = {form for form in forms if form and not (form.isalpha() and len(form) < 12)}
     return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
 
 
@@ -236,21 +240,33 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _words(name: str) -> set[str]:
-    return {word.lower() for word in _WORD.findall(name)}
+    words = {word.lower() for word in _WORD.findall(name)}
+    return words | {"secret" for word in words if word.endswith(_ENDINGS)}  # PGPASSWORD is one word
 
 
 def _value(key: str, value: Any) -> Any:
     words = _words(key)
     if words & _ALWAYS:
         return _hide(value, (str, bytes, int, float))
-    if words & _TEXT_ONLY and (words & _STRONG or not _is_setting(value)):
-        return _hide(value, (str, bytes))
+    if words & _TEXT_ONLY:
+        return _hide(value, (str, bytes), settings_stay=not words & _STRONG, about=not _ends_in_one(key))
     return _plain(value)
 
 
-def _is_setting(value: Any) -> bool:
-    """`image`, `[PAD]`, `train.images`: words, which a run that goes on has to know."""
-    return isinstance(value, str) and len(value) <= 24 and bool(_WORDS.fullmatch(value))
+def _ends_in_one(name: str) -> bool:
+    """Whether a name is that of a key or token; `token_mixer` and `key_column` only have to do with some."""
+    return _WORD.findall(name)[-1].lower() in _TEXT_ONLY
+
+
+def _is_setting(value: str, about: bool) -> bool:
+    """`image`, `[PAD]`, `train.images`: words, which a run that goes on has to know.
+
+    Args:
+        about: whether the name only has to do with keys: then `pool2d` is a setting, too.
+    """
+    if about:
+        return not (len(value) >= 2 * _SHORTEST and _OPAQUE.fullmatch(value))
+    return len(value) <= 24 and bool(_WORDS.fullmatch(value))
 
 
 def _plain(value: Any) -> Any:
@@ -263,10 +279,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hide(value: Any, kinds: tuple[type, ...]) -> Any:
+def _hide(value: Any, kinds: tuple[type, ...], settings_stay: bool = False, about: bool = False) -> Any:
     """Everything of these kinds below a secret key; an empty value tells nobody anything and stays."""
     if isinstance(value, Mapping):
-        return {key: _hide(item, kinds) for key, item in value.items()}
+        return {key: _hide(item, kinds, settings_stay, about) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_hide(item, kinds) for item in value]
+        return [_hide(item, kinds, settings_stay, about) for item in value]
+    if settings_stay and isinstance(value, str) and _is_setting(value, about):
+        return redact_text(value)
     return HIDDEN if isinstance(value, kinds) and not isinstance(value, bool) and value != "" else value

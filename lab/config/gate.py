@@ -33,7 +33,7 @@ OPEN = (
     "segmentation_models_pytorch", "albumentations", "optuna.samplers", "optuna.pruners",
     "sklearn", "sklearn.datasets.load_*", "sklearn.datasets.make_*",
     "lab.data", "lab.tasks", "lab.metrics", "lab.losses", "lab.graph_loss", "lab.graphs", "lab.hpo.cma",
-    "lab.hpo.pfl", "lab.faults.planted",
+    "lab.hpo.pfl",
 )  # fmt: skip
 # What loads code or pickles, writes or removes files, starts processes, or is the program itself; a wider
 # grant, such as --allow-import torch, doesn't open these, only one that names them does.
@@ -50,10 +50,13 @@ CLOSED = (
     "segmentation_models_pytorch.base.hub_mixin", "segmentation_models_pytorch.from_pretrained",
     "albumentations.check_version", "albumentations.core.hub_mixin", "albumentations.core.serialization",
     "albumentations.load", "albumentations.save",
-    "sklearn.conftest", "sklearn.datasets", "sklearn.externals", "sklearn.utils",
+    "sklearn.conftest", "sklearn.datasets", "sklearn.externals", "sklearn.show_versions",
+    "sklearn.tree.export_*", "sklearn.utils",
     "lab.config", "lab.faults", "lab.hpo.server", "lab.rundir",
-    "main", "util", "tests", "benchmarks",
+    "main", "util", "tests", "benchmarks", "runs", "studies", "wandb",
 )  # fmt: skip
+# What a run's or study's folder has, which is somebody's record and no module of one's own.
+_OF_A_RECORD = ("summary.json", "study.yaml", "best.pt", "checkpoints/best.pt", "checkpoints/last.pt")
 _PROJECT = FilePath(__file__).resolve().parents[2]
 _INSTALLED = {FilePath(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
 _OF_C = re.compile(r"torch\._C\._(nn|special|linalg|fft)")  # functions that public modules show as theirs
@@ -101,11 +104,13 @@ def admit_found(value: Any, path: str) -> None:
 def is_open(path: str) -> bool:
     """Whether a config may name a place, by its words."""
     no = _longest(path, CLOSED)
+    if path.partition(".")[0] in PACKAGES and "tests" in path.split("."):
+        no = len(path)
     granted = _longest(path, filter(None, os.environ.get(VARIABLE, "").split(",")))
     if granted >= max(no, 0) or _longest(path, OPEN) > no:
         return True
     first, _, rest = path.partition(".")
-    return no < 0 and (_tensor_function(rest) is not None if first == "torch" else _is_own(first))
+    return no < 0 and (_tensor_function(rest) is not None if first == "torch" else _is_own(path))
 
 
 def closed_in(value: Any, path: Path = ()) -> Iterator[Problem]:
@@ -124,8 +129,9 @@ def closed_in(value: Any, path: Path = ()) -> Iterator[Problem]:
             yield from closed_in(item, (*path, index))
 
 
-def _is_own(package: str) -> bool:
-    """Whether a package is the user's: it lies beside main.py or in the current folder itself."""
+def _is_own(path: str) -> bool:
+    """Whether a module is the user's: it lies beside main.py or in the current folder, and in no record."""
+    package, *rest = path.split(".")
     spec = None if package in PACKAGES else _spec(package)
     if spec is None:
         return False
@@ -134,6 +140,9 @@ def _is_own(package: str) -> bool:
         homes = {file.parents[1] if spec.submodule_search_locations is not None else file.parent}
     else:  # a folder of modules without __init__.py; what is built in has none
         homes = {FilePath(place).resolve().parent for place in spec.submodule_search_locations or ()}
+    folders = [home.joinpath(package, *rest[:count]) for home in homes for count in range(len(rest))]
+    if any((folder / name).exists() for folder in folders for name in _OF_A_RECORD):
+        return False
     return bool(homes) and homes <= {_PROJECT, FilePath.cwd()} - _INSTALLED
 
 

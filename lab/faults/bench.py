@@ -14,12 +14,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from lab.config import RunConfig
+from lab.config import RunConfig, gate
 from lab.faults.postgres import Postgres, find_postgres
 from lab.hpo import server
 from lab.hpo.trial_process import Run
 
 CONSOLE = "console.txt"
+PLANTED = "lab.faults.planted"  # which configs may name here alone
 _SMALL = {
     "data": "lab.data.function",
     "net": "model.MLP",
@@ -56,6 +57,7 @@ class Bench:
     ) -> None:
         self.place, self.main, self.run, self.told = place.resolve(), main.resolve(), run, told
         self.judge_times = judge_times
+        self._granted = os.environ.get(gate.VARIABLE, "")
         self._started: list[subprocess.Popen[str]] = []
         self._forked: list[ForkServerProcess] = []
         self._postgres: Postgres | None = None
@@ -65,9 +67,11 @@ class Bench:
         self.place.mkdir(parents=True, exist_ok=True)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             hear_signals()
+        os.environ[gate.VARIABLE] = ",".join(filter(None, [self._granted, PLANTED]))
         return self
 
     def __exit__(self, *exception: object) -> None:
+        os.environ[gate.VARIABLE] = self._granted
         self.end_processes()
         if self._postgres is not None:
             self._postgres.close()

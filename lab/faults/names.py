@@ -241,5 +241,7 @@ CASES = (
         "true/images",
     ),
     _link("a study's first trial", "studies/small/trial_00000", "", *_OPTIMIZE),
+    _link("a trial's lease", "studies/small/trial_00000/.lease", "mine.jsonl", *_OPTIMIZE),
+    _link("a trial's console", "studies/small/trial_00000/console.log", "mine.jsonl", *_OPTIMIZE),
     _link("a study's best trial", "studies/small/best", "", *_OPTIMIZE),
 )

@@ -102,6 +102,16 @@ PAYLOADS = (
         _net("torch.utils.cpp_extension.load", name="evil", sources=["evil.cpp"]),
     ),
     Payload(
+        "a file for a tree",
+        "sklearn.tree.export_graphviz",
+        {"data": {"target": "sklearn.tree.export_graphviz", "decision_tree": 1, "out_file": "MARK"}},
+    ),
+    Payload(
+        "a network that notes",
+        "lab.faults",
+        _net("lab.faults.bench.end_group", pid=0),
+    ),
+    Payload(
         "numpy.load",
         "numpy.load",
         {"data": {"target": "numpy.load", "file": "evil.npy", "allow_pickle": True}},

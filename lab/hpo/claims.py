@@ -20,6 +20,7 @@ from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.sampling import create_sampler
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
+from lab.redact import redact
 
 FORKED = "forked_from"
 
@@ -171,7 +172,8 @@ class Claims:
 def _goes_on(folder: Path, number: int, values: dict[str, Any], halvings: int) -> bool:
     """Whether a folder holds what this very trial has left, with a batch of this size."""
     facts = read_trial(folder)
-    same_point = facts.get("number") == number and same(facts.get("params"), rundir.plain(values))
+    params = rundir.plain(redact({"params": values})["params"])  # as the folder has them
+    same_point = facts.get("number") == number and same(facts.get("params"), params)
     return same_point and facts.get("halvings", 0) == halvings and (folder / rundir.CONFIG).exists()
 
 

@@ -156,9 +156,10 @@ def _reruns(
         recipe = read_trial(folder / f"trial_{trial.number:05d}").get("recipe")
         if not recipe:
             continue  # a trial of another study, which left nothing to rerun
+        own = config.base.with_values(config.space.from_params(trial.params)).as_data()
         for seed in seeds:
             place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"
-            data = {**restored(unmirrored(recipe), config.base.as_data()), "seeds": [seed]}
+            data = {**restored(unmirrored(recipe), own), "seeds": [seed]}
             yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
 
 

@@ -99,7 +99,7 @@ def _optimized(
     if fork is not None:
         config = renamed(config, fork)
     folder = root / config.study_name
-    rundir.refuse_links(folder, depth=1)  # trials are cleared and written there
+    rundir.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
     study = (
         open_study(config, database, folder)
         if fork is None

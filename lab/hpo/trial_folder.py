@@ -52,11 +52,10 @@ def fenced(folder: Path, token: int) -> Iterator[None]:
     """
     with rundir.held(folder / _TOKEN) as file:
         file.seek(0)
-        newest = file.read()
-        if newest.isdecimal() and int(newest) > token:
+        newest = [word for word in file.read().split() if word.isdecimal()][-1:]
+        if newest and int(newest[0]) > token:
             raise Stopped(TAKEN)
-        file.truncate(0)
-        file.write(str(token))
+        file.write(f"{token}\n")  # after the others: there is one at any instant
         file.flush()
         yield
 

@@ -12,17 +12,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lab import checkpoint
-from lab.config import RunConfig
+from lab.config import RunConfig, gate
 from lab.config.sections import LoaderConfig
 from lab.data.loaders import create_loader
 from lab.events import Callback, EpochEnd, MidEpoch, Note
+from lab.faults.bench import PLANTED
 from lab.faults.learning import digest, variant
 from lab.faults.planted import Forgetful, Noisy
 from lab.metrics import MAE, R2
 from lab.trackers.csv_file import read_metrics
 from util import Trainer, run
 
+pytestmark = pytest.mark.usefixtures("_planted")
 VAL = TensorDataset(torch.zeros(4, 1), torch.ones(4, 1))
+
+
+@pytest.fixture
+def _planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configs may name what fails on demand."""
+    monkeypatch.setenv(gate.VARIABLE, PLANTED)
 
 
 class Keeper(Callback):

@@ -234,3 +234,30 @@ def test_a_veil_is_like_its_stream(tmp_path: Path) -> None:
         veil.flush()
         assert not veil.isatty() and veil.fileno() == file.fileno() and veil.encoding == file.encoding
     assert (tmp_path / "out.txt").read_text() == "a\nsecret='***'\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("storage", "postgresql+psycopg://u:pa/ss9+word=@h/db", "postgresql+psycopg://u:***@h/db"),
+        ("where", "http://localhost:8080/a@b", "http://localhost:8080/a@b"),
+        ("dbpassword", "x1", "***"),
+        ("PGPASSWORD", "hunter2", "***"),
+        ("token_mixer", "pool2d", "pool2d"),
+        ("key_column", "case_id_3d", "case_id_3d"),
+        ("image_key", "image_0", "image_0"),
+        ("keys", ["image", "mask"], ["image", "mask"]),
+        ("token", "hunter2", "***"),
+        ("token_of", "a1b2c3d4e5f6a7b8", "***"),
+    ],
+)
+def test_a_setting_is_told_from_a_secret(name: str, value: object, shown: object) -> None:
+    assert redact({name: value}) == {name: shown}
+
+
+def test_a_password_that_is_a_word_hides_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_PASSWORD", "postgres")
+    monkeypatch.setenv("PGPASSWORD", "hunter2hunter2")
+    learn({})
+    assert redact_text("postgresql://h/postgres in training") == "postgresql://h/postgres in training"
+    assert redact_text("it was hunter2hunter2") == "it was ***"

@@ -38,7 +38,7 @@ def refused(name: str) -> str:
         "optuna.samplers.TPESampler", "optuna.pruners.PatientPruner", "sklearn.metrics.f1_score",
         "sklearn.datasets.load_digits", "sklearn.model_selection.train_test_split", "lab.data.digits",
         "lab.metrics.segmentation.Dice", "lab.graphs.IoUMatcher", "lab.hpo.pfl.PredictedFinalLoss",
-        "lab.faults.planted.Faulty", "model.MLP",
+        "model.MLP",
     ],
 )  # fmt: skip
 def test_what_networks_and_data_are_made_of_is_open(name: str) -> None:
@@ -181,3 +181,30 @@ def test_guard_reaches_other_processes_and_torchs_loader(monkeypatch: pytest.Mon
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "0")
     gate.guard([])
     assert gate.os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] == "0"
+
+
+def test_a_folder_that_is_a_record_is_no_module_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, record in (("mine", None), ("shared", "summary.json"), ("runs", None), ("given", "best.pt")):
+        place = tmp_path / folder / "inner"
+        place.mkdir(parents=True)
+        (place / "evil.py").write_text("def net(): return 1\n")
+        if record:
+            (tmp_path / folder / record).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = {name: gate.is_open(f"{name}.inner.evil.net") for name in ("mine", "shared", "runs", "given")}
+    assert found == {"mine": True, "shared": False, "runs": False, "given": False}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["sklearn.tree.export_graphviz", "sklearn.metrics.tests.test_common.f", "sklearn.show_versions",
+     "lab.faults.planted.Souring"],
+)  # fmt: skip
+def test_what_writes_files_or_dies_on_demand_is_closed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gate.VARIABLE, raising=False)
+    assert not gate.is_open(path)
+    monkeypatch.setenv(gate.VARIABLE, "lab.faults.planted")
+    assert gate.is_open("lab.faults.planted.Souring") and not gate.is_open("lab.faults.bench.Bench")
