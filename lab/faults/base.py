@@ -38,6 +38,11 @@ class Verdict:
         )
 
 
+def short_of(count: int, tried: int, what: str) -> list[str]:
+    """A line where there were fewer tries than wanted: a promise is not kept by what was never tried."""
+    return [] if tried >= count else [f"expected {count} {what}, {tried} came about"]
+
+
 Attempt: TypeAlias = Callable[[Bench, int], Verdict]
 
 

@@ -15,7 +15,7 @@ from lab.callbacks.checkpointing import Checkpointing
 from lab.checkpoint import CheckpointError, load, load_latest
 from lab.config.sections import CheckpointConfig
 from lab.events import EpochEnd
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench
 from lab.faults.crew import last_line
 from lab.faults.learning import train, variant
@@ -63,7 +63,7 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
         "unloadable": len(broken),
         "checkpoints behind": behind,
     }
-    return Verdict(figures, broken)
+    return Verdict(figures, [*broken, *short_of(count, middle, "kills in the middle of a write")])
 
 
 def write_forever() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.faults.audit import Audit, Found
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import Bench
 from lab.faults.crew import Crew
 from lab.faults.postgres import HINT
@@ -66,7 +66,8 @@ def exactly_n_trials(bench: Bench, count: int) -> Verdict:
             tally.restarts += 1
     tally.take_in(crew, audit, f"seed {count}")
     figures = {"asked for": n_trials, "finished": tally.finished, "restarts": tally.restarts}
-    return Verdict({**figures, **tally.verdict([]).figures}, tally.broken)
+    broken = [*tally.broken, *short_of(count, crew.trials_killed, "killed trials")]
+    return Verdict({**figures, **tally.verdict([]).figures}, broken)
 
 
 @dataclass

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from lab import checkpoint, rundir
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench, end_group
 from lab.faults.learning import digest, footprints, train, variant
 from lab.faults.planted import SAMPLES
 from lab.trackers.csv_file import read_metrics
 
 RUN = "run"
-_KILLS = 5  # of each run
+_KILLS = 5  # of each run, at most
+_LEAST = 3.6  # of each run, on average
 _EPOCHS = 8
 _EVERY = 7  # batches between two checkpoints within an epoch
 _VARIANTS = 10
@@ -69,7 +70,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
         "starts from a checkpoint": going_on,
         "identical": tally.identical,
     }
-    return Verdict(figures, tally.broken)
+    return Verdict(figures, [*tally.broken, *short_of(int(_LEAST * count), tally.kills, "kills")])
 
 
 def kill_within_epochs(bench: Bench, count: int) -> Verdict:
@@ -113,7 +114,7 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
         "batches trained twice at most": most,
         "in all": trained_twice,
     }
-    return Verdict(figures, tally.broken)
+    return Verdict(figures, [*tally.broken, *short_of(count, tally.kills, "kills")])
 
 
 def run_of(folder: Path) -> Path:

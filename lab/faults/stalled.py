@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from lab.faults.audit import Audit, Found, judge, judge_record, recorded
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench
 from lab.faults.crew import last_line, until
 from lab.faults.studies import small_study, trial_folder, work, write_file
@@ -53,7 +53,7 @@ def stopped_workers(bench: Bench, count: int) -> Verdict:
     for index in range(count):
         _Round(bench, _KINDS[index % len(_KINDS)], f"round {index}", random.Random(index), tally).play()
         bench.told(f"{index + 1} of {count} workers stopped and continued: {tally.figures()}")
-    return Verdict(tally.figures(), tally.broken)
+    return Verdict(tally.figures(), [*tally.broken, *short_of(count, tally.stopped, "stopped workers")])
 
 
 @dataclass
