@@ -25,7 +25,10 @@ def true(tmp_path: Path) -> hostile.Entries:
 
 
 @pytest.mark.parametrize("name", hostile.CHECKPOINTS)
-def test_checkpoints_are_armed_and_refused(name: str, true: hostile.Entries, tmp_path: Path) -> None:
+def test_checkpoints_are_armed_and_refused(
+    name: str, true: hostile.Entries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)  # as main.py has set it
     path, marker = tmp_path / "evil.pt", tmp_path / "executed"
     path.write_bytes(hostile.sealed(hostile.CHECKPOINTS[name](true, f"touch {marker}")))
     with pytest.raises(checkpoint.CheckpointError) as caught, warnings.catch_warnings():
@@ -37,6 +40,11 @@ def test_checkpoints_are_armed_and_refused(name: str, true: hostile.Entries, tmp
     assert not marker.exists()
     if name in UNARMED:
         return
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(Exception, match="."):  # whoever asks
+        torch.load(path, weights_only=False)
+    assert not marker.exists()
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     try:
         torch.load(path, weights_only=False)
     except Exception as error:  # noqa: BLE001 - it has done its work by then
