@@ -55,7 +55,7 @@ def fenced(folder: Path, token: int) -> Iterator[None]:
         newest = [word for word in file.read().split() if word.isdecimal()][-1:]
         if newest and int(newest[0]) > token:
             raise Stopped(TAKEN)
-        file.write(f"{token}\n")  # after the others: there is one at any instant
+        file.write(f"\n{token}\n")  # after the others: one is there at any instant, and joins no torn one
         file.flush()
         yield
 

@@ -28,11 +28,14 @@ def test_nobody_gets_in_while_it_is_held_not_even_a_later_token(tmp_path: Path) 
         pass
 
 
-def test_a_token_that_was_torn_is_none(tmp_path: Path) -> None:
-    (tmp_path / ".lease").write_text("")
-    with fenced(tmp_path, 1):
+@pytest.mark.parametrize("torn", ["", "1", "\n1\n2", "\n\0\0"])
+def test_a_token_that_was_torn_joins_no_other(tmp_path: Path, torn: str) -> None:
+    (tmp_path / ".lease").write_text(torn)
+    for token in (3, 4):
+        with fenced(tmp_path, token):
+            pass
+    with pytest.raises(Stopped), fenced(tmp_path, 3):
         pass
-    assert (tmp_path / ".lease").read_text() == "1"
 
 
 def test_clearing_leaves_the_console_and_the_locks(tmp_path: Path) -> None:
