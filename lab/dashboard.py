@@ -9,11 +9,13 @@ the server is called is checked as well.
 
 import hmac
 import ipaddress
+import logging
 import os
 import secrets
 import socket
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -33,6 +35,7 @@ TOKEN = "LAB_DASHBOARD_TOKEN"
 SHORTEST = 16  # characters of a token
 _NAMES = ("localhost", "127.0.0.1", "::1")
 _PATIENCE = 30.0  # seconds that a client may take to say what it wants
+_OFTEN = 60.0  # seconds between two complaints of a database that is away
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "no-referrer"),
 ]  # fmt: skip
@@ -224,9 +227,29 @@ def answer(
     return [body]
 
 
+class Complaints(logging.Handler):
+    """A line where a page can't be had, as of a database that is away; the browser is told by its status.
+
+    optuna-dashboard writes a page of its own code's lines for each, and a page asks again every few seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._due = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it, unless another has just been."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _OFTEN
+            reason = record.getMessage().removeprefix("Exception: ").partition("\n")[0]
+            print(f"dashboard: {reason}", file=sys.stderr, flush=True)
+
+
 def _pages(storage: "RDBStorage", shelf: Shelf) -> App:
     from optuna_dashboard import wsgi
 
+    log = logging.getLogger("optuna_dashboard")
+    log.handlers, log.propagate = [Complaints()], False
     dashboard: App = wsgi(storage)
 
     def pages(environ: dict[str, Any], start: Start) -> Iterable[bytes]:

@@ -20,13 +20,15 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
     configs = bench.main.parent / "configs"
     broken: list[str] = []
     times: list[float] = []
+    again = 0
     for number, original, wrong in wrong_files(configs, count):
         folder = bench.folder("config")
         shutil.copytree(configs, folder, dirs_exist_ok=True)
         if wrong.content is not None:
             (folder / WRONG).write_bytes(wrong.content)
-        seconds, done = _told(bench, folder, wrong)
-        times.append(seconds)
+        tries, done = _told(bench, folder, wrong)
+        times.append(seconds := min(tries))
+        again += len(tries) - 1
         what = f"{wrong.what}, in {original}, number {number}"
         broken += [f"{what}: {line}" for line in judge(wrong, done)]
         if seconds > SECONDS and bench.judge_times:
@@ -34,7 +36,8 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
         shutil.rmtree(folder)
     if len(times) < count:
         broken.append(f"{count} slips expected, found a place for {len(times)} in the configs")
-    return Verdict({"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}, broken)
+    figures = {"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}
+    return Verdict({**figures, "timed again": again}, broken)
 
 
 def judge(wrong: Wrong, done: Done) -> Iterator[str]:
@@ -52,8 +55,8 @@ def judge(wrong: Wrong, done: Done) -> Iterator[str]:
         yield f"'{wrong.hint}' expected, found {told[0].strip()[:300]}"
 
 
-def _told(bench: Bench, folder: Path, wrong: Wrong) -> tuple[float, Done]:
-    """The command's answer and seconds; the least of several where it takes long: the machine may be busy."""
+def _told(bench: Bench, folder: Path, wrong: Wrong) -> tuple[list[float], Done]:
+    """The command's answer, and its seconds each time: where it takes long the machine may be busy."""
     times = []
     for _ in range(_TRIES):
         began = time.monotonic()
@@ -61,4 +64,4 @@ def _told(bench: Bench, folder: Path, wrong: Wrong) -> tuple[float, Done]:
         times.append(time.monotonic() - began)
         if times[-1] <= SECONDS:
             break
-    return min(times), done
+    return times, done

@@ -1,4 +1,4 @@
-"""The database is locked by somebody else, or its server is gone for a while; somebody reads all the time."""
+"""The database is locked by somebody else, or its server is gone for a while; others read on."""
 
 import sqlite3
 import subprocess
@@ -21,11 +21,14 @@ from lab.faults.base import Verdict
 from lab.faults.bench import Bench, Done
 from lab.faults.crew import last_line, until
 from lab.faults.postgres import HINT, Postgres
+from lab.faults.servers import Server, dashboards
+from lab.faults.sockets import request, say, status
 from lab.faults.studies import small_study, write_file
 
 _TRIALS, _EPOCHS = 6, 8  # of 0.1 s each
 _LONGEST = 300.0  # seconds for a study of a few
-_OFTEN = 0.1  # seconds between two looks of the reader
+_OFTEN = 0.1  # seconds between two looks of a reader
+_BACK = 30.0  # seconds until a reader has to see the database again
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Outage:
     crashes: list[str] = field(default_factory=list)
     found: Found = field(default_factory=Found)
     reads: int = 0
+    pages: int = 0
     read_errors: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -73,6 +77,7 @@ def verdict(outcomes: dict[str, Outage], untried: list[str]) -> Verdict:
         "crashes": sum(len(outcome.crashes) for outcome in outcomes.values()),
         **found.counted(),
         "reads": sum(outcome.reads for outcome in outcomes.values()),
+        "pages of the dashboard": sum(outcome.pages for outcome in outcomes.values()),
         "reads that failed": sum(len(outcome.read_errors) for outcome in outcomes.values()),
         **{f"s without {name}": outcome.seconds for name, outcome in outcomes.items()},
     }
@@ -80,7 +85,7 @@ def verdict(outcomes: dict[str, Outage], untried: list[str]) -> Verdict:
 
 
 def _locked(bench: Bench, seconds: float) -> Outage:
-    """Two commands share a file that a third party locks whole; a reader sees what is in it meanwhile."""
+    """Two commands share a file that a third party locks whole; readers see what is in it meanwhile."""
     folder = bench.folder("locked")
     file = folder / "studies.db"
 
@@ -126,19 +131,27 @@ def _with_outage(
     )  # fmt: skip
     audit, outcome = Audit(config, folder), Outage(seconds=seconds)
     path = write_file(folder, config)
-    with _Reader(url) as reader:
+    (dashboard,) = dashboards(bench, folder, (url,))
+    with (
+        Reader("the database", _of_database(url)) as direct,
+        Reader("the dashboard", _of(dashboard)) as page,
+    ):
         running = [bench.start(folder, "--optimize", str(path)) for _ in range(commands)]
         if not until(lambda: _at_work(audit) or _ended(running), _LONGEST) or _ended(running):
             outcome.crashes.append("no two trials have come to work")
         else:
-            before = reader.reads
+            before = [reader.reads for reader in (direct, page)]
             outage()
-            if reader.reads <= before and not may_fail:
-                outcome.read_errors.append("nothing was read during the outage")
+            after = [reader.reads for reader in (direct, page)]
+            if not may_fail and any(now <= then for now, then in zip(after, before, strict=True)):
+                outcome.read_errors.append(f"read on expected, found {before} reads before and {after} after")
         ends = [bench.finish(command, _LONGEST) for command in running]
+        for reader in (direct, page):  # the outage is over: it must see again what is there
+            outcome.read_errors += reader.once_more()
     outcome.crashes += [line for done in ends for line in judge_end(done)]
-    outcome.reads = reader.reads
-    outcome.read_errors += [] if may_fail else reader.errors
+    outcome.crashes += dashboard.ended(bench, complaints=may_fail)
+    outcome.reads, outcome.pages = direct.reads, page.reads
+    outcome.read_errors += [] if may_fail else [*direct.errors, *page.errors]
     outcome.found = audit.judge()
     audit.close()
     return outcome
@@ -160,15 +173,50 @@ def _ended(commands: "list[subprocess.Popen[str]]") -> bool:
     return any(command.poll() is not None for command in commands)
 
 
-class _Reader:
-    """Reads all there is, again and again, as optuna-dashboard does; a context."""
+class Unread(Exception):
+    """Nobody was there to read from."""
 
-    def __init__(self, url: str) -> None:
+
+def _of_database(url: str) -> Callable[[], None]:
+    """Read all there is, as a program of the user's does."""
+    storage: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+
+    def read() -> None:
+        try:
+            optuna.load_study(study_name="small", storage=storage).get_trials()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            storage.engine.dispose()
+            raise Unread(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+
+    return read
+
+
+def _of(dashboard: Server) -> Callable[[], None]:
+    """Ask for what a page of the dashboard shows."""
+
+    def read() -> None:
+        for path, shows in (("/api/studies", b'"small"'), ("/api/studies/1", b'"trials"')):
+            heard = say(dashboard.port, request(path))
+            if status(heard) != 200 or shows not in heard:
+                raise Unread(f"{path}: 200 expected, found {heard[:80]!r}")
+
+    return read
+
+
+class Reader:
+    """Reads again and again; a context.
+
+    Args:
+        what: is read.
+        read: does it; raises Unread or OSError where it fails.
+    """
+
+    def __init__(self, what: str, read: Callable[[], None]) -> None:
         self.reads, self.errors = 0, list[str]()
-        self._url, self._over = url, threading.Event()
+        self._what, self._read_once, self._over = what, read, threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 
-    def __enter__(self) -> "_Reader":
+    def __enter__(self) -> "Reader":
         self._thread.start()
         return self
 
@@ -176,13 +224,16 @@ class _Reader:
         self._over.set()
         self._thread.join()
 
+    def once_more(self, seconds: float = _BACK) -> list[str]:
+        """Wait until something is read; a line where nothing is."""
+        before = self.reads
+        until(lambda: self.reads > before, seconds)
+        return [] if self.reads > before else [f"{self._what}: nothing is read after the outage"]
+
     def _read(self) -> None:
-        storage: Any = RDBStorage(self._url, engine_kwargs={"pool_pre_ping": True})
         while not self._over.wait(_OFTEN):
             try:
-                study = optuna.load_study(study_name="small", storage=storage)
-                study.get_trials()
+                self._read_once()
                 self.reads += 1
-            except (SQLAlchemyError, StorageInternalError) as error:
-                self.errors.append(f"{type(error).__name__}: {error}".splitlines()[0])
-        storage.engine.dispose()
+            except (Unread, OSError) as error:
+                self.errors.append(f"{self._what}: {error}")

@@ -50,14 +50,23 @@ def family(pid: int) -> set[int]:
 
 
 def say(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
-    """Send bytes and hear all of the answer."""
+    """Send bytes, with the port's number for the word PORT, and hear all of the answer."""
     with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
-        connection.sendall(data)
+        connection.sendall(data.replace(b"PORT", b"%d" % port))
         heard = b""
         with suppress(ConnectionResetError):
             while block := connection.recv(65536):
                 heard += block
         return heard
+
+
+def request(
+    path: str, *headers: str, method: str = "GET", host: str = "127.0.0.1:PORT", body: str = ""
+) -> bytes:
+    """What a browser says to a server; the word PORT stands for the server's."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
+    lines += [f"Content-Length: {len(body)}", "Content-Type: application/json"] if body else []
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")
 
 
 def status(heard: bytes) -> int:

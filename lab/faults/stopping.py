@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import Bench
 from lab.faults.stopped import KINDS, Tally
 from lab.faults.stopped_runs import StoppedRuns
@@ -33,16 +33,20 @@ def signals(bench: Bench, count: int) -> Verdict:
     of_studies = StoppedStudies(bench, studies, n_trials=4 + 2 * max(map(len, chains)))
     _side_by_side([partial(of_studies.chain, chain, seed) for seed, chain in enumerate(chains)])
     bench.told(f"  studies: {studies.stops} stops")
-    in_process = StoppedStudies(bench, within, n_trials=2 + 2 * count)
+    in_process = StoppedStudies(bench, within, n_trials=4 + 3 * count)
     _side_by_side(
         [partial(in_process.chain_within, [Stop(kind)] * count, kind) for kind in KINDS]
         + [partial(in_process.close_terminal, seed) for seed in range(seconds)]
     )
-    return verdict(runs, studies, within)
+    return verdict(runs, studies, within, len(KINDS) * count)
 
 
-def verdict(runs: Tally, studies: Tally, within: Tally) -> Verdict:
-    """All in one; the longest times of any."""
+def verdict(runs: Tally, studies: Tally, within: Tally, wanted: int) -> Verdict:
+    """All in one; the longest times of any.
+
+    Args:
+        wanted: how many first signals of all kinds runs, studies, and studies without processes were to get.
+    """
     tallies = (runs, studies, within)
     figures: dict[str, int | float | str] = {
         "runs stopped": runs.stops,
@@ -53,7 +57,10 @@ def verdict(runs: Tally, studies: Tally, within: Tally) -> Verdict:
         "second signals": sum(len(tally.second) for tally in tallies),
         "s at most after a second": max((s for tally in tallies for s in tally.second), default=0.0),
     }
-    return Verdict(figures, [line for tally in tallies for line in tally.broken])
+    broken = [line for tally in tallies for line in tally.broken]
+    for name, tally in zip(("runs", "studies", "studies without processes"), tallies, strict=True):
+        broken += short_of(wanted, tally.stops, f"{name} that were stopped")
+    return Verdict(figures, broken)
 
 
 def _chains(count: int, seconds: int) -> list[list[Stop]]:

@@ -80,12 +80,12 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
         broken += _kill_service(bench, seed)
     steps = 0
     for seed in range(count):
-        found, wrong = _kill_run(bench, seed, sync=seed < max(1, count // 5))
+        found, wrong = _kill_run(bench, seed)
         steps, broken = steps + found, broken + wrong
     return Verdict(
         {
             "ways to be away": len(away), "s of delay at most": max(delays),
-            "kills of W&B's process": count, "kills of the run": count, "steps in W&B once": steps,
+            "kills of W&B's process": count, "kills of the run": count, "steps synced once": steps,
             "wrong": len(broken),
         },
         broken,
@@ -171,8 +171,8 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
     return wrong if services else [*wrong, f"{name}: a process of W&B's expected, found none"]
 
 
-def _kill_run(bench: Bench, seed: int, *, sync: bool) -> tuple[int, list[str]]:
-    """The run killed once W&B has begun, and resumed: how many steps W&B holds, and what is wrong."""
+def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
+    """The run killed once W&B has begun, resumed, synced: how many steps a server has, and what is wrong."""
     folder, name = bench.folder("wandb-run"), f"the run killed, seed {seed}"
     _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
     environment = _environment(folder, {})
@@ -190,10 +190,9 @@ def _kill_run(bench: Bench, seed: int, *, sync: bool) -> tuple[int, list[str]]:
     wrong = judge_run(name, _left(folder, resumed.exitcode, time.monotonic() - started), trouble=False)
     written = Counter(step for each in _offline(run) for step in read_run(each).steps)
     wrong += judge_steps(f"{name}, offline files", written)
-    if sync:
-        synced, said = _synced(run, environment)
-        wrong += [f"{line}; it says {said!r}" for line in judge_steps(f"{name}, wandb sync", synced)]
-    return len(written), wrong
+    synced, said = _synced(run, environment)
+    wrong += [f"{line}; it says {said!r}" for line in judge_steps(f"{name}, wandb sync", synced)]
+    return len(synced), wrong
 
 
 def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:

@@ -1,5 +1,6 @@
 """The dashboard's door: who is let in, under which name, and what is served to them."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 
-from lab.dashboard import Door, database_url, on_loopback, open_to_read, refuse_open_door, serve
+from lab.dashboard import Complaints, Door, database_url, on_loopback, open_to_read, refuse_open_door, serve
 from lab.hpo.storage import Database
 
 TOKEN = "0123456789abcdef"
@@ -147,3 +148,19 @@ def test_what_is_no_database_of_studies_is_said(tmp_path: Path, content: bytes) 
 def test_an_address_that_cant_be_had_is_said(tmp_path: Path, host: str, port: int) -> None:
     with pytest.raises(ValueError, match=r"^--host "):
         serve("sqlite:///x.db", tmp_path, host, port)
+
+
+def test_a_database_that_is_away_is_told_in_one_line_and_not_each_time(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.Logger("optuna_dashboard")
+    log.addHandler(Complaints())
+    now = 1000.0
+    monkeypatch.setattr("lab.dashboard.time.monotonic", lambda: now)
+    for _ in range(3):
+        log.error('Exception: (OperationalError) the server is gone\n  File "storage.py", line 1\n')
+        now += 10.0
+    assert capsys.readouterr().err == "dashboard: (OperationalError) the server is gone\n"
+    now += 60.0
+    log.error("still")
+    assert capsys.readouterr().err == "dashboard: still\n"

@@ -1,10 +1,13 @@
 """The ruler of outages: a command that crashed, and a reader that found nobody."""
 
+import threading
+
 import pytest
 
 from lab.faults.audit import Found
 from lab.faults.bench import Done
-from lab.faults.outages import Outage, judge_end, verdict
+from lab.faults.crew import until
+from lab.faults.outages import Outage, Reader, Unread, judge_end, verdict
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,20 @@ def test_all_that_is_wrong_is_told() -> None:
     assert not made.held and len(made.broken) == 3 and list(made.untried) == ["nothing"]
     assert made.broken[0] == "PostgreSQL: a command crashed: boom"
     assert (made.figures["crashes"], made.figures["lost"], made.figures["reads"]) == (1, 1, 11)
+
+
+def test_a_reader_counts_what_it_reads_and_tells_what_it_does_not() -> None:
+    away = threading.Event()
+
+    def read() -> None:
+        if away.is_set():
+            raise Unread("nobody there")
+
+    with Reader("the page", read) as reader:
+        assert reader.once_more(30.0) == []
+        away.set()
+        assert until(lambda: bool(reader.errors), 30.0)
+        assert reader.once_more(0.3) == ["the page: nothing is read after the outage"]
+        away.clear()
+        assert reader.once_more(30.0) == []
+    assert reader.reads >= 2 and set(reader.errors) == {"the page: nobody there"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,11 @@ ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 def test_the_promise_holds(bench: Bench, fault: Fault) -> None:
     (tried,) = try_faults(bench, only=[fault.number])
     assert tried.verdict.held, tried.as_text()
-    assert tried.verdict.figures, "what was counted is told"
+    if tried.verdict.untried and not any(tried.verdict.figures.values()):
+        pytest.skip(f"can't be tried here: {', '.join(tried.verdict.untried)}")
+    assert any(tried.verdict.figures.values()), "what was counted is told"
+    if "TEST_DB_URL" not in os.environ:  # a server that is somebody else's isn't stopped
+        assert list(tried.verdict.untried) == [], "requirements-dev.txt brings a PostgreSQL"
 
 
 def test_the_page_has_each_promise_with_a_figure() -> None:
