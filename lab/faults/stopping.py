@@ -28,11 +28,11 @@ def signals(bench: Bench, count: int) -> Verdict:
         tries += [partial(stopped.stop_twice, first, second, index)]
         tries += [partial(stopped.close_terminal, index)]
     _side_by_side(tries)
-    bench.told(f"  runs: {runs.stops} stops")
+    bench.told(f"{runs.stops} runs stopped")
     chains = _chains(count, count // _SECOND)
     of_studies = StoppedStudies(bench, studies, n_trials=4 + 2 * max(map(len, chains)))
     _side_by_side([partial(of_studies.chain, chain, seed) for seed, chain in enumerate(chains)])
-    bench.told(f"  studies: {studies.stops} stops")
+    bench.told(f"{studies.stops} studies stopped")
     in_process = StoppedStudies(bench, within, n_trials=4 + 3 * count)
     _side_by_side(
         [partial(in_process.chain_within, [Stop(kind)] * count, kind) for kind in KINDS]

@@ -35,6 +35,7 @@ from lab.faults import (
 from lab.faults.base import Fault, Verdict
 from lab.faults.bench import Bench
 from lab.hpo.trial_process import Run
+from lab.outlet import status_line
 from lab.wording import duration
 
 FAULTS = (
@@ -269,7 +270,8 @@ def bench(place: Path, main: Path, run: Run) -> Iterator[Bench]:
     place.mkdir(parents=True, exist_ok=True)
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        with Bench(Path(tempfile.mkdtemp(prefix="selftest-", dir=place)), main, run) as made:
+        folder = Path(tempfile.mkdtemp(prefix="selftest-", dir=place))
+        with status_line() as told, Bench(folder, main, run, told) as made:
             yield made
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -292,6 +294,7 @@ def tell(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> b
     tried = []
     for each in try_faults(bench, full=full, only=only):
         tried.append(each)
+        bench.told("")
         print(rundir.to_json(each.as_data()) if as_json else each.as_text(), flush=True)
     if not as_json:
         print(summary(tried))
@@ -319,6 +322,7 @@ def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) 
             continue
         started = time.monotonic()
         count = fault.full if full else fault.quick
+        bench.told(f"{fault.number:2}  {fault.title} ...")
         verdict = _attempted(fault, bench, count)
         bench.end_processes()
         yield Tried(fault, verdict, count, time.monotonic() - started)

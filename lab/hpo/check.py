@@ -9,11 +9,9 @@ import os
 import re
 import shutil
 import signal
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,6 +27,7 @@ from lab.hpo import server
 from lab.hpo.check_report import StudyReport
 from lab.hpo.estimate import Room
 from lab.hpo.workers import cpu_share
+from lab.outlet import status_line
 from lab.wording import duration
 
 BASE = "the base"
@@ -78,7 +77,7 @@ def check(config: OptimizeConfig, build: Build, *, limit: float = LIMIT) -> Stud
     corners = [Corner(BASE, {}), *config.space.extremes()]
     runs = [_run(config, corner).as_data() for corner in corners]
     found = []
-    with tempfile.TemporaryDirectory() as folder, _progress() as tell:
+    with tempfile.TemporaryDirectory() as folder, status_line() as tell:
         for index, (corner, run) in enumerate(zip(corners, runs, strict=True)):
             tell(f"Corner {index + 1} of {len(corners)}: {corner.label}")
             found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit)))
@@ -190,19 +189,3 @@ def _memory(device: str) -> int | None:
         text = path.read_text().strip() if path.exists() else ""
         sizes += [int(text)] if text.isdecimal() else []
     return min(sizes)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Tells a person at a terminal what is being tried; the line is gone afterwards."""
-    live = sys.stderr.isatty()
-
-    def tell(text: str) -> None:
-        if live:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
-
-    try:
-        yield tell
-    finally:
-        tell("")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.outlet import Outlet
+from lab.outlet import Outlet, status_line
 from tests import study_tools as tools
 
 
@@ -42,7 +42,7 @@ def test_what_fails_once_is_gone() -> None:
 
 WRITES = """
 import sys, time
-from lab.outlet import Outlet
+from lab.outlet import Outlet, status_line
 
 outlet = Outlet()
 for _ in range(200):
@@ -64,3 +64,16 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.stderr.read() == "True\n"
     assert process.wait(20) == 0, "and the interpreter has nothing to complain about at its end"
+
+
+def test_a_status_line_takes_the_place_of_the_last_and_is_gone_in_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with status_line() as tell:
+        tell("nobody is there")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "10")
+    with status_line() as tell:
+        tell("one")
+        tell("longer than the line")
+    assert capsys.readouterr() == ("", "\r\x1b[Kone\r\x1b[Klonger th\r\x1b[K")

@@ -89,10 +89,11 @@ def selftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_prints_a_line_for_each_fault_and_leaves_nothing(tmp_path: Path) -> None:
-    done = selftest(tmp_path, "--only", "23", "--json", "--output", "there")
+    done = selftest(tmp_path, "--only", "14,23", "--json", "--output", "there")
     assert (done.returncode, done.stderr) == (0, ""), done
-    told = json.loads(done.stdout)
-    assert told["number"] == 23 and told["held"] and told["count"] == FAULTS[-1].quick
+    damaged, servers = map(json.loads, done.stdout.splitlines())
+    assert (damaged["number"], damaged["held"], damaged["count"]) == (14, True, FAULTS[13].quick)
+    assert (servers["number"], servers["held"], servers["count"]) == (23, True, FAULTS[-1].quick)
     assert list((tmp_path / "there").iterdir()) == [], "its folder is gone"
 
 
