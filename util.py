@@ -33,6 +33,7 @@ from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
 from lab.session import Session
+from lab.signals import undisturbed
 from lab.tasks import Task
 
 __all__ = ["EarlyStopping", "Trainer", "run"]
@@ -49,9 +50,7 @@ class EarlyStopping:
 
     def __init__(self, patience: int, mode: Mode = "min", min_delta: float = 0.0) -> None:
         if patience < 1 or min_delta < 0 or mode not in ("min", "max"):
-            raise ValueError(
-                f"expected patience >= 1 and min_delta >= 0; found {patience}, {min_delta}, {mode}"
-            )
+            raise ValueError(f"expected patience >= 1, min_delta >= 0; found {patience}, {min_delta}, {mode}")
         self.patience, self.mode, self.min_delta = patience, mode, min_delta
         self.best: float | None = None
         self.waited = 0
@@ -88,8 +87,7 @@ class Trainer:
         scheduler: None, or any scheduler; one for plateaus gets `scheduler_monitor`.
         criterion: `criterion(output, target)`, the mean loss of a batch.
         early_stopping_config: has `enabled`, `patience`, `mode`, `min_delta`; may have `metric`.
-        monitor: which value is best, and whether `train` returns its best or its last; by default the last
-            validation loss.
+        monitor: which value is best, and whether `train` returns that or the last one; by default val_loss.
         scheduler_interval: `epoch`, or `step` for a scheduler that moves with every optimizer step.
         accumulate_grad_batches, ema_decay: batches a step; decay of averaged weights to validate with.
         every_n_steps: batches between two moments within an epoch at which listeners can keep its state.
@@ -387,14 +385,16 @@ def _run_once(
         listeners.on_note(note)
     begin = session.start_event(config, trainer, data)
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
-    try:
-        session.write_record(config, trainer.device)
-        listeners.on_run_start(begin)
-        trainer.train(data.train, data.val, config.epochs)
-    except BaseException as error:
-        trainer.outcome, trainer.reason = session.fault(error)
-        raise
-    finally:
-        data.stop()
-        listeners.on_run_end(end := session.end_event(trainer))
+    with undisturbed() as disturbed:
+        try:
+            session.write_record(config, trainer.device)
+            with disturbed():
+                listeners.on_run_start(begin)
+                trainer.train(data.train, data.val, config.epochs)
+        except BaseException as error:
+            trainer.outcome, trainer.reason = session.fault(error)
+            raise
+        finally:
+            data.stop()
+            listeners.on_run_end(end := session.end_event(trainer))
     return events.RunResult(end, folder)

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -39,6 +39,7 @@ class Signals:
         self.received: Stopped | None = None
 
     def __enter__(self) -> "Signals":
+        _entered.append(self)
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
             self._before = {number: signal.signal(number, self._heard) for number in heard}
@@ -46,6 +47,7 @@ class Signals:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        _entered.remove(self)
         if self._before:
             sys.unraisablehook = self._hook
         for number, handler in self._before.items():
@@ -63,6 +65,18 @@ class Signals:
         with self._switched(True):
             self.raise_received()
             yield
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """Signals break in only within the context that this one gives; others are raised when it is over.
+
+        What ends in here is so written down whole; a second signal ends it all the same.
+        """
+        before = self._raising
+        with self.deferred():
+            yield self.raised if before else nullcontext
+        if before:
+            self.raise_received()
 
     def raise_received(self) -> None:
         """Raise what has come and was not raised yet."""
@@ -107,6 +121,14 @@ class Signals:
         timer = threading.Timer(_AGAIN, signal.pthread_kill, [main, code - 128])
         timer.daemon = True
         timer.start()
+
+
+_entered: list[Signals] = []  # a process has one table of handlers
+
+
+def undisturbed() -> AbstractContextManager[Callable[[], AbstractContextManager[None]]]:
+    """`Signals.undisturbed` of those who are heard here, if any are."""
+    return (_entered[-1] if _entered else Signals()).undisturbed()
 
 
 class Heeding(Callback):

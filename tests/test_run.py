@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lab import checkpoint, rundir
 from lab.config import ConfigError, RunConfig
-from lab.events import Callback, EpochEnd, RunStart, StopRequest
+from lab.events import Callback, EpochEnd, RunEnd, RunStart, StopRequest
+from lab.signals import Interrupted, Signals
 from util import run
 
 ROOT = Path(__file__).parent.parent
@@ -239,6 +240,28 @@ def test_several_seeds_go_on(config: Callable[..., RunConfig], workplace: Path) 
         run(config(seeds=[3, 4]), run_dir=folder, callbacks=[Stop(1, KeyboardInterrupt)], console="quiet")
     assert rundir.read_summary(folder)["outcome"] == "interrupted"  # type: ignore[index]
     assert float(run(config(seeds=[3, 4]), run_dir=folder, resume=True, console="quiet")) == float(whole)
+
+
+class Hangup(Callback):
+    """The terminal closes as the run ends."""
+
+    def on_run_end(self, event: RunEnd) -> None:
+        signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_signal_at_the_very_end_breaks_in_when_all_is_written(
+    config: Callable[..., RunConfig], workplace: Path
+) -> None:
+    heard = []
+
+    class Last(Callback):
+        def on_run_end(self, event: RunEnd) -> None:
+            heard.append(event.outcome)
+
+    folder = workplace / "runs" / "whole"
+    with pytest.raises(Interrupted), Signals(Interrupted):
+        run(config(), run_dir=folder, callbacks=[Hangup(), Last()], console="quiet")
+    assert heard == ["completed"]
 
 
 def test_diverged_keeps_the_last_good_checkpoint(

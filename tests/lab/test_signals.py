@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from lab.events import StepsDone, Stopped
-from lab.signals import Heeding, Interrupted, Signals
+from lab.signals import Heeding, Interrupted, Signals, undisturbed
 from tests import study_tools as tools
 
 WAITS = """
@@ -131,3 +131,26 @@ def test_a_run_heeds_a_signal_that_was_swallowed() -> None:
             signal.raise_signal(signal.SIGTERM)
         with pytest.raises(Interrupted):
             heeding.on_steps(step)
+
+
+def test_an_end_is_made_undisturbed_and_the_signal_raised_after_it() -> None:
+    done = []
+    with pytest.raises(Interrupted), Signals(Interrupted), undisturbed() as disturbed:
+        with disturbed():
+            done.append("trained")
+        signal.raise_signal(signal.SIGINT)
+        done.append("written")
+    assert done == ["trained", "written"]
+    with pytest.raises(Interrupted), Signals(Interrupted), undisturbed() as disturbed, disturbed():
+        signal.raise_signal(signal.SIGINT)
+        done.append("trained on")
+    assert done == ["trained", "written"]
+
+
+def test_what_is_deferred_around_it_stays_so() -> None:
+    with Signals(Interrupted) as signals, signals.deferred():
+        with undisturbed() as disturbed, disturbed():
+            signal.raise_signal(signal.SIGINT)
+        assert signals.received is not None
+    with undisturbed() as disturbed, disturbed():
+        pass  # where nobody listens nothing is the matter

@@ -169,3 +169,15 @@ def test_the_server_outlives_a_signal_to_the_whole_job(tmp_path: Path) -> None:
         capture_output=True, text=True, start_new_session=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+def test_the_server_puts_nothing_away_at_its_end() -> None:
+    code = (
+        "import atexit\n"
+        "atexit.register(print, 'a long farewell')\n"
+        "import lab.hpo.frozen\n"
+        "print('begun', flush=True)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tools.ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
