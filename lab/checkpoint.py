@@ -59,10 +59,14 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         writer = _HashingWriter(file)
         try:
             torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
-        except RuntimeError:  # torch's own words on a write that failed: the system's are better
+        except RuntimeError as error:  # torch's own words on a write that failed, or was broken into
             if writer.fault is not None:
                 raise writer.fault from None
+            if error.__context__ is not None and not isinstance(error.__context__, Exception):
+                raise error.__context__ from None  # a signal's
             raise
+        finally:
+            writer.over = True
         # The content ends with the zip's end record; its last two bytes, 0, are the comment's length.
         comment = b"sha256=" + writer.digest.hexdigest().encode()
         file.seek(-2, os.SEEK_END)
@@ -158,14 +162,21 @@ def _verify(path: Path) -> None:
 
 
 class _HashingWriter:
-    """Hashes what passes through, so that the file is read by nobody."""
+    """Hashes what passes through, so that the file is read by nobody.
+
+    torch's writer comes once more when it is destroyed, if a signal has broken into a call of `write`. What
+    is raised then ends the process (`std::terminate`): so once it is over, nothing is written any more.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
         self.fault: OSError | None = None
+        self.over = False
 
     def write(self, block: Any) -> int:
+        if self.over:
+            return len(block)
         self.digest.update(block)
         try:
             return self._file.write(block)

@@ -172,6 +172,7 @@ def results(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
             "values": trial.values,
             "reports": trial.intermediate_values,
             "outcome": trial.user_attrs.get("outcome"),
+            "cause": trial.user_attrs.get("cause"),
         }
         for trial in trials
     ]

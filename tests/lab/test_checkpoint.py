@@ -9,6 +9,8 @@ import resource
 import signal
 import stat
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -22,6 +24,7 @@ from torch import nn
 
 from lab import checkpoint, rundir
 from lab.checkpoint import CheckpointError, collect, load, load_latest, restore, save, sweep
+from tests.conftest import ROOT
 
 
 def names(folder: Path) -> list[str]:
@@ -206,6 +209,38 @@ def test_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         save(path, {"epoch": 2, "unpicklable": lambda: None})
     assert load(path)["epoch"] == 1
     assert names(tmp_path) == ["a.pt"]
+
+
+def test_a_signal_in_the_middle_of_a_write_is_raised_and_ends_nothing_else(tmp_path: Path) -> None:
+    """In a process of its own: torch's writer ended it where it was broken into, or said RuntimeError."""
+    (tmp_path / "signals.py").write_text(
+        "import random, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from lab import checkpoint\n"
+        "class Signal(BaseException): ...\n"
+        "def broken(*_):\n"
+        "    raise Signal\n"
+        "signal.signal(signal.SIGALRM, broken)\n"
+        "content = {str(i): torch.zeros(64, 64) for i in range(60)}\n"
+        "raised = 0\n"
+        "for _ in range(400):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 8e-3))\n"
+        "        checkpoint.save(Path('a.pt'), content)\n"
+        "        signal.pause()\n"
+        "    except Signal:\n"
+        "        raised += 1\n"
+        "print(raised, len(checkpoint.load(Path('a.pt'))), len(list(Path().iterdir())))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "signals.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "400 61 2\n"), done.stderr[-500:]
 
 
 def test_a_disk_that_is_full_is_told_by_the_system_and_not_by_torch(tmp_path: Path) -> None:
