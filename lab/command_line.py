@@ -98,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
     _add_notebook(result)
     _add_dashboard(result)
     selftest = result.add_argument_group("with --selftest")
-    selftest.add_argument("--full", action="store_true", help="as often as for published figures: half an hour")
+    selftest.add_argument(
+        "--full", action="store_true", help="as often as for published figures: half an hour"
+    )
     selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
     return result
 

