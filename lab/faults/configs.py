@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.faults.base import Verdict
+from lab.faults.base import Verdict, short_of
 from lab.faults.bench import Bench, Done
 from lab.faults.mutations import WRONG, Wrong, wrong_files
 
@@ -34,8 +34,7 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
         if seconds > SECONDS and bench.judge_times:
             broken.append(f"{what}: {SECONDS} s expected, found {seconds:.2f}")
         shutil.rmtree(folder)
-    if len(times) < count:
-        broken.append(f"{count} slips expected, found a place for {len(times)} in the configs")
+    broken += short_of(count, len(times), "slips that a config has a place for")
     figures = {"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}
     return Verdict({**figures, "timed again": again}, broken)
 
