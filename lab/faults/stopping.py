@@ -38,14 +38,15 @@ def signals(bench: Bench, count: int) -> Verdict:
         [partial(in_process.chain_within, [Stop(kind)] * count, kind) for kind in KINDS]
         + [partial(in_process.close_terminal, seed) for seed in range(seconds)]
     )
-    return verdict(runs, studies, within, len(KINDS) * count)
+    signals, terminals = len(KINDS) * count, seconds
+    return verdict(runs, studies, within, (signals + terminals, signals, signals + terminals))
 
 
-def verdict(runs: Tally, studies: Tally, within: Tally, wanted: int) -> Verdict:
+def verdict(runs: Tally, studies: Tally, within: Tally, wanted: tuple[int, int, int]) -> Verdict:
     """All in one; the longest times of any.
 
     Args:
-        wanted: how many first signals of all kinds runs, studies, and studies without processes were to get.
+        wanted: how often runs, studies, and studies without processes were to be stopped.
     """
     tallies = (runs, studies, within)
     figures: dict[str, int | float | str] = {
@@ -58,8 +59,9 @@ def verdict(runs: Tally, studies: Tally, within: Tally, wanted: int) -> Verdict:
         "s at most after a second": max((s for tally in tallies for s in tally.second), default=0.0),
     }
     broken = [line for tally in tallies for line in tally.broken]
-    for name, tally in zip(("runs", "studies", "studies without processes"), tallies, strict=True):
-        broken += short_of(wanted, tally.stops, f"{name} that were stopped")
+    names = ("runs", "studies", "studies without processes")
+    for name, tally, stops in zip(names, tallies, wanted, strict=True):
+        broken += short_of(stops, tally.stops, f"{name} that were stopped")
     return Verdict(figures, broken)
 
 

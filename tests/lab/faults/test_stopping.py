@@ -47,8 +47,9 @@ def test_a_wrong_exit_code_is_told() -> None:
     tally.judge_end("a run", 143, 143)
     tally.judge_end("a study", -15, 143)
     assert tally.broken == ["a study: ended with -15, expected 143"]
-    made = verdict(Tally(stops=2, resumed=2, seconds=[0.5, 1.5]), tally, Tally(running=1, stops=3), 2)
+    made = verdict(Tally(stops=2, resumed=2, seconds=[0.5, 1.5]), tally, Tally(running=1, stops=3), (2, 2, 4))
     assert (made.figures["s at most"], made.figures["RUNNING"]) == (1.5, 1)
     assert made.broken == [
         "a study: ended with -15, expected 143", "expected 2 studies that were stopped, 0 came about",
+        "expected 4 studies without processes that were stopped, 3 came about",
     ]  # fmt: skip
