@@ -185,8 +185,9 @@ def _of_database(url: str) -> Callable[[], None]:
         try:
             optuna.load_study(study_name="small", storage=storage).get_trials()
         except (SQLAlchemyError, StorageInternalError) as error:
-            storage.engine.dispose()
             raise Unread(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        finally:
+            storage.engine.dispose()  # nothing stays open, however the outage ends
 
     return read
 

@@ -107,7 +107,7 @@ PAYLOADS = (
         {"data": {"target": "sklearn.tree.export_graphviz", "decision_tree": 1, "out_file": "MARK"}},
     ),
     Payload(
-        "a network that notes",
+        "a part of the fault suite",
         "lab.faults",
         _net("lab.faults.bench.end_group", pid=0),
     ),
