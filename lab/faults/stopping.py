@@ -38,8 +38,8 @@ def signals(bench: Bench, count: int) -> Verdict:
         [partial(in_process.chain_within, [Stop(kind)] * count, kind) for kind in KINDS]
         + [partial(in_process.close_terminal, seed) for seed in range(seconds)]
     )
-    signals, terminals = len(KINDS) * count, seconds
-    return verdict(runs, studies, within, (signals + terminals, signals, signals + terminals))
+    sent = len(KINDS) * count  # of each but the studies, `seconds` terminals are closed as well
+    return verdict(runs, studies, within, (sent + seconds, sent, sent + seconds))
 
 
 def verdict(runs: Tally, studies: Tally, within: Tally, wanted: tuple[int, int, int]) -> Verdict:
