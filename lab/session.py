@@ -14,6 +14,7 @@ from torch import nn
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig
 from lab.data.loaders import Loaders, TensorLoader
+from lab.data.splits import WARNINGS
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
 from lab.midway import Midway
 from lab.monitoring import Course
@@ -91,6 +92,7 @@ class Session:
             )
         if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
             said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
+        said += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
         said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
         if config.loader.workers and isinstance(data.train, TensorLoader):
             said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))

@@ -1,23 +1,17 @@
 """A folder of images for each class."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 
 from lab.data.augment import Transforms
+from lab.data.discovery import READ, find_images
 from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
 from lab.data.normalise import Mode
 from lab.data.problems import raise_all
-from lab.data.reading import SUFFIXES
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import PARTS
 from lab.rundir import expanded
-
-_READ = ", ".join(sorted(SUFFIXES))
-_OTHERS = {  # images that aren't read; left out in silence, a class would shrink unnoticed
-    ".avif", ".bmp", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jxl", ".pbm", ".pgm",
-    ".pnm", ".ppm", ".psd", ".svg", ".tga", ".webp",
-}  # fmt: skip
 
 
 def class_folder(
@@ -37,10 +31,10 @@ def class_folder(
     """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
 
     Without a `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names
-    of its files and the seed. PNG, JPEG and TIFF, also in folders below that of a class; images of other
-    formats are told, not left out. A folder's name is the class's, and numbers are in the order of their
-    values; no class can be named train, val or test. An item is (image, class): float32 (C, H, W),
-    int64 ().
+    of its files and the seed. The formats are those of docs/input.md, also in folders below that of a class;
+    images of other formats are refused, not left out. A folder's name is the class's, and numbers are in the
+    order of their values; no class can be named train, val or test. An item is (image, class): float32
+    (C, H, W), int64 ().
 
     Args:
         root: a relative path counts from where the command runs.
@@ -64,21 +58,21 @@ def class_folder(
     folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")
-    problems: list[str] = []
-    files = list(_found(folder, problems))
-    return read_labelled(files, problems, f"the class folders of {folder}", reading, cut, serving)
+    problems, warnings = list[str](), list[str]()
+    files = list(_found(folder, problems, warnings))
+    return read_labelled(files, problems, f"the class folders of {folder}", reading, cut, serving, warnings)
 
 
-def _found(root: Path, problems: list[str]) -> Iterator[LabelledFile]:
+def _found(root: Path, problems: list[str], warnings: list[str]) -> Iterator[LabelledFile]:
     """The files in order of their names; what is neither a class nor an image of one is a problem."""
     below = _folders(root)
     if "train" not in {folder.name for folder in below}:
-        yield from _classes(root, root, None, problems)
+        yield from _classes(root, root, None, problems, warnings)
         return
     problems += [f"{path}: an image beside train/, so in no set; move or remove it" for path in _any(root)]
     for folder in below:
         if folder.name in PARTS:
-            yield from _classes(folder, root, folder.name, problems)
+            yield from _classes(folder, root, folder.name, problems, warnings)
         else:
             problems.append(
                 f"{folder}: beside train/ there may be val/ and test/ and nothing else; move or rename this "
@@ -86,7 +80,9 @@ def _found(root: Path, problems: list[str]) -> Iterator[LabelledFile]:
             )
 
 
-def _classes(parent: Path, root: Path, part: str | None, problems: list[str]) -> Iterator[LabelledFile]:
+def _classes(
+    parent: Path, root: Path, part: str | None, problems: list[str], warnings: list[str]
+) -> Iterator[LabelledFile]:
     problems += [f"{path}: an image outside of the classes' folders" for path in _any(parent)]
     folders = _folders(parent)
     if not folders:
@@ -99,11 +95,12 @@ def _classes(parent: Path, root: Path, part: str | None, problems: list[str]) ->
                 "test, with a folder for each class; rename this one if it is a class"
             )
             continue
-        images, others = _images(folder, "**/*", SUFFIXES), _images(folder, "**/*", _OTHERS)
-        problems += [f"{path}: not read, only {_READ} are; convert or remove it" for path in others]
-        if not images and not others:
-            problems.append(f"{folder}: no {_READ} file in it")
-        for path in images:
+        found = find_images(folder)
+        problems += found.problems()
+        warnings += found.warnings()
+        if not found.images and not found.unread:
+            problems.append(f"{folder}: no {READ} file in it")
+        for path in found.images:
             yield LabelledFile(Sample(path.relative_to(root).as_posix(), split=part), path, folder.name)
 
 
@@ -113,12 +110,5 @@ def _folders(parent: Path) -> list[Path]:
 
 def _any(folder: Path) -> list[Path]:
     """Images that lie in the folder itself, read or not."""
-    return _images(folder, "*", SUFFIXES | _OTHERS)
-
-
-def _images(folder: Path, pattern: str, suffixes: Set[str]) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.glob(pattern)
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    )
+    found = find_images(folder, nested=False)
+    return sorted([*found.images, *found.unread])

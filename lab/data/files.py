@@ -11,7 +11,7 @@ from lab.data.masks import Label, MaskReader
 from lab.data.problems import raise_all
 from lab.data.reading import read_image
 from lab.data.sets import Sample, Serving, assemble, divide
-from lab.data.splits import Cut, Splits
+from lab.data.splits import WARNINGS, Cut, Splits
 from lab.data.store import Pair, Store
 from lab.data.tables import Row, cell, part
 
@@ -55,7 +55,13 @@ class Reading:
 
 
 def read_sets(
-    entries: Sequence[Entry], problems: Sequence[str], what: str, reading: Reading, cut: Cut, serving: Serving
+    entries: Sequence[Entry],
+    problems: Sequence[str],
+    what: str,
+    reading: Reading,
+    cut: Cut,
+    serving: Serving,
+    warnings: Sequence[str] = (),
 ) -> Splits:
     """Cut the labelled entries into sets, read each file once, and build what `Splits` holds.
 
@@ -63,6 +69,7 @@ def read_sets(
         problems: what was found out about the entries already; the files are read nevertheless, so that all
             can be told.
         what: the source, for the error.
+        warnings: what the user should know of the source.
     Raises:
         ValueError: an argument is out of its range, the cut can't be made, or anything about the files is
             wrong: all problems in one message.
@@ -80,7 +87,8 @@ def read_sets(
     pairs = Store(_pairs(labelled, masks, reading.grayscale, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
-    return assemble(samples, pairs, divide(samples, cut), serving, masks.names, unlabelled)
+    splits = assemble(samples, pairs, divide(samples, cut), serving, masks.names, unlabelled)
+    return splits._replace(facts={**splits.facts, WARNINGS: list(warnings)}) if warnings else splits
 
 
 def _pairs(

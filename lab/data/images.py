@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lab.data.discovery import READ, Found, find_images, key
 from lab.data.files import Columns, Entry, Reading, read_sets
 from lab.data.masks import Label
 from lab.data.normalise import Mode
 from lab.data.pairs import Transforms
 from lab.data.patches import Patches
 from lab.data.problems import raise_all
-from lab.data.reading import SUFFIXES
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import read_table, unique
@@ -41,9 +41,9 @@ def image_folder(
     val_transforms: Transforms = (),
     cache_gb: float = 2.0,
 ) -> Splits:
-    """Images and masks from `root/images` and `root/masks`, paired by file name without its ending.
+    """Images and masks from `root/images` and `root/masks`, paired by their paths below without the ending.
 
-    PNG, JPEG and TIFF, in several sizes; an item is (image, mask), or (image, sequence, mask) with a
+    Formats: docs/input.md; sizes may differ. An item is (image, mask), or (image, sequence, mask) with a
     condition. Validation and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
 
     Args:
@@ -68,51 +68,49 @@ def image_folder(
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb)
     folder = expanded(root)
-    entries, problems = _paired(folder / images, folder / masks)
+    entries, problems, warnings = _paired(folder / images, folder / masks)
     columns = Columns(group_by, split_by, condition)
     if metadata is not None:
         entries = _described(entries, folder / metadata, metadata_name, columns, problems)
     elif columns.named:
         raise ValueError("group_by, split_by and condition name columns: give the CSV below root as metadata")
-    return read_sets(entries, problems, "the image folder", reading, cut, serving)
+    return read_sets(entries, problems, "the image folder", reading, cut, serving, warnings)
 
 
-def _paired(images: Path, masks: Path) -> tuple[list[Entry], list[str]]:
-    """Pair the files of both folders by stem, in order of the stems; and what is wrong with them."""
+def _paired(images: Path, masks: Path) -> tuple[list[Entry], list[str], list[str]]:
+    """Pair the files of both folders by `key`, in order of the keys; also problems and warnings."""
     absent = [f"{path}: no such folder" for path in (images, masks) if not path.is_dir()]
     raise_all(
         absent,
         "the image folder",
         "data.root must be the folder that holds both: pass --set data.root=PATH",
     )
-    problems: list[str] = []
-    by_stem, masks_by_stem = _by_stem(images, problems), _by_stem(masks, problems)
-    for folder, found in ((images, by_stem), (masks, masks_by_stem)):
-        if not found:
-            problems.append(f"{folder}: no {', '.join(sorted(SUFFIXES))} file in it")
-    if by_stem and masks_by_stem:
+    found, found_masks = find_images(images), find_images(masks)
+    problems = [*found.problems(), *found_masks.problems()]
+    by_key, masks_by_key = _by_key(found, problems), _by_key(found_masks, problems)
+    for folder, paths in ((images, by_key), (masks, masks_by_key)):
+        if not paths:
+            problems.append(f"{folder}: no {READ} file in it")
+    if by_key and masks_by_key:
         problems += [
-            f"{path}: no mask {masks / stem}.*" for stem, path in by_stem.items() if stem not in masks_by_stem
+            f"{path}: no mask {masks / name}.*" for name, path in by_key.items() if name not in masks_by_key
         ]
         problems += [
-            f"{path}: no image {images / stem}.*"
-            for stem, path in masks_by_stem.items()
-            if stem not in by_stem
+            f"{path}: no image {images / name}.*" for name, path in masks_by_key.items() if name not in by_key
         ]
-    both = [stem for stem in by_stem if stem in masks_by_stem]
-    return [Entry(Sample(stem), by_stem[stem], masks_by_stem[stem]) for stem in both], problems
+    both = [name for name in by_key if name in masks_by_key]
+    entries = [Entry(Sample(name), by_key[name], masks_by_key[name]) for name in both]
+    return entries, problems, [*found.warnings(), *found_masks.warnings()]
 
 
-def _by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                problems.append(
-                    f"{path}: {found[path.stem].name} has the same name, so the pair is ambiguous"
-                )
-            found[path.stem] = path
-    return found
+def _by_key(found: Found, problems: list[str]) -> dict[str, Path]:
+    paths: dict[str, Path] = {}
+    for path in found.images:
+        name = key(path, found.folder)
+        if name in paths:
+            problems.append(f"{path}: {paths[name].name} has the same name, so the pair is ambiguous")
+        paths[name] = path
+    return paths
 
 
 def _described(

@@ -11,7 +11,7 @@ from lab.data.labelled import Labelled, assemble, resize
 from lab.data.problems import raise_all
 from lab.data.reading import read_image
 from lab.data.sets import Sample, Serving
-from lab.data.splits import Cut, Parts, Splits
+from lab.data.splits import WARNINGS, Cut, Parts, Splits
 from lab.data.store import Store
 from lab.data.stratified import shuffled, stratified
 
@@ -62,6 +62,7 @@ def read_labelled(
     reading: LabelledReading,
     cut: Cut,
     serving: Serving,
+    warnings: Sequence[str] = (),
 ) -> Splits:
     """Cut the files into sets, read each once, and build what `Splits` holds.
 
@@ -69,6 +70,7 @@ def read_labelled(
         problems: what was found out about the files already; they are read nevertheless, so that all can be
             told.
         what: the source, for the error.
+        warnings: what the user should know of the source.
     Raises:
         ValueError: the cut can't be made, or anything about the files is wrong: all problems in one message.
     """
@@ -87,7 +89,7 @@ def read_labelled(
         ]
     store = Store(_labelled(chosen, classes, reading, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
-    return assemble(
+    splits = assemble(
         store,
         [file.sample.name for file in chosen],
         divide(chosen, cut),
@@ -96,6 +98,7 @@ def read_labelled(
         transforms=serving.transforms,
         stacked_bytes=reading.cache_gb * 1e9 / 2,  # stacking holds them twice for a moment
     )
+    return splits._replace(facts={**splits.facts, WARNINGS: list(warnings)}) if warnings else splits
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:

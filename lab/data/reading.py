@@ -3,6 +3,7 @@
 Training and prediction read through this one file, so that both see the same numbers.
 """
 
+import io
 import struct
 import warnings
 import zlib
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 """What Pillow was seen to raise, or may, where a file's numbers make no sense."""
 
@@ -109,11 +110,26 @@ def _content(path: str | Path) -> bytes:
         problem = _tiff_problem(data)
     elif data[:4] in (b"II+\0", b"MM\0+"):
         problem = ""  # BigTIFF: left to the decoder
+    elif data.startswith(b"BM"):
+        problem = ""
+    elif data.startswith((b"GIF87a", b"GIF89a")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        problem = _frames_problem(data)
     else:
-        problem = "neither PNG, JPEG nor TIFF"
+        problem = "neither PNG, JPEG, TIFF, BMP, GIF nor WebP"
     if problem:
         raise ValueError(f"{path}: not a readable image; {problem}")
     return data
+
+
+def _frames_problem(data: bytes) -> str:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
+            several = getattr(image, "n_frames", 1) > 1
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
+        return str(error)
+    return "it has several frames; save the one that is meant as a file of its own" if several else ""
 
 
 def _png_problem(data: bytes) -> str:

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+WARNINGS = "warnings"
+"""The fact that lists what the user should know of the data, a sentence each; printed when a run starts."""
+
 
 class Splits(NamedTuple):
     """The sets of one run. Items are tuples of tensors `(*inputs, target)`; `test` is for the last word only.

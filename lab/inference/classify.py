@@ -13,13 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lab import rundir
+from lab.data.discovery import READ, find_images
 from lab.data.labelled import prepare
 from lab.data.problems import raise_all
 from lab.data.reading import SUFFIXES, read_image
 from lab.data.tables import read_table
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
 from lab.inference.failures import RECORD, Failure, told
-from lab.inference.inputs import MOST_SHOWN
+from lab.inference.inputs import MOST_SHOWN, is_output
 from lab.inference.loaded import Loaded
 from lab.rundir import expanded
 from lab.wording import duration
@@ -78,7 +79,7 @@ def predict(
     probable class with the probability, and a column `p_<class>` for each class; what can't be read has none.
 
     Args:
-        input: an image, a folder with images in it or in folders below, or a CSV; see `find_images`.
+        input: an image, a folder with images in it or in folders below, or a CSV; see `find_items`.
         force: replace files that are there.
         bar: show progress; by default on a terminal.
 
@@ -96,8 +97,8 @@ def predict(
         )
     if loaded.channels not in (1, 3):
         raise ValueError(f"images are read with 1 or 3 channels, and the network takes {loaded.channels}")
-    items = _found(Path(input), loaded.config.data.arguments)
     done = ClassPrediction(expanded(output), notes=list(loaded.notes))
+    items = _found(Path(input), loaded.config.data.arguments, done.notes)
     _require_room(done.output, expanded(input), force)
     rows, classes = list[list[Any]](), loaded.classes
     hidden = not (sys.stdout.isatty() if bar is None else bar)
@@ -119,7 +120,9 @@ def predict(
     return done
 
 
-def find_images(path: Path | str, column: str = COLUMN, root: Path | None = None) -> list[Item]:
+def find_items(
+    path: Path | str, column: str = COLUMN, root: Path | None = None, notes: list[str] | None = None
+) -> list[Item]:
     """List what `path` names: an image, a folder's images, those of folders below included, or a CSV's.
 
     A folder's images come in the order of their paths, and are called by them; a CSV's in that of its rows.
@@ -128,32 +131,27 @@ def find_images(path: Path | str, column: str = COLUMN, root: Path | None = None
     Args:
         column: of a CSV, that holds the paths.
         root: what they are relative to, if not the CSV's own folder.
+        notes: takes a sentence on the files of a folder that are not used.
 
     Raises:
         ValueError: there is no such path, nothing to predict in it, or the CSV is no such one: all its
             problems at once.
     """
     path = expanded(path)
-    kinds = ", ".join(sorted(SUFFIXES))
     if path.is_dir():
-        below = ((each.relative_to(path), each) for each in sorted(path.rglob("*")))
-        items = [Item(relative.as_posix(), each) for relative, each in below if _is_image(relative, each)]
-        if not items:
-            raise ValueError(f"{path}: holds no {kinds} file, nor does a folder in it")
-        return items
+        found = find_images(path, skip=is_output)
+        if not found.images:
+            raise ValueError(f"{path}: holds no {READ} file, nor does a folder in it")
+        if notes is not None:
+            notes += [*found.problems()[:MOST_SHOWN], *found.warnings()]
+        return [Item(each.relative_to(path).as_posix(), each) for each in found.images]
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":
         return _of_table(path, column, root or path.parent)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: is neither a table (.csv) nor an image ({kinds})")
+        raise ValueError(f"{path}: is neither a table (.csv) nor an image ({READ})")
     return [Item(path.name, path)]
-
-
-def _is_image(relative: Path, path: Path) -> bool:
-    """Whether it is called one; what is hidden, or in something hidden, is not."""
-    hidden = any(name.startswith(".") for name in relative.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
 def _of_table(path: Path, column: str, root: Path) -> list[Item]:
@@ -166,14 +164,15 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
     return [Item(row.cells[column], root / row.cells[column]) for row in rows]
 
 
-def _found(path: Path, data: Mapping[str, Any]) -> list[Item]:
+def _found(path: Path, data: Mapping[str, Any], notes: list[str]) -> list[Item]:
     """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
     column, table, root = (data.get(name) for name in ("image", "path", "root"))
     ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
-    return find_images(
+    return find_items(
         path,
         column if isinstance(column, str) else COLUMN,
         expanded(root) if ours and isinstance(root, str) else None,
+        notes,
     )
 
 

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.inference.inputs import MOST_SHOWN
+from lab.inference.inputs import MOST_SHOWN, RECORD
 
-RECORD = "prediction.json"
-"""What a prediction was made by and what came of it, all failures included."""
+__all__ = ["RECORD", "Failure", "told"]
 
 
 @dataclass(frozen=True)

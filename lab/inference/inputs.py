@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lab.data.discovery import READ, find_images, key
 from lab.data.reading import SUFFIXES
 from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
+RECORD = "prediction.json"
+"""What a prediction was made by and what came of it, all failures included."""
 _LONGEST = 200  # bytes of a name, whose files have endings besides
 
 
@@ -63,12 +66,19 @@ class Layout:
         return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
 
 
-def find_items(path: Path | str, layout: Layout | None = None, root: Path | None = None) -> list[Item]:
+def find_items(
+    path: Path | str,
+    layout: Layout | None = None,
+    root: Path | None = None,
+    notes: list[str] | None = None,
+) -> list[Item]:
     """List what `path` names: an image, a folder of images, a root that holds one, or a manifest CSV.
 
-    A folder's images come in the order of their names. Whether they can be read is not looked at.
+    A folder's images come in the order of their paths, those of folders in it included but for the output of
+    earlier predictions. Whether they can be read is not looked at.
 
     Args:
+        notes: takes a sentence on the files that are not used.
         root: what a manifest's paths are relative to; by default the training's root for the training's
             manifest, and for others the folder that they are in.
 
@@ -78,7 +88,7 @@ def find_items(path: Path | str, layout: Layout | None = None, root: Path | None
     """
     path, layout = expanded(path), layout or Layout()
     if path.is_dir():
-        return _of_folder(path, layout)
+        return _of_folder(path, layout, notes)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":
@@ -87,47 +97,53 @@ def find_items(path: Path | str, layout: Layout | None = None, root: Path | None
             root = expanded(layout.root) if ours else None
         return _of_manifest(path, path.parent if root is None else root, layout)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({READ})")
     return _with_neighbours([path], path.parent, layout)
 
 
-def _of_folder(folder: Path, layout: Layout) -> list[Item]:
+def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[Item]:
     if (folder / layout.images).is_dir():
         folder = folder / layout.images
-    images = sorted(each for each in folder.iterdir() if _is_image(each))
-    if not images:
-        raise ValueError(f"{folder}: holds no {', '.join(sorted(SUFFIXES))} file")
-    return _with_neighbours(images, folder, layout)
+    found = find_images(folder, skip=is_output)
+    if not found.images:
+        raise ValueError(f"{folder}: holds no {READ} file")
+    if notes is not None:
+        notes += [*found.problems()[:MOST_SHOWN], *found.warnings()]
+    return _with_neighbours(found.images, folder, layout)
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def is_output(folder: Path) -> bool:
+    """Whether a folder holds what an earlier prediction wrote."""
+    return (folder / RECORD).is_file()
 
 
 def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
     """The images with the masks and the sequences that lie where the training's data had them."""
-    stems = Counter(path.stem for path in images)
-    items = [Item(path.stem if stems[path.stem] == 1 else path.name, path) for path in images]
+    keys = Counter(key(path, folder) for path in images)
+    items = [
+        Item(name if keys[name] == 1 else path.relative_to(folder).as_posix(), path)
+        for name, path in ((key(path, folder), path) for path in images)
+    ]
     parts = Path(layout.images).parts
     if folder.absolute().parts[-len(parts) :] != parts:
         return items
     root = folder.absolute().parents[len(parts) - 1]
-    truths = _by_stem(root / layout.masks)
+    truths = _by_key(root / layout.masks)
     sequences = _sequences(root, layout)
     return [
         replace(
             item,
-            truth=truths.get(item.image.stem) if stems[item.image.stem] == 1 else None,
-            sequence=sequences.get(item.image.stem),
+            truth=truths.get(item.name) if keys[item.name] == 1 else None,
+            sequence=sequences.get(key(item.image, folder)),
         )
         for item in items
     ]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_key(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if _is_image(path)}
+    return {key(path, folder): path for path in find_images(folder).images}
 
 
 def _sequences(root: Path, layout: Layout) -> dict[str, str]:
@@ -135,7 +151,8 @@ def _sequences(root: Path, layout: Layout) -> dict[str, str]:
     if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
         return {}
     rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
-    return {Path(row[layout.name]).stem: row[layout.sequence] for _, row in rows if row[layout.sequence]}
+    named = ((Path(row[layout.name]), row[layout.sequence]) for _, row in rows)
+    return {(path.parent / path.stem).as_posix(): sequence for path, sequence in named if sequence}
 
 
 def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:

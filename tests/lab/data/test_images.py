@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lab.config.annotations import annotations
 from lab.data import Splits, image_folder
 from lab.data.loaders import create_loader
 from lab.data.pairs import AugmentedPairs
+from lab.data.splits import WARNINGS
 
 NUCLEI = Path(__file__).parents[4] / "shared" / "data" / "nuclei"
 needs_nuclei = pytest.mark.skipif(
@@ -130,7 +132,7 @@ def test_a_root_that_does_not_exist(tmp_path: Path) -> None:
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
-    with pytest.raises(ValueError, match=r"images: no \.jpeg, \.jpg, \.png, \.tif, \.tiff file in it"):
+    with pytest.raises(ValueError, match=r"images: no \.bmp, \.gif, \.jpeg, .* file in it"):
         image_folder(str(tmp_path))
 
 
@@ -153,6 +155,41 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         f"{folder / 'images' / '06.tif'}: 06.png has the same name",
     ):
         assert part in text
+
+
+def test_nested_folders_are_mirrored_and_other_files_counted(folder: Path) -> None:
+    for place in ("images", "masks"):
+        (folder / place / "more" / "deep").mkdir(parents=True)
+        for k in (3, 6):
+            (path,) = (folder / place).glob(f"0{k}.*")
+            path.rename(folder / place / "more" / "deep" / path.name)
+    for name in ("notes.txt", "list.txt", "Thumbs.db", ".hidden.xyz"):
+        (folder / "images" / name).write_text("")
+    splits = load(folder)
+    assert sorted(pair for part in items(splits) for pair in part) == [(k, k) for k in range(10)]
+    assert {"more/deep/03", "more/deep/06"} < {
+        name for part in splits.facts["split"].values() for name in part
+    }
+    assert splits.facts[WARNINGS] == [f"{folder / 'images'}: not used: 1 .db, 2 .txt"]
+    (folder / "masks" / "more" / "deep" / "03.png").rename(folder / "masks" / "03.png")
+    with pytest.raises(ValueError, match=r"more/deep/03\.png: no mask"):
+        load(folder)
+
+
+def test_images_of_formats_that_are_not_read_are_refused(folder: Path) -> None:
+    (folder / "images" / "x.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"x\.heic: not read, only \.bmp, .* are; convert or remove it"):
+        load(folder)
+
+
+def test_bmp_gif_and_webp_are_read(folder: Path) -> None:
+    for k, kind in enumerate(("bmp", "webp", "gif")):
+        for place in ("images", "masks"):
+            (path,) = (folder / place).glob(f"0{k}.*")
+            Image.open(path).save(path.with_suffix(f".{kind}"), lossless=True)
+            path.unlink()
+    splits = load(folder)
+    assert sorted(pair for part in items(splits) for pair in part) == [(k, k) for k in range(10)]
 
 
 def test_a_file_that_was_cut_short_is_named(folder: Path) -> None:

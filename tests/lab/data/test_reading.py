@@ -171,8 +171,8 @@ def test_a_stack_is_not_taken_for_its_first_page(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"", "the file is empty"),
-        (b"not an image", "neither PNG, JPEG nor TIFF"),
-        (b"GIF89a", "neither PNG, JPEG nor TIFF"),
+        (b"not an image", "neither PNG, JPEG, TIFF, BMP, GIF nor WebP"),
+        (b"GIF89a", "not a readable image"),
         (b"II*\0", "cut short"),
         (b"\x89PNG\r\n\x1a\n", "cut short"),
     ],

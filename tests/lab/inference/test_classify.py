@@ -8,7 +8,7 @@ import pytest
 
 from lab.data.reading import read_image
 from lab.inference.classified import evaluate_run
-from lab.inference.classify import Item, find_images, predict
+from lab.inference.classify import Item, find_items, predict
 from lab.inference.loaded import Loaded, load
 from tests.classified_tools import CLASSES, HERE, config, make_images, train
 from tests.inference_tools import make_run, write
@@ -58,7 +58,7 @@ def test_a_folder_and_those_below(tmp_path: Path) -> None:
         expected = np.exp(logits) / np.exp(logits).sum()
         assert [float(row[f"p_{name}"]) for name in CLASSES] == pytest.approx(expected, abs=1e-3)
         assert row["probability"] == row[f"p_{row['class']}"]
-    assert (done.images, done.failed, done.notes) == (8, [], [])
+    assert (done.images, done.failed, done.notes) == (8, [], [f"{root}: not used: 1 .txt"])
     assert done.counts == {"bright": 3, "dark": 3, "grey": 2}
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert (record["images"], record["counts"], record["epoch"]) == (8, done.counts, 7)
@@ -120,7 +120,7 @@ def test_a_table_is_read_as_the_training_read_its_own(tmp_path: Path) -> None:
 
 def test_items(tmp_path: Path) -> None:
     root = make_images(tmp_path / "in", 2, noise=0)
-    assert find_images(root) == [
+    assert find_items(root) == [
         Item("bright/im00.png", root / "bright" / "im00.png"),
         Item("dark/im01.png", root / "dark" / "im01.png"),
     ]
@@ -130,7 +130,7 @@ def test_items(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("file\na.png\n")
     (tmp_path / "gaps.csv").write_text("image_path,b\na.png,1\n,2\n,3\n")
     for name, message in (
-        ("empty", "holds no .jpeg"),
+        ("empty", "holds no .bmp"),
         ("absent", "no such file or folder"),
         ("a.txt", "is neither a table"),
         ("none.csv", "has no rows"),
@@ -138,7 +138,7 @@ def test_items(tmp_path: Path) -> None:
         ("gaps.csv", r"(?s)2 problems with .*line 3: image_path is empty.*line 4"),
     ):
         with pytest.raises(ValueError, match=message):
-            find_images(tmp_path / name)
+            find_items(tmp_path / name)
 
 
 def test_the_answers_are_those_of_the_evaluation(tmp_path: Path) -> None:

@@ -18,10 +18,23 @@ def touch(root: Path, *names: str) -> Path:
 
 def test_a_folder_is_its_images_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.TIF", "c.jpeg", "notes.txt", ".hidden.png", "below/d.png", "dir.png/x")
-    assert find_items(tmp_path) == [
+    touch(tmp_path, "output/prediction.json", "output/masks/b.png", "e.heic")
+    notes: list[str] = []
+    assert find_items(tmp_path, notes=notes) == [
         Item("a", tmp_path / "a.TIF"),
         Item("b", tmp_path / "b.png"),
+        Item("below/d", tmp_path / "below/d.png"),
         Item("c", tmp_path / "c.jpeg"),
+    ]
+    assert notes[0].startswith(f"{tmp_path / 'e.heic'}: not read, only .bmp, ")
+    assert notes[1:] == [f"{tmp_path}: not used: 1 .txt, 1 no ending, 1 folder (output)"]
+
+
+def test_folders_below_images_are_mirrored_below_masks(tmp_path: Path) -> None:
+    touch(tmp_path, "images/a/1.png", "images/b/1.png", "masks/b/1.tif", "masks/1.png")
+    assert find_items(tmp_path) == [
+        Item("a/1", tmp_path / "images/a/1.png"),
+        Item("b/1", tmp_path / "images/b/1.png", tmp_path / "masks/b/1.tif"),
     ]
 
 
@@ -103,7 +116,7 @@ def test_what_holds_nothing_to_predict(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none", "there is no such file or folder"),
         (tmp_path / "a.txt", r"neither a manifest \(.csv\) nor an image"),
-        (tmp_path, "holds no .jpeg"),
+        (tmp_path, "holds no .bmp"),
     ):
         with pytest.raises(ValueError, match=message):
             find_items(path)

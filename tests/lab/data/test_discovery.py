@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import pytest
+
+from lab.data.discovery import find_images, is_image, key
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+FILES = (
+    "b.PNG",
+    "a.webp",
+    "c/d.gif",
+    "c/e/f.bmp",
+    ".x.png",
+    ".y/z.png",
+    "n.TXT",
+    "c/m.txt",
+    "LICENSE",
+    "q.HEIC",
+)
+
+
+def test_every_file_is_in_one_list_and_hidden_ones_are_in_none(tmp_path: Path) -> None:
+    found = find_images(touch(tmp_path, *FILES))
+    assert [path.relative_to(tmp_path).as_posix() for path in found.images] == [
+        "a.webp", "b.PNG", "c/d.gif", "c/e/f.bmp",
+    ]  # fmt: skip
+    assert found.unread == [tmp_path / "q.HEIC"] and found.unvisited == []
+    assert found.warnings() == [f"{tmp_path}: not used: 2 .txt, 1 no ending"]
+    assert [problem.partition(":")[0] for problem in found.problems()] == [str(tmp_path / "q.HEIC")]
+
+
+@pytest.mark.parametrize("options", [{"nested": False}, {"skip": lambda path: path.name == "c"}])
+def test_folders_that_are_not_searched_are_named(tmp_path: Path, options: dict[str, bool]) -> None:
+    found = find_images(touch(tmp_path, *FILES), **options)  # type: ignore[arg-type]
+    assert [path.name for path in found.images] == ["a.webp", "b.PNG"]
+    assert found.warnings() == [f"{tmp_path}: not used: 1 .txt, 1 no ending, 1 folder (c)"]
+
+
+def test_a_linked_folder_is_searched_once_and_a_circle_ends(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/1.png", "set/2.png")
+    (tmp_path / "set" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set")
+    found = find_images(tmp_path / "set")
+    assert [key(path, tmp_path / "set") for path in found.images] == ["2", "more/1"]
+
+
+def test_key_and_is_image(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.y.TIF", ".z.png", "w.txt")
+    assert key(tmp_path / "a" / "x.y.TIF", tmp_path) == "a/x.y"
+    assert [is_image(tmp_path / name) for name in ("a/x.y.TIF", ".z.png", "w.txt", "gone.png")] == [
+        True, False, False, False,
+    ]  # fmt: skip
