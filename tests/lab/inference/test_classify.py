@@ -62,7 +62,8 @@ def test_a_folder_and_those_below(tmp_path: Path) -> None:
     assert done.counts == {"bright": 3, "dark": 3, "grey": 2}
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert (record["images"], record["counts"], record["epoch"]) == (8, done.counts, 7)
-    lines = done.as_text().splitlines()
+    warning, *lines = done.as_text().splitlines()
+    assert warning == f"Warning: {root}: not used: 1 .txt"
     assert lines[0].startswith("Predicted 8 images in") and lines[0].endswith("predictions.csv")
     assert lines[1] == "Said: bright 3, dark 3, grey 2"
 
