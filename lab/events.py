@@ -78,6 +78,8 @@ class RunStart:
     val_samples: int
     group: str | None = None  # the folder name of the whole run where this is one of several seeds
     first_step: int = 0  # batches of the first epoch that are done already
+    test_samples: int = 0
+    classes: str = ""  # names and counts, where the data has classes
 
     @property
     def resumed(self) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig
+from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
@@ -123,6 +124,8 @@ class Session:
             val_samples=data.val_samples,
             group=self.group,
             first_step=trainer.midway.begin_at(len(data.train)),
+            test_samples=data.test_samples,
+            classes=as_text(counts) if (counts := class_counts(data.facts)) else "",
         )
 
     def end_event(self, trainer: Trained) -> RunEnd:

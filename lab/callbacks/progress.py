@@ -48,7 +48,10 @@ class Progress(Callback):
         self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
         size = f"{event.model_bytes / 2**20:.2f} MB"
         self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}")
-        self._line(f"Data     {event.train_samples:,} training, {event.val_samples:,} validation samples")
+        test = f", {event.test_samples:,} test" if event.test_samples else ""
+        classes = f"; {event.classes}" if event.classes else ""
+        counts = f"{event.train_samples:,} training, {event.val_samples:,} validation{test} samples"
+        self._line(f"Data     {counts}{classes}")
 
     def on_phase_start(self, event: PhaseStart) -> None:
         """Open the phase's bar."""

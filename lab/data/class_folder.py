@@ -7,10 +7,10 @@ from lab.data.augment import Transforms
 from lab.data.discovery import READ, find_images
 from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
 from lab.data.normalise import Mode
+from lab.data.part_names import Part, is_filler, part_names, part_of
 from lab.data.problems import raise_all
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
-from lab.data.tables import PARTS
 from lab.rundir import expanded
 
 
@@ -30,11 +30,12 @@ def class_folder(
 ) -> Splits:
     """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
 
-    Without a `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names
-    of its files and the seed. The formats are those of docs/input.md, also in folders below that of a class;
-    images of other formats are refused, not left out. A folder's name is the class's, and numbers are in the
-    order of their values; no class can be named train, val or test. An item is (image, class): float32
-    (C, H, W), int64 ().
+    `Training`, `test_set`, `valid`, `seg_train` beside `seg_test` and the like mean these sets too. Without a
+    `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names of its
+    files and the seed. The formats are those of docs/input.md, also in folders below that of a class; images
+    of other formats are refused, not left out. A folder's name is the class's, and numbers are in the order
+    of their values; no class can be named train, val or test. A single folder that wraps all others is
+    skipped. An item is (image, class): float32 (C, H, W), int64 ().
 
     Args:
         root: a relative path counts from where the command runs.
@@ -65,19 +66,47 @@ def class_folder(
 
 def _found(root: Path, problems: list[str], warnings: list[str]) -> Iterator[LabelledFile]:
     """The files in order of their names; what is neither a class nor an image of one is a problem."""
-    below = _folders(root)
-    if "train" not in {folder.name for folder in below}:
-        yield from _classes(root, root, None, problems, warnings)
+    parent = _unwrapped(root)
+    below = _folders(parent)
+    names = part_names(folder.name for folder in below)
+    if Part.TRAIN not in names.parts.values():
+        yield from _classes(parent, root, None, problems, warnings)
         return
-    problems += [f"{path}: an image beside train/, so in no set; move or remove it" for path in _any(root)]
+    train = next(folder.name for folder in below if names.parts.get(folder.name) is Part.TRAIN)
+    problems += [
+        f"{path}: an image beside {train}/, so in no set; move or remove it" for path in _any(parent)
+    ]
+    seen: dict[Part, Path] = {}
     for folder in below:
-        if folder.name in PARTS:
-            yield from _classes(folder, root, folder.name, problems, warnings)
-        else:
+        part = names.parts.get(folder.name)
+        if folder.name in names.unclear:
+            problems.append(f"{folder}: validation or test data? Rename it to val or test")
+        elif part is None:
             problems.append(
-                f"{folder}: beside train/ there may be val/ and test/ and nothing else; move or rename this "
-                "folder, or rename train/ if it is a class"
+                f"{folder}: beside {train}/ there may be val/ and test/ and nothing else; move or rename "
+                f"this folder, or rename {train}/ if it is a class"
             )
+        elif part in seen:
+            problems.append(
+                f"{folder}: means the same set as {seen[part].name}/; merge them, or move or rename one"
+            )
+        else:
+            seen[part] = folder
+            yield from _classes(_unwrapped(folder, part), root, part, problems, warnings)
+
+
+def _unwrapped(folder: Path, part: Part | None = None) -> Path:
+    """The folder, or the only one in it where that just wraps all others, as ZIP files often have it.
+
+    Within a part's folder it must mean the same part, or just say that there are images.
+    """
+    found = _folders(folder)
+    if len(found) != 1 or _any(folder) or not _folders(found[0]) or _any(found[0]):
+        return folder
+    (only,) = found
+    own = only.name == folder.name or is_filler(only.name) or part_of(only.name) is part
+    wraps = part_of(only.name) is not Part.TRAIN if part is None else own
+    return _unwrapped(only, part) if wraps else folder
 
 
 def _classes(
@@ -87,9 +116,10 @@ def _classes(
     folders = _folders(parent)
     if not folders:
         problems.append(f"{parent}: no folder of a class in it")
+    means = part_names(folder.name for folder in folders).parts
     for folder in folders:
-        if folder.name.lower() in PARTS:
-            why = "there is no train/ beside it" if part is None else f"it lies in {part}/"
+        if folder.name in means:
+            why = "there is no train/ beside it" if part is None else f"it lies in {parent.name}/"
             problems.append(
                 f"{folder}: named as a set is and not as a class, but {why}; sets are {root}/train, val and "
                 "test, with a folder for each class; rename this one if it is a class"
@@ -105,7 +135,9 @@ def _classes(
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(
+        path for path in parent.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    )
 
 
 def _any(folder: Path) -> list[Path]:

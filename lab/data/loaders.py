@@ -290,6 +290,10 @@ class Loaders:
     def val_samples(self) -> int:
         return _samples(self.val)
 
+    @property
+    def test_samples(self) -> int:
+        return len(self.test_set) if isinstance(self.test_set, Sized) else 0
+
     def start(self, epoch: int, done: int = 0) -> None:
         """Start the loaders' workers on an epoch, where they have any, of whose training some is done."""
         for loader, first in ((self.train, done), (self.val, 0)):

@@ -28,7 +28,7 @@ class Patches:
         per_image: patches of each image in one epoch.
         negative_share: share of the patches that have no object in them, in [0, 1].
         jitter: how far an object's pixel may lie from the patch's centre along each axis, at most size / 2;
-            by default size / 8.
+            by default size / 8. The pixel is always inside of the patch.
     Raises:
         ValueError: a number is out of its range.
     """
@@ -116,7 +116,9 @@ class PatchPairs(ImagePairs):
         if objects and rng.random() >= patches.negative_share:
             pixels = objects[int(rng.integers(len(objects)))]
             pixel = np.unravel_index(int(pixels[rng.integers(len(pixels))]), mask.shape)
-            shift = rng.integers(-patches.reach, patches.reach, 2, endpoint=True)
+            # Of an even size the centre has one pixel less after it: full jitter would miss the pixel.
+            least = -min(patches.reach, (patches.size - 1) // 2)
+            shift = rng.integers(least, patches.reach, 2, endpoint=True)
             corner = [int(pixel[k]) - patches.size // 2 + int(shift[k]) for k in range(2)]
             return min(max(corner[0], 0), room[0]), min(max(corner[1], 0), room[1])
         best, fewest = (0, 0), mask.size + 1

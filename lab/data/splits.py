@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from lab.data.grouping import chosen, dealt
+
 WARNINGS = "warnings"
 """The fact that lists what the user should know of the data, a sentence each; printed when a run starts."""
 
@@ -65,7 +67,9 @@ class Cut:
 
         Args:
             groups: the group of each item; all items of one land on one side. Shares are then met as nearly
-                as whole groups allow.
+                as whole groups allow: the differences to both wanted numbers of items have the smallest sum
+                (beyond tens of thousands of groups and items, where one set is chosen after another or by a
+                heuristic, nearly the smallest).
             named: `train`, `val` or `test` for each item, instead of shares; with `folds` only `test`.
         Raises:
             ValueError: an argument is out of its range, a side would be empty, or names tear a group apart.
@@ -87,9 +91,9 @@ class Cut:
         needed = 3 if self.test_share else 2
         if len(units) < needed:
             raise ValueError(f"{len(units)} group(s) can't be cut into {needed} sets: a group stays whole")
-        test = _take(units, round(total * self.test_share), keep=2) if self.test_share else []
-        val = _take(units, round(total * self.val_share), keep=1)
-        return Parts(_joined(units), _joined(val), _joined(test))
+        shares = (self.test_share, self.val_share) if self.test_share else (self.val_share,)
+        *test, val = _take(units, [round(total * share) for share in shares], 1, self.seed)
+        return Parts(_joined(units), _joined(val), _joined(test[0] if test else []))
 
     def _folded(self, total: int, groups: Sequence[str] | None, named: Sequence[str] | None) -> Parts:
         """Test items first, by name or share, then folds over the rest."""
@@ -108,14 +112,18 @@ class Cut:
             test = [unit for unit in units if named[unit[0]] == "test"]
             units = [unit for unit in units if named[unit[0]] != "test"]
         elif self.test_share:
-            test = _take(units, round(total * self.test_share), keep=1)
+            # A group more in the test set must not leave too few for the folds.
+            keep = 1 if groups is None else max(1, min(self.folds, len(units) - 1))
+            (test,) = _take(units, [round(total * self.test_share)], keep, self.seed)
         if self.folds > len(units):
             after = " beside the test set" if test else ""
             raise ValueError(
                 f"folds={self.folds}, but there are {len(units)} {what}{after}: "
                 f"folds={len(units)} leaves one out at a time, and there can't be more"
             )
-        folds = _dealt(units, self.folds)
+        folds = [
+            [units[index] for index in fold] for fold in dealt([len(unit) for unit in units], self.folds)
+        ]
         train = [unit for index, fold in enumerate(folds) if index != self.fold for unit in fold]
         return Parts(_joined(train), _joined(folds[self.fold]), _joined(test))
 
@@ -130,30 +138,13 @@ def _units(groups: Sequence[str], seed: int) -> list[Indices]:
     return [np.asarray(members[names[index]], np.intp) for index in order]
 
 
-def _take(units: list[Indices], wanted: int, keep: int) -> list[Indices]:
-    """Move units out of the list, each that brings their number of items nearer to the one that is wanted.
-
-    At least one is taken and `keep` are left.
-    """
-    taken: list[Indices] = []
-    count = 0
-    for unit in list(units):
-        if len(units) > keep and abs(count + len(unit) - wanted) < abs(count - wanted):
-            taken.append(unit)
-            count += len(unit)
-            units[:] = [other for other in units if other is not unit]
-    if not taken:  # all are too large: the smallest
-        index = min(range(len(units)), key=lambda index: len(units[index]))
-        taken.append(units.pop(index))
+def _take(units: list[Indices], wanted: Sequence[int], keep: int, seed: int) -> list[list[Indices]]:
+    """Move units out of the list into sets whose numbers of items are nearest to those that are wanted."""
+    sets = chosen([len(unit) for unit in units], wanted, keep, np.random.default_rng(seed))
+    taken = [[units[index] for index in own] for own in sets]
+    used = {index for own in sets for index in own}
+    units[:] = [unit for index, unit in enumerate(units) if index not in used]
     return taken
-
-
-def _dealt(units: Sequence[Indices], folds: int) -> list[list[Indices]]:
-    """Deal units into folds, the largest first and each to the fold that has the fewest items so far."""
-    dealt: list[list[Indices]] = [[] for _ in range(folds)]
-    for unit in sorted(units, key=len, reverse=True):
-        min(dealt, key=lambda fold: (sum(map(len, fold)), len(fold))).append(unit)
-    return dealt
 
 
 def _joined(units: Sequence[Indices]) -> Indices:

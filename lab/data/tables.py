@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-PARTS = ("train", "val", "test")
+from lab.data.part_names import Part, part_of
+
+PARTS: tuple[str, ...] = tuple(Part)
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,14 @@ def cell(row: Row, column: str | None, problems: list[str]) -> str | None:
 
 
 def part(row: Row, column: str | None, problems: list[str]) -> str | None:
-    """`train`, `val` or `test`, as a column says."""
+    """`train`, `val` or `test`, as a column says, in these words or similar ones such as `Training`."""
     named = cell(row, column, problems)
-    if named and named not in PARTS:
+    if not named:
+        return named
+    meant = part_of(named)
+    if meant is None:
         problems.append(f"{row}: {column} is {named!r}, not one of {', '.join(PARTS)}")
-    return named
+    return meant
 
 
 def below(root: Path, row: Row, column: str, problems: list[str]) -> Path | None:

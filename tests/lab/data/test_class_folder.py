@@ -162,7 +162,7 @@ def test_everything_wrong_with_the_files_is_told_at_once(divided: Path) -> None:
         f"{divided / 'val' / 'dog' / '2.png'}: not a readable image; neither PNG, JPEG, TIFF,",
         f"{divided / 'train' / 'emu'}: no {READ} file in it",
         f"{divided / 'train' / 'lost.png'}: an image outside of the classes' folders",
-        f"{divided / 'valid'}: beside train/ there may be val/ and test/",
+        f"{divided / 'valid'}: means the same set as val/",
     ):
         assert any(line.strip().startswith(expected) for line in lines[1:]), expected
 
@@ -207,7 +207,7 @@ def test_images_beside_sets_are_told(divided: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["val", "test", "Train"])
+@pytest.mark.parametrize("name", ["val", "test", "Testing"])
 def test_a_set_among_classes_is_no_class(folder: Path, name: str) -> None:
     write(folder / name / "cat" / "0.png", 40)
     (found,) = problems_of(folder)
@@ -223,6 +223,51 @@ def test_a_class_named_train_is_told_why_it_can_not_be(folder: Path) -> None:
         assert line.startswith(f"{folder / name}: {wanted}") and line.endswith("if it is a class")
     assert none == f"{folder / 'train'}: no folder of a class in it"
     assert lost == f"{folder / 'train' / '0.png'}: an image outside of the classes' folders"
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("Training", "Validation", "Testing"),
+        ("train_set", "valid", "test_set"),
+        ("TRAIN", "dev", "TEST"),
+        ("training_set", "validation_set", "testing_set"),
+        ("train_images", "val_images", "test_images"),
+        ("Train2017", "Val2017", "Test2017"),
+        ("seg_train", "seg_val", "seg_test"),
+        ("MNIST - JPG - training", "MNIST - JPG - validation", "MNIST - JPG - testing"),
+        ("trainData", "valData", "testData"),
+        ("dataset/dataset/train", "dataset/dataset/val", "dataset/dataset/test"),
+        ("train/Training", "val/images", "test/test"),
+    ],
+)
+def test_names_of_sets_in_public_datasets(divided: Path, train: str, val: str, test: str) -> None:
+    (root := divided / "set").mkdir()
+    for old, new in (("train", train), ("val", val), ("test", test)):
+        (root / new).parent.mkdir(parents=True, exist_ok=True)
+        (divided / old).rename(root / new)
+    splits = load(root)
+    assert splits.facts["counts"] == {
+        "train": {"cat": 8, "dog": 8},
+        "val": {"cat": 4, "dog": 4},
+        "test": {"cat": 3, "dog": 3},
+    }
+    for part, name in (("train", train), ("val", val), ("test", test)):
+        assert all(path.startswith(f"{name}/") for path in splits.facts["split"][part])
+
+
+@pytest.mark.parametrize("name", ["eval", "Evaluation", "holdout_set"])
+def test_a_set_that_may_be_either_is_refused(divided: Path, name: str) -> None:
+    (divided / "val").rename(divided / name)
+    assert problems_of(divided) == [f"{divided / name}: validation or test data? Rename it to val or test"]
+
+
+def test_classes_named_with_words_of_sets(tmp_path: Path) -> None:
+    names = ["bullet_train", "bus", "dev", "invalid", "valid"]
+    for name in names:
+        for k in range(3):
+            write(tmp_path / name / f"{k}.png", 9)
+    assert load(tmp_path).facts["classes"] == names
 
 
 def test_a_set_within_a_set_is_no_class(divided: Path) -> None:

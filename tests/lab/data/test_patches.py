@@ -65,7 +65,19 @@ def test_jitter_is_how_far_the_centre_is_from_an_object(jitter: int) -> None:
     dataset = PatchPairs([pair(mask)], Patches(32, 8, 0.0, jitter))
     places = np.array([corner(image) for image, _ in sampled(dataset, 300)]) + 16 - (100, 90)
     assert np.abs(places).max() == jitter
-    assert all(cut.sum() == 1 or jitter == 16 for _, cut in sampled(dataset, 50))
+    assert all(cut.sum() == 1 for _, cut in sampled(dataset, 50))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+@pytest.mark.parametrize("place", [(0, 0), (20, 17), (39, 17), (39, 39)])
+def test_full_jitter_never_misses_the_object(size: int, place: tuple[int, int]) -> None:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[place] = 1
+    dataset = PatchPairs([pair(mask)], Patches(size, 1, 0.0, size // 2))
+    found = {tuple(np.argwhere(cut[0].numpy())[0]) for _, cut in sampled(dataset, 600)}
+    assert all(cut.sum() == 1 for _, cut in sampled(dataset, 300))
+    if place == (20, 17):  # inside of the image the pixel is at every place of the patch
+        assert len(found) == size**2
 
 
 def test_every_object_is_equally_likely_whatever_its_size() -> None:

@@ -67,7 +67,7 @@ def test_names_are_unique_and_there() -> None:
 
 def test_cells_that_were_asked_for() -> None:
     problems: list[str] = []
-    full, empty = rows_of({"g": "1", "s": "train"}, {"g": "", "s": "Train"})
+    full, empty = rows_of({"g": "1", "s": "Training"}, {"g": "", "s": "eval"})
     assert (cell(full, None, problems), cell(full, "g", problems), part(full, "s", problems)) == (
         None,
         "1",
@@ -78,7 +78,7 @@ def test_cells_that_were_asked_for() -> None:
     part(empty, "s", problems)
     assert problems == [
         "t.csv, line 3: g is empty",
-        "t.csv, line 3: s is 'Train', not one of train, val, test",
+        "t.csv, line 3: s is 'eval', not one of train, val, test",
     ]
 
 
