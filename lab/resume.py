@@ -10,6 +10,7 @@ from lab import checkpoint, rundir
 from lab.config import ConfigError, Problem
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
+from lab.data.inventory import changes
 from lab.events import Note
 from lab.redact import redact
 
@@ -67,6 +68,10 @@ def resume_from(
             Note("the data has changed: its {} was {}, is {}".format(name, *moved[name]), "warning")
             for name in ("mean", "std", "counts")
             if name in moved
+        ),
+        *(
+            Note(f"the files of the data have changed since the checkpoint: {change}", "warning")
+            for change in changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
         ),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from lab.data.inventory import file_size, with_files
 from lab.data.masks import Label, MaskReader
 from lab.data.problems import raise_all
 from lab.data.reading import read_image
 from lab.data.sets import Sample, Serving, assemble, divide
-from lab.data.splits import WARNINGS, Cut, Splits
+from lab.data.splits import Cut, Splits
 from lab.data.store import Pair, Store
 from lab.data.tables import Row, cell, part
 
@@ -87,8 +88,11 @@ def read_sets(
     pairs = Store(_pairs(labelled, masks, reading.grayscale, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
-    splits = assemble(samples, pairs, divide(samples, cut), serving, masks.names, unlabelled)
-    return splits._replace(facts={**splits.facts, WARNINGS: list(warnings)}) if warnings else splits
+    parts = divide(samples, cut)
+    splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled)
+    names, images = [sample.name for sample in samples], [entry.image for entry in labelled]
+    sizes = [file_size(entry.image) + file_size(entry.mask) for entry in labelled if entry.mask is not None]
+    return with_files(splits, names, images, sizes, parts, warnings)
 
 
 def _pairs(

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.inventory import file_size, with_files
 from lab.data.labelled import Labelled, assemble, resize
 from lab.data.problems import raise_all
 from lab.data.reading import read_image
 from lab.data.sets import Sample, Serving
-from lab.data.splits import WARNINGS, Cut, Parts, Splits
+from lab.data.splits import Cut, Parts, Splits
 from lab.data.store import Store
 from lab.data.stratified import shuffled, stratified
 
@@ -89,16 +90,18 @@ def read_labelled(
         ]
     store = Store(_labelled(chosen, classes, reading, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
+    names, parts = [file.sample.name for file in chosen], divide(chosen, cut)
     splits = assemble(
         store,
-        [file.sample.name for file in chosen],
-        divide(chosen, cut),
+        names,
+        parts,
         classes,
         normalise=serving.normalise,
         transforms=serving.transforms,
         stacked_bytes=reading.cache_gb * 1e9 / 2,  # stacking holds them twice for a moment
     )
-    return splits._replace(facts={**splits.facts, WARNINGS: list(warnings)}) if warnings else splits
+    images = [file.image for file in chosen]
+    return with_files(splits, names, images, list(map(file_size, images)), parts, warnings)
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:

@@ -11,6 +11,7 @@ import torch
 from lab import checkpoint
 from lab.checkpoint import CheckpointError, collect
 from lab.config import ConfigError, RunConfig
+from lab.data.inventory import FILE_SIZES
 from lab.resume import resume_from
 from util import Trainer, run
 
@@ -190,3 +191,19 @@ def test_extending_stretches_the_schedule(
     assert numbers(found["scheduler"]) == pytest.approx(numbers(expected["scheduler"]), rel=1e-9)
     groups = [numbers(c["optimizer"]["param_groups"]) for c in (expected, found)]
     assert groups[1] == pytest.approx(groups[0], rel=1e-9)
+
+
+def test_files_that_changed_since_are_named(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
+    trainer = build(config())
+
+    def facts(train: int, val: int) -> dict[str, Any]:
+        return {"split": {"train": ["a"], "val": ["b"]}, FILE_SIZES: {"train": [train], "val": [val]}}
+
+    content = {"config": config().as_data(), "data": facts(5, 6), **collect(trainer.parts())}
+    checkpoint.save(tmp_path / "last.pt", content)
+    notes = resume_from(tmp_path, config().as_data(), facts(5, 7), trainer.parts())
+    assert [f"{note.level}: {note.message}" for note in notes] == [
+        "warning: the files of the data have changed since the checkpoint: "
+        "1 of another size: b (6 -> 7 bytes)"
+    ]
+    assert resume_from(tmp_path, config().as_data(), facts(5, 6), trainer.parts()) == []
