@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import command_line, record, redact, rundir
-from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, is_study, loading
+from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, homes, is_study, loading
 from lab.events import Stopped
 from lab.signals import Heeding, Interrupted, Signals
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     options = command_line.parser().parse_args(arguments)
     command_line.refuse_idle(options)
-    gate.guard(options.allow_import)
+    gate.guard(options.allow_import, options.run or options.optimize or options.check)
     command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         return act(options, command)
@@ -389,7 +389,7 @@ def find_run(name: str) -> Path:
     from lab.report.notebook import find
 
     try:
-        return find(name, [RUNS])
+        return homes.open_as_recorded(find(name, [RUNS]))
     except ValueError as error:
         raise Refused(error) from error
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, loading
+from lab.config.homes import open_below
 from lab.config.writing import to_text
 from lab.redact import HIDDEN, hidden, learn, redact
 
@@ -25,6 +26,8 @@ def read_run(path: str | Path, overrides: Sequence[str]) -> tuple[RunConfig, loa
 def read_study(path: str, overrides: Sequence[str]) -> tuple[OptimizeConfig, loading.Document]:
     """The same for a study's file."""
     document = OptimizeConfig.read(path, overrides)
+    if document.run_source:
+        open_below(Path(document.run_source).parent)
     return _whole(OptimizeConfig.from_document(document), document), document
 
 

@@ -1,5 +1,6 @@
 """The one hardware seam: device, precision, memory layout, compilation, backward and step end here."""
 
+import functools
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -71,8 +72,11 @@ class Runtime:
     def place(self, part: T) -> T:
         """Move a module to the device, in the chosen memory layout; before an optimizer is made.
 
-        What is no module, such as a loss that is a function, stays as it is.
+        What is no module stays as it is; the tensors that are bound to a function, such as a loss, move.
         """
+        if isinstance(part, functools.partial):
+            moved = {name: self.move(value) for name, value in part.keywords.items()}
+            return cast(T, functools.partial(part.func, *part.args, **moved))
         if isinstance(part, nn.Module):
             part.to(self.device)
             if self.channels_last:

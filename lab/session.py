@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lab import rundir
-from lab.config import ConfigError, Problem, RunConfig
+from lab.config import ConfigError, Problem, RunConfig, homes
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
@@ -103,6 +103,7 @@ class Session:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""
         rundir.atomic_write(self.folder / rundir.CONFIG, written(config.as_data()))
         provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device), PROJECT)
+        provenance |= {homes.KEY: opened} if (opened := homes.below()) else {}
         rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
 
     def start_event(self, config: RunConfig, trainer: Trained, data: Loaders) -> RunStart:

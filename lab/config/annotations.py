@@ -7,23 +7,16 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import PurePath
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
+from lab.config.meant import MEANT, with_meaning
 from lab.config.problems import Problem, did_you_mean, shown
 from lab.config.validation import expectation, value_at, written_path
 
-_MEANT = (
-    list,
-    tuple,
-    set,
-    frozenset,
-    PurePath,
-    BaseModel,
-)  # what a plain list, text or mapping may stand for
+_PLAIN = (bool, int, float, str, dict, type(None))  # as YAML has them; anything else is what they stand for
 
 
 @dataclass(frozen=True)
@@ -32,10 +25,14 @@ class Checker:
 
     Values are read as JSON is, strictly: a list may stand for a tuple and a text for a path, but neither a
     text nor a boolean for a number, nor 2.0 for a whole one.
+
+    Args:
+        meaning: the adapter that makes what YAML cannot write; None where the annotation names nothing of it.
     """
 
     hint: Any
     adapter: TypeAdapter[Any]
+    meaning: TypeAdapter[Any] | None = None
     optional: bool = False  # None is its default, whatever the annotation says
 
     def check(self, name: str, value: Any) -> Iterator[Problem]:
@@ -45,10 +42,18 @@ class Checker:
         try:
             self.read(value)
         except ValidationError as error:
-            yield self._problem(name, value, [dict(item) for item in error.errors()[:8]])
+            yield self._problem(name, value, [dict(item) for item in error.errors()])
 
     def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
         said = [item for item in items if item["type"] != "needs_python_object"]  # "cannot check isinstance"
+        others = {written_path(value, item["loc"]) for item in items if item["type"] != MEANT}
+        said = [  # of `number | Tensor`: a number is enough
+            item
+            for item in said
+            if item["type"] != MEANT
+            or isinstance(item["input"], list)
+            or written_path(value, item["loc"]) not in others
+        ][:8]
         for item in said:
             path = (name, *written_path(value, item["loc"]))
             if item["type"] == "unexpected_keyword_argument":
@@ -75,11 +80,20 @@ class Checker:
         Raises:
             ValidationError: it is of another type.
         """
-        try:
-            text = json.dumps(value)
-        except TypeError:  # it holds objects, for nested components are built already
-            return self.adapter.validate_python(value)
-        return self.adapter.validate_json(text, strict=True)
+        if self.meaning is not None:
+            try:
+                return _read(self.adapter, value)
+            except ValidationError:
+                return _read(self.meaning, value)
+        return _read(self.adapter, value)
+
+
+def _read(adapter: TypeAdapter[Any], value: Any) -> Any:
+    try:
+        text = json.dumps(value)
+    except TypeError:  # it holds objects, for nested components are built already
+        return adapter.validate_python(value)
+    return adapter.validate_json(text, strict=True)
 
 
 @functools.cache
@@ -97,9 +111,11 @@ def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
             continue
         try:
             adapter = _adapter(hint)
+            meant = with_meaning(hint)
+            meaning = None if meant is hint else _adapter(meant)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError, TypeError):
             continue
-        checkers[name] = Checker(hint, adapter, parameters[name].default is None)
+        checkers[name] = Checker(hint, adapter, meaning, parameters[name].default is None)
     return checkers
 
 
@@ -130,15 +146,15 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 
 def coerced(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, as containers, paths and dataclasses where the signature says so; the rest stays."""
+    """The arguments, as what the signature's annotations make of them; plain values stay as they are."""
     checkers = annotations(target)
     result = dict(arguments)
     for name, value in arguments.items():
-        if isinstance(value, (list, str, dict)) and name in checkers:
+        if isinstance(value, (bool, int, float, str, list, dict)) and name in checkers:
             try:
                 read = checkers[name].read(value)
             except ValidationError:
                 continue
-            if isinstance(read, _MEANT) or is_dataclass(read):
+            if type(read) not in _PLAIN or (type(read) is dict and checkers[name].meaning is not None):
                 result[name] = read
     return result

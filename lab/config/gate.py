@@ -16,8 +16,10 @@ from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
 
+from lab.config.homes import OF_A_RECORD, files_of, homes, open_homes
 from lab.config.problems import ConfigError, Path, Problem, nearest
 
+PLACES = "beside main.py, in the current folder or installed"
 VARIABLE = "LAB_ALLOW_IMPORT"  # what --allow-import sets, for all processes of the command
 PACKAGES = (
     "torch", "torchvision", "timm", "segmentation_models_pytorch", "albumentations", "optuna", "sklearn",
@@ -55,15 +57,17 @@ CLOSED = (
     "lab.config", "lab.faults", "lab.hpo.server", "lab.rundir",
     "main", "util", "tests", "benchmarks", "runs", "studies", "wandb",
 )  # fmt: skip
-# What a run's or study's folder has, which is somebody's record and no module of one's own.
-_OF_A_RECORD = ("summary.json", "study.yaml", "best.pt", "checkpoints/best.pt", "checkpoints/last.pt")
-_PROJECT = FilePath(__file__).resolve().parents[2]
 _INSTALLED = {FilePath(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
 _OF_C = re.compile(r"torch\._C\._(nn|special|linalg|fft)")  # functions that public modules show as theirs
 
 
-def guard(granted: Sequence[str]) -> None:
-    """Let in what --allow-import names, and close torch's loader to pickles, for processes, too."""
+def guard(granted: Sequence[str], yaml: str | None = None) -> None:
+    """Let in what --allow-import names, and close torch's loader to pickles, for processes, too.
+
+    Args:
+        yaml: the config that the command line names, whose neighbours are modules of the user's own.
+    """
+    open_homes(yaml)
     if granted:
         os.environ[VARIABLE] = ",".join(granted)
     if not os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):  # torch takes one of the two
@@ -81,7 +85,10 @@ def admit(path: str) -> None:
             raise _problem(f"'{path}' may not be named: what begins with _, as '{part}' does, is private")
     first = path.partition(".")[0]
     if first not in PACKAGES and _spec(first) is None:
-        raise _problem(f"there is no module '{first}' beside main.py or installed{_near(first)}")
+        raise _problem(f"there is no module '{first}' {PLACES}{_near(first)}")
+    if first not in PACKAGES and len(files := files_of(first)) > 1:
+        found = " and ".join(map(str, files))
+        raise _problem(f"'{first}' may be either of {found}: rename yours, so that one is meant")
     if not is_open(path):
         raise _refused(f"'{path}' may not be named", path)
 
@@ -130,20 +137,20 @@ def closed_in(value: Any, path: Path = ()) -> Iterator[Problem]:
 
 
 def _is_own(path: str) -> bool:
-    """Whether a module is the user's: it lies beside main.py or in the current folder, and in no record."""
+    """Whether a module is the user's: it lies in one of the `homes`, and in no record."""
     package, *rest = path.split(".")
     spec = None if package in PACKAGES else _spec(package)
     if spec is None:
         return False
     if spec.has_location and spec.origin is not None:
         file = FilePath(spec.origin).resolve()
-        homes = {file.parents[1] if spec.submodule_search_locations is not None else file.parent}
+        places = {file.parents[1] if spec.submodule_search_locations is not None else file.parent}
     else:  # a folder of modules without __init__.py; what is built in has none
-        homes = {FilePath(place).resolve().parent for place in spec.submodule_search_locations or ()}
-    folders = [home.joinpath(package, *rest[:count]) for home in homes for count in range(len(rest))]
-    if any((folder / name).exists() for folder in folders for name in _OF_A_RECORD):
+        places = {FilePath(place).resolve().parent for place in spec.submodule_search_locations or ()}
+    folders = [place.joinpath(package, *rest[:count]) for place in places for count in range(len(rest))]
+    if any((folder / name).exists() for folder in folders for name in OF_A_RECORD):
         return False
-    return bool(homes) and homes <= {_PROJECT, FilePath.cwd()} - _INSTALLED
+    return bool(places) and places <= set(homes()) - _INSTALLED
 
 
 def _home(value: Any) -> str:
@@ -202,6 +209,8 @@ def _refused(what: str, path: str) -> ConfigError:
     else:
         why = f"configs may name what is beside main.py, in the current folder, or in {', '.join(PACKAGES)}"
         way = first
+        if files := files_of(first):
+            why = f"{files[0]} isn't it, for an installed module has the same name: rename yours; {why}"
     return _problem(f"{what}; {why}; --allow-import {way} lets it in, where you trust this config")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
 
-from lab.config.gate import admit, admit_found
+from lab.config.gate import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 
 _LIBRARIES = [str(FilePath(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")]
@@ -29,7 +29,7 @@ def resolve(name: str) -> Callable[..., Any]:
     value: Any = _import(first)
     if value is None:
         hint = nearest(first, {module.name for module in pkgutil.iter_modules()})
-        raise _problem(f"there is no module '{first}' beside main.py or installed{hint}")
+        raise _problem(f"there is no module '{first}' {PLACES}{hint}")
     where = first
     for part in rest:
         value = _part(value, part, where)

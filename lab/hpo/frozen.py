@@ -5,12 +5,15 @@ object it looks at: without this each trial would copy a hundred megabytes that 
 
 The server ends when its command does. It has nothing to put away, and Python would take a second for what
 torch has made, in which whoever reads the command's output still waits.
+
+The server was started with PYTHONSAFEPATH; what a trial starts as a program of its own should not be.
 """
 
 import atexit
 import gc
 import os
 
+os.environ.pop("PYTHONSAFEPATH", None)
 gc.collect()
 gc.freeze()
 atexit.register(os._exit, 0)

@@ -39,17 +39,22 @@ def warm_up(config: RunConfig, *modules: str) -> None:
     context().set_forkserver_preload([*modules, *late, *known, "lab.hpo.frozen"])
     # It must not hear of a signal to the whole job, which ends what uses it; nor must what it forks.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _DEAF_TO}
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # Python 3.11 starts it without ours
+    ours = {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # Python 3.11 starts it without ours
+        "PYTHONSAFEPATH": "1",  # nor may a random.py in the current folder take the place of Python's
+    }
+    theirs = {name: os.environ.get(name) for name in ours}
+    os.environ |= ours
     try:
         forkserver.ensure_running()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path
+        for name, value in theirs.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def check(config: OptimizeConfig) -> None:

@@ -1,18 +1,24 @@
 """Values against annotations: what means what it says passes, what would be bent is refused."""
 
+import enum
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from lab.config.annotations import annotations, coerced
 
 OK = "passes"
+DTYPE = "the name of a type of torch, such as float32"
+DEVICE = "the name of a device, such as cpu or cuda:0"
+NUMBERS = "numbers for a tensor (one, or lists of equal lengths)"
 
 
 class Point(TypedDict):
@@ -87,7 +93,35 @@ def said(hint: Any, value: Any, default: Any = ...) -> str:
         (str | Path | None, "a/b", OK),
         (float | torch.Tensor, 0.1, OK),
         (float | torch.Tensor, "a", "x: found 'a' (text), expected a number"),
-        (torch.Tensor, [1.0], "x: found [1.0] (list), expected Tensor"),
+        (torch.Tensor, [1.0], OK),
+        (torch.Tensor, 3, OK),
+        (torch.Tensor | None, [[1, 2], [3, 4.5]], OK),
+        (typing.Optional[torch.Tensor], [True, False], OK),  # noqa: UP045
+        ("torch.Tensor | None", [1, 2], OK),
+        (torch.Tensor, "a", f"x: found 'a' (text), expected {NUMBERS}"),
+        (torch.Tensor, [[1], [2, 3]], f"x: found [[1], [2, 3]] (list), expected {NUMBERS}"),
+        (torch.Tensor, [], f"x: found [] (list), expected {NUMBERS}"),
+        (torch.Tensor, [1, None], f"x: found [1, None] (list), expected {NUMBERS}"),
+        (torch.Tensor, [1, True], "x: found [1, True] (list), expected numbers or booleans, not both"),
+        (torch.Tensor, {"a": 1}, f"x: found {{'a': 1}} (mapping), expected {NUMBERS}"),
+        (torch.LongTensor, [1.5], "x: found [1.5] (list), expected whole numbers"),
+        (list[torch.Tensor], [[1.0], [2.0, 3.0]], OK),
+        (list[torch.Tensor], [[1.0], "b"], f"x.1: found 'b' (text), expected {NUMBERS}"),
+        (dict[str, torch.Tensor], {"a": [1]}, OK),
+        (np.ndarray, [1, 2], OK),
+        (NDArray[np.int64], [1.5], "x: found [1.5] (list), expected whole numbers"),
+        (torch.dtype, "float16", OK),
+        (
+            torch.dtype,
+            "float17",
+            f"x: found 'float17' (text), expected {DTYPE}",
+        ),
+        (torch.device, "cpu", OK),
+        (
+            torch.device | None,
+            "gpu7",
+            f"x: found 'gpu7' (text), expected {DEVICE}",
+        ),
         (torch.Tensor | None, None, OK),
         (Any, {"a": [1]}, OK),
     ],
@@ -136,6 +170,57 @@ def test_coerced(hint: Any, value: Any, expected: Any) -> None:
     result = coerced(function(hint), {"x": value, "other": [1]})
     assert result == {"x": expected, "other": [1]}
     assert type(result["x"]) is type(expected)
+
+
+class Mode(enum.Enum):
+    """One of several words."""
+
+    FAST = "fast"
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "expected"),
+    [
+        (torch.Tensor, [1.0, 2.0, 3.0], torch.tensor([1.0, 2.0, 3.0])),
+        (torch.Tensor | None, [1, 2, 3], torch.tensor([1.0, 2.0, 3.0])),
+        ("torch.Tensor | None", 3, torch.tensor(3.0)),
+        (torch.Tensor, [[1, 2], [3, 4.5]], torch.tensor([[1.0, 2.0], [3.0, 4.5]])),
+        (torch.Tensor, [True, False], torch.tensor([True, False])),
+        (torch.LongTensor, [1, 2], torch.tensor([1, 2])),
+        (torch.DoubleTensor, [1], torch.tensor([1.0], dtype=torch.float64)),
+    ],
+)
+def test_numbers_become_the_tensor_that_is_asked_for(hint: Any, value: Any, expected: torch.Tensor) -> None:
+    found = coerced(function(hint), {"x": value})["x"]
+    assert found.dtype == expected.dtype
+    assert torch.equal(found, expected)
+
+
+def test_what_else_yaml_cannot_write() -> None:
+    def made(hint: Any, value: Any) -> Any:
+        return coerced(function(hint), {"x": value})["x"]
+
+    assert made(float | torch.Tensor, 0.5) == 0.5  # a number is fine: it stays one
+    assert isinstance(made(float | torch.Tensor, 0.5), float)
+    assert made(list[float] | torch.Tensor, [0.5]) == [0.5]
+    assert made(torch.dtype, "torch.bfloat16") is torch.bfloat16
+    assert made(torch.device, "cpu") == torch.device("cpu")
+    assert made(NDArray[np.int64], [1, 2]).dtype == np.int64
+    assert made(np.ndarray, [1, 2]).dtype == np.float64
+    assert made(Mode, "fast") is Mode.FAST
+    assert made(complex, "1+2j") == 1 + 2j
+    assert [each.tolist() for each in made(tuple[torch.Tensor, ...], [[1], [2, 3]])] == [[1.0], [2.0, 3.0]]
+    assert made(dict[str, torch.Tensor], {"a": [1]})["a"].tolist() == [1.0]
+    tensor = torch.ones(2)
+    assert made(torch.Tensor, tensor) is tensor
+
+
+def test_a_librarys_own_optional_tensors() -> None:
+    for target, argument in [
+        (torch.nn.CrossEntropyLoss, "weight"), (torch.nn.BCEWithLogitsLoss, "pos_weight"),
+        (torch.nn.functional.cross_entropy, "weight"), (torch.nn.NLLLoss, "weight"),
+    ]:  # fmt: skip
+        assert coerced(target, {argument: [1, 2]})[argument].tolist() == [1.0, 2.0]
 
 
 def test_objects_in_a_list_become_a_tuple_as_they_are() -> None:
