@@ -1,4 +1,75 @@
 """What the numbers in a mask mean, wherever masks are read, learnt from or judged."""
 
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any
+
 IGNORE = 255
 """A pixel that nobody judged: no loss and no metric counts it. Masks are bytes, so no class can have it."""
+
+BACKGROUND = "background"
+"""The name, in upper or lower case, by which a class is no object: means over classes leave it out."""
+
+
+class Auto(StrEnum):
+    """The default of an argument that a run fills in from what its data describes, as `auto` does in YAML."""
+
+    AUTO = "auto"
+
+
+Background = int | Auto | None
+"""The index of the class that is no object; None: every class is one; `auto`: the classes have no names."""
+
+
+def background_index(names: Sequence[str], declared: str | Auto | None = Auto.AUTO) -> int | None:
+    """The index of the background among named classes, or None where every class counts.
+
+    Args:
+        declared: the name of the class that is background, None for no class; by default the one that is
+            called `background`.
+
+    Raises:
+        ValueError: there is no class of the declared name.
+    """
+    if declared is None:
+        return None
+    if declared == Auto.AUTO and Auto.AUTO not in names:
+        called = [index for index, name in enumerate(names) if name.lower() == BACKGROUND]
+        return called[0] if called else None
+    if declared not in names:
+        raise ValueError(
+            f"background: there is no class {str(declared)!r} among {', '.join(names)}; write one of them, "
+            "or null where every class counts"
+        )
+    return list(names).index(declared)
+
+
+def background_of(facts: Mapping[str, Any]) -> Background:
+    """The background by what data describes of itself: `classes`, and `background` where it is declared.
+
+    Raises:
+        ValueError: `background` is none of the classes.
+    """
+    names = facts.get("classes")
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
+        return Auto.AUTO
+    return background_index([str(name) for name in names], facts.get("background", Auto.AUTO))
+
+
+def counted_classes(classes: int, background: Background, *, one_map: bool) -> tuple[int, ...]:
+    """The indices of the classes that means are over.
+
+    Args:
+        classes: how many there are.
+        one_map: two classes are told apart by one map of probabilities or one mask: of such ones without
+            names the first is background, by the very word mask.
+
+    Raises:
+        ValueError: the background is none of the classes, or the only one.
+    """
+    if not isinstance(background, int):
+        first = int(one_map and background is not None)
+        return tuple(range(first, classes))
+    if not 0 <= background < classes:
+        raise ValueError(f"background must be one of the classes 0 to {classes - 1}, found {background}")
+    return tuple(index for index in range(classes) if index != background)

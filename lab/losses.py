@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.labels import IGNORE
+from lab.definitions import FIRST
+from lab.labels import IGNORE, Auto, Background, counted_classes
+from lab.overlap_loss import OverlapLoss
 
 
 class BCEDice(nn.Module):
@@ -146,15 +148,20 @@ class WeightedSum(nn.Module):
     nothing, so that a false alarm in a batch of empty masks goes unpunished unless another term punishes it;
     focal asks of each class alone whether a pixel has it (sigmoids, also where there are several classes).
 
+    Dice, Jaccard and Tversky are means over the classes but the background, where there is one, as the
+    metrics are; of a binary mask without one over both classes. The other terms judge all classes.
+
     The target decides: a float mask (N, 1, H, W) of 0 and 1 is binary, whole numbers (N, H, W) are classes.
     255 (`lab.labels.IGNORE`) is left out of every term; a batch of nothing else costs 0.
 
     Args:
         terms: weight ≥ 0 by name, such as `{dice: 1.0, focal: 0.5}`; in the place of a weight a mapping of
             `weight` and arguments of smp's class: `{tversky: {weight: 1.0, alpha: 0.3, beta: 0.7}}`.
-        class_weights: one weight > 0 a class, background first; only their ratios count. The cross entropy
+        class_weights: one weight > 0 a class, in their order; only their ratios count. The cross entropy
             weighs pixels by them, the others the classes' losses. Binary: two of them, for the cross entropy
             and focal; an overlap term judges the foreground alone there. Lovász has none.
+        background: the index of the class that overlap terms leave out; None: they are over all classes. By
+            default as for `lab.metrics.Dice`.
 
     Raises:
         ValueError: there is no such term, a weight is out of range, all are 0, or an argument is unknown; in
@@ -167,8 +174,11 @@ class WeightedSum(nn.Module):
         self,
         terms: Mapping[str, float | dict[str, float | bool]],
         class_weights: Sequence[float] | None = None,
+        background: Background = Auto.AUTO,
     ) -> None:
         super().__init__()
+        self.background = background
+        self._one_map: bool | None = None  # known by the first batch
         self.weights: dict[str, float] = {}
         self._options: dict[str, dict[str, float | bool]] = {}
         for name, given in terms.items():
@@ -176,7 +186,7 @@ class WeightedSum(nn.Module):
             self.weights[name] = float(options.pop("weight", 1.0))
             self._options[name] = options
         _require_terms(self.weights, self._options)
-        weights = _weights(class_weights, ", background first")
+        weights = _weights(class_weights)
         if class_weights is not None:
             if "lovasz" in self.weights:
                 raise ValueError("class_weights have no meaning in 'lovasz': leave one of them out")
@@ -193,7 +203,7 @@ class WeightedSum(nn.Module):
         Returns:
             each weighted loss by name, 0-dim, at least float32.
         """
-        binary = target.is_floating_point()
+        self._one_map = binary = target.is_floating_point()
         self._require_shapes(logits, target, binary)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         target = target.to(logits.dtype) if binary else target.long()
@@ -208,11 +218,39 @@ class WeightedSum(nn.Module):
     def extra_repr(self) -> str:
         return f"terms={self.weights}, class_weights={self._shares}"
 
+    @property
+    def part_definitions(self) -> dict[str, int] | None:
+        """Those of the terms; None: the first batch decides.
+
+        Version 1 of an overlap term was over all classes of several, background included; that of a weighted
+        cross entropy was a mean of batches.
+        """
+        overlaps = any(name in self.weights for name in _OVERLAPS)
+        if overlaps and self.background == 0 and self._one_map is None:
+            return None
+        changed = isinstance(self.background, int) and not (self.background == 0 and self._one_map)
+        changed = changed or (self.background is None and self._one_map is True)
+        found = dict.fromkeys(self.weights, FIRST)
+        found |= {name: _BY_CLASSES for name in _OVERLAPS if name in found and changed}
+        weighted = self._shares is not None
+        return found | {name: _OF_THE_SET for name in _CROSS_ENTROPY if name in found and weighted}
+
+    @property
+    def definition(self) -> int | None:
+        """The newest of its terms'; None: the first batch decides."""
+        parts = self.part_definitions
+        return None if parts is None else max(parts.values())
+
     def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
         if name in _CROSS_ENTROPY:
             return self._cross_entropy
         options: dict[str, object] = {"ignore_index": IGNORE, **self._options[name]}
         scale = 1.0
+        foreground_only = counted_classes(2, self.background, one_map=True) == (1,)
+        if name in _OVERLAPS and not (binary and foreground_only):
+            return OverlapLoss(
+                _smp(name), {**options, "class_weights": self._shares}, self.background, binary
+            )
         if self._shares is not None and not binary:
             options["class_weights"] = self._shares
         elif self._shares is not None and name == "focal":  # twice, so that equal weights change nothing
@@ -249,7 +287,8 @@ class WeightedSum(nn.Module):
         classes = 2 if binary else logits.shape[1]
         if len(self._shares) != classes:
             raise ValueError(f"class_weights are {len(self._shares)}, but there are {classes} classes")
-        if binary and not any(name in (*_CROSS_ENTROPY, "focal") for name in self.weights):
+        alone = counted_classes(2, self.background, one_map=True) == (1,)
+        if binary and alone and not any(name in (*_CROSS_ENTROPY, "focal") for name in self.weights):
             raise ValueError(
                 "class_weights change nothing here: overlap terms judge a binary mask's foreground"
             )
@@ -257,6 +296,8 @@ class WeightedSum(nn.Module):
 
 _UNJUDGED = -100  # torch's mark of a sample without a class
 _CROSS_ENTROPY = ("cross_entropy", "bce")
+_BY_CLASSES = 2  # the definition by which overlap terms leave out what is called background
+_OF_THE_SET = 2  # that by which weights are summed over the set
 _SMP = {
     "dice": "DiceLoss",
     "jaccard": "JaccardLoss",
@@ -264,6 +305,7 @@ _SMP = {
     "tversky": "TverskyLoss",
     "lovasz": "LovaszLoss",
 }
+_OVERLAPS = ("dice", "jaccard", "tversky")
 _OURS = {"mode", "classes", "from_logits", "ignore_index", "class_weights", "reduction", "per_image"}
 
 
@@ -271,7 +313,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _weights(given: Sequence[float] | None, order: str = "") -> Tensor | None:
+def _weights(given: Sequence[float] | None) -> Tensor | None:
     """One weight a class as float32, in which they have to be finite and above 0 too.
 
     Raises:
@@ -283,7 +325,7 @@ def _weights(given: Sequence[float] | None, order: str = "") -> Tensor | None:
     weights = torch.tensor(list(given), dtype=torch.float32) if numbers else torch.zeros(1)
     if not (weights.isfinite() & (weights > 0)).all():
         raise ValueError(
-            f"class_weights must be one finite weight > 0 for each class{order}; "
+            f"class_weights must be one finite weight > 0 for each class; "
             f"found {given if isinstance(given, str) else list(given)!r}"
         )
     return weights

@@ -21,9 +21,9 @@ RANKS = {
     2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
         "lab.provenance", "lab.record", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
-    0: ["lab.command_line", "lab.config", "lab.events", "lab.graphs", "lab.keys", "lab.labels", "lab.outlet",
-        "lab.rundir", "lab.wording", "model"],
-    -1: ["lab.redact"],
+    0: ["lab.command_line", "lab.config", "lab.definitions", "lab.events", "lab.graphs", "lab.keys",
+        "lab.outlet", "lab.overlap_loss", "lab.rundir", "lab.wording", "model"],
+    -1: ["lab.labels", "lab.redact"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
 from lab.config.base import Count, Flag, Number
+from lab.config.facts import arguments_of
 from lab.config.file_config import FileConfig
 from lab.config.fused import fused_arguments
 from lab.config.gate import closed_in
@@ -309,7 +310,7 @@ class RunConfig(FileConfig):
         Args:
             facts: what the data says of itself: `criterion.class_weights: auto` becomes what it says there.
         """
-        known = _named(self.criterion, ("criterion",), facts or {})
+        known = _named(self.criterion, ("criterion",), arguments_of(facts))
         try:
             return self.criterion.as_function(**known)
         except ConfigError as error:
@@ -318,14 +319,15 @@ class RunConfig(FileConfig):
     def create_metrics(self, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Build a fresh set of metrics by name; `auto` as in the loss."""
         paths = {name: ("metrics", name) for name in self.metrics}
+        known = arguments_of(facts)
         return {
-            name: _build(spec, paths[name], **_named(spec, paths[name], facts or {}))
+            name: _build(spec, paths[name], **_named(spec, paths[name], known))
             for name, spec in self.metrics.items()
         }
 
     def create_task(self, facts: Mapping[str, Any] | None = None) -> Any:
         """Build the task, which knows what a batch means; `auto` as in the loss."""
-        return _build(self.task, ("task",), **_named(self.task, ("task",), facts or {}))
+        return _build(self.task, ("task",), **_named(self.task, ("task",), arguments_of(facts)))
 
     def create_data(self) -> Any:
         """Build the data: `(train, val)` or `(train, val, test)` datasets."""
@@ -361,7 +363,7 @@ def _size(fact: Any) -> Any:
 
 
 def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known by the names of a component's arguments that are `auto`.
+    """What is known by the names of a component's arguments that are `auto`, written or by default.
 
     An argument of which nothing is known keeps the word where its annotation allows a text.
 
@@ -373,7 +375,7 @@ def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     if missing:
         message = "found auto, but the data says nothing of it; write the value"
         raise ConfigError([Problem((*path, name), message) for name in missing])
-    return {name: known[name] for name in wanted if name in known}
+    return {name: known[name] for name in (*wanted, *spec.automatic()) if name in known}
 
 
 def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:

@@ -19,6 +19,7 @@ from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest
 from lab.config.validation import problems_in, validate
+from lab.labels import Auto
 
 Look: TypeAlias = Callable[[str], Callable[..., Any] | None]
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -110,6 +111,11 @@ class Spec(BaseModel):
         """Whether an argument's annotation allows a value; False where there is none."""
         checker = annotations(self.resolve()).get(name)
         return checker is not None and not list(checker.check(name, value))
+
+    def automatic(self) -> list[str]:
+        """The arguments that are not given and that the data fills in: their default is `lab.labels.Auto`."""
+        parameters = _parameters(self.resolve()) or []
+        return [p.name for p in parameters if p.default is Auto.AUTO and p.name not in self.arguments]
 
     def build(self, *runtime: Any, **overrides: Any) -> Any:
         """Call the target with the runtime arguments, then the config's; nested components are built first.

@@ -15,6 +15,7 @@ from lab.data.sets import Sample, Serving, assemble, divide
 from lab.data.splits import Cut, Splits
 from lab.data.store import Pair, Store
 from lab.data.tables import Row, cell, part
+from lab.labels import Auto, background_index
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Reading:
     mask_threshold: int = 0
     grayscale: bool = False
     cache_gb: float = 2.0
+    background: str | None = Auto.AUTO
 
 
 def read_sets(
@@ -78,6 +80,7 @@ def read_sets(
     if reading.cache_gb < 0:
         raise ValueError(f"cache_gb must be >= 0, found {reading.cache_gb}")
     masks = MaskReader(reading.classes, reading.ignore, reading.mask_threshold)
+    background_index(masks.names, reading.background)  # refused before an hour of reading
     labelled = [entry for entry in entries if entry.mask is not None]
     unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
     found = list(problems)
@@ -89,7 +92,7 @@ def read_sets(
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
     parts = divide(samples, cut)
-    splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled)
+    splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled, reading.background)
     names, images = [sample.name for sample in samples], [entry.image for entry in labelled]
     sizes = [file_size(entry.image) + file_size(entry.mask) for entry in labelled if entry.mask is not None]
     return with_files(splits, names, images, sizes, parts, warnings)

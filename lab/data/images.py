@@ -14,6 +14,7 @@ from lab.data.problems import raise_all
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import read_table, unique
+from lab.labels import Auto
 from lab.rundir import expanded
 
 
@@ -40,6 +41,7 @@ def image_folder(
     transforms: Transforms = (),
     val_transforms: Transforms = (),
     cache_gb: float = 2.0,
+    background: str | None = Auto.AUTO,
 ) -> Splits:
     """Images and masks from `root/images` and `root/masks`, paired by their paths below without the ending.
 
@@ -51,11 +53,12 @@ def image_folder(
         metadata: a CSV below root with a row for each image, named in its column `metadata_name`.
         group_by, split_by, condition: its columns: images of one group stay together; train, val or test
             instead of shares; what the network is told beside the image.
-        classes: name to value or colour ("#ff0000"), background first; None: foreground is what is greater
-            than `mask_threshold` in the file's units (0 also reads labelled objects, 127 fits JPEG).
+        classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
+            `mask_threshold` in the file's units (0 also reads labelled objects, 127 fits JPEG).
         ignore: value or colour of pixels that nobody judged.
         normalise: see `lab.data.normalise.Mode`.
         transforms, val_transforms: albumentations for the train set, and for the others (fixed).
+        background: the class that means leave out, or null; by default the one called `background`.
         cache_gb: decoded files to keep in memory; the rest is mapped from a temporary file.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
@@ -66,7 +69,7 @@ def image_folder(
         )
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb)
+    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb, background)
     folder = expanded(root)
     entries, problems, warnings = _paired(folder / images, folder / masks)
     columns = Columns(group_by, split_by, condition)

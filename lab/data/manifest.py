@@ -11,6 +11,7 @@ from lab.data.patches import Patches
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import Row, below, read_table, unique
+from lab.labels import Auto
 from lab.rundir import expanded
 
 COLUMNS = ("basename", "image_path", "mask_path")
@@ -37,6 +38,7 @@ def manifest(
     transforms: Transforms = (),
     val_transforms: Transforms = (),
     cache_gb: float = 2.0,
+    background: str | None = Auto.AUTO,
 ) -> Splits:
     """Images and masks from a CSV with the columns basename, image_path and mask_path, one row an image.
 
@@ -56,7 +58,7 @@ def manifest(
         raise ValueError("data.path is not set: pass --set data.path=FILE, a CSV that lists the images")
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb)
+    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb, background)
     file = expanded(path)
     folder = expanded(root) if root else file.parent
     problems: list[str] = []

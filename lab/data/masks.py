@@ -26,7 +26,7 @@ class MaskReader:
     unless a class is written as a colour.
 
     Args:
-        classes: name to value or colour, in the order of the indices, background first; None is binary.
+        classes: name to value or colour, in the order of the indices; None is binary.
         ignore: the value or colour of pixels that nobody judged.
         threshold: for binary masks: a pixel is foreground where it is greater, in the file's own units.
     Raises:
@@ -41,9 +41,7 @@ class MaskReader:
         labels = {} if classes is None else dict(classes)
         self._by_colour = any(isinstance(label, str) for label in [*labels.values(), ignore])
         if classes is not None and not 2 <= len(classes) <= _UNKNOWN:
-            raise ValueError(
-                f"classes must name 2 to {_UNKNOWN} classes, the background first; found {len(classes)}"
-            )
+            raise ValueError(f"classes must name 2 to {_UNKNOWN} classes; found {len(classes)}")
         self._index: dict[int, int] = {}
         self._colours: NDArray[np.uint8] | None = None
         codes = [(_code(name, label), index) for index, (name, label) in enumerate(labels.items())]

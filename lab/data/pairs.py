@@ -49,7 +49,7 @@ class ImagePairs(Dataset[tuple[Tensor, ...]]):
     An item is (image, mask), see `Preparation`, or (image, sequence, mask) with the sequence int64 ().
 
     Args:
-        classes: how many the masks have, the background included.
+        classes: how many the masks have, with the background.
         sequences: which sequence each pair is from, as a number; -1 is an unknown one.
         names: of the pairs.
     """

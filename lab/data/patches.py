@@ -73,11 +73,12 @@ class PatchPairs(ImagePairs):
     def __init__(
         self, pairs: Sequence[Pair], patches: Patches, transforms: Transforms = (), **options: Any
     ) -> None:
+        self._background = options.pop("background", 0)
         super().__init__(pairs, transforms, **options)
         self._patches = patches
         self.images = self.names
         self.names = [name for name in self.names for _ in range(patches.per_image)]
-        self._objects = [_objects(pairs[index][1]) for index in range(len(pairs))]
+        self._objects = [_objects(pairs[index][1], self._background) for index in range(len(pairs))]
         if not any(self._objects):
             raise ValueError(
                 f"positives missing from patches: none of the {len(pairs)} training masks has a pixel of an "
@@ -113,7 +114,8 @@ class PatchPairs(ImagePairs):
         """Top and left of a patch, within the image wherever it fits."""
         objects, patches = self._objects[which], self._patches
         room = [max(0, side - patches.size) for side in mask.shape]
-        if objects and rng.random() >= patches.negative_share:
+        # Without a background there is an object everywhere, and no place for a negative patch.
+        if objects and (rng.random() >= patches.negative_share or self._background is None):
             pixels = objects[int(rng.integers(len(objects)))]
             pixel = np.unravel_index(int(pixels[rng.integers(len(pixels))]), mask.shape)
             # Of an even size the centre has one pixel less after it: full jitter would miss the pixel.
@@ -124,7 +126,8 @@ class PatchPairs(ImagePairs):
         best, fewest = (0, 0), mask.size + 1
         for _ in range(_TRIES if objects else 1):
             top, left = (int(rng.integers(side + 1)) for side in room)
-            found = int(is_object(mask[top : top + patches.size, left : left + patches.size]).sum())
+            part = mask[top : top + patches.size, left : left + patches.size]
+            found = int(is_object(part, self._background).sum())
             if found < fewest:
                 best, fewest = (top, left), found
             if fewest == 0:
@@ -142,12 +145,12 @@ def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
     return np.pad(part, around, mode="reflect")
 
 
-def is_object(mask: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which pixels belong to something: neither background nor ignored."""
-    return np.asarray((mask != 0) & (mask != IGNORE))
+def is_object(mask: NDArray[Any], background: int | None = 0) -> NDArray[np.bool_]:
+    """The pixels that belong to an object: neither background, where there is such a class, nor ignored."""
+    return np.asarray((mask != (IGNORE if background is None else background)) & (mask != IGNORE))
 
 
-def _objects(mask: NDArray[Any]) -> list[NDArray[np.int32]]:
+def _objects(mask: NDArray[Any], background: int | None = 0) -> list[NDArray[np.int32]]:
     """For each connected area of one class the places of its pixels in the flattened mask, at most so many.
 
     Of a large area some are kept, drawn at random: as centres they are as good as all, in 4 KB, not 4 MB.
@@ -155,7 +158,7 @@ def _objects(mask: NDArray[Any]) -> list[NDArray[np.int32]]:
     import cv2
 
     found: list[NDArray[np.int32]] = []
-    for value in np.unique(mask[is_object(mask)]):
+    for value in np.unique(mask[is_object(mask, background)]):
         _, labels = cv2.connectedComponents((mask == value).astype(np.uint8))
         flat = labels.ravel()
         places = np.flatnonzero(flat).astype(np.int32)

@@ -1,5 +1,6 @@
 """From pairs of image and mask to the sets of a run: what every source of segmentation data shares."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from lab.data.pairs import AugmentedPairs, FixedPairs, Transforms
 from lab.data.patches import Patches, PatchPairs, is_object
 from lab.data.splits import Cut, Parts, Splits
 from lab.data.store import Pair, Subset
+from lab.labels import Auto, background_index
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,19 @@ def assemble(
     serving: Serving,
     classes: Sequence[str],
     unlabelled: Sequence[str] = (),
+    background: str | None = Auto.AUTO,
 ) -> Splits:
     """Build the sets. Images to judge by are whole and ordered by size, so that batches have no need to pad.
 
     Args:
         pairs: of each sample; read once for the statistics, and for the objects where patches are cut.
-        classes: names by index, background first.
+        classes: names by index.
+        background: the class that is no object; None: each is one; `auto`: the one that is called so.
         unlabelled: names of images that are in no set, for the facts.
     Raises:
-        ValueError: no image to cut patches from has an object.
+        ValueError: no image to cut patches from has an object, or there is no class `background`.
     """
+    nothing = background_index(classes, background)
     trained = Subset(pairs, parts.train)
     normalise = fitted(serving.normalise, (trained[index][0] for index in range(len(trained))))
     numbers = _sequences([samples[index] for index in parts.train])
@@ -108,17 +113,19 @@ def assemble(
         return serve(ordered, FixedPairs, serving.val_transforms)
 
     if isinstance(serving.patches, Patches):
-        train = serve(parts.train, PatchPairs, serving.patches, serving.transforms)
+        kind = functools.partial(PatchPairs, background=nothing)
+        train = serve(parts.train, kind, serving.patches, serving.transforms)
     else:
         train = serve(parts.train, AugmentedPairs if serving.transforms else FixedPairs, serving.transforms)
     known = {
         "in_channels": int(pairs[0][0].shape[2]),
         "classes": list(classes),
+        "background": None if nothing is None else classes[nothing],
         "normalise": "none",
         **(normalise.facts() if normalise else {}),
         **({} if numbers is None else {"sequences": numbers}),
         **_counted(samples, parts, unlabelled),
-        **_without_objects(samples, pairs, parts.train),
+        **_without_objects(samples, pairs, parts.train, nothing),
         **({"patches": train.facts()} if isinstance(train, PatchPairs) else {}),
     }
     return Splits(train, judged(parts.val), judged(parts.test) if len(parts.test) else None, known)
@@ -133,10 +140,10 @@ def _counted(samples: Sequence[Sample], parts: Parts, unlabelled: Sequence[str])
 
 
 def _without_objects(
-    samples: Sequence[Sample], pairs: Sequence[Pair], trained: Iterable[int]
+    samples: Sequence[Sample], pairs: Sequence[Pair], trained: Iterable[int], background: int | None
 ) -> dict[str, Any]:
     """The training images that show nothing but background, where there are any."""
-    names = [samples[index].name for index in trained if not is_object(pairs[index][1]).any()]
+    names = [samples[index].name for index in trained if not is_object(pairs[index][1], background).any()]
     return {"without_objects": names} if names else {}
 
 

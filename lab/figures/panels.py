@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lab.labels import IGNORE
+from lab.labels import IGNORE, Auto, Background, counted_classes
 
 Image = NDArray[np.uint8]
 
@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
 WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 
-# Classes, background first: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
+# Background, then classes: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
 # last one they begin anew, a third darker.
 _CLASSES = (
     (0, 0, 0),
@@ -32,12 +32,13 @@ _CLASSES = (
 
 
 class Masks(NamedTuple):
-    """What is true and what was said of one image, as class indices (H, W) uint8; background is 0."""
+    """Truth and prediction of one image, as class indices (H, W) uint8."""
 
     true: NDArray[np.uint8]
     said: NDArray[np.uint8]
     judged: NDArray[np.bool_]  # False where nobody knows what is true
-    classes: int  # 2 where there is one foreground
+    classes: int  # 2 where there is one map of probabilities
+    background: int | None = 0  # the class that is no object; None: each is one
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,16 +46,20 @@ class Masks(NamedTuple):
         return self.true.shape[0], self.true.shape[1]
 
 
-def masks(truth: ArrayLike, prediction: ArrayLike, threshold: float = 0.5) -> Masks:
-    """Read what a data set and a network say.
+def masks(
+    truth: ArrayLike, prediction: ArrayLike, threshold: float = 0.5, background: Background = Auto.AUTO
+) -> Masks:
+    """Read a mask of the data and a prediction.
 
     Args:
         truth: (H, W) or with one channel, foreground above 0.5; or classes (H, W). 255 was judged by nobody.
         prediction: probabilities of the foreground, (H, W) or with one channel, set above `threshold`; or
             those of the classes (K, H, W), of which the largest counts.
+        background: the index of the class that is no object; None: each is one; `auto`: each, but of one map
+            the foreground only.
 
     Raises:
-        ValueError: they differ in height or width.
+        ValueError: they differ in height or width, or there is no such class.
     """
     values, answer = _plane(truth), np.asarray(prediction)
     judged: NDArray[np.bool_] = values != IGNORE
@@ -67,23 +72,31 @@ def masks(truth: ArrayLike, prediction: ArrayLike, threshold: float = 0.5) -> Ma
         true = (mask(values) & judged).astype(np.uint8)
     if true.shape != said.shape:
         raise ValueError(f"truth and prediction differ in (height, width): {true.shape}, {said.shape}")
-    return Masks(true, said, judged, len(answer) if several else 2)
+    classes = len(answer) if several else 2
+    counted = counted_classes(classes, background, one_map=not several)
+    left = [index for index in range(classes) if index not in counted]
+    return Masks(true, said, judged, classes, left[0] if left else None)
 
 
 def panel(
-    image: ArrayLike, truth: ArrayLike, prediction: ArrayLike, threshold: float = 0.5, gap: int = 2
+    image: ArrayLike,
+    truth: ArrayLike,
+    prediction: ArrayLike,
+    threshold: float = 0.5,
+    gap: int = 2,
+    background: Background = Auto.AUTO,
 ) -> Image:
     """One sample as a strip: image | truth | prediction | difference, of shape (H, 4·W + 3·gap, 3).
 
     Args:
         image: float or integer of any range; (H, W), (C, H, W) or (H, W, C).
-        truth, prediction, threshold: as for `masks`.
+        truth, prediction, threshold, background: as for `masks`.
         gap: white pixels between the four.
 
     Raises:
         ValueError: the three differ in height or width.
     """
-    parts = pictures(image, masks(truth, prediction, threshold))
+    parts = pictures(image, masks(truth, prediction, threshold, background))
     between = np.full((len(parts[0]), gap, 3), 255, np.uint8)
     return np.concatenate([part for each in parts for part in (each, between)][:-1], axis=1)
 
@@ -97,21 +110,29 @@ def pictures(image: ArrayLike, sample: Masks) -> tuple[Image, Image, Image, Imag
     picture = to_rgb(image, sample.size)
     if picture.shape[:2] != sample.size:
         raise ValueError(f"image and masks differ in (height, width): {picture.shape[:2]}, {sample.size}")
-    truth = painted(sample.true, sample.classes)
-    truth[~sample.judged] = IGNORED
-    different = difference(sample.true, sample.said, sample.judged)
-    return picture, truth, painted(sample.said, sample.classes), different
+    true, said = (painted(each, sample.classes, sample.background) for each in (sample.true, sample.said))
+    true[~sample.judged] = IGNORED
+    return picture, true, said, difference(sample.true, sample.said, sample.judged, sample.background)
 
 
-def painted(labels: NDArray[np.uint8], classes: int) -> Image:
+def painted(labels: NDArray[np.uint8], classes: int, background: int | None = 0) -> Image:
     """Each class in its colour, (H, W, 3); a single foreground is white."""
-    table = [(0, 0, 0), (255, 255, 255)] if classes == 2 else [class_colour(n) for n in range(classes)]
+    table = class_colours(classes, background)
+    if classes == 2 and background is not None:
+        table[1 - background] = (255, 255, 255)
     whole: Image = np.asarray(table, np.uint8)[labels]
     return whole
 
 
+def class_colours(classes: int, background: int | None = 0) -> list[tuple[int, int, int]]:
+    """The colour of each class; the background is black, and the others have colours in their order."""
+    counted = [index for index in range(classes) if index != background]
+    places = {index: place for place, index in enumerate(counted, 1)}
+    return [class_colour(places.get(index, 0)) for index in range(classes)]
+
+
 def class_colour(index: int) -> tuple[int, int, int]:
-    """That of a class among several, background (0) is black."""
+    """The n-th colour of classes, from 1; 0 is the background's black."""
     if index == 0:
         return _CLASSES[0]
     turn, place = divmod(index - 1, len(_CLASSES) - 1)
@@ -131,18 +152,22 @@ def stack(panels: Sequence[Image], gap: int = 4) -> Image:
 
 
 def difference(
-    truth: NDArray[Any], prediction: NDArray[Any], judged: NDArray[np.bool_] | None = None
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    judged: NDArray[np.bool_] | None = None,
+    background: int | None = 0,
 ) -> Image:
     """Where two masks agree and where not, (H, W, 3): hits light grey, false alarms orange, misses blue.
 
     One class taken for another is purple; what nobody judged is darker grey. Masks are booleans or classes.
     """
     picture = np.zeros((*truth.shape, 3), np.uint8)
+    there, found = ((mask != (-1 if background is None else background)) for mask in (truth, prediction))
     for where, colour in (
-        ((truth > 0) & (prediction == truth), HIT),
-        ((prediction > 0) & (truth == 0), FALSE_ALARM),
-        ((truth > 0) & (prediction == 0), MISS),
-        ((truth > 0) & (prediction > 0) & (prediction != truth), WRONG_CLASS),
+        (there & (prediction == truth), HIT),
+        (found & ~there, FALSE_ALARM),
+        (there & ~found, MISS),
+        (there & found & (prediction != truth), WRONG_CLASS),
         (np.False_ if judged is None else ~judged, IGNORED),
     ):
         picture[where] = colour

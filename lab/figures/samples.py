@@ -17,11 +17,12 @@ from lab.figures.panels import (
     WRONG_CLASS,
     Image,
     Masks,
-    class_colour,
+    class_colours,
     masks,
     pictures,
     to_rgb,
 )
+from lab.labels import BACKGROUND, Auto, Background, background_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,18 +44,21 @@ def segmentation_figure(
     threshold: float = 0.5,
     title: str | None = None,
     classes: Sequence[str] = (),
+    background: Background = Auto.AUTO,
 ) -> None:
     """One row a sample: image | truth | prediction | difference, with its Dice; samples may differ in size.
 
-    Arrays as `panel` takes them; `names` are written beside the rows, those of the `classes`, background
-    first, below where there are several.
+    Arrays and `background` as `panel` takes them, which is the class of that name among `classes` by default.
+    `names` are written beside the rows, those of the classes below where there are several.
 
     Raises:
         ValueError: the sequences differ in length, there is no sample, or sizes don't fit.
     """
+    if background == Auto.AUTO and classes:
+        background = background_index(classes)
     rows = []
     for image, truth, prediction in zip(images, truths, predictions, strict=True):
-        sample = masks(truth, prediction, threshold)
+        sample = masks(truth, prediction, threshold, background)
         rows.append((pictures(image, sample), sample))
     if not rows:
         raise ValueError("there is no sample to show")
@@ -67,7 +71,7 @@ def segmentation_figure(
     for number, (shown, sample) in enumerate(rows):
         for column, picture in enumerate(shown):
             _picture(axes[number, column], picture)
-        label = f"Dice {dice(sample.true, sample.said, sample.judged):.3f}"
+        label = f"Dice {dice(sample.true, sample.said, sample.judged, sample.background):.3f}"
         if names:
             label = f"{escape(shortened([names[number]], int(14 * heights[number]) + 6)[0])}\n{label}"
         axes[number, 0].set_ylabel(label, fontsize=SMALL + 1)
@@ -149,16 +153,21 @@ def regression_figure(
     save(figure, path)
 
 
-def dice(truth: NDArray[Any], prediction: NDArray[Any], judged: NDArray[np.bool_] | None = None) -> float:
+def dice(
+    truth: NDArray[Any],
+    prediction: NDArray[Any],
+    judged: NDArray[np.bool_] | None = None,
+    background: int | None = 0,
+) -> float:
     """2·|A∩B| / (|A| + |B|) of two masks, booleans or classes; 1 where both are empty.
 
-    Of classes the mean over those but background that are in either; `judged` says which pixels count.
+    Of classes the mean over those in either mask but the background; only `judged` pixels count.
     """
     if judged is not None:
         truth, prediction = truth[judged], prediction[judged]
     there = np.union1d(truth, prediction)
     scores = []
-    for index in there[there > 0]:
+    for index in there if background is None else there[there != background]:
         true, said = truth == index, prediction == index
         scores.append(2 * int((true & said).sum()) / (int(true.sum()) + int(said.sum())))
     return sum(scores) / len(scores) if scores else 1.0
@@ -207,16 +216,22 @@ def _picture(ax: "Axes", picture: Image) -> None:
 
 
 def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
-    """What the colours mean; those of classes only where there are several."""
-    count = max(sample.classes for sample in samples)
-    meanings = [("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISS)]
-    if count > 2:
-        names = [classes[n] if n < len(classes) else f"class {n}" for n in range(1, count)]
-        own = [(shortened([name], 20)[0], class_colour(n)) for n, name in enumerate(names, 1)]
+    """The meanings of the colours; those of classes only where several are objects."""
+    count, background = max(samples, key=lambda sample: sample.classes)[3:]
+    names = [classes[n] if n < len(classes) else f"class {n}" for n in range(count)]
+    meanings = [("found", HIT)]
+    meanings += [("false alarm", FALSE_ALARM), ("missed", MISS)] if background is not None else []
+    if count > 2 or background is None:
+        named = zip(names, class_colours(count, background), strict=True)
+        own = [
+            (shortened([name], 20)[0], colour) for n, (name, colour) in enumerate(named) if n != background
+        ]
         meanings = [*own, *meanings, ("other class", WRONG_CLASS)]
     if not all(sample.judged.all() for sample in samples):
         meanings.append(("not judged", IGNORED))
-    return [*meanings, (classes[0] if count > 2 and classes else "background", (0, 0, 0))]
+    if background is None:
+        return meanings
+    return [*meanings, (names[background] if count > 2 and classes else BACKGROUND, (0, 0, 0))]
 
 
 def _draw_legend(figure: "Figure", meanings: Sequence[tuple[str, tuple[int, int, int]]]) -> None:

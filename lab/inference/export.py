@@ -112,6 +112,7 @@ def metadata(loaded: Segmenter) -> dict[str, str]:
         "outputs": "logits float32 (N, K, H, W)",
         "activation": "sigmoid" if binary else "softmax",
         "classes": loaded.classes,
+        "background": None if loaded.background is None else loaded.classes[loaded.background],
         "threshold": loaded.threshold if binary else None,
         "channels": loaded.channels,
         "colours": "RGB" if loaded.channels == 3 else "grey",

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lab import rundir
-from lab.figures.panels import Image, masks, pictures
+from lab.figures.panels import Image, Masks, masks, pictures
 from lab.inference.held_out import Split, about, as_trained, changes, names_of, usual_split
 from lab.inference.loaded import missing_parts, parts_of
+from lab.inference.masks import require_fit
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.tasks.base import array
@@ -40,7 +41,8 @@ class Evaluation:
     """What came of it. Plain data, which `lab.report.evaluation` writes down.
 
     Args:
-        classes: names by index, background first.
+        classes: names by index.
+        background: the index of the class that means leave out, if there is one.
         thresholds: by part, the probability above which a pixel was foreground; empty where there are several
             classes. A run of one part calls it "".
         worst, best: by mean Dice, the most telling first.
@@ -58,6 +60,7 @@ class Evaluation:
     worst: list[Case] = field(default_factory=list)
     best: list[Case] = field(default_factory=list)
     tuning: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    background: int | None = 0
     notes: list[str] = field(default_factory=list)
     about: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -123,7 +126,10 @@ def evaluate_run(
         split = split or usual_split(work.splits, part)
         if result is None:
             unit = "px" if chosen.pixel_size is None else "µm"
-            result = Evaluation(folder, split, work.loaded.classes, unit, about=work.about())
+            known = work.loaded
+            result = Evaluation(
+                folder, split, known.classes, unit, about=work.about(), background=known.background
+            )
         elif result.classes != work.loaded.classes:
             raise ValueError(
                 f"{path}: its classes are {work.loaded.classes}, and those before {result.classes}"
@@ -174,23 +180,27 @@ class _Work:
                 result.notes += [] if TUNED_ON_ITSELF in result.notes else [TUNED_ON_ITSELF]
         if len(self.loaded.classes) == 2:
             result.thresholds[self._part] = threshold
+        background = self.loaded.background
         for image, prediction, target, name in self._predictions(split, told):
+            require_fit(prediction[0], self.loaded)
             scores = score_image(
                 name,
                 prediction,
                 target,
                 threshold=threshold,
                 spacing=self._settings.pixel_size or 1.0,
+                background=background,
                 part=self._part,
             )
             result.images.append(scores)
-            _keep(result.worst, WORST, 1, scores, image, prediction, target, threshold)
-            if any(found + truth for _, found, truth in scores.counts):  # nothing is no sight
-                _keep(result.best, BEST, -1, scores, image, prediction, target, threshold)
+            sample = masks(array(target)[0], array(prediction)[0], threshold, background)
+            _keep(result.worst, WORST, 1, scores, image, sample)
+            if any(sum(scores.counts[index][1:]) for index in scores.counted):  # nothing is no sight
+                _keep(result.best, BEST, -1, scores, image, sample)
 
     def _tuned(self, told: Told) -> tuple[float, list[tuple[float, float]]]:
         """The best threshold on the validation images, kept in the run's folder for later predictions."""
-        search = ThresholdSearch()
+        search = ThresholdSearch(self.loaded.background)
         images = 0
         for _, prediction, target, _ in self._predictions("val", told, "tuning"):
             search.add(prediction, target)
@@ -250,9 +260,7 @@ def _keep(
     sign: int,
     scores: ImageScores,
     image: Tensor,
-    prediction: Tensor,
-    target: Tensor,
-    threshold: float,
+    sample: Masks,
 ) -> None:
     """Put the image among the first `count` by sign · Dice, if it belongs there."""
 
@@ -261,7 +269,6 @@ def _keep(
 
     if len(cases) == count and key(scores) >= key(cases[-1].scores):
         return
-    sample = masks(array(target)[0], array(prediction)[0], threshold)
     shown = tuple(_reduced(each, smooth=not n) for n, each in enumerate(pictures(array(image), sample)))
     assert len(shown) == 4
     cases.append(Case(scores, shown))

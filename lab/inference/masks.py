@@ -84,7 +84,7 @@ def predict_mask(
             flips=settings.flips,
         ):
             likely: Tensor = loaded.task.predict(logits)[0]
-            _require_fit(likely, loaded)
+            require_fit(likely, loaded)
             rows = slice(top, top + likely.shape[1])
             said = likely.argmax(0) if len(likely) > 1 else likely[0] > settings.threshold
             mask[rows] = said.to(torch.uint8).cpu().numpy()
@@ -95,7 +95,12 @@ def predict_mask(
     return mask
 
 
-def _require_fit(likely: Tensor, loaded: Segmenter) -> None:
+def require_fit(likely: Tensor, loaded: Segmenter) -> None:
+    """Refuse probabilities (K, H, W) of another number of classes than the run's data has.
+
+    Raises:
+        ValueError: they are of another number.
+    """
     expected = len(loaded.classes)
     if len(likely) != (1 if expected == 2 else expected) and len(likely) != expected:
         raise ValueError(

@@ -46,25 +46,28 @@ class MaskObject:
         return min(1.0, 4 * math.pi * self.area / self.perimeter**2)
 
 
-def find_objects(mask: NDArray[np.uint8], min_area: int = 0) -> list[MaskObject]:
+def find_objects(mask: NDArray[np.uint8], min_area: int = 0, background: int | None = 0) -> list[MaskObject]:
     """Find the objects, those of each class apart, pixels that touch at a corner included.
 
     Beside the mask this needs four bytes a pixel.
 
     Args:
-        mask: (H, W), class indices, 0 is background. Objects below `min_area` pixels are removed from it.
+        mask: (H, W), class indices. Objects below `min_area` pixels become background in it.
+        background: the class that is no object; None: each is one, and none can be removed.
     """
+    assert background is not None or not min_area, "there is nothing that a removed object could become"
     found: list[MaskObject] = []
-    indices = np.flatnonzero(class_counts(mask)[1:]) + 1
-    for index in indices.tolist():
-        inside = mask if len(indices) == 1 else (mask == index).view(np.uint8)
+    indices = object_classes(mask, background)
+    for index in indices:
+        alone = len(indices) == 1 and background == 0
+        inside = mask if alone else (mask == index).view(np.uint8)
         count, labels, stats, centres = cv2.connectedComponentsWithStats(
             inside, connectivity=8, ltype=cv2.CV_32S
         )
         kept = stats[:, cv2.CC_STAT_AREA] >= min_area
         kept[0] = True
         if not kept.all():
-            _remove(mask, labels, kept)
+            _remove(mask, labels, kept, background or 0)
         perimeters = _perimeters(labels, count)
         for number in np.flatnonzero(kept)[1:].tolist():
             left, top, width, height, area = (int(value) for value in stats[number])
@@ -82,9 +85,16 @@ def class_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
     return counts
 
 
-def _remove(mask: NDArray[np.uint8], labels: NDArray[np.int32], kept: NDArray[np.bool_]) -> None:
+def object_classes(mask: NDArray[np.uint8], background: int | None = 0) -> list[int]:
+    """The classes in a mask (H, W) that are objects."""
+    return [index for index in np.flatnonzero(class_counts(mask)).tolist() if index != background]
+
+
+def _remove(
+    mask: NDArray[np.uint8], labels: NDArray[np.int32], kept: NDArray[np.bool_], background: int
+) -> None:
     for top in range(0, len(mask), _ROWS):
-        mask[top : top + _ROWS][~kept[labels[top : top + _ROWS]]] = 0
+        mask[top : top + _ROWS][~kept[labels[top : top + _ROWS]]] = background
 
 
 def _perimeters(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.figures.panels import Image, to_rgb
-from lab.inference.objects import class_counts
+from lab.inference.objects import object_classes
 
 # Okabe and Ito's palette, by class: orange, sky blue, yellow, bluish green, reddish purple, vermillion.
 COLOURS = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (0, 158, 115), (204, 121, 167), (213, 94, 0))
@@ -24,17 +24,18 @@ def scaled(pixels: NDArray[Any]) -> Image:
     return to_rgb(picture, picture.shape[:2])
 
 
-def outlined(picture: Image, mask: NDArray[np.uint8]) -> Image:
+def outlined(picture: Image, mask: NDArray[np.uint8], background: int | None = 0) -> Image:
     """The picture with the outlines of a mask (H, W) of class indices, coloured by class, on a dark rim.
 
     Args:
         picture: what `scaled` made of the mask's image.
+        background: the class that has no outline; None: each has one.
     """
     height, width = picture.shape[:2]
     result = picture.copy()
     enlarged = height > len(mask)
     contours = []
-    for index in (np.flatnonzero(class_counts(mask)[1:]) + 1).tolist():
+    for index in object_classes(mask, background):
         inside = np.equal(mask, index).view(np.uint8)
         if enlarged:
             small = cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -42,7 +43,8 @@ def outlined(picture: Image, mask: NDArray[np.uint8]) -> Image:
             inside *= 255
             small = (cv2.resize(inside, (width, height), interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
         found, _ = cv2.findContours(small, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        contours.append((COLOURS[(index - 1) % len(COLOURS)], found))
+        place = index - (background is not None and background < index)
+        contours.append((COLOURS[place % len(COLOURS)], found))
     thick = 1 if max(height, width) < 1024 else 2
     for _, found in contours:
         cv2.drawContours(result, found, -1, (0, 0, 0), thick + 2)

@@ -19,10 +19,11 @@ from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
 from lab.inference.pictures import outlined, scaled
-from lab.inference.scores import score
+from lab.inference.scores import MEAN, score
 from lab.inference.segmenter import Segmenter, left_out
 from lab.inference.source import Source
 from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
+from lab.metrics.scores import mean_over
 from lab.rundir import expanded
 from lab.wording import duration
 
@@ -37,6 +38,7 @@ class Prediction:
         images: how many were predicted.
         failed: those that were skipped; where only the truth is at fault the mask was written.
         metrics: means over the images with truth, by class and measure.
+        mean_over: the classes that the mean of classes is over.
     """
 
     output: Path
@@ -45,6 +47,7 @@ class Prediction:
     failed: list[Failure] = field(default_factory=list)
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    mean_over: str = ""
     seconds: float = 0.0
 
     def as_text(self) -> str:
@@ -55,7 +58,8 @@ class Prediction:
         lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output}")
         for name, values in self.metrics.items():
             figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
-            lines.append(f"{name:<10} {figures}  (means over images)")
+            over = f" and {self.mean_over}" if name == MEAN and self.mean_over else ""
+            lines.append(f"{name:<10} {figures}  (means over images{over})")
         if self.failed:
             lines.append(f"{len(self.failed)} failed.")
         return "\n".join(lines)
@@ -111,7 +115,7 @@ def predict(
         flips: average the logits of the image and its three mirror images, as the run's task may do anyway;
             four times the work.
         threshold: instead of the run's own.
-        min_area: objects of fewer pixels are removed.
+        min_area: objects of fewer pixels become background.
         probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
         pixel_size: micrometres a pixel is wide; adds columns in µm to `objects.csv`.
         sequence: the id of all images' sequence, for a network that takes one.
@@ -125,8 +129,9 @@ def predict(
     """
     started = time.perf_counter()
     settings = _settings(loaded, tile, overlap, flips, threshold)
-    _require_sense(min_area, pixel_size)
-    done = Prediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)])
+    _require_sense(loaded, min_area, pixel_size)
+    over = mean_over(loaded.classes, loaded.background)
+    done = Prediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)], mean_over=over)
     items = find_items(input, Layout.of(loaded.config.data.arguments), root, done.notes)
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
     indices = _sequence_indices(loaded, items, sequence, done.notes)
@@ -173,10 +178,10 @@ class _Work:
         mask = predict_mask(loaded, source, self._settings, sequence, files.likely(item), told)
         picture = scaled(source.pixels)
         del source  # before the objects are counted, which takes as much again
-        found = find_objects(mask, self._min_area)
+        found = find_objects(mask, self._min_area, loaded.background)
         self._objects += object_rows(item.name, found, loaded.classes, self._pixel_size)
         self._pixels += class_counts(mask)
-        write_png(files.overlay(item), outlined(picture, mask))
+        write_png(files.overlay(item), outlined(picture, mask, loaded.background))
         self._judge(item, mask)
         write_png(files.mask(item), np.multiply(mask, 255, out=mask) if len(loaded.classes) == 2 else mask)
         done.images += 1
@@ -191,7 +196,7 @@ class _Work:
             self._done.failed.append(Failure(item.name, str(error)))
             return
         try:
-            self._scores[item.name] = score(mask, truth, self._loaded.classes)
+            self._scores[item.name] = score(mask, truth, self._loaded.classes, self._loaded.background)
         except ValueError as error:
             self._done.failed.append(Failure(item.name, f"{item.truth}: {error}"))
 
@@ -217,6 +222,7 @@ class _Work:
             "weights": self._loaded.weights.name,
             "epoch": self._loaded.epoch,
             "classes": self._loaded.classes,
+            "mean_over": done.mean_over,
             "settings": {
                 **vars(self._settings),
                 "min_area": self._min_area,
@@ -250,7 +256,12 @@ def _settings(
     )
 
 
-def _require_sense(min_area: int, pixel_size: float | None) -> None:
+def _require_sense(loaded: Segmenter, min_area: int, pixel_size: float | None) -> None:
+    if min_area and loaded.background is None:
+        raise ValueError(
+            "min_area removes objects by making them background, and none of the classes of this run is "
+            f"background: {', '.join(loaded.classes)}; leave it out"
+        )
     if min_area < 0:
         raise ValueError(f"min_area must be at least 0 pixels, found {min_area}")
     if pixel_size is not None and not (0 < pixel_size < math.inf):

@@ -8,6 +8,7 @@ from pathlib import Path
 from lab.config import RunConfig
 from lab.data.masks import BINARY
 from lab.inference.loaded import Loaded, load
+from lab.labels import Auto, background_index
 from lab.tasks import Segmentation
 
 THRESHOLD = "threshold.json"
@@ -27,8 +28,16 @@ class Segmenter(Loaded):
 
     @property
     def classes(self) -> list[str]:
-        """Names by index, background first."""
-        return super().classes or list(BINARY)
+        """Names by index; of data without names those of a single foreground, or numbers."""
+        count = self.config.net.arguments.get("classes")
+        several = isinstance(count, int) and count > 1
+        numbered = [f"class {index}" for index in range(count)] if several else list(BINARY)  # type: ignore[arg-type]
+        return super().classes or numbered
+
+    @property
+    def background(self) -> int | None:
+        """The index of the class that is no object, if there is one."""
+        return background_index(self.classes, self.facts.get("background", Auto.AUTO))
 
     @property
     def sequences(self) -> dict[str, int] | None:

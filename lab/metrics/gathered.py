@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from enum import Enum
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from lab.metrics.base import Metric
 _ON_DEVICE = "on device"  # marks a tensor that goes back to the run's device, wherever that is by then
 _CONSTANT = (
     type, FunctionType, BuiltinFunctionType, MethodType, partial, inspect.Signature, ModuleType, torch.dtype,
+    Enum,
 )  # fmt: skip
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.labels import IGNORE
+from lab.labels import IGNORE, Auto, Background, counted_classes
 from lab.metrics.boundary import hausdorff95
 from lab.metrics.segmentation import Dice, IoU, Overlap, Precision, Recall, class_masks
 
@@ -23,8 +23,9 @@ class ImageScores:
     """One image's figures, by class.
 
     Args:
-        counts: |P ∩ G|, |P| and |G| of each class but background, in pixels.
-        hd95: of each of them.
+        counts: |P ∩ G|, |P| and |G| of each class, in pixels.
+        hd95: of each of them; NaN of a background beside a single foreground, which no table lists.
+        counted: the indices of the classes that means are over.
         part: the fold or seed whose network was asked, where there are several.
     """
 
@@ -33,21 +34,21 @@ class ImageScores:
     width: int
     counts: tuple[tuple[int, int, int], ...]
     hd95: tuple[float, ...]
+    counted: tuple[int, ...]
     part: str = ""
 
     def value(self, measure: str, index: int | None = None) -> float | None:
         """One of `MEASURES`.
 
         Args:
-            index: of a class, from 1: None where neither truth nor prediction has it, unless it is the only
+            index: of a class: None where neither truth nor prediction has it, unless it is the only
                 foreground, of which nothing found where nothing is counts as right. Without it, the mean over
-                the classes that are there.
+                the classes that count and are there.
         """
-        there = [n for n, (_, found, truth) in enumerate(self.counts) if found + truth]
-        if index is not None and len(self.counts) > 1:
-            if index - 1 not in there:
-                return None
-            there = [index - 1]
+        chosen = self.counted if index is None else (index,)
+        there = [n for n in chosen if self.counts[n][1] + self.counts[n][2]]
+        if index is not None and not there and self.counted != (index,):
+            return None
         if measure == HD95:
             return sum(self.hd95[n] for n in there) / len(there) if there else 0.0
         counts = torch.tensor([self.counts[n] for n in there], dtype=torch.int64).reshape(-1, 3)
@@ -61,6 +62,7 @@ def score_image(
     *,
     threshold: float = 0.5,
     spacing: float = 1.0,
+    background: Background = Auto.AUTO,
     part: str = "",
 ) -> ImageScores:
     """The figures of one image.
@@ -69,18 +71,37 @@ def score_image(
         prediction: probabilities (1, 1, H, W), or those of the classes (1, K, H, W).
         target: (1, 1, H, W), or classes (1, H, W).
         spacing: how large a pixel is; HD95 has that unit.
+        background: as for `lab.metrics.Dice`.
 
     Raises:
         ValueError: the shapes don't fit.
     """
+    classes = max(2, prediction.shape[1])
+    counted = counted_classes(classes, background, one_map=prediction.shape == target.shape)
     height, width = target.shape[-2:]
     judged = (target != IGNORE).reshape(height, width).cpu().numpy()
     counts, distances = [], []
-    for found, truth in class_masks(prediction, target, threshold):
+    for index, (found, truth) in enumerate(class_masks(prediction, target, threshold, background=None)):
         counts.append((int((found & truth).sum()), int(found.sum()), int(truth.sum())))
+        if len(counted) == 1 and index not in counted:
+            distances.append(math.nan)
+            continue
         masks = (mask.reshape(height, width).cpu().numpy() for mask in (found, truth))
         distances.append(hausdorff95(*masks, spacing=spacing, judged=judged))
-    return ImageScores(name, height, width, tuple(counts), tuple(distances), part)
+    return ImageScores(name, height, width, tuple(counts), tuple(distances), counted, part)
+
+
+def mean_over(classes: Sequence[str], background: int | None) -> str:
+    """The classes that means are over, such as `11 classes` or `2 classes without background`."""
+    if background is None:
+        return f"{len(classes)} classes"
+    count = len(classes) - 1
+    return f"{count} class{'' if count == 1 else 'es'} without {classes[background]}"
+
+
+def listed(classes: Sequence[str], background: int | None) -> list[int]:
+    """The indices of the classes that tables list: each, or beside a background the only foreground."""
+    return [index for index in range(len(classes)) if index != background or len(classes) > 2]
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ def summarise(images: Sequence[ImageScores], measure: str, index: int | None = N
     if summary is None or measure == HD95:
         return summary
     counts = torch.tensor([image.counts for image in images], dtype=torch.int64).sum(0)  # (classes, 3)
-    chosen = counts if index is None else counts[index - 1 : index]
+    chosen = counts[list(images[0].counted) if index is None else [index]]
     whole = float(OVERLAPS[measure].ratio(chosen))
     return Summary(**{**vars(summary), "whole": whole})
 
@@ -128,9 +149,13 @@ class ThresholdSearch:
     """Which threshold gives the best mean Dice per image, from one pass over the images.
 
     Each pixel is counted by how many thresholds its probability exceeds, so that all are judged at once.
+
+    Args:
+        background: the index of the class that is no object; None: the mean is over both classes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, background: int | None = 0) -> None:
+        self._counted = counted_classes(2, background, one_map=True)
         self._sum = torch.zeros(len(THRESHOLDS), dtype=torch.float64)
         self._images = 0
 
@@ -150,7 +175,10 @@ class ThresholdSearch:
             exceeded = torch.bucketize(each[judged], edges)  # how many thresholds it is greater than
             truth = mask[judged] > 0.5
             found, overlap = (_at_least(part) for part in (exceeded, exceeded[truth]))
-            counts = torch.stack([overlap, found, truth.sum().expand_as(found)])[None]
+            true = truth.sum().expand_as(found)
+            foreground = torch.stack([overlap, found, true])
+            rest = torch.stack([truth.numel() - found - true + overlap, *(truth.numel() - foreground[1:])])
+            counts = torch.stack([rest, foreground])[list(self._counted)]
             self._sum += Dice.ratio(counts).double().cpu()
             self._images += 1
 

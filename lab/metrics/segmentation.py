@@ -7,64 +7,84 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lab.labels import IGNORE
+from lab.definitions import FIRST
+from lab.labels import IGNORE, Auto, Background, counted_classes
 from lab.metrics.base import Metric, require_same_shape
 
 
 def class_masks(
-    prediction: Tensor, target: Tensor, threshold: float = 0.5, class_index: int | None = None
+    prediction: Tensor,
+    target: Tensor,
+    threshold: float = 0.5,
+    class_index: int | None = None,
+    background: Background = Auto.AUTO,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What was said and what is true of each class that counts, as two boolean tensors (N, pixels).
+    """Prediction and truth of each class that counts, as two boolean tensors (N, pixels).
 
     Pixels that nobody judged (255, `lab.labels.IGNORE`) are in neither.
 
     Args:
-        prediction: probabilities. Of the target's shape (N, ...) they are binary: foreground (class 1) is
-            where they are > threshold. (N, K, ...) are those of K classes: the most probable one is said.
+        prediction: probabilities. Of the target's shape (N, ...) they are one map: foreground (class 1) is
+            where they are > threshold. (N, K, ...) are those of K classes: the most probable one is taken.
         target: a mask (N, ...), foreground > 0.5, or classes (N, ...).
-        class_index: this class only, background included; by default all classes but background (0).
+        class_index: this class only, background included; by default all classes but the background.
+        background: the index of the class that doesn't count; None: all classes count; `auto`: all, but of
+            one map the foreground only.
 
     Raises:
         ValueError: the shapes don't fit one another, or there is no such class.
     """
-    several = prediction.dim() == target.dim() + 1 and prediction.shape[1] > 1
+    several = _several(prediction, target)
     classes = prediction.shape[1] if several else 2
     if class_index is not None and not 0 <= class_index < classes:
         raise ValueError(
             f"class_index must be one of the {classes} classes (0 to {classes - 1}), found {class_index}"
         )
+    counted = counted_classes(classes, background, one_map=not several)
     require_same_shape(prediction[:, 0] if several else prediction, target)
     judged = (target != IGNORE).flatten(1)
+    indices = counted if class_index is None else (class_index,)
     if several:
         said, true = prediction.argmax(1).flatten(1), target.flatten(1)
-        for index in range(1, classes) if class_index is None else (class_index,):
+        for index in indices:
             yield (said == index) & judged, (true == index) & judged
     else:
         found, truth = (prediction > threshold).flatten(1), (target > 0.5).flatten(1)
-        if class_index == 0:
-            found, truth = ~found, ~truth
-        yield found & judged, truth & judged
+        for index in indices:
+            yield (found if index else ~found) & judged, (truth if index else ~truth) & judged
+
+
+def _several(prediction: Tensor, target: Tensor) -> bool:
+    """Whether the prediction has a map for each class."""
+    return prediction.dim() == target.dim() + 1 and prediction.shape[1] > 1
 
 
 def overlap_counts(
-    prediction: Tensor, target: Tensor, threshold: float = 0.5, class_index: int | None = None
+    prediction: Tensor,
+    target: Tensor,
+    threshold: float = 0.5,
+    class_index: int | None = None,
+    background: Background = Auto.AUTO,
 ) -> Tensor:
     """|P ∩ G|, |P| and |G| of each class that counts and each image: (classes, 3, N) int64.
 
     Args and errors as `class_masks`.
     """
-    masks = class_masks(prediction, target, threshold, class_index)
+    masks = class_masks(prediction, target, threshold, class_index, background)
     return torch.stack([torch.stack([(p & g).sum(1), p.sum(1), g.sum(1)]) for p, g in masks])
+
+
+_ALL_CLASSES = 2  # the definition by which a mean leaves out what is called background, and nothing else
 
 
 class Overlap(ABC):
     """A ratio of the counts |P ∩ G|, |P| and |G|, averaged over images or taken of the whole set.
 
-    It is judged class by class and averaged over the classes but background; a class that an image (or the
-    set) neither has nor is said to have is left out of that mean. Where all are left out there was nothing to
-    find and nothing was found: 1. But if one of several classes is asked for, an image without it is left
-    out: a rare class would else look found wherever it isn't. In YAML `dice: lab.metrics.Dice`, or
-    `dice_cell: {target: lab.metrics.Dice, class_index: 1}`.
+    It is judged class by class and averaged over the classes but the background, where there is one; a class
+    that neither the image (or the set) nor its prediction has is left out of that mean. Where all are left
+    out there was nothing to find and nothing was found: 1. But if one of several classes is asked for, an
+    image without it is left out: a rare class would otherwise look found wherever it isn't. In YAML
+    `dice: lab.metrics.Dice`, or `dice_cell: {target: lab.metrics.Dice, class_index: 1}`.
 
     Args:
         threshold: of a binary prediction: a pixel is set where its probability is greater than this; None is
@@ -72,6 +92,9 @@ class Overlap(ABC):
         average: `image` is the mean of the images' values, so that each image weighs the same; `set` is made
             from the counts of all pixels, in which large objects weigh more.
         class_index: judge this class only.
+        background: the index of the class that means leave out; None: they are over all classes. By default
+            the class that the data calls or declares background; of classes without names none, and of one
+            map of probabilities what isn't its foreground.
     """
 
     def __init__(
@@ -79,6 +102,7 @@ class Overlap(ABC):
         threshold: float | None = None,
         average: Literal["image", "set"] = "image",
         class_index: int | None = None,
+        background: Background = Auto.AUTO,
     ) -> None:
         if threshold is not None and not 0 <= threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), found {threshold}")
@@ -86,10 +110,26 @@ class Overlap(ABC):
             raise ValueError(f"average must be 'image' or 'set', found {average!r}")
         if class_index is not None and class_index < 0:
             raise ValueError(f"class_index must be at least 0, found {class_index}")
+        if isinstance(background, int) and background < 0:
+            raise ValueError(f"background must be at least 0, found {background}")
         self.threshold = threshold
         self.average = average
         self.class_index = class_index
+        self.background = background
+        self._one_map: bool | None = None  # known by the first batch
         self.reset()
+
+    @property
+    def definition(self) -> int | None:
+        """2 where the mean is over other classes than all but the first; None: the first batch decides.
+
+        Version 1 left the first class out of every mean, whatever it was called.
+        """
+        if self.class_index is not None or self.background == 0:
+            return FIRST
+        if isinstance(self.background, int) or self.background is None:
+            return _ALL_CLASSES
+        return None if self._one_map is None else FIRST if self._one_map else _ALL_CLASSES
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -106,7 +146,8 @@ class Overlap(ABC):
             ValueError: the shapes don't fit, or there is no class `class_index`.
         """
         threshold = 0.5 if self.threshold is None else self.threshold
-        counts = overlap_counts(prediction, target, threshold, self.class_index)
+        self._one_map = not _several(prediction, target)
+        counts = overlap_counts(prediction, target, threshold, self.class_index, self.background)
         ratios, total = self.ratio(counts), counts.sum(2)
         if self.class_index is not None and prediction.shape != target.shape:
             there = counts[0, 1] + counts[0, 2] > 0
@@ -215,9 +256,8 @@ class OneClass:
         Raises:
             ValueError: the shapes don't fit.
         """
-        background = next(class_masks(prediction, target, self.threshold, 0))[0].sum()
-        others = [said.sum() for said, _ in class_masks(prediction, target, self.threshold)]
-        pixels = torch.stack([background, *others])
+        masks = class_masks(prediction, target, self.threshold, background=None)
+        pixels = torch.stack([said.sum() for said, _ in masks])
         self._pixels = pixels if self._pixels is None else self._pixels + pixels
 
     def compute(self) -> Tensor:

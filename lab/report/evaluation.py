@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import rundir
-from lab.metrics.scores import HD95, MEASURES, ImageScores, Summary, describe, summarise
+from lab.metrics.scores import (
+    HD95,
+    MEASURES,
+    ImageScores,
+    Summary,
+    describe,
+    listed,
+    mean_over,
+    summarise,
+)
 from lab.report import evaluation_figures as figures
 from lab.report import pages
 from lab.report.table import Align, render, terminal_width
@@ -28,9 +37,14 @@ _ENDING = {"px": "px", "µm": "um"}
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one class, or of the mean over classes, by measure; None where no image has it."""
+    """The figures of one class, or of the mean over classes, by measure; None where no image has it.
+
+    Args:
+        label: the name as a person reads it, which for a mean is what it is over.
+    """
 
     name: str
+    label: str
     index: int | None
     summaries: dict[str, Summary | None]
 
@@ -55,12 +69,21 @@ def write(evaluation: "Evaluation", directory: Path) -> Path:
 def rows(evaluation: "Evaluation", part: str | None = None) -> list[Row]:
     """The figures by class, of several the mean first; of one part's images, where one is named."""
     images = [image for image in evaluation.images if part is None or image.part == part]
-    names = [(name, index) for index, name in enumerate(evaluation.classes) if index]
-    chosen: list[tuple[str, int | None]] = [*([(MEAN, None)] if len(names) > 1 else []), *names]
-    return [
-        Row(name, index, {measure: summarise(images, measure, index) for measure in MEASURES})
-        for name, index in chosen
+    classes = evaluation.classes
+    chosen: list[tuple[str, str, int | None]] = [
+        (classes[index], classes[index], index) for index in listed(classes, evaluation.background)
     ]
+    if several(evaluation):
+        chosen.insert(0, (MEAN, f"mean of {mean_over(classes, evaluation.background)}", None))
+    return [
+        Row(name, label, index, {measure: summarise(images, measure, index) for measure in MEASURES})
+        for name, label, index in chosen
+    ]
+
+
+def several(evaluation: "Evaluation") -> bool:
+    """Whether means are over several classes."""
+    return len(listed(evaluation.classes, evaluation.background)) > 1
 
 
 def over_parts(evaluation: "Evaluation") -> dict[str, Summary | None]:
@@ -84,6 +107,7 @@ def as_data(evaluation: "Evaluation") -> dict[str, Any]:
         "split": evaluation.split,
         "images": len(evaluation.images),
         "classes": evaluation.classes,
+        "mean_over": mean_over(evaluation.classes, evaluation.background),
         "threshold": evaluation.thresholds.get(""),
         "hd95_unit": evaluation.unit,
         "scores": {row.name: plain(row.summaries) for row in rows(evaluation)},
@@ -97,10 +121,10 @@ def as_data(evaluation: "Evaluation") -> dict[str, Any]:
 
 def table(evaluation: "Evaluation") -> str:
     """`images.csv`: a row an image, in the order in which they were judged; empty where it lacks a class."""
-    several = len(evaluation.classes) > 2
     distance = f"{HD95}_{_ENDING[evaluation.unit]}"
     columns = [distance if name == HD95 else name for name in MEASURES]
-    classes = list(enumerate(evaluation.classes))[1:] if several else []
+    shown = listed(evaluation.classes, evaluation.background) if several(evaluation) else []
+    classes = [(index, evaluation.classes[index]) for index in shown]
     part = ["part"] if evaluation.parts else []
     own = [f"{name}_{column}" for _, name in classes for column in columns]
     lines = []
@@ -124,9 +148,9 @@ def as_text(evaluation: "Evaluation", report: Path | None = None) -> str:
     for row in rows(evaluation):
         counted = str(row.images)
         body.append(
-            [f"{row.name}, per image", *(spread(row.summaries[name], name) for name in MEASURES), counted]
+            [f"{row.label}, per image", *(spread(row.summaries[name], name) for name in MEASURES), counted]
         )
-        body.append([f"{row.name}, all pixels", *(whole(row.summaries[name]) for name in MEASURES), counted])
+        body.append([f"{row.label}, all pixels", *(whole(row.summaries[name]) for name in MEASURES), counted])
     width = terminal_width()
     lines.append(render(header, body, _ALIGN, width))
     if evaluation.parts:
@@ -187,10 +211,11 @@ def page(evaluation: "Evaluation") -> str:
         pooled=over_parts(evaluation),
         histogram=figures.histogram([image.value("dice") or 0.0 for image in images]),
         tuning=figures.tuning(evaluation.tuning, evaluation.thresholds),
-        legend=figures.legend(evaluation.classes, errors),
+        legend=figures.legend(evaluation.classes, errors, evaluation.background),
         cases=[("Worst cases", "worst", evaluation.worst), ("Best cases", "best", _apart(evaluation))],
         images=images,
-        several=len(evaluation.classes) > 2,
+        several=several(evaluation),
+        listed=listed(evaluation.classes, evaluation.background),
         provenance=list(_provenance(evaluation)),
         sections=list(_sections(evaluation)),
     )
@@ -202,7 +227,8 @@ def verdict(evaluation: "Evaluation") -> str:
     dice, iou = first.summaries["dice"], first.summaries["iou"]
     if dice is None or iou is None:
         return "There is nothing to judge."
-    over = f", averaged over {len(evaluation.classes) - 1} classes" if len(evaluation.classes) > 2 else ""
+    over = f", averaged over {mean_over(evaluation.classes, evaluation.background)}"
+    over = over if several(evaluation) else ""
     text = f"Dice {spread(dice)} and IoU {spread(iou)} per image{over}, on {_counted(evaluation)}."
     low = sum((image.value("dice") or 0.0) < 0.5 for image in evaluation.images)
     if low:

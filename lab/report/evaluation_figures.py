@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from lab.figures.panels import FALSE_ALARM, HIT, IGNORED, MISS, WRONG_CLASS, Image, class_colour
+from lab.figures.panels import FALSE_ALARM, HIT, IGNORED, MISS, WRONG_CLASS, Image, class_colours
 from lab.report import svg
 from lab.report.svg import Scale
 
@@ -61,15 +61,20 @@ def tuning(curves: Mapping[str, Sequence[tuple[float, float]]], chosen: Mapping[
     return svg.figure(_WIDTH, 236, "Mean Dice over the threshold", *parts)
 
 
-def legend(classes: Sequence[str], errors: Sequence[Image] = ()) -> list[tuple[str, str]]:
-    """(what it means, colour) of the pictures: of errors, and of the classes where there are several.
+def legend(
+    classes: Sequence[str], errors: Sequence[Image] = (), background: int | None = 0
+) -> list[tuple[str, str]]:
+    """(meaning, colour) of the pictures: of errors, and of the classes where several are objects.
 
     Args:
-        errors: the pictures of errors, which tell whether any pixel was judged by nobody.
+        errors: the pictures of errors, which show whether any pixel was judged by nobody.
+        background: the index of the class that is no object, if there is one.
     """
-    meanings = [("found", HIT), ("false alarm", FALSE_ALARM), ("missed", MISS)]
-    if len(classes) > 2:
-        own = [(name, class_colour(index)) for index, name in enumerate(classes) if index]
+    meanings = [("found", HIT)]
+    meanings += [("false alarm", FALSE_ALARM), ("missed", MISS)] if background is not None else []
+    if len(classes) > 2 or background is None:
+        named = enumerate(zip(classes, class_colours(len(classes), background), strict=True))
+        own = [each for index, each in named if index != background]
         meanings = [*own, *meanings, ("another class", WRONG_CLASS)]
     if any((picture == IGNORED).all(axis=2).any() for picture in errors):
         meanings.append(("not judged", IGNORED))

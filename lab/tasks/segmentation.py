@@ -11,6 +11,7 @@ from torch import Tensor
 from lab import tiling
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
+from lab.labels import Auto, Background, background_index
 from lab.metrics import Metric, OneClass
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
 
@@ -18,14 +19,16 @@ _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
 
 
 class Segmentation(Task):
-    """Outputs are logits: (N, 1, H, W) for one foreground, (N, K, H, W) for K classes, background first.
+    """Outputs are logits: (N, 1, H, W) for one foreground, (N, K, H, W) for K classes.
 
     Binary targets are float masks (N, 1, H, W) of 0 and 1, and the prediction is the sigmoid; classes are
     whole numbers (N, H, W), and it is the softmax. 255 (`lab.labels.IGNORE`) is a pixel that nobody judged.
 
     Args:
         threshold: above this probability a pixel counts as foreground; classes need none.
-        classes: names by index, background first, for pictures.
+        classes: names by index, for pictures.
+        background: the index of the class that pictures leave black; None: every class has a colour. By
+            default the class that the data calls or declares background.
         tile: outside of training, images larger than this many pixels a side are taken apart.
         overlap: pixels that neighbouring tiles share; at least what the network sees around a pixel makes
             tiles answer as the whole image would.
@@ -47,6 +50,7 @@ class Segmentation(Task):
         overlap: int = 128,
         divisor: int = 32,
         flips: bool = False,
+        background: Background = Auto.AUTO,
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, found {threshold}")
@@ -56,6 +60,8 @@ class Segmentation(Task):
         tiling.positions(2 * whole, whole, overlap, divisor)  # says what doesn't fit
         self.threshold, self.classes = threshold, tuple(classes)
         self.tile, self.overlap, self.divisor, self.flips = tile, overlap, divisor, flips
+        named = background == Auto.AUTO and classes
+        self.background = background_index(classes) if named else background
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
         """As for every task; the batch may hold more inputs than the image, such as a sequence id.
@@ -107,6 +113,7 @@ class Segmentation(Task):
             threshold=self.threshold,
             title=title,
             classes=self.classes,
+            background=self.background,
         )
         return True
 
@@ -115,7 +122,12 @@ class Segmentation(Task):
         images, *_ = samples.inputs
         rows = zip(arrays(images), arrays(samples.targets), arrays(samples.predictions), strict=True)
         thin = (map(_thinned, row) for row in rows)
-        return stack([panel(image, truth, said, self.threshold) for image, truth, said in thin])
+        return stack(
+            [
+                panel(image, truth, said, self.threshold, background=self.background)
+                for image, truth, said in thin
+            ]
+        )
 
 
 def _require_fit(output: Tensor, target: Tensor) -> None:
@@ -127,7 +139,7 @@ def _require_fit(output: Tensor, target: Tensor) -> None:
         if output.dim() != 4 or output.shape != target.shape or output.shape[1] != 1:
             raise ValueError(f"{found}; both must have one shape (N, 1, H, W)")
     elif output.dim() == 4 and output.shape[1] == 1:
-        raise ValueError(f"{found}: set net.classes to the number of classes, background included")
+        raise ValueError(f"{found}: set net.classes to the number of classes, with the background")
     elif output.dim() != 4 or output.shape[:1] + output.shape[2:] != target.shape:
         raise ValueError(f"{found}; classes must be (N, H, W) and their logits (N, classes, H, W)")
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lab.config.spec import Spec
 from lab.config.validation import validate
-from lab.labels import IGNORE
+from lab.labels import IGNORE, Auto, Background
 from lab.losses import BCEDice, CrossEntropy, WeightedSum
 from lab.tasks import Segmentation
 
@@ -236,6 +236,52 @@ def test_class_weights_of_several_classes() -> None:
         torch.testing.assert_close(found, theirs(name, "multiclass", class_weights=[1, 2, 4])(logits, target))
 
 
+@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+@pytest.mark.parametrize("weights", [None, [1, 2, 4]])
+@pytest.mark.parametrize(
+    ("background", "counted"), [(Auto.AUTO, [0, 1, 2]), (None, [0, 1, 2]), (0, [1, 2]), (1, [0, 2])]
+)
+def test_an_overlap_term_is_over_the_classes_that_count(
+    name: str, weights: list[float] | None, background: Background, counted: list[int]
+) -> None:
+    logits, target = sample(binary=False)
+    loss = WeightedSum({name: 1.0}, weights, background)
+    found = loss(logits, target)[name]
+    expected = theirs(name, "multiclass", class_weights=weights, classes=counted)(logits, target)
+    torch.testing.assert_close(found, expected)
+    assert loss.definition == (2 if isinstance(background, int) else 1)
+
+
+@pytest.mark.parametrize("name", ["dice", "jaccard", "tversky"])
+def test_an_overlap_term_of_one_map_by_hand(name: str) -> None:
+    logits, mask = batch(3)
+    mask[0, :, :2] = IGNORE
+    judged = mask != IGNORE
+    p, g = logits.sigmoid()[judged], mask[judged]
+
+    def term(likely: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        both, total = (likely * truth).sum(), likely.sum() + truth.sum()
+        return 1 - (both / (total - both) if name == "jaccard" else 2 * both / total)
+
+    foreground, rest = term(p, g), term(1 - p, 1 - g)
+    for background, expected, definition in (
+        (Auto.AUTO, foreground, 1),
+        (0, foreground, 1),
+        (1, rest, 2),
+        (None, (foreground + rest) / 2, 2),
+    ):
+        loss = WeightedSum({name: 1.0}, background=background)
+        torch.testing.assert_close(loss(logits, mask)[name], expected)
+        assert loss.definition == definition
+
+
+def test_a_weighted_cross_entropy_has_another_definition_and_its_neighbours_have_not() -> None:
+    loss = WeightedSum({"bce": 1.0, "focal": 1.0, "dice": 1.0}, [1.0, 3.0])
+    assert loss.part_definitions == {"bce": 2, "focal": 1, "dice": 1} and loss.definition == 2
+    assert WeightedSum({"bce": 1.0, "focal": 1.0}).definition == 1
+    assert WeightedSum({"dice": 1.0}, background=0).definition is None  # of one map, or of several?
+
+
 def test_a_term_has_arguments_of_its_own() -> None:
     logits, mask = batch(3)
     found = WeightedSum({"tversky": {"weight": 0.5, "alpha": 0.2, "beta": 0.8}, "dice": {"smooth": 1.0}})(
@@ -259,8 +305,8 @@ def test_a_term_has_arguments_of_its_own() -> None:
         ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; it takes weight"),
         ({"dice": {"mode": 1.0}}, None, "takes no 'mode'"),
         ({"dice": 1.0}, [1.0], "one finite weight > 0 for each class"),
-        ({"dice": 1.0}, [1.0, 0.0], "one finite weight > 0 for each class, background first"),
-        ({"dice": 1.0}, [1.0, math.nan], r"background first; found \[1.0, nan\]"),
+        ({"dice": 1.0}, [1.0, 0.0], "one finite weight > 0 for each class; found"),
+        ({"dice": 1.0}, [1.0, math.nan], r"for each class; found \[1.0, nan\]"),
         ({"lovasz": 1.0}, [1.0, 2.0], "no meaning in 'lovasz'"),
         ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "weigh the same"),
     ],

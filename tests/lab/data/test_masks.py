@@ -109,7 +109,7 @@ def test_a_jpeg_is_advised_against(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": {"a": 0}}, "2 to 254 classes, the background first; found 1"),
+        ({"classes": {"a": 0}}, "2 to 254 classes; found 1"),
         ({"classes": {str(k): k for k in range(255)}}, "found 255"),
         ({"classes": {"a": 0, "b": "red"}}, 'b must be a value such as 1 or a colour such as "#ff0000"'),
         ({"classes": {"a": 0, "b": "#ff00"}}, "found '#ff00'"),

@@ -66,7 +66,10 @@ def test_training_images_without_objects_are_named() -> None:
     given[0][1][:] = 0
     given[7][1][:] = IGNORE
     given[2][1][:] = 0
-    assert assemble(SAMPLES, given, PARTS, Serving(), ("a", "b")).facts["without_objects"] == ["s0", "s7"]
+    assert assemble(SAMPLES, given, PARTS, Serving(), ("background", "b")).facts["without_objects"] == [
+        "s0",
+        "s7",
+    ]
     assert "without_objects" not in build().facts
 
 

@@ -141,7 +141,7 @@ PROBABILITIES = np.eye(3)[ANSWERS].transpose(2, 0, 1)  # (classes, 2, 3)
 
 
 def test_classes_have_a_colour_each_and_ignored_pixels_are_grey() -> None:
-    strip = panel(np.zeros((2, 3)), CLASSES, PROBABILITIES, gap=0)
+    strip = panel(np.zeros((2, 3)), CLASSES, PROBABILITIES, gap=0, background=0)
     truth, said, errors = ([tuple(p) for p in strip[:, n : n + 3].reshape(-1, 3)] for n in (3, 6, 9))
     background, first, second = (class_colour(n) for n in range(3))
     assert truth == [background, first, second, second, background, IGNORED]

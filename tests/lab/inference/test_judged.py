@@ -140,7 +140,7 @@ def test_cases_are_sorted_and_have_four_pictures_of_one_size(trained: Path) -> N
     dice = sorted(image.value("dice") or 0.0 for image in found.images)
     assert [case.scores.value("dice") for case in found.worst] == dice[:WORST]
     best = [case.scores.value("dice") for case in found.best]
-    not_empty = [image.value("dice") for image in found.images if any(image.counts[0])]
+    not_empty = [image.value("dice") for image in found.images if any(image.counts[1])]
     assert len(not_empty) < len(dice) and best == sorted(not_empty)[::-1][:BEST]  # type: ignore[type-var]
     for case in found.worst:
         assert len({picture.shape for picture in case.shown}) == 1
@@ -175,7 +175,7 @@ def test_settings_have_their_effect(trained: Path) -> None:
     assert [i.counts for i in evaluate_run(trained, flips=True).images] != [i.counts for i in plain.images]
     micro = evaluate_run(trained, pixel_size=0.5)
     assert micro.unit == "µm" and micro.about["pixel size"] == "0.5 µm"
-    assert [image.hd95[0] for image in micro.images] == pytest.approx([i.hd95[0] / 2 for i in plain.images])
+    assert [image.hd95[1] for image in micro.images] == pytest.approx([i.hd95[1] / 2 for i in plain.images])
     tiles = evaluate_run(trained, tile=32, overlap=8)  # more than the network sees
     assert [image.counts for image in tiles.images] == [image.counts for image in plain.images]
 
@@ -262,7 +262,7 @@ def test_several_classes(tmp_path: Path) -> None:
     assert summary is not None
     assert summary.mean == pytest.approx(best_epoch(folder)["val_dice"], abs=2e-4)
     assert found.classes == ["background", "dim", "bright"] and found.thresholds == {}
-    assert all(len(image.counts) == len(image.hd95) == 2 for image in found.images)
+    assert all(len(image.counts) == len(image.hd95) == 3 for image in found.images)
     for settings_ in ({"threshold": 0.5}, {"tune": True}):
         with pytest.raises(ValueError, match="a threshold has no effect on 3 classes"):
             evaluate_run(folder, **settings_)
@@ -279,7 +279,7 @@ def test_a_conditioned_network_is_told_the_sequence(tmp_path: Path) -> None:
     assert summary is not None
     assert summary.mean == pytest.approx(best_epoch(folder)["val_dice"], abs=2e-4)
     for image in found.images:  # the network finds all in a sequence's images, or nothing
-        ((_, pixels, _),) = image.counts
+        _, (_, pixels, _) = image.counts
         assert pixels == (0 if int(image.name[2:]) % 2 else image.height * image.width - 2 * image.width)
     (root / "metadata.csv").write_text("\n".join(["frame_id,sequence_id", *(f"{line}0" for line in lines)]))
     with pytest.raises(ValueError, match="the sequences of its data are not those of the training"):

@@ -185,12 +185,19 @@ def test_classes_are_indices_with_probabilities_for_each(tmp_path: Path) -> None
     assert likely.shape == (3, 90, 130) and likely.dtype == np.float16
     assert np.allclose(likely.astype(float).sum(0), 1, atol=2e-3) and np.array_equal(likely.argmax(0), truth)
     rows = table(tmp_path / "out" / "metrics.csv")
+    black, both = (truth == 0).sum(), ((truth == 0) & (wrong == 0)).sum()
     assert [(row["class"], float(row["dice"]), float(row["recall"])) for row in rows] == [
+        (
+            "background",
+            pytest.approx(2 * both / ((wrong == 0).sum() + black), abs=1e-5),
+            pytest.approx(both / (wrong == 0).sum(), abs=1e-5),
+        ),
         ("grey", pytest.approx(2 / 3, abs=1e-5), 1.0),
         ("white", 1.0, 1.0),
         ("mean", pytest.approx(5 / 6, abs=1e-5), 1.0),
     ]
     assert done.metrics["mean"]["dice"] == pytest.approx(5 / 6)
+    assert "(means over images and 2 classes without background)" in done.as_text()
     assert [row["class"] for row in table(tmp_path / "out" / "objects.csv")] == ["grey", "white"]
     with pytest.raises(ValueError, match="a threshold has no effect on 3 classes"):
         predict(run, path, tmp_path / "more", threshold=0.5)

@@ -49,7 +49,7 @@ def test_the_mean_is_what_the_training_reports(mask: NDArray[np.uint8], truth: N
     likely = torch.nn.functional.one_hot(torch.from_numpy(mask).long(), 3).movedim(-1, 0)[None].float()
     scores._ROWS = 2
     found = score(mask, truth, NAMES)["mean"]
-    for name, metric in (("dice", Dice()), ("iou", IoU())):
+    for name, metric in (("dice", Dice(background=0)), ("iou", IoU(background=0))):
         metric.update(likely, torch.from_numpy(truth).long()[None])
         assert found[name] == pytest.approx(float(metric.compute()))
 

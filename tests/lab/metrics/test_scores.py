@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lab.labels import IGNORE
+from lab.labels import IGNORE, Auto, Background
 from lab.metrics import Dice, IoU, Precision, Recall
 from lab.metrics.boundary import hausdorff95
 from lab.metrics.scores import (
@@ -42,7 +42,7 @@ def several(seed: int, images: int = 4) -> tuple[Tensor, Tensor]:
     return probability, truth
 
 
-def scored(prediction: Tensor, truth: Tensor, **options: float) -> list[ImageScores]:
+def scored(prediction: Tensor, truth: Tensor, **options: object) -> list[ImageScores]:
     return [
         score_image(str(n), prediction[n : n + 1], truth[n : n + 1], **options)  # type: ignore[arg-type]
         for n in range(len(truth))
@@ -50,17 +50,22 @@ def scored(prediction: Tensor, truth: Tensor, **options: float) -> list[ImageSco
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), many=st.booleans(), threshold=st.sampled_from([0.3, 0.5, 0.75]))
+@given(
+    seed=st.integers(0, 10**6),
+    many=st.booleans(),
+    threshold=st.sampled_from([0.3, 0.5, 0.75]),
+    background=st.sampled_from([Auto.AUTO, 0, None]),
+)
 def test_the_mean_over_images_and_that_of_all_pixels_are_the_metrics(
-    seed: int, many: bool, threshold: float
+    seed: int, many: bool, threshold: float, background: Background
 ) -> None:
     prediction, truth = several(seed) if many else binary(seed)
-    images = scored(prediction, truth, threshold=threshold)
+    images = scored(prediction, truth, threshold=threshold, background=background)
     for name, kind in OVERLAPS.items():
-        for index in (None, 1, 2, 3) if many else (None, 1):
+        for index in (None, 0, 1, 2, 3) if many else (None, 1) if background is not None else (None,):
             summary = summarise(images, name, index)
             for average in ("image", "set"):
-                metric = kind(threshold, average, index)
+                metric = kind(threshold, average, index, background)
                 metric.update(prediction, truth)
                 found = None if summary is None else summary.mean if average == "image" else summary.whole
                 assert (1.0 if found is None else found) == pytest.approx(metric.compute().item(), abs=1e-6)
@@ -71,18 +76,18 @@ def test_figures_of_one_image() -> None:
     truth = torch.tensor([[1.0, 1.0, 0.0, 1.0]]).reshape(1, 1, 1, 4)
     image = score_image("a.png", prediction, truth, part="fold_1")
     assert (image.name, image.height, image.width, image.part) == ("a.png", 1, 4, "fold_1")
-    assert image.counts == ((2, 3, 3),)
+    assert (image.counts, image.counted) == (((0, 1, 1), (2, 3, 3)), (1,))
     values = [image.value(name) for name in MEASURES]
-    assert values == pytest.approx([4 / 6, 2 / 4, 2 / 3, 2 / 3, image.hd95[0]])
+    assert values == pytest.approx([4 / 6, 2 / 4, 2 / 3, 2 / 3, image.hd95[1]])
     expected = hausdorff95(prediction[0, 0].numpy() > 0.5, truth[0, 0].numpy() > 0.5)
-    assert image.hd95 == (expected,) and expected > 0
+    assert image.hd95[1] == expected and expected > 0
     (finer,) = scored(prediction, truth, spacing=0.5)
-    assert finer.hd95[0] == pytest.approx(expected / 2)
+    assert finer.hd95[1] == pytest.approx(expected / 2)
 
 
 def test_a_class_that_is_not_there_has_no_figure_and_is_in_no_mean() -> None:
     prediction, truth = several(0)
-    first, second, *_ = scored(prediction, truth)
+    first, second, *_ = scored(prediction, truth, background=0)
     assert [first.value("dice", n) is None for n in (1, 2, 3)] == [False, True, True]
     for name in MEASURES:
         assert first.value(name) == first.value(name, 1)
@@ -98,7 +103,7 @@ def test_nothing_to_find_and_nothing_found_is_right() -> None:
     image = score_image("a", nothing, nothing)
     for index in (None, 1):
         assert [image.value(name, index) for name in MEASURES] == [1, 1, 1, 1, 0]
-    empty = score_image("b", torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4).long())
+    empty = score_image("b", torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4).long(), background=0)
     assert [empty.value(name) for name in MEASURES] == [1, 1, 1, 1, 0]
     assert empty.value("dice", 1) is None
 

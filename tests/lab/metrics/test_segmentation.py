@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
@@ -7,11 +9,17 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 from torch import Tensor
 
-from lab.labels import IGNORE
+from lab.labels import IGNORE, Auto, Background
 from lab.metrics import Dice, IoU, OneClass, Precision, Recall
 from lab.metrics.segmentation import Overlap, overlap_counts
 
 IMAGES = 9
+TORCHMETRICS: dict[type[Overlap], list[float]] = {  # by class, of torchmetrics 1.9.0
+    Dice: [0.6538461, 0.6666667, 0.6153846, 0.7346939],
+    IoU: [0.4857143, 0.5, 0.4444444, 0.5806451],
+    Precision: [0.6538461, 0.6538461, 0.6153846, 0.75],
+    Recall: [0.6538461, 0.68, 0.6153846, 0.72],
+}
 
 
 def masks(seed: int, images: int = IMAGES) -> tuple[Tensor, Tensor]:
@@ -148,7 +156,13 @@ def classes(
         (Recall, smp.metrics.recall),
     ],
 )
-def test_classes_equal_smp(metric: type[Overlap], theirs: object) -> None:
+@pytest.mark.parametrize(
+    ("background", "counted"),
+    [(Auto.AUTO, [0, 1, 2, 3]), (None, [0, 1, 2, 3]), (0, [1, 2, 3]), (2, [0, 1, 3]), (3, [0, 1, 2])],
+)
+def test_classes_equal_smp(
+    metric: type[Overlap], theirs: object, background: Background, counted: list[int]
+) -> None:
     probability, target = classes(0)
     target[1:, :2] = IGNORE
     # smp takes -1 for it.
@@ -157,16 +171,43 @@ def test_classes_equal_smp(metric: type[Overlap], theirs: object) -> None:
     each = theirs(*counts, reduction="none", zero_division=0.0)  # type: ignore[operator]  # (N, classes)
     tp, fp, fn, _ = counts
     there = (tp + fp + fn) > 0
-    by_image = [row[1:][there[n, 1:]].mean() for n, row in enumerate(each)]
+    by_image = [row[counted][there[n, counted]].mean() for n, row in enumerate(each)]
     assert not there[0, 2:].any() and there[1:].all()
-    assert value(metric(), probability, target) == pytest.approx(torch.stack(by_image).mean().item())
+    assert value(metric(background=background), probability, target) == pytest.approx(
+        torch.stack(by_image).mean().item()
+    )
     whole = theirs(*(count.sum(0, keepdim=True) for count in counts), reduction="none")  # type: ignore[operator]
-    assert value(metric(average="set"), probability, target) == pytest.approx(whole[0, 1:].mean().item())
+    of_the_set = value(metric(average="set", background=background), probability, target)
+    assert of_the_set == pytest.approx(whole[0, counted].mean().item())
     for index in range(4):
-        found = value(metric(average="set", class_index=index), probability, target)
+        found = value(metric(None, "set", index, background), probability, target)
         assert found == pytest.approx(whole[0, index].item())
         one = each[there[:, index], index].mean().item()
-        assert value(metric(class_index=index), probability, target) == pytest.approx(one)
+        assert value(metric(None, "image", index, background), probability, target) == pytest.approx(one)
+
+
+def test_smp_means_over_all_classes_are_those_without_a_background() -> None:
+    generator = torch.Generator().manual_seed(5)
+    probability = torch.randn(6, 5, 20, 30, generator=generator).softmax(1)
+    target = torch.randint(0, 5, (6, 20, 30), generator=generator)
+    counts = smp.metrics.get_stats(probability.argmax(1), target, "multiclass", num_classes=5)
+    for metric, theirs in ((Dice, smp.metrics.f1_score), (IoU, smp.metrics.iou_score)):
+        for average, reduction in (("set", "macro"), ("image", "macro-imagewise")):
+            found = value(metric(average=average), probability, target)  # type: ignore[arg-type]
+            assert found == pytest.approx(theirs(*counts, reduction=reduction).item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("background", "include"), [(Auto.AUTO, True), (None, True), (0, False)])
+def test_equal_to_torchmetrics(background: Background, include: bool) -> None:
+    """By class with `MulticlassJaccardIndex(4, average="none", ignore_index=255)` and its like."""
+    place = torch.arange(120).reshape(2, 6, 10)
+    said = (place // 3 + (place % 7 == 0) * 2) % 4
+    target = (place // 3 + (place % 5 == 0) * (place % 3 + 1)) % 4
+    target[1, :, 7:] = IGNORE
+    prediction = torch.nn.functional.one_hot(said, 4).movedim(-1, 1).float()
+    for metric, expected in TORCHMETRICS.items():
+        found = value(metric(average="set", background=background), prediction, target)
+        assert found == pytest.approx(sum(expected[not include :]) / (3 + include), abs=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -203,7 +244,8 @@ def test_an_image_that_nobody_judged_counts_as_nothing_to_find() -> None:
 def test_one_foreground_class_of_two_is_the_binary_case(metric: type[Overlap] | type[OneClass]) -> None:
     probability, target = masks(3)
     two = torch.cat([1 - probability, probability], dim=1)
-    assert value(metric(), two, target[:, 0].long()) == value(metric(), probability, target)
+    background = {} if metric is OneClass else {"background": 0}
+    assert value(metric(**background), two, target[:, 0].long()) == value(metric(), probability, target)
 
 
 @pytest.mark.parametrize("metric", [Dice, IoU, Precision, Recall])
@@ -216,6 +258,44 @@ def test_background_and_foreground_by_index(metric: type[Overlap], index: int) -
     assert binary == value(
         metric(), probability if index else 1 - probability, target if index else 1 - target
     )
+
+
+@pytest.mark.parametrize("metric", [Dice, IoU, Precision, Recall])
+@pytest.mark.parametrize("average", ["image", "set"])
+def test_two_classes_of_one_map_without_background_both_count(metric: type[Overlap], average: str) -> None:
+    probability, target = masks(6)
+    target[2:4, :, 3:] = IGNORE
+    both = value(metric(average=average, background=None), probability, target)  # type: ignore[arg-type]
+    two = torch.cat([1 - probability, probability], dim=1)
+    assert both == value(metric(average=average), two, target[:, 0].long())  # type: ignore[arg-type]
+    last = value(metric(average=average, background=1), probability, target)  # type: ignore[arg-type]
+    flipped = torch.where(target == IGNORE, target, 1 - target)
+    assert last == value(metric(average=average), 1 - probability, flipped)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "one_map", "expected"),
+    [
+        ({}, None, None),
+        ({}, True, 1),
+        ({}, False, 2),
+        ({"background": 0}, None, 1),
+        ({"background": 0}, False, 1),
+        ({"background": None}, None, 2),
+        ({"background": 3}, None, 2),
+        ({"background": None, "class_index": 2}, None, 1),
+        ({"class_index": 0}, False, 1),
+    ],
+)
+def test_the_definition_is_another_one_where_the_mean_is(
+    options: dict[str, Any], one_map: bool | None, expected: int | None
+) -> None:
+    metric = Dice(**options)
+    if one_map is not None:
+        metric.update(*(masks(0) if one_map else classes(0)))
+    assert metric.definition == expected
+    metric.reset()
+    assert metric.definition == expected
 
 
 def test_precision_and_recall_are_each_others_mirror() -> None:
@@ -231,7 +311,7 @@ def test_counts_are_of_each_class_and_image() -> None:
     said = torch.tensor([[[0, 1, 1, 2]], [[0, 0, 0, 0]]])
     truth = torch.tensor([[[0, 1, 2, 2]], [[0, 0, 0, IGNORE]]])
     prediction = torch.nn.functional.one_hot(said, 3).movedim(-1, 1).float()
-    counts = overlap_counts(prediction, truth)
+    counts = overlap_counts(prediction, truth, background=0)
     assert counts.shape == (2, 3, 2) and counts.dtype == torch.int64
     assert counts[:, :, 0].tolist() == [[1, 2, 1], [1, 1, 2]]
     assert counts[:, :, 1].tolist() == [[0, 0, 0], [0, 0, 0]]

@@ -18,7 +18,10 @@ from lab.report import evaluation as report
 
 
 def image(name: str, *counts: tuple[int, int, int], hd95: float = 2.0, part: str = "") -> ImageScores:
-    return ImageScores(name, 40, 60, counts, tuple(hd95 + n for n in range(len(counts))), part)
+    """Its figures by class, those of a background first, which aren't in any mean."""
+    counts = ((1000, 1000, 1000), *counts)
+    distances = tuple(hd95 - 1 + n for n in range(len(counts)))
+    return ImageScores(name, 40, 60, counts, distances, tuple(range(1, len(counts))), part)
 
 
 def case(scores: ImageScores, grey: bool = False) -> Case:
@@ -103,7 +106,7 @@ def test_the_table_has_a_row_an_image(binary: Evaluation, folds: Evaluation) -> 
 
 def test_folds_are_pooled_and_their_spread_told(folds: Evaluation) -> None:
     data = json.loads(json.dumps(report.as_data(folds), default=str))
-    assert list(data["scores"]) == ["mean", "cell", "debris"]
+    assert list(data["scores"]) == ["mean", "background", "cell", "debris"]
     assert data["scores"]["mean"]["dice"]["mean"] == pytest.approx((0.65 + 1 + 0.1) / 3, abs=1e-6)
     assert data["scores"]["debris"]["dice"]["count"] == 2
     assert data["scores"]["cell"]["dice"]["whole"] == pytest.approx(2 * 10 / 30)
@@ -146,8 +149,9 @@ def test_figures_for_a_person(value: float | None, measure: str, said: str) -> N
 
 def test_verdict_counts_what_failed(binary: Evaluation, folds: Evaluation) -> None:
     assert report.verdict(binary) == "Dice 0.767 ± 0.252 and IoU 0.667 ± 0.333 per image, on 3 test images."
-    assert "averaged over 2 classes, on 3 held-out images of 2 folds. 1 of them is below" in report.verdict(
-        folds
+    assert (
+        "averaged over 2 classes without background, on 3 held-out images of 2 folds. 1 of them is below"
+        in report.verdict(folds)
     )
 
 

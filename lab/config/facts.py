@@ -1,0 +1,25 @@
+"""What data describes of itself, as arguments that are `auto` take it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab.config.problems import ConfigError, Problem
+from lab.labels import background_of
+
+BACKGROUND = "background"
+
+
+def arguments_of(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The facts by the names of arguments; `background` is an index there, and in the data a name.
+
+    Raises:
+        ConfigError: the data declares a background that is none of its classes.
+    """
+    known = dict(facts or {})
+    if not known:
+        return known
+    try:
+        known[BACKGROUND] = background_of(known)
+    except ValueError as error:
+        raise ConfigError([Problem(("data",), str(error))]) from error
+    return known
