@@ -15,6 +15,9 @@ from lab.config.problems import ConfigError, Path, Problem
 MAX_DEPTH = 50  # PyYAML's C parser overflows the stack somewhere above 10,000
 MAX_VALUES = 100_000  # an alias bomb unfolds to more
 _PLAIN, _QUOTED, _LIST, _MAPPING = "plain", "quoted", "list", "mapping"
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken,
+            yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)  # fmt: skip
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]{1,400}")
@@ -77,12 +80,21 @@ class Reader:
 
     def _check_depth(self, text: str) -> None:
         depth = 0
-        for event in yaml.parse(text, Loader=_Loader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                line = event.start_mark.line if event.start_mark else 0
-                raise self._fail((), f"is nested more than {MAX_DEPTH} deep", line)
+        try:
+            for event in yaml.parse(text, Loader=_Loader):
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
+                if depth > MAX_DEPTH:
+                    raise self._too_deep(event.start_mark.line if event.start_mark else 0)
+        except yaml.YAMLError:
+            # Newer versions of the C library have a limit of their own and reach it while they look ahead.
+            line = _deep_line(text)
+            if line is not None:
+                raise self._too_deep(line) from None
+            raise
+
+    def _too_deep(self, line: int, path: Path = ()) -> ConfigError:
+        return self._fail(path, f"is nested more than {MAX_DEPTH} deep", line)
 
     def _place(self, line: int) -> str:
         return f"{self._source}:{line + 1}"
@@ -98,7 +110,7 @@ class Reader:
         if id(node) in self._open:
             raise self._fail(path[:3], "contains itself", line)
         if len(path) > MAX_DEPTH:
-            raise self._fail(path[:3], f"is nested more than {MAX_DEPTH} deep", line)
+            raise self._too_deep(line, path[:3])
         if node.tag not in (_PLAIN, _QUOTED, _LIST, _MAPPING):
             raise self._fail(path, f"has the tag '{node.tag}'; a config has no tags", line)
         if isinstance(node, yaml.ScalarNode):
@@ -150,6 +162,20 @@ class Reader:
                 raise self._fail(path, "'<<' merges mappings, and this is none", part.start_mark.line)
             result |= value
         return result
+
+
+def _deep_line(text: str) -> int | None:
+    """The line, from 0, in which the brackets and indents of a text exceed `MAX_DEPTH`."""
+    depth = 0
+    try:
+        for token in yaml.scan(text, Loader=yaml.SafeLoader):
+            depth += isinstance(token, _OPENING)
+            depth -= isinstance(token, _CLOSING)
+            if depth > MAX_DEPTH:
+                return int(token.start_mark.line)
+    except yaml.YAMLError:
+        pass
+    return None
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:

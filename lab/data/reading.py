@@ -54,9 +54,9 @@ def decode(path: str | Path) -> NDArray[Any]:
     import cv2
 
     data = _content(path)
-    log = cv2.utils.logging
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the two functions at its top
     level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)  # it would tell the screen what the error tells
+    log.setLogLevel(0)  # silent: it would print what the error says
     try:
         # From memory: cv2.imread says less of what went wrong and can't open every name on every system.
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -2,8 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lab.inference.loaded import Loaded
+from lab.inference.operations import count_operations
 from lab.provenance import processor
 
 BATCHES = (1, 32)
@@ -39,12 +39,15 @@ class Efficiency:
     """What a network costs.
 
     Args:
-        weight_bytes: of parameters and buffers, as they are in memory.
+        weight_bytes: of parameters and buffers, as they are in memory: tied weights count once, and buffers
+            that no checkpoint holds count too.
         checkpoint_bytes: of the file, which also holds the optimizer's state.
-        flops: floating-point operations of one image, a multiplication and an addition being two; None where
-            no operation of the network could be counted.
+        flops: floating-point operations of one image in matrix products, convolutions, attention and
+            recurrent layers, a multiplication and an addition being two; None where there are none, or where
+            an operation has no formula.
         input: shape of that image, (C, H, W).
         device: what was timed, with its name.
+        uncounted: the operations without a formula, such as `aten::_fft_r2c`.
     """
 
     parameters: int
@@ -54,6 +57,7 @@ class Efficiency:
     input: tuple[int, ...]
     device: str
     speeds: tuple[Speed, ...]
+    uncounted: tuple[str, ...] = ()
 
 
 def measure(loaded: Loaded, inputs: Sequence[Tensor], batches: tuple[int, ...] = BATCHES) -> Efficiency:
@@ -64,21 +68,22 @@ def measure(loaded: Loaded, inputs: Sequence[Tensor], batches: tuple[int, ...] =
     Args:
         inputs: the image (C, H, W), and what else the network takes, without the axis of a batch.
     """
-    state = loaded.model.state_dict().values()
     speeds = []
     for batch in batches:
         try:
             speeds.append(_timed(loaded, batch, _repeated(inputs, batch)))
         except torch.OutOfMemoryError:
             break
+    flops, uncounted = _operations(loaded, inputs)
     return Efficiency(
         parameters=sum(each.numel() for each in loaded.model.parameters()),
-        weight_bytes=sum(each.numel() * each.element_size() for each in state),
+        weight_bytes=_addressed((*loaded.model.parameters(), *loaded.model.buffers())),
         checkpoint_bytes=loaded.weights.stat().st_size,
-        flops=_flops(loaded, inputs),
+        flops=flops,
         input=tuple(inputs[0].shape),
         device=f"{_device_name(loaded.runtime.device)}, {loaded.config.precision}",
         speeds=tuple(speeds),
+        uncounted=uncounted,
     )
 
 
@@ -116,25 +121,40 @@ def _waiting(device: torch.device) -> Callable[[], object]:
     return lambda: torch.accelerator.synchronize(device)
 
 
-def _flops(loaded: Loaded, inputs: Sequence[Tensor]) -> int | None:
-    """Matrix products, convolutions and attention, as torch counts them; the rest is small beside them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), loaded.runtime.autocast(), _no_fast_path(), counter:
-        loaded.task.infer(loaded.model, *loaded.runtime.move(_repeated(inputs, 1)))
-    return counter.get_total_flops() or None
+def _operations(loaded: Loaded, inputs: Sequence[Tensor]) -> tuple[int | None, tuple[str, ...]]:
+    """Operations of one image, or None and the names of those that can't be counted."""
+    batch = loaded.runtime.move(_repeated(inputs, 1))
+    with loaded.runtime.autocast():
+        flops, uncounted = count_operations(lambda: loaded.task.infer(loaded.model, *batch))
+    return (None if uncounted else flops or None), uncounted
 
 
-@contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """Without torch's fused transformer layers, whose operations can't be counted."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+def _addressed(tensors: Iterable[Tensor]) -> int:
+    """Bytes that the tensors lie in; those that several share count once."""
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for tensor in (part for each in tensors for part in _strided(each) if part.numel()):
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        start = int(tensor.storage_offset()) * tensor.element_size()
+        storage = spans.setdefault(tensor.untyped_storage().data_ptr(), [])
+        storage.append((start, start + (int(last) + 1) * tensor.element_size()))
+    total = 0
+    for storage in spans.values():
+        covered = 0
+        for start, end in sorted(storage):
+            total += max(0, end - max(start, covered))
+            covered = max(covered, end)
+    return total
+
+
+def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The parts of a sparse tensor that hold memory."""
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,)
 
 
 def _device_name(device: torch.device) -> str:

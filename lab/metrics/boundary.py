@@ -16,8 +16,9 @@ def hausdorff95(
     From each boundary pixel of either mask the distance to the nearest boundary pixel of the other one; of
     both sets of distances together, the 95th percentile. That is MedPy's `hd95`, which most publications
     report; others (MONAI, Maier-Hein et al., "Metrics reloaded", 2024) take the larger one of the two sets'
-    percentiles, which is at least as large. A boundary pixel is one of the mask that has a neighbour (above,
-    below, left or right) outside of it; beyond the image's edge is outside.
+    percentiles. Neither bounds the other: the larger percentile is usually the greater value, but
+    interpolation between a few distances can make it the smaller one. A boundary pixel is one of the mask
+    that has a neighbour (above, below, left or right) outside of it; beyond the image's edge is outside.
 
     Args:
         prediction, truth: (H, W) booleans.

@@ -6,6 +6,12 @@ from torch import Tensor
 from lab.metrics.base import Metric, require_same_shape
 
 
+def _wide(values: Tensor) -> Tensor:
+    """The same numbers in float64 where the device has it: sums over a long set, and differences of numbers
+    around 1e9, are beyond float32."""
+    return values.detach().to(torch.float32 if values.device.type == "mps" else torch.float64)
+
+
 class _MeanError:
     """The mean of a function of the residual over all elements of all batches."""
 
@@ -15,7 +21,7 @@ class _MeanError:
     def reset(self) -> None:
         """Forget all batches."""
         self._elements = 0
-        self._sum: Tensor | None = None  # 0-dim float32
+        self._sum: Tensor | None = None  # 0-dim float64
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Raw output and target of the same shape (N, ...).
@@ -24,7 +30,7 @@ class _MeanError:
             ValueError: the shapes differ.
         """
         require_same_shape(prediction, target)
-        error = self._error(prediction.detach().float() - target.float()).sum()
+        error = self._error(_wide(prediction) - _wide(target)).sum()
         self._elements += target.numel()
         self._sum = error if self._sum is None else self._sum + error
 
@@ -60,9 +66,9 @@ class R2:
     """Coefficient of determination, 1 − Σ(y − ŷ)² / Σ(y − ȳ)²: 1 is perfect, 0 is as good as the mean of y.
 
     Several outputs are averaged, each with its own mean, as scikit-learn does by default. A constant target
-    gives 1 where it is met exactly and 0 otherwise. The spread of y is merged batch by batch around each
-    batch's own mean (Chan, Golub & LeVeque 1979), because Σy² − nȳ² cancels in float32 as soon as y is far
-    from 0.
+    gives 1 where it is met exactly and 0 otherwise. Targets are taken relative to the first one, so that a
+    constant target is exactly 0 everywhere; their spread is merged batch by batch around each batch's own
+    mean (Chan, Golub & LeVeque 1979), because Σy² − nȳ² cancels as soon as y is far from 0.
     """
 
     def __init__(self) -> None:
@@ -71,6 +77,7 @@ class R2:
     def reset(self) -> None:
         """Forget all batches."""
         self._samples = 0
+        self._first: Tensor | None = None  # the first target, (outputs,) float64, as all that follows
         self._state: tuple[Tensor, Tensor, Tensor] | None = None  # residual, mean, spread: (outputs,) each
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -83,8 +90,12 @@ class R2:
         samples = len(target)
         if samples == 0:
             return
-        truth = target.float().reshape(samples, -1)
-        residual = (prediction.detach().float().reshape(samples, -1) - truth).square().sum(0)
+        truth = _wide(target).reshape(samples, -1)
+        residual = (_wide(prediction).reshape(samples, -1) - truth).square().sum(0)
+        if self._first is None:
+            # A state without one comes from a checkpoint of a version that measured from 0.
+            self._first = truth[0].clone() if self._state is None else torch.zeros_like(truth[0])
+        truth = truth - self._first
         mean = truth.mean(0)
         spread = (truth - mean).square().sum(0)
         if self._state is not None:

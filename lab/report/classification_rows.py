@@ -78,7 +78,7 @@ def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
     yield "weights", _megabytes(efficiency.weight_bytes)
     yield "checkpoint", f"{_megabytes(efficiency.checkpoint_bytes)}, with what training goes on from"
     shape = " × ".join(map(str, efficiency.input))
-    yield "operations", f"{_operations(efficiency.flops)} for an image of {shape}"
+    yield "operations", f"{_operations(efficiency)} for an image of {shape}"
 
 
 def speeds(efficiency: "Efficiency") -> list[list[str]]:
@@ -102,9 +102,11 @@ def _megabytes(size: int) -> str:
     return f"{size / 2**20:.2f} MB"
 
 
-def _operations(flops: int | None) -> str:
+def _operations(efficiency: "Efficiency") -> str:
     """`3.63 GFLOP`, a multiplication and an addition being two."""
+    flops = efficiency.flops
     if flops is None:
-        return "not countable"
+        names = ", ".join(efficiency.uncounted)
+        return f"not countable ({names})" if names else "not countable"
     size, prefix = next(each for each in _OPERATIONS if flops >= each[0])
     return f"{flops / size:.3g} {prefix}FLOP"

@@ -167,6 +167,8 @@ def test_aliases_are_copies() -> None:
         ("a: \ud800\n", 1, r"has the character '\ud800'"),
         ("a: " + "[" * 200_000, 1, f"is nested more than {MAX_DEPTH} deep"),
         ("- " * 200_000, 1, f"is nested more than {MAX_DEPTH} deep"),
+        ("a: 1\nb:\n  - " + "[" * 5_000 + "]" * 5_000, 3, f"is nested more than {MAX_DEPTH} deep"),
+        ("a: 1\nb:\n  - [\n" + "{a: " * 20_000, 4, f"is nested more than {MAX_DEPTH} deep"),
         ("a: 1\nb: " + "{a: " * 60 + "}" * 60, 2, f"is nested more than {MAX_DEPTH} deep"),
     ],
 )

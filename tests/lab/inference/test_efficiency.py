@@ -48,6 +48,35 @@ class Conditioned(Known):
         return super().forward(image) * number[:, None]
 
 
+class Tied(nn.Module):
+    """Two layers of one weight; buffers that no checkpoint holds, of which some share memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.two.weight = self.one.weight
+        self.register_buffer("index", torch.zeros(1000, dtype=torch.long), persistent=False)
+        self.register_buffer("second_half", self.index[500:], persistent=False)
+        self.register_buffer("every", torch.zeros(1).expand(700), persistent=False)
+        self.register_buffer("sparse", torch.eye(8).to_sparse(), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.two(self.one(image[:, 0])).mean(1)
+        return out
+
+
+class Fourier(nn.Module):
+    """A matrix product, and a transform that has no formula."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.head(torch.fft.fft(image[:, 0]).real.mean(1))
+        return out
+
+
 class Counting(nn.Module):
     """Does no arithmetic that is counted."""
 
@@ -65,7 +94,7 @@ def loaded(folder: Path, net: str, **values: Any) -> Loaded:
         folder / "run", {"target": f"{HERE}.{net}"}, FACTS, task="lab.tasks.Classification", **values
     )
     path = made / "checkpoints" / "best.pt"
-    kinds = {kind.__name__: kind for kind in (Known, Attending, Conditioned, Counting)}
+    kinds = {kind.__name__: kind for kind in (Known, Attending, Conditioned, Tied, Fourier, Counting)}
     network = kinds[net]()
     checkpoint.save(path, {**checkpoint.load(path), "model": network.state_dict()})
     return load(made)
@@ -82,7 +111,7 @@ def test_size_and_arithmetic_in_closed_form(tmp_path: Path) -> None:
 
 
 def test_fused_layers_are_counted_too(tmp_path: Path) -> None:
-    """Projections to 3 · 8, attention, 8 to 8, 8 to 16 and back, of 8 tokens of 8."""
+    """On any processor. Projections to 3 · 8, attention, 8 to 8, 8 to 16 and back, of 8 tokens of 8."""
     before = torch.backends.mha.get_fastpath_enabled()
     found = measure(loaded(tmp_path, "Attending"), [torch.zeros(1, 8, 8)], batches=())
     tokens, width = 8, 8
@@ -92,8 +121,17 @@ def test_fused_layers_are_counted_too(tmp_path: Path) -> None:
     assert torch.backends.mha.get_fastpath_enabled() == before
 
 
-def test_what_can_not_be_counted_is_none(tmp_path: Path) -> None:
-    assert measure(loaded(tmp_path, "Counting"), [torch.zeros(1, 8, 8)], batches=()).flops is None
+def test_weights_are_counted_where_they_lie(tmp_path: Path) -> None:
+    found = measure(loaded(tmp_path, "Tied"), [torch.zeros(1, 8, 8)], batches=())
+    assert found.parameters == 64 + 2 * 8
+    assert found.weight_bytes == 4 * (64 + 2 * 8) + 8 * 1000 + 4 + 8 * (8 * 2) + 4 * 8
+
+
+def test_no_figure_where_there_is_nothing_to_count_or_something_has_no_formula(tmp_path: Path) -> None:
+    found = measure(loaded(tmp_path / "a", "Counting"), [torch.zeros(1, 8, 8)], batches=())
+    assert (found.flops, found.uncounted) == (None, ())
+    found = measure(loaded(tmp_path / "b", "Fourier"), [torch.zeros(1, 8, 8)], batches=())
+    assert (found.flops, found.uncounted) == (None, ("aten::_fft_r2c",))
 
 
 def test_times_are_of_both_batches(tmp_path: Path) -> None:

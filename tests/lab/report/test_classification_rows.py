@@ -33,6 +33,13 @@ def test_cost(flops: int | None, said: str) -> None:
     }
 
 
+def test_what_could_not_be_counted_is_named() -> None:
+    found = Efficiency(1, 4, 4, None, (1, 8), "cpu", (), uncounted=("aten::_fft_r2c", "aten::_trilinear"))
+    assert dict(cost(found))["operations"] == (
+        "not countable (aten::_fft_r2c, aten::_trilinear) for an image of 1 × 8"
+    )
+
+
 def test_speeds() -> None:
     assert speeds(efficiency(1)) == [["1", "0.5 ms", "20 ms", "2,000"]]
 
