@@ -22,6 +22,8 @@ Say = Callable[..., str]
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite begun by a shell's `&`
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # or by `nohup`
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # small tensors, and the tests may run side by side
 os.environ["LAB_ALLOW_IMPORT"] = "tests"  # networks and data that stand beside a test
 
