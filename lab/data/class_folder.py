@@ -18,6 +18,7 @@ def class_folder(
     root: str | None,
     size: Size | None = 128,
     grayscale: bool = False,
+    value_range: list[float] | None = None,
     sample_size: int | None = None,
     normalise: Mode = "train",
     val_share: float = 0.2,
@@ -42,6 +43,7 @@ def class_folder(
         size: pixels a side, or [height, width], to which every image is resized as it is read, whatever its
             sides' ratio; null: they have one size already.
         grayscale: read one channel, not three.
+        value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
         sample_size: take at most so many images of each class (and of each set, where they are folders).
         normalise: see `lab.data.normalise.Mode`.
         val_share, test_share, seed, folds, fold: see `lab.data.splits.Cut`; the shares are of each class.
@@ -54,7 +56,7 @@ def class_folder(
         raise ValueError(
             "data.root is not set: pass --set data.root=PATH, the folder that holds one for each class"
         )
-    reading = LabelledReading(size, grayscale, sample_size, cache_gb)
+    reading = LabelledReading(size, grayscale, sample_size, cache_gb, value_range)
     cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
     folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]

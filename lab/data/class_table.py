@@ -21,6 +21,7 @@ def class_table(
     split_by: str | None = None,
     size: Size | None = 128,
     grayscale: bool = False,
+    value_range: list[float] | None = None,
     sample_size: int | None = None,
     normalise: Mode = "train",
     val_share: float = 0.2,
@@ -50,7 +51,7 @@ def class_table(
         raise ValueError(
             "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
         )
-    reading = LabelledReading(size, grayscale, sample_size, cache_gb)
+    reading = LabelledReading(size, grayscale, sample_size, cache_gb, value_range)
     cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
     table = expanded(path)
     folder = expanded(root) if root else table.parent

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lab.data.inventory import file_size, with_files
 from lab.data.masks import Label, MaskReader
 from lab.data.problems import raise_all
-from lab.data.reading import read_image
+from lab.data.reading import ImageReader
 from lab.data.sets import Sample, Serving, assemble, divide
 from lab.data.splits import Cut, Splits
 from lab.data.store import Pair, Store
@@ -51,8 +51,9 @@ class Reading:
 
     classes: Mapping[str, Label] | None = None
     ignore: Label | None = None
-    mask_threshold: int = 0
+    mask_threshold: float | None = None
     grayscale: bool = False
+    value_range: Sequence[float] | None = None
     cache_gb: float = 2.0
     background: str | None = Auto.AUTO
 
@@ -81,6 +82,7 @@ def read_sets(
         raise ValueError(f"cache_gb must be >= 0, found {reading.cache_gb}")
     masks = MaskReader(reading.classes, reading.ignore, reading.mask_threshold)
     background_index(masks.names, reading.background)  # refused before an hour of reading
+    images = ImageReader(1 if reading.grayscale else 3, reading.value_range)
     labelled = [entry for entry in entries if entry.mask is not None]
     unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
     found = list(problems)
@@ -88,23 +90,24 @@ def read_sets(
         if not labelled:
             raise ValueError(f"{what}: no image has a mask")
         divide([entry.sample for entry in labelled], cut)
-    pairs = Store(_pairs(labelled, masks, reading.grayscale, found), reading.cache_gb * 1e9)
+    pairs = Store(_pairs(labelled, images, masks, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
     parts = divide(samples, cut)
     splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled, reading.background)
-    names, images = [sample.name for sample in samples], [entry.image for entry in labelled]
+    splits = splits._replace(facts={**splits.facts, **images.facts()})
+    names, paths = [sample.name for sample in samples], [entry.image for entry in labelled]
     sizes = [file_size(entry.image) + file_size(entry.mask) for entry in labelled if entry.mask is not None]
-    return with_files(splits, names, images, sizes, parts, warnings)
+    return with_files(splits, names, paths, sizes, parts, [*warnings, *images.warnings()])
 
 
 def _pairs(
-    entries: Sequence[Entry], masks: MaskReader, grayscale: bool, problems: list[str]
+    entries: Sequence[Entry], images: ImageReader, masks: MaskReader, problems: list[str]
 ) -> Iterator[Pair]:
     """Read entries one after another; none is yielded any more once there is a problem."""
     for entry in entries:
         assert entry.mask is not None
-        image = _read(lambda path: read_image(path, 1 if grayscale else 3), entry.image, problems)
+        image = _read(images.read, entry.image, problems)
         mask = _read(masks.read, entry.mask, problems)
         if image is None or mask is None:
             continue

@@ -29,8 +29,9 @@ def image_folder(
     condition: str | None = None,
     classes: Mapping[str, Label] | None = None,
     ignore: Label | None = None,
-    mask_threshold: int = 0,
+    mask_threshold: float | None = None,
     grayscale: bool = False,
+    value_range: list[float] | None = None,
     normalise: Mode = "train",
     val_share: float = 0.2,
     test_share: float = 0.0,
@@ -54,8 +55,9 @@ def image_folder(
         group_by, split_by, condition: its columns: images of one group stay together; train, val or test
             instead of shares; what the network is told beside the image.
         classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
-            `mask_threshold` in the file's units (0 also reads labelled objects, 127 fits JPEG).
+            `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
         ignore: value or colour of pixels that nobody judged.
+        value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
         normalise: see `lab.data.normalise.Mode`.
         transforms, val_transforms: albumentations for the train set, and for the others (fixed).
         background: the class that means leave out, or null; by default the one called `background`.
@@ -69,7 +71,7 @@ def image_folder(
         )
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb, background)
+    reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
     folder = expanded(root)
     entries, problems, warnings = _paired(folder / images, folder / masks)
     columns = Columns(group_by, split_by, condition)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lab.data.inventory import file_size, with_files
 from lab.data.labelled import Labelled, assemble, resize
 from lab.data.problems import raise_all
-from lab.data.reading import read_image
+from lab.data.reading import ImageReader
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Parts, Splits
 from lab.data.store import Store
@@ -41,6 +41,7 @@ class LabelledReading:
     grayscale: bool = False
     sample_size: int | None = None
     cache_gb: float = 2.0
+    value_range: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.sides is not None and (len(self.sides) != 2 or min(self.sides) < 1):
@@ -88,7 +89,8 @@ def read_labelled(
             for label in classes
             if label not in trained
         ]
-    store = Store(_labelled(chosen, classes, reading, found), reading.cache_gb * 1e9)
+    images = ImageReader(1 if reading.grayscale else 3, reading.value_range)
+    store = Store(_labelled(chosen, classes, reading, images, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     names, parts = [file.sample.name for file in chosen], divide(chosen, cut)
     splits = assemble(
@@ -100,8 +102,10 @@ def read_labelled(
         transforms=serving.transforms,
         stacked_bytes=reading.cache_gb * 1e9 / 2,  # stacking holds them twice for a moment
     )
-    images = [file.image for file in chosen]
-    return with_files(splits, names, images, list(map(file_size, images)), parts, warnings)
+    splits = splits._replace(facts={**splits.facts, **images.facts()})
+    paths = [file.image for file in chosen]
+    sizes = list(map(file_size, paths))
+    return with_files(splits, names, paths, sizes, parts, [*warnings, *images.warnings()])
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:
@@ -147,14 +151,18 @@ def _some(files: Sequence[LabelledFile], most: int, seed: int) -> list[LabelledF
 
 
 def _labelled(
-    files: Sequence[LabelledFile], classes: Sequence[str], reading: LabelledReading, problems: list[str]
+    files: Sequence[LabelledFile],
+    classes: Sequence[str],
+    reading: LabelledReading,
+    images: ImageReader,
+    problems: list[str],
 ) -> Iterator[Labelled]:
     """Read files one after another; none is yielded any more once there is a problem."""
     numbers = {label: number for number, label in enumerate(classes)}
     expected, of = reading.sides, "data.size"
     for file in files:
         try:
-            image = read_image(file.image, 1 if reading.grayscale else 3)
+            image = images.read(file.image)
         except ValueError as error:
             problems.append(str(error))
             continue

@@ -26,8 +26,9 @@ def manifest(
     condition: str | None = None,
     classes: Mapping[str, Label] | None = None,
     ignore: Label | None = None,
-    mask_threshold: int = 0,
+    mask_threshold: float | None = None,
     grayscale: bool = False,
+    value_range: list[float] | None = None,
     normalise: Mode = "train",
     val_share: float = 0.2,
     test_share: float = 0.0,
@@ -58,7 +59,7 @@ def manifest(
         raise ValueError("data.path is not set: pass --set data.path=FILE, a CSV that lists the images")
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, cache_gb, background)
+    reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
     file = expanded(path)
     folder = expanded(root) if root else file.parent
     problems: list[str] = []

@@ -1,190 +1,291 @@
-"""Image files to arrays: PNG, JPEG and TIFF of 8 or 16 bits, grey or in colour, or an error that names them.
+"""Image files to arrays: the one place where files are decoded and their values scaled.
 
-Training and prediction read through this one file, so that both see the same numbers.
+Training, prediction and evaluation read through this file, so that they get the same numbers. What is read
+and what is refused: docs/input.md.
 """
 
-import io
 import struct
 import warnings
-import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.bmp import bmp_palette
+from lab.data.containers import read_header
+from lab.data.depths import VALUE_RANGE, Depths
+from lab.data.header import Container, Header, Refused, SampleKind
+from lab.data.tiff import without_orientation
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
 """What Pillow was seen to raise, or may, where a file's numbers make no sense."""
 
 _ROWS = 256
-_CUT_SHORT = "cut short: the file ends before the image does"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file, turned as its orientation states.
+
+    Args:
+        pixels: (H, W), or (H, W, 3) in RGB order, in the file's own type; of a palette the indices.
+        palette: (N, 3) uint8, the colours of the indices; None: there is no palette.
+        alpha: (H, W), in the file's own type; None: there is none.
+    """
+
+    header: Header
+    pixels: NDArray[Any]
+    palette: NDArray[np.uint8] | None = None
+    alpha: NDArray[Any] | None = None
+
+    @property
+    def colours(self) -> NDArray[Any]:
+        """The pixels with a palette's colours in place of its indices.
+
+        Raises:
+            Refused: an index has no colour.
+        """
+        if self.palette is None:
+            return self.pixels
+        largest = int(self.pixels.max(initial=0))
+        if largest >= len(self.palette):
+            raise Refused(f"damaged: its palette has {len(self.palette)} colours, and a pixel has {largest}")
+        return np.asarray(self.palette[self.pixels])
+
+
+class ImageReader:
+    """Reads images as (H, W, channels) in RGB order: uint8, or float32 in [0, 1] for other types.
+
+    A grey file is repeated for three channels, a coloured one weighted to grey for one; alpha is dropped.
+
+    Args:
+        value_range: the values that become 0 and 1, for files of other types than 8 bits unsigned; by default
+            0 and 65,535 for 16 bits, and 0 and 1 for floats. Other types are refused without it.
+    Attributes:
+        depths: the types and largest values of the files that were read.
+    Raises:
+        ValueError: the range isn't two numbers in ascending order, or the channels are neither 1 nor 3.
+    """
+
+    def __init__(self, channels: int = 3, value_range: Sequence[float] | None = None) -> None:
+        if channels not in (1, 3):
+            raise ValueError(f"images are read with 1 or 3 channels, and the network takes {channels}")
+        if value_range is not None and not (len(value_range) == 2 and value_range[0] < value_range[1]):
+            raise ValueError(f"value_range must be [lowest, highest], found {value_range}")
+        self.channels = channels
+        self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))
+        self.depths = Depths()
+
+    def read(self, path: str | Path) -> NDArray[Any]:
+        """The image in a file.
+
+        Raises:
+            ValueError: with the path; the file can't be read or is refused.
+        """
+        return self.scale(self.load(path))
+
+    def load(self, path: str | Path) -> NDArray[Any]:
+        """The image before `scale`: unsigned 8 or 16 bits as stored, and other types as float32 in [0, 1]."""
+        pixels = decode(path)
+        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+        try:
+            self._require_range(pixels, float(low), float(high))
+        except Refused as error:
+            raise ValueError(f"{path}: {error}") from None
+        self.depths.add(pixels.dtype, float(high), path)
+        return pixels if pixels.dtype in (np.uint8, np.uint16) else self._unit(pixels)
+
+    def scale(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """What `load` returned, or a part of it, as (h, w, channels)."""
+        import cv2
+
+        if pixels.dtype == np.uint16:
+            pixels = self._unit(pixels)
+        if self.channels == 1:
+            pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)) if pixels.ndim == 3 else pixels
+            return pixels[..., None]
+        return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+    def facts(self) -> dict[str, Any]:
+        """What a prediction has to know of how the images were read."""
+        known = self.depths.facts()
+        return known if self.value_range is None else {**known, VALUE_RANGE: list(self.value_range)}
+
+    def warnings(self) -> list[str]:
+        """What is unusual about the depths of the files that were read."""
+        return self.depths.warnings(scaled=self.value_range is not None)
+
+    def _require_range(self, pixels: NDArray[Any], low: float, high: float) -> None:
+        if not (np.isfinite(low) and np.isfinite(high)):
+            count = pixels.size - int(np.isfinite(pixels).sum())
+            raise Refused(f"{count:,} values are NaN or infinite; replace them")
+        if pixels.dtype == np.uint8:
+            return
+        shown = f"pixels are {pixels.dtype} from {low:g} to {high:g}"
+        if self.value_range is not None:
+            if low < self.value_range[0] or high > self.value_range[1]:
+                raise Refused(f"{shown}, outside of data.value_range {list(self.value_range)}")
+        elif not (pixels.dtype == np.uint16 or (pixels.dtype.kind == "f" and low >= 0 and high <= 1)):
+            raise Refused(
+                f"{shown}; save them with 8 or 16 bits or as floats in [0, 1], or set data.value_range: "
+                "[lowest, highest] to the values that become 0 and 1"
+            )
+
+    def _unit(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+        low, high = self.value_range or (0.0, 65535.0 if pixels.dtype == np.uint16 else 1.0)
+        if pixels.dtype.itemsize > 2 and (low, high) != (0.0, 1.0):  # float32 can't hold large whole numbers
+            return np.asarray(((pixels.astype(np.float64) - low) / (high - low)).astype(np.float32))
+        values = pixels.astype(np.float32)
+        return values if (low, high) == (0.0, 1.0) else (values - low if low else values) / (high - low)
 
 
 def read_image(path: str | Path, channels: Literal[1, 3] = 3) -> NDArray[Any]:
-    """An image (H, W, channels) in RGB order: uint8, or float32 in [0, 1] for more than 8 bits.
-
-    A grey file is repeated for three channels, a coloured one weighted to grey for one; alpha is dropped. 16
-    bits are divided by 65,535, whatever the camera used of them.
+    """An image (H, W, channels), as `ImageReader(channels).read` returns it.
 
     Raises:
-        ValueError: with the path; the file can't be read, is no such image, empty, cut short or damaged, has
-            several pages, or floats outside [0, 1].
+        ValueError: with the path; the file can't be read or is refused.
     """
-    import cv2
-
-    image = decode(path)
-    if image.dtype == np.uint16:
-        image = image.astype(np.float32) / 65535
-    elif image.dtype != np.uint8:
-        image = _unit_range(path, image)
-    if channels == 1:
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-        return np.asarray(grey[..., None])
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    return ImageReader(channels).read(path)
 
 
 def decode(path: str | Path) -> NDArray[Any]:
-    """The file as (H, W), or (H, W, 3) in RGB order without alpha, with the file's own type.
+    """The file as (H, W), or (H, W, 3) in RGB order without alpha, in the file's own type and orientation.
 
     Raises:
-        ValueError: with the path; the file can't be read, is no such image, empty, cut short, damaged or of
-            several pages.
+        ValueError: with the path; the file can't be read or is refused.
     """
-    import cv2
-
-    data = _content(path)
-    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the two functions at its top
-    level = log.getLogLevel()
-    log.setLogLevel(0)  # silent: it would print what the error says
+    picture = read_picture(path)
     try:
-        # From memory: cv2.imread says less of what went wrong and can't open every name on every system.
-        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ValueError(f"{path}: not a readable image ({error.err})") from error
-    finally:
-        log.setLogLevel(level)
-    if array is None:
-        raise ValueError(f"{path}: not a readable image; the file may be damaged or cut short")
-    if array.ndim == 3 and array.shape[2] < 3:
-        array = array[..., 0]
-    elif array.ndim == 3:
-        for top in range(0, len(array), _ROWS):  # in place: a copy of a large image may be too much
-            array[top : top + _ROWS, :, :3] = array[top : top + _ROWS, :, 2::-1]
-        array = array[..., :3]
-    return np.asarray(array)
+        return picture.colours
+    except Refused as error:
+        raise ValueError(f"{path}: not a readable image; {error}") from None
 
 
-def palette_indices(path: str | Path) -> NDArray[np.uint8] | None:
-    """The indices (H, W) of a file that has a palette, None for any other: masks are often saved so.
+def read_picture(path: str | Path) -> Picture:
+    """Decode a file.
 
     Raises:
-        ValueError: with the path, as for `decode`.
+        ValueError: with the path; the file can't be read, is no such image, empty, cut short, damaged, of
+            several pages or frames, or its samples are of a kind that is not read.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    _content(path)
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            return np.asarray(image) if image.mode == "P" else None
-    except UnidentifiedImageError:  # of a depth that Pillow doesn't know, so it has no palette
-        return None
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({error})") from error
-
-
-def _content(path: str | Path) -> bytes:
-    """The file's bytes, whole: a decoder may fill up what is missing and say nothing."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
     if not data:
         raise ValueError(f"{path}: the file is empty")
-    if data.startswith(b"\x89PNG"):
-        problem = _png_problem(data)
-    elif data.startswith(b"\xff\xd8"):
-        # Compressed data never holds an end marker; a thumbnail's comes before the image's own data.
-        problem = "" if data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") else _CUT_SHORT
-    elif data[:4] in (b"II*\0", b"MM\0*"):
-        problem = _tiff_problem(data)
-    elif data[:4] in (b"II+\0", b"MM\0+"):
-        problem = ""  # BigTIFF: left to the decoder
-    elif data.startswith(b"BM"):
-        problem = ""
-    elif data.startswith((b"GIF87a", b"GIF89a")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        problem = _frames_problem(data)
-    else:
-        problem = "neither PNG, JPEG, TIFF, BMP, GIF nor WebP"
-    if problem:
-        raise ValueError(f"{path}: not a readable image; {problem}")
-    return data
-
-
-def _frames_problem(data: bytes) -> str:
-    from PIL import Image
-
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as image:
-            several = getattr(image, "n_frames", 1) > 1
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
-        return str(error)
-    return "it has several frames; save the one that is meant as a file of its own" if several else ""
+        header = read_header(data)
+        if header.container is Container.TIFF and header.orientation != 1:
+            data = without_orientation(data)
+        picture = _decoded(header, data)
+        if picture.pixels.shape[:2] != header.size or picture.pixels.dtype != header.dtype:
+            height, width = picture.pixels.shape[:2]
+            raise Refused(
+                f"its header states {header.size[1]} × {header.size[0]} pixels of {header.dtype}, and the "
+                f"decoder finds {width} × {height} of {picture.pixels.dtype}; save it in another format"
+            )
+        return _turned(picture)
+    except Refused as error:
+        raise ValueError(f"{path}: not a readable image; {error}") from error
 
 
-def _png_problem(data: bytes) -> str:
-    """Walk the chunks (length, name, content, checksum) up to IEND."""
-    position = 8
-    while position + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
-            return _CUT_SHORT
-        name = data[position + 4 : position + 8]
-        if zlib.crc32(data[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
-            return "damaged: a checksum is wrong"
-        if name == b"IEND":
-            return ""
-        position = end + 4
-    return _CUT_SHORT
+def _decoded(header: Header, data: bytes) -> Picture:
+    tiff = header.container is Container.TIFF
+    if header.palette and header.container is Container.BMP:
+        return Picture(header, *bmp_palette(data))
+    if header.palette or (tiff and header.bits <= 8 and header.kind is SampleKind.UNSIGNED):
+        return _by_pillow(header, data)
+    return _by_opencv(header, data)
 
 
-def _tiff_problem(data: bytes) -> str:
-    """Follow the directory of pages, and see whether the first one's strips or tiles are all there."""
-    order = "<" if data[:2] == b"II" else ">"
+def _by_opencv(header: Header, data: bytes) -> Picture:
+    import cv2
+
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the two functions at its top
+    level = log.getLogLevel()
+    log.setLogLevel(0)  # silent: it would print what the error says
     try:
-        (position,) = struct.unpack_from(f"{order}I", data, 4)
-        (entries,) = struct.unpack_from(f"{order}H", data, position)
-        found = {}
-        for index in range(entries):
-            tag, kind, count = struct.unpack_from(f"{order}HHI", data, position + 2 + 12 * index)
-            if tag in (273, 279, 324, 325):  # offsets and lengths of strips, and of tiles
-                found[tag] = _tiff_numbers(data, order, position + 10 + 12 * index, kind, count)
-        (following,) = struct.unpack_from(f"{order}I", data, position + 2 + 12 * entries)
-    except struct.error:
-        return _CUT_SHORT
-    if following:
-        return "it has several pages; save the one that is meant as a file of its own"
-    offsets, lengths = found.get(273, found.get(324, ())), found.get(279, found.get(325, ()))
-    ends = (offset + length for offset, length in zip(offsets, lengths, strict=False))
-    return _CUT_SHORT if max(ends, default=0) > len(data) else ""
+        # IMREAD_UNCHANGED leaves EXIF's orientation alone.
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise Refused(str(error.err)) from error
+    finally:
+        log.setLogLevel(level)
+    if array is None:
+        raise Refused("the file may be damaged or cut short")
+    alpha = np.ascontiguousarray(array[..., 3]) if header.alpha and array.shape[2:] == (4,) else None
+    if header.colours == 1 and array.ndim == 3:  # OpenCV repeats grey where there is alpha
+        array = np.ascontiguousarray(array[..., 0])
+    elif array.ndim == 3:
+        for top in range(0, len(array), _ROWS):  # in place: a copy of a large image may be too much
+            array[top : top + _ROWS, :, :3] = array[top : top + _ROWS, :, 2::-1]
+        array = array[..., :3]
+    if header.white_is_zero:
+        array = np.iinfo(array.dtype).max - array
+    if header.premultiplied:
+        _require_opaque(alpha)
+    return Picture(header, np.asarray(array), alpha=alpha)
 
 
-def _tiff_numbers(data: bytes, order: str, position: int, kind: int, count: int) -> tuple[int, ...]:
-    """An entry's values: in place where they fit in four bytes, elsewhere in the file otherwise."""
-    if kind not in (3, 4):
-        return ()
-    layout = f"{order}{count}{'H' if kind == 3 else 'I'}"
-    if struct.calcsize(layout) > 4:
-        (position,) = struct.unpack_from(f"{order}I", data, position)
-    return struct.unpack_from(layout, data, position)
+def _by_pillow(header: Header, data: bytes) -> Picture:
+    """Files with a palette, whose indices OpenCV can't give, and 8-bit TIFF, whose alpha it multiplies in."""
+    try:
+        with warnings.catch_warnings(action="ignore"), _plugin(header, data) as image:
+            if image.mode == "CMYK":
+                return Picture(header, np.asarray(image.convert("RGB")))
+            pixels = np.asarray(image)
+            colours = image.getpalette("RGB") if image.mode == "P" else None
+    except _DAMAGED as error:
+        raise Refused(str(error)) from error
+    if header.palette:
+        # Where a palette is the grey values themselves, Pillow gives a grey image.
+        table = np.repeat(np.arange(256)[:, None], 3, 1) if colours is None else np.reshape(colours, (-1, 3))
+        return Picture(header, pixels, palette=table.astype(np.uint8))
+    if header.bits == 1:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    alpha = np.ascontiguousarray(pixels[..., -1]) if header.alpha else None
+    if header.premultiplied:
+        _require_opaque(alpha)
+    if header.alpha:
+        pixels = np.ascontiguousarray(pixels[..., 0] if header.colours == 1 else pixels[..., :3])
+    return Picture(header, pixels, alpha=alpha)
 
 
-def _unit_range(path: str | Path, image: NDArray[Any]) -> NDArray[np.float32]:
-    low, high = float(image.min()), float(image.max())
-    if image.dtype.kind != "f" or not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"{path}: pixels are {image.dtype} from {low:g} to {high:g}; save them with 8 or 16 bits, or as "
-            "floats in [0, 1]"
-        )
-    return image.astype(np.float32)
+def _plugin(header: Header, data: bytes) -> Any:
+    """Pillow's class for the container; Image.open refuses images of many pixels, which OpenCV reads."""
+    from PIL.GifImagePlugin import GifImageFile
+    from PIL.PngImagePlugin import PngImageFile
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    kinds = {b"\x89P": PngImageFile, b"GI": GifImageFile}
+    return kinds.get(data[:2], TiffImageFile)(BytesIO(data))
+
+
+def _require_opaque(alpha: NDArray[Any] | None) -> None:
+    if alpha is None or (alpha != (np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1)).any():
+        raise Refused("its colours are multiplied by its alpha; save it with alpha apart, or without")
+
+
+def _turned(picture: Picture) -> Picture:
+    """The picture as viewers show it: 5 to 8 are transposed, and then or else mirrored or turned by 180°."""
+    orientation = picture.header.orientation
+    if orientation == 1:
+        return picture
+
+    def turned(array: NDArray[Any]) -> NDArray[Any]:
+        if orientation >= 5:
+            array = array.swapaxes(0, 1)
+        if orientation in (3, 4, 7, 8):
+            array = array[::-1]
+        if orientation in (2, 3, 6, 7):
+            array = array[:, ::-1]
+        return np.ascontiguousarray(array)
+
+    alpha = None if picture.alpha is None else turned(picture.alpha)
+    return Picture(picture.header, turned(picture.pixels), picture.palette, alpha)

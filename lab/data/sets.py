@@ -88,7 +88,7 @@ def assemble(
         background: the class that is no object; None: each is one; `auto`: the one that is called so.
         unlabelled: names of images that are in no set, for the facts.
     Raises:
-        ValueError: no image to cut patches from has an object, or there is no class `background`.
+        ValueError: no training mask has an object, or there is no class `background`.
     """
     nothing = background_index(classes, background)
     trained = Subset(pairs, parts.train)
@@ -142,8 +142,18 @@ def _counted(samples: Sequence[Sample], parts: Parts, unlabelled: Sequence[str])
 def _without_objects(
     samples: Sequence[Sample], pairs: Sequence[Pair], trained: Iterable[int], background: int | None
 ) -> dict[str, Any]:
-    """The training images that show nothing but background, where there are any."""
+    """The training images that show nothing but background, where there are any.
+
+    Raises:
+        ValueError: all of them do: the masks are read otherwise than they are meant.
+    """
+    trained = list(trained)
     names = [samples[index].name for index in trained if not is_object(pairs[index][1], background).any()]
+    if trained and len(names) == len(trained):
+        raise ValueError(
+            f"none of the {len(names)} training masks has a pixel of an object; look at mask_threshold, "
+            "classes and ignore"
+        )
     return {"without_objects": names} if names else {}
 
 

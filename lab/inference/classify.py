@@ -16,7 +16,7 @@ from lab import rundir
 from lab.data.discovery import READ, find_images
 from lab.data.labelled import prepare
 from lab.data.problems import raise_all
-from lab.data.reading import SUFFIXES, read_image
+from lab.data.reading import SUFFIXES, ImageReader
 from lab.data.tables import read_table
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
 from lab.inference.failures import RECORD, Failure, told
@@ -95,21 +95,21 @@ def predict(
             f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
             "(Splits.facts), so that new ones can't be prepared like them"
         )
-    if loaded.channels not in (1, 3):
-        raise ValueError(f"images are read with 1 or 3 channels, and the network takes {loaded.channels}")
+    reader = loaded.image_reader()
     done = ClassPrediction(expanded(output), notes=list(loaded.notes))
     items = _found(Path(input), loaded.config.data.arguments, done.notes)
     _require_room(done.output, expanded(input), force)
     rows, classes = list[list[Any]](), loaded.classes
     hidden = not (sys.stdout.isatty() if bar is None else bar)
     with tqdm(total=len(items), unit="image", leave=False, disable=hidden, file=sys.stdout) as progress:
-        for item, _, likely in answers(loaded, _prepared(loaded, items, done.failed, progress)):
+        for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done.failed, progress)):
             classes = class_names(loaded, len(likely))
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
                 reason = f"{item.path}: the network's answer is not finite: {likely.tolist()}"
                 done.failed.append(Failure(item.name, reason))
+    done.notes += reader.depths.unlike(loaded.facts)
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
     done.counts = {name: said[name] for name in classes}
@@ -177,12 +177,16 @@ def _found(path: Path, data: Mapping[str, Any], notes: list[str]) -> list[Item]:
 
 
 def _prepared(
-    loaded: Loaded, items: Sequence[Item], failed: list[Failure], progress: "tqdm[Any]"
+    loaded: Loaded,
+    items: Sequence[Item],
+    reader: ImageReader,
+    failed: list[Failure],
+    progress: "tqdm[Any]",
 ) -> Iterator[tuple[Item, list[Tensor]]]:
     """The images that can be read, as the network gets them."""
     for item in items:
         try:
-            image = read_image(item.path, 1 if loaded.channels == 1 else 3)
+            image = reader.read(item.path)
         except ValueError as error:
             failed.append(Failure(item.name, str(error)))
         else:

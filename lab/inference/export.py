@@ -170,7 +170,7 @@ def _real_images(loaded: Segmenter, images: Path | str | None) -> tuple[list[lis
     else:
         normalise, found = Normalise.from_facts(loaded.facts), []
         for item in find_items(images, Layout.of(loaded.config.data.arguments))[:_IMAGES]:
-            pixels = Source(item.image, loaded.channels)
+            pixels = Source(item.image, loaded.image_reader())
             image = pixels.tensor(0, pixels.size[0])
             image = image if normalise is None else normalise(image)
             index = (loaded.sequences or {}).get(item.sequence or "", -1)

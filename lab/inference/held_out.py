@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lab.data.depths import changed
 from lab.data.splits import Splits
 from lab.inference.loaded import Loaded
 
@@ -85,6 +86,8 @@ def changes(
             f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
             f"has changed since, and their figures say nothing of new {what}"
         )
+    if depths := changed(loaded.facts, splits.facts):
+        yield f"{where}{depths}"
     then = normalisation(loaded.facts)
     if then is not None and then != normalisation(splits.facts):
         yield f"{where}the training images have changed since; the normalisation is that of the training"

@@ -14,6 +14,8 @@ from lab.checkpoint import CheckpointError, network_state
 from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
 from lab.config.validation import validate
+from lab.data.depths import VALUE_RANGE
+from lab.data.reading import ImageReader
 from lab.data.splits import Splits
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
@@ -55,6 +57,14 @@ class Loaded:
         net, data = self.config.net.arguments, self.config.data.arguments
         known = (self.facts.get("in_channels"), net.get("in_channels"), 1 if data.get("grayscale") else 3)
         return next(int(value) for value in known if isinstance(value, int))
+
+    def image_reader(self) -> ImageReader:
+        """Reads images as those of the training were read.
+
+        Raises:
+            ValueError: the network's channels are neither 1 nor 3.
+        """
+        return ImageReader(self.channels, self.facts.get(VALUE_RANGE))
 
     def create_splits(self) -> Splits:
         """The run's data, made anew as the run made it.

@@ -107,7 +107,8 @@ def predict(
 ) -> Prediction:
     """Predict every image; write `masks/`, `overlays/`, `objects.csv`, and where truth exists `metrics.csv`.
 
-    A mask is 0 and 255, or class indices where the run had more than two classes.
+    A mask is 0 and 255, or class indices where the run had more than two classes; it lies on the image as
+    viewers show it, after the orientation that the image's file states.
 
     Args:
         input: a folder, an image, or a manifest; see `find_items`.
@@ -162,7 +163,7 @@ class _Work:
     ) -> None:
         self._loaded, self._settings, self._files, self._done = loaded, settings, files, done
         self._min_area, self._pixel_size = min_area, pixel_size
-        self._truth = _truth_reader(loaded)
+        self._reader, self._truth = loaded.image_reader(), _truth_reader(loaded)
         self._objects: list[list[Any]] = []
         self._scores: dict[str, dict[str, dict[str, float | None]]] = {}
         self._pixels = np.zeros(256, np.int64)
@@ -171,7 +172,7 @@ class _Work:
         """Write what there is to say of one image, or that it can't be read."""
         loaded, files, done = self._loaded, self._files, self._done
         try:
-            source = Source(item.image, loaded.channels)
+            source = Source(item.image, self._reader)
         except ValueError as error:
             done.failed.append(Failure(item.name, str(error)))
             return
@@ -204,6 +205,7 @@ class _Work:
         """Write the tables and the record."""
         done, output = self._done, self._files.output
         done.metrics = means(self._scores)
+        done.notes += self._reader.depths.unlike(self._loaded.facts)
         learnt = set((self._loaded.facts.get("split") or {}).get("train") or ())
         if seen := sum(name in learnt for name in self._scores):
             done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
@@ -327,7 +329,7 @@ def _truth_reader(loaded: Segmenter) -> MaskReader:
     return MaskReader(
         classes,
         ignore if isinstance(ignore, (int, str)) else None,
-        threshold if isinstance(threshold, int) else 0,
+        threshold if isinstance(threshold, (int, float)) else None,
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.data.normalise import Normalise, statistics
-from lab.data.reading import decode, read_image
+from lab.data.reading import ImageReader
 
 _ROWS = 256
 
@@ -18,20 +18,16 @@ _ROWS = 256
 class Source:
     """One image file, decoded once and kept in the file's own type.
 
-    Its pieces are those of what `lab.data.reading.read_image` gives, where a whole image of 8,192 × 8,192
+    Its pieces are those of what `ImageReader.read` returns, where a whole image of 8,192 × 8,192
     pixels with 16 bits takes 800 MB.
 
     Raises:
-        ValueError: with the path, as `read_image`; or the network's channels are neither 1 nor 3.
+        ValueError: with the path, as `ImageReader.load`.
     """
 
-    def __init__(self, path: Path, channels: int) -> None:
-        if channels not in (1, 3):
-            raise ValueError(f"images are read with 1 or 3 channels, and the network takes {channels}")
-        self._channels = channels
-        self.pixels: NDArray[Any] = np.ascontiguousarray(decode(path))
-        if self.pixels.dtype not in (np.uint8, np.uint16):  # floats, whose range is checked
-            self.pixels = read_image(path, 1 if channels == 1 else 3)
+    def __init__(self, path: Path, reader: ImageReader) -> None:
+        self._reader = reader
+        self.pixels: NDArray[Any] = np.ascontiguousarray(reader.load(path))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,16 +36,7 @@ class Source:
 
     def piece(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> NDArray[Any]:
         """A part (h, w, C) of the image, uint8 or float32 in [0, 1]."""
-        import cv2
-
-        part = np.ascontiguousarray(self.pixels[top:bottom, left:right])
-        if part.dtype == np.uint16:
-            part = part.astype(np.float32) / 65535
-        if self._channels == 1 and part.ndim == 3 and part.shape[2] == 3:
-            part = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY))
-        if part.ndim == 2:
-            part = np.repeat(part[..., None], self._channels, axis=2)
-        return part
+        return self._reader.scale(np.ascontiguousarray(self.pixels[top:bottom, left:right]))
 
     def tensor(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> Tensor:
         """The same as the network's training saw it before normalisation: float32 (C, h, w) in [0, 1]."""

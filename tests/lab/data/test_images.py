@@ -95,7 +95,7 @@ def test_grayscale_gives_one_channel(folder: Path) -> None:
 def test_kinds_of_files(tmp_path: Path, name: str, array: np.ndarray, expected: float) -> None:
     for stem in ("one", "two"):
         write(tmp_path / "images" / f"{stem}{Path(name).suffix}", array)
-        write(tmp_path / "masks" / f"{stem}.png", np.zeros((4, 4), np.uint8))
+        write(tmp_path / "masks" / f"{stem}.png", np.eye(4, dtype=np.uint8))
     image, _ = load(tmp_path).train[0]
     assert image.shape == (3, 4, 4)
     torch.testing.assert_close(image, torch.full((3, 4, 4), expected), atol=1e-4, rtol=0)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab.data.reading import decode, palette_indices, read_image
+from lab.data.masks import MaskReader
+from lab.data.reading import decode, read_image, read_picture
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (12, 20, 3), np.uint8)  # noise: nothing can be left out without a trace
@@ -95,20 +96,22 @@ def test_a_palette_is_read_by_its_colours_and_by_its_indices(tmp_path: Path) -> 
     image = Image.fromarray(indices).convert("P")
     image.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     path = put(tmp_path, "p.png", by_pillow(image, "PNG"))
-    found = palette_indices(path)
-    assert found is not None and np.array_equal(found, indices)
+    assert np.array_equal(read_picture(path).pixels, indices)
     assert np.array_equal(decode(path)[..., 0] == 255, indices == 1)
-    assert palette_indices(put(tmp_path, "x.png", FILES["8.png"])) is None
-    assert palette_indices(put(tmp_path, "x.tif", encoded(COLOURS.astype(np.uint16), ".tif"))) is None
+    assert read_picture(put(tmp_path, "x.png", FILES["8.png"])).palette is None
 
 
 def test_floats_in_range_are_taken_and_others_refused(tmp_path: Path) -> None:
     unit = RNG.random((4, 5)).astype(np.float32)
     image = read_image(put(tmp_path, "f.tif", encoded(unit, ".tif")), 1)
     assert np.array_equal(image[..., 0], unit)
-    for wrong in (unit * 300, unit - 1, np.full((4, 5), np.nan, np.float32)):
+    for wrong in (unit * 300, unit - 1):
         with pytest.raises(ValueError, match=r"f\.tif: pixels are float32 from .*; save them with 8 or 16"):
             read_image(put(tmp_path, "f.tif", encoded(wrong, ".tif")), 1)
+    for bad in (np.nan, np.inf):
+        unit[1, 2:4] = bad
+        with pytest.raises(ValueError, match=r"f\.tif: 2 values are NaN or infinite"):
+            read_image(put(tmp_path, "f.tif", encoded(unit, ".tif")), 1)
     whole = Image.fromarray(np.full((4, 5), 70000, np.int32))
     with pytest.raises(ValueError, match=r"i\.tif: pixels are int32 from 70000 to 70000"):
         read_image(put(tmp_path, "i.tif", by_pillow(whole, "TIFF")))
@@ -178,7 +181,7 @@ def test_a_stack_is_not_taken_for_its_first_page(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_image(tmp_path: Path, data: bytes, message: str) -> None:
-    for read in (read_image, palette_indices):
+    for read in (read_image, MaskReader().read):
         with pytest.raises(ValueError, match=rf"x\.png: .*{message}"):
             read(put(tmp_path, "x.png", data))
 
@@ -206,7 +209,7 @@ def test_any_damage_gives_an_image_or_a_value_error(
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path = put(tmp_path_factory.getbasetemp(), name, bytes(content))
-    for read in (read_image, palette_indices):
+    for read in (read_image, MaskReader().read):
         try:
             read(path)
         except ValueError as error:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lab.data.reading import ImageReader
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.segmenter import Segmenter, load_segmenter
 from lab.inference.source import Source
@@ -36,7 +37,7 @@ def test_a_mask_is_what_the_task_infers_in_validation(
     unet: Segmenter, tmp_path: Path, size: tuple[int, int], flips: bool
 ) -> None:
     path = write(tmp_path / "a.png", RNG.integers(0, 256, (*size, 3), np.uint8))
-    source, rows = Source(path, 3), list[tuple[int, int]]()
+    source, rows = Source(path, ImageReader()), list[tuple[int, int]]()
     settings = Settings(64, 16, 32, flips, 0.5)
     found = predict_mask(unet, source, settings, told=lambda done, of: rows.append((done, of)))
     image = (source.tensor(0, size[0]) - 0.4) / 0.3
@@ -53,12 +54,12 @@ def test_a_network_that_answers_otherwise_than_its_data_is_refused(tmp_path: Pat
     run = loaded(tmp_path, "Greys", facts={**THREE, "classes": list("abcd")})
     path = write(tmp_path / "a.png", np.zeros((9, 9), np.uint8))
     with pytest.raises(ValueError, match="answers with 3 channels, and the data of its run had 4 classes"):
-        predict_mask(run, Source(path, 1), SETTINGS)
+        predict_mask(run, Source(path, ImageReader(1)), SETTINGS)
 
 
 def test_probabilities_are_whole_or_not_there(tmp_path: Path) -> None:
     run = loaded(tmp_path, "Greys", facts=THREE)
-    source = Source(write(tmp_path / "a.png", np.zeros((200, 50), np.uint8)), 1)
+    source = Source(write(tmp_path / "a.png", np.zeros((200, 50), np.uint8)), ImageReader(1))
 
     def stop(done: int, of: int) -> None:
         raise KeyboardInterrupt

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.data.normalise import Normalise
-from lab.data.reading import read_image
+from lab.data.reading import ImageReader
 from lab.inference.source import Source
 from tests.inference_tools import write
 
@@ -29,7 +29,7 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_pieces_are_those_of_the_whole_that_training_reads(tmp_path: Path, name: str, channels: int) -> None:
     path = write(tmp_path / name, KINDS[name])
-    source, whole = Source(path, channels), read_image(path, 1 if channels == 1 else 3)
+    source, whole = Source(path, ImageReader(channels)), ImageReader(channels).read(path)
     exact = whole.dtype == np.uint8 or KINDS[name].ndim == 2 or channels == 3
     assert source.size == whole.shape[:2] and np.array_equal(source.piece(0, source.size[0]), whole)
     if source.size[0] > 1:
@@ -43,7 +43,7 @@ def test_pieces_are_those_of_the_whole_that_training_reads(tmp_path: Path, name:
 
 @pytest.mark.parametrize("name", ["colour.png", "grey16.tif", "pixel.png"])
 def test_an_images_own_normalisation_is_that_of_all_its_pixels(tmp_path: Path, name: str) -> None:
-    source = Source(write(tmp_path / name, KINDS[name]), 3)
+    source = Source(write(tmp_path / name, KINDS[name]), ImageReader())
     whole = Normalise()(source.tensor(0, source.size[0]))
     fixed = source.fixed(Normalise())
     assert fixed is not None and fixed.mean is not None
@@ -57,9 +57,9 @@ def test_a_file_cut_short_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", KINDS["colour.png"])
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(ValueError, match=r"a\.png: not a readable image"):
-        Source(path, 3)
+        Source(path, ImageReader())
 
 
 def test_other_channels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with 1 or 3 channels, and the network takes 4"):
-        Source(tmp_path / "a.png", 4)
+        Source(tmp_path / "a.png", ImageReader(4))

@@ -1,0 +1,115 @@
+"""How many bits the files of a set have and use: images of one network must agree in it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_FACT = "depths"
+VALUE_RANGE = "value_range"
+"""The fact that says which values became 0 and 1, where the config states it."""
+_UNLIKE = 8  # times as bright or as dark as the training's brightest image
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Files of one type: how many, the largest value in them, and the first file."""
+
+    count: int
+    largest: float
+    first: Path
+
+
+class Depths:
+    """Collects the types of files and their largest values."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+
+    def add(self, dtype: np.dtype[Any], largest: float, path: Path | str) -> None:
+        """Count a file."""
+        seen = self._seen.get(dtype.name, _Seen(0, largest, Path(path)))
+        self._seen[dtype.name] = replace(seen, count=seen.count + 1, largest=max(seen.largest, largest))
+
+    def facts(self) -> dict[str, Any]:
+        """The largest value by type, as a prediction compares it; nothing where no file was read."""
+        return {_FACT: {name: seen.largest for name, seen in self._seen.items()}} if self._seen else {}
+
+    def warnings(self, *, scaled: bool) -> list[str]:
+        """Sentences on files of one set that differ in their type, or don't use it.
+
+        Args:
+            scaled: the range of values is stated, so that 16 bits may be in use in part.
+        """
+        found = []
+        if len(self._seen) > 1:
+            each = (f"{seen.count} of {name} (such as {seen.first})" for name, seen in self._seen.items())
+            found.append(f"images differ in their bit depth: {', '.join(each)}; are their values comparable?")
+        deep = self._seen.get("uint16")
+        if deep is not None and not scaled and 0 < deep.largest < 1 << 14:
+            bits = _bits(deep.largest)
+            found.append(
+                f"of the 16 bits of {deep.count} images (such as {deep.first}) only {bits} are used (largest "
+                f"value {deep.largest:,.0f}), and they are divided by 65,535: set data.value_range: "
+                f"[0, {(1 << bits) - 1}] if the camera has {bits} bits"
+            )
+        return found
+
+    def unlike(self, facts: Mapping[str, Any]) -> list[str]:
+        """Sentences on files whose type or largest value is unlike those of a network's training.
+
+        Args:
+            facts: of the training; nothing is known of runs from before there was this fact.
+        """
+        trained: Mapping[str, float] = facts.get(_FACT) or {}
+        scale = facts.get(VALUE_RANGE)
+        found = []
+        for name, seen in self._seen.items() if trained else ():
+            some = f"{seen.count} image{'s' if seen.count > 1 else ''} (such as {seen.first})"
+            largest = trained.get(name)
+            if largest is None:
+                known = ", ".join(f"{_described(other, value)}" for other, value in trained.items())
+                how = f"scaled by data.value_range {scale}" if scale else "scaled by the range of their type"
+                found.append(
+                    f"{some}: {_described(name, seen.largest)}, unlike the training's ({known}); they are "
+                    f"{how}, so the network may see them darker or brighter than its training images: "
+                    "convert them to the depth and range of those"
+                )
+            elif _apart(seen.largest, largest):
+                found.append(
+                    f"{some}: the largest value is {seen.largest:,.6g}, and {largest:,.6g} in the training "
+                    "images of the same type: convert them to the range of the training images"
+                )
+        return found
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """A sentence on the depths of the data, where they are unlike those of the training; empty if not."""
+    was, depths = then.get(_FACT) or {}, now.get(_FACT) or {}
+    same = was.keys() == depths.keys() and not any(_apart(depths[name], was[name]) for name in was)
+    if not was or not depths or same:
+        return ""
+    old, new = (", ".join(_described(*each) for each in known.items()) for known in (was, depths))
+    return f"the images' depth has changed since the training: {old}; now {new}"
+
+
+def _apart(one: float, other: float) -> bool:
+    return one > _UNLIKE * other or other > _UNLIKE * one
+
+
+def _described(name: str, largest: float) -> str:
+    dtype = np.dtype(name)
+    if dtype.kind == "f":
+        return f"{dtype.itemsize * 8}-bit floats up to {largest:,.6g}"
+    bits = dtype.itemsize * 8
+    used = f" of which {_bits(largest)} are used" if _bits(largest) < bits else ""
+    signed = " signed" if dtype.kind == "i" else ""
+    return f"{bits}{signed} bits{used}, largest value {largest:,.0f}"
+
+
+def _bits(largest: float) -> int:
+    """How many bits hold a value."""
+    return max(1, math.ceil(math.log2(max(largest, 0) + 1)))
