@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lab import events, rundir
+from lab.accumulation import Group, groups
 from lab.callbacks.checkpointing import Checkpointing
 from lab.callbacks.diagnostics import Diagnostics
 from lab.callbacks.pictures import Pictures
@@ -27,12 +28,12 @@ from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.metrics import Metric
 from lab.midway import Midway
-from lab.monitoring import Course, NotFinite, group_size, step_scheduler
+from lab.monitoring import Course, NotFinite, step_scheduler
 from lab.redact import redact
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
-from lab.session import Session
+from lab.session import Session, loss_notes
 from lab.signals import undisturbed
 from lab.tasks import Task
 
@@ -200,30 +201,28 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def train_epoch(self, dl_train: Loader) -> float:
-        """One pass over the training data in train mode; returns the mean loss over samples.
+        """One pass over the training data in train mode; returns the loss of the set.
 
         Raises:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
         self.model.train()
-        steps, gathered = len(dl_train), 0
         tally = Tally(self.task, self._metrics["train"], "train loss", self._check_gradients)
         epoch = self.course.epoch + 1
-        self._reporter.begin("train", epoch, self.epochs, steps)
+        self._reporter.begin("train", epoch, self.epochs, len(dl_train))
         started = time.perf_counter() - self.midway.seconds
-        for step, batch in self.midway.batches(dl_train, tally, epoch):
-            moved = self.runtime.move(batch)
-            with self.runtime.autocast():
-                result = self.task.step(self._forward, self.criterion, moved)
-            group = group_size(step, steps, self._accumulate)
-            self.runtime.backward(result.loss if group == 1 else result.loss / group)
-            tally.add(result)
-            gathered = 0 if step == steps else step % self._accumulate
-            if not gathered:
-                tally.add_norm(self._step())
-            self._reporter.step(step, tally)
-        if gathered:  # the loader gave more batches than it said
-            self._step()
+        for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
+            moved = [self.runtime.move(batch) for _, batch in batches]
+            group = Group([self.task.weights(self.criterion, batch) for batch in moved[1:] and moved])
+            for (step, _), batch in zip(batches, moved, strict=True):
+                with self.runtime.autocast():
+                    result = self.task.step(self._forward, self.criterion, batch)
+                self.runtime.backward(group.loss(result))
+                tally.add(result)
+                if step == batches[-1][0]:
+                    group.finish(self.optimizer)
+                    tally.add_norm(self._step())
+                self._reporter.step(step, tally)
         values = tally.values()
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started
@@ -381,7 +380,7 @@ def _run_once(
         *session.callbacks,
     ]
     resumed = resume_from(checkpoints, plain, data.facts, trainer.parts()) if session.resume else []
-    for note in (*session.notes(config, data), *resumed):
+    for note in (*session.notes(config, data), *loss_notes(trainer.criterion), *resumed):
         listeners.on_note(note)
     begin = session.start_event(config, trainer, data)
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread

@@ -16,6 +16,7 @@ from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
 from lab.monitoring import NotFinite, Watch
+from lab.ratios import Ratios, numbers, total
 from lab.runtime import Runtime
 from lab.tasks import Samples, StepResult, Task
 
@@ -23,10 +24,11 @@ SECONDS_BETWEEN_REPORTS = 0.2
 
 
 class Tally:
-    """What one pass over a loader adds up to: mean losses over samples, and metrics.
+    """What one pass over a loader adds up to: the set's loss, and metrics.
 
-    Losses stay on the device until `read`, which waits for it once; one that is not finite is seen at its own
-    step, on a GPU a step or so later.
+    Each term of the loss is the sum of its numerators over that of its denominators (`lab.terms`); one
+    without a denominator is a mean over samples. Losses stay on the device until `read`, which waits for it
+    once; one that is not finite is seen at its own step, on a GPU a step or so later.
 
     Args:
         check_norms: whether a gradient's norm has to be finite, too.
@@ -41,8 +43,10 @@ class Tally:
         self._pending_sizes: list[int] = []
         self._norms: list[Tensor] = []
         self._norm_steps: list[int] = []
-        self._parts: dict[str, list[Tensor]] = {}
-        self._sums: dict[str, float] = {}
+        self._terms, self._parts = Ratios(), Ratios()
+        self._before: dict[str, float] = {}  # means of an epoch's beginning, of a checkpoint without terms
+        self._samples_before = 0
+        self._largest_norm: float | None = None
         self.samples = 0
         self.steps = 0
         for metric in metrics.values():
@@ -56,8 +60,13 @@ class Tally:
         """
         self._pending.append(result.loss.detach())
         self._pending_sizes.append(result.size)
+        terms = result.terms
+        for name, term in terms.items():
+            self._terms.add(name, term.mean, result.size if term.weight is None else term.weight)
         for name, part in result.parts.items():
-            self._parts.setdefault(name, []).append(part.detach())
+            own = terms.get(name)
+            weight = own.weight if own is not None and own.mean is part else None
+            self._parts.add(name, part, result.size if weight is None else weight)
         if self._watch(result.loss):
             self.read()
         self._task.update(self._metrics, result)
@@ -75,27 +84,24 @@ class Tally:
                 self.read()
 
     def read(self) -> float:
-        """Add up what is pending; returns the mean loss of those steps.
+        """Add up what is pending; returns the loss of those steps, NaN where nothing in them counts.
 
         Raises:
             NotFinite: at the first step whose loss, or gradient where that is checked, is not finite.
         """
         if not self._pending:
             return math.nan
-        losses = torch.stack(self._pending).float().cpu().double()
-        norms = torch.stack(self._norms).float().cpu().double() if self._norms else torch.zeros(0)
+        losses = numbers(self._pending)
+        norms = numbers(self._norms)
         self._require_finite(losses, norms if self._check_norms else torch.zeros(0))
-        sizes = torch.tensor(self._pending_sizes, dtype=torch.float64)
-        self._sum("loss", losses, sizes)
-        for name, values in self._parts.items():
-            self._sum(f"loss_{name}", torch.stack(values).float().cpu().double(), sizes)
         if self._norms:
-            earlier = norms.new_tensor([self._sums.get("grad_norm", 0.0)])
-            self._sums["grad_norm"] = float(torch.cat([earlier, norms]).max())  # NaN, if one of them is
-        mean = float((losses * sizes).sum() / sizes.sum())
+            earlier = [] if self._largest_norm is None else [self._largest_norm]
+            self._largest_norm = float(torch.cat([norms.new_tensor(earlier), norms]).max())  # NaN, if one is
+        mean = total(self._terms.read())
+        self._parts.read()
         self.samples += sum(self._pending_sizes)
         self.steps += len(self._pending)
-        self._pending, self._pending_sizes, self._parts = [], [], {}
+        self._pending, self._pending_sizes = [], []
         self._norms, self._norm_steps = [], []
         return mean
 
@@ -104,14 +110,18 @@ class Tally:
 
         Raises:
             NotFinite: as `read`.
-            ValueError: there was no step.
+            ValueError: there was no step, or nothing of any target counts in the loss.
         """
         self.read()
         if self.samples == 0:
             raise ValueError(f"there is no {self._label}: the loader is empty")
-        means = {name: value / self.samples for name, value in self._sums.items() if name != "grad_norm"}
+        loss = total(self._terms.means())
+        if math.isnan(loss) and self.samples > self._samples_before:
+            raise ValueError(f"there is no {self._label}: every target is one that the loss ignores")
+        parts = {f"loss_{name}": mean for name, mean in self._parts.means().items()}
+        means = self._with_earlier({"loss": loss, **parts})
         metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
-        norms = {"grad_norm": self._sums["grad_norm"]} if "grad_norm" in self._sums else {}
+        norms = {} if self._largest_norm is None else {"grad_norm": self._largest_norm}
         return {**means, **metrics, **norms}
 
     def state_dict(self) -> dict[str, Any]:
@@ -121,18 +131,43 @@ class Tally:
             Unkeepable: a metric's state is no plain data.
         """
         assert not self._pending, "read first"
-        metrics = {name: gathered(metric) for name, metric in self._metrics.items()}
-        return {"sums": dict(self._sums), "samples": self.samples, "steps": self.steps, "metrics": metrics}
+        return {
+            "terms": self._terms.state_dict(),
+            "parts": self._parts.state_dict(),
+            "before": dict(self._before),
+            "samples_before": self._samples_before,
+            "grad_norm": self._largest_norm,
+            "samples": self.samples,
+            "steps": self.steps,
+            "metrics": {name: gathered(metric) for name, metric in self._metrics.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Go on from there, on the run's device; a metric that was not there then begins with what comes."""
-        self._sums, self.samples, self.steps = dict(state["sums"]), state["samples"], state["steps"]
+        """Continue from there, on the run's device; a metric that was not there then starts here."""
+        self.samples, self.steps = state["samples"], state["steps"]
+        if "sums" in state:  # from before terms had denominators: sums of loss · samples
+            sums = dict(state["sums"])
+            self._largest_norm = sums.pop("grad_norm", None)
+            self._before = {name: value / self.samples for name, value in sums.items()}
+            self._samples_before = self.samples
+        else:
+            self._terms.load_state_dict(state["terms"])
+            self._parts.load_state_dict(state["parts"])
+            self._before, self._samples_before = dict(state["before"]), state["samples_before"]
+            self._largest_norm = state["grad_norm"]
         for name, metric in self._metrics.items():
             if name in state["metrics"]:
                 put_back(metric, state["metrics"][name], device)
 
-    def _sum(self, name: str, values: Tensor, sizes: Tensor) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + float((values * sizes).sum())
+    def _with_earlier(self, means: dict[str, float]) -> dict[str, float]:
+        if not self._before:
+            return means
+        since = self.samples - self._samples_before
+        joined = {
+            name: (self._samples_before * self._before.get(name, mean) + since * mean) / self.samples
+            for name, mean in means.items()
+        }
+        return joined if since else dict(self._before)
 
     def _require_finite(self, losses: Tensor, norms: Tensor) -> None:
         """Name the first step that went wrong; a bad loss makes the gradients of its own step bad too."""

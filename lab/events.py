@@ -80,6 +80,7 @@ class RunStart:
     first_step: int = 0  # batches of the first epoch that are done already
     test_samples: int = 0
     classes: str = ""  # names and counts, where the data has classes
+    loss_mean: Literal["set", "batches"] = "set"  # what the loss of a set is the mean over (`lab.terms`)
 
     @property
     def resumed(self) -> bool:

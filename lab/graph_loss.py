@@ -4,15 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lab.graphs import UNKNOWN
+from lab.terms import Loss, Weight
 
 MultiLabel = Literal["bce", "margin"]
 
 
-class SceneGraphLoss(nn.Module):
+class SceneGraphLoss(Loss):
     """A weighted sum over the boxes' classes and the groups of relations; the run logs each of them.
 
     The target decides: an exclusive group, class indices (P,), costs the cross-entropy, averaged over the
@@ -26,7 +27,8 @@ class SceneGraphLoss(nn.Module):
 
     The margin loss is STTran's (Cong et al. 2021, arXiv:2107.12309) and torch's MultiLabelMarginLoss, taken
     of logits here. It puts the relations of a pair in order; how high their sigmoids are means little, so
-    that `bce` is the one to judge by the constraint `semi`. What has nothing annotated costs 0.
+    that `bce` is the one to judge by the constraint `semi`. What has nothing annotated costs 0; over a set,
+    each is the mean over all that is annotated in it.
 
     Args:
         multi_label: the loss of groups of which several relations can hold.
@@ -54,15 +56,15 @@ class SceneGraphLoss(nn.Module):
         self.multi_label = multi_label
         named = {"attention": attention, "spatial": spatial, "contact": contact, **weights}
         groups = {name: weight for name, weight in named.items() if weight is not None}
-        self.weights = {"objects": objects, **groups}
-        for name, weight in self.weights.items():
+        self._factors = {"objects": objects, **groups}
+        for name, weight in self._factors.items():
             if not 0 <= weight < math.inf:
                 raise ValueError(f"{name}: a weight must be >= 0 and finite, found {weight}")
-        if not any(self.weights.values()):
+        if not any(self._factors.values()):
             raise ValueError("at least one weight must be above 0")
         self._groups = tuple(groups)
 
-    def forward(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
+    def means(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
         """`lab.graphs.Said` and `lab.graphs.Truth`; each weighted loss by name, 0-dim float32."""
         strange = [name for name in self._groups if name not in said["relations"]]
         if strange:
@@ -77,10 +79,17 @@ class SceneGraphLoss(nn.Module):
                 losses[group] = _cross_entropy(logits, target)
             else:
                 losses[group] = self._of_several(logits.float(), target.float(), truth["judged"])
-        return {name: self.weights.get(name, 1.0) * loss for name, loss in losses.items()}
+        return {name: self._factors.get(name, 1.0) * loss for name, loss in losses.items()}
+
+    def weights(self, truth: Mapping[str, Any]) -> dict[str, Weight]:
+        """The annotated boxes, and for each group of relations the annotated pairs."""
+        found: dict[str, Weight] = {"objects": (truth["objects"] != UNKNOWN).sum()}
+        for group, target in truth["relations"].items():
+            found[group] = (target != UNKNOWN).sum() if target.dim() == 1 else truth["judged"].sum()
+        return found
 
     def extra_repr(self) -> str:
-        return f"multi_label={self.multi_label}, weights={self.weights}"
+        return f"multi_label={self.multi_label}, weights={self._factors}"
 
     def _of_several(self, logits: Tensor, target: Tensor, judged: Tensor) -> Tensor:
         """The mean over the judged pairs, of (P, K) each."""

@@ -73,3 +73,7 @@ def counted_classes(classes: int, background: Background, *, one_map: bool) -> t
     if not 0 <= background < classes:
         raise ValueError(f"background must be one of the classes 0 to {classes - 1}, found {background}")
     return tuple(index for index in range(classes) if index != background)
+
+
+UNLABELLED = -100
+"""A sample without a class: torch's mark, which no loss and no metric counts."""

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.definitions import FIRST
-from lab.labels import IGNORE, Auto, Background, counted_classes
+from lab.labels import IGNORE, UNLABELLED, Auto, Background, counted_classes
 from lab.overlap_loss import OverlapLoss
+from lab.terms import Loss, Weight, class_denominator
 
 
-class BCEDice(nn.Module):
+class BCEDice(Loss):
     """α · BCE + β · (1 − soft Dice), for binary masks.
 
     BCE judges each pixel alone and has smooth gradients; Dice judges the overlap, so that a small object
@@ -28,8 +29,8 @@ class BCEDice(nn.Module):
     denominator; its sum with BCE: Isensee et al., "nnU-Net", 2021.) The sums run over one image, not over the
     batch: the loss of a set then does not depend on how it is cut into batches. `smooth` defines the case in
     which both are empty (Dice 1, loss 0) and keeps the gradient finite. Pixels of the mask that are 255
-    (`lab.labels.IGNORE`) are in none of the sums, and BCE is the mean over the others; where there is no
-    other pixel the loss is 0.
+    (`lab.labels.IGNORE`) are in none of the sums: BCE is the mean over the other pixels, and Dice that over
+    the images that have any; where there is no other pixel the loss is 0.
 
     Args:
         alpha: weight of the cross entropy, ≥ 0.
@@ -39,6 +40,9 @@ class BCEDice(nn.Module):
         ValueError: a weight is negative, both are zero, or `smooth` is not positive; in `forward`, the shapes
             of logits and mask differ.
     """
+
+    named = False
+    ignored = (IGNORE,)
 
     def __init__(self, alpha: float = 0.5, beta: float = 0.5, smooth: float = 1.0) -> None:
         super().__init__()
@@ -50,8 +54,8 @@ class BCEDice(nn.Module):
         self.beta = beta
         self.smooth = smooth
 
-    def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
-        """Logits and float mask, both (N, 1, H, W), mask in [0, 1] or 255; the loss is 0-dim and float32, or
+    def means(self, logits: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Logits and float mask, both (N, 1, H, W), mask in [0, 1] or 255; each term is 0-dim and float32, or
         float64."""
         if logits.shape != mask.shape:
             raise ValueError(
@@ -69,13 +73,20 @@ class BCEDice(nn.Module):
         truth = mask.flatten(1)
         overlap = (probability * truth).sum(1)
         dice = (2 * overlap + self.smooth) / (probability.sum(1) + truth.sum(1) + self.smooth)
-        return self.alpha * bce + self.beta * (1 - dice.mean())
+        there = judged.flatten(1).any(1)  # the others' Dice is 1
+        dice_loss = (1 - dice.mean()) / (there.sum().clamp(min=1) / len(mask))  # / 1 likewise
+        return {"bce": self.alpha * bce, "dice": self.beta * dice_loss}
+
+    def weights(self, mask: Tensor) -> dict[str, Weight]:
+        """The judged pixels, and the images that have any."""
+        judged = mask != IGNORE
+        return {"bce": judged.sum(), "dice": judged.flatten(1).any(1).sum()}
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}, beta={self.beta}, smooth={self.smooth}"
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(Loss):
     """Cross entropy of classes; the figures are those of `torch.nn.CrossEntropyLoss`.
 
     With logits z of C classes, the truth y in shares of the classes and weights w,
@@ -83,8 +94,9 @@ class CrossEntropy(nn.Module):
         loss = − Σ_n Σ_c w_c · y'_nc · log softmax(z_n)_c / Z,      y' = (1 − s) · y + s / C
 
     for a label smoothing s (Szegedy et al., 2016, arXiv:1512.00567). Z is the number of images, or where the
-    truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one. Index -100 is in
-    neither sum; a batch of nothing else costs 0, where torch's loss is NaN.
+    truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one. Over a set, both
+    sums are those of the whole set. Index -100 (`lab.labels.UNLABELLED`) is in neither sum; a batch of
+    nothing else costs 0, where torch's loss is NaN.
 
     Args:
         class_weights: one finite weight > 0 a class; `auto` in YAML: n / (C · n_c) of the training images.
@@ -94,6 +106,8 @@ class CrossEntropy(nn.Module):
             class.
     """
 
+    named = False
+    ignored = (UNLABELLED,)
     class_weights: Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
@@ -103,7 +117,7 @@ class CrossEntropy(nn.Module):
         self.register_buffer("class_weights", _weights(class_weights), persistent=False)
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def means(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Logits (N, C) and class indices (N,) or shares (N, C); the loss is 0-dim, at least float32."""
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weights = self.class_weights
@@ -114,25 +128,31 @@ class CrossEntropy(nn.Module):
         weights = torch.ones_like(logits[0]) if weights is None else weights.to(logits.dtype)
         if target.is_floating_point():
             shares = target.to(logits.dtype)
-            return F.cross_entropy(logits, shares, weight=weights, label_smoothing=self.label_smoothing)
+            mean = F.cross_entropy(logits, shares, weight=weights, label_smoothing=self.label_smoothing)
+            return {"loss": mean}
         total = F.cross_entropy(
             logits,
             target,
             weight=weights,
-            ignore_index=_UNJUDGED,
+            ignore_index=UNLABELLED,
             reduction="sum",
             label_smoothing=self.label_smoothing,
         )
-        judged = target != _UNJUDGED
-        by = (weights[target * judged] * judged).sum()
-        return total / by.clamp(min=torch.finfo(by.dtype).tiny)  # 0 / 0 would be NaN, its gradient too
+        by = class_denominator(target, weights, UNLABELLED)
+        return {"loss": total / by.clamp(min=torch.finfo(by.dtype).tiny)}  # 0 / 0 is NaN, its gradient too
+
+    def weights(self, target: Tensor) -> dict[str, Weight]:
+        """The images, or where each has a class index the weights of their classes."""
+        if target.is_floating_point():
+            return {"loss": target.numel() // target.shape[1]}
+        return {"loss": class_denominator(target, self.class_weights, UNLABELLED)}
 
     def extra_repr(self) -> str:
         weights = None if self.class_weights is None else self.class_weights.tolist()
         return f"class_weights={weights}, label_smoothing={self.label_smoothing}"
 
 
-class WeightedSum(nn.Module):
+class WeightedSum(Loss):
     """A weighted sum of losses by name, for binary masks and for classes; the run logs each of them.
 
     | name | loss | source |
@@ -147,6 +167,9 @@ class WeightedSum(nn.Module):
     Tversky sum over the whole batch, not over an image, and a class that no mask of the batch has costs
     nothing, so that a false alarm in a batch of empty masks goes unpunished unless another term punishes it;
     focal asks of each class alone whether a pixel has it (sigmoids, also where there are several classes).
+    Over a set, cross entropy and focal are means over its pixels, whatever the batches. The others, and a
+    focal that is `normalized`, are means of batches: each batch's, weighted by its images that have a judged
+    pixel, so that they depend on the batch size.
 
     Dice, Jaccard and Tversky are means over the classes but the background, where there is one, as the
     metrics are; of a binary mask without one over both classes. The other terms judge all classes.
@@ -168,6 +191,7 @@ class WeightedSum(nn.Module):
             `forward`, shapes, kind of target and number of weights don't fit one another.
     """
 
+    ignored = (IGNORE,)
     class_weights: Tensor | None
 
     def __init__(
@@ -179,25 +203,26 @@ class WeightedSum(nn.Module):
         super().__init__()
         self.background = background
         self._one_map: bool | None = None  # known by the first batch
-        self.weights: dict[str, float] = {}
+        self._factors: dict[str, float] = {}
         self._options: dict[str, dict[str, float | bool]] = {}
         for name, given in terms.items():
             options = dict(given) if isinstance(given, Mapping) else {"weight": given}
-            self.weights[name] = float(options.pop("weight", 1.0))
+            self._factors[name] = float(options.pop("weight", 1.0))
             self._options[name] = options
-        _require_terms(self.weights, self._options)
+        _require_terms(self._factors, self._options)
         weights = _weights(class_weights)
         if class_weights is not None:
-            if "lovasz" in self.weights:
+            if "lovasz" in self._factors:
                 raise ValueError("class_weights have no meaning in 'lovasz': leave one of them out")
             if "alpha" in self._options.get("focal", {}):
                 raise ValueError("class_weights and terms.focal.alpha weigh the same: leave one of them out")
         self.register_buffer("class_weights", weights, persistent=False)
+        self.batchwise = tuple(name for name in self._factors if self._is_batchwise(name))
         self._shares = None if class_weights is None else list(class_weights)
-        self._binary = {name: self._term(name, binary=True) for name in self.weights}
-        self._classes = {name: self._term(name, binary=False) for name in self.weights}
+        self._binary = {name: self._term(name, binary=True) for name in self._factors}
+        self._classes = {name: self._term(name, binary=False) for name in self._factors}
 
-    def forward(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def means(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Logits (N, 1, H, W) and a float mask, or (N, K, H, W) and classes (N, H, W) as whole numbers.
 
         Returns:
@@ -212,11 +237,25 @@ class WeightedSum(nn.Module):
         for name, term in (self._binary if binary else self._classes).items():
             # A mean over no pixel is NaN; its gradient is not, for no logit is in it.
             loss = term(logits, target).sum()
-            losses[name] = self.weights[name] * torch.where(nothing, torch.zeros_like(loss), loss)
+            losses[name] = self._factors[name] * torch.where(nothing, torch.zeros_like(loss), loss)
         return losses
 
+    def weights(self, target: Tensor) -> dict[str, Weight]:
+        """The judged pixels, weighted as the cross entropy weighs them; of batchwise terms the images."""
+        judged = target != IGNORE
+        images, pixels = judged.flatten(1).any(1).sum(), judged.sum()
+        found: dict[str, Weight] = {}
+        for name in self._factors:
+            found[name] = images if name in self.batchwise else pixels
+            if name in _CROSS_ENTROPY and self.class_weights is not None:
+                found[name] = self._pixel_weights(target).sum()
+        return found
+
     def extra_repr(self) -> str:
-        return f"terms={self.weights}, class_weights={self._shares}"
+        return f"terms={self._factors}, class_weights={self._shares}"
+
+    def _is_batchwise(self, name: str) -> bool:
+        return name not in (*_CROSS_ENTROPY, "focal") or bool(self._options[name].get("normalized"))
 
     @property
     def part_definitions(self) -> dict[str, int] | None:
@@ -225,12 +264,12 @@ class WeightedSum(nn.Module):
         Version 1 of an overlap term was over all classes of several, background included; that of a weighted
         cross entropy was a mean of batches.
         """
-        overlaps = any(name in self.weights for name in _OVERLAPS)
+        overlaps = any(name in self._factors for name in _OVERLAPS)
         if overlaps and self.background == 0 and self._one_map is None:
             return None
         changed = isinstance(self.background, int) and not (self.background == 0 and self._one_map)
         changed = changed or (self.background is None and self._one_map is True)
-        found = dict.fromkeys(self.weights, FIRST)
+        found = dict.fromkeys(self._factors, FIRST)
         found |= {name: _BY_CLASSES for name in _OVERLAPS if name in found and changed}
         weighted = self._shares is not None
         return found | {name: _OF_THE_SET for name in _CROSS_ENTROPY if name in found and weighted}
@@ -257,22 +296,28 @@ class WeightedSum(nn.Module):
             background, foreground, *_ = self._shares
             options["alpha"], scale = foreground / (background + foreground), 2.0
         loss: nn.Module = _smp(name)("binary" if binary else "multiclass", **options)
+        if name == "lovasz":  # it mixes the logits' type with float32
+            return lambda logits, target: loss(logits.float(), target.float() if binary else target)
         return loss if scale == 1.0 else lambda logits, target: scale * loss(logits, target)
 
     def _cross_entropy(self, logits: Tensor, target: Tensor) -> Tensor:
         """The mean over judged pixels, weighted by their classes (as `torch.nn.CrossEntropyLoss` does)."""
-        judged = target != IGNORE
         if not target.is_floating_point():
             each = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
-            classes = target * judged
         else:
-            each = F.binary_cross_entropy_with_logits(logits, target * judged, reduction="none")
-            classes = (target * judged).round().long()
-        weights = judged.to(each.dtype)
-        if self.class_weights is not None:
-            weights = weights * self.class_weights.to(each)[classes]
+            each = F.binary_cross_entropy_with_logits(logits, target * (target != IGNORE), reduction="none")
+        weights = self._pixel_weights(target).to(each.dtype)
         tiny = torch.finfo(each.dtype).tiny  # a batch of ignored pixels: 0 / 0 would make its gradient NaN
         return (each * weights).sum() / weights.sum().clamp(min=tiny)
+
+    def _pixel_weights(self, target: Tensor) -> Tensor:
+        """Of each pixel the weight of its class, 1 where classes have none, and 0 where it is ignored."""
+        judged = target != IGNORE
+        if self.class_weights is None:
+            return judged.float()
+        classes = (target * judged).round().long() if target.is_floating_point() else target.long() * judged
+        weights = self.class_weights.to(target.device)
+        return judged * weights[classes.clamp(0, len(weights) - 1)]
 
     def _require_shapes(self, logits: Tensor, target: Tensor, binary: bool) -> None:
         found = f"found logits {tuple(logits.shape)} and a target {tuple(target.shape)} of {target.dtype}"
@@ -288,13 +333,12 @@ class WeightedSum(nn.Module):
         if len(self._shares) != classes:
             raise ValueError(f"class_weights are {len(self._shares)}, but there are {classes} classes")
         alone = counted_classes(2, self.background, one_map=True) == (1,)
-        if binary and alone and not any(name in (*_CROSS_ENTROPY, "focal") for name in self.weights):
+        if binary and alone and not any(name in (*_CROSS_ENTROPY, "focal") for name in self._factors):
             raise ValueError(
                 "class_weights change nothing here: overlap terms judge a binary mask's foreground"
             )
 
 
-_UNJUDGED = -100  # torch's mark of a sample without a class
 _CROSS_ENTROPY = ("cross_entropy", "bce")
 _BY_CLASSES = 2  # the definition by which overlap terms leave out what is called background
 _OF_THE_SET = 2  # that by which weights are summed over the set

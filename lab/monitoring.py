@@ -139,12 +139,6 @@ class Course:
         self.samples, self.train_seconds, self.seconds = state["cost"]
 
 
-def group_size(step: int, steps: int, most: int) -> int:
-    """How many of an epoch's batches share the optimizer step of this one; the last group may be smaller."""
-    left = steps - (step - 1) // most * most
-    return most if left < 1 else min(most, left)
-
-
 def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:
     """Step a scheduler at the end of an epoch; one for plateaus gets its metric."""
     if isinstance(scheduler, ReduceLROnPlateau):

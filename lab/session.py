@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from lab.provenance import collect
 from lab.record import written
 from lab.redact import redact, redact_text
 from lab.signals import Interrupted
+from lab.tasks import Task
+from lab.terms import reduction_of
 
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 _RARE = 10  # times fewer samples than another class are worth a word
@@ -32,6 +34,8 @@ class Trained(Protocol):
     """What the paperwork needs to know of a Trainer."""
 
     model: nn.Module
+    task: Task
+    criterion: Callable[[Any, Any], Any]
     device: torch.device
     course: Course
     midway: Midway
@@ -127,6 +131,7 @@ class Session:
             first_step=trainer.midway.begin_at(len(data.train)),
             test_samples=data.test_samples,
             classes=as_text(counts) if (counts := class_counts(data.facts)) else "",
+            loss_mean=trainer.task.set_mean(trainer.criterion),
         )
 
     def end_event(self, trainer: Trained) -> RunEnd:
@@ -166,6 +171,16 @@ class Session:
             rundir.atomic_write(self.folder / rundir.TRACEBACK, text)
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
         return outcome, redact_text(f"{type(error).__name__}: {error}")
+
+
+def loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
+    """A warning where the loss is a sum over each batch, so that it grows with the batch."""
+    if reduction_of(criterion) != "sum":
+        return []
+    message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
+    return [
+        Note(f"{message}; the losses of batches are averaged. With reduction: mean they don't", "warning")
+    ]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

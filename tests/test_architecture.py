@@ -17,12 +17,13 @@ RANKS = {
     6: ["lab.dashboard", "lab.faults"],
     5: ["lab.hpo"],
     4: ["util", "lab.inference", "lab.preflight", "lab.report"],
-    3: ["lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
+    3: ["lab.accumulation", "lab.callbacks", "lab.evaluation", "lab.resume", "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
-        "lab.provenance", "lab.record", "lab.runtime", "lab.seeding", "lab.signals", "lab.tiling"],
+        "lab.provenance", "lab.ratios", "lab.record", "lab.runtime", "lab.seeding", "lab.signals",
+        "lab.tiling"],
     0: ["lab.command_line", "lab.config", "lab.definitions", "lab.events", "lab.graphs", "lab.keys",
-        "lab.outlet", "lab.overlap_loss", "lab.rundir", "lab.wording", "model"],
+        "lab.outlet", "lab.overlap_loss", "lab.rundir", "lab.terms", "lab.wording", "model"],
     -1: ["lab.labels", "lab.redact"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}

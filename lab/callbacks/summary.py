@@ -36,6 +36,7 @@ class Summary(Callback):
             "outcome": "running",
             "seed": event.seed,
             "monitor": event.config.get("monitor"),
+            "loss_mean": event.loss_mean,
             "device": event.device,
             "parameters": event.parameters,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

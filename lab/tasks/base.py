@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.metrics import Metric
+from lab.tasks.size import size_of
+from lab.terms import Measured, SetMean, Term, Weight, measure, set_mean, weights_ahead
 
 Criterion = Callable[[Any, Any], Any]
 Batch = Tensor | Sequence[Tensor]
@@ -25,6 +27,14 @@ class StepResult(NamedTuple):
     target: Any
     size: int  # samples in the batch
     parts: Mapping[str, Tensor] = {}  # named losses that `loss` is the sum of
+    measured: Measured | None = None  # the same loss with the denominators of its terms
+
+    @property
+    def terms(self) -> Mapping[str, Term]:
+        """What `loss` is the sum of, as far as it still is what was measured: a task may have replaced it."""
+        if self.measured is None or self.measured.loss is not self.loss:
+            return {"loss": Term(self.loss)}
+        return self.measured.terms
 
 
 @dataclass(frozen=True)
@@ -39,20 +49,60 @@ class Samples:
 class Task:
     """`*inputs, target = batch`, `criterion(model(*inputs), target)`; override what is different.
 
-    The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed.
+    The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed; a
+    `lab.terms.Loss` tells what each batch weighs, too.
     """
 
     one_logit = False  # where it tells two classes apart by a single logit, `net.classes: auto` is 1
     pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
+    _plain_step: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """Who overrides `step` and not `weights` may have changed what the loss is taken of."""
+        super().__init_subclass__()
+        if "weights" in vars(cls):
+            cls._plain_step = True
+        elif "step" in vars(cls):
+            cls._plain_step = False
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
-        """Pass one batch through the network and the loss."""
+        """Pass one batch through the network and the loss.
+
+        Raises:
+            ValueError: output and target don't fit, or how many samples there are can't be found.
+        """
         *inputs, target = batch
         output = model(*inputs)
-        loss = criterion(output, target)
-        if isinstance(loss, Mapping):
-            return StepResult(torch.stack(list(loss.values())).sum(), output, target, len(target), loss)
-        return StepResult(loss, output, target, len(target))
+        self.require_fit(output, target)
+        measured = measure(criterion, output, target)
+        size = self.size(inputs, target)
+        return StepResult(measured.loss, output, target, size, measured.parts, measured)
+
+    def size(self, inputs: Sequence[Any], target: Any) -> int:
+        """How many samples the batch has: the first dimension of the target's tensors.
+
+        Raises:
+            ValueError: they disagree.
+        """
+        return size_of(target, inputs)
+
+    def require_fit(self, output: Any, target: Any) -> None:
+        """Raise ValueError where output and target don't fit, before a loss could broadcast them."""
+
+    def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
+        """The denominators of the loss's terms, and the number of samples, before the network has run.
+
+        Batches that share an optimizer step weigh by them. None where they aren't known that early: such
+        batches weigh by what `step` says of them.
+        """
+        if not self._plain_step:
+            return None
+        *inputs, target = batch
+        return weights_ahead(criterion, target), self.size(inputs, target)
+
+    def set_mean(self, criterion: Criterion) -> SetMean:
+        """`set` where a set's loss is that of one batch of everything, `batches` where it is their mean."""
+        return set_mean(criterion) if self._plain_step else "batches"
 
     def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
         """The network's raw output outside of training; a task may take large inputs apart for it.
@@ -86,16 +136,11 @@ class Task:
         return None
 
 
-def require_same_shape(result: StepResult, what: str) -> StepResult:
-    """The result, if output and target have one shape.
-
-    Raises:
-        ValueError: they haven't, and a loss between them would silently broadcast.
-    """
-    output, target = tuple(result.output.shape), tuple(result.target.shape)
-    if output != target:
-        raise ValueError(f"the network returns {output} and the {what} {target}; both must have one shape")
-    return result
+def require_same_shape(output: Tensor, target: Tensor, what: str) -> None:
+    """Raise ValueError where output and target differ in shape: a loss would silently broadcast."""
+    found, wanted = tuple(output.shape), tuple(target.shape)
+    if found != wanted:
+        raise ValueError(f"the network returns {found} and the {what} {wanted}; both must have one shape")
 
 
 def array(batch: Batch) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
 from lab.metrics import Metric
 from lab.tasks.base import Criterion, Samples, StepResult, Task, array
+from lab.terms import Weight, measure
 
 
 class Classification(Task):
@@ -46,40 +47,40 @@ class Classification(Task):
             self._mixers += [v2.CutMix(alpha=cutmix)] if cutmix else []
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
-        """As for every task; refuses outputs of which the softmax would say nothing.
+        """As for every task, of mixed images in training where that is asked for.
 
         Raises:
             ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers
                 (N,) nor shares of the classes (N, C); or inputs that are to be mixed aren't images.
         """
-        if self._mixers and getattr(model, "training", False):
-            return self._mixed_step(model, criterion, batch)
-
-        def judged(output: Any, target: Any) -> Any:
-            _require_fit(output, target)
-            return criterion(output, target)
-
-        return super().step(model, judged, batch)
-
-    def _mixed_step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+        if not self._mixers or not getattr(model, "training", False):
+            return super().step(model, criterion, batch)
         *inputs, target = batch
         if len(inputs) != 1 or inputs[0].dim() != 4:
             raise ValueError("mixup and cutmix mix images (N, C, H, W), and nothing else in a batch")
         mix = self._mixers[int(torch.randint(len(self._mixers), ()))]
         # How many classes there are is known by the output: mixed first are the rows of the batch.
         images, rows = mix(inputs[0], torch.eye(len(target), device=target.device))
-        shares: list[Tensor] = []
+        output = model(images)
+        self.require_fit(output, target)
+        if not target.is_floating_point():
+            target = functional.one_hot(target, output.shape[1])
+        with torch.autocast(target.device.type, enabled=False):  # bf16 knows a share to 2 digits
+            shares = rows @ target.to(rows.dtype)
+        measured = measure(criterion, output, shares)
+        return StepResult(measured.loss, output, shares, len(shares), measured.parts, measured)
 
-        def judged(output: Tensor, truth: Tensor) -> Any:
-            _require_fit(output, truth)
-            if not truth.is_floating_point():
-                truth = functional.one_hot(truth, output.shape[1])
-            with torch.autocast(truth.device.type, enabled=False):  # bf16 knows a share to 2 digits
-                shares.append(rows @ truth.to(rows.dtype))
-            return criterion(output, shares[0])
+    def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
+        """As for every task; mixed images have shares of the classes for a target, whose denominator is N."""
+        *inputs, target = batch
+        if not self._mixers or target.is_floating_point():
+            return super().weights(criterion, batch)
+        rows = torch.zeros(len(target), 2, device=target.device)
+        return super().weights(criterion, (*inputs, rows))
 
-        result = super().step(model, judged, (images, target))
-        return result._replace(target=shares[0])
+    def require_fit(self, output: Any, target: Any) -> None:
+        """Refuse outputs of which the softmax would say nothing, and targets that are no classes."""
+        _require_fit(output, target)
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
         """As for every task; of a target in shares the largest counts."""

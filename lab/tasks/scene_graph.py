@@ -1,7 +1,7 @@
 """Boxes of videos, and what holds between them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 
 from lab.figures.graphs import Drawn, examples_figure
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated, frames_of, predicate_names, rank
-from lab.tasks.base import Criterion, Samples, StepResult, Task
+from lab.tasks.base import Samples, Task
 
 _K = 20  # in pictures, how many triplets of a frame count
 
@@ -41,15 +41,13 @@ class SceneGraph(Task):
         self.dataset: Dataset = dataset
         self.objects, self.relations = tuple(objects), dict(relations or {})
 
-    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
-        """As for every task; a batch has as many samples as videos.
+    def require_fit(self, output: Any, target: Any) -> None:
+        """Raise ValueError where `exclusive` contradicts the annotation."""
+        _require_kinds(target["relations"], self.exclusive)
 
-        Raises:
-            ValueError: `exclusive` contradicts the annotation.
-        """
-        _, truth = batch
-        _require_kinds(truth["relations"], self.exclusive)
-        return super().step(model, criterion, batch)._replace(size=len(truth["videos"]))
+    def size(self, inputs: Sequence[Any], target: Any) -> int:
+        """The videos of the batch."""
+        return len(target["videos"])
 
     def predict(self, output: Any) -> dict[str, Any]:
         """Probabilities: of the boxes' classes (B, C), and of the relations (P, K) by group."""

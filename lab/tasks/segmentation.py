@@ -13,7 +13,7 @@ from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
 from lab.labels import Auto, Background, background_index
 from lab.metrics import Metric, OneClass
-from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
+from lab.tasks.base import Samples, StepResult, Task, arrays
 
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
 
@@ -63,18 +63,13 @@ class Segmentation(Task):
         named = background == Auto.AUTO and classes
         self.background = background_index(classes) if named else background
 
-    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
-        """As for every task; the batch may hold more inputs than the image, such as a sequence id.
+    def require_fit(self, output: Any, target: Any) -> None:
+        """Refuse logits and masks that don't fit.
 
         Raises:
-            ValueError: logits and masks don't fit, before the loss could broadcast them.
+            ValueError: their shapes, or the kind of the masks, are others than the class describes.
         """
-
-        def judged(output: Any, target: Any) -> Any:
-            _require_fit(output, target)
-            return criterion(output, target)
-
-        return super().step(model, judged, batch)
+        _require_fit(output, target)
 
     def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
         """Logits of images of any size, in tiles that overlap where they are large; padded by reflection.

@@ -86,7 +86,8 @@ def test_losses_hold_no_graph() -> None:
     weight = nn.Parameter(torch.ones(1))
     filled = Tally(Task(), {})
     filled.add(StepResult((2 * weight).sum(), weight * 2, weight, 1, {"part": (weight * 1).sum()}))
-    assert not filled._pending[0].requires_grad and not filled._parts["part"][0].requires_grad
+    kept = [*filled._pending, *filled._terms._means["loss"], *filled._parts._means["part"]]
+    assert len(kept) == 3 and not any(each.requires_grad for each in kept)
 
 
 @pytest.mark.parametrize(
@@ -356,3 +357,57 @@ def test_peek_reads_the_samples_once_and_predicts_each_time() -> None:
 )
 def test_no_samples_to_predict(data: Any) -> None:
     assert Peek(Predictor(nn.Identity()), data, 3, Path("best.pt"))() is None
+
+
+# Denominators
+
+
+def test_a_set_of_ignored_targets_has_no_loss() -> None:
+    batch = (torch.rand(2, 3), torch.full((2,), -100))
+    with pytest.raises(ValueError, match="no validation loss: every target is one that the loss ignores"):
+        judge(nn.Identity(), [batch], criterion=nn.CrossEntropyLoss(), label="validation loss")
+
+
+def test_a_loss_that_a_task_replaced_is_what_counts() -> None:
+    class Penalised(Task):
+        def step(self, model: Any, criterion: Any, batch: Any) -> StepResult:
+            measured = super().step(model, criterion, batch)
+            return measured._replace(loss=measured.loss + 10, size=3)
+
+    batches = [(torch.rand(2, 3), torch.tensor([0, -100])), (torch.rand(2, 3), torch.tensor([1, 2]))]
+    criterion = nn.CrossEntropyLoss()
+    expected = [float(criterion(*batch)) + 10 for batch in batches]
+    found = judge(nn.Identity(), batches, criterion=criterion, task=Penalised())
+    assert found["loss"] == pytest.approx(sum(expected) / 2)
+
+
+def test_a_checkpoint_within_an_epoch_keeps_denominators() -> None:
+    criterion = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 20.0, 3.0]))
+    batches = [(torch.rand(2, 3), torch.tensor(y)) for y in ([0, 0], [1, -100], [2, 1])]
+    results = [Task().step(nn.Identity(), criterion, batch) for batch in batches]
+    first = Tally(Task(), {})
+    for each in results[:2]:
+        first.add(each)
+    first.read()
+    second = Tally(Task(), {})
+    second.load_state_dict(first.state_dict(), torch.device("cpu"))
+    second.add(results[2])
+    whole = criterion(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))
+    assert second.values() == {"loss": pytest.approx(float(whole), rel=1e-6)} and second.samples == 6
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_checkpoint_of_sums_over_samples_is_continued(goes_on: bool) -> None:
+    """As it was kept before terms had denominators: Σ loss · samples."""
+    filled = Tally(Task(), {})
+    sums = {"loss": 2.0 * 12, "loss_a": 0.5 * 12, "grad_norm": 7.0}
+    state = {"sums": sums, "samples": 12, "steps": 3, "metrics": {}}
+    filled.load_state_dict(state, torch.device("cpu"))
+    if goes_on:
+        filled.add(result(4.0, 4, a=1.5))
+        filled.read()
+        later = Tally(Task(), {})
+        later.load_state_dict(filled.state_dict(), torch.device("cpu"))
+        assert later.values() == pytest.approx({"loss": 40 / 16, "loss_a": 12 / 16, "grad_norm": 7.0})
+    else:
+        assert filled.values() == pytest.approx({"loss": 2.0, "loss_a": 0.5, "grad_norm": 7.0})

@@ -8,7 +8,7 @@ import torch
 
 from lab.config.sections import Monitor
 from lab.events import named
-from lab.monitoring import Best, Course, Watch, group_size, step_scheduler
+from lab.monitoring import Best, Course, Watch, step_scheduler
 
 NAN, INF = math.nan, math.inf
 
@@ -139,8 +139,3 @@ def test_on_a_gpu_it_is_seen_without_a_wait() -> None:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()
     assert bad or watch(torch.ones((), device="cuda"))
-
-
-def test_batches_that_share_a_step() -> None:
-    assert [group_size(step, 8, 3) for step in range(1, 10)] == [3, 3, 3, 3, 3, 3, 2, 2, 2]
-    assert group_size(10, 8, 3) == 3  # the loader gave more than it said
