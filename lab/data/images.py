@@ -1,6 +1,6 @@
 """A folder of images beside a folder of their masks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from lab.data.problems import raise_all
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import read_table, unique
+from lab.data.unicode_names import alike, composed
 from lab.labels import Auto
 from lab.rundir import expanded
 
@@ -98,20 +99,30 @@ def _paired(images: Path, masks: Path) -> tuple[list[Entry], list[str], list[str
             problems.append(f"{folder}: no {READ} file in it")
     if by_key and masks_by_key:
         problems += [
-            f"{path}: no mask {masks / name}.*" for name, path in by_key.items() if name not in masks_by_key
+            f"{path}: no mask {masks / name}.*{_hint(name, masks_by_key)}"
+            for name, path in by_key.items()
+            if name not in masks_by_key
         ]
         problems += [
-            f"{path}: no image {images / name}.*" for name, path in masks_by_key.items() if name not in by_key
+            f"{path}: no image {images / name}.*{_hint(name, by_key)}"
+            for name, path in masks_by_key.items()
+            if name not in by_key
         ]
     both = [name for name in by_key if name in masks_by_key]
-    entries = [Entry(Sample(name), by_key[name], masks_by_key[name]) for name in both]
+    entries = [Entry(Sample(key(by_key[name], images)), by_key[name], masks_by_key[name]) for name in both]
     return entries, problems, [*found.warnings(), *found_masks.warnings()]
 
 
+def _hint(name: str, names: Iterable[str]) -> str:
+    found = alike(name, names)
+    return f"; there is {found}, whose name differs in upper and lower case" if found else ""
+
+
 def _by_key(found: Found, problems: list[str]) -> dict[str, Path]:
+    """The files by their keys in one Unicode form: a folder may come from a Mac, and the other one not."""
     paths: dict[str, Path] = {}
     for path in found.images:
-        name = key(path, found.folder)
+        name = composed(key(path, found.folder))
         if name in paths:
             problems.append(f"{path}: {paths[name].name} has the same name, so the pair is ambiguous")
         paths[name] = path
@@ -127,15 +138,14 @@ def _described(
     except ValueError as error:
         problems.append(str(error))
         return entries
-    stems = {entry.sample.name for entry in entries}
-    problems += [f"{row}: no image is named {stem}.*" for stem, row in rows.items() if stem not in stems]
-    problems += [
-        f"{entry.image}: {table} has no row whose {name} is {entry.sample.name}"
-        for entry in entries
-        if entry.sample.name not in rows
-    ]
-    return [
-        replace(entry, sample=columns.sample(entry.sample.name, rows[entry.sample.name], problems))
-        for entry in entries
-        if entry.sample.name in rows
-    ]
+    by_name = {composed(name): row for name, row in rows.items()}
+    stems = {composed(entry.sample.name) for entry in entries}
+    problems += [f"{row}: no image is named {stem}.*" for stem, row in by_name.items() if stem not in stems]
+    described = []
+    for entry in entries:
+        row = by_name.get(composed(entry.sample.name))
+        if row is None:
+            problems.append(f"{entry.image}: {table} has no row whose {name} is {entry.sample.name}")
+        else:
+            described.append(replace(entry, sample=columns.sample(entry.sample.name, row, problems)))
+    return described

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,34 @@ def test_the_nuclei_come_in_one_size_where_the_transforms_say_so() -> None:
         image, mask = splits.train.sample(index, np.random.default_rng(index))
         assert (image.shape, mask.shape) == ((3, 256, 256), (1, 256, 256))
     assert {tuple(splits.val[i][0].shape) for i in range(24)} == {(3, 256, 256)}
+
+
+# --- names that look alike --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD", "NFC"), ("NFD", "NFC", "NFC"), ("NFC", "NFC", "NFD")])
+def test_unicode_forms_do_not_matter(tmp_path: Path, forms: tuple[str, str, str]) -> None:
+    rows = ["frame_id;split"]
+    for k in range(4):
+        image_name, mask_name, row_name = (unicodedata.normalize(form, f"Prüfung {k}") for form in forms)
+        mask = np.zeros((8, 8), np.uint8)
+        mask[0, : k + 1] = 255
+        write(tmp_path / "images" / f"{image_name}.png", np.full((8, 8, 3), 10 + k, np.uint8))
+        write(tmp_path / "masks" / f"{mask_name}.png", mask)
+        rows.append(f"{row_name};{'Training' if k < 3 else 'valid'}")
+    (tmp_path / "about.csv").write_text("\n".join(rows))
+    splits = load(tmp_path, metadata="about.csv", split_by="split")
+    pairs = [
+        [(round(i[0, 0, 0].item() * 255) - 10, int(m[0, 0].sum()) - 1) for i, m in part]
+        for part in splits[:2]
+    ]
+    assert pairs == [[(0, 0), (1, 1), (2, 2)], [(3, 3)]]
+
+
+def test_names_that_differ_in_case_are_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "images" / "A.png", np.zeros((8, 8, 3), np.uint8))
+    write(tmp_path / "masks" / "a.png", np.full((8, 8), 255, np.uint8))
+    with pytest.raises(
+        ValueError, match=r"no mask .*A\.\*; there is a, whose name differs in upper and lower"
+    ):
+        load(tmp_path)

@@ -129,3 +129,73 @@ def test_no_path_gets_out_of_the_root(tmp_path_factory: pytest.TempPathFactory, 
         depth += {"..": -1, ".": 0}.get(name, 1)
         lowest = min(lowest, depth)
     assert ("leads out" in problems[0]) is (lowest < 0)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_delimiters_and_encodings(tmp_path: Path, delimiter: str, encoding: str, newline: str) -> None:
+    text = newline.join([delimiter.join(["name", "größe"]), delimiter.join(["ä", '"1,5; |\t"']), ""])
+    mark = "\ufeff" if encoding in ("utf-16-le", "utf-16-be") else ""
+    (row,) = read_table(table(tmp_path, (mark + text).encode(encoding)), ["größe", "name"], [])
+    assert (row.line, row.cells) == (2, {"name": "ä", "größe": "1,5; |"})
+
+
+def test_a_line_that_names_the_separator_is_skipped(tmp_path: Path) -> None:
+    problems: list[str] = []
+    rows = read_table(table(tmp_path, "sep=;\r\na;b\r\n1;2\r\n3\r\n"), ["a"], problems)
+    assert [(row.line, row.cells) for row in rows] == [(3, {"a": "1", "b": "2"})]
+    assert problems == [f"{tmp_path / 'table.csv'}, line 4: 1 cells, but the header has 2"]
+
+
+def test_a_semicolon_within_a_table_of_commas(tmp_path: Path) -> None:
+    (row,) = read_table(table(tmp_path, "a,b;c\n1,2;3\n"), ["a"], [])
+    assert row.cells == {"a": "1", "b;c": "2;3"}
+
+
+@pytest.mark.parametrize("data", ["name,x\nä,1\n".encode("latin-1"), b"\xff\xfea\x00,"])
+def test_other_encodings_are_refused_with_the_way_out(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(ValueError, match="save the table as UTF-8"):
+        read_table(table(tmp_path, data), ["name"], [])
+
+
+NFC, NFD = "Pr\u00fcf", "Pru\u0308f"
+
+
+@pytest.mark.parametrize(("stored", "written"), [(NFC, NFD), (NFD, NFC)])
+def test_names_in_another_unicode_form_are_found(tmp_path: Path, stored: str, written: str) -> None:
+    (tmp_path / stored).mkdir()
+    (tmp_path / stored / f"{stored}.png").touch()
+    problems: list[str] = []
+    (row,) = rows_of({"p": f"{written}/{written}.png"})
+    assert below(tmp_path, row, "p", problems) == tmp_path / stored / f"{stored}.png" and not problems
+    unique(rows_of({"n": NFC}, {"n": NFD}), "n", problems)
+    assert problems == [f"t.csv, line 3: n {NFD} is on line 2 already"]
+
+
+def test_paths_of_other_programs(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    inside = tmp_path / "in" / "1.PNG"
+    inside.touch()
+    outside = tmp_path.parent / "outside.png"
+    problems: list[str] = []
+    good = [str(inside), "in\\1.PNG", ".\\in\\1.PNG", "./in/1.PNG", "in//1.PNG"]
+    for row in rows_of(*({"p": path} for path in good)):
+        found = below(tmp_path, row, "p", problems)
+        assert found is not None and found.samefile(inside)
+    assert problems == []
+    bad = [
+        str(outside),
+        f"{tmp_path}/in/../../outside.png",
+        "..\\outside.png",
+        "in\\..\\..\\outside.png",
+        "C:\\in\\1.PNG",
+        "\\\\server\\in\\1.PNG",
+        str(tmp_path) + "2/1.PNG",
+    ]
+    for row in rows_of(*({"p": path} for path in bad)):
+        assert below(tmp_path, row, "p", problems) is None
+    assert len(problems) == len(bad) and all("leads out of the data root" in line for line in problems)
+    problems.clear()
+    below(tmp_path, rows_of({"p": "in/1.png"})[0], "p", problems)
+    assert problems[0].endswith("no such file; there is 1.PNG, whose name differs in upper and lower case")
