@@ -5,14 +5,14 @@ CONFIG ?= configs/run.yaml
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run optimize check list test test-slow lint types format bench ci clean
+.PHONY: help setup run optimize check list test test-slow test-lowest upgrade reference lint types format bench ci clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/installed ## make .venv with all that running, testing and developing need
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-dev.txt constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -r requirements-dev.txt
 	@touch $@
@@ -35,6 +35,15 @@ test: setup ## the tests, without the slow ones
 test-slow: setup ## the long proofs only
 	$(BIN)/python -m pytest -m slow $(ARGS) || test $$? -eq 5  # 5: there are none
 
+test-lowest: ## the tests with the lowest versions that the requirements allow, in .venv-lowest (7 GB)
+	ARGS="$(ARGS)" $(PYTHON) -m environments.lowest
+
+upgrade: ## the newest versions into constraints.txt, if the tests pass with them, in .venv-upgrade (7 GB)
+	ARGS="$(ARGS)" $(PYTHON) -m environments.upgrade
+
+reference: ## every figure beside that of other libraries, in .venv-reference (7 GB)
+	$(PYTHON) -m environments.reference $(ARGS)
+
 lint: setup ## ruff: mistakes and layout, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,6 +61,6 @@ bench: setup ## time of a step beside a bare loop
 ci: ## everything, from a clean checkout in a fresh environment (20 minutes or more)
 	.ci/run
 
-clean: ## remove caches; runs and .venv stay
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## remove caches and test environments; runs and .venv stay
+	rm -rf .venv-lowest .venv-upgrade .venv-reference .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
