@@ -28,7 +28,9 @@ RANKS = {
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])
-OTHERS = sorted(path for folder in ("tests", "benchmarks", "environments") for path in (ROOT / folder).rglob("*.py"))
+OTHERS = sorted(
+    path for folder in ("tests", "benchmarks", "environments") for path in (ROOT / folder).rglob("*.py")
+)
 
 
 def part_of(path: Path) -> str:
