@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -31,3 +32,11 @@ def require_same_shape(prediction: Tensor, target: Tensor) -> None:
             "prediction and target must have the same shape, "
             f"found {tuple(prediction.shape)} and {tuple(target.shape)}"
         )
+
+
+def wide(values: Tensor) -> Tensor:
+    """The same numbers in float64, or float32 on a device without it.
+
+    Sums over a long set, and differences of numbers around 1e9, need more digits than float32 has.
+    """
+    return values.detach().to(torch.float32 if values.device.type == "mps" else torch.float64)

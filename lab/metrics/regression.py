@@ -3,13 +3,7 @@
 import torch
 from torch import Tensor
 
-from lab.metrics.base import Metric, require_same_shape
-
-
-def _wide(values: Tensor) -> Tensor:
-    """The same numbers in float64 where the device has it: sums over a long set, and differences of numbers
-    around 1e9, are beyond float32."""
-    return values.detach().to(torch.float32 if values.device.type == "mps" else torch.float64)
+from lab.metrics.base import Metric, require_same_shape, wide
 
 
 class _MeanError:
@@ -30,7 +24,7 @@ class _MeanError:
             ValueError: the shapes differ.
         """
         require_same_shape(prediction, target)
-        error = self._error(_wide(prediction) - _wide(target)).sum()
+        error = self._error(wide(prediction) - wide(target)).sum()
         self._elements += target.numel()
         self._sum = error if self._sum is None else self._sum + error
 
@@ -90,8 +84,8 @@ class R2:
         samples = len(target)
         if samples == 0:
             return
-        truth = _wide(target).reshape(samples, -1)
-        residual = (_wide(prediction).reshape(samples, -1) - truth).square().sum(0)
+        truth = wide(target).reshape(samples, -1)
+        residual = (wide(prediction).reshape(samples, -1) - truth).square().sum(0)
         if self._first is None:
             # A state without one comes from a checkpoint of a version that measured from 0.
             self._first = truth[0].clone() if self._state is None else torch.zeros_like(truth[0])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lab.definitions import FIRST
 from lab.labels import IGNORE, Auto, Background, counted_classes
-from lab.metrics.base import Metric, require_same_shape
+from lab.metrics.base import Metric, require_same_shape, wide
 
 
 def class_masks(
@@ -134,7 +134,7 @@ class Overlap(ABC):
     def reset(self) -> None:
         """Forget all batches."""
         self._images: Tensor | int = 0
-        self._ratios: Tensor | None = None  # sum of the images' values, 0-dim float32
+        self._ratios: Tensor | None = None  # sum of the images' values, 0-dim float64
         self._counts: Tensor | None = None  # overlap, |P|, |G| of the whole set, (classes, 3) int64
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -151,10 +151,10 @@ class Overlap(ABC):
         ratios, total = self.ratio(counts), counts.sum(2)
         if self.class_index is not None and prediction.shape != target.shape:
             there = counts[0, 1] + counts[0, 2] > 0
-            ratios = (ratios * there).sum()
+            ratios = wide(ratios * there).sum()
             self._images = self._images + there.sum()
         else:
-            ratios = ratios.sum()
+            ratios = wide(ratios).sum()
             self._images = self._images + len(prediction)
         self._ratios = ratios if self._ratios is None else self._ratios + ratios
         self._counts = total if self._counts is None else self._counts + total
