@@ -172,7 +172,14 @@ def test_compare(runs: tuple[Path, str, str, str]) -> None:
     assert picture.name in done.stdout and picture.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("named", ["folder", "name", "beginning"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "folder",
+        pytest.param("name", marks=pytest.mark.slow),
+        pytest.param("beginning", marks=pytest.mark.slow),
+    ],
+)
 def test_resume_extends(runs: tuple[Path, str, str, str], tmp_path: Path, named: str) -> None:
     a = runs[1]
     place = copied(runs, tmp_path)

@@ -48,6 +48,7 @@ def test_n_workers_make_exactly_n_trials(tmp_path: Path, workers: int) -> None:
     assert len({str(t.params) for t in found}) == 12
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_storage_share_the_work(tmp_path: Path) -> None:
     net = {"target": "faulty.Faulty", "seconds": 0.02}
     path = tools.study_file(tmp_path, n_trials=10, **{"run.net": net})
@@ -61,6 +62,7 @@ def test_two_commands_on_one_storage_share_the_work(tmp_path: Path) -> None:
     assert len(lines[0]) + len(lines[1]) == 10 and min(map(len, lines)) >= 1
 
 
+@pytest.mark.slow
 def test_the_same_command_again_goes_on_to_n_trials_in_total(tmp_path: Path) -> None:
     at_once, in_parts = tmp_path / "a", tmp_path / "b"
     for folder in (at_once, in_parts):
@@ -124,6 +126,7 @@ def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
     assert tools.trials(tmp_path)[0].user_attrs["attempts"] == 4
 
 
+@pytest.mark.slow
 def test_a_trial_that_gets_on_within_an_epoch_is_not_given_up(tmp_path: Path) -> None:
     """Its process dies every eight batches, of an epoch of twenty with a checkpoint every five."""
     changes: dict[str, Any] = {
@@ -185,6 +188,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_each_fault_ends_in_its_own_outcome(tmp_path: Path) -> None:
     space = {"net.fault": {"type": "categorical", "choices": list(FAULTS)}}
     path = tools.study_file(
@@ -216,6 +220,7 @@ def test_a_bug_stops_the_study_and_is_shown(tmp_path: Path) -> None:
     assert [t.state for t in tools.trials(tmp_path)] == [TrialState.FAIL] * 3
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_retried_with_half_the_batch(tmp_path: Path) -> None:
     path = tools.study_file(
         tmp_path, n_trials=1, on_oom="accumulate",
@@ -230,6 +235,7 @@ def test_out_of_memory_is_retried_with_half_the_batch(tmp_path: Path) -> None:
     assert out.count("once more with half the batch") == 2
 
 
+@pytest.mark.slow
 def test_without_processes_the_values_are_the_same(
     tmp_path: Path, undisturbed: list[tuple[Any, ...]]
 ) -> None:
@@ -239,6 +245,7 @@ def test_without_processes_the_values_are_the_same(
     assert tools.results(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_a_study_while_it_runs(tmp_path: Path) -> None:
     import socket
     import sys

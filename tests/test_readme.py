@@ -161,6 +161,7 @@ def test_the_example_has_every_key_and_is_sound() -> None:
     config.check()
 
 
+@pytest.mark.slow
 def test_the_example_passes_a_check(place: Path) -> None:
     assert "Ready to run." in python(place, ROOT / "main.py", "--check", "every_key.yaml").stdout
 

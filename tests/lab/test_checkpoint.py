@@ -211,6 +211,7 @@ def test_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.pt"]
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_a_write_is_raised_and_ends_nothing_else(tmp_path: Path) -> None:
     """In a process of its own: torch's writer ended it where it was broken into, or said RuntimeError."""
     (tmp_path / "signals.py").write_text(

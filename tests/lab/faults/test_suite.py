@@ -88,6 +88,7 @@ def selftest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_for_each_fault_and_leaves_nothing(tmp_path: Path) -> None:
     done = selftest(tmp_path, "--only", "14,23", "--json", "--output", "there")
     assert (done.returncode, done.stderr) == (0, ""), done

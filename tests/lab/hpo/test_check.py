@@ -102,6 +102,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_each_fault_is_its_corners_own(folder: Path) -> None:
     space = {"net.fault": {"type": "categorical", "choices": list(FAULTS)}}
     values: dict[str, Any] = {"search_space": space, "run.net": {"target": FAULTY}}
@@ -180,6 +181,7 @@ def test_the_command_says_what_it_found_and_leaves_nothing(tmp_path: Path) -> No
     assert {item.name for item in tmp_path.iterdir()} <= {"opt.yaml", "faulty.py", "__pycache__"}
 
 
+@pytest.mark.slow
 def test_a_fault_ends_the_command_with_1_and_a_full_preflight_begins_no_study(tmp_path: Path) -> None:
     values: dict[str, Any] = {"run.net": {"target": FAULTY, "fault": "exit"}, "preflight": "full"}
     path = tools.study_file(tmp_path, **values)

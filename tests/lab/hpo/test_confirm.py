@@ -102,6 +102,7 @@ def test_a_rerun_that_diverges_leaves_no_weights_either(workplace: Path) -> None
     assert outcomes == ["diverged", "diverged"] and not list(folder.rglob("*.pt"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("isolation", [pytest.param("none", marks=pytest.mark.slow), "process"])
 def test_ctrl_c_leaves_reruns_resumable_and_says_how_to_go_on(tmp_path: Path, isolation: str) -> None:
     path = tools.study_file(

@@ -196,6 +196,7 @@ def test_no_secret_is_in_any_file(night: Done) -> None:
         assert path.is_dir() or b"hunter2" not in path.read_bytes(), path
 
 
+@pytest.mark.slow
 def test_a_study_that_goes_on_does_so_in_the_same_runs(tmp_path: Path) -> None:
     """Epoch 3 was recorded and never told, and epoch 4 told but lost with its checkpoint."""
     folder = tmp_path / "night"

@@ -80,7 +80,13 @@ PRUNERS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("target", PRUNERS)
+QUICK = ("optuna.pruners.MedianPruner", "optuna.pruners.WilcoxonPruner", "lab.hpo.pfl.PredictedFinalLoss")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [pytest.param(each, marks=() if each in QUICK else pytest.mark.slow) for each in PRUNERS],
+)
 def test_a_study_with_each_pruner(search: Any, workplace: Path, target: str) -> None:
     """Half the points learn well and half badly: every pruner but none has to notice."""
     bad = [2.0, 3.0, 4.0, 5.0] if "Patient" in target else [1e-6, 2e-6, 3e-6, 4e-6]  # it waits for a rise

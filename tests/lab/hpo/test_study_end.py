@@ -16,6 +16,7 @@ from tests import study_tools as tools
 from tests.lab.hpo.small_study import config_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "name"),
     [

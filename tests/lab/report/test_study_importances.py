@@ -33,6 +33,7 @@ def test_what_decides_the_value_is_most_important(tmp_path: Path) -> None:
     assert (found.trials, found.objective, found.reason) == (60, "val_dice", "")
 
 
+@pytest.mark.slow
 def test_one_very_bad_trial_does_not_decide(tmp_path: Path) -> None:
     calm, spoilt = (
         dict(importances(study(tmp_path / name, 60, spoilt)).shares)

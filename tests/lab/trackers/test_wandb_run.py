@@ -178,6 +178,7 @@ def test_a_server_that_goes_silent_is_left_behind(tmp_path: Path, ends: bool) ->
         )
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle(tmp_path: Path) -> None:
     with wandb_server("falls silent") as server:
         done = train(tmp_path / "run", server.url, DUMMY_KEY, epochs=20, pause=0.1)
