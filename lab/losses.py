@@ -68,7 +68,9 @@ class BCEDice(Loss):
         judged = mask != IGNORE  # not asked whether there is another one: that would wait for the device
         mask = mask * judged
         bce = F.binary_cross_entropy_with_logits(logits, mask, weight=judged.to(dtype))
-        bce = bce / (judged.sum().clamp(min=1) / mask.numel())  # / 1, to the last bit, if all were judged
+        bce = bce / (
+            judged.sum().clamp(min=1).to(dtype) / mask.numel()
+        )  # / 1, to the last bit, if all were judged
         probability = (torch.sigmoid(logits) * judged).flatten(1)
         truth = mask.flatten(1)
         overlap = (probability * truth).sum(1)

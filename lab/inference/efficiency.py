@@ -77,7 +77,7 @@ def measure(loaded: Loaded, inputs: Sequence[Tensor], batches: tuple[int, ...] =
     flops, uncounted = _operations(loaded, inputs)
     return Efficiency(
         parameters=sum(each.numel() for each in loaded.model.parameters()),
-        weight_bytes=_addressed((*loaded.model.parameters(), *loaded.model.buffers())),
+        weight_bytes=addressed((*loaded.model.parameters(), *loaded.model.buffers())),
         checkpoint_bytes=loaded.weights.stat().st_size,
         flops=flops,
         input=tuple(inputs[0].shape),
@@ -129,7 +129,7 @@ def _operations(loaded: Loaded, inputs: Sequence[Tensor]) -> tuple[int | None, t
     return (None if uncounted else flops or None), uncounted
 
 
-def _addressed(tensors: Iterable[Tensor]) -> int:
+def addressed(tensors: Iterable[Tensor]) -> int:
     """Bytes that the tensors lie in; those that several share count once."""
     spans: dict[int, list[tuple[int, int]]] = {}
     for tensor in (part for each in tensors for part in _strided(each) if part.numel()):

@@ -41,7 +41,7 @@ class Classification(Task):
         self.classes = classes
         self._mixers: list[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = []
         if mixup or cutmix:
-            from torchvision.transforms import v2  # type: ignore[import-untyped]  # a second to import
+            from torchvision.transforms import v2  # a second to import
 
             self._mixers += [v2.MixUp(alpha=mixup)] if mixup else []
             self._mixers += [v2.CutMix(alpha=cutmix)] if cutmix else []
