@@ -29,8 +29,10 @@ class _MeanError:
         self._sum = error if self._sum is None else self._sum + error
 
     def compute(self) -> Tensor:
-        """The value ≥ 0, 0-dim; NaN without any sample."""
-        return torch.tensor(torch.nan) if self._sum is None else self._finish(self._sum / self._elements)
+        """The value ≥ 0, 0-dim float32; NaN without any sample."""
+        if self._sum is None:
+            return torch.tensor(torch.nan)
+        return self._finish(self._sum / self._elements).float()
 
     def _error(self, residual: Tensor) -> Tensor:
         raise NotImplementedError
@@ -103,15 +105,15 @@ class R2:
         self._state = residual, mean, spread
 
     def compute(self) -> Tensor:
-        """The value ≤ 1, 0-dim; NaN for fewer than two samples, for which it is not defined."""
+        """The value ≤ 1, 0-dim float32; NaN for fewer than two samples, for which it is not defined."""
         if self._state is None:
             return torch.tensor(torch.nan)
         residual, mean, spread = self._state
         if self._samples < 2:
-            return torch.full_like(mean[0], torch.nan)
+            return torch.full_like(mean[0], torch.nan).float()
         constant = torch.where(residual == 0, 1.0, 0.0)
         explained = torch.where(spread == 0, constant, 1 - residual / torch.where(spread == 0, 1.0, spread))
-        return explained.mean()
+        return explained.mean().float()
 
 
 _mae: type[Metric] = MAE  # mypy proves the protocol here

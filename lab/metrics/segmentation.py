@@ -166,8 +166,9 @@ class Overlap(ABC):
         if self.average == "set":
             return self.ratio(self._counts)
         if isinstance(self._images, int):
-            return self._ratios / self._images
-        return torch.where(self._images == 0, 1.0, self._ratios / self._images.clamp(min=1))
+            return (self._ratios / self._images).float()
+        mean = self._ratios / self._images.clamp(min=1)
+        return torch.where(self._images == 0, 1.0, mean).float()
 
     @classmethod
     def ratio(cls, counts: Tensor) -> Tensor:
