@@ -105,9 +105,12 @@ class MaskReader:
                     "though colours are: remove mask_threshold (an index above 0 is foreground), or save "
                     "the mask without a palette"
                 )
-        if picture.header.container is Container.GIF and not self._binary:
-            colours = picture.colours
-            if _is_grey(colours) and not np.array_equal(self._of_pixels(colours, picture.header), mask):
+        if picture.header.container is Container.GIF and not self._binary and _is_grey(picture.colours):
+            try:
+                greys = self._of_pixels(picture.colours, picture.header)
+            except Refused:  # the values are no classes, so the indices must be meant
+                return mask
+            if not np.array_equal(greys, mask):
                 raise Refused(
                     "it has a palette of grey values that differ from the indices; programs that write GIF "
                     "renumber them: save the mask as PNG"

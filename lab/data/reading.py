@@ -200,7 +200,10 @@ def _decoded(header: Header, data: bytes) -> Picture:
     if header.palette and header.container is Container.BMP:
         return Picture(header, *bmp_palette(data))
     if header.palette or (tiff and header.bits <= 8 and header.kind is SampleKind.UNSIGNED):
-        return _by_pillow(header, data)
+        if not data.startswith(b"MM\0+"):
+            return _by_pillow(header, data)
+        if header.palette or header.alpha or header.bits < 8 or header.white_is_zero:  # unknown to Pillow
+            raise Refused("a big-endian BigTIFF with a palette, alpha or few bits is not read")
     return _by_opencv(header, data)
 
 

@@ -1,4 +1,3 @@
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from PIL import Image
 
 from lab.data.masks import MaskReader
 from lab.data.reading import decode, read_image, read_picture
+from tests.image_files import by_pillow
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (12, 20, 3), np.uint8)  # noise: nothing can be left out without a trace
@@ -25,12 +25,6 @@ def encoded(array: NDArray[Any], kind: str) -> bytes:
     return data.tobytes()
 
 
-def by_pillow(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 FILES = {
     "8.png": encoded(COLOURS, ".png"),
     "16.png": encoded(DEEP, ".png"),
@@ -42,6 +36,13 @@ FILES = {
     "deep_plain.tif": by_pillow(Image.fromarray(DEEP), "TIFF"),
     "lzw.tif": by_pillow(Image.fromarray(COLOURS), "TIFF", compression="tiff_lzw"),
     "deflate.tif": by_pillow(Image.fromarray(DEEP), "TIFF", compression="tiff_adobe_deflate"),
+    "8.bmp": by_pillow(Image.fromarray(COLOURS), "BMP"),
+    "8.webp": by_pillow(Image.fromarray(COLOURS), "WEBP", lossless=True),
+    "lossy.webp": by_pillow(Image.fromarray(COLOURS), "WEBP"),
+    **{
+        f"palette.{kind}": by_pillow(Image.fromarray(COLOURS).quantize(16), kind)
+        for kind in ("PNG", "TIFF", "GIF", "BMP")
+    },
 }
 
 
@@ -54,7 +55,7 @@ def put(folder: Path, name: str, data: bytes) -> Path:
 # --- what is read -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["8.png", "8.tif", "plain.tif", "lzw.tif"])
+@pytest.mark.parametrize("name", ["8.png", "8.tif", "plain.tif", "lzw.tif", "8.bmp", "8.webp"])
 def test_colours_come_as_they_are(tmp_path: Path, name: str) -> None:
     image = read_image(put(tmp_path, name, FILES[name]))
     assert image.dtype == np.uint8 and np.array_equal(image, COLOURS)
