@@ -135,6 +135,9 @@ class SeededDataset(Dataset[Any]):
             return self.dataset[index]
 
 
+_PATIENCE = 5.0  # seconds for a worker to end
+
+
 class SampleLoader(DataLoader[Any]):
     """A DataLoader over a SeededDataset; its workers live as long as it does and can be started early."""
 
@@ -170,6 +173,10 @@ class SampleLoader(DataLoader[Any]):
         if shutdown is not None:
             with contextlib.suppress(RuntimeError):  # torch's word that a worker was killed
                 shutdown()
+            # That word may interrupt the shutdown, which then terminates the others without waiting for them.
+            for worker in getattr(iterator, "_workers", ()):
+                with contextlib.suppress(RuntimeError):
+                    worker.join(_PATIENCE)
 
     def __iter__(self) -> Any:
         waiting = self.__dict__.pop("_waiting", None)
