@@ -30,6 +30,7 @@ from lab.wording import figure
 CONFIRM = "confirm.json"
 _FOLDER = "confirm"
 _LEVEL = 0.95
+_INFINITELY_BAD = ("diverged", "out_of_memory")
 _TICK = 0.5  # seconds between two looks for a signal
 
 
@@ -74,8 +75,10 @@ def confirm(
         console.note("another process confirms the best trials")
         return
     for found in report["candidates"]:
-        interval = f"{figure(found['low'])} to {figure(found['high'])}"
-        console.note(f"trial {found['trial']}: {report['metric']} {figure(found['mean'])} ({interval})")
+        about = f"{figure(found['low'])} to {figure(found['high'])}"
+        if found["diverged"]:
+            about = f"diverged on {found['diverged']} of {len(seeds)} seeds"
+        console.note(f"trial {found['trial']}: {report['metric']} {figure(found['mean'])} ({about})")
     console.note(report["verdict"])
 
 
@@ -163,11 +166,17 @@ def _reruns(
             yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
 
 
-def _value(rerun: _Rerun) -> float | None:
-    """What a rerun is worth; NaN where it failed, None where it has not ended yet."""
+def _value(rerun: _Rerun, mode: str = "min") -> float | None:
+    """The value of a rerun: infinitely bad where it diverged or ran out of memory, as for a trial.
+
+    NaN where it failed, which says nothing of the trial; None where it has not ended yet.
+    """
     summary = rundir.read_summary(rerun.folder) or {}
-    if summary.get("outcome") in (None, "running", "interrupted"):
+    outcome = summary.get("outcome")
+    if outcome in (None, "running", "interrupted"):
         return None
+    if outcome in _INFINITELY_BAD:
+        return math.inf if mode == "min" else -math.inf
     value = summary.get("value")
     return float(value) if value is not None else math.nan
 
@@ -176,12 +185,15 @@ def _compared(
     reruns: Sequence[_Rerun], trials: Sequence[FrozenTrial], config: OptimizeConfig, seeds: Sequence[int]
 ) -> dict[str, Any]:
     monitor = config.base.monitor
-    values = {trial.number: [_value(r) for r in reruns if r.number == trial.number] for trial in trials}
+    values = {
+        trial.number: [_value(r, monitor.mode) for r in reruns if r.number == trial.number]
+        for trial in trials
+    }
     candidates = []
     for number, found in values.items():
-        known = [value for value in found if value is not None and math.isfinite(value)]
-        mean, low, high = interval(known)
-        candidates.append({"trial": number, "values": found, "mean": mean, "low": low, "high": high})
+        mean, low, high = interval(_known(found))
+        about = {"trial": number, "values": found, "mean": mean, "low": low, "high": high}
+        candidates.append({**about, "diverged": sum(map(math.isinf, _known(found)))})
     verdict = _verdict(values, monitor.mode)
     return {
         "seeds": list(seeds), "metric": monitor.metric, "mode": monitor.mode, "level": _LEVEL,
@@ -189,12 +201,20 @@ def _compared(
     }  # fmt: skip
 
 
+def _known(values: Sequence[float | None]) -> list[float]:
+    """The values there are, infinite ones included."""
+    return [value for value in values if value is not None and not math.isnan(value)]
+
+
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean and its 95 % confidence interval by Student's t; NaN for what can't be told."""
+    """The mean and its 95 % confidence interval by Student's t; NaN where there is none.
+
+    A single infinite value makes the mean infinite, and leaves it without an interval.
+    """
     if not values:
         return math.nan, math.nan, math.nan
     mean = statistics.fmean(values)
-    if len(values) < 2:
+    if len(values) < 2 or not math.isfinite(mean):
         return mean, math.nan, math.nan
     from scipy import stats  # half a second, and few studies need it
 
@@ -204,23 +224,53 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
-    """Whether the first beats the second: the interval of their differences, seed by seed, is above zero."""
+    """Whether the first beats the second: the interval of their differences, seed by seed, is above zero.
+
+    Where a rerun diverged there is no mean difference, and a signed-rank test decides.
+    """
     if len(values) < 2:
         return "there is no second trial to compare the first with"
     (first, mine), (second, other) = list(values.items())[:2]
-    pairs = [(a, b) for a, b in zip(mine, other, strict=True) if a is not None and b is not None]
-    gains = [(b - a) if mode == "min" else (a - b) for a, b in pairs]
-    gains = [gain for gain in gains if math.isfinite(gain)]
-    mean, low, high = interval(gains)
-    if len(gains) < 2:
+    pairs = [
+        (a, b)
+        for a, b in zip(mine, other, strict=True)
+        if a is not None and b is not None and not (math.isnan(a) or math.isnan(b))
+    ]
+    if len(pairs) < 2:
         return f"trials {first} and {second} can't be compared: too few of their reruns have a value"
+    if any(math.isinf(value) for pair in pairs for value in pair):
+        return _verdict_by_ranks(first, second, pairs, mode)
+    mean, low, high = interval([(b - a) if mode == "min" else (a - b) for a, b in pairs])
     word, near, far = ("worse", -high, -low) if mean < 0 else ("better", low, high)
     span = (
         f"{figure(abs(mean))} {word} on average, 95 % interval {figure(near)} to {figure(far)}, "
-        f"{len(gains)} seeds"
+        f"{len(pairs)} seeds"
     )
     if low > 0:
         return f"trial {first} beats trial {second}: {span}"
     if high < 0:
         return f"trial {second} beats trial {first}, which won the search: trial {first} is {span}"
     return f"trials {first} and {second} can't be told apart: trial {first} is {span}"
+
+
+def _verdict_by_ranks(first: int, second: int, pairs: Sequence[tuple[float, float]], mode: str) -> str:
+    """The verdict where some reruns diverged: Wilcoxon's signed-rank test, with them worse than all others."""
+    sign = 1.0 if mode == "min" else -1.0
+    worst = 4 * max([abs(v) for pair in pairs for v in pair if math.isfinite(v)], default=0.0) + 1.0
+    costs = [[sign * v if math.isfinite(v) else worst for v in pair] for pair in pairs]
+    gains = [b - a for a, b in costs]
+    p, ahead = 1.0, 0.0
+    if any(gains):
+        from scipy import stats
+
+        p = float(stats.wilcoxon(gains).pvalue)
+        ranks = stats.rankdata([abs(gain) for gain in gains])
+        ahead = math.fsum(math.copysign(rank, gain) for rank, gain in zip(ranks, gains, strict=True) if gain)
+    count, seeds = [sum(map(math.isinf, column)) for column in zip(*pairs, strict=True)], len(pairs)
+    diverged = f"trial {first} diverged on {count[0]} of {seeds} seeds and trial {second} on {count[1]}"
+    told = f"{diverged}; signed-rank test with those as the worst: p = {p:.2g}"
+    if p >= 1 - _LEVEL:
+        return f"trials {first} and {second} can't be told apart: {told}"
+    if ahead > 0:
+        return f"trial {first} beats trial {second}: {told}"
+    return f"trial {second} beats trial {first}, which won the search: {told}"

@@ -1,8 +1,9 @@
 """What a whole study will take: time, memory and disk, by what single trials of it take."""
 
+import heapq
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.config.optimize import OptimizeConfig
@@ -65,7 +66,7 @@ def estimate(config: OptimizeConfig, costs: Mapping[str, Costs]) -> Estimate:
     """The study's figures by those of its corners, at least one; a mean trial is the mean of them."""
     total, base = config.total, config.base
     workers = min(config.n_workers, total)
-    rounds = total / workers
+    rounds = math.ceil(total / workers)  # the last one may have few trials, and takes as long as the others
     seconds = [cost.seconds for cost in costs.values()]
     mean, repeats = statistics.fmean(seconds), len(base.repeats)
     reruns = 0 if config.confirm is None else min(config.confirm.top, total) * config.confirm.seeds
@@ -84,7 +85,7 @@ def estimate(config: OptimizeConfig, costs: Mapping[str, Costs]) -> Estimate:
         seconds=rounds * mean,
         least=rounds * min(seconds),
         most=rounds * max(seconds),
-        confirming=reruns * mean / repeats / workers,
+        confirming=math.ceil(reruns / config.n_workers) * mean / repeats,
         memory=max(cost.peak_bytes for cost in costs.values()) * sharing,
         sharing=sharing,
         weights=trial * kept + max(running, rerun),
@@ -98,7 +99,8 @@ def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate
     result = []
     budget, timeout = config.time_budget, config.trial_timeout
     if budget is not None and found.seconds > budget:
-        enough = max(1, math.floor(found.trials * budget / found.seconds))
+        a_round = found.seconds / math.ceil(found.trials / found.workers)
+        enough = max(1, math.floor(budget / a_round)) * found.workers
         result.append(
             f"the time_budget of {duration(budget)} is enough for about {enough} of {found.trials} trials, "
             "without pruning"
@@ -132,6 +134,20 @@ def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate
             "retention.max_disk_gb sets a limit"
         )
     return result
+
+
+def time_left(mean: float, elapsed: Sequence[float], waiting: int, workers: int) -> float:
+    """Seconds until all trials are over, where each takes the mean time and a free worker takes the next.
+
+    Args:
+        elapsed: seconds that each of the running trials has had.
+        waiting: how many trials have yet to begin.
+    """
+    free = sorted(max(0.0, mean - seconds) for seconds in elapsed)
+    free = [0.0] * max(0, workers - len(free)) + free
+    for _ in range(waiting):
+        heapq.heapreplace(free, free[0] + mean)
+    return max(free, default=0.0)
 
 
 def size(count: float) -> str:

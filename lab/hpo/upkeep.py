@@ -16,6 +16,7 @@ from lab.config.optimize import OptimizeConfig
 from lab.events import Callback, Outcome
 from lab.hpo.claims import FORKED, Trial
 from lab.hpo.console import StudyConsole, standing
+from lab.hpo.estimate import time_left
 from lab.hpo.mirror import Mirror, hparams
 from lab.hpo.retention import Retention
 from lab.hpo.trial_folder import write_trial
@@ -26,6 +27,13 @@ from lab.report.ranking import ranked
 from lab.wording import figure
 
 _MINUTE = 60.0
+
+
+def _at_work(trial: FrozenTrial) -> float:
+    """Seconds that a running trial has had, pauses not counted."""
+    known = trial.user_attrs
+    earlier = sum(float(stop - start) for start, stop in known.get("spans", ()))
+    return earlier + (max(0.0, time.time() - known["since"]) if "since" in known else 0.0)
 
 
 class Upkeep:
@@ -137,17 +145,19 @@ class Upkeep:
         counts = Counter(str(trial.user_attrs.get("outcome", "completed")) for trial in finished)
         best = ranked(self._trials, self._study.directions)
         shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
-        running = sum(trial.state == TrialState.RUNNING for trial in ours)
-        left = self._seconds_left(finished, max(running, 1))
-        return standing(counts, self._config.total, running, shown, left)
+        running = [trial for trial in ours if trial.state == TrialState.RUNNING]
+        left = self._seconds_left(finished, running)
+        return standing(counts, self._config.total, len(running), shown, left)
 
-    def _seconds_left(self, finished: list[FrozenTrial], running: int) -> float | None:
-        """By the mean time of the finished trials, pauses not counted, and those at work everywhere."""
+    def _seconds_left(self, finished: list[FrozenTrial], running: list[FrozenTrial]) -> float | None:
+        """By the mean time of the finished trials, pauses not counted, and the workers there are everywhere."""
         spans = [float(stop - start) for t in finished for start, stop in t.user_attrs.get("spans", ())]
         if not spans:
             return None
-        left = self._config.total - len(finished)
-        return sum(spans) / len(finished) * left / max(running, self._config.n_workers)
+        waiting = max(0, self._config.total - len(finished) - len(running))
+        elapsed = [_at_work(trial) for trial in running]
+        workers = max(len(running), self._config.n_workers)
+        return time_left(sum(spans) / len(finished), elapsed, waiting, workers)
 
     def facts(self, trial: Trial) -> dict[str, Any]:
         """What the trial's own folder says of it."""

@@ -106,13 +106,17 @@ class Trial:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the best trials, run again on fresh seeds; NaN where nothing came out."""
+    """One of the best trials, run again on fresh seeds; NaN where nothing came out.
+
+    Reruns that `diverged`, or ran out of memory, are infinitely bad, and so is the mean then.
+    """
 
     trial: int
     values: tuple[float, ...]
     mean: float
     low: float
     high: float
+    diverged: int = 0
 
 
 @dataclass(frozen=True)
@@ -350,6 +354,7 @@ def _confirmation(path: Path) -> Confirmation | None:
                 int(each["trial"]),
                 tuple(map(_or_nan, each["values"])),
                 *(_or_nan(each[name]) for name in ("mean", "low", "high")),
+                _whole(each.get("diverged")) or 0,
             )
             for each in about["candidates"]
         )

@@ -91,6 +91,8 @@ def confirmed(study: Study) -> str:
     """Whether fresh seeds bear the winner out."""
     about, winner = study.confirmation, study.winner
     best = about.best if about else None
+    if about is not None and best is None and any(each.diverged for each in about.candidates):
+        return f"On {about.seeds} fresh seeds each of the best trials diverged at least once."
     if about is None or best is None or winner is None:
         return "Not confirmed on fresh seeds."
     interval = f"{amount(best.mean)} (95\u00a0% interval {amount(best.low)} to {amount(best.high)})"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy import stats
 
 import main
 from lab.hpo.confirm import _verdict, interval
@@ -32,13 +33,48 @@ def test_too_few_values_have_no_interval() -> None:
         ([0.10, 0.11, 0.12], [0.20, 0.22, 0.21], "max", "trial 2 beats trial 1"),
         ([0.10, 0.30, 0.12], [0.20, 0.12, 0.21], "min", "can't be told apart"),
         ([0.10, None, None], [0.20, 0.22, 0.21], "min", "can't be compared"),
-        ([0.10, math.nan, math.inf], [0.20, 0.22, 0.21], "min", "can't be compared"),
+        ([0.10, math.nan, math.nan], [0.20, 0.22, 0.21], "min", "can't be compared"),
     ],
 )
 def test_the_first_beats_the_second_where_their_differences_leave_out_zero(
     first: list[float | None], second: list[float | None], mode: str, verdict: str
 ) -> None:
     assert verdict in _verdict({1: first, 2: second}, mode)
+
+
+INF = math.inf
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mode", "verdict"),
+    [
+        ([0.1, INF, INF, INF, 0.101], [0.2, 0.2, 0.21, 0.2, 0.2], "min", "can't be told apart"),
+        ([0.9, -INF, -INF, -INF, 0.9], [0.8, 0.8, 0.8, 0.8, 0.8], "max", "can't be told apart"),
+        ([INF] * 7, [0.2, 0.2, 0.21, 0.2, 0.2, 0.3, 0.1], "min", "trial 2 beats trial 1, which won"),
+        ([0.2, 0.2, 0.21, 0.2, 0.2, 0.3, 0.1], [INF] * 7, "min", "trial 1 beats trial 2"),
+        ([0.9] * 7, [-INF] * 7, "max", "trial 1 beats trial 2"),
+        ([INF] * 5, [INF] * 5, "min", "can't be told apart"),
+        ([0.1] * 6 + [INF], [0.2] * 7, "min", "can't be told apart"),
+    ],
+)
+def test_a_rerun_that_diverged_is_worse_than_any_other(
+    first: list[float | None], second: list[float | None], mode: str, verdict: str
+) -> None:
+    found = _verdict({1: first, 2: second}, mode)
+    assert verdict in found
+    counts = [sum(map(math.isinf, column)) for column in (first, second)]  # type: ignore[arg-type]
+    assert f"trial 1 diverged on {counts[0]} of {len(first)} seeds and trial 2 on {counts[1]}" in found
+    sign = 1 if mode == "min" else -1
+    gains = [sign * (b - a) if a != b else 0.0 for a, b in zip(first, second, strict=True)]  # type: ignore[operator]
+    if any(gains):
+        p = stats.wilcoxon([max(-1e9, min(1e9, gain)) for gain in gains]).pvalue
+        assert f"p = {p:.2g}" in found and ("beats" in found) == (p < 0.05)
+
+
+def test_a_diverged_rerun_makes_the_mean_infinite_without_an_interval() -> None:
+    mean, low, high = interval([0.1, INF, 0.2])
+    assert mean == INF and math.isnan(low) and math.isnan(high)
+    assert interval([0.9, -INF])[0] == -INF
 
 
 def test_seeds_are_paired() -> None:
@@ -100,6 +136,11 @@ def test_a_rerun_that_diverges_leaves_no_weights_either(workplace: Path) -> None
     folder = workplace / "studies" / "small" / "confirm"
     outcomes = [json.loads(p.read_text())["outcome"] for p in folder.glob("trial_*/seed_*/summary.json")]
     assert outcomes == ["diverged", "diverged"] and not list(folder.rglob("*.pt"))
+    candidate = json.loads((folder.parent / "confirm.json").read_text())["candidates"][0]
+    assert (candidate["diverged"], candidate["mean"]) == (2, None)  # JSON has no infinity
+    page = (folder.parent / "report.html").read_text()
+    assert "diverged on 2 of 2 seeds" in page
+    assert "On 2 fresh seeds each of the best trials diverged at least once." in page
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from lab.config import OptimizeConfig
 from lab.findings import Costs
-from lab.hpo.estimate import Room, estimate, size, warnings
+from lab.hpo.estimate import Room, estimate, size, time_left, warnings
 from tests import study_tools as tools
 
 MB, GB = 10**6, 10**9
@@ -25,11 +25,46 @@ def config(folder: Path, **values: Any) -> OptimizeConfig:
     return OptimizeConfig.from_yaml(tools.study_file(folder, **given))
 
 
+def makespan(trials: int, workers: int, seconds: float) -> float:
+    """By simulation: a free worker takes the next trial."""
+    free = [0.0] * workers
+    for _ in range(trials):
+        free[free.index(min(free))] += seconds
+    return max(free)
+
+
+@pytest.mark.parametrize(("trials", "workers"), [(9, 8), (10, 4), (16, 8), (3, 8), (7, 3), (1, 1), (100, 7)])
+def test_time_counts_rounds_of_workers(tmp_path: Path, trials: int, workers: int) -> None:
+    found = estimate(config(tmp_path, n_trials=trials, workers=workers), COSTS)
+    expected = [makespan(trials, workers, seconds) for seconds in (200.0, 100.0, 300.0)]
+    assert [found.seconds, found.least, found.most] == expected
+    confirm = {"top": 1, "seeds": max(2, trials)}
+    again = estimate(config(tmp_path, n_trials=trials, workers=workers, confirm=confirm), COSTS)
+    assert again.confirming == makespan(max(2, trials), workers, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "waiting", "workers", "left"),
+    [
+        ([], 9, 8, 20.0),
+        ([4.0], 0, 8, 6.0),  # the last one
+        ([4.0, 9.0], 1, 2, 11.0),  # the next begins when the second is over, in a second
+        ([30.0], 0, 1, 0.0),  # longer than the mean
+        ([], 0, 4, 0.0),
+        ([1.0, 1.0, 1.0], 4, 3, 29.0),
+    ],
+)
+def test_the_time_left_counts_rounds_too(
+    elapsed: list[float], waiting: int, workers: int, left: float
+) -> None:
+    assert time_left(10.0, elapsed, waiting, workers) == left
+
+
 def test_time_is_trials_times_the_mean_over_workers(tmp_path: Path) -> None:
     found = estimate(config(tmp_path), COSTS)
     assert (found.trials, found.workers) == (10, 1)
     assert (found.seconds, found.least, found.most) == (2000.0, 1000.0, 3000.0)
-    assert estimate(config(tmp_path, workers=4), COSTS).seconds == 500.0
+    assert estimate(config(tmp_path, workers=4), COSTS).seconds == 600.0, "the third round has two"
     assert estimate(config(tmp_path, workers=16), COSTS).seconds == 200.0, "no more at a time than there are"
     assert found.confirming == 0.0
 
