@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lab import command_line, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, homes, is_study, loading
 from lab.events import Stopped
+from lab.infeasible import Infeasible
 from lab.signals import Heeding, Interrupted, Signals
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(error.as_text(), file=sys.stderr)
         return WRONG
-    except (Refused, rundir.Unwritable) as error:
+    except (Refused, rundir.Unwritable, Infeasible) as error:
         return complain(error)
     except rundir.RunInUse as error:
         return complain(f"{error}; wait for it, or start a new run")

@@ -13,6 +13,7 @@ Outcome = Literal[
     "completed",
     "early_stopped",
     "pruned",
+    "infeasible",
     "diverged",
     "out_of_memory",
     "timed_out",

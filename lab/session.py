@@ -17,6 +17,7 @@ from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
+from lab.infeasible import Infeasible
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
@@ -166,6 +167,8 @@ class Session:
             return "interrupted", f"{why}to go on: python main.py --resume {whole}"
         if isinstance(error, Stopped):
             return error.outcome, error.reason
+        if isinstance(error, Infeasible):
+            return "infeasible", redact_text(str(error))
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):  # a full disk may be the very fault
             rundir.atomic_write(self.folder / rundir.TRACEBACK, text)

@@ -1,4 +1,4 @@
-"""A small language for conditions, such as `net.width % net.heads == 0`: a part of Python, and none of its doors.
+"""A small language for conditions such as `net.width % net.heads == 0`: a part of Python.
 
 An expression is parsed by Python's own parser, and each node of the tree has to be one of the few that are
 listed here; nothing is compiled or passed to `eval`. Numbers stay small enough to be computed at once.
@@ -87,7 +87,9 @@ class Expression:
         except (ZeroDivisionError, OverflowError):
             return False
         if not isinstance(result, bool):
-            raise ExpressionError(f"is {result!r}, expected true or false, as in 'net.width % net.heads == 0'")
+            raise ExpressionError(
+                f"is {result!r}, expected true or false, as in 'net.width % net.heads == 0'"
+            )
         return result
 
 
@@ -154,7 +156,7 @@ def _path(node: ast.AST) -> Path | None:
         case ast.Attribute(value=inner, attr=name):
             above = _path(inner)
             return None if above is None else (*above, name)
-        case ast.Subscript(value=inner, slice=ast.Constant(value=part)) if type(part) in (int, str):
+        case ast.Subscript(value=inner, slice=ast.Constant(value=int() | str() as part)):
             above = _path(inner)
             return None if above is None else (*above, part)
         case _:

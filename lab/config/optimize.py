@@ -9,8 +9,11 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from lab.config import loading
 from lab.config.base import Count, Number, Whole
+from lab.config.constraints import MAX_POINTS, Constraint, Constraints
+from lab.config.enqueue import enqueue_problems
 from lab.config.file_config import FileConfig
 from lab.config.parameters import Parameter
+from lab.config.points import every
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, dotted, shown
 from lab.config.run import RunConfig
 from lab.config.sections import OF_A_WHOLE_RUN, Monitor, Objective
@@ -101,6 +104,12 @@ class OptimizeConfig(FileConfig):
     search_space: dict[str, Parameter] = Field(
         description="dotted path into the run -> what to try", json_schema_extra={"minProperties": 1}
     )
+    constraints: tuple[Constraint, ...] = Field(
+        (), description="what a point must meet to be tried: net.width % net.heads == 0, or an import path"
+    )
+    enqueue: tuple[dict[str, Any], ...] = Field(
+        (), description="points to try first, each once; parameters that one leaves out are sampled"
+    )
     retention: RetentionConfig = Field(RetentionConfig(), description="whose weights are kept")
     preflight: Literal["cheap", "full", "off"] = Field(
         "cheap", description="what is tried before the first trial; full: a batch at each corner of the space"
@@ -167,6 +176,8 @@ class OptimizeConfig(FileConfig):
             if self.prune_on not in known:
                 hint = did_you_mean(self.prune_on, known)
                 raise ConfigError([Problem(("prune_on",), f"the monitor has no '{self.prune_on}'{hint}")])
+        _refuse(iter(self.feasibility.problems()))
+        _refuse(enqueue_problems(self))
         return self
 
     def _contradictions(self) -> Iterator[Problem]:
@@ -281,6 +292,11 @@ class OptimizeConfig(FileConfig):
         """What is searched."""
         return Space(self.search_space)
 
+    @functools.cached_property
+    def feasibility(self) -> Constraints:
+        """What a point has to meet."""
+        return Constraints(self.constraints, self.space, self.base.as_data(), tuple(RunConfig.model_fields))
+
     def trial_config(self, values: Mapping[str, Any]) -> RunConfig:
         """The run of a trial with these values by path.
 
@@ -302,10 +318,18 @@ class OptimizeConfig(FileConfig):
     @property
     def total(self) -> int:
         """How many trials the study has in the end: no more than a grid has points."""
-        points = self.space.size() if self.sampler.target.rpartition(".")[2] in _GRIDS else None
+        points = self._points if self.sampler.target.rpartition(".")[2] in _GRIDS else None
         if points is None:
             return self.n_trials or N_TRIALS
         return points if self.n_trials is None else min(self.n_trials, points)
+
+    @functools.cached_property
+    def _points(self) -> int | None:
+        """How many points there are to try; None where they can't be counted."""
+        size = self.space.size()
+        if size is None or not self.feasibility or size > MAX_POINTS:
+            return size
+        return sum(self.feasibility.violated(point) is None for point in every(self.space))
 
 
 def _monitors(base: RunConfig) -> tuple[Monitor | Objective, ...]:

@@ -1,7 +1,7 @@
 """What a study may choose: a range of numbers, or one of several choices."""
 
 import decimal
-import json
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,23 +17,21 @@ from pydantic import (
 )
 
 from lab.config.base import Count, Flag, Frozen, Number
+from lab.config.choices import SCALARS, Label, labels_of, names_of
 from lab.config.diff import same
 from lab.config.problems import ConfigError, Path, Problem, nearest, shown
-from lab.redact import HIDDEN, redact
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Label = str | int | float | bool | None
 Integer = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]  # storage keeps numbers as doubles
-_SCALARS = (str, int, float, bool, type(None))
 
 
 def _scalars(value: dict[str, Any]) -> dict[str, Any]:
     problems = []
     for key, wanted in value.items():
         options = wanted if isinstance(wanted, (list, tuple)) else [wanted]
-        if not options or not all(isinstance(option, _SCALARS) for option in options):
+        if not options or not all(isinstance(option, SCALARS) for option in options):
             problems.append(Problem((key,), f"found {shown(wanted)}, expected a value, or a list of values"))
     if problems:
         raise ConfigError(problems)
@@ -206,22 +204,21 @@ class CategoricalParameter(BaseParameter):
         """The choices."""
         return self.choices
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[Label, ...]:
         """What is stored and shown for each choice: a plain value as it is, a component by its short name.
 
         Where two would be equal, and for lists and mappings, it is the whole as JSON.
         """
-        ladders = [_labels(choice, index) for index, choice in enumerate(self.choices)]
-        while True:
-            labels = [ladder[0] for ladder in ladders]
-            twins = [i for i, label in enumerate(labels) if labels.count(label) > 1]  # to Optuna, 1 is true
-            if not twins:
-                return tuple(labels)
-            vaguest = max(len(ladders[index]) for index in twins)
-            for index in twins:
-                if len(ladders[index]) == vaguest:
-                    del ladders[index][0]
+        return labels_of(self.choices)
+
+    @functools.cached_property
+    def names(self) -> tuple[Label, ...]:
+        """What people are shown for each choice: its label.
+
+        Where several choices are the same component with other arguments, it is `HuberLoss(delta=2.0)`.
+        """
+        return names_of(self.choices, self.labels)
 
     def suggest(self, trial: Any, name: str) -> Any:
         """Ask an Optuna trial for a choice; Optuna sees the labels only."""
@@ -255,18 +252,6 @@ class CategoricalParameter(BaseParameter):
                 return choice
         known = ", ".join(str(own) for own in self.labels)
         raise ValueError(f"{shown(label)} is none of the choices {known}")
-
-
-def _labels(choice: Any, index: int) -> list[Label]:
-    """Names for a choice, the best first; the last is like no other's."""
-    choice = redact({"choice": choice})["choice"]  # the database shows it to everybody
-    text = json.dumps(choice, ensure_ascii=False, separators=(",", ":"), sort_keys=False, default=str)
-    last: list[Label] = [text, f"{text} #{index}"]
-    if isinstance(choice, Mapping) and isinstance(choice.get("target"), str):
-        target = choice["target"]
-        return [target.rpartition(".")[2], target, *last]
-    plain = isinstance(choice, _SCALARS) and not (isinstance(choice, float) and not math.isfinite(choice))
-    return [choice, *last] if plain and choice != HIDDEN else last
 
 
 def _check_range(low: float, high: float, step: float | None, log: bool) -> None:

@@ -46,7 +46,26 @@ class ConfigError(ValueError):
     def below(self, prefix: Path) -> "ConfigError":
         """The same problems, seen from a parent: their paths begin with `prefix`."""
         problems = [replace(problem, path=prefix + problem.path) for problem in self.problems]
+        return self._with(problems)
+
+    def _with(self, problems: Sequence[Problem]) -> "ConfigError":
         return ConfigError(problems, self.note)
+
+
+class Refusal(ConfigError):
+    """A component refused its arguments while it was built.
+
+    Args:
+        declared: it said that the combination is infeasible, by `lab.Infeasible` or `optuna.TrialPruned`;
+            else it raised a ValueError or an AssertionError, which may be a mistake.
+    """
+
+    def __init__(self, problems: Sequence[Problem], note: str = "", *, declared: bool = False) -> None:
+        super().__init__(problems, note)
+        self.declared = declared
+
+    def _with(self, problems: Sequence[Problem]) -> "Refusal":
+        return Refusal(problems, self.note, declared=self.declared)
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

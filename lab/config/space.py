@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.config import loading
+from lab.config.choices import Label
+from lab.config.diff import same
 from lab.config.parameters import (
     CategoricalParameter,
     FloatParameter,
     IntParameter,
-    Label,
     Parameter,
     equal,
     lookup,
@@ -81,6 +82,10 @@ class Space:
         """Whether there is something to choose, given the real values of those earlier in the order."""
         return all(c.name in chosen and c.holds(chosen[c.name]) for c in self._conditions[name])
 
+    def needs(self, name: str) -> tuple[str, ...]:
+        """The other parameters that a parameter's conditions name."""
+        return tuple(dict.fromkeys(condition.name for condition in self._conditions[name]))
+
     def suggest(self, trial: Any) -> dict[str, Any]:
         """Ask an Optuna trial for all active parameters: path -> real value, for `with_values`."""
         chosen: dict[str, Any] = {}
@@ -116,6 +121,16 @@ class Space:
                 params[name] = self.parameters[name].label(values[name])
         return params
 
+    def shown(self, params: Mapping[str, Any]) -> dict[str, Label]:
+        """What Optuna stored as people are shown it: with names for choices, and numbers as they are."""
+        found = dict(params)
+        for name, label in params.items():
+            parameter = self.parameters.get(name)
+            if isinstance(parameter, CategoricalParameter):
+                pairs = zip(parameter.labels, parameter.names, strict=True)
+                found[name] = next((shown for own, shown in pairs if same(own, label)), label)
+        return found
+
     def corners(self) -> list[Corner]:
         """Distinct points with each choice, and the low and the high of each number.
 
@@ -126,7 +141,7 @@ class Space:
             match parameter:
                 case CategoricalParameter():
                     for index, (choice, label) in enumerate(
-                        zip(parameter.choices, parameter.labels, strict=True)
+                        zip(parameter.choices, parameter.names, strict=True)
                     ):
                         point = self._point({name: choice})
                         found.append(Corner(f"{name} = {label}", point, (name, "choices", index)))
@@ -150,7 +165,7 @@ class Space:
             if isinstance(parameter, CategoricalParameter):
                 for index, choice in enumerate(parameter.choices):
                     point = self._point({name: choice}, "high")
-                    label = f"{name} = {parameter.labels[index]}"
+                    label = f"{name} = {parameter.names[index]}"
                     found.append(Corner(label, point, (name, "choices", index)))
         return _distinct(found)
 

@@ -9,6 +9,8 @@ import functools
 import inspect
 import itertools
 import re
+import sys
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,12 +19,18 @@ from pydantic_core import CoreSchema
 
 from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest
+from lab.config.problems import ConfigError, Path, Problem, Refusal, did_you_mean, nearest
 from lab.config.validation import problems_in, validate
+from lab.infeasible import Infeasible
 from lab.labels import Auto
 
 Look: TypeAlias = Callable[[str], Callable[..., Any] | None]
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def is_import_path(text: str) -> bool:
+    """Whether a text is written as an import path is: names with dots between them."""
+    return _IMPORT_PATH.fullmatch(text) is not None
 
 
 class Spec(BaseModel):
@@ -121,9 +129,10 @@ class Spec(BaseModel):
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 
         Raises:
-            ConfigError: the target refused its arguments: with a ValueError, with any error where it is a
-                library's, or with that of a file where it is ours. Other errors in the user's own code are
-                mistakes in it and keep their traceback.
+            Refusal: the target refused its arguments: with `lab.Infeasible`, a ValueError or an
+                AssertionError.
+            ConfigError: another error of a library's, or that of a file where the target is ours. Other
+                errors in the user's own code are mistakes in it and keep their traceback.
         """
         target = self.resolve()
         shared = dict(zip(_positional(target), runtime, strict=False))
@@ -136,13 +145,18 @@ class Spec(BaseModel):
         except Exception as error:
             for reason in (error, error.__cause__):
                 if isinstance(reason, ValidationError):  # albumentations wraps it in a ValueError
-                    raise ConfigError(problems_in(reason, self.arguments)) from error
+                    raise Refusal(problems_in(reason, self.arguments)) from error
+            declared = isinstance(error, Infeasible) or _is_pruned(error)
+            refused = declared or isinstance(error, (ValueError, AssertionError))
             a_file = isinstance(error, OSError) and target.__module__.startswith("lab.")
-            if not isinstance(error, ValueError) and not is_library(target) and not a_file:
+            if not refused and not is_library(target) and not a_file:
                 raise
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            text = f"{self.target} can't be built: {kind}{error}{blame(error)}"
-            raise ConfigError([Problem((), text)]) from error
+            kind = "" if isinstance(error, (ValueError, Infeasible)) else f"{type(error).__name__}: "
+            verb = "is infeasible" if declared else "can't be built"
+            problem = Problem((), f"{self.target} {verb}: {kind}{_text(error)}{blame(error)}")
+            if refused:
+                raise Refusal([problem], declared=declared) from error
+            raise ConfigError([problem]) from error
 
     def as_function(self, **overrides: Any) -> Any:
         """A function as it is, its arguments bound; a class is built. For losses, which may be either."""
@@ -151,6 +165,20 @@ class Spec(BaseModel):
             return self.build(**overrides)
         arguments = {name: _build(value, (name,), {}) for name, value in self.arguments.items()} | overrides
         return functools.partial(target, **coerced(target, arguments)) if arguments else target
+
+
+def _is_pruned(error: Exception) -> bool:
+    """Whether it is Optuna's word for a trial that is to be given up; Optuna is not imported for it."""
+    optuna = sys.modules.get("optuna")
+    return optuna is not None and isinstance(error, optuna.TrialPruned)
+
+
+def _text(error: Exception) -> str:
+    """The message; of an assertion without one its line, `assert width % heads == 0`."""
+    if text := str(error):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line or "") if frames and isinstance(error, AssertionError) else ""
 
 
 def _components(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lab.config.constraints import KEY as CONSTRAINTS
 from lab.config.diff import same
 from lab.config.gate import closed_in
 from lab.config.importing import is_library, resolve
@@ -38,7 +39,13 @@ def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     corners = _Corners(config)
     if shapes := corners.shapes():  # said before torch is loaded
         return shapes, MORE
-    problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config)]
+    functions = list(_function_problems(config))
+    if not functions and config.feasibility.functions:
+        try:
+            functions = config.feasibility.nowhere()
+        except ConfigError as error:
+            functions = list(error.problems)
+    problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config), *functions]
     return list(dict.fromkeys(problems)), ""
 
 
@@ -53,15 +60,21 @@ class _Corners:
             try:
                 self.runs.append((corner, config.trial_config(corner.values)))
             except ConfigError as error:
+                if _never(config, corner):
+                    continue
                 found |= dict.fromkeys(self._blamed(corner, problem) for problem in error.problems)
         self.problems = list(found)
 
     def shapes(self) -> list[Problem]:
         """What needs no import: the corners' values, import paths by their words, what sources tell."""
-        own = {
+        own: dict[Any, Any] = {
             name: part.model_dump() for name in ("sampler", "pruner") if (part := getattr(self.config, name))
         }
-        return self.problems or [*self._found(_early), *(list(closed_in(own)) or _misnamed(self.config))]
+        closed = [*closed_in(own), *_closed_functions(self.config)]
+        found = self.problems or [*self._found(_early), *(closed or _misnamed(self.config))]
+        if found or self.config.feasibility.functions:
+            return found
+        return self.config.feasibility.nowhere()
 
     def check(self) -> list[Problem]:
         """Import paths and arguments, against the real signatures."""
@@ -141,6 +154,24 @@ class _Corners:
                 if space.path(other) == (*path[:end], "target"):
                     return other, other
         return None
+
+
+def _never(config: "OptimizeConfig", corner: Corner) -> bool:
+    """Whether a constraint keeps the study away from a corner."""
+    if not config.feasibility or config.feasibility.functions:
+        return False  # functions are not imported yet
+    return config.feasibility.violated(corner.values) is not None
+
+
+def _closed_functions(config: "OptimizeConfig") -> Iterator[Problem]:
+    """Constraints whose import path may not be named."""
+    for index, spec in config.feasibility.functions:
+        yield from ConfigError(list(closed_in(spec.model_dump()))).below((CONSTRAINTS, index)).problems
+
+
+def _function_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+    for index, spec in config.feasibility.functions:
+        yield from ConfigError(list(spec.check("values"))).below((CONSTRAINTS, index)).problems
 
 
 def _early(run: RunConfig) -> tuple[Problem, ...]:

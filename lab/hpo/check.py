@@ -20,12 +20,14 @@ from typing import Any
 from lab.config import ConfigError, RunConfig
 from lab.config.importing import is_installed
 from lab.config.optimize import OptimizeConfig
+from lab.config.problems import Path as KeyPath
 from lab.config.space import Corner
 from lab.config.validation import validate
 from lab.findings import DIVERGED, Report
 from lab.hpo import server
 from lab.hpo.check_report import StudyReport
 from lab.hpo.estimate import Room
+from lab.hpo.trial_process import infeasible
 from lab.hpo.workers import cpu_share
 from lab.outlet import status_line
 from lab.wording import duration
@@ -45,12 +47,14 @@ class _Work:
 
     Args:
         log: takes what is printed, and where the process was when it died.
+        searched: paths of the values that the corner has of the search space.
     """
 
     config: Mapping[str, Any]
     build: Build
     log: Path
     limit: float
+    searched: tuple[KeyPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,39 @@ def check(config: OptimizeConfig, build: Build, *, limit: float = LIMIT) -> Stud
     """
     server.warm_up(config.base, build.__module__)
     started = time.perf_counter()
-    corners = [Corner(BASE, {}), *config.space.extremes()]
+    feasible, left_out = _feasible(config)
+    corners = [Corner(BASE, {}), *feasible]
     runs = [_run(config, corner).as_data() for corner in corners]
     found = []
     with tempfile.TemporaryDirectory() as folder, status_line() as tell:
         for index, (corner, run) in enumerate(zip(corners, runs, strict=True)):
             tell(f"Corner {index + 1} of {len(corners)}: {corner.label}")
-            found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit)))
+            searched = tuple(config.space.path(name) for name in corner.values)
+            found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit, searched)))
     tried = [(corner, _judged(one.report, config)) for corner, one in zip(corners, found, strict=True)]
     known = next((one for one in found if one.device), _Found(Report()))
     room = Room(known.memory, known.device, shutil.disk_usage(Path.cwd()).free)
-    return StudyReport.of(config, tried, room, time.perf_counter() - started)
+    return StudyReport.of(config, tried, room, time.perf_counter() - started, left_out)
+
+
+def _feasible(config: OptimizeConfig) -> tuple[list[Corner], dict[str, str]]:
+    """The corners that meet the study's constraints, and which one each of the others violates, by label.
+
+    A choice that is infeasible beside the largest numbers is tried with others.
+    """
+    corners, left_out = [], {}
+    for corner in config.space.extremes():
+        broken = config.feasibility.violated(corner.values)
+        if broken is not None and corner.at:
+            name = str(corner.at[0])
+            label = config.space.parameters[name].label(corner.values[name])
+            if (values := config.feasibility.completed({name: label})) is not None and name in values:
+                corner, broken = replace(corner, values=values), None
+        if broken is None:
+            corners.append(corner)
+        else:
+            left_out[corner.label] = broken
+    return corners, left_out
 
 
 def _run(config: OptimizeConfig, corner: Corner) -> RunConfig:
@@ -152,6 +178,8 @@ def _at_work(connection: Connection, work: _Work) -> None:
         report = preflight(config, work.build)
     except ConfigError as error:
         report = Report(faults=[str(problem) for problem in error.problems])
+        if reason := infeasible(error, work.searched):
+            report = Report(warnings=[f"infeasible, such trials are not trained: {reason}"])
     report.figures = {name: str(value) for name, value in report.figures.items()}
     device = report.figures.get("device", "")
     connection.send(_Found(report, device, _memory(device) if device else None))

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lab import rundir
@@ -37,6 +37,7 @@ class StudyReport:
         budget: the study's time_budget in seconds.
         warnings: of the study as a whole.
         seconds: that the check took.
+        left_out: corners that were not tried, and the constraint that each violates.
     """
 
     trials: int
@@ -47,10 +48,16 @@ class StudyReport:
     prunes: bool
     warnings: Sequence[str]
     seconds: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, config: OptimizeConfig, tried: Sequence[tuple[Corner, Report]], room: Room, seconds: float
+        cls,
+        config: OptimizeConfig,
+        tried: Sequence[tuple[Corner, Report]],
+        room: Room,
+        seconds: float,
+        left_out: Mapping[str, str] = {},
     ) -> "StudyReport":
         """Put together from the base, which comes first, and the corners."""
         space = config.space
@@ -64,13 +71,12 @@ class StudyReport:
         costs = {one.label: one.report.costs for one in corners[1:] if one.report.costs is not None}
         found = estimate(config, costs) if costs else None
         told = warnings(config, costs, found, room) if found is not None else []
-        return cls(
-            config.total, corners, found, room, config.time_budget, config.pruner is not None, told, seconds
-        )
+        prunes = config.pruner is not None
+        return cls(config.total, corners, found, room, config.time_budget, prunes, told, seconds, left_out)
 
     @property
     def passed(self) -> bool:
-        """Whether every corner can be trained."""
+        """Whether every corner that the study may reach can be trained."""
         return all(corner.report.passed for corner in self.corners)
 
     def as_json(self) -> str:
@@ -85,7 +91,8 @@ class StudyReport:
         ]  # fmt: skip
         study = None if self.estimate is None else {**asdict(self.estimate), "disk": self.estimate.disk}
         data = {"passed": self.passed, "corners": corners, "study": study, "room": asdict(self.room),
-                "warnings": self.warnings, "seconds": self.seconds}  # fmt: skip
+                "warnings": self.warnings, "seconds": self.seconds,
+                "infeasible": dict(self.left_out)}  # fmt: skip
         return rundir.to_json(data, indent=2)
 
     def as_text(self) -> str:
@@ -115,6 +122,10 @@ class StudyReport:
             yield f"{_row(_cut(one.label, _LABEL - 1), *cells)}  {mark}".rstrip()
             values = [f"{name} {_short(value)}" for name, value in one.shown.items()]
             yield from _filled(values)
+        for label, constraint in self.left_out.items():
+            yield from textwrap.wrap(
+                f"Not tried: {label}: it violates {constraint}", _WIDTH, subsequent_indent="  "
+            )
 
     def _study(self, found: Estimate) -> Iterator[str]:
         at_a_time = f", {found.workers} at a time" if found.workers > 1 else ""
@@ -172,10 +183,11 @@ def _shown(space: Space, corner: Corner, numbers: Corner) -> dict[str, Any]:
     """A choice's corner is as the one with the numbers high, but for the choice and what comes with it."""
     params = space.to_params(corner.values)
     if not corner.at:
-        return dict(params)
-    usual = space.to_params(numbers.values)
+        return dict(space.shown(params))
+    usual = space.to_params(numbers.values) if numbers.values else {}
     rest = {name: value for name, value in params.items() if name != corner.at[0]}
-    return {name: value for name, value in rest.items() if name not in usual or not same(usual[name], value)}
+    other = {name: v for name, v in rest.items() if name not in usual or not same(usual[name], v)}
+    return dict(space.shown(other))
 
 
 def _short(value: Any) -> str:

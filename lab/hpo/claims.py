@@ -1,28 +1,35 @@
 """Which trial is next: an orphan, a waiting one, or a new point, until there are as many as asked for."""
 
+import copy
+import json
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.diff import same
+from lab.config.enqueue import is_complete, stored
 from lab.config.optimize import OptimizeConfig
+from lab.config.points import key
 from lab.hpo.curve import Curve
+from lab.hpo.draft import as_waiting, new_draft
 from lab.hpo.leases import Lease, LeaseLost, Leases
+from lab.hpo.proposals import Exhausted, Proposals
 from lab.hpo.sampling import create_sampler
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
 from lab.redact import redact
 
 FORKED = "forked_from"
+ENQUEUED = "enqueued"  # user attribute: the point of the study's file that a trial began with
 
 
 @dataclass
@@ -79,6 +86,8 @@ class Claims:
     ) -> None:
         self._config, self._study, self._database = config, study, database
         self._leases, self._folder = leases, folder
+        self._proposals = Proposals(config, study)
+        self.exhausted: Exhausted | None = None  # why there are no more trials, where that is before the last
 
     def next(self, held: Collection[int] = ()) -> Trial | None:
         """Claim a trial; None where there is none to be had at the moment.
@@ -95,12 +104,7 @@ class Claims:
                 if lease is not None:
                     break
             lease = lease or self._leases.claim_waiting()
-            if lease is None:
-                if self.made() >= self._config.total:
-                    return None
-                self._study._storage.create_new_trial(
-                    self._study._study_id, create_trial(state=TrialState.WAITING)
-                )
+            if lease is None and self._create():
                 lease = self._leases.claim_waiting()
             if lease is None:
                 return None
@@ -109,16 +113,63 @@ class Claims:
             except LeaseLost:
                 return None
 
+    def _create(self) -> bool:
+        """Add a trial with its point, unless there are as many as asked for, or there is no point left."""
+        trials = self._study.get_trials(deepcopy=False)
+        if self.exhausted is not None or _made(trials) >= self._config.total:
+            return False
+        for marker, fixed in [*self._enqueued(trials), ("", {})]:
+            draft = new_draft(len(trials), fixed, {ENQUEUED: marker} if marker else {})
+            try:
+                found = self._proposed(draft, trials)
+            except Exhausted as reason:
+                if not marker:
+                    self.exhausted = reason
+                continue  # what the file leaves open of this point has been tried altogether
+            self._study._storage.create_new_trial(self._study._study_id, as_waiting(found))
+            return True
+        return False
+
+    def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The points of the file that are still to be tried first: (what tells them apart, as stored)."""
+        space = self._config.space
+        begun = {trial.user_attrs.get(ENQUEUED) for trial in trials}
+        tried = {key(space, trial.params) for trial in trials}
+        for point in self._config.enqueue:
+            params = stored(space, point)
+            marker = json.dumps(params, sort_keys=True)
+            if marker not in begun and not (is_complete(space, params) and key(space, params) in tried):
+                yield marker, params
+
+    def _proposed(self, draft: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """The draft with a point.
+
+        Raises:
+            Exhausted: there is none left.
+            ConfigError: the sampler can't propose one, or a constraint can't be computed.
+        """
+        try:
+            return self._proposals.complete(draft, trials)
+        except (SQLAlchemyError, StorageInternalError, Exhausted, ConfigError):
+            raise
+        except Exception as error:
+            message = f"can't propose trial {draft.number}: {type(error).__name__}: {error}"
+            raise ConfigError([Problem(("sampler",), message)]) from error
+
     def made(self) -> int:
         """How many trials there are that count."""
-        return sum(FORKED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+        return _made(self._study.get_trials(deepcopy=False))
 
     def unfinished(self) -> int:
         """How many trials are neither finished nor yet to be made."""
         return sum(not trial.state.is_finished() for trial in self._study.get_trials(deepcopy=False))
 
     def _claimed(self, lease: Lease, died: bool) -> Trial:
-        values = self._suggest(lease)
+        recipe, problem = None, ""
+        try:
+            values = self._values(lease)
+        except Exhausted as reason:
+            values, problem = {}, str(reason)
         known = self._study._storage.get_trial(lease.trial_id).user_attrs
         spans, since = list(known.get("spans", ())), time.time()
         if died and "since" in known:  # to when its owner was last heard of
@@ -126,9 +177,8 @@ class Claims:
         with self._leases.writing(lease) as writer:
             writer.note(since=since, spans=spans)
         folder = self._folder / f"trial_{lease.number:05d}"
-        recipe, problem = None, ""
         try:
-            recipe = self._config.trial_config(values)
+            recipe = None if problem else self._config.trial_config(values)
         except ValueError as error:
             problem = str(error).replace("\n", "; ")
         return Trial(
@@ -149,24 +199,36 @@ class Claims:
             curve=Curve(recipe.epochs if recipe else 1),
         )
 
-    def _suggest(self, lease: Lease) -> dict[str, Any]:
-        """The trial's values: those it has, or new ones from a stream that belongs to its number alone."""
-        frozen = self._study._storage.get_trial(lease.trial_id)
+    def _values(self, lease: Lease) -> dict[str, Any]:
+        """The trial's values; new ones where its maker wrote none, such as another program.
+
+        Raises:
+            Exhausted: there is no point left for it.
+        """
+        storage = self._study._storage
+        frozen = storage.get_trial(lease.trial_id)
         try:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
-            pass  # it is new, or its process died before it had all of them
-        self._study.get_trials(deepcopy=False)  # one that another process has made is unknown to the cache
+            pass
+        others = [t for t in self._study.get_trials(deepcopy=False) if t._trial_id != lease.trial_id]
         try:
-            study = with_sampler(self._study, self._config, lease.number)
-            return self._config.space.suggest(optuna.Trial(study, lease.trial_id))
-        except (SQLAlchemyError, StorageInternalError):
-            raise
-        except Exception as error:
+            found = self._proposed(copy.deepcopy(frozen), others)
+        except ConfigError:
             with self._leases.writing(lease) as writer:
                 writer.give_back()
-            message = f"can't propose trial {lease.number}: {type(error).__name__}: {error}"
-            raise ConfigError([Problem(("sampler",), message)]) from error
+            raise
+        for name, value in found.params.items():
+            distribution = found.distributions[name]
+            storage.set_trial_param(lease.trial_id, name, distribution.to_internal_repr(value), distribution)
+        for name, value in found.system_attrs.items():
+            storage.set_trial_system_attr(lease.trial_id, name, value)
+        return self._config.space.from_params(found.params)
+
+
+def _made(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials count: those of another study don't."""
+    return sum(FORKED not in trial.user_attrs for trial in trials)
 
 
 def _goes_on(folder: Path, number: int, values: dict[str, Any], halvings: int) -> bool:

@@ -12,6 +12,8 @@ from optuna.samplers import CmaEsSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from lab.hpo.draft import FIXED
+
 _X_FOR_TELL = "x_for_tell"
 _FAR = 1e6  # points lie in the unit cube, and not much outside of it where bounds were changed
 
@@ -53,7 +55,8 @@ class SafeCmaEs(CmaEsSampler):
         for trial in sorted(finished, key=_finished_at):
             point = self._point(trial, space)
             generation = trial.system_attrs.get(self._attr_key_generation)
-            if isinstance(generation, int) and point is not None and trial.value is not None:
+            given = FIXED in trial.system_attrs  # its point isn't one that the optimizer has asked for
+            if isinstance(generation, int) and point is not None and trial.value is not None and not given:
                 generations.setdefault(generation, []).append((point, sign * trial.value))
         while len(told := generations.get(optimizer.generation, [])) >= optimizer.population_size:
             optimizer.tell(told[: optimizer.population_size])

@@ -254,11 +254,11 @@ def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
 
 
 def _verdict_by_ranks(first: int, second: int, pairs: Sequence[tuple[float, float]], mode: str) -> str:
-    """The verdict where some reruns diverged: Wilcoxon's signed-rank test, with them worse than all others."""
+    """The verdict where some reruns diverged: Wilcoxon's signed-rank test, with those as the worst."""
     sign = 1.0 if mode == "min" else -1.0
-    worst = 4 * max([abs(v) for pair in pairs for v in pair if math.isfinite(v)], default=0.0) + 1.0
-    costs = [[sign * v if math.isfinite(v) else worst for v in pair] for pair in pairs]
-    gains = [b - a for a, b in costs]
+    gains = [0.0 if a == b else sign * (b - a) for a, b in pairs]
+    most = 2 * max([abs(gain) for gain in gains if math.isfinite(gain)], default=0.0) + 1.0
+    gains = [gain if math.isfinite(gain) else math.copysign(most, gain) for gain in gains]
     p, ahead = 1.0, 0.0
     if any(gains):
         from scipy import stats

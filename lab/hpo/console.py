@@ -50,15 +50,21 @@ class StudyConsole:
         cause: str,
         best: bool,
         state: str,
+        shown: Mapping[str, Any] | None = None,
     ) -> None:
-        """One trial's line."""
+        """One trial's line.
+
+        Args:
+            values: of the parameters; `shown` has the names of choices for people.
+        """
         self._json(
             "trial_end", trial=number, outcome=outcome, values=objectives, params=values, epochs=epochs,
             seconds=seconds, cause=cause, best=best,
         )  # fmt: skip
         good = outcome in ("completed", "early_stopped", "pruned")
         result = "  ".join(f"{name} {figure(value)}" for name, value in objectives.items()) if good else ""
-        point = "  ".join(f"{name}={_shown(value)}" for name, value in values.items())
+        named = values if shown is None else shown
+        point = "  ".join(f"{name}={_shown(value)}" for name, value in named.items())
         mark = "  * best" if best else ""
         title = outcome.replace("_", " ")
         count = f"{epochs} epoch{'' if epochs == 1 else 's'}"

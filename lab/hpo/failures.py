@@ -1,9 +1,11 @@
 """Notices that it is not the trials that fail, but the code; and what not to begin again."""
 
+from collections import Counter
 from datetime import datetime
 
 import optuna
 
+_HOPELESS = 20  # infeasible trials without a feasible one
 DIED = "its process died"  # the fault of a trial that kills whatever it runs in
 
 
@@ -23,7 +25,9 @@ class Failures:
         finished = [
             (trial.datetime_complete, trial)
             for trial in self._study.get_trials(deepcopy=False)
-            if trial.datetime_complete is not None and trial.datetime_complete >= self._since
+            if trial.datetime_complete is not None
+            and trial.datetime_complete >= self._since
+            and trial.user_attrs.get("outcome") != "infeasible"
         ]
         last = [trial for _, trial in sorted(finished, key=lambda item: (item[0], item[1].number))]
         last = last[-self._limit :]
@@ -34,6 +38,19 @@ class Failures:
             return ""
         numbers = ", ".join(str(trial.number) for trial in last)
         return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"
+
+    def hopeless(self) -> str:
+        """Why to give up on a space none of whose points can be built; else nothing."""
+        trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        causes = Counter(
+            str(trial.user_attrs.get("cause"))
+            for trial in trials
+            if trial.user_attrs.get("outcome") == "infeasible"
+        )
+        if causes.total() < max(_HOPELESS, self._limit) or causes.total() < len(trials):
+            return ""
+        cause, count = causes.most_common(1)[0]
+        return f"none of {len(trials)} trials was feasible; the most frequent cause ({count} times): {cause}"
 
     def quarantined(self, number: int) -> int | None:
         """The trial that was given up with the very values of this one; None where there is none."""

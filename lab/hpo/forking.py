@@ -14,14 +14,16 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.config import loading
+from lab.config.choices import Label
 from lab.config.diff import same
-from lab.config.parameters import CategoricalParameter, Label, lookup
+from lab.config.parameters import CategoricalParameter, lookup
 from lab.config.problems import ConfigError, dotted
 from lab.config.run import RunConfig
 from lab.config.space import Space
 from lab.config.validation import validate
 from lab.hpo.changes import BASE, CONFIG, Data, path_of, read_space, run_problems
 from lab.hpo.claims import FORKED
+from lab.hpo.outcomes import VIOLATED
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -101,7 +103,8 @@ class Fork:
             params=params,
             distributions={name: self._space.parameters[name].distribution() for name in params},
             user_attrs=attributes,
-            system_attrs={},  # what a sampler or pruner of the old study noted for itself
+            # No more of it: the rest is what a sampler or pruner of the old study noted for itself.
+            system_attrs={name: value for name, value in trial.system_attrs.items() if name == VIOLATED},
             intermediate_values=trial.intermediate_values,
         )
 

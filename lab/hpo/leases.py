@@ -214,6 +214,12 @@ class Writer:
                 self._session, models.TrialUserAttributeModel, self._id, name, value
             )
 
+    def violate(self, name: str, by: float) -> None:
+        """Store a violated constraint, as Optuna's samplers read it."""
+        self._backend._set_trial_attr_without_commit(
+            self._session, models.TrialSystemAttributeModel, self._id, name, by
+        )
+
     def forget_reports(self) -> None:
         """Drop the intermediate values: the trial begins anew."""
         table = models.TrialIntermediateValueModel

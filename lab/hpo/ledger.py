@@ -16,7 +16,7 @@ from lab.hpo.claims import Trial, with_sampler
 from lab.hpo.curve import Curve, recorded
 from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
-from lab.hpo.outcomes import STATES, judged, objectives
+from lab.hpo.outcomes import BY, STATES, VIOLATED, judged, objectives
 from lab.hpo.storage import patiently
 from lab.hpo.trial_folder import saved_at
 from lab.hpo.trial_process import Finished
@@ -93,12 +93,14 @@ class Ledger:
         outcome: Outcome = judged(finished.outcome, values)
         state = STATES[outcome]
         stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
-        if state == TrialState.PRUNED and trial.curve.points and len(self._study.directions) == 1:
+        if outcome == "pruned" and trial.curve.points and len(self._study.directions) == 1:
             stored = [trial.curve.points[max(trial.curve.points)]]
         facts = _facts(trial, outcome, finished)
 
         def write(writer: Writer) -> None:
             writer.note(**facts)
+            if outcome == "infeasible":
+                writer.violate(VIOLATED, BY)
             writer.finish(state, stored)
 
         def tell_sampler() -> None:

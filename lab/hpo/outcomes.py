@@ -2,7 +2,8 @@
 
 Nothing turns a fault into "pruned". A trial that diverged or found no memory is complete for Optuna, with the
 worst value there is, so that a sampler learns to keep away; it is never best. A failed one, or one that took
-too long, says nothing of its point, and is FAIL.
+too long, says nothing of its point, and is FAIL. An infeasible one is PRUNED with a violated constraint:
+Optuna's samplers read constraints of COMPLETE and PRUNED trials only.
 """
 
 import math
@@ -14,12 +15,15 @@ from lab.config.sections import Monitor
 from lab.events import Outcome
 from lab.hpo.trial_process import Finished
 
+# Optuna's system attribute of the one constraint that infeasible trials violate: more than 0 is a violation.
+VIOLATED, BY = "constraints:feasible", 1.0
 STATES: Mapping[Outcome, TrialState] = {
     "completed": TrialState.COMPLETE,
     "early_stopped": TrialState.COMPLETE,
     "diverged": TrialState.COMPLETE,
     "out_of_memory": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
+    "infeasible": TrialState.PRUNED,
     "timed_out": TrialState.FAIL,
     "failed": TrialState.FAIL,
     "interrupted": TrialState.WAITING,

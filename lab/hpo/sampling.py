@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import optuna
 from optuna import Study
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler, RandomSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -28,25 +28,29 @@ if TYPE_CHECKING:
 CURVE = "curve"  # a trial's values by step where Optuna takes no reports: {"1": value, ...}
 
 
-def create_sampler(config: "OptimizeConfig", number: int) -> BaseSampler:
+def create_sampler(config: "OptimizeConfig", number: int, attempt: int = 0) -> BaseSampler:
     """The sampler of trial `number`.
 
     Grid and quasi-random sequences are the same for all trials, which take their places in them from the
     storage; all others draw from a stream of the trial's own. CMA-ES is ours, which stores no pickles.
 
+    Args:
+        attempt: how many of its proposals for this trial have been turned down; each has a stream of its own.
+
     Raises:
         ConfigError: it can't be built, or the space is no grid and the sampler needs one.
     """
-    return _sampler(config, config.sampler, number)
+    own = mix(config.seed, number, attempt) if attempt else mix(config.seed, number)
+    return _sampler(config, config.sampler, own % 2**32)
 
 
-def _sampler(config: "OptimizeConfig", spec: Spec, number: int) -> BaseSampler:
+def _sampler(config: "OptimizeConfig", spec: Spec, own: int) -> BaseSampler:
     target = spec.resolve()
     if target is CmaEsSampler:
         spec = spec.model_copy(update={"target": "lab.hpo.cma.SafeCmaEs"})
-    own, shared = mix(config.seed, number) % 2**32, mix(config.seed) % 2**32
+    shared = mix(config.seed) % 2**32
     given: dict[str, Any] = {
-        name: _sampler(config, below, number) for name, below in _parts(spec, BaseSampler).items()
+        name: _sampler(config, below, own) for name, below in _parts(spec, BaseSampler).items()
     }
     if "seed" in inspect.signature(target).parameters:
         given["seed"] = shared if _is(target, GridSampler, QMCSampler) else own
@@ -55,6 +59,24 @@ def _sampler(config: "OptimizeConfig", spec: Spec, number: int) -> BaseSampler:
     if _is(target, QMCSampler) and spec.arguments.get("independent_sampler") is None:
         given["independent_sampler"] = RandomSampler(seed=own)  # with the sequence's it would repeat itself
     return cast(BaseSampler, spec.build(**given))
+
+
+def takes_whole_points(config: "OptimizeConfig") -> bool:
+    """Whether the sampler refuses a point of which only a part is given."""
+    return _is(config.sampler.resolve(), GridSampler)
+
+
+def ignores_infeasible(config: "OptimizeConfig") -> str:
+    """The name of the study's sampler if it learns nothing from infeasible trials; empty if it does, or may.
+
+    Of Optuna's samplers TPE alone reads constraints of pruned trials.
+    """
+    target = config.sampler.resolve()
+    parts = _parts(config.sampler, BaseSampler).values()
+    if any(_is(part.resolve(), TPESampler) for part in parts) or _is(target, TPESampler):
+        return ""
+    known = target.__module__.partition(".")[0] in ("optuna", "lab")
+    return config.sampler.target.rpartition(".")[2] if known else ""
 
 
 def create_pruner(config: "OptimizeConfig") -> BasePruner:

@@ -47,6 +47,7 @@ class StudyResult:
         failed: whether somebody has to do something before it can go on.
         best: the best trial, or None where none finished well.
         outcomes: how many trials ended how.
+        done: whether there is nothing left to do.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class StudyResult:
     failed: bool
     best: FrozenTrial | None
     outcomes: Mapping[str, int]
+    done: bool = True
 
 
 def optimize(
@@ -115,7 +117,8 @@ def _optimized(
         )
         try:
             stop = supervisor.optimize()
-            if stop is None and config.confirm is not None:
+            done = stop is None or stop.outcome == "completed"
+            if done and config.confirm is not None:
                 confirm(config, study, folder, run, out, signals)
         except Stopped as signal:
             _left(config, study, folder, signal, out, redact_arguments(command))
@@ -154,7 +157,8 @@ def _over(
     """Write the report and say how it ended."""
     page = _report(folder, study, config, out)
     failed = best is None or (stop is not None and stop.outcome == "failed")
-    result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study))
+    done = stop is None or stop.outcome == "completed"
+    result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study), done)
     _end(out, config, result, page, command)
     return result
 
@@ -250,7 +254,8 @@ def _end(
 ) -> None:
     """Say how it ended; `command` goes on with a study that a signal has stopped."""
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
-    lines = ["", f"{'Stopped: ' + result.reason if result.reason else 'Done'}. Trials: {counts}."]
+    end = ": ".join(filter(None, ["Done" if result.done else "Stopped", result.reason]))
+    lines = ["", f"{end}. Trials: {counts}."]
     values: dict[str, float] = {}
     if result.best is not None:
         names = [monitor.metric for monitor in config.monitors]

@@ -21,7 +21,7 @@ from lab.hpo.heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.ledger import Ledger
 from lab.hpo.mirror import unmirrored
-from lab.hpo.sampling import create_pruner, should_prune
+from lab.hpo.sampling import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import Database, patiently
 from lab.hpo.trial_folder import TAKEN, Belonging
 from lab.hpo.trial_process import (
@@ -81,11 +81,13 @@ class Supervisor:
         self._signals = signals
         self._ending: Stopped | None = None
         self._looked = 0.0
+        self._warned = False
 
     def optimize(self) -> Stopped | None:
         """Work until the study is done; returns why it ended before that, or None.
 
-        Its outcome is `failed` where somebody has to do something before it can go on.
+        Its outcome is `failed` where somebody has to do something before it can go on, and `completed` where
+        there was no point left to try.
 
         Raises:
             Stopped: by a signal; the trials at work are left resumable.
@@ -102,6 +104,8 @@ class Supervisor:
                     self._give_back(trial)
         if self._signals.received is not None:
             raise self._signals.received
+        if self._ending is None and (reason := self._claims.exhausted) is not None:
+            return Stopped(str(reason), "failed" if reason.infeasible else "completed")
         return self._ending
 
     def _go_on(self) -> bool:
@@ -162,6 +166,7 @@ class Supervisor:
             extras=(*self._upkeep.extras(trial), *here),
             token=trial.lease.token,
             facts=self._upkeep.facts(trial),
+            searched=tuple(self._config.space.path(name) for name in trial.values),
         )
         self._workers.start(slot, order, trial)
 
@@ -304,8 +309,21 @@ class Supervisor:
         self._upkeep.finished(trial, outcome, finished, values)
         if outcome == "failed" and (error := self._patiently(self._failures.repeated)):
             self._end(Stopped(error, "failed"))
+        if outcome == "infeasible":
+            self._infeasible()
         if full := self._upkeep.full():
             self._end(Stopped(full, "failed"))
+
+    def _infeasible(self) -> None:
+        """Say once if the sampler learns nothing from such trials; give up where there are no others."""
+        if not self._warned and (name := ignores_infeasible(self._config)):
+            self._warned = True
+            self._upkeep.note(
+                f"{name} does not learn from infeasible trials; a condition under 'constraints' in the "
+                "study's file keeps any sampler away from such points, and costs no trials"
+            )
+        if reason := self._patiently(self._failures.hopeless):
+            self._end(Stopped(reason, "failed"))
 
     def _watch(self) -> None:
         """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""

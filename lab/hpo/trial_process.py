@@ -21,9 +21,12 @@ from typing import Any, Protocol, TextIO, cast
 
 from lab import rundir
 from lab.config import OptimizeConfig, RunConfig
+from lab.config.problems import Path as KeyPath
+from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
+from lab.infeasible import Infeasible
 from lab.redact import Veil, learn, redact_text
 
 SILENT = "the supervisor does not answer"
@@ -56,6 +59,7 @@ class Order:
         extras: makes more listeners, in the process that runs.
         token: of the trial's lease; 0 where the run is no trial.
         facts: what the study knows of the trial, for its folder.
+        searched: paths of the values that the study has chosen: a component that refuses them is infeasible.
     """
 
     config: Mapping[str, Any]
@@ -66,6 +70,7 @@ class Order:
     extras: tuple[Callable[[], Callback], ...] = ()
     token: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    searched: tuple[KeyPath, ...] = ()
 
 
 def patience(config: OptimizeConfig) -> float:
@@ -328,6 +333,8 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
     if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
         return Finished("interrupted", rundir.full(error), **common)
+    if reason := infeasible(error, order.searched):
+        return Finished("infeasible", redact_text(reason), **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):
@@ -337,6 +344,21 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
     outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
     return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
+
+
+def infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
+    """Why a combination of values makes no run; nothing where it was another fault.
+
+    A component may declare it. One that refuses its arguments by a ValueError or an AssertionError does so as
+    well, as far as the study has chosen some of them; else it is a mistake that all trials have.
+    """
+    if isinstance(error, Infeasible):
+        return f"{error}" or "it is infeasible"
+    if not isinstance(error, Refusal):
+        return ""
+    places = [problem.path for problem in error.problems]
+    chosen = any(place[:1] == own[:1] for place in places for own in searched)
+    return "; ".join(map(str, error.problems)) if error.declared or chosen else ""
 
 
 def _worst(outcomes: Sequence[Outcome]) -> Outcome:

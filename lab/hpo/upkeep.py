@@ -110,7 +110,13 @@ class Upkeep:
             cause=finished.reason,
             best=is_best,
             state=self._standing(),
+            shown=self._shown(trial),
         )
+
+    def _shown(self, trial: Trial) -> dict[str, Any]:
+        """The trial's point with names for its choices; two choices of one component have their own."""
+        space = self._config.space
+        return dict(space.shown(space.to_params(trial.values))) if trial.values else {}
 
     def given_back(self, trial: Trial) -> None:
         """A trial was interrupted and waits."""
@@ -150,7 +156,7 @@ class Upkeep:
         return standing(counts, self._config.total, len(running), shown, left)
 
     def _seconds_left(self, finished: list[FrozenTrial], running: list[FrozenTrial]) -> float | None:
-        """By the mean time of the finished trials, pauses not counted, and the workers there are everywhere."""
+        """By the mean time of the finished trials, pauses not counted, and all workers everywhere."""
         spans = [float(stop - start) for t in finished for start, stop in t.user_attrs.get("spans", ())]
         if not spans:
             return None

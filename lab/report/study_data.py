@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from lab.config.optimize import OptimizeConfig
-    from lab.config.space import Parameter
+    from lab.config.space import Parameter, Space
 
 BEST, CONFIRM = "best", "confirm.json"
 # In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
-OUTCOMES = (
-    *("completed", "early_stopped", "pruned", "diverged", "out_of_memory", "timed_out", "failed"),
-    *("interrupted", "waiting", "running"),
-)
 WRONG = ("diverged", "out_of_memory", "timed_out", "failed")
+ENDED = ("completed", "early_stopped", "pruned", "infeasible", *WRONG)
+OUTCOMES = (*ENDED, "interrupted", "waiting", "running")
 
 
 @dataclass(frozen=True)
@@ -197,8 +195,11 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
         folder=folder,
         objectives=objectives,
         reported=next((each for each in objectives if each.metric == config.prune_on), objectives[0]),
-        dimensions=_dimensions(config.space.parameters, frozen),
-        trials=tuple(_trial(each, folder, ranks.get(each.number), each.number in front) for each in frozen),
+        dimensions=_dimensions(config.space, frozen),
+        trials=tuple(
+            _trial(each, folder, ranks.get(each.number), each.number in front, config.space)
+            for each in frozen
+        ),
         total=config.total,
         epochs_per_repeat=config.base.epochs,
         confirmation=confirmation,
@@ -229,18 +230,16 @@ def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Object
     )
 
 
-def _dimensions(
-    parameters: "Mapping[str, Parameter]", trials: "Sequence[FrozenTrial]"
-) -> tuple[Dimension, ...]:
+def _dimensions(space: "Space", trials: "Sequence[FrozenTrial]") -> tuple[Dimension, ...]:
     """The space of the study file, then what only trials have."""
-    found = {path: _dimension(path, parameter) for path, parameter in parameters.items()}
+    found = {path: _dimension(path, parameter) for path, parameter in space.parameters.items()}
     for trial in reversed(trials):
         for path, distribution in trial.distributions.items():
             if path not in found:
                 found[path] = _former(path, distribution)
     for path, dimension in found.items():
         if dimension.kind == "categorical":
-            used = (shown(trial.params[path]) for trial in trials if path in trial.params)
+            used = (shown(space.shown(trial.params)[path]) for trial in trials if path in trial.params)
             choices = tuple(dict.fromkeys([*dimension.choices, *used]))
             found[path] = Dimension(path, "categorical", choices=choices, in_space=dimension.in_space)
     return tuple(found.values())
@@ -248,7 +247,7 @@ def _dimensions(
 
 def _dimension(path: str, parameter: "Parameter") -> Dimension:
     if parameter.type == "categorical":
-        return Dimension(path, "categorical", choices=tuple(map(shown, parameter.labels)))
+        return Dimension(path, "categorical", choices=tuple(map(shown, parameter.names)))
     return Dimension(
         path, parameter.type, float(parameter.low), float(parameter.high), parameter.step, parameter.log
     )
@@ -265,7 +264,9 @@ def _former(path: str, distribution: "BaseDistribution") -> Dimension:
     return Dimension(path, kind, low, high, distribution.step, distribution.log, in_space=False)
 
 
-def _trial(trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front: bool) -> Trial:
+def _trial(
+    trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front: bool, space: "Space"
+) -> Trial:
     about = trial.user_attrs
     forked = str(about.get("forked_from") or "")
     folder = study_folder / f"trial_{trial.number:05d}"
@@ -282,7 +283,7 @@ def _trial(trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front:
         values=tuple(trial.values) if trial.state.name == "COMPLETE" and trial.values else (),
         params={
             path: value if isinstance(value, (int, float)) and not _categorical(trial, path) else shown(value)
-            for path, value in trial.params.items()
+            for path, value in space.shown(trial.params).items()
         },
         curve=curve,
         epochs=int(_number(about.get("epochs")) or len(curve)),
@@ -309,7 +310,7 @@ def _outcome(trial: "FrozenTrial", begun: bool) -> str:
                 return stored if stored in WRONG else "diverged"
             return stored if stored in (*ranking.GOOD, *WRONG) else "completed"
         case "PRUNED":
-            return "pruned"
+            return "infeasible" if stored == "infeasible" else "pruned"
         case "FAIL":
             return stored if stored in WRONG else "failed"
         case "RUNNING":
@@ -351,10 +352,12 @@ def _confirmation(path: Path) -> Confirmation | None:
         about = json.loads(path.read_text(encoding="utf-8"))
         candidates = tuple(
             Candidate(
-                int(each["trial"]),
-                tuple(map(_or_nan, each["values"])),
-                *(_or_nan(each[name]) for name in ("mean", "low", "high")),
-                _whole(each.get("diverged")) or 0,
+                trial=int(each["trial"]),
+                values=tuple(map(_or_nan, each["values"])),
+                mean=_or_nan(each["mean"]),
+                low=_or_nan(each["low"]),
+                high=_or_nan(each["high"]),
+                diverged=_whole(each.get("diverged")) or 0,
             )
             for each in about["candidates"]
         )

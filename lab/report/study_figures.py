@@ -12,7 +12,7 @@ from itertools import combinations
 from markupsafe import Markup
 
 from lab.report import svg
-from lab.report.study_data import OUTCOMES, WRONG, Confirmation, Objective, Study, Trial, amount
+from lab.report.study_data import ENDED, OUTCOMES, WRONG, Confirmation, Objective, Study, Trial, amount
 from lab.report.study_findings import span
 from lab.report.svg import Point, Scale
 
@@ -182,7 +182,7 @@ def _curve(trial: Trial, x: Scale, y: Scale, limit: int, density: str, winner: b
             stretches.append([])
     drawn = [svg.thinned(stretch, limit) for stretch in stretches if stretch]
     written = "".join(svg.path(stretch if len(stretch) > 1 else stretch * 2) for stretch in drawn)
-    kind = "winner" if winner else trial.outcome if trial.outcome in OUTCOMES[:7] else "running"
+    kind = "winner" if winner else trial.outcome if trial.outcome in ENDED else "running"
     told = svg.tag("title", f"trial {trial.number}, {trial.outcome.replace('_', ' ')}")
     return svg.tag("path", told, d=written, class_=f"curve {density} l-{kind}")
 

@@ -52,6 +52,8 @@ def test_every_default() -> None:
         "workers": None,
         "devices": [],
         "isolation": "process",
+        "constraints": [],
+        "enqueue": [],
         "retention": {"keep_best": 3, "max_disk_gb": None, "pruned": False},
         "preflight": "cheap",
         "on_oom": "infeasible",

@@ -17,9 +17,9 @@ SEVERAL = Monitor.model_validate(
 )  # fmt: skip
 
 
-def test_every_outcome_has_a_state_and_only_pruned_is_pruned() -> None:
+def test_every_outcome_has_a_state_and_no_fault_is_pruned() -> None:
     assert set(STATES) == set(get_args(Outcome))
-    assert [name for name, state in STATES.items() if state == TrialState.PRUNED] == ["pruned"]
+    assert [name for name, state in STATES.items() if state == TrialState.PRUNED] == ["pruned", "infeasible"]
     assert {STATES["failed"], STATES["timed_out"]} == {TrialState.FAIL}
 
 

@@ -1,0 +1,119 @@
+"""A trial before it exists: samplers write to it, and the database hears of it once its point is accepted."""
+
+import copy
+from collections.abc import Container, Mapping
+from typing import Any, cast
+
+import optuna
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+NOT_STORED = -1  # the id of a trial that the database doesn't have
+FIXED = "fixed_params"  # Optuna's system attribute: parameters whose value is given, as stored
+
+
+def new_draft(number: int, fixed: Mapping[str, Any], about: Mapping[str, Any]) -> FrozenTrial:
+    """A trial with nothing chosen yet.
+
+    Args:
+        fixed: parameters whose value is given, as stored.
+        about: its user attributes.
+    """
+    attributes = {FIXED: dict(fixed)} if fixed else {}
+    trial = create_trial(state=TrialState.RUNNING, system_attrs=attributes, user_attrs=dict(about))
+    trial.number, trial._trial_id = number, NOT_STORED
+    return trial
+
+
+def as_waiting(draft: FrozenTrial) -> FrozenTrial:
+    """The draft as a trial to be added to the study, all in one transaction."""
+    return create_trial(
+        state=TrialState.WAITING,
+        params=draft.params,
+        distributions=draft.distributions,
+        user_attrs=draft.user_attrs,
+        system_attrs=draft.system_attrs,
+    )
+
+
+def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
+    """The study as the sampler of a draft sees it; what is written to the trial stays in the draft."""
+    storage = cast(BaseStorage, _Desk(study._storage, draft))
+    result = optuna.Study(study.study_name, storage, sampler=sampler)
+    result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
+    return result
+
+
+class _Desk:
+    """A storage that keeps what is written to one trial, and hands everything else through."""
+
+    def __init__(self, storage: BaseStorage, draft: FrozenTrial) -> None:
+        self._storage, self._draft = storage, draft
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """The draft itself, or a trial of the database."""
+        return self._draft if self._is_draft(trial_id) else self._storage.get_trial(trial_id)
+
+    def get_trial_params(self, trial_id: int) -> dict[str, Any]:
+        """What has been chosen so far."""
+        return self.get_trial(trial_id).params
+
+    def get_trial_param(self, trial_id: int, name: str) -> float:
+        """One parameter, as Optuna's distributions number it."""
+        trial = self.get_trial(trial_id)
+        return trial.distributions[name].to_internal_repr(trial.params[name])
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """The number."""
+        return self.get_trial(trial_id).number
+
+    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
+        """User attributes."""
+        return self.get_trial(trial_id).user_attrs
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        """System attributes."""
+        return self.get_trial(trial_id).system_attrs
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """All trials, the draft as one that runs."""
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=cast(Any, states))
+        others = [trial for trial in trials if not self._is_draft(trial._trial_id)]
+        if states is not None and TrialState.RUNNING not in states:
+            return others
+        return [*others, copy.deepcopy(self._draft) if deepcopy else self._draft]
+
+    def set_trial_param(
+        self, trial_id: int, name: str, internal: float, distribution: BaseDistribution
+    ) -> None:
+        """Note a parameter."""
+        if not self._is_draft(trial_id):
+            self._storage.set_trial_param(trial_id, name, internal, distribution)
+            return
+        self._draft.params[name] = distribution.to_external_repr(internal)
+        self._draft.distributions[name] = distribution
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Note a user attribute."""
+        if self._is_draft(trial_id):
+            self._draft.user_attrs[key] = value
+        else:
+            self._storage.set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Note a system attribute."""
+        if self._is_draft(trial_id):
+            self._draft.system_attrs[key] = value
+        else:
+            self._storage.set_trial_system_attr(trial_id, key, value)
+
+    def _is_draft(self, trial_id: int) -> bool:
+        return trial_id == self._draft._trial_id
