@@ -20,14 +20,13 @@ from typing import Any
 from lab.config import ConfigError, RunConfig
 from lab.config.importing import is_installed
 from lab.config.optimize import OptimizeConfig
-from lab.config.problems import Path as KeyPath
+from lab.config.problems import Refusal
 from lab.config.space import Corner
 from lab.config.validation import validate
 from lab.findings import DIVERGED, Report
 from lab.hpo import server
 from lab.hpo.check_report import StudyReport
 from lab.hpo.estimate import Room
-from lab.hpo.trial_process import infeasible
 from lab.hpo.workers import cpu_share
 from lab.outlet import status_line
 from lab.wording import duration
@@ -47,14 +46,12 @@ class _Work:
 
     Args:
         log: takes what is printed, and where the process was when it died.
-        searched: paths of the values that the corner has of the search space.
     """
 
     config: Mapping[str, Any]
     build: Build
     log: Path
     limit: float
-    searched: tuple[KeyPath, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,7 @@ def check(config: OptimizeConfig, build: Build, *, limit: float = LIMIT) -> Stud
     with tempfile.TemporaryDirectory() as folder, status_line() as tell:
         for index, (corner, run) in enumerate(zip(corners, runs, strict=True)):
             tell(f"Corner {index + 1} of {len(corners)}: {corner.label}")
-            searched = tuple(config.space.path(name) for name in corner.values)
-            found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit, searched)))
+            found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit)))
     tried = [(corner, _judged(one.report, config)) for corner, one in zip(corners, found, strict=True)]
     known = next((one for one in found if one.device), _Found(Report()))
     room = Room(known.memory, known.device, shutil.disk_usage(Path.cwd()).free)
@@ -178,8 +174,10 @@ def _at_work(connection: Connection, work: _Work) -> None:
         report = preflight(config, work.build)
     except ConfigError as error:
         report = Report(faults=[str(problem) for problem in error.problems])
-        if reason := infeasible(error, work.searched):
-            report = Report(warnings=[f"infeasible, such trials are not trained: {reason}"])
+        if isinstance(error, Refusal) and error.declared:  # a mere ValueError may be a mistake in the space
+            report = Report(
+                warnings=[f"{problem}; such trials are not trained" for problem in error.problems]
+            )
     report.figures = {name: str(value) for name, value in report.figures.items()}
     device = report.figures.get("device", "")
     connection.send(_Found(report, device, _memory(device) if device else None))

@@ -20,7 +20,7 @@ from lab.config.enqueue import is_complete, stored
 from lab.config.optimize import OptimizeConfig
 from lab.config.points import key
 from lab.hpo.curve import Curve
-from lab.hpo.draft import as_waiting, new_draft
+from lab.hpo.draft import FIXED, NOT_STORED, as_waiting, new_draft
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.proposals import Exhausted, Proposals
 from lab.hpo.sampling import create_sampler
@@ -148,7 +148,10 @@ class Claims:
             Exhausted: there is none left.
             ConfigError: the sampler can't propose one, or a constraint can't be computed.
         """
+        stored_already = draft._trial_id != NOT_STORED
         try:
+            if stored_already and FIXED in draft.system_attrs:  # by another program
+                return self._proposals.as_given(draft)
             return self._proposals.complete(draft, trials)
         except (SQLAlchemyError, StorageInternalError, Exhausted, ConfigError):
             raise
@@ -211,7 +214,8 @@ class Claims:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass
-        others = [t for t in self._study.get_trials(deepcopy=False) if t._trial_id != lease.trial_id]
+        trials = self._study.get_trials(deepcopy=False)
+        others = [trial for trial in trials if trial._trial_id != lease.trial_id]
         try:
             found = self._proposed(copy.deepcopy(frozen), others)
         except ConfigError:

@@ -45,6 +45,10 @@ class Proposals:
     def __init__(self, config: OptimizeConfig, study: optuna.Study) -> None:
         self._config, self._study = config, study
 
+    def as_given(self, draft: FrozenTrial) -> FrozenTrial:
+        """A copy of a draft whose point another program has given; the sampler adds what is missing."""
+        return self._sampled(draft, 0)
+
     def complete(self, draft: FrozenTrial, others: Sequence[FrozenTrial]) -> FrozenTrial:
         """A copy of the draft with a value for each parameter: a feasible point that no other trial has.
 

@@ -333,7 +333,7 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
     if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
         return Finished("interrupted", rundir.full(error), **common)
-    if reason := infeasible(error, order.searched):
+    if reason := _infeasible(error, order.searched):
         return Finished("infeasible", redact_text(reason), **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
@@ -346,7 +346,7 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
 
 
-def infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
+def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
     """Why a combination of values makes no run; nothing where it was another fault.
 
     A component may declare it. One that refuses its arguments by a ValueError or an AssertionError does so as

@@ -131,6 +131,31 @@ def test_a_component_that_can_not_be_built_at_a_corner_is_its_fault(folder: Path
     assert corners["all numbers high"].report.passed and not report.passed
 
 
+def test_infeasible_corners_are_left_out_and_listed(folder: Path) -> None:
+    space = {
+        "net.width": {"type": "int", "low": 4, "high": 9},
+        "net.layers": {"type": "int", "low": 1, "high": 2},
+        "batch_size": {"choices": [16, 32]},
+    }
+    report, corners = tried(folder, search_space=space, constraints=["net.width % net.layers == 0"])
+    assert list(report.left_out.items()) == [("all numbers high", "net.width % net.layers == 0")]
+    text = report.as_text()
+    assert report.passed and "Not tried: all numbers high: it violates net.width % net.layers == 0" in text
+    assert json.loads(report.as_json())["infeasible"] == dict(report.left_out)
+    point = corners["batch_size = 32"].values  # with other numbers beside it
+    assert point["batch_size"] == 32 and point["net.width"] % point["net.layers"] == 0
+
+
+def test_a_corner_that_a_constructor_declares_infeasible_is_a_warning(folder: Path) -> None:
+    net = {"target": "tests.lab.hpo.test_infeasible.Picky", "heads": 4}
+    space = {"net.width": {"type": "int", "low": 4, "high": 6}}
+    report, corners = tried(folder, search_space=space, **{"run.net": net})
+    high = corners["all numbers high"].report
+    assert report.passed and high.faults == [] and high.costs is None
+    (warning,) = high.warnings
+    assert "Picky is infeasible: 4 heads don't divide 6" in warning
+
+
 def test_where_the_study_halves_batches_memory_is_a_warning(folder: Path) -> None:
     space = {"batch_size": {"choices": [16, 64]}}
     values: dict[str, Any] = {"search_space": space, "run.net": {"target": FAULTY, "fault": "oom_large"}}

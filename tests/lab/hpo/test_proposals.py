@@ -279,6 +279,15 @@ def test_a_trial_of_another_program_gets_a_point_that_is_free(tmp_path: Path) ->
     assert third.problem == "all 2 points of the space have been tried"
 
 
+def test_a_point_that_was_enqueued_through_optuna_is_tried_as_it_is(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, NUMBERS, n_trials=4, constraints=["net.width % net.layers == 0"])
+    for _ in range(2):
+        bench.study.enqueue_trial({"net.width": 5, "net.layers": 3})
+    first, second = bench.next(), bench.next()
+    assert first is not None and second is not None
+    assert first.values == second.values == {"net.width": 5, "net.layers": 3}
+
+
 def test_what_the_sampler_notes_is_stored_with_the_trial(tmp_path: Path) -> None:
     bench = Bench(tmp_path, NUMBERS, n_trials=9, sampler=sampler("NSGAIISampler"))
     generations = [t.system_attrs.get("NSGAIISampler:generation") for t in bench.all()]

@@ -28,7 +28,7 @@ def test_a_stopped_study_shows_what_there_is_and_how_to_go_on(
     tmp_path: Path, number: signal.Signals, code: int, name: str
 ) -> None:
     path = tools.study_file(
-        tmp_path, "my study.yaml", n_trials=3, search_space={"optimizer.lr": {"choices": [0.01]}},
+        tmp_path, "my study.yaml", n_trials=3, search_space={"optimizer.lr": {"choices": [0.01, 0.02, 0.03]}},
         **{"run.net": {"target": "faulty.Faulty", "seconds": 0.02}, "run.epochs": 15},
     )  # fmt: skip
     process = tools.start(tmp_path, "--optimize", str(path), "--set", "seed=4")
