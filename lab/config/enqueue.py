@@ -50,11 +50,10 @@ def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
 def enqueue_problems(config: "OptimizeConfig") -> Iterator[Problem]:
     """What is wrong with a study's enqueued points; paths into the study's data."""
     space = config.space
-    if len(config.enqueue) > config.total:
-        count = len(config.enqueue)
-        yield Problem(
-            (KEY,), f"has {count} points, and the study makes {config.total} trials; raise n_trials"
-        )
+    count, functions = len(config.enqueue), config.feasibility.functions
+    total = config.n_trials if functions else config.total  # nothing is imported yet
+    if total is not None and count > total:
+        yield Problem((KEY,), f"has {count} points, and the study makes {total} trials; raise n_trials")
     read: dict[int, dict[str, Label]] = {}
     for index, point in enumerate(config.enqueue):
         if not point:

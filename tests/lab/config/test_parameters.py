@@ -241,3 +241,42 @@ def test_kinds_and_conditions() -> None:
     assert isinstance(parameter, IntParameter)
     assert isinstance(make("{type: float, low: 1, high: 2}"), FloatParameter)
     assert parameter.conditions == {"b.target": ("x.Y",), "c": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("choices", "names"),
+    [
+        (
+            [{"target": "torch.nn.HuberLoss", "delta": 1.0}, {"target": "torch.nn.HuberLoss", "delta": 2.0}],
+            ("HuberLoss(delta=1.0)", "HuberLoss(delta=2.0)"),
+        ),
+        (
+            [
+                {"target": "torch.nn.HuberLoss"},
+                {"target": "torch.nn.HuberLoss", "delta": 2.0},
+                "torch.nn.MSELoss",
+            ],
+            ("HuberLoss()", "HuberLoss(delta=2.0)", "torch.nn.MSELoss"),
+        ),
+        (  # what all have alike isn't shown
+            [
+                {"target": "model.MLP", "layers": 2, "width": 8, "act": {"target": "torch.nn.Tanh"}},
+                {"target": "model.MLP", "layers": 2, "width": 8, "act": {"target": "torch.nn.ReLU"}},
+            ],
+            ("MLP(act.target=torch.nn.Tanh)", "MLP(act.target=torch.nn.ReLU)"),
+        ),
+        (  # secrets are hidden, and the choices told apart all the same
+            [{"target": "m.Net", "api_key": "hunter2hunter2"}, {"target": "m.Net", "api_key": "swordfish99"}],
+            ("Net() #0", "Net() #1"),
+        ),
+        (
+            [{"target": "a.Net", "w": 1}, {"target": "a.Net", "w": 2}, {"target": "b.Net", "w": 1}],
+            ("a.Net(w=1)", "a.Net(w=2)", "b.Net"),
+        ),
+        ([True, 1, None, [1, 2]], None),
+    ],
+)
+def test_two_choices_of_one_component_have_names_of_their_own(choices: Any, names: Any) -> None:
+    parameter = CategoricalParameter(choices=tuple(choices))
+    assert parameter.names == (parameter.labels if names is None else names)
+    assert len(set(map(repr, parameter.names))) == len(choices)
