@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lab.config import ConfigError, Spec
+from lab.config.problems import Refusal
 
 Write = Callable[[str], str]
 
@@ -169,6 +170,36 @@ def test_lists_arrive_as_tuples_where_the_signature_says_so(mine: Write) -> None
     )
     built = spec(f"{name}.f", size=[1, 2], names=["a"], root="b/c", free=[3]).build()
     assert built == ((1, 2), ["a"], Path("b/c"), [3])
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "declared"),
+    [
+        ("raise ValueError('no')", "can't be built: no", False),
+        ("assert x > 0, 'x must be positive'", "can't be built: AssertionError: x must be positive", False),
+        ("assert x > 0", "can't be built: AssertionError: assert x > 0", False),
+        ("raise lab.Infeasible('no')", "is infeasible: no", True),
+        ("raise optuna.TrialPruned('no')", "is infeasible: TrialPruned: no", True),
+        ("raise UnicodeError('no')", "can't be built: no", False),  # a ValueError
+        ("raise TypeError('a bug')", None, False),
+        ("raise RuntimeError('a bug')", None, False),
+    ],
+)
+def test_a_constructor_refuses_its_arguments_or_has_a_bug(
+    mine: Write, body: str, message: str | None, declared: bool
+) -> None:
+    name = mine(f"import lab, optuna\n\n\ndef f(x):\n    {body}\n\ndef outer(part):\n    return part\n")
+    nested = spec(f"{name}.outer", part={"target": f"{name}.f", "x": -1})
+    if message is None:
+        with pytest.raises((TypeError, RuntimeError), match="a bug"):
+            nested.build()
+        return
+    with pytest.raises(Refusal) as caught:
+        nested.build()
+    (problem,) = caught.value.problems
+    assert (problem.path, caught.value.declared) == (("part",), declared)
+    assert problem.message == f"{name}.f {message} ({name}.py:5)"
+    assert isinstance(caught.value.below(("net",)), Refusal)
 
 
 def test_a_refused_argument_is_told_and_a_mistake_in_ones_own_code_is_not_hidden(mine: Write) -> None:

@@ -28,6 +28,17 @@ def test_a_line_a_trial_and_where_the_study_stands() -> None:
     assert second.strip() == "1/4 done"
 
 
+def test_choices_have_the_names_of_people() -> None:
+    out = io.StringIO()
+    StudyConsole("auto", out).trial_over(
+        0, "infeasible", {}, {"criterion": {"target": "torch.nn.HuberLoss", "delta": 2.0}},
+        epochs=0, seconds=0.0, cause="net is infeasible", best=False, state="1/4 done",
+        shown={"criterion": "HuberLoss(delta=2.0)"},
+    )  # fmt: skip
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith("criterion=HuberLoss(delta=2.0)") and lines[1].strip() == "net is infeasible"
+
+
 def test_a_bad_end_has_its_cause_and_no_value() -> None:
     out = io.StringIO()
     over(StudyConsole("auto", out), "failed", "TypeError: planted")

@@ -20,7 +20,7 @@ def add(study: optuna.Study, outcome: str, fault: str = "") -> None:
     if outcome == "completed":
         study.tell(trial, 1.0)
     else:
-        study.tell(trial, state=TrialState.PRUNED if outcome == "pruned" else TrialState.FAIL)
+        study.tell(trial, state=TrialState.PRUNED if outcome in ("pruned", "infeasible") else TrialState.FAIL)
 
 
 def test_the_same_failure_three_times_in_a_row(study: optuna.Study) -> None:
@@ -40,6 +40,30 @@ def test_anything_else_in_between_is_a_reason_to_go_on(study: optuna.Study, betw
     for outcome, fault in [("failed", "E at a:1"), ("failed", "E at a:1"), between, ("failed", "E at a:1")]:
         add(study, outcome, fault)
         assert failures.repeated() == ""
+
+
+def test_infeasible_trials_neither_count_nor_break_the_row(study: optuna.Study) -> None:
+    failures = Failures(study, 2)
+    for outcome in ("infeasible", "infeasible", "failed", "infeasible"):
+        add(study, outcome, "E at a:1" if outcome == "failed" else "")
+        assert failures.repeated() == ""
+    add(study, "failed", "E at a:1")
+    assert failures.repeated() == "trials 2, 4 failed alike: E at a:1: it broke"
+
+
+def test_a_space_without_a_feasible_trial_is_given_up_and_one_with_a_single_one_is_not(
+    study: optuna.Study,
+) -> None:
+    failures = Failures(study, 3)
+    for _ in range(19):
+        add(study, "infeasible", "heads")
+        assert failures.hopeless() == ""
+    add(study, "infeasible", "depth")
+    assert failures.hopeless() == (
+        "none of 20 trials was feasible; the most frequent cause (19 times): heads: it broke"
+    )
+    add(study, "failed", "E at a:1")
+    assert failures.hopeless() == ""
 
 
 def test_other_outcomes_are_no_failures(study: optuna.Study) -> None:

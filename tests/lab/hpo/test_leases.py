@@ -68,6 +68,18 @@ def test_what_is_written_is_there_at_once_and_together(database: Database, study
         _write(mine, lease)
 
 
+def test_a_violated_constraint_is_stored_as_optuna_reads_it(database: Database, study: optuna.Study) -> None:
+    add(study)
+    mine = leases(database, study)
+    lease = mine.claim_waiting()
+    assert lease is not None
+    with mine.writing(lease) as writer:
+        writer.violate("constraints:feasible", 1.0)
+        writer.finish(TrialState.PRUNED)
+    (trial,) = study.trials
+    assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"feasible": 1.0})
+
+
 def _write(mine: Leases, lease: Lease) -> None:
     with mine.writing(lease) as writer:
         writer.report({9: 9.0})

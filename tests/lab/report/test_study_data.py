@@ -42,6 +42,8 @@ def test_a_trial_is_read_whole(tmp_path: Path) -> None:
         (TrialState.COMPLETE, [-math.inf], "out_of_memory", {}, "out_of_memory"),
         (TrialState.COMPLETE, [-math.inf], "completed", {}, "diverged"),
         (TrialState.PRUNED, None, "completed", {}, "pruned"),
+        (TrialState.PRUNED, None, "infeasible", {}, "infeasible"),
+        (TrialState.FAIL, None, "infeasible", {}, "failed"),
         (TrialState.FAIL, None, "timed_out", {}, "timed_out"),
         (TrialState.FAIL, None, "pruned", {}, "failed"),
         (TrialState.RUNNING, None, "interrupted", {1: 0.5}, "running"),
