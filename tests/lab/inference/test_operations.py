@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lab.inference.operations import count_operations
+from lab.inference.operations import FORMULAS, count_operations
 
 
 def counted(run: Callable[[], object]) -> int:
@@ -174,3 +174,47 @@ def test_the_fused_transformer_is_as_before_afterwards() -> None:
     with pytest.raises(OSError, match="no image"):
         count_operations(broken)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("mm", ["self", "mat2"]),
+        ("bmm", ["self", "mat2"]),
+        ("addmm", ["self", "mat1", "mat2"]),
+        ("baddbmm", ["self", "batch1", "batch2"]),
+        ("addmv", ["self", "mat", "vec"]),
+        ("_addmm_activation", ["self", "mat1", "mat2"]),
+        ("linear", ["input", "weight", "bias"]),
+        ("convolution", ["input", "weight", "bias", "stride", "padding", "dilation", "transposed"]),
+        ("_convolution", ["input", "weight", "bias", "stride", "padding", "dilation", "transposed"]),
+        ("_scaled_dot_product_flash_attention", ["query", "key", "value"]),
+        ("_scaled_dot_product_flash_attention_for_cpu", ["query", "key", "value"]),
+        ("_scaled_dot_product_efficient_attention", ["query", "key", "value"]),
+        ("_scaled_dot_product_cudnn_attention", ["query", "key", "value"]),
+        ("_scaled_dot_product_attention_math_for_mps", ["query", "key", "value"]),
+        ("_flash_attention_forward", ["query", "key", "value", "cum_seq_q"]),
+        ("_efficient_attention_forward", ["query", "key", "value", "bias", "cu_seqlens_q"]),
+        ("mkldnn_rnn_layer", ["input", "weight0", "weight1"]),
+        ("_cudnn_rnn", ["input", "weight"]),
+        ("miopen_rnn", ["input", "weight"]),
+    ],
+)
+def test_arguments_stand_where_the_formulas_look(name: str, arguments: list[str]) -> None:
+    """Also those of processors that these tests don't run on."""
+    schema = getattr(torch.ops.aten, name).default._schema
+    assert [each.name for each in schema.arguments[: len(arguments)]] == arguments
+    assert name in FORMULAS
+
+
+def test_formulas_of_other_processors() -> None:
+    layer = nn.LSTM(6, 8, num_layers=2, bidirectional=True, proj_size=3)
+    steps, first, second = 5 * 2, 6 + 3, 2 * 3 + 3
+    by_hand = 2 * steps * 2 * (4 * 8 * (first + second) + 2 * 8 * 3)
+    assert FORMULAS["_cudnn_rnn"]([tokens(5, 2, 6), list(layer.parameters())], None) == by_hand
+    query, key = tokens(2, 5, 3, 16), tokens(2, 7, 3, 16)  # tokens before heads
+    products = 2 * (2 * 3) * 5 * 7 * (16 + 16)
+    assert FORMULAS["_flash_attention_forward"]([query, key, key, None], None) == products
+    assert FORMULAS["_efficient_attention_forward"]([query, key, key, None, None], None) == products
+    packed = torch.tensor([0, 2, 5])
+    assert FORMULAS["_flash_attention_forward"]([query[0], key[0], key[0], packed], None) is None
