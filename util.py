@@ -366,7 +366,7 @@ def _run_once(
     plain = redact(config.as_data())
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
-    listeners, about = trainer.listeners, {"config": plain, "data": dict(data.facts)}
+    listeners, about = data.listen(trainer.listeners), {"config": plain, "data": dict(data.facts)}
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from lab.checkpoint import load, network_state
+from lab.data.protocols import collate_of
 from lab.events import Listeners, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
@@ -299,8 +300,8 @@ class Peek:
             return []
         batch: list[Any] = []
         samples = (self._dataset[index] for index in range(min(self._count, len(self._dataset))))
-        if hasattr(self._dataset, "collate"):
-            return list(self._dataset.collate(list(samples)))
+        if (together := collate_of(self._dataset)) is not None:
+            return list(together(list(samples)))
         for sample in samples:
             if not all(isinstance(part, Tensor) for part in sample):
                 return []

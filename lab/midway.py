@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from lab.data.order import EpochLoader
 from lab.events import Listeners, MidEpoch, Note
 from lab.metrics.gathered import Unkeepable
 from lab.monitoring import NotFinite
@@ -15,7 +16,7 @@ from lab.seeding import RngState
 
 
 class Loader(Protocol):
-    """A `lab.data.loaders.Loader`; one with `skip` jumps to where the epoch goes on."""
+    """A `lab.data.loaders.Loader`; an `EpochLoader` jumps to where the epoch goes on."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -142,8 +143,7 @@ class Midway:
 
 def _going_on(loader: Loader, done: int) -> Iterator[Any]:
     """A pass without its first batches: the loaders here don't read them, another reads and drops them."""
-    skip = getattr(loader, "skip", None)
-    left_out = skip(done) if done and skip is not None else 0
+    left_out = loader.skip(done) if done and isinstance(loader, EpochLoader) else 0
     batches = iter(loader)
     for _ in itertools.islice(batches, done - left_out):
         pass

@@ -1,14 +1,17 @@
 """Randomness that comes from (seed, epoch, sample) and never from how often something was called."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lab.keys import mix
+
+T = TypeVar("T")
 
 
 def seed_all(*numbers: int) -> None:
@@ -26,7 +29,7 @@ def seeded(*numbers: int) -> Iterator[None]:
     For datasets that draw from the global streams. The accelerators' streams are left alone: setting them
     costs a synchronisation, and a sample is made on the CPU.
     """
-    saved = (random.getstate(), np.random.get_state(), torch.get_rng_state())
+    saved = _streams()
     value = mix(*numbers)
     random.seed(value)
     np.random.seed(value % 2**32)
@@ -34,9 +37,47 @@ def seeded(*numbers: int) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(saved[0])
-        np.random.set_state(saved[1])
-        torch.set_rng_state(saved[2])
+        _set(saved)
+
+
+class OwnStreams:
+    """Global random streams of its own for a part of the work: others draw neither more nor less for it."""
+
+    def __init__(self, *numbers: int) -> None:
+        with seeded(*numbers):
+            self._streams = _streams()
+
+    def iterate(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """What an iterator gives, which draws from these streams."""
+        with self._swapped():
+            items = begin()
+        while True:
+            with self._swapped():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
+    @contextmanager
+    def _swapped(self) -> Iterator[None]:
+        others = _streams()
+        _set(self._streams)
+        try:
+            yield
+        finally:
+            self._streams = _streams()
+            _set(others)
+
+
+def _streams() -> tuple[Any, Any, Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _set(streams: tuple[Any, Any, Tensor]) -> None:
+    random.setstate(streams[0])
+    np.random.set_state(streams[1])
+    torch.set_rng_state(streams[2])
 
 
 class RngState:

@@ -16,6 +16,7 @@ from lab.config import ConfigError, Problem, RunConfig, homes
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
+from lab.data.streams import StreamLoader
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
 from lab.infeasible import Infeasible
 from lab.midway import Midway
@@ -100,6 +101,11 @@ class Session:
             said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
         said += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
         said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
+        said += [Note(each, "warning") for each in data.notes()]
+        if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
+            said.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
+        if config.loader.shard and not isinstance(data.train, StreamLoader):
+            said.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
         if config.loader.workers and isinstance(data.train, TensorLoader):
             said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
         return said

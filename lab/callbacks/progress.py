@@ -59,7 +59,7 @@ class Progress(Callback):
         self._done, self._steps = 0, event.steps
         if self._bars:
             label = f"Epoch {event.epoch}/{event.epochs or '?'} {_LABELS[event.phase]}"
-            self._bar = tqdm(total=event.steps, desc=label, leave=False, file=self._out, unit="batch")
+            self._bar = tqdm(total=event.steps or None, desc=label, leave=False, file=self._out, unit="batch")
 
     def on_steps(self, event: StepsDone) -> None:
         """Move the bar."""

@@ -87,6 +87,9 @@ class RunConfig(FileConfig):
     trackers: tuple[Tracker, ...] = Field((), description="mirrors of the local record")
     loader: LoaderConfig = Field(LoaderConfig(), description="how batches are read")
     gradient_clip_norm: Number | None = Field(None, gt=0, description="largest norm of all gradients")
+    steps_per_epoch: Count | None = Field(
+        None, description="training batches of an epoch, for a stream (IterableDataset) without __len__"
+    )
     accumulate_grad_batches: Count = Field(1, description="batches that make one optimizer step")
     check_gradients: Flag = Field(False, description="stop at a gradient that is not finite, too")
     ema: EMAConfig | None = Field(None, description="null: no average of the weights is kept")

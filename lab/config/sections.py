@@ -176,6 +176,10 @@ class LoaderConfig(Frozen):
     prefetch: Count = Field(2, description="batches that each worker prepares ahead")
     pin_memory: Flag | None = Field(None, description="default: where the device is a GPU")
     drop_last: Flag = Field(False, description="leave out a last training batch that is not full")
+    shard: Literal[True, "dataset"] | None = Field(
+        None,
+        description="of a stream with several workers: true gives each a share; dataset: it divides itself",
+    )
 
 
 class DiagnosticsConfig(Frozen):

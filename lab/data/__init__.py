@@ -11,13 +11,18 @@ from lab.data.images import image_folder
 from lab.data.manifest import manifest
 from lab.data.moving_boxes import moving_boxes
 from lab.data.plates import spheroid_plates
+from lab.data.protocols import CollatedDataset, EpochStream, NamedDataset, SampledDataset
 from lab.data.sequences import conditioned_discs
 from lab.data.shapes import shapes
 from lab.data.splits import Splits
 from lab.data.wells import spheroids
 
 __all__ = [
+    "CollatedDataset",
     "DetectionFolder",
+    "EpochStream",
+    "NamedDataset",
+    "SampledDataset",
     "Splits",
     "action_genome",
     "class_folder",

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from lab.data.augment import Augment, Transforms, image_tensor
 from lab.data.normalise import Mode, Normalise, fitted
 from lab.data.pairs import in_memory
+from lab.data.protocols import NamedDataset, SampledDataset
 from lab.data.splits import Indices, Parts, Splits
 from lab.data.store import Subset
 
@@ -52,7 +53,7 @@ def resize(image: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
     return image
 
 
-class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
+class LabelledImages(NamedDataset):
     """Images and their classes, put through transforms with a fixed generator.
 
     An item is (image, class): float32 (C, H, W), in [0, 1] and then normalised; int64 ().
@@ -86,7 +87,7 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
         return _finished(changed["image"], self._normalise), torch.tensor(int(label[0]))
 
 
-class AugmentedImages(LabelledImages):
+class AugmentedImages(LabelledImages, SampledDataset):
     """Images whose transforms are random: the loader asks for `sample` with the epoch's generator."""
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

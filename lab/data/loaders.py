@@ -5,11 +5,7 @@ index), so a run resumed at an epoch boundary sees what the uninterrupted run wo
 of workers.
 """
 
-import contextlib
 import math
-import os
-import signal
-import sys
 from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
@@ -20,7 +16,21 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
-from lab.data.order import EpochSampler, SizedBatches
+from lab.data.finite import not_finite, watched
+from lab.data.order import EpochLoader, EpochSampler, SizedBatches
+from lab.data.protocols import (
+    NamedTensors,
+    SampledDataset,
+    SizedImages,
+    collate_of,
+    is_sampled,
+    located,
+    unused,
+)
+from lab.data.splits import splits_of
+from lab.data.streams import Share, StreamLoader, UnknownLength
+from lab.data.workers import KeptWorkers, worker_options
+from lab.events import Callback, Note
 from lab.keys import mix, sample_rng
 from lab.seeding import seed_all, seeded
 
@@ -36,7 +46,7 @@ class Loader(Protocol):
     def __len__(self) -> int: ...
 
 
-class TensorLoader:
+class TensorLoader(EpochLoader):
     """Batches by indexing whole tensors: no row-by-row reading, no collation, no workers.
 
     Args:
@@ -54,6 +64,8 @@ class TensorLoader:
         device: torch.device | str = "cpu",
         drop_last: bool = False,
     ) -> None:
+        bad = not_finite(tensors, "training" if shuffle else "validation")
+        self.notes = [bad] if bad else []
         size = sum(t.element_size() * t.numel() for t in tensors)
         self.tensors = tuple(t.to(device) for t in tensors) if size <= RESIDENT_BYTES else tensors
         self.batch_size = batch_size
@@ -115,33 +127,42 @@ def collate(items: list[Any]) -> Any:
 class SeededDataset(Dataset[Any]):
     """Any map-style dataset, its randomness a function of (seed, epoch, index).
 
-    A dataset with `sample(index, rng)` gets a generator; for another the global streams of Python, NumPy and
-    torch are seeded while it makes the sample.
+    A `SampledDataset` gets a generator; for another the global streams of Python, NumPy and torch are seeded
+    while it makes the sample.
     """
 
     def __init__(self, dataset: Dataset[Any], seed: int) -> None:
         self.dataset = dataset
         self._seed = seed
-        self._sample = getattr(dataset, "sample", None)
+        self._sampled = is_sampled(dataset)
 
     def __len__(self) -> int:
         return len(cast(Sized, self.dataset))
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         epoch, index = key
-        if self._sample is not None:
-            return self._sample(index, sample_rng(self._seed, epoch, index))
+        if self._sampled:
+            below, place = located(self.dataset, index)
+            if isinstance(below, SampledDataset):
+                return below.sample(place, sample_rng(self._seed, epoch, index))
         with seeded(self._seed, epoch, index):
             return self.dataset[index]
 
 
-_PATIENCE = 5.0  # seconds for a worker to end
-
-
-class SampleLoader(DataLoader[Any]):
+class SampleLoader(KeptWorkers):
     """A DataLoader over a SeededDataset; its workers live as long as it does and can be started early."""
 
-    samples: int
+    what: str
+    _read = False
+
+    def __iter__(self) -> Any:
+        read, self._read = self._read, True
+        if read:
+            return super().__iter__()
+        order = self.sampler if isinstance(self.sampler, EpochSampler) else self.batch_sampler
+        indices = order.items_of(self.batch_size) if isinstance(order, (EpochSampler, SizedBatches)) else None
+        batches = super().__iter__()
+        return batches if indices is None else watched(batches, indices, self.what, self.warn)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; call it before iterating."""
@@ -155,33 +176,6 @@ class SampleLoader(DataLoader[Any]):
         self.sampler.skip(batches * self.batch_size)
         return batches
 
-    def start(self, epoch: int, done: int = 0) -> None:
-        """Start the workers on an epoch's batches, but for the first ones where they are done already.
-
-        They are forked, so this is called before anything else has started a thread.
-        """
-        if self.num_workers > 0:
-            self.set_epoch(epoch)
-            self.skip(done)
-            self._waiting = super().__iter__()
-
-    def stop(self) -> None:
-        """End the workers, also where somebody, such as a traceback, still holds the iterator."""
-        self.__dict__.pop("_waiting", None)
-        iterator, self._iterator = self._iterator, None
-        shutdown = getattr(iterator, "_shutdown_workers", None)
-        if shutdown is not None:
-            with contextlib.suppress(RuntimeError):  # torch's word that a worker was killed
-                shutdown()
-            # That word may interrupt the shutdown, which then terminates the others without waiting for them.
-            for worker in getattr(iterator, "_workers", ()):
-                with contextlib.suppress(RuntimeError):
-                    worker.join(_PATIENCE)
-
-    def __iter__(self) -> Any:
-        waiting = self.__dict__.pop("_waiting", None)
-        return super().__iter__() if waiting is None else waiting
-
 
 def create_loader(
     dataset: Dataset[Any],
@@ -191,55 +185,49 @@ def create_loader(
     seed: int = 0,
     device: torch.device | str = "cpu",
     config: LoaderConfig | None = None,
-) -> TensorLoader | SampleLoader | DataLoader[Any]:
+    steps: int | None = None,
+) -> TensorLoader | SampleLoader | StreamLoader:
     """The fastest loader that serves this dataset; a `collate(items)` of its own makes its batches.
 
+    Args:
+        steps: batches of an epoch, for a training stream that doesn't know its length.
+
     Raises:
-        ValueError: the dataset is empty, or says nothing of its length.
+        ValueError: the dataset is empty, or a training stream without a length.
     """
     config = config or LoaderConfig()
     drop_last = config.drop_last and shuffle
-    if type(dataset) is TensorDataset:
+    if type(dataset) in (TensorDataset, NamedTensors):
+        tensors = cast(TensorDataset, dataset).tensors
         loader = TensorLoader(
-            dataset.tensors, batch_size, shuffle=shuffle, seed=seed, device=device, drop_last=drop_last
+            tensors, batch_size, shuffle=shuffle, seed=seed, device=device, drop_last=drop_last
         )
         return _not_empty(loader, loader.samples, batch_size)
-    pin_memory = torch.device(device).type == "cuda" if config.pin_memory is None else config.pin_memory
-    workers: dict[str, Any] = {
-        "num_workers": config.workers,
-        "pin_memory": pin_memory,
-        "drop_last": drop_last,
-    }
-    if config.workers:
-        workers |= {
-            "persistent_workers": True,
-            "prefetch_factor": config.prefetch,
-            "worker_init_fn": _set_up_worker,
-            # The default in a trial of a study is another: each worker would start Python and import torch.
-            "multiprocessing_context": "fork" if sys.platform == "linux" else None,
-        }
+    together = collate_of(dataset) or collate
     if isinstance(dataset, IterableDataset):
-        if not isinstance(dataset, Sized):
-            raise ValueError("an IterableDataset must say by __len__ how many samples an epoch has")
-        return DataLoader(dataset, batch_size, **workers)
+        return StreamLoader(
+            dataset, batch_size, shuffle=shuffle, seed=seed, device=device, config=config, steps=steps,
+            collate=together,
+        )  # fmt: skip
     samples = SeededDataset(dataset, seed)
-    sizes = list(getattr(dataset, "sizes", ())) if batch_size > 1 else []
+    sizes = list(dataset.sizes) if batch_size > 1 and isinstance(dataset, SizedImages) else []
     if len(set(sizes)) > 1 and shuffle:
         raise ValueError(
             f"the images have {len(set(sizes))} sizes and a batch needs one: cut patches, or add a transform "
             "such as albumentations.RandomCrop with pad_if_needed, or set batch_size: 1"
         )
-    # Every iteration draws a seed for its workers: from the global stream, it would shift dropout's masks.
-    generator = torch.Generator().manual_seed(seed)
-    workers["collate_fn"] = getattr(dataset, "collate", collate)
+    options = {
+        **worker_options(config, device, config.workers),
+        # Every iteration draws a seed for its workers: from the global stream it would shift dropout's masks.
+        "generator": torch.Generator().manual_seed(seed),
+        "collate_fn": together,
+    }
     if sizes and not shuffle:
-        del workers["drop_last"]
-        batches = SizedBatches(sizes, batch_size)
-        sample_loader = SampleLoader(samples, batch_sampler=batches, generator=generator, **workers)
+        sample_loader = SampleLoader(samples, batch_sampler=SizedBatches(sizes, batch_size), **options)
     else:
         sampler = EpochSampler(len(samples), shuffle=shuffle, seed=seed)
-        sample_loader = SampleLoader(samples, batch_size, sampler=sampler, generator=generator, **workers)
-    sample_loader.samples = len(samples)
+        sample_loader = SampleLoader(samples, batch_size, sampler=sampler, drop_last=drop_last, **options)
+    sample_loader.samples, sample_loader.what = len(samples), "training" if shuffle else "validation"
     return _not_empty(sample_loader, len(samples), batch_size)
 
 
@@ -256,26 +244,7 @@ def _not_empty(loader: L, samples: int, batch_size: int) -> L:
     return loader
 
 
-def _set_up_worker(worker: int) -> None:
-    """One thread, and a quiet end.
-
-    OpenCV's threads in every worker would fight over the cores; torch limits its own already. A signal to
-    the whole job, as batch systems and terminals send it, must not look like a crash of the worker to the
-    training, which has got the same signal and is about to close the run in order.
-    """
-    cv2 = sys.modules.get("cv2")
-    if cv2 is not None:
-        cv2.setNumThreads(0)
-    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _unless_nobody_listens
-
-
-def _unless_nobody_listens(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """A training that ends takes no more batches: nothing that a thread of the worker should complain of."""
-    if not isinstance(error, (ConnectionError, EOFError)):
-        sys.__excepthook__(kind, error, trace)
+C = TypeVar("C", bound=Callback)
 
 
 @dataclass(frozen=True)
@@ -301,16 +270,32 @@ class Loaders:
     def test_samples(self) -> int:
         return len(self.test_set) if isinstance(self.test_set, Sized) else 0
 
+    def notes(self) -> list[str]:
+        """What is worth a warning before the first batch."""
+        found: list[str] = []
+        for loader in (self.train, self.val):
+            found += loader.notes if isinstance(loader, EpochLoader) else _divided(loader)
+            dataset = getattr(loader, "dataset", None)
+            found += unused(dataset.dataset if isinstance(dataset, (SeededDataset, Share)) else dataset)
+        return list(dict.fromkeys(found))
+
+    def listen(self, listeners: C) -> C:
+        """Pass on what is found out while reading; returns the listeners."""
+        for loader in (self.train, self.val):
+            if isinstance(loader, EpochLoader):
+                loader.warn = lambda message: listeners.on_note(Note(message, "warning"))
+        return listeners
+
     def start(self, epoch: int, done: int = 0) -> None:
         """Start the loaders' workers on an epoch, where they have any, of whose training some is done."""
         for loader, first in ((self.train, done), (self.val, 0)):
-            if isinstance(loader, SampleLoader):
+            if isinstance(loader, KeptWorkers):
                 loader.start(epoch, first)
 
     def stop(self) -> None:
         """End the loaders' workers."""
         for loader in (self.train, self.val):
-            if isinstance(loader, SampleLoader):
+            if isinstance(loader, KeptWorkers):
                 loader.stop()
 
 
@@ -326,28 +311,21 @@ def create_loaders(
     if (dl_train is None) != (dl_val is None):
         raise ValueError("give both dl_train and dl_val, or neither")
     if dl_train is not None and dl_val is not None:
-        return Loaders(dl_train, dl_val, getattr(dl_val, "dataset", None))
+        return Loaders(dl_train, dl_val, dl_val.dataset if isinstance(dl_val, DataLoader) else None)
     seed = config.seeds[0]
     seed_all(seed)
-    sets = config.create_data()
-    if not isinstance(sets, tuple) or not 2 <= len(sets) <= 4:
-        found = type(sets).__name__
-        message = f"{config.data.target} must return (train, val) or (train, val, test), found {found}"
-        raise ConfigError([Problem(("data", "target"), message)])
-    train, val = sets[0], sets[1]
+    sets = splits_of(config.create_data(), config.data.target)
+    how: dict[str, Any] = {"seed": seed, "device": device, "config": config.loader}
     try:
-        return Loaders(
-            create_loader(
-                train, config.batch_size, shuffle=True, seed=seed, device=device, config=config.loader
-            ),
-            create_loader(
-                val, config.batch_size, shuffle=False, seed=seed, device=device, config=config.loader
-            ),
-            val,
-            *sets[2:],
+        train = create_loader(
+            sets.train, config.batch_size, shuffle=True, steps=config.steps_per_epoch, **how
         )
+        val = create_loader(sets.val, config.batch_size, shuffle=False, **how)
+    except UnknownLength as error:
+        raise ConfigError([Problem(("steps_per_epoch",), str(error))]) from error
     except ValueError as error:
         raise ConfigError([Problem(("data",), str(error))]) from error
+    return Loaders(train, val, sets.val, sets.test, sets.facts)
 
 
 def set_epoch(epoch: int, *loaders: Loader) -> None:
@@ -355,11 +333,25 @@ def set_epoch(epoch: int, *loaders: Loader) -> None:
     for loader in loaders:
         for part in (loader, getattr(loader, "sampler", None)):
             tell = getattr(part, "set_epoch", None)
-            if tell is not None:
+            if callable(tell):
                 tell(epoch)
                 break
 
 
+def _divided(loader: Loader) -> list[str]:
+    """That a loader of the user's own may give a stream several times."""
+    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, IterableDataset):
+        return []
+    if loader.num_workers < 2:
+        return []
+    return [
+        f"each of the {loader.num_workers} workers of a loader reads all of its stream, unless the dataset "
+        "divides itself by torch.utils.data.get_worker_info"
+    ]
+
+
 def _samples(loader: Loader) -> int:
-    dataset = getattr(loader, "dataset", None)
-    return int(getattr(loader, "samples", 0)) or (len(dataset) if isinstance(dataset, Sized) else 0)
+    if isinstance(loader, EpochLoader):
+        return loader.samples
+    dataset = loader.dataset if isinstance(loader, DataLoader) else None
+    return len(dataset) if isinstance(dataset, Sized) else 0

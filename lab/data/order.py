@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -10,6 +11,28 @@ from torch.utils.data import Sampler
 from lab.keys import mix
 
 BATCH_PIXELS = 2**22  # of whole images in one batch, to judge by
+
+
+class EpochLoader:
+    """The base of the loaders here, which draw an epoch from (seed, epoch).
+
+    Attributes:
+        samples: how many an epoch has.
+    """
+
+    samples: int
+    notes: Sequence[str] = ()
+    """What was found out before the first batch."""
+    warn: Callable[[str], None] = staticmethod(warnings.warn)
+    """Gets what is found out while reading."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; call it before iterating."""
+        raise NotImplementedError
+
+    def skip(self, batches: int) -> int:
+        """Leave out the first batches of the next iteration; returns how many it can leave out."""
+        return 0
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -29,16 +52,25 @@ class EpochSampler(Sampler[tuple[int, int]]):
         """Leave out the first samples of the next iteration."""
         self._begin = samples
 
+    def items_of(self, batch_size: int | None) -> Callable[[int], Sequence[int]]:
+        """Which items a batch of the next iteration has, by its number from 0."""
+        epoch, begin, size = self._epoch, self._begin, batch_size or 1
+        return lambda number: self._order(epoch)[begin + number * size :][:size]
+
     def __len__(self) -> int:
         return self._samples
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         begin, self._begin = self._begin, 0
+        epoch = self._epoch
+        return ((epoch, index) for index in self._order(epoch)[begin:])
+
+    def _order(self, epoch: int) -> Sequence[int]:
         if not self._shuffle:
-            return ((self._epoch, index) for index in range(begin, self._samples))
-        generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
-        order = torch.randperm(self._samples, generator=generator).tolist()
-        return ((self._epoch, index) for index in order[begin:])
+            return range(self._samples)
+        generator = torch.Generator().manual_seed(mix(self._seed, epoch))
+        order: list[int] = torch.randperm(self._samples, generator=generator).tolist()
+        return order
 
 
 class SizedBatches(Sampler[list[tuple[int, int]]]):
@@ -56,6 +88,10 @@ class SizedBatches(Sampler[list[tuple[int, int]]]):
             keys = [(0, index) for index, _ in same]
             most = max(1, min(batch_size, BATCH_PIXELS // max(1, math.prod(size))))
             self._batches += [keys[start : start + most] for start in range(0, len(keys), most)]
+
+    def items_of(self, batch_size: int | None) -> Callable[[int], Sequence[int]]:
+        """Which items a batch has, by its number from 0."""
+        return lambda number: [index for _, index in self._batches[number]]
 
     def __len__(self) -> int:
         return len(self._batches)

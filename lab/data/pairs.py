@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from lab.data.augment import Augment, Transforms, image_tensor
 from lab.data.normalise import Normalise
+from lab.data.protocols import NamedDataset, NamedTensors, SampledDataset, SizedImages
 from lab.data.store import Pair
 from lab.labels import IGNORE
 
@@ -43,7 +44,7 @@ class Preparation:
         return tensor, _mask_tensor(changed["mask"], self.classes)
 
 
-class ImagePairs(Dataset[tuple[Tensor, ...]]):
+class ImagePairs(NamedDataset):
     """Images and masks, each pair put through the same transforms with a fixed generator.
 
     An item is (image, mask), see `Preparation`, or (image, sequence, mask) with the sequence int64 ().
@@ -99,7 +100,7 @@ class ImagePairs(Dataset[tuple[Tensor, ...]]):
         return image_tensor, torch.tensor(self.sequences[which]), mask_tensor
 
 
-class FixedPairs(ImagePairs):
+class FixedPairs(ImagePairs, SizedImages):
     """Image pairs whose items never change; `sizes` has (H, W) of each, so that a loader need not pad."""
 
     def __init__(self, pairs: Sequence[Pair], transforms: Transforms = (), **options: Any) -> None:
@@ -111,7 +112,7 @@ class FixedPairs(ImagePairs):
         self.sizes = [(int(shape[-2]), int(shape[-1])) for shape in shapes]
 
 
-class AugmentedPairs(ImagePairs):
+class AugmentedPairs(ImagePairs, SampledDataset):
     """Image pairs whose transforms are random: the loader asks for `sample` with the epoch's generator."""
 
     def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
@@ -132,9 +133,7 @@ class Named(Protocol):
 def in_memory(items: Named) -> TensorDataset:
     """The items, stacked: for those of one size that are to be served many times unchanged."""
     columns = zip(*(items[index] for index in range(len(items))), strict=True)
-    stacked = TensorDataset(*(torch.stack(column) for column in columns))
-    stacked.names = items.names  # type: ignore[attr-defined]  # a dataset of its own class would be served slower
-    return stacked
+    return NamedTensors(*(torch.stack(column) for column in columns), names=items.names)
 
 
 def _mask_tensor(mask: NDArray[Any] | Tensor, classes: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lab.data.normalise import Normalise, statistics
 from lab.data.pairs import ImagePairs, Transforms
+from lab.data.protocols import SampledDataset
 from lab.data.store import Pair
 from lab.labels import IGNORE
 
@@ -56,7 +57,7 @@ class Patches:
         return self.size // 8 if self.jitter is None else self.jitter
 
 
-class PatchPairs(ImagePairs):
+class PatchPairs(ImagePairs, SampledDataset):
     """Patches as items; item i is cut from image i // per_image, at a place that the generator draws.
 
     A patch around an object: every object (a connected area of one class) is equally likely, whatever its

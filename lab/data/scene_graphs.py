@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lab.data.detections import DetectionFolder, Detector
 from lab.data.problems import raise_all
+from lab.data.protocols import CollatedDataset, NamedDataset
 from lab.data.splits import Parts, Splits
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
 
@@ -111,7 +111,7 @@ class _Seen:
     match: Tensor
 
 
-class SceneSet(Dataset[tuple[Scenes, Truth]]):
+class SceneSet(CollatedDataset, NamedDataset):
     """Videos as items; a batch is one pair of the same kind, see `lab.graphs.collate`.
 
     Args:

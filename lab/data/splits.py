@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from lab.config import ConfigError, Problem
 from lab.data.grouping import chosen, dealt
 
 WARNINGS = "warnings"
@@ -20,15 +22,46 @@ class Splits(NamedTuple):
     `facts` is plain data, as JSON knows it, of what the sets are: what a prediction has to know again
     (normalisation, classes) and what a report tells (which sample was where). Checkpoints keep it.
 
-    A dataset whose items are random (augmentation) also has `sample(index, rng)`: the loader hands it a
-    generator seeded by (seed, epoch, index), so that an item depends neither on the number of workers nor on
-    the order of calls. Its plain `[index]` gives the item with a fixed generator.
+    A dataset whose items are random (augmentation) is a `SampledDataset`: the loader hands it a generator
+    seeded by (seed, epoch, index), so that an item depends neither on the number of workers nor on the order
+    of calls.
     """
 
     train: Dataset[Any]
     val: Dataset[Any]
     test: Dataset[Any] | None = None
     facts: Mapping[str, Any] = {}
+
+
+def splits_of(found: Any, target: str) -> Splits:
+    """What a data target returned: (train, val), (train, val, test), or `Splits`; a list of sets, too.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+
+    def wrong(message: str) -> ConfigError:
+        return ConfigError([Problem(("data", "target"), f"{target} must return {message}")])
+
+    if not isinstance(found, (tuple, list)) or not 2 <= len(found) <= 4:
+        many = f" of {len(found)}" if isinstance(found, (tuple, list)) else ""
+        raise wrong(f"(train, val) or (train, val, test), found {type(found).__name__}{many}")
+    sets, facts = found[:3], found[3] if len(found) == 4 else {}
+    if not isinstance(facts, Mapping):
+        kind = type(facts).__name__
+        raise wrong(f"(train, val, test) and then facts, which are a mapping, found {kind} in their place")
+    for name, part in zip(Splits._fields, sets, strict=False):
+        kind = type(part).__name__
+        if isinstance(part, DataLoader):
+            raise wrong(f"datasets, found {kind} as {name}: the run makes the loaders, return its dataset")
+        if isinstance(part, (Tensor, np.ndarray)):
+            raise wrong(
+                f"datasets, found {kind} as {name}: return torch.utils.data.TensorDataset(inputs, targets)"
+            )
+        readable = isinstance(part, IterableDataset) or hasattr(type(part), "__getitem__")
+        if not readable and not (part is None and name == "test"):
+            raise wrong(f"datasets, found {kind} as {name}")
+    return Splits(sets[0], sets[1], sets[2] if len(sets) > 2 else None, facts)
 
 
 Indices = NDArray[np.intp]

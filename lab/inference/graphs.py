@@ -12,6 +12,7 @@ import torch
 
 from lab.config import ConfigError
 from lab.data.loaders import create_loader
+from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.graphs import Said, Scenes, Vocabulary
@@ -183,7 +184,7 @@ def _judge(result: GraphEvaluation, loaded: Loaded, splits: Splits, part: str, t
     """Add what one network finds in each mode."""
     _require_same_names(loaded, splits)
     guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
-    names = getattr(getattr(splits, result.split), "names", ())
+    names = names_of(getattr(splits, result.split)) or ()
     notes = list(changes(loaded, splits, names, part, "videos"))
     result.asked.append(_Asking(loaded, splits, result, guesser, part).ask(result.mode, told))
     for mode in get_args(Mode):
@@ -232,7 +233,7 @@ class _Asking:
         """Where each finds the annotated triplets."""
         frames: dict[str, list[FrameGraph]] = {who: [] for who in WHO}
         places: list[tuple[str, float]] = []
-        videos = [str(name) for name in getattr(self._set, "names", range(len(self._set)))]
+        videos = names_of(self._set) or [str(index) for index in range(len(self._set))]
         label, done = " ".join(word for word in (self._part, mode) if word), 0
         task, runtime, size = self._loaded.task, self._loaded.runtime, self._loaded.config.batch_size
         loader: Any = create_loader(self._set, size, shuffle=False)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lab.data.depths import changed
+from lab.data.protocols import names_of as item_names
 from lab.data.splits import Splits
 from lab.inference.loaded import Loaded
 
@@ -44,7 +45,8 @@ def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
         raise ValueError(f"{folder}: the items of its {split} data can't be asked for by number") from error
     if not count:
         raise ValueError(f"{folder}: its {split} data is empty")
-    return [str(name) for name in getattr(dataset, "names", range(count))]
+    names = item_names(dataset)
+    return [str(index) for index in range(count)] if names is None else names
 
 
 def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -> Tensor:

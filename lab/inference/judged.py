@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lab import rundir
+from lab.data.pairs import ImagePairs
 from lab.figures.panels import Image, Masks, masks, pictures
 from lab.inference.held_out import Split, about, as_trained, changes, names_of, usual_split
 from lab.inference.loaded import missing_parts, parts_of
@@ -243,7 +244,8 @@ class _Work:
         cuts = [name for name in transform_names(self.loaded.config) if "Crop" in name]
         if cuts:
             yield f"{where}judged on cuts of the images, by {', '.join(cuts)} in data.val_transforms"
-        numbers = getattr(getattr(self.splits, split), "sequences", None) or ()
+        dataset = getattr(self.splits, split)
+        numbers = (dataset.sequences if isinstance(dataset, ImagePairs) else None) or ()
         unknown = sum(int(number) < 0 for number in numbers)
         if unknown:
             yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"

@@ -16,7 +16,7 @@ from lab.config import ConfigError, RunConfig
 from lab.config.validation import validate
 from lab.data.depths import VALUE_RANGE
 from lab.data.reading import ImageReader
-from lab.data.splits import Splits
+from lab.data.splits import Splits, splits_of
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
@@ -79,7 +79,7 @@ class Loaded:
                 f"write it into {self.folder / rundir.CONFIG} for as long as it is needed"
             )
         seed_all(self.config.seeds[0])
-        return Splits(*self.config.create_data())
+        return splits_of(self.config.create_data(), self.config.data.target)
 
 
 def load(folder: Path | str, *, device: str | None = None) -> Loaded:

@@ -13,6 +13,7 @@ from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
 from lab.labels import Auto, Background, background_index
 from lab.metrics import Metric, OneClass
+from lab.metrics.segmentation import Overlap
 from lab.tasks.base import Samples, StepResult, Task, arrays
 
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
@@ -86,10 +87,10 @@ class Segmentation(Task):
         return {"one_class": OneClass(self.threshold)}
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
-        """As for every task; metrics that name no threshold judge by the task's."""
+        """As for every task; the overlaps that name no threshold judge by the task's."""
         for metric in metrics.values():
-            if getattr(metric, "threshold", 0.5) is None:
-                setattr(metric, "threshold", self.threshold)  # noqa: B010 - not every metric has one
+            if isinstance(metric, Overlap) and metric.threshold is None:
+                metric.threshold = self.threshold
         super().update(metrics, result)
 
     def predict(self, output: Any) -> Tensor:
