@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from lab.data.order import EpochLoader
+from lab.epoch_loader import EpochLoader
 from lab.events import Listeners, MidEpoch, Note
 from lab.metrics.gathered import Unkeepable
 from lab.monitoring import NotFinite

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
 from lab.data.finite import not_finite, watched
-from lab.data.order import EpochLoader, EpochSampler, SizedBatches
+from lab.data.order import EpochSampler, SizedBatches
 from lab.data.protocols import (
     NamedTensors,
     SampledDataset,
@@ -30,6 +30,7 @@ from lab.data.protocols import (
 from lab.data.splits import splits_of
 from lab.data.streams import Share, StreamLoader, UnknownLength
 from lab.data.workers import KeptWorkers, worker_options
+from lab.epoch_loader import EpochLoader
 from lab.events import Callback, Note
 from lab.keys import mix, sample_rng
 from lab.seeding import seed_all, seeded

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -11,28 +10,6 @@ from torch.utils.data import Sampler
 from lab.keys import mix
 
 BATCH_PIXELS = 2**22  # of whole images in one batch, to judge by
-
-
-class EpochLoader:
-    """The base of the loaders here, which draw an epoch from (seed, epoch).
-
-    Attributes:
-        samples: how many an epoch has.
-    """
-
-    samples: int
-    notes: Sequence[str] = ()
-    """What was found out before the first batch."""
-    warn: Callable[[str], None] = staticmethod(warnings.warn)
-    """Gets what is found out while reading."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration; call it before iterating."""
-        raise NotImplementedError
-
-    def skip(self, batches: int) -> int:
-        """Leave out the first batches of the next iteration; returns how many it can leave out."""
-        return 0
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

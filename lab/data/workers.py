@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from lab.config.sections import LoaderConfig
-from lab.data.order import EpochLoader
+from lab.epoch_loader import EpochLoader
 
 
 _PATIENCE = 5.0  # seconds for a worker to end

@@ -1,0 +1,26 @@
+"""The base of the loaders of `lab.data`: how a training asks for an epoch, and for a part of one."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+
+class EpochLoader:
+    """The base of the loaders here, which draw an epoch from (seed, epoch).
+
+    Attributes:
+        samples: how many an epoch has.
+    """
+
+    samples: int
+    notes: Sequence[str] = ()
+    """What was found out before the first batch."""
+    warn: Callable[[str], None] = staticmethod(warnings.warn)
+    """Gets what is found out while reading."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration; call it before iterating."""
+        raise NotImplementedError
+
+    def skip(self, batches: int) -> int:
+        """Leave out the first batches of the next iteration; returns how many it can leave out."""
+        return 0
