@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 from lab.config.sections import LoaderConfig
 from lab.epoch_loader import EpochLoader
 
-
 _PATIENCE = 5.0  # seconds for a worker to end
 
 
