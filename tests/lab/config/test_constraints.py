@@ -178,3 +178,12 @@ def test_a_corner_that_is_infeasible_is_not_checked_as_a_run(tmp_path: Path) -> 
     allowed = ["not (check_gradients and precision == 'fp16')"]
     path = tools.study_file(tmp_path, **changes, constraints=allowed)
     OptimizeConfig.from_yaml(path).check_shapes()
+
+
+def test_they_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    points = [{"net.width": 6, "optimizer": {"target": "torch.optim.AdamW"}}]
+    given = ["net.width % 2 == 0", {"target": "own_conditions.fits", "most": 3}]
+    own = config(tmp_path, *given, enqueue=points, n_trials=5)
+    (tmp_path / "again.yaml").write_text(own.to_yaml())
+    again = OptimizeConfig.from_yaml(tmp_path / "again.yaml")
+    assert again == own and again.as_data()["constraints"] == given and again.as_data()["enqueue"] == points

@@ -150,6 +150,17 @@ def test_several_seeds(search: Any) -> None:
     assert result.outcomes == {"completed": 3, "infeasible": 1}
 
 
+@pytest.mark.parametrize("name", ["TPESampler", "NSGAIISampler"])
+def test_several_objectives(search: Any, name: str) -> None:
+    monitor = [{"metric": "val_loss", "mode": "min"}, {"metric": "parameters", "mode": "min"}]
+    space = {"net.width": {"type": "int", "low": 4, "high": 9}, "net.heads": {"choices": [1, 2]}}
+    sampler = {"target": f"optuna.samplers.{name}"} | ({"n_startup_trials": 2} if name[0] == "T" else {})
+    result, _ = search(
+        "infeasible", search_space=space, n_trials=12, sampler=sampler, **{"run.monitor": monitor}
+    )
+    assert result.outcomes == {"completed": 9, "infeasible": 3} and result.best is not None
+
+
 @pytest.mark.slow
 def test_in_processes_of_their_own(workplace: Path) -> None:
     net = {"target": f"{HERE}.Picky", "how": "bare"}
