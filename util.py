@@ -124,7 +124,7 @@ class Trainer:
             raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
         self.runtime = runtime or Runtime(device)
         self.device = self.runtime.device
-        self.model = self.runtime.place(model)
+        self.model = self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.criterion = self.runtime.place(criterion)
         self.task = task or Task()
@@ -163,7 +163,7 @@ class Trainer:
         """
         seed_all(config.seeds[0])
         runtime = Runtime.from_config(config)
-        model = runtime.place(config.create_model(facts))
+        model = runtime.place_network(config.create_model(facts))
         optimizer = config.create_optimizer(model)
         steps = math.ceil(batches / config.accumulate_grad_batches)
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
@@ -223,6 +223,7 @@ class Trainer:
                     group.finish(self.optimizer)
                     tally.add_norm(self._step())
                 self._reporter.step(step, tally)
+        self._reporter.tell(self.runtime.remarks, self.task.remarks)
         values = tally.values()
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started

@@ -13,12 +13,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from lab.checkpoint import load, network_state
 from lab.data.protocols import collate_of
-from lab.events import Listeners, Phase, PhaseStart, StepsDone
+from lab.events import Listeners, Note, Phase, PhaseStart, StepsDone
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
 from lab.monitoring import NotFinite, Watch
 from lab.ratios import Ratios, numbers, total
+from lab.remarks import Remarks
 from lab.runtime import Runtime
+from lab.targets import Inspection, Unfit
 from lab.tasks import Samples, StepResult, Task
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -45,6 +47,7 @@ class Tally:
         self._norms: list[Tensor] = []
         self._norm_steps: list[int] = []
         self._terms, self._parts = Ratios(), Ratios()
+        self._targets = Inspection(label.removesuffix("loss").strip())
         self._before: dict[str, float] = {}  # means of an epoch's beginning, of a checkpoint without terms
         self._samples_before = 0
         self._largest_norm: float | None = None
@@ -57,8 +60,9 @@ class Tally:
         """Take in one step, without a wait for the device.
 
         Raises:
-            NotFinite: as `read`.
+            NotFinite, Unfit: as `read`.
         """
+        self._targets.add(self.steps + len(self._pending) + 1, result.doubts, result.marks)
         self._pending.append(result.loss.detach())
         self._pending_sizes.append(result.size)
         terms = result.terms
@@ -89,9 +93,11 @@ class Tally:
 
         Raises:
             NotFinite: at the first step whose loss, or gradient where that is checked, is not finite.
+            Unfit: the targets of a step are none that the loss takes.
         """
         if not self._pending:
             return math.nan
+        self._targets.read()
         losses = numbers(self._pending)
         norms = numbers(self._norms)
         self._require_finite(losses, norms if self._check_norms else torch.zeros(0))
@@ -110,15 +116,16 @@ class Tally:
         """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest.
 
         Raises:
-            NotFinite: as `read`.
+            NotFinite, Unfit: as `read`.
             ValueError: there was no step, or nothing of any target counts in the loss.
         """
         self.read()
+        self._targets.finish()
         if self.samples == 0:
             raise ValueError(f"there is no {self._label}: the loader is empty")
         loss = total(self._terms.means())
         if math.isnan(loss) and self.samples > self._samples_before:
-            raise ValueError(f"there is no {self._label}: every target is one that the loss ignores")
+            raise Unfit(f"there is no {self._label}: every target is one that the loss ignores")
         parts = {f"loss_{name}": mean for name, mean in self._parts.means().items()}
         means = self._with_earlier({"loss": loss, **parts})
         metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
@@ -138,6 +145,7 @@ class Tally:
             "before": dict(self._before),
             "samples_before": self._samples_before,
             "grad_norm": self._largest_norm,
+            "targets": self._targets.state_dict(),
             "samples": self.samples,
             "steps": self.steps,
             "metrics": {name: gathered(metric) for name, metric in self._metrics.items()},
@@ -156,6 +164,7 @@ class Tally:
             self._parts.load_state_dict(state["parts"])
             self._before, self._samples_before = dict(state["before"]), state["samples_before"]
             self._largest_norm = state["grad_norm"]
+            self._targets.load_state_dict(state["targets"])
         for name, metric in self._metrics.items():
             if name in state["metrics"]:
                 put_back(metric, state["metrics"][name], device)
@@ -199,6 +208,11 @@ class Reporter:
         """A pass of so many steps begins."""
         self._phase = phase
         self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
+
+    def tell(self, *remarks: Remarks) -> None:
+        """What was noticed of the batches, each once."""
+        for message in (each for kept in remarks for each in kept.take()):
+            self._listeners.on_note(Note(message))
 
     def step(self, step: int, tally: Tally) -> None:
         """One step is done.
@@ -300,10 +314,11 @@ class Peek:
             return []
         batch: list[Any] = []
         samples = (self._dataset[index] for index in range(min(self._count, len(self._dataset))))
-        if (together := collate_of(self._dataset)) is not None:
-            return list(together(list(samples)))
+        if (put_together := collate_of(self._dataset)) is not None:
+            together = put_together(list(samples))
+            return list(together) if isinstance(together, (list, tuple)) else []
         for sample in samples:
-            if not all(isinstance(part, Tensor) for part in sample):
+            if not isinstance(sample, (list, tuple)) or not all(isinstance(part, Tensor) for part in sample):
                 return []
             if not batch or [part.shape for part in sample] == [part.shape for part in batch[0]]:
                 batch.append(sample)

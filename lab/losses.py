@@ -58,10 +58,8 @@ class BCEDice(Loss):
         """Logits and float mask, both (N, 1, H, W), mask in [0, 1] or 255; each term is 0-dim and float32, or
         float64."""
         if logits.shape != mask.shape:
-            raise ValueError(
-                "logits and mask must have the same shape, "
-                f"found {tuple(logits.shape)} and {tuple(mask.shape)}"
-            )
+            found = f"found {tuple(logits.shape)} and {tuple(mask.shape)}"
+            raise ValueError(f"logits and mask must have the same shape, {found}")
         # Sums over a whole image overflow float16 and lose digits in bfloat16.
         dtype = torch.promote_types(logits.dtype, torch.float32)
         logits, mask = logits.to(dtype), mask.to(dtype)
@@ -246,11 +244,12 @@ class WeightedSum(Loss):
         """The judged pixels, weighted as the cross entropy weighs them; of batchwise terms the images."""
         judged = target != IGNORE
         images, pixels = judged.flatten(1).any(1).sum(), judged.sum()
-        found: dict[str, Weight] = {}
-        for name in self._factors:
-            found[name] = images if name in self.batchwise else pixels
-            if name in _CROSS_ENTROPY and self.class_weights is not None:
-                found[name] = self._pixel_weights(target).sum()
+        found: dict[str, Weight] = {
+            **dict.fromkeys(self._factors, pixels),
+            **dict.fromkeys(self.batchwise, images),
+        }
+        if self.class_weights is not None:
+            found |= dict.fromkeys(found.keys() & _CROSS_ENTROPY, self._pixel_weights(target).sum())
         return found
 
     def extra_repr(self) -> str:

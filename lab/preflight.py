@@ -19,6 +19,7 @@ from lab.findings import DIVERGED, Costs, Report
 from lab.monitoring import NotFinite
 from lab.runtime import Runtime
 from lab.session import is_out_of_memory
+from lab.targets import Unfit
 from lab.wording import duration
 
 _SHORT = 0.05  # seconds of a batch below which a single one tells little
@@ -58,6 +59,8 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         _try_batch(report, config, trainer, data)
+    except Unfit as error:
+        report.faults.append(str(error))
     except ConfigError:
         raise
     except NotFinite as error:

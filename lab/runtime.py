@@ -1,5 +1,6 @@
 """The one hardware seam: device, precision, memory layout, compilation, backward and step end here."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.problems import did_you_mean
+from lab.remarks import Remarks
 
 T = TypeVar("T")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,6 +50,8 @@ class Runtime:
         self.channels_last = channels_last
         self._compile = _known_backend(compile)
         self._dtype = _DTYPES.get(precision)
+        self._network: torch.dtype | None = None
+        self.remarks = Remarks()
         self._no_autocast = nullcontext()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone imports a compiler
@@ -83,6 +87,12 @@ class Runtime:
                 part.to(memory_format=torch.channels_last)
         return part
 
+    def place_network(self, model: nn.Module) -> nn.Module:
+        """As `place`, for the network: float64 in batches is converted to its type, or float32 to float64."""
+        floating = (each.dtype for each in model.parameters() if each.is_floating_point())
+        self._network = next(floating, None)
+        return self.place(model)
+
     def forward(self, model: nn.Module) -> nn.Module:
         """What to call in place of the model: itself, or compiled. Both share the weights."""
         if not self._compile:
@@ -92,16 +102,33 @@ class Runtime:
         return cast(nn.Module, torch.compile(model))
 
     def move(self, batch: Any) -> Any:
-        """A batch (tensor, or nested sequences and mappings of them) on the device."""
+        """A batch (tensor, or nested sequences, mappings and dataclasses of them) on the device."""
         if isinstance(batch, Tensor):
+            batch = self._converted(batch)
             if self.channels_last and batch.dim() == 4:
                 return batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
             return batch if batch.device == self.device else batch.to(self.device, non_blocking=True)
         if isinstance(batch, Mapping):
             return {key: self.move(value) for key, value in batch.items()}
         if isinstance(batch, (list, tuple)):
-            return [self.move(value) for value in batch]
+            moved = [self.move(value) for value in batch]
+            return type(batch)(*moved) if isinstance(batch, tuple) and hasattr(batch, "_fields") else moved
+        if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+            fields = {
+                field.name: self.move(getattr(batch, field.name)) for field in dataclasses.fields(batch)
+            }
+            changed = {name: each for name, each in fields.items() if each is not getattr(batch, name)}
+            return dataclasses.replace(batch, **changed) if changed else batch
         return batch
+
+    def _converted(self, tensor: Tensor) -> Tensor:
+        """In the network's type where one of the two is float64: torch multiplies no float32 with it."""
+        own = self._network
+        if own is None or tensor.dtype == own or {tensor.dtype, own} != {torch.float32, torch.float64}:
+            return tensor
+        kind, needed = (str(each).removeprefix("torch.") for each in (tensor.dtype, own))
+        self.remarks.add(f"the data has {kind} tensors and the network computes in {needed}: converted")
+        return tensor.to(own)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of every forward pass."""

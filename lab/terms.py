@@ -6,6 +6,7 @@ that mean, its denominator. Numerators (mean · weight) and denominators are sum
 divided by the other at the end, which is the loss of one batch of everything.
 """
 
+import enum
 import functools
 import inspect
 import operator
@@ -136,7 +137,7 @@ def class_denominator(target: Tensor, weights: Tensor | None, ignored: int) -> T
     judged = target != ignored
     if weights is None:
         return judged.sum()
-    weights = weights.to(target.device)
+    weights, target = weights.to(target.device), target.long()
     return (weights[target.where(judged, 0).clamp(0, len(weights) - 1)] * judged).sum()
 
 
@@ -174,14 +175,23 @@ _BINARY: frozenset[Any] = frozenset({
 _WEIGHTED_MEANS: frozenset[Any] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
 
 
-def is_binary(criterion: Callable[[Any, Any], Any]) -> bool:
-    """Whether it is a loss of torch's that takes targets in [0, 1]."""
-    return _known(criterion)[0] in _BINARY
+class Takes(enum.Enum):
+    """What a loss of torch's compares an output with."""
+
+    NUMBERS = enum.auto()  # of the output's shape
+    BINARY = enum.auto()  # the same, in [0, 1]
+    CLASSES = enum.auto()  # class indices, or shares of the classes
+    SAMPLES = enum.auto()  # other labels of each sample
 
 
-def is_of_classes(criterion: Callable[[Any, Any], Any]) -> bool:
-    """Whether it is a loss of torch's that takes class indices."""
-    return _known(criterion)[0] in _OF_CLASSES
+def takes(criterion: Callable[[Any, Any], Any]) -> Takes | None:
+    """What it takes, where it is a loss of torch's."""
+    kind, _ = _known(criterion)
+    if kind in _BINARY:
+        return Takes.BINARY
+    if kind in _OF_CLASSES:
+        return Takes.CLASSES
+    return Takes.NUMBERS if kind in _OF_ELEMENTS else Takes.SAMPLES if kind in _OF_SAMPLES else None
 
 
 def _weight(criterion: Callable[[Any, Any], Any], target: Any) -> Weight | None:

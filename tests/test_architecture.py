@@ -21,9 +21,10 @@ RANKS = {
     2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.metrics", "lab.monitoring",
         "lab.provenance", "lab.ratios", "lab.record", "lab.runtime", "lab.seeding", "lab.signals",
-        "lab.tiling"],
+        "lab.targets", "lab.tiling"],
     0: ["lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader", "lab.events", "lab.graphs",
-        "lab.keys", "lab.outlet", "lab.overlap_loss", "lab.rundir", "lab.terms", "lab.wording", "model"],
+        "lab.keys", "lab.outlet", "lab.overlap_loss", "lab.remarks", "lab.rundir", "lab.terms", "lab.wording",
+        "model"],
     -1: ["lab.infeasible", "lab.labels", "lab.redact"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}

@@ -20,6 +20,7 @@ from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
 from lab.redact import redact
 from lab.rundir import expanded
+from lab.tasks.outputs import OneTensor
 
 Kind = Literal["onnx", "torchscript", "safetensors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -194,10 +195,11 @@ def _write(
     example += tuple(other.repeat(2) for other in others)  # type: ignore[assignment]
     match kind:
         case "onnx":
-            return _write_onnx(model, example, path, known, divisor)
+            return _write_onnx(_of_one_tensor(model, example), example, path, known, divisor)
         case "torchscript":
             with _quiet(), torch.no_grad(), _said(kind):
-                torch.jit.save(torch.jit.trace(model, example), path, {METADATA: json.dumps(known)})
+                traced = torch.jit.trace(_of_one_tensor(model, example), example)
+                torch.jit.save(traced, path, {METADATA: json.dumps(known)})
         case "safetensors":
             from safetensors.torch import save
 
@@ -207,6 +209,12 @@ def _write(
         case _:
             assert_never(kind)
     return []
+
+
+def _of_one_tensor(model: nn.Module, example: Sequence[Tensor]) -> nn.Module:
+    """The network itself, or the one tensor of a mapping or a tuple that it returns."""
+    with torch.no_grad():
+        return model if isinstance(model(*example), Tensor) else OneTensor(model)
 
 
 def _write_onnx(
@@ -279,7 +287,11 @@ def _compare(model: nn.Module, exported: Network, samples: Sequence[Sequence[Ten
             with torch.no_grad(), _said("file"):
                 expected, found = (
                     tiling.infer(
-                        each, inputs, tile=_LARGEST + -_LARGEST % divisor, overlap=0, divisor=divisor
+                        OneTensor(each),
+                        inputs,
+                        tile=_LARGEST + -_LARGEST % divisor,
+                        overlap=0,
+                        divisor=divisor,
                     )
                     for each in (model, exported)
                 )

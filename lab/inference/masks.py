@@ -74,7 +74,7 @@ def predict_mask(
         stack.enter_context(loaded.runtime.autocast())
         kept: Callable[[int, Tensor], None] | None = None
         for top, logits in tiling.bands(
-            loaded.model,
+            loaded.task.network(loaded.model),
             read,
             (height, width),
             others=others,

@@ -1,6 +1,7 @@
 """What a metric is: three methods, and state that stays on the device."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +24,22 @@ class Metric(Protocol):
 
     def reset(self) -> None:
         """Forget all batches."""
+
+
+class LeavesOut:
+    """A metric that leaves out what nobody judged: where the target is `mark`, or what the loss ignores."""
+
+    mark: ClassVar[int]
+
+
+def marked(target: Any, ignored: Iterable[int], metric: Any) -> Any:
+    """The target as a metric gets it: what the loss ignores is what the metric leaves out, if it can."""
+    if not isinstance(metric, LeavesOut) or not isinstance(target, Tensor):
+        return target
+    for value in ignored:
+        if value != metric.mark:
+            target = target.masked_fill(target == value, metric.mark)
+    return target
 
 
 def require_same_shape(prediction: Tensor, target: Tensor) -> None:

@@ -7,19 +7,25 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lab.metrics.base import Metric
+from lab.labels import UNLABELLED
+from lab.metrics.base import LeavesOut, Metric
 from lab.metrics.segmentation import Dice, Overlap, Precision, Recall
 
 
-class Accuracy:
-    """The share of samples whose most probable class is the right one."""
+class Accuracy(LeavesOut):
+    """The share of samples whose most probable class is the right one.
+
+    Samples without a class (-100, `lab.labels.UNLABELLED`, or what the loss ignores) don't count.
+    """
+
+    mark = UNLABELLED
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._samples = 0
+        self._samples: Tensor | int = 0
         self._right: Tensor | None = None  # 0-dim int64
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -31,7 +37,7 @@ class Accuracy:
         """
         _require_classes(prediction, target)
         right = (prediction.argmax(1) == target).sum()
-        self._samples += target.numel()
+        self._samples = self._samples + (target != UNLABELLED).sum()
         self._right = right if self._right is None else self._right + right
 
     def compute(self) -> Tensor:
@@ -39,11 +45,12 @@ class Accuracy:
         return torch.tensor(torch.nan) if self._right is None else self._right / self._samples
 
 
-class _OfClasses(ABC):
+class _OfClasses(LeavesOut, ABC):
     """A ratio of the counts of right, said and true samples, class by class, as one figure.
 
     As scikit-learn's with `zero_division=0`: a class that is neither in the truth nor ever said is left out
-    of the mean, and one that is in only one of them has 0. In YAML `f1: lab.metrics.F1`, or
+    of the mean, and one that is in only one of them has 0. Samples without a class (-100,
+    `lab.labels.UNLABELLED`, or what the loss ignores) are left out. In YAML `f1: lab.metrics.F1`, or
     `recall_sick: {target: lab.metrics.ClassRecall, average: 1}`.
 
     Args:
@@ -55,6 +62,7 @@ class _OfClasses(ABC):
         ValueError: `average` is none of these.
     """
 
+    mark = UNLABELLED
     _kind: ClassVar[type[Overlap]]
 
     def __init__(self, average: str | int = "macro", classes: Sequence[str] = ()) -> None:
@@ -85,7 +93,8 @@ class _OfClasses(ABC):
         if self._index is not None and self._index >= classes:
             raise ValueError(f"average is class {self._index}, and there are {classes} (from 0)")
         index = torch.arange(classes, device=prediction.device)
-        said = prediction.argmax(1).flatten()[:, None] == index
+        judged = (target != UNLABELLED).flatten()[:, None]
+        said = (prediction.argmax(1).flatten()[:, None] == index) & judged
         true = target.flatten()[:, None] == index
         counts = torch.stack([(said & true).sum(0), said.sum(0), true.sum(0)], dim=1)
         self._counts = counts if self._counts is None else self._counts + counts

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lab.definitions import FIRST
 from lab.labels import IGNORE, Auto, Background, counted_classes
-from lab.metrics.base import Metric, require_same_shape, wide
+from lab.metrics.base import LeavesOut, Metric, require_same_shape, wide
 
 
 def class_masks(
@@ -77,7 +77,7 @@ def overlap_counts(
 _ALL_CLASSES = 2  # the definition by which a mean leaves out what is called background, and nothing else
 
 
-class Overlap(ABC):
+class Overlap(LeavesOut, ABC):
     """A ratio of the counts |P ∩ G|, |P| and |G|, averaged over images or taken of the whole set.
 
     It is judged class by class and averaged over the classes but the background, where there is one; a class
@@ -96,6 +96,8 @@ class Overlap(ABC):
             the class that the data calls or declares background; of classes without names none, and of one
             map of probabilities what isn't its foreground.
     """
+
+    mark = IGNORE
 
     def __init__(
         self,
@@ -233,7 +235,7 @@ class Recall(Overlap):
         return overlap, truth
 
 
-class OneClass:
+class OneClass(LeavesOut):
     """The share of the class that is said most often, over all judged pixels of the set; no target is needed.
 
     1 means that the prediction is all one class, and only that: it is never rounded up to 1. A network that
@@ -242,6 +244,8 @@ class OneClass:
     Args:
         threshold: as for the other metrics.
     """
+
+    mark = IGNORE
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold

@@ -11,12 +11,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.metrics import Metric
+from lab.metrics.base import marked
+from lab.remarks import Remarks
+from lab.targets import Doubt, Examined, Marks, Unfit, as_tensor, binary, classes, finite, whole
+from lab.tasks.outputs import tensor_of
 from lab.tasks.size import size_of
-from lab.terms import Measured, SetMean, Term, Weight, measure, set_mean, weights_ahead
+from lab.terms import (
+    Measured,
+    SetMean,
+    Takes,
+    Term,
+    Weight,
+    ignored_by,
+    measure,
+    set_mean,
+    takes,
+    weights_ahead,
+)
 
 Criterion = Callable[[Any, Any], Any]
 Batch = Tensor | Sequence[Tensor]
 """Samples one after another: stacked, or a sequence of them where they differ in size."""
+
+_DIVIDE = (
+    "Divide masks of 0 and 255 by 255. A value for what is not judged needs a loss that leaves it out, such "
+    "as lab.losses.BCEDice with 255"
+)
 
 
 class StepResult(NamedTuple):
@@ -28,6 +48,9 @@ class StepResult(NamedTuple):
     size: int  # samples in the batch
     parts: Mapping[str, Tensor] = {}  # named losses that `loss` is the sum of
     measured: Measured | None = None  # the same loss with the denominators of its terms
+    doubts: tuple[Doubt, ...] = ()  # what is wrong with the target
+    marks: Marks | None = None  # what a mask holds
+    ignored: tuple[int, ...] = ()  # values of the target that the loss leaves out
 
     @property
     def terms(self) -> Mapping[str, Term]:
@@ -53,6 +76,8 @@ class Task:
     `lab.terms.Loss` tells what each batch weighs, too.
     """
 
+    tensors: ClassVar[bool] = False  # output and target are a tensor each
+    ignored: ClassVar[tuple[int, ...]] = ()  # values of the target that a loss of the user's own leaves out
     one_logit = False  # where it tells two classes apart by a single logit, `net.classes: auto` is 1
     pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
     _plain_step: ClassVar[bool] = True
@@ -71,12 +96,81 @@ class Task:
         Raises:
             ValueError: output and target don't fit, or how many samples there are can't be found.
         """
-        *inputs, target = batch
-        output = model(*inputs)
-        self.require_fit(output, target)
-        measured = measure(criterion, output, target)
-        size = self.size(inputs, target)
-        return StepResult(measured.loss, output, target, size, measured.parts, measured)
+        inputs, target = unpacked(batch, type(self).__name__)
+        output, target = self.fitted(criterion, model(*inputs), target)
+        return self.judged(criterion, output, target, self.size(inputs, target))
+
+    def fitted(self, criterion: Criterion, output: Any, target: Any) -> tuple[Any, Any]:
+        """Output and target as the loss takes them: where it takes tensors, the tensors that they hold.
+
+        Raises:
+            Unfit: which tensor of the output is meant can't be told, or the two don't fit.
+        """
+        if self.tensors or takes(criterion) is not None:
+            output = self.output(output)
+            target = as_tensor(target, output)
+        return output, self.fit(output, target)
+
+    def judged(self, criterion: Criterion, output: Any, target: Any, size: int) -> StepResult:
+        """The loss of an output, and what is wrong with its target."""
+        left_out = ignored_by(criterion)
+        ignored = self.ignored if left_out is None else left_out
+        examined = self.examine(criterion, output, target, ignored)
+        measured = measure(criterion, output, examined.target)
+        doubts = examined.doubts
+        if not doubts and isinstance(target, Tensor) and self.finite(criterion):
+            doubts = finite(target, measured.loss)
+        return StepResult(
+            measured.loss,
+            output,
+            examined.target,
+            size,
+            measured.parts,
+            measured,
+            doubts,
+            examined.marks,
+            ignored,
+        )
+
+    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+        """The target with what the loss would misread replaced, and noted. Here: what losses of torch's take.
+
+        Args:
+            ignored: values that the loss leaves out.
+        """
+        kind = takes(criterion)
+        if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+            return Examined(target)
+        if kind in (Takes.NUMBERS, Takes.BINARY) and not target.is_floating_point():
+            target = target.to(output.dtype)
+        if kind is Takes.BINARY:
+            return binary(target, (), _DIVIDE)
+        if kind is Takes.CLASSES and (not target.is_floating_point() or target.shape != output.shape):
+            return classes(whole(target), output.shape[min(1, output.dim() - 1)], ignored)
+        return Examined(target)
+
+    def finite(self, criterion: Criterion) -> bool:
+        """Whether targets are numbers, none of which may be NaN or infinite."""
+        return takes(criterion) is Takes.NUMBERS
+
+    def output(self, output: Any) -> Tensor:
+        """The tensor in what a network returns, which may be a mapping or a tuple with more in it.
+
+        Raises:
+            Unfit: which one is meant can't be told.
+        """
+        tensor, others = tensor_of(output)
+        if others:
+            self.remarks.add(
+                f"the network returns more than one output: {', '.join(others)} is left out of the loss"
+            )
+        return tensor
+
+    @property
+    def remarks(self) -> Remarks:
+        """What the user should know of the batches."""
+        remarks: Remarks = self.__dict__.setdefault("_remarks", Remarks())
+        return remarks
 
     def size(self, inputs: Sequence[Any], target: Any) -> int:
         """How many samples the batch has: the first dimension of the target's tensors.
@@ -86,8 +180,9 @@ class Task:
         """
         return size_of(target, inputs)
 
-    def require_fit(self, output: Any, target: Any) -> None:
-        """Raise ValueError where output and target don't fit, before a loss could broadcast them."""
+    def fit(self, output: Any, target: Any) -> Any:
+        """The target as the loss takes it; raise `Unfit` where it doesn't fit the output."""
+        return target
 
     def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
         """The denominators of the loss's terms, and the number of samples, before the network has run.
@@ -97,7 +192,9 @@ class Task:
         """
         if not self._plain_step:
             return None
-        *inputs, target = batch
+        inputs, target = unpacked(batch, type(self).__name__)
+        if self.tensors or takes(criterion) is not None:
+            target = as_tensor(target, next((each for each in inputs if isinstance(each, Tensor)), None))
         return weights_ahead(criterion, target), self.size(inputs, target)
 
     def set_mean(self, criterion: Criterion) -> SetMean:
@@ -109,7 +206,8 @@ class Task:
 
         Validation, pictures, evaluation and prediction all ask through it, so that they see the same.
         """
-        return model(*inputs)
+        output = model(*inputs)
+        return self.output(output) if self.tensors else output
 
     def own_metrics(self) -> dict[str, Metric]:
         """Metrics that every run of this task has, by name, besides those of its config."""
@@ -125,7 +223,7 @@ class Task:
             with torch.no_grad():
                 prediction = self.predict(result.output)
                 for metric in metrics.values():
-                    metric.update(prediction, result.target)
+                    metric.update(prediction, marked(result.target, result.ignored, metric))
 
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """Draw the samples into a PNG; False where this task has no picture of itself."""
@@ -136,11 +234,31 @@ class Task:
         return None
 
 
+def unpacked(batch: Any, task: str) -> tuple[list[Any], Any]:
+    """Inputs and target of a batch.
+
+    Raises:
+        Unfit: it is no sequence of them.
+    """
+    if isinstance(batch, (list, tuple)) and len(batch) > 1:
+        *inputs, target = batch
+        return inputs, target
+    found = f"a {type(batch).__name__}"
+    if isinstance(batch, Mapping):
+        found = f"a mapping with {', '.join(map(str, batch))}"
+    elif isinstance(batch, (list, tuple)):
+        found += f" of {len(batch)}"
+    raise Unfit(
+        f"a batch is {found}, and {task} takes (*inputs, target): let the dataset return a tuple, or write a "
+        "task whose step takes the batch apart (docs/tasks.md)"
+    )
+
+
 def require_same_shape(output: Tensor, target: Tensor, what: str) -> None:
-    """Raise ValueError where output and target differ in shape: a loss would silently broadcast."""
+    """Raise `Unfit` where output and target differ in shape: a loss would silently broadcast."""
     found, wanted = tuple(output.shape), tuple(target.shape)
     if found != wanted:
-        raise ValueError(f"the network returns {found} and the {what} {wanted}; both must have one shape")
+        raise Unfit(f"the network returns {found} and the {what} {wanted}; both must have one shape")
 
 
 def array(batch: Batch) -> NDArray[Any]:

@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
+from lab.labels import UNLABELLED
 from lab.metrics import Metric
-from lab.tasks.base import Criterion, Samples, StepResult, Task, array
-from lab.terms import Weight, measure
+from lab.targets import Examined, Unfit, as_tensor, classes, shares
+from lab.tasks.base import Criterion, Samples, StepResult, Task, array, unpacked
+from lab.terms import Weight
 
 
 class Classification(Task):
@@ -33,6 +35,8 @@ class Classification(Task):
         ValueError: an α is negative.
     """
 
+    tensors = True
+    ignored = (UNLABELLED,)
     pictured = 16
 
     def __init__(self, classes: tuple[str, ...] = (), mixup: float = 0.0, cutmix: float = 0.0) -> None:
@@ -55,32 +59,51 @@ class Classification(Task):
         """
         if not self._mixers or not getattr(model, "training", False):
             return super().step(model, criterion, batch)
-        *inputs, target = batch
+        inputs, target = unpacked(batch, type(self).__name__)
         if len(inputs) != 1 or inputs[0].dim() != 4:
-            raise ValueError("mixup and cutmix mix images (N, C, H, W), and nothing else in a batch")
+            raise Unfit("mixup and cutmix mix images (N, C, H, W), and nothing else in a batch")
+        target = as_tensor(target, inputs[0])
         mix = self._mixers[int(torch.randint(len(self._mixers), ()))]
         # How many classes there are is known by the output: mixed first are the rows of the batch.
         images, rows = mix(inputs[0], torch.eye(len(target), device=target.device))
-        output = model(images)
-        self.require_fit(output, target)
+        output, target = self.fitted(criterion, model(images), target)
+        examined = self.examine(criterion, output, target, ())  # what is no class has no share
+        target = examined.target
         if not target.is_floating_point():
             target = functional.one_hot(target, output.shape[1])
         with torch.autocast(target.device.type, enabled=False):  # bf16 knows a share to 2 digits
-            shares = rows @ target.to(rows.dtype)
-        measured = measure(criterion, output, shares)
-        return StepResult(measured.loss, output, shares, len(shares), measured.parts, measured)
+            mixed = rows @ target.to(rows.dtype)
+        result = self.judged(criterion, output, mixed, len(mixed))
+        return result._replace(doubts=(*examined.doubts, *result.doubts))
 
     def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
         """As for every task; mixed images have shares of the classes for a target, whose denominator is N."""
-        *inputs, target = batch
+        inputs, target = unpacked(batch, type(self).__name__)
+        target = as_tensor(target)
         if not self._mixers or target.is_floating_point():
             return super().weights(criterion, batch)
         rows = torch.zeros(len(target), 2, device=target.device)
         return super().weights(criterion, (*inputs, rows))
 
-    def require_fit(self, output: Any, target: Any) -> None:
-        """Refuse outputs of which the softmax would say nothing, and targets that are no classes."""
-        _require_fit(output, target)
+    def fit(self, output: Any, target: Any) -> Any:
+        """Class indices as int64, or shares of the classes.
+
+        Raises:
+            Unfit: the softmax would say nothing of the output, or targets are no classes.
+        """
+        shape = output.shape if target.is_floating_point() else output.shape[:1]
+        if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:
+            raise Unfit(
+                f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
+                f"{target.dtype}; expected logits (N, classes) and class indices (N,) as whole numbers"
+            )
+        return target if target.is_floating_point() else target.long()
+
+    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+        """As for every task: indices are those of the network's outputs, and shares sum to 1."""
+        if target.is_floating_point():
+            return shares(target)
+        return classes(target, output.shape[1], ignored)
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
         """As for every task; of a target in shares the largest counts."""
@@ -111,12 +134,3 @@ class Classification(Task):
         if not isinstance(images, Tensor) or images.dim() != 4:
             return None
         return stack([to_rgb(image) for image in array(images)])
-
-
-def _require_fit(output: Tensor, target: Tensor) -> None:
-    shape = output.shape if target.is_floating_point() else output.shape[:1]
-    if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:
-        raise ValueError(
-            f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
-            f"{target.dtype}; expected logits (N, classes) and class indices (N,) as whole numbers"
-        )

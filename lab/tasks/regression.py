@@ -4,21 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from lab.figures.samples import regression_figure
-from lab.tasks.base import Samples, Task, array, require_same_shape
+from lab.tasks.base import Criterion, Samples, Task, array, require_same_shape
 
 
 class Regression(Task):
     """Outputs and targets of one shape; the prediction is the raw output."""
 
+    tensors = True
     pictured = 500
 
-    def require_fit(self, output: Any, target: Any) -> None:
-        """Refuse shapes that would silently broadcast.
+    def fit(self, output: Any, target: Any) -> Any:
+        """The target as numbers of the output's kind; refuses shapes that would silently broadcast.
 
         Raises:
-            ValueError: output and target differ in shape, such as (N, 1) and (N,).
+            Unfit: output and target differ in shape, such as (N, 1) and (N,).
         """
         require_same_shape(output, target, "target is")
+        return target if target.is_floating_point() else target.to(output.dtype)
+
+    def finite(self, criterion: Criterion) -> bool:
+        """Targets are numbers, whatever the loss."""
+        return True
 
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """Truth and prediction, as a curve where there is one input."""

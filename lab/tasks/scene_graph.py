@@ -9,6 +9,7 @@ import torch
 
 from lab.figures.graphs import Drawn, examples_figure
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated, frames_of, predicate_names, rank
+from lab.targets import Unfit
 from lab.tasks.base import Samples, Task
 
 _K = 20  # in pictures, how many triplets of a frame count
@@ -41,9 +42,10 @@ class SceneGraph(Task):
         self.dataset: Dataset = dataset
         self.objects, self.relations = tuple(objects), dict(relations or {})
 
-    def require_fit(self, output: Any, target: Any) -> None:
-        """Raise ValueError where `exclusive` contradicts the annotation."""
+    def fit(self, output: Any, target: Any) -> Any:
+        """Raise `Unfit` where `exclusive` contradicts the annotation."""
         _require_kinds(target["relations"], self.exclusive)
+        return target
 
     def size(self, inputs: Sequence[Any], target: Any) -> int:
         """The videos of the batch."""
@@ -121,7 +123,7 @@ def drawn_frame(
 def _require_kinds(relations: Mapping[str, torch.Tensor], exclusive: tuple[str, ...]) -> None:
     found = [group for group, target in relations.items() if target.dim() == 1]
     if set(found) != set(exclusive):
-        raise ValueError(
+        raise Unfit(
             f"the data's exclusive relations are [{', '.join(found)}]: set task.exclusive to them, "
             f"found [{', '.join(exclusive)}]"
         )

@@ -11,11 +11,13 @@ from torch import Tensor
 from lab import tiling
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
-from lab.labels import Auto, Background, background_index
+from lab.labels import IGNORE, Auto, Background, background_index
 from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
-from lab.tasks.base import Samples, StepResult, Task, arrays
+from lab.targets import Examined, Unfit, binary, classes
+from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
 
+_MASKS = "Divide masks of 0 and 255 by 255; a pixel that nobody judged is 255 in losses that leave it out"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
 
 
@@ -41,6 +43,8 @@ class Segmentation(Task):
         ValueError: `threshold` is not between 0 and 1, or `tile`, `overlap` and `divisor` don't go together.
     """
 
+    tensors = True
+    ignored = (IGNORE,)
     one_logit = True
 
     def __init__(
@@ -64,13 +68,23 @@ class Segmentation(Task):
         named = background == Auto.AUTO and classes
         self.background = background_index(classes) if named else background
 
-    def require_fit(self, output: Any, target: Any) -> None:
-        """Refuse logits and masks that don't fit.
+    def fit(self, output: Any, target: Any) -> Any:
+        """Masks as floats where there is one foreground, and as int64 where there are classes.
 
         Raises:
-            ValueError: their shapes, or the kind of the masks, are others than the class describes.
+            Unfit: logits and masks have other shapes, or masks are of another kind, than the class describes.
         """
+        if not target.is_floating_point() and output.shape == target.shape and output.shape[1:2] == (1,):
+            target = target.to(output.dtype)
         _require_fit(output, target)
+        return target if target.is_floating_point() else target.long()
+
+    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+        """As for every task, by what masks mean; what they hold is noted where pixels can be ignored."""
+        masks = IGNORE in ignored
+        if target.is_floating_point():
+            return binary(target, ignored, _MASKS, masks=masks)
+        return classes(target, output.shape[1], ignored, masks=masks)
 
     def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
         """Logits of images of any size, in tiles that overlap where they are large; padded by reflection.
@@ -79,8 +93,17 @@ class Segmentation(Task):
             ValueError: the network's logits have another size than the image.
         """
         return tiling.infer(
-            model, inputs, tile=self.tile, overlap=self.overlap, divisor=self.divisor, flips=self.flips
+            self.network(model),
+            inputs,
+            tile=self.tile,
+            overlap=self.overlap,
+            divisor=self.divisor,
+            flips=self.flips,
         )
+
+    def network(self, model: Callable[..., Any]) -> Callable[..., Tensor]:
+        """The model as a function that returns logits, whatever else it returns."""
+        return lambda *inputs: self.output(model(*inputs))
 
     def own_metrics(self) -> dict[str, Metric]:
         """`one_class`: 1 where the network says the same of every pixel."""
@@ -131,13 +154,13 @@ def _require_fit(output: Tensor, target: Tensor) -> None:
     found = f"the network returns {shape} and the masks are {tuple(target.shape)} of {target.dtype}"
     if target.is_floating_point():
         if output.dim() == 4 and output.shape[1] != 1 and target.shape[1:2] == (1,):
-            raise ValueError(f"{found}: one foreground needs one logit a pixel; set net.classes to 1")
+            raise Unfit(f"{found}: one foreground needs one logit a pixel; set net.classes to 1")
         if output.dim() != 4 or output.shape != target.shape or output.shape[1] != 1:
-            raise ValueError(f"{found}; both must have one shape (N, 1, H, W)")
+            raise Unfit(f"{found}; both must have one shape (N, 1, H, W)")
     elif output.dim() == 4 and output.shape[1] == 1:
-        raise ValueError(f"{found}: set net.classes to the number of classes, with the background")
+        raise Unfit(f"{found}: set net.classes to the number of classes, with the background")
     elif output.dim() != 4 or output.shape[:1] + output.shape[2:] != target.shape:
-        raise ValueError(f"{found}; classes must be (N, H, W) and their logits (N, classes, H, W)")
+        raise Unfit(f"{found}; classes must be (N, H, W) and their logits (N, classes, H, W)")
 
 
 def _thinned(image: NDArray[Any]) -> NDArray[Any]:

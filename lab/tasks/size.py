@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
+from lab.targets import Unfit
+
 
 def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     """The samples of a batch: the first dimension of its target's tensors.
@@ -15,7 +17,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     inputs' first dimension decides where both are possible.
 
     Raises:
-        ValueError: there is no tensor, or they disagree.
+        Unfit: there is no tensor, or they disagree.
     """
     if isinstance(target, Tensor) and target.dim() > 0:
         return len(target)
@@ -31,7 +33,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     if agreed := possible & _lengths(inputs):
         return agreed.pop()
     shapes = ", ".join(str(tuple(each.shape)) for each, _ in zip(_tensors(target), range(4), strict=False))
-    raise ValueError(
+    raise Unfit(
         f"the batch size can't be found: the target is {_kind(target)} of tensors {shapes or '(none)'}, "
         "whose first dimensions should all be the number of samples; "
         "give StepResult.size in the step of a task of your own (docs/tasks.md)"

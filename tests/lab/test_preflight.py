@@ -179,7 +179,7 @@ def test_a_scheduler_that_counts_is_not_stepped_too_often(check: Callable[..., R
         ("BadGradient", r"gradients are not finite in out\.bias$"),
         (
             "Wide",
-            r"ValueError: the network returns \(16, 2\) and the target is .*; both must have one shape$",
+            r"^the network returns \(16, 2\) and the target is .*; both must have one shape$",
         ),
         ("Raises", r"KeyError: 'my own mistake' \(.*preflight_nets\.py:\d+\)"),
     ],

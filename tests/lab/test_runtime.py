@@ -212,3 +212,43 @@ def test_state_of_the_scaler_travels() -> None:
     second.scaler.load_state_dict(state(first))
     assert state(second) == state(first) != state(Runtime("cpu", "fp16"))
     assert state(Runtime("cpu", "bf16")) == {}
+
+
+@pytest.mark.parametrize(
+    ("network", "given", "expected"),
+    [
+        (torch.float32, torch.float64, torch.float32),
+        (torch.float64, torch.float32, torch.float64),
+        (torch.float32, torch.float16, torch.float16),  # what the network makes of it is its own affair
+        (torch.float32, torch.int64, torch.int64),
+        (torch.bfloat16, torch.float64, torch.float64),
+    ],
+)
+def test_float64_is_converted_to_the_networks_type(
+    network: torch.dtype, given: torch.dtype, expected: torch.dtype
+) -> None:
+    runtime = Runtime("cpu")
+    runtime.place_network(nn.Linear(2, 1).to(network))
+    moved = runtime.move([{"x": torch.ones(2, dtype=given)}, torch.ones(2, dtype=given)])
+    assert (moved[0]["x"].dtype, moved[1].dtype) == (expected, expected)
+    assert len(runtime.remarks.take()) == (given != expected) and runtime.remarks.take() == []
+
+
+def test_nothing_is_converted_without_a_network() -> None:
+    assert Runtime("cpu").move(torch.ones(2, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_named_tuples_and_dataclasses_stay_what_they_are() -> None:
+    from collections import namedtuple
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Boxes:
+        corners: torch.Tensor
+        name: str
+
+    pair = namedtuple("pair", "left right")
+    runtime = Runtime("cpu")
+    runtime.place_network(nn.Linear(2, 1))
+    moved = runtime.move((pair(torch.ones(1, dtype=torch.float64), 2), Boxes(torch.ones(1).double(), "a")))
+    assert moved[0].left.dtype == moved[1].corners.dtype == torch.float32 and moved[1].name == "a"
