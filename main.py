@@ -235,6 +235,7 @@ def predict(options: argparse.Namespace) -> int:
 
     run = find_run(options.predict)
     how: dict[str, Any] = {"force": options.force, "bar": False if options.quiet else None}
+    how["value_range"] = options.value_range
     result: Any
     with refusing():
         if issubclass(loaded.task_of(run) or object, Classification):

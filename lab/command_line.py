@@ -30,6 +30,7 @@ GOES_WITH = {
     "min_area": ("predict",),
     "pixel_size": ("predict", "evaluate"),
     "sequence": ("predict",),
+    "value_range": ("predict",),
     "tile": ("predict", "evaluate"),
     "overlap": ("predict", "evaluate"),
     "flips": ("predict", "evaluate"),
@@ -170,6 +171,8 @@ def _add_prediction(result: argparse.ArgumentParser) -> None:
     predict.add_argument(
         "--sequence", metavar="ID", help="the sequence of all images, for a conditioned network"
     )
+    predict.add_argument("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
+                         "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
     evaluate = result.add_argument_group("with --evaluate")
     evaluate.add_argument(
         "--split", choices=["test", "val"], help="default: test where there is one, else val"

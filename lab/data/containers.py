@@ -165,7 +165,7 @@ def _bmp(data: bytes) -> Header:
         width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
     if compression not in (0, 3, 6):
         raise Refused("a compressed BMP is not read; save it uncompressed, or as PNG")
-    if bits not in (1, 4, 8, 16, 24, 32):
+    if bits not in (1, 4, 8, 24, 32):  # 16 have 5 for a colour, which decoders scale differently
         raise Refused(f"BMP of {bits} bits is not read; save it with 8 or 24 bits")
     if offset + (width * bits + 31) // 32 * 4 * abs(height) > len(data):
         raise Refused(CUT_SHORT)

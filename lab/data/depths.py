@@ -1,7 +1,7 @@
 """How many bits the files of a set have and use: images of one network must agree in it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,17 @@ class Depths:
             )
         return found
 
-    def unlike(self, facts: Mapping[str, Any]) -> list[str]:
+    def unlike(self, facts: Mapping[str, Any], value_range: Sequence[float] | None = None) -> list[str]:
         """Sentences on files whose type or largest value is unlike those of a network's training.
 
         Args:
             facts: of the training; nothing is known of runs from before there was this fact.
+            value_range: by which the files were scaled; nothing is unlike where it is not the training's.
         """
         trained: Mapping[str, float] = facts.get(_FACT) or {}
         scale = facts.get(VALUE_RANGE)
+        if value_range is not None and list(value_range) != scale:
+            return []
         found = []
         for name, seen in self._seen.items() if trained else ():
             some = f"{seen.count} image{'s' if seen.count > 1 else ''} (such as {seen.first})"
@@ -76,7 +79,7 @@ class Depths:
                 found.append(
                     f"{some}: {_described(name, seen.largest)}, unlike the training's ({known}); they are "
                     f"{how}, so the network may see them darker or brighter than its training images: "
-                    "convert them to the depth and range of those"
+                    "state their range (--value-range), or convert them"
                 )
             elif _apart(seen.largest, largest):
                 found.append(

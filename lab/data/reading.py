@@ -6,10 +6,12 @@ and what is refused: docs/input.md.
 
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +28,8 @@ _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithmetic
 """What Pillow was seen to raise, or may, where a file's numbers make no sense."""
 
 _ROWS = 256
+_MOST_PIXELS = 1 << 30  # OpenCV's own limit, for all files
+_PILLOW = Lock()  # its limit of pixels is of the whole process
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ def read_picture(path: str | Path) -> Picture:
         raise ValueError(f"{path}: the file is empty")
     try:
         header = read_header(data)
+        if header.size[0] * header.size[1] > _MOST_PIXELS:
+            raise Refused(f"more than {_MOST_PIXELS:,} pixels; cut it into parts")
         if header.container is Container.TIFF and header.orientation != 1:
             data = without_orientation(data)
         picture = _decoded(header, data)
@@ -239,7 +245,7 @@ def _by_opencv(header: Header, data: bytes) -> Picture:
 def _by_pillow(header: Header, data: bytes) -> Picture:
     """Files with a palette, whose indices OpenCV can't give, and 8-bit TIFF, whose alpha it multiplies in."""
     try:
-        with warnings.catch_warnings(action="ignore"), _plugin(header, data) as image:
+        with warnings.catch_warnings(action="ignore"), _any_size(), _plugin(header, data) as image:
             if image.mode == "CMYK":
                 return Picture(header, np.asarray(image.convert("RGB")))
             pixels = np.asarray(image)
@@ -261,13 +267,26 @@ def _by_pillow(header: Header, data: bytes) -> Picture:
 
 
 def _plugin(header: Header, data: bytes) -> Any:
-    """Pillow's class for the container; Image.open refuses images of many pixels, which OpenCV reads."""
+    """Pillow's class for the container, which needn't be found out again."""
     from PIL.GifImagePlugin import GifImageFile
     from PIL.PngImagePlugin import PngImageFile
     from PIL.TiffImagePlugin import TiffImageFile
 
     kinds = {b"\x89P": PngImageFile, b"GI": GifImageFile}
     return kinds.get(data[:2], TiffImageFile)(BytesIO(data))
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Have Pillow read as many pixels as OpenCV does: masks are as large as their images."""
+    from PIL import Image
+
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _require_opaque(alpha: NDArray[Any] | None) -> None:

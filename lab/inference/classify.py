@@ -70,6 +70,7 @@ def predict(
     input: Path | str,
     output: Path | str,
     *,
+    value_range: Sequence[float] | None = None,
     force: bool = False,
     bar: bool | None = None,
 ) -> ClassPrediction:
@@ -80,6 +81,8 @@ def predict(
 
     Args:
         input: an image, a folder with images in it or in folders below, or a CSV; see `find_items`.
+        value_range: the values that become 0 and 1, for files of other depths than 8 bits; by default as in
+            the training.
         force: replace files that are there.
         bar: show progress; by default on a terminal.
 
@@ -95,7 +98,7 @@ def predict(
             f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
             "(Splits.facts), so that new ones can't be prepared like them"
         )
-    reader = loaded.image_reader()
+    reader = loaded.image_reader(value_range)
     done = ClassPrediction(expanded(output), notes=list(loaded.notes))
     items = _found(Path(input), loaded.config.data.arguments, done.notes)
     _require_room(done.output, expanded(input), force)
@@ -109,7 +112,7 @@ def predict(
             else:
                 reason = f"{item.path}: the network's answer is not finite: {likely.tolist()}"
                 done.failed.append(Failure(item.name, reason))
-    done.notes += reader.depths.unlike(loaded.facts)
+    done.notes += reader.depths.unlike(loaded.facts, reader.value_range)
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
     done.counts = {name: said[name] for name in classes}

@@ -1,7 +1,7 @@
 """A finished run as something that can be asked: its network with the weights, and all that belongs to it."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +58,15 @@ class Loaded:
         known = (self.facts.get("in_channels"), net.get("in_channels"), 1 if data.get("grayscale") else 3)
         return next(int(value) for value in known if isinstance(value, int))
 
-    def image_reader(self) -> ImageReader:
+    def image_reader(self, value_range: Sequence[float] | None = None) -> ImageReader:
         """Reads images as those of the training were read.
 
+        Args:
+            value_range: as for `ImageReader`; by default that of the training.
         Raises:
-            ValueError: the network's channels are neither 1 nor 3.
+            ValueError: the network's channels are neither 1 nor 3, or the range is none.
         """
-        return ImageReader(self.channels, self.facts.get(VALUE_RANGE))
+        return ImageReader(self.channels, value_range or self.facts.get(VALUE_RANGE))
 
     def create_splits(self) -> Splits:
         """The run's data, made anew as the run made it.

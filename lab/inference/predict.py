@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lab import rundir
 from lab.data.masks import MaskReader
+from lab.data.reading import ImageReader
 from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
 from lab.inference.masks import Settings, predict_mask, write_png
@@ -101,6 +102,7 @@ def predict(
     probabilities: bool = False,
     pixel_size: float | None = None,
     sequence: str | None = None,
+    value_range: Sequence[float] | None = None,
     root: Path | None = None,
     force: bool = False,
     bar: bool | None = None,
@@ -120,6 +122,8 @@ def predict(
         probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
         pixel_size: micrometres a pixel is wide; adds columns in µm to `objects.csv`.
         sequence: the id of all images' sequence, for a network that takes one.
+        value_range: the values that become 0 and 1, for files of other depths than 8 bits; by default as in
+            the training.
         root: what a manifest's paths are relative to, if not its own folder.
         force: replace files that are there.
         bar: show progress; by default on a terminal.
@@ -138,7 +142,7 @@ def predict(
     indices = _sequence_indices(loaded, items, sequence, done.notes)
     _require_room(files, items, force)
     _make_folders(files, items)
-    work = _Work(loaded, settings, files, done, min_area, pixel_size)
+    work = _Work(loaded, settings, files, done, loaded.image_reader(value_range), min_area, pixel_size)
     with tqdm(total=len(items), unit="image", leave=False, disable=_hidden(bar), file=sys.stdout) as progress:
         for item, index in zip(items, indices, strict=True):
             progress.set_description(item.name[-30:], refresh=False)
@@ -158,12 +162,13 @@ class _Work:
         settings: Settings,
         files: _Files,
         done: Prediction,
+        reader: ImageReader,
         min_area: int,
         pixel_size: float | None,
     ) -> None:
         self._loaded, self._settings, self._files, self._done = loaded, settings, files, done
         self._min_area, self._pixel_size = min_area, pixel_size
-        self._reader, self._truth = loaded.image_reader(), _truth_reader(loaded)
+        self._reader, self._truth = reader, _truth_reader(loaded)
         self._objects: list[list[Any]] = []
         self._scores: dict[str, dict[str, dict[str, float | None]]] = {}
         self._pixels = np.zeros(256, np.int64)
@@ -205,7 +210,7 @@ class _Work:
         """Write the tables and the record."""
         done, output = self._done, self._files.output
         done.metrics = means(self._scores)
-        done.notes += self._reader.depths.unlike(self._loaded.facts)
+        done.notes += self._reader.depths.unlike(self._loaded.facts, self._reader.value_range)
         learnt = set((self._loaded.facts.get("split") or {}).get("train") or ())
         if seen := sum(name in learnt for name in self._scores):
             done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
@@ -229,6 +234,7 @@ class _Work:
                 **vars(self._settings),
                 "min_area": self._min_area,
                 "pixel_size_um": self._pixel_size,
+                "value_range": self._reader.value_range,
             },
             "images": done.images,
             "objects": done.objects,

@@ -1,6 +1,7 @@
 """Headers: orientation, several images in one file, files that end too early."""
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,9 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kind: str, share: 
         (b"\xff\xd8\xff\xda\0\2\xff\xd9", "cut short"),
         (b"BM" + struct.pack("<IIIIiiHHI", 99, 0, 54, 40, 1, 1, 1, 8, 1), "a compressed BMP is not read"),
         (b"BM" + struct.pack("<IIIIiiHHI", 99, 0, 54, 40, 1, 1, 1, 64, 0), "BMP of 64 bits"),
+        (b"BM" + struct.pack("<IIIIiiHHI", 99, 0, 54, 40, 1, 1, 1, 16, 0), "BMP of 16 bits"),
         (b"GIF89a\2\0\2\0\0\0\0,\1\0\0\0\1\0\1\0\0\2\0;", "its frame does not cover its size"),
+        (b"BM" + struct.pack("<IIIIiiHHI", 99, 0, 54, 40, 1, 1, 1, 16, 0), "BMP of 16 bits"),
         (b"GIF89a\2\0\2\0\0\0\0\x42\0;", "damaged"),
         (b"RIFF\x04\0\0\0WEBP", "cut short"),
         (b"\0\0\0\x0cjP  ", "neither PNG, JPEG, TIFF, BMP, GIF nor WebP"),
@@ -169,3 +172,15 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kind: str, share: 
 def test_headers_that_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(Refused, match=message):
         read_header(data)
+
+
+def test_more_pixels_than_any_image_has_are_refused(tmp_path: Path) -> None:
+    data = bytearray(by_pillow(Image.fromarray(COLOURS), "BMP"))
+    data[18:26] = struct.pack("<ii", 1 << 15, (1 << 15) + 1)
+    with pytest.raises(ValueError, match="cut short"):
+        decode(put(tmp_path, bytes(data)))
+    wide = png(COLOURS, 8, 2).replace(struct.pack(">II", 20, 12), struct.pack(">II", 1 << 15, (1 << 15) + 1))
+    head = wide[12:29]
+    wide = wide.replace(wide[29:33], struct.pack(">I", zlib.crc32(head)))
+    with pytest.raises(ValueError, match="more than 1,073,741,824 pixels"):
+        decode(put(tmp_path, wide))

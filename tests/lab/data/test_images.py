@@ -15,6 +15,7 @@ from lab.data import Splits, image_folder
 from lab.data.loaders import create_loader
 from lab.data.pairs import AugmentedPairs
 from lab.data.splits import WARNINGS
+from tests.image_files import tiff
 
 NUCLEI = Path(__file__).parents[4] / "shared" / "data" / "nuclei"
 needs_nuclei = pytest.mark.skipif(
@@ -191,6 +192,51 @@ def test_bmp_gif_and_webp_are_read(folder: Path) -> None:
             path.unlink()
     splits = load(folder)
     assert sorted(pair for part in items(splits) for pair in part) == [(k, k) for k in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor", "value_range"),
+    [
+        (np.uint16, 16, [0, 4095]),
+        (np.int16, 100, [-1000, 30000]),
+        (np.uint32, 70000, [0, 2e7]),
+        (np.float32, 0.5, [0, 200]),
+    ],
+)
+def test_a_stated_range_is_applied_and_recorded(
+    folder: Path, dtype: Any, factor: float, value_range: list[float]
+) -> None:
+    low, high = value_range
+    for path in list((folder / "images").iterdir()):
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        path.unlink()
+        path.with_suffix(".tif").write_bytes(tiff((image[..., 2].astype(float) * factor).astype(dtype)))
+    if dtype != np.uint16:
+        with pytest.raises(ValueError, match=r"10 problems[\s\S]*or set data\.value_range"):
+            load(folder)
+    else:
+        (warning,) = load(folder).facts[WARNINGS]
+        assert "of the 16 bits of 10 images" in warning and "only 9 are used (largest value 304)" in warning
+    splits = load(folder, value_range=value_range, grayscale=True)
+    for index, name in enumerate(splits.facts["split"]["train"]):
+        drawn = np.asarray((10 + int(name)) * factor).astype(dtype)
+        assert splits.train[index][0].unique().item() == pytest.approx((drawn - low) / (high - low), abs=1e-6)
+    assert splits.facts["value_range"] == value_range and WARNINGS not in splits.facts
+    assert splits.facts["depths"] == {np.dtype(dtype).name: pytest.approx(19 * factor)}
+
+
+def test_masks_without_any_object_are_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="none of the 8 training masks has a pixel of an object; look at"):
+        load(folder, mask_threshold=255)
+    empty = np.zeros((24, 16), np.uint8)
+    write(folder / "masks" / "00.png", empty)
+    assert load(folder).facts.get("without_objects", ["00"]) == ["00"]  # some may have none
+
+
+def test_depths_of_one_set_that_differ_are_reported(folder: Path) -> None:
+    write(folder / "images" / "00.png", np.full((24, 16, 3), 60000, np.uint16))
+    (warning,) = load(folder).facts[WARNINGS]
+    assert warning.startswith("images differ in their bit depth: 1 of uint16 (such as ")
 
 
 def test_a_file_that_was_cut_short_is_named(folder: Path) -> None:

@@ -281,8 +281,9 @@ def test_transparency_of_a_mask_must_not_contradict_its_colours(
 def test_a_mask_may_have_more_pixels_than_pillow_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
     for kind in ("PNG", "TIFF", "BMP", "GIF"):
         path = tmp_path / "mask.bin"
         path.write_bytes(by_pillow(with_palette(DRAWN, np.arange(9).reshape(3, 3)), kind))
         assert np.array_equal(MaskReader({"a": 0, "b": 1, "c": 2}).read(path), DRAWN)
+    assert Image.MAX_IMAGE_PIXELS == 1  # restored

@@ -8,9 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from lab.inference.predict import predict
 from lab.inference.segmenter import load_segmenter
+from tests.image_files import tiff
 from tests.inference_tools import PLAIN, THREE, loaded, spots, write
 
 RNG = np.random.default_rng(0)
@@ -319,3 +321,53 @@ def test_senseless_settings_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         predict(loaded(tmp_path), path, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+# --- files that are unlike those of the training ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_masks_lie_on_the_image_as_viewers_show_it(tmp_path: Path, orientation: int) -> None:
+    stored = spots((40, 60), (3, 4, 15, 16))
+    turned = np.rot90(stored, {3: 2, 6: 3, 8: 1}[orientation])  # as EXIF 2.32 defines 3, 6 and 8
+    information = Image.Exif()
+    information[274] = orientation
+    for name, kind in (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF")):
+        path = tmp_path / "in" / "images" / f"{name}.{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        how = {"quality": 100} if kind == "JPEG" else {}
+        Image.fromarray(stored).save(path, kind, exif=information, **how)
+        write(tmp_path / "in" / "masks" / f"{name}.png", turned)
+    done = predict(loaded(tmp_path), tmp_path / "in", tmp_path / "out")
+    for name in ("jpg", "png", "tif"):
+        assert np.array_equal(read(tmp_path / "out" / "masks" / f"{name}.png"), turned)
+    assert done.failed == [] and done.metrics["spot"]["dice"] == 1.0
+
+
+def test_images_of_another_depth_are_reported_and_their_range_can_be_stated(tmp_path: Path) -> None:
+    drawn = spots((40, 60), (3, 4, 15, 16))
+    write(tmp_path / "in" / "a.png", drawn.astype(np.uint16) * 16)  # 12 bits: up to 4,080
+    run = loaded(tmp_path, facts={**PLAIN, "depths": {"uint8": 255.0}})
+    done = predict(run, tmp_path / "in", tmp_path / "out")
+    assert not read(tmp_path / "out" / "masks" / "a.png").any()
+    (unlike,) = [note for note in done.notes if "16 bits of which 12 are used" in note]
+    assert unlike.startswith(f"1 image (such as {tmp_path / 'in' / 'a.png'})") and "8 bits" in unlike
+    assert f"Warning: {unlike}" in done.as_text()
+    done = predict(run, tmp_path / "in", tmp_path / "scaled", value_range=[0, 4080])
+    assert np.array_equal(read(tmp_path / "scaled" / "masks" / "a.png"), drawn) and not done.notes
+    assert json.loads((tmp_path / "scaled" / "prediction.json").read_text())["settings"]["value_range"] == [
+        0,
+        4080,
+    ]
+    done = predict(run, tmp_path / "in", tmp_path / "narrow", value_range=[0, 1000])
+    assert "outside of data.value_range [0.0, 1000.0]" in done.failed[0].reason
+
+
+def test_the_range_of_the_training_is_that_of_a_prediction(tmp_path: Path) -> None:
+    drawn = spots((40, 60), (3, 4, 15, 16))
+    path = tmp_path / "in" / "a.tif"
+    path.parent.mkdir()
+    path.write_bytes(tiff(drawn.astype(np.int16) * 4 - 100))  # -100 to 920
+    facts = {**PLAIN, "depths": {"int16": 920.0}, "value_range": [-100.0, 920.0]}
+    done = predict(loaded(tmp_path, facts=facts), tmp_path / "in", tmp_path / "out")
+    assert np.array_equal(read(tmp_path / "out" / "masks" / "a.png"), drawn) and done.notes == []
