@@ -230,7 +230,7 @@ def refusing() -> Iterator[None]:
 
 def predict(options: argparse.Namespace) -> int:
     """--predict: masks or classes, by the run's task."""
-    from lab.inference import loaded
+    from lab.inference import classify, loaded
     from lab.tasks import Classification
 
     run = find_run(options.predict)
@@ -239,8 +239,6 @@ def predict(options: argparse.Namespace) -> int:
     result: Any
     with refusing():
         if issubclass(loaded.task_of(run) or object, Classification):
-            from lab.inference import classify
-
             command_line.refuse_for_other_tasks(options)
             result = classify.predict(loaded.load(run), options.input, options.output, **how)
         else:

@@ -47,16 +47,14 @@ def image_folder(
 ) -> Splits:
     """Images and masks from `root/images` and `root/masks`, paired by their paths below without the ending.
 
-    Formats: docs/input.md; sizes may differ. An item is (image, mask), or (image, sequence, mask) with a
-    condition. Validation and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
+    Formats: docs/input.md. An item is (image, mask), or (image, sequence, mask) with a condition; validation
+    and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
 
     Args:
         root: the folder that holds both; a relative path counts from where the command runs.
         metadata: a CSV below root with a row for each image, named in its column `metadata_name`.
-        group_by, split_by, condition: its columns: images of one group stay together; train, val or test
-            instead of shares; what the network is told beside the image.
-        classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
-            `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
+        group_by, split_by, condition: its columns: groups that stay together, the set, a further input.
+        classes: name to value or colour ("#ff0000"); None: foreground is above `mask_threshold`.
         ignore: value or colour of pixels that nobody judged.
         value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
         normalise: see `lab.data.normalise.Mode`.
@@ -68,7 +66,7 @@ def image_folder(
     """
     if not root:
         raise ValueError(
-            f"data.root is not set: pass --set data.root=PATH, the folder that holds {images}/ and {masks}/"
+            f"data.root is not set: pass --set data.root=PATH, which holds {images}/ and {masks}/"
         )
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)

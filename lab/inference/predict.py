@@ -109,8 +109,7 @@ def predict(
 ) -> Prediction:
     """Predict every image; write `masks/`, `overlays/`, `objects.csv`, and where truth exists `metrics.csv`.
 
-    A mask is 0 and 255, or class indices where the run had more than two classes; it lies on the image as
-    viewers show it, after the orientation that the image's file states.
+    A mask is 0 and 255, or class indices of more than two classes, and lies on the image as viewers show it.
 
     Args:
         input: a folder, an image, or a manifest; see `find_items`.
@@ -122,8 +121,7 @@ def predict(
         probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
         pixel_size: micrometres a pixel is wide; adds columns in µm to `objects.csv`.
         sequence: the id of all images' sequence, for a network that takes one.
-        value_range: the values that become 0 and 1, for files of other depths than 8 bits; by default as in
-            the training.
+        value_range: as for `ImageReader`; by default that of the training.
         root: what a manifest's paths are relative to, if not its own folder.
         force: replace files that are there.
         bar: show progress; by default on a terminal.
