@@ -26,6 +26,7 @@ from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
+from lab.meaning import definitions_with, numbers
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, step_scheduler
@@ -138,9 +139,8 @@ class Trainer:
             self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
-        self.seed, self.epochs = seed, 0
+        self.seed, self.epochs, self.reason = seed, 0, ""
         self.outcome: events.Outcome = "completed"
-        self.reason = ""
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self._metrics = {"val": placed, "train": copy.deepcopy(placed)}
@@ -367,8 +367,9 @@ def _run_once(
     plain = redact(config.as_data())
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
-    listeners, about = data.listen(trainer.listeners), {"config": plain, "data": dict(data.facts)}
-    count = trainer.task.pictured or config.pictures.count
+    described = definitions_with(data.val_set, trainer.criterion, trainer._metrics["val"])
+    about = {"config": plain, "data": dict(data.facts), "definitions": numbers(described)}
+    listeners, count = data.listen(trainer.listeners), trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
     listeners.callbacks = [
@@ -380,10 +381,9 @@ def _run_once(
         Progress(session.console, mark="saved best"),
         *session.callbacks,
     ]
-    resumed = resume_from(checkpoints, plain, data.facts, trainer.parts()) if session.resume else []
-    for note in (*session.notes(config, data), *loss_notes(trainer.criterion), *resumed):
-        listeners.on_note(note)
-    begin = session.start_event(config, trainer, data)
+    resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
+    listeners.on_notes([*session.notes(config, data, described), *loss_notes(trainer.criterion), *resumed])
+    begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:
         try:

@@ -79,6 +79,7 @@ class RunStart:
     val_samples: int
     group: str | None = None  # the folder name of the whole run where this is one of several seeds
     first_step: int = 0  # batches of the first epoch that are done already
+    definitions: Mapping[str, int] = field(default_factory=dict)  # of metrics and losses: `lab.definitions`
     test_samples: int = 0
     classes: str = ""  # names and counts, where the data has classes
     loss_mean: Literal["set", "batches"] = "set"  # what the loss of a set is the mean over (`lab.terms`)
@@ -245,6 +246,11 @@ class Listeners(Callback):
     def on_note(self, event: Note) -> None:
         for callback in self.callbacks:
             callback.on_note(event)
+
+    def on_notes(self, notes: Iterable[Note]) -> None:
+        """Send several, in their order."""
+        for note in notes:
+            self.on_note(note)
 
     def on_run_end(self, event: RunEnd) -> None:
         """All of them hear of it, even where a disk that is full keeps one from writing it down."""

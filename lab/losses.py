@@ -1,7 +1,5 @@
 """Losses that torch does not ship. Each is a module that takes the network's raw output and the target."""
 
-import difflib
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -11,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lab.definitions import FIRST
-from lab.labels import IGNORE, UNLABELLED, Auto, Background, counted_classes
-from lab.overlap_loss import OverlapLoss
+from lab.labels import IGNORE, UNLABELLED, Auto, Background
+from lab.smp_terms import CROSS_ENTROPY, OVERLAPS, OverlapLoss, require_terms, smp_loss
 from lab.terms import Loss, Weight, class_denominator
 
 
@@ -147,6 +145,16 @@ class CrossEntropy(Loss):
             return {"loss": target.numel() // target.shape[1]}
         return {"loss": class_denominator(target, self.class_weights, UNLABELLED)}
 
+    @property
+    def definition(self) -> int:
+        """2 with weights: they were averaged over batches, and are summed over the set."""
+        return FIRST if self.class_weights is None else _OF_THE_SET
+
+    @property
+    def definition_reason(self) -> str:
+        """The difference to version 1."""
+        return "the class weights are summed over the set, and were averaged over batches"
+
     def extra_repr(self) -> str:
         weights = None if self.class_weights is None else self.class_weights.tolist()
         return f"class_weights={weights}, label_smoothing={self.label_smoothing}"
@@ -202,6 +210,7 @@ class WeightedSum(Loss):
     ) -> None:
         super().__init__()
         self.background = background
+        self._of_foreground = background == Auto.AUTO or background == 0  # where there is one map
         self._one_map: bool | None = None  # known by the first batch
         self._factors: dict[str, float] = {}
         self._options: dict[str, dict[str, float | bool]] = {}
@@ -209,7 +218,7 @@ class WeightedSum(Loss):
             options = dict(given) if isinstance(given, Mapping) else {"weight": given}
             self._factors[name] = float(options.pop("weight", 1.0))
             self._options[name] = options
-        _require_terms(self._factors, self._options)
+        require_terms(self._factors, self._options)
         weights = _weights(class_weights)
         if class_weights is not None:
             if "lovasz" in self._factors:
@@ -249,14 +258,14 @@ class WeightedSum(Loss):
             **dict.fromkeys(self.batchwise, images),
         }
         if self.class_weights is not None:
-            found |= dict.fromkeys(found.keys() & _CROSS_ENTROPY, self._pixel_weights(target).sum())
+            found |= dict.fromkeys(found.keys() & CROSS_ENTROPY, self._pixel_weights(target).sum())
         return found
 
     def extra_repr(self) -> str:
         return f"terms={self._factors}, class_weights={self._shares}"
 
     def _is_batchwise(self, name: str) -> bool:
-        return name not in (*_CROSS_ENTROPY, "focal") or bool(self._options[name].get("normalized"))
+        return name not in (*CROSS_ENTROPY, "focal") or bool(self._options[name].get("normalized"))
 
     @property
     def part_definitions(self) -> dict[str, int] | None:
@@ -265,15 +274,15 @@ class WeightedSum(Loss):
         Version 1 of an overlap term was over all classes of several, background included; that of a weighted
         cross entropy was a mean of batches.
         """
-        overlaps = any(name in self._factors for name in _OVERLAPS)
+        overlaps = any(name in self._factors for name in OVERLAPS)
         if overlaps and self.background == 0 and self._one_map is None:
             return None
         changed = isinstance(self.background, int) and not (self.background == 0 and self._one_map)
         changed = changed or (self.background is None and self._one_map is True)
         found = dict.fromkeys(self._factors, FIRST)
-        found |= {name: _BY_CLASSES for name in _OVERLAPS if name in found and changed}
+        found |= {name: _BY_CLASSES for name in OVERLAPS if name in found and changed}
         weighted = self._shares is not None
-        return found | {name: _OF_THE_SET for name in _CROSS_ENTROPY if name in found and weighted}
+        return found | {name: _OF_THE_SET for name in CROSS_ENTROPY if name in found and weighted}
 
     @property
     def definition(self) -> int | None:
@@ -281,22 +290,37 @@ class WeightedSum(Loss):
         parts = self.part_definitions
         return None if parts is None else max(parts.values())
 
+    @property
+    def definition_reason(self) -> str:
+        """The difference to version 1."""
+        parts = self.part_definitions or {}
+        by_weight = any(parts.get(name) == _OF_THE_SET for name in CROSS_ENTROPY)
+        by_class = any(parts.get(name) == _BY_CLASSES for name in OVERLAPS)
+        said = (
+            ["overlap terms leave out the class that is called background, and no other"] if by_class else []
+        )
+        said += (
+            ["the weights of the cross entropy are summed over the set, not averaged over batches"]
+            if by_weight
+            else []
+        )
+        return "; ".join(said)
+
     def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
-        if name in _CROSS_ENTROPY:
+        if name in CROSS_ENTROPY:
             return self._cross_entropy
         options: dict[str, object] = {"ignore_index": IGNORE, **self._options[name]}
         scale = 1.0
-        foreground_only = counted_classes(2, self.background, one_map=True) == (1,)
-        if name in _OVERLAPS and not (binary and foreground_only):
+        if name in OVERLAPS and not (binary and self._of_foreground):
             return OverlapLoss(
-                _smp(name), {**options, "class_weights": self._shares}, self.background, binary
+                smp_loss(name), {**options, "class_weights": self._shares}, self.background, binary
             )
         if self._shares is not None and not binary:
             options["class_weights"] = self._shares
         elif self._shares is not None and name == "focal":  # twice, so that equal weights change nothing
             background, foreground, *_ = self._shares
             options["alpha"], scale = foreground / (background + foreground), 2.0
-        loss: nn.Module = _smp(name)("binary" if binary else "multiclass", **options)
+        loss: nn.Module = smp_loss(name)("binary" if binary else "multiclass", **options)
         if name == "lovasz":  # it mixes the logits' type with float32
             return lambda logits, target: loss(logits.float(), target.float() if binary else target)
         return loss if scale == 1.0 else lambda logits, target: scale * loss(logits, target)
@@ -333,25 +357,18 @@ class WeightedSum(Loss):
         classes = 2 if binary else logits.shape[1]
         if len(self._shares) != classes:
             raise ValueError(f"class_weights are {len(self._shares)}, but there are {classes} classes")
-        alone = counted_classes(2, self.background, one_map=True) == (1,)
-        if binary and alone and not any(name in (*_CROSS_ENTROPY, "focal") for name in self._factors):
+        if (
+            binary
+            and self._of_foreground
+            and not any(name in (*CROSS_ENTROPY, "focal") for name in self._factors)
+        ):
             raise ValueError(
                 "class_weights change nothing here: overlap terms judge a binary mask's foreground"
             )
 
 
-_CROSS_ENTROPY = ("cross_entropy", "bce")
 _BY_CLASSES = 2  # the definition by which overlap terms leave out what is called background
 _OF_THE_SET = 2  # that by which weights are summed over the set
-_SMP = {
-    "dice": "DiceLoss",
-    "jaccard": "JaccardLoss",
-    "focal": "FocalLoss",
-    "tversky": "TverskyLoss",
-    "lovasz": "LovaszLoss",
-}
-_OVERLAPS = ("dice", "jaccard", "tversky")
-_OURS = {"mode", "classes", "from_logits", "ignore_index", "class_weights", "reduction", "per_image"}
 
 
 def _is_number(value: object) -> bool:
@@ -374,27 +391,3 @@ def _weights(given: Sequence[float] | None) -> Tensor | None:
             f"found {given if isinstance(given, str) else list(given)!r}"
         )
     return weights
-
-
-def _smp(name: str) -> Callable[..., nn.Module]:
-    import segmentation_models_pytorch as smp  # seconds to import, and only these losses need it
-
-    loss: Callable[..., nn.Module] = getattr(smp.losses, _SMP[name])
-    return loss
-
-
-def _require_terms(weights: Mapping[str, float], options: Mapping[str, Mapping[str, object]]) -> None:
-    known = [*_CROSS_ENTROPY, *_SMP]
-    for name, weight in weights.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"terms: there is no loss {name!r}; {hint}Known: {', '.join(known)}")
-        if not weight >= 0:
-            raise ValueError(f"terms.{name}: a weight must be >= 0, found {weight}")
-        taken = set() if name in _CROSS_ENTROPY else set(inspect.signature(_smp(name)).parameters) - _OURS
-        if unknown := sorted(set(options[name]) - taken):
-            offered = ", ".join(sorted({"weight", *taken}))
-            raise ValueError(f"terms.{name} takes no {unknown[0]!r}; it takes {offered}")
-    if not any(weights.values()):
-        raise ValueError("terms: at least one loss needs a weight above 0")

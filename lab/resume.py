@@ -11,6 +11,7 @@ from lab.config import ConfigError, Problem
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.data.inventory import changes
+from lab.definitions import LOSS, Definition, Numbers, logged, numbers, of_value, recorded, watched
 from lab.events import Note
 from lab.redact import redact
 
@@ -27,30 +28,36 @@ _OPTIONAL = ("scaler", "early_stopping", "midway")
 
 def resume_from(
     folder: Path,
-    config: Mapping[str, Any],
-    facts: Mapping[str, Any],
+    about: dict[str, Any],
     parts: Mapping[str, checkpoint.Stateful | None],
+    described: Mapping[str, Definition] = {},
 ) -> list[Note]:
     """Load the newest checkpoint in `folder` into the parts.
 
     Args:
-        config: as it is now, without secrets, as the checkpoint has it.
-        facts: what the data says of itself now.
+        about: what a checkpoint keeps beside the parts: the `config` as it is now, without secrets, and the
+            facts of the `data` now. Its `definitions` become the oldest that a value of the run has.
+        described: the definition of each logged metric and loss, as this program has them.
 
     Returns:
         What the user should know: a damaged checkpoint that was passed over, settings that changed.
 
     Raises:
-        ConfigError: the checkpoint belongs to another network, optimizer, scheduler or seed.
+        ConfigError: the checkpoint belongs to another network, optimizer, scheduler or seed, or a value that
+            decides something in the run has had another definition.
         CheckpointError: there are checkpoints, and none can be read.
     """
     if not any((folder / name).exists() for name in ("last.pt", "prev.pt")):
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
+    config, facts = about["config"], about["data"]
     content, path, faults = checkpoint.load_latest(folder)
     changed = differences(redact(content["config"]), config)
     moved = _moved(rundir.plain(content.get("data", {})), rundir.plain(facts))
-    _require_same(changed, moved, config, path)
+    was = recorded(content.get("definitions"))
+    _require_same(changed, moved, config, path, _redefined(was, described, config, path))
     _require_no_leak(content.get("data", {}), facts)
+    other = _forget_redefined(content, was, described)
+    about["definitions"] = {name: min(new.number, of_value(name, was)) for name, new in described.items()}
     if faults:  # or the next save would keep the damaged one as the previous one
         rundir.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
@@ -73,6 +80,7 @@ def resume_from(
             Note(f"the files of the data have changed since the checkpoint: {change}", "warning")
             for change in changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
         ),
+        *other,
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
 
@@ -87,6 +95,7 @@ def _require_same(
     moved: Mapping[str, tuple[Any, Any]],
     config: Mapping[str, Any],
     path: Path,
+    redefined: Sequence[Problem] = (),
 ) -> None:
     """Refuse a checkpoint of another network, of another fold, or of data with other classes or sequences.
 
@@ -105,11 +114,48 @@ def _require_same(
         Problem(
             ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
         )
-        for name in ("classes", "sequences")
+        for name in ("classes", "background", "sequences")
         if name in moved
     ]
+    refused += redefined
     if refused:
         raise ConfigError(refused)
+
+
+def _redefined(
+    was: Numbers, described: Mapping[str, Definition], config: Mapping[str, Any], path: Path
+) -> list[Problem]:
+    """The values that decide something in the run and have another definition than their earlier epochs."""
+    now, problems = numbers(described), []
+    for name in watched(config):
+        old, new = of_value(name, was), of_value(name, now)
+        if old != new:
+            own = described.get(logged(name)) or described.get(LOSS)
+            reason = f": {own.reason}" if own and own.reason else ""
+            message = (
+                f"the epochs of the checkpoint in {path.parent} have {name} by definition {old}, and this "
+                f"program computes definition {new}{reason}. The two can't be compared: train anew"
+            )
+            problems.append(Problem(("monitor", "metric"), message))
+    return problems
+
+
+def _forget_redefined(
+    content: Mapping[str, Any], was: Numbers, described: Mapping[str, Definition]
+) -> list[Note]:
+    """Leave out of a checkpoint within an epoch what metrics of another definition have gathered."""
+    gathered = ((content.get("midway") or {}).get("tally") or {}).get("metrics") or {}
+    notes = []
+    for name, new in described.items():
+        if of_value(name, was) == new.number:
+            continue
+        reason = f": {new.reason}" if new.reason else ""
+        text = f"{name} has another definition than before the checkpoint{reason}"
+        notes.append(Note(text, "warning"))
+        if gathered.pop(name, None) is not None:
+            text = f"train_{name} of this epoch is of the batches after the checkpoint only"
+            notes.append(Note(text, "warning"))
+    return notes
 
 
 def _require_no_leak(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,8 +17,10 @@ from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
 from lab.data.streams import StreamLoader
+from lab.definitions import FIRST, Definition
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
 from lab.infeasible import Infeasible
+from lab.labels import Auto, background_of, listed, mean_over
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
@@ -89,7 +91,7 @@ class Session:
             message = f"the run in {self.folder} has {was}; start a new run, or leave {field} as they were"
             raise ConfigError([Problem((field,), message)])
 
-    def notes(self, config: RunConfig, data: Loaders) -> list[Note]:
+    def notes(self, config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
         """What the data has to say, and settings that have no effect."""
         said = []
         if empty := data.facts.get("without_objects"):
@@ -100,6 +102,7 @@ class Session:
         if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
             said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
         said += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
+        said += [Note(each) for each in _means(config, data.facts, described)]
         said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
         said += [Note(each, "warning") for each in data.notes()]
         if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
@@ -117,7 +120,9 @@ class Session:
         provenance |= {homes.KEY: opened} if (opened := homes.below()) else {}
         rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
 
-    def start_event(self, config: RunConfig, trainer: Trained, data: Loaders) -> RunStart:
+    def start_event(
+        self, config: RunConfig, trainer: Trained, data: Loaders, definitions: Mapping[str, int] = {}
+    ) -> RunStart:
         """What the listeners hear first."""
         weights = trainer.model.state_dict().values()
         return RunStart(
@@ -136,6 +141,7 @@ class Session:
             val_samples=data.val_samples,
             group=self.group,
             first_step=trainer.midway.begin_at(len(data.train)),
+            definitions=definitions,
             test_samples=data.test_samples,
             classes=as_text(counts) if (counts := class_counts(data.facts)) else "",
             loss_mean=trainer.task.set_mean(trainer.criterion),
@@ -198,6 +204,23 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def _means(config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]) -> Iterator[str]:
+    """The classes of masks that means are over, where they are other than a single foreground."""
+    if not getattr(config.task.resolve(), "one_logit", False):
+        return
+    names = [str(name) for name in facts.get("classes") or ()]
+    background = background_of(facts)
+    if names and background != Auto.AUTO:
+        index = background if isinstance(background, int) else None
+        if len(listed(names, index)) > 1:
+            yield f"means over classes are over {mean_over(names, index)}"
+    elif any(described[name].number > FIRST for name in config.metrics if name in described):
+        yield (
+            "the data names no classes, so means are over all of them; name them in its facts, such as "
+            '{"classes": ["background", "cell", "debris"]}, or set the background of a metric'
+        )
 
 
 def _rare(counts: Any) -> Iterator[str]:

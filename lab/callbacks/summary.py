@@ -39,6 +39,7 @@ class Summary(Callback):
             "loss_mean": event.loss_mean,
             "device": event.device,
             "parameters": event.parameters,
+            "definitions": dict(event.definitions),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         rundir.write_summary(event.run_dir, {**self._head, "config": event.config})

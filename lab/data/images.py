@@ -18,6 +18,8 @@ from lab.data.unicode_names import alike, composed
 from lab.labels import Auto
 from lab.rundir import expanded
 
+_NO_ROOT = "data.root is not set: pass --set data.root=PATH, which holds {images}/ and {masks}/"
+
 
 def image_folder(
     root: str | None,
@@ -65,9 +67,7 @@ def image_folder(
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
     if not root:
-        raise ValueError(
-            f"data.root is not set: pass --set data.root=PATH, which holds {images}/ and {masks}/"
-        )
+        raise ValueError(_NO_ROOT.format(images=images, masks=masks))
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)

@@ -40,17 +40,29 @@ class Fork:
         old: its attributes.
         new: those of the other.
         space: the other's.
+        redefined: the difference in what the objectives mean; with one no trial fits.
 
     Attributes:
         trials: those that fit, ready to be added; `FORKED` says where they are from.
         reasons: how many of the others don't fit for what.
     """
 
-    def __init__(self, name: str, old: Data, trials: Sequence[FrozenTrial], new: Data, space: Space) -> None:
+    def __init__(
+        self,
+        name: str,
+        old: Data,
+        trials: Sequence[FrozenTrial],
+        new: Data,
+        space: Space,
+        redefined: str = "",
+    ) -> None:
         self._name, self._old, self._new, self._space = name, old[BASE], new[BASE], space
         self.trials: list[FrozenTrial] = []
         self.reasons: Counter[str] = Counter()
         finished = [trial for trial in trials if trial.state in _FINISHED]
+        if redefined:
+            self._all(finished, redefined)
+            return
         try:
             self._spaces = read_space(old[CONFIG]), read_space(new[CONFIG])
         except ConfigError as error:

@@ -17,6 +17,7 @@ from lab.hpo.curve import Curve, recorded
 from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
 from lab.hpo.outcomes import BY, STATES, VIOLATED, judged, objectives
+from lab.hpo.redefined import DEFINITIONS
 from lab.hpo.storage import patiently
 from lab.hpo.trial_folder import saved_at
 from lab.hpo.trial_process import Finished
@@ -149,6 +150,8 @@ def _facts(trial: Trial, outcome: Outcome, finished: Finished) -> dict[str, Any]
         "attempts": trial.restarts + 1,
         "spans": _spans(trial),
     }
+    if finished.definitions:
+        facts[DEFINITIONS] = dict(finished.definitions)
     if finished.fault == DIED:
         facts["quarantined"] = True
     if trial.recipe is not None and len(trial.recipe.repeats) > 1:

@@ -25,11 +25,13 @@ from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.space import KEY
 from lab.config.validation import validate
-from lab.hpo import changes
+from lab.definitions import CURRENT
+from lab.hpo import changes, server
 from lab.hpo.changes import BASE, CONFIG
 from lab.hpo.claims import FORKED
 from lab.hpo.forking import Fork
 from lab.hpo.identity import identify, refuse_foreign
+from lab.hpo.redefined import DEFINITIONS, newest_of
 from lab.hpo.storage import Database, shown_url
 from lab.redact import redact, redact_arguments
 
@@ -136,6 +138,7 @@ def description(config: OptimizeConfig) -> dict[str, Any]:
     whole = {
         CONFIG: {**redact(data), KEY: space},
         BASE: redact(config.base.as_data()),
+        DEFINITIONS: CURRENT,
         "versions": {name: version(name) for name in ("torch", "optuna")},
     }
     result: dict[str, Any] = json.loads(json.dumps(whole, default=str))
@@ -179,6 +182,7 @@ def _opened(
             changes.refuse(study.user_attrs, wanted, study.study_name, trials=trials, fork=command)
         except ConfigError as error:
             _raise(config, error)
+        _refuse_redefined(config, study, command)
         _align(config, database, study, command)
     if folder is not None:
         identify(folder, study)
@@ -186,6 +190,24 @@ def _opened(
         for name, value in wanted.items():
             study.set_user_attr(name, value)
     return optuna.load_study(study_name=study.study_name, storage=database.storage)
+
+
+def _refuse_redefined(config: OptimizeConfig, study: optuna.Study, command: str) -> None:
+    """Refuse to continue where an objective means something else than in the trials that are there.
+
+    Raises:
+        ConfigError: one does; a fork is named.
+    """
+    newest = newest_of(study.user_attrs)
+    trials = study.get_trials(deepcopy=False)
+    if newest >= CURRENT or not any(trial.values or trial.intermediate_values for trial in trials):
+        return
+    if problems := server.redefined(config, newest):
+        note = (
+            f"The trials of '{study.study_name}' can't be compared with new ones. Begin a study without "
+            f"them:\n  {command}"
+        )
+        _raise(config, ConfigError(problems, note))
 
 
 def _align(config: OptimizeConfig, database: Database, study: optuna.Study, command: str) -> None:
@@ -236,7 +258,17 @@ def _fork(config: OptimizeConfig, source: str, database: Database) -> Fork:
         message = f"{shown_url(database.url)} has no study '{source}' of this program to fork"
         _raise(config, ConfigError([Problem(("study_name",), message + did_you_mean(source, known))]))
     trials = study.get_trials(deepcopy=False)
-    return Fork(source, study.user_attrs, trials, description(config), config.space)
+    return Fork(
+        source, study.user_attrs, trials, description(config), config.space, _redefined(config, study)
+    )
+
+
+def _redefined(config: OptimizeConfig, study: optuna.Study) -> str:
+    """The difference in what objectives mean between a study's trials and new ones; empty without one."""
+    newest = newest_of(study.user_attrs)
+    if newest >= CURRENT:
+        return ""
+    return "; ".join(problem.message for problem in server.redefined(config, newest))
 
 
 def _fork_command(config: OptimizeConfig, database: Database) -> str:

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -12,6 +12,8 @@ from typing import Any
 
 from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.gate import is_open
+from lab.config.problems import Problem
+from lab.hpo.redefined import problems_of
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
@@ -64,12 +66,35 @@ def check(config: OptimizeConfig) -> None:
         ConfigError: with every problem found.
         RuntimeError: the process that looked at the components died of it.
     """
+    _ask(_check, config)
+
+
+def redefined(config: OptimizeConfig, newest: int) -> list[Problem]:
+    """`lab.hpo.redefined.problems_of`, where torch has been imported already.
+
+    Raises:
+        ConfigError: a component can't be built.
+        RuntimeError: the process that looked at the components died of it.
+    """
+    if config.isolation == "none":
+        return problems_of(config, newest)
+    found: list[Problem] = _ask(_redefined, config, newest)
+    return found
+
+
+def _ask(action: Callable[..., None], *arguments: Any) -> Any:
+    """Have a process of the server do something; it answers with problems, a note and a result.
+
+    Raises:
+        ConfigError: there are problems.
+        RuntimeError: the process died.
+    """
     ours, theirs = context().Pipe()
-    process = context().Process(target=_check, args=(theirs, config), name="check")
+    process = context().Process(target=action, args=(theirs, *arguments), name="check")
     process.start()
     theirs.close()
     try:
-        problems, note = ours.recv()
+        problems, note, result = ours.recv()
     except EOFError:
         process.join()
         raise RuntimeError(
@@ -79,15 +104,23 @@ def check(config: OptimizeConfig) -> None:
     process.join()
     if problems:
         raise ConfigError(problems, note)
+    return result
 
 
 def _check(connection: Connection, config: OptimizeConfig) -> None:
     try:
         config.check()
     except ConfigError as error:
-        connection.send((error.problems, error.note))
+        connection.send((error.problems, error.note, None))
     else:
-        connection.send(((), ""))
+        connection.send(((), "", None))
+
+
+def _redefined(connection: Connection, config: OptimizeConfig, newest: int) -> None:
+    try:
+        connection.send(((), "", problems_of(config, newest)))
+    except ConfigError as error:
+        connection.send((error.problems, error.note, None))
 
 
 def targets(config: RunConfig) -> Iterator[str]:

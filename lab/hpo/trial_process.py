@@ -114,6 +114,7 @@ class Finished:
     Args:
         value: what the run is worth, the mean over its seeds.
         repeats: what each of its seeds or folds is worth.
+        definitions: of the metrics and losses that it logged.
         fault: what failed and where, the same for the same mistake; empty where nothing did.
     """
 
@@ -128,6 +129,7 @@ class Finished:
     seconds: float = 0.0
     parameters: int = 0
     fault: str = ""
+    definitions: Mapping[str, int] = field(default_factory=dict)
 
 
 Message = Begun | Started | EpochDone | Ended | Finished
@@ -143,12 +145,13 @@ class Relay(Callback):
         self._index = 0
         self.ends: list[RunEnd] = []
         self.parameters = 0
+        self.definitions: Mapping[str, int] = {}
 
     def on_run_start(self, event: RunStart) -> None:
         """Tell of the start of a seed or fold."""
         several = len(self._repeats) > 1
         self._index = self._repeats.index(event.run_dir.name) if several else 0
-        self.parameters = event.parameters
+        self.parameters, self.definitions = event.parameters, event.definitions
         self._tell(Started(self._index, event))
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
@@ -198,6 +201,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         epochs=sum(end.epochs for end in ends),
         seconds=sum(end.seconds for end in ends),
         parameters=relay.parameters,
+        definitions=relay.definitions,
     )
 
 
@@ -324,6 +328,7 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         "epochs": sum(end.epochs for end in ends),
         "seconds": sum(end.seconds for end in ends),
         "parameters": relay.parameters if relay is not None else 0,
+        "definitions": relay.definitions if relay is not None else {},
     }
     if isinstance(error, Stopped):
         return Finished(error.outcome, error.reason, **common)

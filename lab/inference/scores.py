@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.labels import IGNORE
-from lab.metrics.scores import OVERLAPS, listed
+from lab.labels import IGNORE, listed
+from lab.metrics.scores import OVERLAPS
 
 MEASURES = tuple(OVERLAPS)
 MEAN = "mean"

@@ -91,19 +91,6 @@ def score_image(
     return ImageScores(name, height, width, tuple(counts), tuple(distances), counted, part)
 
 
-def mean_over(classes: Sequence[str], background: int | None) -> str:
-    """The classes that means are over, such as `11 classes` or `2 classes without background`."""
-    if background is None:
-        return f"{len(classes)} classes"
-    count = len(classes) - 1
-    return f"{count} class{'' if count == 1 else 'es'} without {classes[background]}"
-
-
-def listed(classes: Sequence[str], background: int | None) -> list[int]:
-    """The indices of the classes that tables list: each, or beside a background the only foreground."""
-    return [index for index in range(len(classes)) if index != background or len(classes) > 2]
-
-
 @dataclass(frozen=True)
 class Summary:
     """One measure over images. `whole` is that of all their pixels as one; a distance has none."""

@@ -133,6 +133,13 @@ class Overlap(LeavesOut, ABC):
             return _ALL_CLASSES
         return None if self._one_map is None else FIRST if self._one_map else _ALL_CLASSES
 
+    @property
+    def definition_reason(self) -> str:
+        """The difference to version 1."""
+        return (
+            "its mean left out the first class, and now leaves out the one that is called background, if any"
+        )
+
     def reset(self) -> None:
         """Forget all batches."""
         self._images: Tensor | int = 0

@@ -13,6 +13,7 @@ from lab.config import ConfigError, loading
 from lab.config.diff import MISSING, flatten, same
 from lab.figures.curves import Rows, overlay
 from lab.report import table
+from lab.report.marks import footnotes, marked_number, older
 from lab.report.notebook import RunRow, find, read_run
 from lab.trackers.csv_file import read_metrics
 from lab.wording import duration
@@ -63,15 +64,18 @@ def results(runs: Mapping[str, RunRow]) -> str:
         + [name for run in runs.values() for name in ("val_loss", *_best(run)) if name.startswith("val_")]
     )
     header = ["", "run", "outcome", *metrics, "best epoch", "epochs", "time"]
+    marked = older(list(runs.values()), [f"best.{name}" for name in metrics])
     align: list[table.Align] = [">" if n > 2 else "<" for n in range(len(header))]
     rows = [
         [
-            *(label, run.run_id, run.outcome, *(run.shown(f"best.{name}") for name in metrics)),
+            *(label, run.run_id, run.outcome),
+            *(marked_number(run, f"best.{name}", marked) for name in metrics),
             *(run.shown("best_epoch"), run.shown("epochs"), duration(run.number("seconds"))),
         ]
         for label, run in runs.items()
     ]
-    return table.render(header, rows, align, table.terminal_width())
+    body = table.render(header, rows, align, table.terminal_width())
+    return "\n".join([body, *footnotes(marked)])
 
 
 def config_of(run: RunRow) -> Mapping[str, Any]:

@@ -9,16 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import rundir
-from lab.metrics.scores import (
-    HD95,
-    MEASURES,
-    ImageScores,
-    Summary,
-    describe,
-    listed,
-    mean_over,
-    summarise,
-)
+from lab.labels import listed, mean_over
+from lab.metrics.scores import HD95, MEASURES, ImageScores, Summary, describe, summarise
 from lab.report import evaluation_figures as figures
 from lab.report import pages
 from lab.report.table import Align, render, terminal_width

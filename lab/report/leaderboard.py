@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab import rundir
+from lab.definitions import of_value
 from lab.report.study_data import OUTCOMES, Study, Trial
 
 LEADERBOARD = "leaderboard.csv"
@@ -38,6 +39,7 @@ def table(study: Study) -> list[list[str]]:
         *paths,
     ]
     header += ["epochs", "seconds", *repeats, "forked from", "folder"]
+    header += [f"definition of {metric}" for metric in study.older]
     rows = [[_safe(name) for name in _distinct(header)]]
     for trial in in_order(study.trials):
         values = [_number(value) for value in trial.values] or [""] * len(study.objectives)
@@ -45,7 +47,8 @@ def table(study: Study) -> list[list[str]]:
         row += [_cell(trial.params.get(path)) for path in paths]
         row += [_number(trial.epochs), _number(trial.seconds)]
         row += [_number(trial.repeats.get(name)) for name in repeats]
-        rows.append([*row, _safe(trial.forked_from), _safe(trial.folder.name if trial.folder else "")])
+        row += [_safe(trial.forked_from), _safe(trial.folder.name if trial.folder else "")]
+        rows.append([*row, *(str(of_value(metric, trial.definitions or {})) for metric in study.older)])
     return rows
 
 

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lab import rundir
+from lab.definitions import of_value, recorded
 from lab.events import Outcome
 from lab.report import table
+from lab.report.marks import footnotes, marked_number, older
 from lab.wording import duration, figure
 
 NO_RUNS = "There are no runs here yet. Make one: python main.py --run configs/run.yaml"
@@ -72,6 +74,14 @@ class RunRow:
             )
         except ValueError:
             return _changed(self.folder)
+
+    def metric(self, name: str) -> str:
+        """`val_dice` for `best.val_dice`, and of `value` the monitored one."""
+        return self.monitor if name == "value" else name.rpartition(".")[2]
+
+    def definition(self, name: str) -> int:
+        """The definition by which a metric or `value` was computed."""
+        return of_value(self.metric(name), recorded(self.summary.get("definitions")))
 
     def number(self, name: str) -> float:
         """A metric's best value, `last.<metric>`, or a field such as `seconds`; NaN where there is none."""
@@ -201,7 +211,8 @@ def as_table(
     if not rows:
         return f"None of {total} runs matches." if total else NO_RUNS
     width = table.terminal_width() if width is None else width
-    columns = _columns(rows, sorted_by)
+    marked = older(rows, ["value", *([sorted_by] if sorted_by else [])])
+    columns = _columns(rows, sorted_by, marked)
     names = ["run", *columns]
     cells = [[row.run_id, *(show(row) for show in columns.values())] for row in rows]
     kept = _that_fit(names, cells, width)
@@ -213,7 +224,8 @@ def as_table(
         ["<" if names[n] in ("run", "outcome", "project") else ">" for n in kept],
         width,
     )
-    return f"{body}\n{'1 run' if count == '1 runs' else count}, {order}"
+    text = f"{body}\n{'1 run' if count == '1 runs' else count}, {order}"
+    return "\n".join([text, *footnotes(marked)])
 
 
 def as_json(rows: Sequence[RunRow]) -> str:
@@ -329,7 +341,9 @@ def _ranked(value: float) -> float:
     return 0.0 if math.isnan(value) else value
 
 
-def _columns(rows: Sequence[RunRow], sorted_by: str | None) -> dict[str, Callable[[RunRow], str]]:
+def _columns(
+    rows: Sequence[RunRow], sorted_by: str | None, marked: Mapping[str, Mapping[int, int]]
+) -> dict[str, Callable[[RunRow], str]]:
     """What is shown of each run besides its name, in this order."""
     now = time.time()
     judged = {row.value_name for row in rows if row.summary}
@@ -337,11 +351,13 @@ def _columns(rows: Sequence[RunRow], sorted_by: str | None) -> dict[str, Callabl
     if len({row.summary.get("project") for row in rows if row.summary}) > 1:
         columns["project"] = lambda row: str(row.summary.get("project", "–"))
     if len(judged) == 1:
-        columns[judged.pop()] = lambda row: row.shown("value")
+        columns[judged.pop()] = lambda row: marked_number(row, "value", marked)
     else:
-        columns["value"] = lambda row: f"{row.value_name} {row.shown('value')}" if row.summary else "–"
+        columns["value"] = lambda row: (
+            f"{row.value_name} {marked_number(row, 'value', marked)}" if row.summary else "–"
+        )
     if sorted_by is not None and sorted_by not in columns and sorted_by not in ("epochs", "seconds"):
-        columns[sorted_by] = lambda row: row.shown(sorted_by)
+        columns[sorted_by] = lambda row: marked_number(row, sorted_by, marked)
     columns["epochs"] = lambda row: row.shown("epochs")
     columns["time"] = lambda row: duration(row.number("seconds"))
     columns["age"] = lambda row: table.age(now - row.started)

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from lab import rundir
 from lab.redact import redact, redact_text
-from lab.report import leaderboard, pages, study_data, study_figures, study_findings, study_importances, svg
+from lab.report import (
+    leaderboard,
+    marks,
+    pages,
+    study_data,
+    study_figures,
+    study_findings,
+    study_importances,
+    svg,
+)
 from lab.report import study_space_figures as space_figures
 from lab.report.study_data import Study, Trial
 from lab.wording import duration
@@ -73,6 +82,8 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         "study_page.html.j2",
         {"figure": study_data.amount, "duration": duration, "cell": cell, "label": label},
         study=study,
+        mark=marks.MARK,
+        footnote=marks.footnote,
         verdict=study_findings.verdict(study),
         confirmed=study_findings.confirmed(study),
         outcomes=study_findings.outcomes(study),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lab import rundir
+from lab.definitions import FIRST, of_value, recorded
 from lab.redact import redact_text
 from lab.report import ranking
 from lab.wording import figure
@@ -91,6 +92,7 @@ class Trial:
     rank: int | None = None  # from 1; only of trials that finished well
     on_front: bool = False  # no other trial is better in everything; only with several objectives
     quarantined: bool = False  # it killed its process each time, and its point is not begun again
+    definitions: Mapping[str, int] | None = None  # of what it logged; None where it recorded none
 
     @property
     def good(self) -> bool:
@@ -168,6 +170,18 @@ class Study:
     def own(self) -> tuple[Trial, ...]:
         """The trials that were run here, and not brought along by a fork."""
         return tuple(trial for trial in self.trials if not trial.forked_from)
+
+    @cached_property
+    def older(self) -> Mapping[str, Mapping[int, int]]:
+        """metric -> trial that recorded no definitions -> its definition, where others have a newer one."""
+        found: dict[str, dict[int, int]] = {}
+        for metric in (objective.metric for objective in self.objectives):
+            judged = [trial for trial in self.trials if trial.values]
+            newest = max((of_value(metric, trial.definitions or {}) for trial in judged), default=FIRST)
+            if newest > FIRST:
+                old = {trial.number: FIRST for trial in judged if trial.definitions is None}
+                found |= {metric: old} if old else {}
+        return found
 
     def having(self, *outcomes: str) -> tuple[Trial, ...]:
         return tuple(trial for trial in self.trials if trial.outcome in outcomes)
@@ -298,6 +312,7 @@ def _trial(
         rank=rank,
         on_front=on_front,
         quarantined=about.get("quarantined") is True,
+        definitions=recorded(about["definitions"]) if "definitions" in about else None,
     )
 
 

@@ -33,7 +33,7 @@ def stored(folder: Path, config: RunConfig, name: str = "last.pt", epoch: int = 
 
 def resume(folder: Path, config: RunConfig) -> tuple[Trainer, list[str]]:
     trainer = build(config)
-    notes = resume_from(folder, config.as_data(), {}, trainer.parts())
+    notes = resume_from(folder, {"config": config.as_data(), "data": {}}, trainer.parts())
     return trainer, [f"{note.level}: {note.message}" for note in notes]
 
 
@@ -84,7 +84,7 @@ def test_another_network_is_refused(
     trainer = build(config())
     before = copy.deepcopy(trainer.model.state_dict())
     with pytest.raises(ConfigError) as caught:
-        resume_from(tmp_path, config(**change).as_data(), {}, trainer.parts())
+        resume_from(tmp_path, {"config": config(**change).as_data(), "data": {}}, trainer.parts())
     problems = caught.value.problems
     assert all(".".join(map(str, problem.path)).startswith(path) for problem in problems)
     assert all("the checkpoint in" in p.message and "start a new run" in p.message for p in problems)
@@ -201,9 +201,9 @@ def test_files_that_changed_since_are_named(tmp_path: Path, config: Callable[...
 
     content = {"config": config().as_data(), "data": facts(5, 6), **collect(trainer.parts())}
     checkpoint.save(tmp_path / "last.pt", content)
-    notes = resume_from(tmp_path, config().as_data(), facts(5, 7), trainer.parts())
+    notes = resume_from(tmp_path, {"config": config().as_data(), "data": facts(5, 7)}, trainer.parts())
     assert [f"{note.level}: {note.message}" for note in notes] == [
         "warning: the files of the data have changed since the checkpoint: "
         "1 of another size: b (6 -> 7 bytes)"
     ]
-    assert resume_from(tmp_path, config().as_data(), facts(5, 6), trainer.parts()) == []
+    assert resume_from(tmp_path, {"config": config().as_data(), "data": facts(5, 6)}, trainer.parts()) == []
