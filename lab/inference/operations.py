@@ -144,10 +144,8 @@ class OperationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if types:
-            return (
-                NotImplemented  # a tensor class of its own: what it does with plain tensors comes here again
-            )
+        if not set(types) <= {Tensor, torch.nn.Parameter}:
+            return NotImplemented  # by a class of its own, whose work on plain tensors comes here again
         if not isinstance(func, torch._ops.OpOverload):
             self.uncounted.add(str(func))
             return func(*args, **kwargs)

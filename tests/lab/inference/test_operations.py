@@ -1,6 +1,7 @@
 """Counts beside formulas by hand, and what makes a count unknown."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
@@ -164,6 +165,37 @@ def test_what_has_no_formula_is_named(run: Callable[[], object], name: str) -> N
 def test_compiled_networks_are_counted_as_they_were_written() -> None:
     network = torch.compile(nn.Sequential(nn.Linear(6, 5), nn.ReLU()), backend="eager")
     assert counted(lambda: network(tokens(3, 6))) == 2 * 3 * 6 * 5
+
+
+@pytest.mark.parametrize("warm", [0, 1, 3])
+def test_scripted_networks(warm: int) -> None:
+    """After a few passes their interpreter runs another, optimized graph."""
+    network = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)).eval()
+    scripted = torch.jit.script(network)
+    for _ in range(warm):
+        scripted(tokens(3, 6))
+    assert counted(lambda: scripted(tokens(3, 6))) == 2 * 3 * (6 * 5 + 5 * 2)
+
+
+class Wrapped(Tensor):
+    """A tensor class that works on the plain tensor within it."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "Wrapped":
+        made: Wrapped = Tensor._make_wrapper_subclass(cls, inner.shape)  # type: ignore[attr-defined]
+        made.inner = inner
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        plain = [each.inner if isinstance(each, Wrapped) else each for each in args]
+        return cls(func(*plain, **(kwargs or {})))
+
+
+def test_tensor_classes_are_counted_by_what_they_do() -> None:
+    assert counted(lambda: Wrapped(tokens(3, 4)) @ Wrapped(tokens(4, 5))) == 2 * 60
 
 
 def test_the_fused_transformer_is_as_before_afterwards() -> None:
