@@ -47,11 +47,16 @@ def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
     return True
 
 
-def enqueue_problems(config: "OptimizeConfig") -> Iterator[Problem]:
-    """What is wrong with a study's enqueued points; paths into the study's data."""
+def enqueue_problems(config: "OptimizeConfig", *, constrained: bool = True) -> Iterator[Problem]:
+    """What is wrong with a study's enqueued points; paths into the study's data.
+
+    Args:
+        constrained: compare them with the constraints, which are sound.
+    """
     space = config.space
     count, functions = len(config.enqueue), config.feasibility.functions
-    total = config.n_trials if functions else config.total  # nothing is imported yet
+    known = constrained and not functions  # else points can't be counted yet
+    total = config.total if known else config.n_trials
     if total is not None and count > total:
         yield Problem((KEY,), f"has {count} points, and the study makes {total} trials; raise n_trials")
     read: dict[int, dict[str, Label]] = {}
@@ -70,8 +75,14 @@ def enqueue_problems(config: "OptimizeConfig") -> Iterator[Problem]:
         read[index] = params
         found = list(_idle(space, params))
         yield from (Problem((KEY, index, name), message) for name, message in found)
-        if not found:
+        if constrained and not functions and not found:
             yield from _infeasible(config, index, params)
+
+
+def infeasible_points(config: "OptimizeConfig") -> Iterator[Problem]:
+    """Sound points that violate a constraint, functions included."""
+    for index, point in enumerate(config.enqueue):
+        yield from _infeasible(config, index, stored(config.space, point))
 
 
 def _label(parameter: Any, value: Any) -> Label:
@@ -103,16 +114,11 @@ def _infeasible(config: "OptimizeConfig", index: int, params: Mapping[str, Label
     chosen = {name: config.space.parameters[name].value(label) for name, label in params.items()}
     whole = is_complete(config.space, params)
     try:
-        broken = config.feasibility.violated(chosen, partial=not whole) if _expressions(config) else None
+        broken = config.feasibility.violated(chosen, partial=not whole)
     except ConfigError as error:
         yield from error.problems
         return
     if broken is not None:
         yield Problem((KEY, index), f"violates the constraint '{broken}'")
-    elif not whole and _expressions(config) and config.feasibility.completed(params) is None:
+    elif not whole and config.feasibility.completed(params) is None:
         yield Problem((KEY, index), "no values of the other parameters were found that meet the constraints")
-
-
-def _expressions(config: "OptimizeConfig") -> bool:
-    """Whether the constraints can be asked without importing anything."""
-    return bool(config.feasibility) and not config.feasibility.functions

@@ -176,8 +176,8 @@ class OptimizeConfig(FileConfig):
             if self.prune_on not in known:
                 hint = did_you_mean(self.prune_on, known)
                 raise ConfigError([Problem(("prune_on",), f"the monitor has no '{self.prune_on}'{hint}")])
-        _refuse(iter(self.feasibility.problems()))
-        _refuse(enqueue_problems(self))
+        found = self.feasibility.problems()
+        _refuse(iter([*found, *enqueue_problems(self, constrained=not found)]))
         return self
 
     def _contradictions(self) -> Iterator[Problem]:

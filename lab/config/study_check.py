@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.config.constraints import KEY as CONSTRAINTS
 from lab.config.diff import same
+from lab.config.enqueue import infeasible_points
 from lab.config.gate import closed_in
 from lab.config.importing import is_library, resolve
 from lab.config.parameters import CategoricalParameter
@@ -42,7 +43,7 @@ def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     functions = list(_function_problems(config))
     if not functions and config.feasibility.functions:
         try:
-            functions = config.feasibility.nowhere()
+            functions = config.feasibility.nowhere() or list(infeasible_points(config))
         except ConfigError as error:
             functions = list(error.problems)
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config), *functions]

@@ -79,14 +79,22 @@ class Claims:
 
     Args:
         folder: of the study.
+        told: is told of an enqueued point that can't be tried.
     """
 
     def __init__(
-        self, config: OptimizeConfig, study: optuna.Study, database: Database, leases: Leases, folder: Path
+        self,
+        config: OptimizeConfig,
+        study: optuna.Study,
+        database: Database,
+        leases: Leases,
+        folder: Path,
+        told: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._config, self._study, self._database = config, study, database
         self._leases, self._folder = leases, folder
-        self._proposals = Proposals(config, study)
+        self._proposals, self._told = Proposals(config, study), told
+        self._left_out: set[str] = set()
         self.exhausted: Exhausted | None = None  # why there are no more trials, where that is before the last
 
     def next(self, held: Collection[int] = ()) -> Trial | None:
@@ -125,7 +133,10 @@ class Claims:
             except Exhausted as reason:
                 if not marker:
                     self.exhausted = reason
-                continue  # what the file leaves open of this point has been tried altogether
+                elif marker not in self._left_out:
+                    self._left_out.add(marker)
+                    self._told(f"the enqueued point {marker} is left out: {reason}")
+                continue
             self._study._storage.create_new_trial(self._study._study_id, as_waiting(found))
             return True
         return False

@@ -72,7 +72,7 @@ class Supervisor:
     ) -> None:
         self._config, self._study = config, study
         self._leases = Leases(database, study._study_id, config.lease_seconds)
-        self._claims = Claims(config, study, database, self._leases, folder)
+        self._claims = Claims(config, study, database, self._leases, folder, upkeep.note)
         study.pruner = create_pruner(config)
         self._upkeep, self._command = upkeep, tuple(command)
         self._ledger = Ledger(config, study, self._leases, upkeep.note, signals.raise_received)

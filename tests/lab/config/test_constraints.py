@@ -112,7 +112,8 @@ def test_a_wrong_constraint_is_refused_with_its_line(tmp_path: Path, constraint:
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         config(tmp_path, "net.widht == 1", "net.width +", "net.width", enqueue=[{"net.wdth": 3}])
-    assert [problem.path for problem in caught.value.problems] == [("constraints", n) for n in range(3)]
+    expected = [*(("constraints", n) for n in range(3)), ("enqueue", 0, "net.wdth")]
+    assert [problem.path for problem in caught.value.problems] == expected
 
 
 def test_a_space_without_a_feasible_point_that_cant_be_listed(tmp_path: Path) -> None:
@@ -160,6 +161,15 @@ def test_functions_get_the_point(users: Path) -> None:
 def test_a_wrong_function_is_refused(users: Path, constraint: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(users, constraint).check()
+
+
+def test_an_enqueued_point_that_a_function_rejects_is_refused(users: Path) -> None:
+    few = {"target": "own_conditions.fits", "most": 20}
+    point = {"net.width": 16, "net.layers": 2, "optimizer": "AdamW", "optimizer.lr": 0.1}
+    own = config(users, few, enqueue=[{"net.width": 4}, point])
+    own.check_shapes()  # imports nothing
+    with pytest.raises(ConfigError, match=r"enqueue.1: violates the constraint 'own_conditions.fits'"):
+        own.check()
 
 
 def test_a_grid_counts_the_points_that_meet_the_constraints(tmp_path: Path) -> None:

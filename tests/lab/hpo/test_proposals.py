@@ -255,6 +255,18 @@ def test_an_enqueued_point_that_was_tried_is_not_tried_again(tmp_path: Path) -> 
     assert str(bench.claims.exhausted) == "all 2 points of the space have been tried"
 
 
+def test_an_enqueued_point_whose_rest_has_been_tried_is_left_out_by_name(tmp_path: Path) -> None:
+    space = {"net.width": {"choices": [4, 8]}, "batch_size": {"choices": [8, 16]}}
+    Bench(tmp_path, space, n_trials=4).all()
+    bench = Bench(tmp_path, space, n_trials=6, enqueue=[{"net.width": 8}])
+    told: list[str] = []
+    bench.claims._told = told.append
+    assert not bench.step() and not bench.step()
+    assert told == [
+        'the enqueued point {"net.width": 8} is left out: all 2 points of the space have been tried'
+    ]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_each_sampler_takes_enqueued_points(tmp_path: Path, name: str) -> None:
     points = [{"net.width": 6, "net.layers": 3}, {"net.width": 5}]
