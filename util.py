@@ -31,10 +31,11 @@ from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, step_scheduler
 from lab.redact import redact
+from lab.rehearsal import rehearse
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
-from lab.session import Session, loss_notes
+from lab.session import Session
 from lab.signals import undisturbed
 from lab.tasks import Task
 
@@ -382,7 +383,7 @@ def _run_once(
         *session.callbacks,
     ]
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
-    listeners.on_notes([*session.notes(config, data, described), *loss_notes(trainer.criterion), *resumed])
+    listeners.on_notes([*session.notes(config, data, described), *rehearse(config, trainer, data), *resumed])
     begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:

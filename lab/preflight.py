@@ -17,6 +17,7 @@ from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.findings import DIVERGED, Costs, Report
 from lab.monitoring import NotFinite
+from lab.rehearsal import Trained, rehearse
 from lab.runtime import Runtime
 from lab.session import is_out_of_memory
 from lab.targets import Unfit
@@ -26,11 +27,8 @@ _SHORT = 0.05  # seconds of a batch below which a single one tells little
 _TIMES = 10
 
 
-class Trainable(Protocol):
+class Trainable(Trained, Protocol):
     """What can be put to the test: a Trainer."""
-
-    model: nn.Module
-    runtime: Runtime
 
     def train_epoch(self, dl_train: Any) -> float: ...
 
@@ -58,7 +56,12 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         parameters = sum(p.numel() for p in trainer.model.parameters())
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
-        _try_batch(report, config, trainer, data)
+        try:
+            report.warnings += [note.message for note in rehearse(first, trainer, data)]
+        except ConfigError as error:
+            report.faults += [str(problem) for problem in error.problems]
+        else:
+            _try_batch(report, config, trainer, data)
     except Unfit as error:
         report.faults.append(str(error))
     except ConfigError:
@@ -94,9 +97,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
         first = trainer.train_epoch([batch])
     second, step = _timed(trainer.train_epoch, batch)
     val_loss, validate = _timed(trainer.val_epoch, val_batch)
-    if math.isfinite(second + val_loss):
-        _try_last_batch(report, config, trainer, data, batch)
-    else:
+    if not math.isfinite(second + val_loss):
         report.faults.append(DIVERGED)
     report.loss = second
     left = len(data.train) * config.epochs - 3  # steps that a scheduler may have
@@ -159,17 +160,6 @@ def _tell(report: Report, config: RunConfig, costs: Costs) -> None:
     report.figures["time an epoch"] = duration(costs.epoch_seconds)
     report.figures["time in all"] = f"{duration(costs.seconds)} for {config.epochs} epochs{times}"
     report.figures["disk"] = f"up to {size * costs.checkpoints:,.1f} MB: {files}"
-
-
-def _try_last_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders, batch: Any) -> None:
-    """A last batch of one sample is too little for batch norm, which has nothing to average over then."""
-    single = data.train_samples % config.batch_size == 1 and not config.loader.drop_last
-    if single and isinstance(batch, (list, tuple)) and all(isinstance(part, Tensor) for part in batch):
-        try:
-            trainer.train_epoch([[part[:1] for part in batch]])
-        except ValueError as error:
-            hint = "loader.drop_last: true leaves it out"
-            report.faults.append(f"the last training batch has one sample: {error}; {hint}")
 
 
 @contextmanager

@@ -28,7 +28,6 @@ from lab.record import written
 from lab.redact import redact, redact_text
 from lab.signals import Interrupted
 from lab.tasks import Task
-from lab.terms import reduction_of
 
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 _RARE = 10  # times fewer samples than another class are worth a word
@@ -186,16 +185,6 @@ class Session:
             rundir.atomic_write(self.folder / rundir.TRACEBACK, text)
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
         return outcome, redact_text(f"{type(error).__name__}: {error}")
-
-
-def loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
-    """A warning where the loss is a sum over each batch, so that it grows with the batch."""
-    if reduction_of(criterion) != "sum":
-        return []
-    message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
-    return [
-        Note(f"{message}; the losses of batches are averaged. With reduction: mean they don't", "warning")
-    ]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
