@@ -365,11 +365,10 @@ def _run_once(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
 ) -> events.RunResult:
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
-    plain = redact(config.as_data())
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
     described = definitions_with(data.val_set, trainer.criterion, trainer._metrics["val"])
-    about = {"config": plain, "data": dict(data.facts), "definitions": numbers(described)}
+    about = {"config": redact(config.as_data()), "data": dict(data.facts), "definitions": numbers(described)}
     listeners, count = data.listen(trainer.listeners), trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
