@@ -14,6 +14,7 @@ from torch import nn
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig, homes
 from lab.data.class_counts import as_text, class_counts
+from lab.data.layouts import LAYOUT
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.splits import WARNINGS
 from lab.data.streams import StreamLoader
@@ -100,6 +101,8 @@ class Session:
             )
         if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
             said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
+        if layout := data.facts.get(LAYOUT):
+            said.append(Note(f"Read as {layout}"))
         said += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
         said += [Note(each) for each in _means(config, data.facts, described)]
         said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lab.data.inventory import file_size, with_files
+from lab.data.mask_sources import MaskSource
 from lab.data.masks import Label, MaskReader
 from lab.data.problems import raise_all
 from lab.data.reading import ImageReader
@@ -24,7 +26,19 @@ class Entry:
 
     sample: Sample
     image: Path
-    mask: Path | None
+    mask: Path | MaskSource | None
+
+    @property
+    def size(self) -> int:
+        """The bytes of image and mask."""
+        mask = (
+            0
+            if self.mask is None
+            else file_size(self.mask)
+            if isinstance(self.mask, Path)
+            else self.mask.size
+        )
+        return file_size(self.image) + mask
 
 
 class Columns(NamedTuple):
@@ -97,7 +111,7 @@ def read_sets(
     splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled, reading.background)
     splits = splits._replace(facts={**splits.facts, **images.facts()})
     names, paths = [sample.name for sample in samples], [entry.image for entry in labelled]
-    sizes = [file_size(entry.image) + file_size(entry.mask) for entry in labelled if entry.mask is not None]
+    sizes = [entry.size for entry in labelled]
     return with_files(splits, names, paths, sizes, parts, [*warnings, *images.warnings()])
 
 
@@ -108,7 +122,7 @@ def _pairs(
     for entry in entries:
         assert entry.mask is not None
         image = _read(images.read, entry.image, problems)
-        mask = _read(masks.read, entry.mask, problems)
+        mask = _read(lambda source: _mask(source, masks), entry.mask, problems)
         if image is None or mask is None:
             continue
         if image.shape[:2] != mask.shape:
@@ -120,9 +134,13 @@ def _pairs(
             yield image, mask
 
 
-def _read(read: Callable[[Path], NDArray[Any]], path: Path, problems: list[str]) -> NDArray[Any] | None:
+def _mask(source: Path | MaskSource, reader: MaskReader) -> NDArray[np.uint8]:
+    return reader.read(source) if isinstance(source, Path) else source.draw(reader)
+
+
+def _read(read: Callable[[Any], NDArray[Any]], source: Any, problems: list[str]) -> NDArray[Any] | None:
     try:
-        return read(path)
+        return read(source)
     except ValueError as error:
         problems.append(str(error))
         return None

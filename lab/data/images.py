@@ -1,24 +1,26 @@
 """A folder of images beside a folder of their masks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from lab.data.discovery import READ, Found, find_images, key
 from lab.data.files import Columns, Entry, Reading, read_sets
+from lab.data.layouts import Contents, Layout, read_layout, unnamed_classes
 from lab.data.masks import Label
 from lab.data.normalise import Mode
 from lab.data.pairs import Transforms
 from lab.data.patches import Patches
-from lab.data.problems import raise_all
-from lab.data.sets import Sample, Serving
+from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import read_table, unique
-from lab.data.unicode_names import alike, composed
+from lab.data.unicode_names import composed
 from lab.labels import Auto
 from lab.rundir import expanded
 
-_NO_ROOT = "data.root is not set: pass --set data.root=PATH, which holds {images}/ and {masks}/"
+WHAT = "the image folder"
+NO_ROOT = "data.root is not set: pass --set data.root=PATH, the folder that holds {}/ and {}/"
+FOLDERS = ("images", "masks")
 
 
 def image_folder(
@@ -46,91 +48,70 @@ def image_folder(
     val_transforms: Transforms = (),
     cache_gb: float = 2.0,
     background: str | None = Auto.AUTO,
+    layout: Literal["auto", "pairs", "named", "objects", "voc", "cityscapes", "coco"] = "auto",
 ) -> Splits:
-    """Images and masks from `root/images` and `root/masks`, paired by their paths below without the ending.
+    """Images and masks from `root/images` and `root/masks`, or in one of the layouts of public datasets.
 
-    Formats: docs/input.md. An item is (image, mask), or (image, sequence, mask) with a condition; validation
-    and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
+    Layouts and formats: docs/input.md; sizes may differ. An item is (image, mask), or (image, sequence, mask)
+    with a condition. Validation and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
 
     Args:
         root: the folder that holds both; a relative path counts from where the command runs.
         metadata: a CSV below root with a row for each image, named in its column `metadata_name`.
-        group_by, split_by, condition: its columns: groups that stay together, the set, a further input.
-        classes: name to value or colour ("#ff0000"); None: foreground is above `mask_threshold`.
+        group_by, split_by, condition: its columns: images of one group stay together; train, val or test
+            instead of shares; what the network is told beside the image.
+        classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
+            `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
         ignore: value or colour of pixels that nobody judged.
         value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
-        normalise: see `lab.data.normalise.Mode`.
-        transforms, val_transforms: albumentations for the train set, and for the others (fixed).
-        background: the class that means leave out, or null; by default the one called `background`.
+        normalise, background: see `lab.data.normalise.Mode`; the class that means leave out, or null, and by
+            default the one called `background`.
+        transforms, val_transforms: albumentations for the train set; for the others (fixed).
         cache_gb: decoded files to keep in memory; the rest is mapped from a temporary file.
+        layout: how files lie below root; `auto` finds out, or refuses what fits several.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
     if not root:
-        raise ValueError(_NO_ROOT.format(images=images, masks=masks))
+        raise ValueError(NO_ROOT.format(images, masks))
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
-    folder = expanded(root)
-    entries, problems, warnings = _paired(folder / images, folder / masks)
-    columns = Columns(group_by, split_by, condition)
-    if metadata is not None:
-        entries = _described(entries, folder / metadata, metadata_name, columns, problems)
-    elif columns.named:
-        raise ValueError("group_by, split_by and condition name columns: give the CSV below root as metadata")
-    return read_sets(entries, problems, "the image folder", reading, cut, serving, warnings)
+    contents, reading = _found(folder := expanded(root), Layout(layout), (images, masks), reading)
+    table = None if metadata is None else folder / metadata
+    entries = _described(contents, table, metadata_name, Columns(group_by, split_by, condition))
+    splits = read_sets(entries, contents.problems, WHAT, reading, cut, serving, contents.warnings)
+    return splits._replace(facts={**splits.facts, **contents.facts()})
 
 
-def _paired(images: Path, masks: Path) -> tuple[list[Entry], list[str], list[str]]:
-    """Pair the files of both folders by `key`, in order of the keys; also problems and warnings."""
-    absent = [f"{path}: no such folder" for path in (images, masks) if not path.is_dir()]
-    raise_all(
-        absent,
-        "the image folder",
-        "data.root must be the folder that holds both: pass --set data.root=PATH",
-    )
-    found, found_masks = find_images(images), find_images(masks)
-    problems = [*found.problems(), *found_masks.problems()]
-    by_key, masks_by_key = _by_key(found, problems), _by_key(found_masks, problems)
-    for folder, paths in ((images, by_key), (masks, masks_by_key)):
-        if not paths:
-            problems.append(f"{folder}: no {READ} file in it")
-    if by_key and masks_by_key:
-        problems += [
-            f"{path}: no mask {masks / name}.*{_hint(name, masks_by_key)}"
-            for name, path in by_key.items()
-            if name not in masks_by_key
-        ]
-        problems += [
-            f"{path}: no image {images / name}.*{_hint(name, by_key)}"
-            for name, path in masks_by_key.items()
-            if name not in by_key
-        ]
-    both = [name for name in by_key if name in masks_by_key]
-    entries = [Entry(Sample(key(by_key[name], images)), by_key[name], masks_by_key[name]) for name in both]
-    return entries, problems, [*found.warnings(), *found_masks.warnings()]
+def _found(
+    root: Path, layout: Layout, folders: tuple[str, str], reading: Reading
+) -> tuple[Contents, Reading]:
+    """What the folder holds, and how its files are read where the layout says that."""
+    if folders != FOLDERS:
+        if layout not in (Layout.AUTO, Layout.PAIRS):
+            raise ValueError(f"images and masks name folders of layout: pairs, but layout is {layout}")
+        layout = Layout.PAIRS
+    contents = read_layout(root, layout, folders, reading.classes)
+    own_ignore = reading.ignore is not None and reading.ignore != contents.ignore
+    if contents.classes is not None:
+        if own_ignore or reading.mask_threshold is not None:
+            raise ValueError("ignore and mask_threshold have no effect here: the layout says what masks hold")
+        reading = replace(reading, classes=contents.classes, ignore=contents.ignore)
+    elif contents.may_hold_classes and reading.classes is None and reading.mask_threshold is None:
+        contents.problems += unnamed_classes(contents)
+    return contents, reading
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
-    found = alike(name, names)
-    return f"; there is {found}, whose name differs in upper and lower case" if found else ""
-
-
-def _by_key(found: Found, problems: list[str]) -> dict[str, Path]:
-    """The files by their keys in one Unicode form: a folder may come from a Mac, and the other one not."""
-    paths: dict[str, Path] = {}
-    for path in found.images:
-        name = composed(key(path, found.folder))
-        if name in paths:
-            problems.append(f"{path}: {paths[name].name} has the same name, so the pair is ambiguous")
-        paths[name] = path
-    return paths
-
-
-def _described(
-    entries: list[Entry], table: Path, name: str, columns: Columns, problems: list[str]
-) -> list[Entry]:
+def _described(contents: Contents, table: Path | None, name: str, columns: Columns) -> list[Entry]:
     """The entries with what the table says of each; images and rows without one another are problems."""
+    entries, problems = contents.entries, contents.problems
+    if table is None:
+        if columns.named:
+            raise ValueError(
+                "group_by, split_by and condition name columns: give the CSV below root as metadata"
+            )
+        return entries
     try:
         rows = unique(read_table(table, [name, *columns.named], problems), name, problems)
     except ValueError as error:
@@ -145,5 +126,8 @@ def _described(
         if row is None:
             problems.append(f"{entry.image}: {table} has no row whose {name} is {entry.sample.name}")
         else:
-            described.append(replace(entry, sample=columns.sample(entry.sample.name, row, problems)))
+            sample = columns.sample(entry.sample.name, row, problems)
+            if columns.split is None:
+                sample = replace(sample, split=entry.sample.split)
+            described.append(replace(entry, sample=sample))
     return described

@@ -73,10 +73,15 @@ def part_names(names: Iterable[str]) -> PartNames:
     return PartNames(parts, tuple(unclear))
 
 
+def meanings(name: str) -> set[Part | None]:
+    """The parts that words of a name mean, whatever else it says; None: validation or test data."""
+    return _split(name)[0]
+
+
 def is_filler(name: str) -> bool:
     """Whether a name only says that there are images or data."""
-    words = _words(name)
-    return bool(words) and all(word in _FILLERS for word in words)
+    found = words(name)
+    return bool(found) and all(word in _FILLERS for word in found)
 
 
 def _is_ordinary(name: str) -> bool:
@@ -85,23 +90,24 @@ def _is_ordinary(name: str) -> bool:
 
 def _split(name: str) -> tuple[set[Part | None], tuple[str, ...]]:
     """The parts that a name means (None: unclear) and its further words, without fillers and numbers."""
-    words = _words(name)
-    meant = {_WORDS.get(word) for word in words if word in _WORDS or word in _UNCLEAR}
+    found = words(name)
+    meant = {_WORDS.get(word) for word in found if word in _WORDS or word in _UNCLEAR}
     if meant == {Part.TRAIN, Part.VAL}:  # such as train_val: what is not for testing
         meant = {Part.TRAIN}
-    rest = (word for word in words if word not in _WORDS and word not in _UNCLEAR)
+    rest = (word for word in found if word not in _WORDS and word not in _UNCLEAR)
     return meant, tuple(word for word in rest if word not in _FILLERS and not word.isdecimal())
 
 
-def _words(name: str) -> list[str]:
+def words(name: str) -> list[str]:
     """The words of a name in lower case; `trainSet`, `TRAIN2017` and `testimages` have two."""
     text = unicodedata.normalize("NFKC", name)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).casefold()
-    words: list[str] = []
+    found: list[str] = []
     for word in re.findall(r"[^\W\d_]+|\d+", text):
         compound = _COMPOUND.fullmatch(word)
-        words += compound.groups() if compound else [word]
-    return words
+        found += compound.groups() if compound else [word]
+    return found
 
 
-_COMPOUND = re.compile(f"({'|'.join(_WORDS)})({'|'.join(_FILLERS)})")
+_MASKS = ("annot", "annots", "annotation", "annotations", "mask", "masks", "label", "labels", "gt")
+_COMPOUND = re.compile(f"({'|'.join(_WORDS)})({'|'.join((*_FILLERS, *_MASKS))})")

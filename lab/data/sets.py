@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from lab.data.normalise import Mode, fitted
 from lab.data.pairs import AugmentedPairs, FixedPairs, Transforms
 from lab.data.patches import Patches, PatchPairs, is_object
-from lab.data.splits import Cut, Parts, Splits
+from lab.data.splits import Cut, Parts, Splits, require_whole
 from lab.data.store import Pair, Subset
 from lab.labels import Auto, background_index
 
@@ -63,12 +64,23 @@ def _normalises(step: Any) -> bool:
 def divide(samples: Sequence[Sample], cut: Cut) -> Parts:
     """Which samples go where: by their splits where they have some, else by the cut; groups stay whole.
 
+    Where the splits name no `val`, it is cut from the training samples.
+
     Raises:
-        ValueError: as for `Cut.parts`.
+        ValueError: as for `Cut.parts`; or `test_share` has no effect.
     """
     groups = [str(sample.group) for sample in samples] if any(s.group is not None for s in samples) else None
     named = [str(sample.split) for sample in samples] if any(s.split is not None for s in samples) else None
-    return cut.parts(len(samples), groups, named)
+    if named is None or cut.folds is not None or not {"train"} <= set(named) <= {"train", "test"}:
+        return cut.parts(len(samples), groups, named)
+    names = np.asarray(named)
+    free, test = np.flatnonzero(names == "train"), np.flatnonzero(names == "test")
+    if cut.test_share and len(test):
+        raise ValueError("test_share has no effect where the test set is named already: leave it at 0")
+    if groups is not None:
+        require_whole(groups, named)
+    parts = cut.parts(len(free), None if groups is None else [groups[index] for index in free])
+    return Parts(free[parts.train], free[parts.val], test if len(test) else free[parts.test])
 
 
 def assemble(

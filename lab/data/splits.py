@@ -108,7 +108,7 @@ class Cut:
             ValueError: an argument is out of its range, a side would be empty, or names tear a group apart.
         """
         if named is not None and groups is not None:
-            _check_groups(groups, named if self.folds is None else [str(n == "test") for n in named])
+            require_whole(groups, named if self.folds is None else [str(n == "test") for n in named])
         if self.folds is not None:
             return self._folded(total, groups, named)
         if named is not None:
@@ -184,7 +184,12 @@ def _joined(units: Sequence[Indices]) -> Indices:
     return np.sort(np.concatenate(units)) if units else np.empty(0, np.intp)
 
 
-def _check_groups(groups: Sequence[str], named: Sequence[str]) -> None:
+def require_whole(groups: Sequence[str], named: Sequence[str]) -> None:
+    """Raise an error if names put a group on more than one side.
+
+    Raises:
+        ValueError: they do.
+    """
     sides: dict[str, set[str]] = {}
     for group, name in zip(groups, named, strict=True):
         sides.setdefault(group, set()).add(name)

@@ -1,0 +1,86 @@
+"""What a layout of a folder yields: images with their masks and sets, and what is wrong with them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from lab.data.discovery import find_images
+from lab.data.files import Entry
+from lab.data.masks import Label
+from lab.data.problems import raise_all
+
+LAYOUT = "layout"
+"""The fact that describes which layout a folder was read as."""
+
+
+class Layout(StrEnum):
+    """How images and masks lie in a folder; docs/input.md describes each."""
+
+    AUTO = "auto"
+    PAIRS = "pairs"
+    NAMED = "named"
+    OBJECTS = "objects"
+    VOC = "voc"
+    CITYSCAPES = "cityscapes"
+    COCO = "coco"
+
+
+@dataclass
+class Contents:
+    """What was found in a folder.
+
+    Args:
+        description: of what was read as images, masks and sets, for the user.
+        classes, ignore: those that the layout defines; they take the place of the arguments.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    description: str = ""
+    classes: Mapping[str, Label] | None = None
+    ignore: Label | None = None
+
+
+def visible(folder: Path) -> list[Path]:
+    """The folders in a folder, without hidden ones and those that macOS puts into ZIP files."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    )
+
+
+def unwrapped(root: Path) -> Path:
+    """The folder, or the only one in it where that wraps all else."""
+    below = visible(root)
+    files = [path for path in root.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if len(below) != 1 or files or not visible(below[0]):
+        return root
+    return unwrapped(below[0])
+
+
+def require_folders(folders: Sequence[Path], advice: str) -> None:
+    """Raise an error that names the folders that are absent.
+
+    Raises:
+        ValueError: some are.
+    """
+    raise_all(
+        [f"{path}: no such folder" for path in folders if not path.is_dir()], "the image folder", advice
+    )
+
+
+def images_by_stem(folder: Path, contents: Contents) -> dict[str, Path]:
+    """The images directly in a folder, by their name without the ending."""
+    found = find_images(folder, nested=False)
+    contents.problems += found.problems()
+    by_stem: dict[str, Path] = {}
+    for path in found.images:
+        if path.stem in by_stem:
+            contents.problems.append(
+                f"{path}: {by_stem[path.stem].name} has the same name, so the pair is ambiguous"
+            )
+        by_stem[path.stem] = path
+    return by_stem

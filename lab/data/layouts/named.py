@@ -1,0 +1,148 @@
+"""Images and masks told apart by the names of their folders, or of the files where they lie side by side."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.data.discovery import Found, find_images
+from lab.data.files import Entry
+from lab.data.layouts.contents import Contents
+from lab.data.layouts.pairing import Key, pair
+from lab.data.layouts.roles import Kind, Role, file_kind, role
+from lab.data.part_names import Part
+from lab.data.sets import Sample
+from lab.data.unicode_names import composed
+
+
+@dataclass(frozen=True)
+class _File:
+    """An image file, what its folders mean, what it is for, and what tells it from others."""
+
+    path: Path
+    role: Role
+    kind: Kind | None
+    place: str
+    key: Key
+
+
+def is_named(root: Path) -> bool:
+    """Whether folders are named as masks are, or files as masks of images beside them."""
+    files, by_folders = _files(find_images(root))
+    masks = {file.key for file in files if file.kind is Kind.MASK}
+    images = {file.key for file in files if file.kind is not Kind.MASK}
+    return bool(masks and images) if by_folders else bool(masks & images)
+
+
+def read_named(root: Path) -> Contents:
+    """Pair what the names tell apart, part by part."""
+    found = find_images(root)
+    contents = Contents(problems=found.problems(), warnings=found.warnings())
+    files, by_folders = _files(found)
+    unclear = sorted({file.path.parent for file in files if file.role.parts and file.role.part is None})
+    contents.problems += [
+        f"{folder}: which set is this? Rename its folders so that they name train, val or test alone"
+        for folder in unclear
+    ]
+    parts = [part for part in Part if any(file.role.part is part for file in files)]
+    described = []
+    sets: list[Part | None] = [*parts] if parts else [None]
+    for part in sets:
+        own = [file for file in files if file.role.part is part]
+        described.append(_read_part(found, own, part, by_folders, contents))
+    lost = [file for file in files if parts and not file.role.parts]
+    _report_unused([file for file in lost if file.kind is None], root, contents)
+    contents.problems += [
+        f"{folder}: beside folders of sets, but in none of them" for folder in _folders(lost, with_kind=True)
+    ]
+    contents.description = "; ".join(text for text in described if text)
+    return contents
+
+
+def _files(found: Found) -> tuple[list[_File], bool]:
+    """All files, and whether their folders tell what they are for."""
+    files = []
+    for path in found.images:
+        folders = path.parent.relative_to(found.folder)
+        own = role(folders)
+        key = tuple(map(composed, (*own.key, path.stem)))
+        files.append(_File(path, own, own.kind, own.where, key))
+    if any(file.kind is Kind.MASK for file in files):
+        return files, True
+    for index, file in enumerate(files):
+        kind, base = file_kind(file.path.stem)
+        key = (*file.key[:-1], composed(base))
+        files[index] = _File(file.path, file.role, kind or Kind.IMAGE, file.place, key)
+    return files, False
+
+
+def _read_part(
+    found: Found, files: Sequence[_File], part: Part | None, by_folders: bool, contents: Contents
+) -> str:
+    """Add the entries of a part; a text about where they lie."""
+    root, name = found.folder, part or "all"
+    masks = [file for file in files if file.kind is Kind.MASK]
+    images = [file for file in files if file.kind is Kind.IMAGE]
+    others = [file for file in files if file.kind is None]
+    if not images:
+        images = others if part else [_below_top(file, root) for file in others]
+    elif part is None:
+        _report_unused(others, root, contents)
+    else:
+        contents.problems += [
+            f"{folder}: beside the images of {name}, but neither images nor masks by its name"
+            for folder in _folders(others)
+        ]
+    for kind, own in (("images", images), ("masks", masks)):
+        places = sorted({file.place for file in own})
+        if len(places) > 1 and by_folders:
+            contents.problems.append(
+                f"{root}: {kind} of {name} in several folders, {', '.join(places)}: move all but one, or set "
+                "data.images and data.masks"
+            )
+            return ""
+    if not images:
+        contents.problems.append(f"{root / masks[0].place}: masks of {name} without a folder of its images")
+        return ""
+    where = f"{name}: images in {images[0].place}"
+    if not masks:
+        if part is not Part.TEST:
+            contents.problems.append(f"{root / images[0].place}: no masks of {name}")
+        contents.entries += [Entry(_sample(file.path, root, part), file.path, None) for file in images]
+        return f"{where}, no masks"
+    keyed, keyed_masks = (_by_key(own, contents.problems) for own in (images, masks))
+    where_to_look = root / images[0].place, root / masks[0].place
+    pairs, note = pair(keyed, keyed_masks, where_to_look, contents.problems)
+    contents.entries += [Entry(_sample(image, root, part), image, mask) for image, mask in pairs]
+    told = "told apart by their names" if not by_folders else f"masks in {masks[0].place}"
+    return f"{where}, {told}" + (f" ({note})" if note else "")
+
+
+def _below_top(file: _File, root: Path) -> _File:
+    """A file of no special folder: the one directly below root is its place, and no part of its key."""
+    top, *key = file.key if len(file.key) > 1 else (".", *file.key)
+    place = file.path.relative_to(root).parts[0] if top != "." else top
+    return _File(file.path, file.role, Kind.IMAGE, place, tuple(key))
+
+
+def _by_key(files: Iterable[_File], problems: list[str]) -> dict[Key, Path]:
+    found: dict[Key, Path] = {}
+    for file in files:
+        if file.key in found:
+            other = found[file.key]
+            problems.append(f"{file.path}: means the same image or mask as {other}, so the pair is ambiguous")
+        found[file.key] = file.path
+    return found
+
+
+def _sample(path: Path, root: Path, part: Part | None) -> Sample:
+    return Sample(path.relative_to(root).with_suffix("").as_posix(), split=part)
+
+
+def _folders(files: Iterable[_File], *, with_kind: bool = False) -> list[Path]:
+    return sorted({file.path.parent for file in files if file.kind or not with_kind})
+
+
+def _report_unused(files: Sequence[_File], root: Path, contents: Contents) -> None:
+    if files:
+        names = ", ".join(str(folder.relative_to(root)) for folder in _folders(files)[:3])
+        contents.warnings.append(f"{root}: not used: {len(files)} images in folders of other names ({names})")

@@ -1,0 +1,49 @@
+"""A folder of images beside a folder of their masks, paired by their paths below."""
+
+from pathlib import Path
+
+from lab.data.discovery import READ, Found, find_images, key
+from lab.data.files import Entry
+from lab.data.layouts.contents import Contents, require_folders, visible
+from lab.data.layouts.pairing import Key, pair
+from lab.data.part_names import Part, part_names
+from lab.data.sets import Sample
+from lab.data.unicode_names import composed
+
+
+def is_pairs(images: Path, masks: Path) -> bool:
+    """Whether both folders are there and are not divided into folders of sets."""
+    divided = [
+        Part.TRAIN in part_names(path.name for path in visible(folder)).parts.values()
+        for folder in (images, masks)
+    ]
+    return images.is_dir() and masks.is_dir() and not all(divided)
+
+
+def read_pairs(images: Path, masks: Path) -> Contents:
+    """Pair the files of both folders by `key`, in order of the keys."""
+    require_folders(
+        [images, masks], "data.root must be the folder that holds both: pass --set data.root=PATH"
+    )
+    found, found_masks = find_images(images), find_images(masks)
+    contents = Contents(problems=[*found.problems(), *found_masks.problems()])
+    contents.warnings = [*found.warnings(), *found_masks.warnings()]
+    by_key, masks_by_key = _by_key(found, contents.problems), _by_key(found_masks, contents.problems)
+    for folder, paths in ((images, by_key), (masks, masks_by_key)):
+        if not paths:
+            contents.problems.append(f"{folder}: no {READ} file in it")
+    if by_key and masks_by_key:
+        pairs, contents.description = pair(by_key, masks_by_key, (images, masks), contents.problems)
+        contents.entries = [Entry(Sample(key(image, images)), image, mask) for image, mask in pairs]
+    return contents
+
+
+def _by_key(found: Found, problems: list[str]) -> dict[Key, Path]:
+    """The files by their keys in one Unicode form: a folder may come from a Mac, and the other one not."""
+    paths: dict[Key, Path] = {}
+    for path in found.images:
+        name = tuple(composed(key(path, found.folder)).split("/"))
+        if name in paths:
+            problems.append(f"{path}: {paths[name].name} has the same name, so the pair is ambiguous")
+        paths[name] = path
+    return paths
