@@ -33,6 +33,7 @@ class Contents:
     Args:
         description: of what was read as images, masks and sets, for the user.
         classes, ignore: those that the layout defines; they take the place of the arguments.
+        may_hold_classes: masks of class indices are usual in this layout.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -41,6 +42,11 @@ class Contents:
     description: str = ""
     classes: Mapping[str, Label] | None = None
     ignore: Label | None = None
+    may_hold_classes: bool = False
+
+    def facts(self) -> dict[str, str]:
+        """The fact `LAYOUT`, where there is something to say."""
+        return {LAYOUT: self.description} if self.description else {}
 
 
 def visible(folder: Path) -> list[Path]:

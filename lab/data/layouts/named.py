@@ -36,7 +36,7 @@ def is_named(root: Path) -> bool:
 def read_named(root: Path) -> Contents:
     """Pair what the names tell apart, part by part."""
     found = find_images(root)
-    contents = Contents(problems=found.problems(), warnings=found.warnings())
+    contents = Contents(problems=found.problems(), warnings=found.warnings(), may_hold_classes=True)
     files, by_folders = _files(found)
     unclear = sorted({file.path.parent for file in files if file.role.parts and file.role.part is None})
     contents.problems += [

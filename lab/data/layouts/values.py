@@ -14,8 +14,6 @@ _LARGEST = 64  # values up to here are classes; an antialiased edge has larger o
 
 def unnamed_classes(contents: Contents) -> list[str]:
     """A problem where masks hold 0, 1, 2 and so on, and would be read as foreground and background."""
-    if contents.classes is not None:
-        return []
     paths = [entry.mask for entry in contents.entries if isinstance(entry.mask, Path)]
     step = max(1, len(paths) // _LOOKED_AT)
     found: set[int] = set()
