@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from lab.config import RunConfig
 from lab.config.validation import validate
@@ -82,3 +83,14 @@ def train_levels(folder: Path, root: Path, **values: Any) -> Path:
         "data.normalise": "none",
     }
     return train(folder, config(root, **{**still, **values}))
+
+
+def partly(count: int = 30) -> tuple[TensorDataset, TensorDataset]:
+    """Images in memory, a third of which nobody labelled, and some of which are labelled wrongly."""
+    truth = torch.arange(count) % 3
+    level = torch.tensor([220.0, 30.0, 120.0])[truth] / 255
+    images = level.reshape(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
+    labels = truth.clone()
+    labels[::5] = (labels[::5] + 1) % 3
+    labels[1::3] = -100
+    return TensorDataset(images, labels), TensorDataset(images, labels)

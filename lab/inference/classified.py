@@ -174,13 +174,21 @@ class _Work:
         found = changes(self._loaded, self.splits, names, self._part)
         result.notes += [note for note in found if note not in result.notes]
         asked = answers(self._loaded, self._items(result.split, names))
+        ignored, unlabelled = self._loaded.ignored, 0
         for done, ((name, truth), inputs, likely) in enumerate(asked, 1):
-            answer = Answer(name, truth, likely, self._part)
             if not result.classes:
                 result.classes = class_names(self._loaded, len(likely))
+            if truth in ignored:
+                unlabelled += 1
+                continue
+            answer = Answer(name, truth, likely, self._part)
             result.answers.append(answer)
             self._keep(result.mistakes, answer, inputs[0])
             told(done, len(names), self._part or "images")
+        if unlabelled == len(names):
+            raise ValueError(f"{self._loaded.folder}: no image of the {result.split} set has a class")
+        if unlabelled:
+            result.notes.append(f"{unlabelled} images of the {result.split} set have no class: not judged")
 
     def first(self, split: Split) -> list[Tensor]:
         """The first sample as the network gets it."""
@@ -192,7 +200,8 @@ class _Work:
         for index, name in enumerate(names):
             image, *others, target = dataset[index]
             asked = as_trained(image, self._loaded.facts, self.splits.facts)
-            yield (name, int(target)), [asked, *others]
+            truth = torch.as_tensor(target)
+            yield (name, int(truth.argmax() if truth.dim() else truth)), [asked, *others]
 
     def _keep(self, mistakes: list[Mistake], answer: Answer, image: Tensor) -> None:
         """Put the answer among the surest of the wrong ones, if it belongs there."""

@@ -19,6 +19,8 @@ from lab.inference.held_out import Split, about, as_trained, changes, names_of, 
 from lab.inference.loaded import missing_parts, parts_of
 from lab.inference.masks import require_fit
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
+from lab.labels import IGNORE
+from lab.metrics.base import with_mark
 from lab.metrics.scores import ImageScores, ThresholdSearch, score_image
 from lab.tasks.base import array
 
@@ -227,8 +229,10 @@ class _Work:
         loaded = self.loaded
         names = names_of(self.splits, split, loaded)
         label = " ".join(word for word in (self._part, what) if word)
+        ignored = loaded.ignored
         for index, name in enumerate(names):
             *inputs, target = (part[None] for part in dataset[index])
+            target = with_mark(target, ignored, IGNORE)
             asked = [as_trained(inputs[0], loaded.facts, self.splits.facts), *inputs[1:]]
             with torch.no_grad(), loaded.runtime.autocast():
                 prediction = loaded.task.predict(loaded.task.infer(loaded.model, *loaded.runtime.move(asked)))

@@ -21,6 +21,7 @@ from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
 from lab.tasks import Task
+from lab.terms import ignored_by
 
 # Arguments by which networks fetch weights, and their values that fetch none.
 _DOWNLOADING: Mapping[str, Any] = {"encoder_weights": None, "pretrained": False}
@@ -67,6 +68,14 @@ class Loaded:
             ValueError: the network's channels are neither 1 nor 3, or the range is none.
         """
         return ImageReader(self.channels, value_range or self.facts.get(VALUE_RANGE))
+
+    @property
+    def ignored(self) -> tuple[int, ...]:
+        """Values of the target that the run's loss leaves out, and so every figure; builds the loss."""
+        left_out = None
+        with suppress(ConfigError):  # a loss whose code is gone: the network can be judged all the same
+            left_out = ignored_by(self.config.create_criterion(self.facts))
+        return self.task.ignored if left_out is None else left_out
 
     def create_splits(self) -> Splits:
         """The run's data, made anew as the run made it.

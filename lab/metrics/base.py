@@ -34,11 +34,14 @@ class LeavesOut:
 
 def marked(target: Any, ignored: Iterable[int], metric: Any) -> Any:
     """The target as a metric gets it: what the loss ignores is what the metric leaves out, if it can."""
-    if not isinstance(metric, LeavesOut) or not isinstance(target, Tensor):
-        return target
+    return with_mark(target, ignored, metric.mark) if isinstance(metric, LeavesOut) else target
+
+
+def with_mark(target: Any, ignored: Iterable[int], mark: int) -> Any:
+    """The target, a tensor, with `mark` in the place of every value that the loss ignores."""
     for value in ignored:
-        if value != metric.mark:
-            target = target.masked_fill(target == value, metric.mark)
+        if value != mark and isinstance(target, Tensor):
+            target = target.masked_fill(target == value, mark)
     return target
 
 

@@ -411,3 +411,12 @@ def test_a_checkpoint_of_sums_over_samples_is_continued(goes_on: bool) -> None:
         assert later.values() == pytest.approx({"loss": 40 / 16, "loss_a": 12 / 16, "grad_norm": 7.0})
     else:
         assert filled.values() == pytest.approx({"loss": 2.0, "loss_a": 0.5, "grad_norm": 7.0})
+
+
+def test_batches_that_are_mappings_have_no_picture() -> None:
+    class Named(Pairs):
+        def collate(self, items: list[Any]) -> dict[str, Tensor]:
+            return {"image": torch.stack([item["image"] for item in items])}
+
+    data = Named([{"image": torch.ones(1)}])
+    assert Peek(Predictor(nn.Identity()), data, 3, Path("best.pt"))() is None

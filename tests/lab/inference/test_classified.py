@@ -9,11 +9,13 @@ import pytest
 import torch
 from sklearn import metrics
 
+from lab.config import RunConfig
+from lab.config.validation import validate
 from lab.data.reading import read_image
 from lab.inference.classified import MISTAKES, Answer, ClassEvaluation, _of_classes, _picture, evaluate_run
 from lab.inference.loaded import load
 from lab.trackers.csv_file import read_metrics
-from tests.classified_tools import CLASSES, HERE, config, make_images, train, train_levels
+from tests.classified_tools import CLASSES, HERE, Levels, config, make_images, partly, train, train_levels
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +213,24 @@ def test_pictures_of_inputs(values: list[list[float]], shown: list[int] | None) 
     assert _picture(torch.zeros(5), None) is None
     normalised = _picture(torch.tensor([values]), ([0.5], [0.1]))
     assert normalised is not None and (shown != [51, 102] or normalised[0, :, 0].tolist() == [133, 138])
+
+
+def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
+    values = {
+        "data": f"{HERE}.partly",
+        "net": {"target": f"{HERE}.Levels"},
+        "criterion": "lab.losses.CrossEntropy",
+        "metrics": {"accuracy": "lab.metrics.Accuracy", "f1": "lab.metrics.F1"},
+        "epochs": 1,
+    }
+    folder = train(tmp_path / "run", validate(RunConfig, {**config(tmp_path).as_data(), **values}))
+    found = evaluate_run(folder, "val", efficiency=False)
+    images, labels = partly()[1].tensors
+    kept = labels >= 0
+    likely = Levels()(images).argmax(1)
+    scores, best = found.scores(), read_metrics(folder)[-1]
+    assert scores.samples == int(kept.sum()) == 20
+    assert scores.accuracy == metrics.accuracy_score(labels[kept], likely[kept]) < 1
+    assert scores.macro.f1 == pytest.approx(metrics.f1_score(labels[kept], likely[kept], average="macro"))
+    assert (best["val_accuracy"], best["val_f1"]) == pytest.approx((scores.accuracy, scores.macro.f1))
+    assert "10 images of the val set have no class: not judged" in found.notes
