@@ -259,6 +259,10 @@ class _Attributes(Mapping[str, Any]):
             raise KeyError(name)
         return getattr(self._module, name)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Without a detour by an exception: it is asked for at every step."""
+        return getattr(self._module, name, default)
+
     def __iter__(self) -> Any:
         return iter(vars(self._module))
 
