@@ -126,14 +126,6 @@ def ignored_by(criterion: Callable[[Any, Any], Any]) -> tuple[int, ...] | None:
     return () if kind in _OF_ELEMENTS or kind in _OF_SAMPLES else None
 
 
-def weighs_classes(criterion: Callable[[Any, Any], Any]) -> bool:
-    """Whether its denominators are class weights, so that a mean of batches was another value."""
-    if isinstance(criterion, Loss):
-        return getattr(criterion, "class_weights", None) is not None
-    kind, options = _known(criterion)
-    return kind in _OF_CLASSES and options.get("weight") is not None
-
-
 def reduction_of(criterion: Callable[[Any, Any], Any]) -> str | None:
     """`mean`, `sum`, `none` or `batchmean` of a loss of torch's; None of any other."""
     kind, options = _known(criterion)

@@ -18,7 +18,7 @@ from lab.evaluation import evaluate
 from lab.losses import BCEDice, CrossEntropy, WeightedSum
 from lab.runtime import Runtime
 from lab.tasks import Task
-from lab.terms import Loss, ignored_by, measure, reduction_of, set_mean, weighs_classes, weights_ahead
+from lab.terms import Loss, ignored_by, measure, reduction_of, set_mean, weights_ahead
 
 Criterion = Callable[[Any, Any], Any]
 Sample = Callable[[torch.Generator, int], tuple[Tensor, Tensor]]
@@ -253,13 +253,6 @@ def test_what_losses_ignore() -> None:
     assert ignored_by(BCEDice()) == (255,) and ignored_by(CrossEntropy()) == (-100,)
     assert ignored_by(nn.BCEWithLogitsLoss()) == () and ignored_by(lambda o, t: o) is None
     assert reduction_of(nn.MSELoss(reduction="sum")) == "sum" and reduction_of(BCEDice()) is None
-
-
-def test_which_losses_class_weights_divide() -> None:
-    weighted = [EXACT[name][0] for name in ("ce weight", "nll", "CrossEntropy", "WeightedSum classes")]
-    assert all(map(weighs_classes, weighted))
-    plain = [EXACT[name][0] for name in ("ce", "ce function", "CrossEntropy plain", "BCEDice", "bce weight")]
-    assert not any(map(weighs_classes, [*plain, WeightedSum({"dice": 1.0})]))
 
 
 @pytest.mark.parametrize("criterion", [nn.MSELoss(reduction="none"), lambda output, target: 1.0])
