@@ -31,6 +31,7 @@ from lab.faults import (
     stopping,
     strangers,
     tracking,
+    wrong_input,
 )
 from lab.faults.base import Fault, Verdict
 from lab.faults.bench import Bench
@@ -222,6 +223,14 @@ FAULTS = (
         servers.COUNT,
         servers.COUNT,
         servers.loopback,
+    ),
+    Fault(
+        24,
+        "other people's files, layouts, tables, targets, losses and streams",
+        "the right figure, or a refusal or a warning that names the cause; no silent error",
+        24,
+        271,
+        wrong_input.wrong_input,
     ),
 )
 

@@ -1,0 +1,91 @@
+"""One odd or wrong input, and the verdict on what the command made of it."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+Files = Callable[[Path], Mapping[str, Any]]
+"""Writes the files of an input into an empty folder; returns the sections of the config that read them."""
+
+
+class Ending(Enum):
+    """How the command dealt with an input."""
+
+    RIGHT = "right"  # the figures are the true ones
+    WARNED = "warned of"  # it ran, and a note names the cause
+    REFUSED = "refused"  # exit code 2, the cause is named, no traceback
+    UNCLEAR = "unclear"  # it failed without naming the cause
+    SILENT = "silent errors"  # exit code 0, a wrong figure, and no word of it
+
+
+GOOD = frozenset({Ending.RIGHT, Ending.WARNED, Ending.REFUSED})
+
+
+@dataclass(frozen=True)
+class WrongInput:
+    """An input, and what is right about it.
+
+    Args:
+        kind: the kind of fault, such as `masks`.
+        what: the input in a few words.
+        files: writes it, and returns the sections of its config.
+        expected: last values of the run by name, computed without the product; none where no value is right.
+        words: one of them, in lower case, has to be in a refusal or a warning.
+        usual: the docs promise that it is read, so that only the right value will do.
+    """
+
+    kind: str
+    what: str
+    files: Files
+    expected: Mapping[str, float]
+    words: Sequence[str] = ()
+    usual: bool = False
+
+    @property
+    def accepted(self) -> frozenset[Ending]:
+        """The endings that keep the promise."""
+        return frozenset({Ending.RIGHT}) if self.usual else GOOD
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a command left: its exit code, the text of its console, the last values of its run."""
+
+    code: int | None
+    console: str
+    values: Mapping[str, float]
+
+    @property
+    def notes(self) -> str:
+        """The notes among the lines of `--json`, in lower case."""
+        found = []
+        for line in self.console.splitlines():
+            if line.startswith("{"):
+                event = json.loads(line)
+                if event.get("event") == "note":
+                    found.append(str(event.get("message", "")))
+        return "\n".join(found).lower()
+
+
+def judge(given: WrongInput, seen: Seen) -> Ending:
+    """The ending that an input came to."""
+
+    def named(text: str) -> bool:
+        return any(word in text for word in given.words)
+
+    if seen.code == 2 and "Traceback" not in seen.console:
+        return Ending.REFUSED if named(seen.console.lower()) else Ending.UNCLEAR
+    if seen.code != 0:
+        return Ending.UNCLEAR
+    if given.expected and all(close(seen.values.get(name), value) for name, value in given.expected.items()):
+        return Ending.RIGHT
+    return Ending.WARNED if named(seen.notes) else Ending.SILENT
+
+
+def close(found: float | None, expected: float) -> bool:
+    """Whether a figure is the expected one; float32 sums of some hundred terms differ in the sixth digit."""
+    return found is not None and math.isclose(found, expected, rel_tol=2e-5, abs_tol=2e-6)

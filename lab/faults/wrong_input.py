@@ -1,0 +1,95 @@
+"""Other people's input, given to the real command: right, refused or warned of, never wrong in silence."""
+
+import json
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import yaml
+
+from lab import rundir
+from lab.faults.base import Verdict, short_of
+from lab.faults.bench import CONSOLE, Bench
+from lab.faults.inputs import files, layouts, masks, targets
+from lab.faults.inputs.base import Ending, Seen, WrongInput, judge
+from lab.faults.inputs.sections import MODULE, USERS
+
+_CONFIG = "run.yaml"
+_AT_ONCE = 2
+_LONGEST = 120.0  # seconds of an input
+KINDS = (
+    files.images,
+    masks.masks,
+    files.discovery,
+    layouts.layouts,
+    layouts.class_folders,
+    layouts.tables,
+    targets.targets,
+    targets.means,
+    targets.nested,
+    targets.streams,
+    targets.early,
+)
+
+
+def every_input() -> list[WrongInput]:
+    """All inputs, the kinds by turns, so that the first few are of every kind."""
+    waiting = deque(list(kind()) for kind in KINDS)
+    found: list[WrongInput] = []
+    while waiting:
+        kind = waiting.popleft()
+        found.append(kind.pop(0))
+        if kind:
+            waiting.append(kind)
+    return found
+
+
+def wrong_input(bench: Bench, count: int) -> Verdict:
+    """Give inputs to `--run`, each in a folder and a process of its own."""
+    chosen = every_input()[:count]
+    endings: Counter[Ending] = Counter()
+    broken: list[str] = []
+    for given, folder, process in _begun(bench, chosen):
+        process.join(_LONGEST)
+        seen = look(folder, process.exitcode)
+        endings[ending := judge(given, seen)] += 1
+        if ending not in given.accepted:
+            broken.append(f"{given.kind}, {given.what}: {describe(given, seen, ending)}")
+        bench.told(f"{endings.total()} of {len(chosen)} inputs, {len(broken)} not as promised")
+        shutil.rmtree(folder)
+    figures = {"inputs": endings.total(), **{ending.value: endings[ending] for ending in Ending}}
+    return Verdict(figures, [*broken, *short_of(count, len(chosen), "inputs")])
+
+
+def _begun(
+    bench: Bench, chosen: Sequence[WrongInput]
+) -> Iterator[tuple[WrongInput, Path, ForkServerProcess]]:
+    """Start the commands, two at a time."""
+    waiting: deque[tuple[WrongInput, Path, ForkServerProcess]] = deque()
+    for given in chosen:
+        folder = bench.folder("input")
+        sections = given.files(folder)
+        shutil.copy(USERS, folder / f"{MODULE}.py")
+        (folder / _CONFIG).write_text(yaml.safe_dump(dict(sections), sort_keys=False))
+        waiting.append((given, folder, bench.warm(folder, "--run", _CONFIG, "--json")))
+        if len(waiting) == _AT_ONCE:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def look(folder: Path, code: int | None) -> Seen:
+    """Read what a command has left in its folder."""
+    console = folder / CONSOLE
+    summaries = sorted(folder.glob(f"runs/*/{rundir.SUMMARY}"))
+    values = json.loads(summaries[-1].read_text()).get("last") or {} if summaries else {}
+    return Seen(code, console.read_text(errors="replace") if console.exists() else "", values)
+
+
+def describe(given: WrongInput, seen: Seen, ending: Ending) -> str:
+    """What was expected of an input, and what was found."""
+    found = {name: seen.values.get(name) for name in given.expected} or dict(seen.values)
+    figures = f"expected {dict(given.expected) or 'a refusal'}, found {found}"
+    last = next((line for line in reversed(seen.console.splitlines()) if not line.startswith("{")), "")
+    return f"{ending.value}; exit code {seen.code}; {figures}; {last.strip()[:200]}"
