@@ -1,5 +1,6 @@
 """Other people's input, given to the real command: right, refused or warned of, never wrong in silence."""
 
+import csv
 import json
 import shutil
 from collections import Counter, deque
@@ -7,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
+from PIL import Image
 
 from lab import rundir
 from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench
-from lab.faults.inputs import files, layouts, masks, targets
-from lab.faults.inputs.base import Ending, Seen, WrongInput, judge
+from lab.faults.inputs import files, layouts, masks, predictions, studies, targets
+from lab.faults.inputs.base import OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
 from lab.faults.inputs.sections import MODULE, USERS
+from lab.report.leaderboard import LEADERBOARD
 
-_CONFIG = "run.yaml"
 _AT_ONCE = 2
 _LONGEST = 120.0  # seconds of an input
 KINDS = (
@@ -31,6 +35,8 @@ KINDS = (
     targets.nested,
     targets.streams,
     targets.early,
+    predictions.predictions,
+    studies.studies,
 )
 
 
@@ -53,6 +59,9 @@ def wrong_input(bench: Bench, count: int) -> Verdict:
     broken: list[str] = []
     for given, folder, process in _begun(bench, chosen):
         process.join(_LONGEST)
+        if given.then and process.exitcode == 0:
+            process = bench.warm(folder, *given.then)
+            process.join(_LONGEST)
         seen = look(folder, process.exitcode)
         endings[ending := judge(given, seen)] += 1
         if ending not in given.accepted:
@@ -72,8 +81,8 @@ def _begun(
         folder = bench.folder("input")
         sections = given.files(folder)
         shutil.copy(USERS, folder / f"{MODULE}.py")
-        (folder / _CONFIG).write_text(yaml.safe_dump(dict(sections), sort_keys=False))
-        waiting.append((given, folder, bench.warm(folder, "--run", _CONFIG, "--json")))
+        (folder / RUN).write_text(yaml.safe_dump(dict(sections), sort_keys=False))
+        waiting.append((given, folder, bench.warm(folder, *given.command)))
         if len(waiting) == _AT_ONCE:
             yield waiting.popleft()
     yield from waiting
@@ -84,7 +93,46 @@ def look(folder: Path, code: int | None) -> Seen:
     console = folder / CONSOLE
     summaries = sorted(folder.glob(f"runs/*/{rundir.SUMMARY}"))
     values = json.loads(summaries[-1].read_text()).get("last") or {} if summaries else {}
+    values |= _predicted(folder) | _searched(folder)
     return Seen(code, console.read_text(errors="replace") if console.exists() else "", values)
+
+
+def _predicted(folder: Path) -> dict[str, float]:
+    """How many masks there are, and the least Dice among them."""
+    found = sorted((folder / OUTPUT / "masks").glob("*.png"))
+    if not found:
+        return {}
+    dice = []
+    for path in found:
+        said, truth = (_mask(each) for each in (path, folder / TRUTH / path.name))
+        whole = int(said.sum() + truth.sum())
+        dice.append(2 * int((said & truth).sum()) / whole if said.shape == truth.shape else 0.0)
+    return {"predicted_dice": min(dice), "predicted": float(len(found))}
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    with Image.open(path) as image:
+        return np.asarray(image) > 0
+
+
+def _searched(folder: Path) -> dict[str, float]:
+    """Trials of a study, different points among them, failed ones, and the first one's learning rate."""
+    found = sorted(folder.glob(f"studies/*/{LEADERBOARD}"))
+    if not found:
+        return {}
+    with found[0].open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    space = yaml.safe_load((folder / studies.STUDY).read_text())["search_space"]
+    points = {tuple(row[name] for name in space) for row in rows}
+    counts = {
+        "trials": len(rows),
+        "points": len(points),
+        "failed": sum(r["outcome"] == "failed" for r in rows),
+    }
+    first = {
+        "first": float(row["optimizer.lr"]) for row in rows if row["trial"] == "0" and "optimizer.lr" in row
+    }
+    return {name: float(count) for name, count in counts.items()} | first
 
 
 def describe(given: WrongInput, seen: Seen, ending: Ending) -> str:

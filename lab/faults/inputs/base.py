@@ -12,6 +12,11 @@ Files = Callable[[Path], Mapping[str, Any]]
 """Writes the files of an input into an empty folder; returns the sections of the config that read them."""
 
 
+RUN, OUTPUT, TRUTH = "run.yaml", "said", "truth"
+"""The config of an input, and the folders of predicted masks and of the true ones."""
+PREDICT = ("--predict", "2", "--input", "new", "--output", OUTPUT)  # a run's name begins with its year
+
+
 class Ending(Enum):
     """How the command dealt with an input."""
 
@@ -36,6 +41,8 @@ class WrongInput:
         expected: last values of the run by name, computed without the product; none where no value is right.
         words: one of them, in lower case, has to be in a refusal or a warning.
         usual: the docs promise that it is read, so that only the right value will do.
+        command: what the program is called with.
+        then: and with what afterwards, if the first call succeeds.
     """
 
     kind: str
@@ -44,6 +51,8 @@ class WrongInput:
     expected: Mapping[str, float]
     words: Sequence[str] = ()
     usual: bool = False
+    command: Sequence[str] = ("--run", RUN, "--json")
+    then: Sequence[str] = ()
 
     @property
     def accepted(self) -> frozenset[Ending]:
@@ -61,13 +70,13 @@ class Seen:
 
     @property
     def notes(self) -> str:
-        """The notes among the lines of `--json`, in lower case."""
+        """The notes among the lines of `--json`, and the lines of commands without it; in lower case."""
         found = []
         for line in self.console.splitlines():
-            if line.startswith("{"):
-                event = json.loads(line)
-                if event.get("event") == "note":
-                    found.append(str(event.get("message", "")))
+            if not line.startswith("{"):
+                found.append(line)
+            elif (event := json.loads(line)).get("event") == "note":
+                found.append(str(event.get("message", "")))
         return "\n".join(found).lower()
 
 

@@ -249,3 +249,14 @@ class Flat(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.out(x.flatten(1))
         return logits
+
+
+class Picky(Attend):
+    """The same, which says that a pair of numbers can't be built."""
+
+    def __init__(self, width: int = 16, heads: int = 2) -> None:
+        if width % heads:
+            import optuna
+
+            raise optuna.TrialPruned(f"{heads} heads don't divide a width of {width}")
+        super().__init__(width, heads)
