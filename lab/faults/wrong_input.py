@@ -125,14 +125,12 @@ def _searched(folder: Path) -> dict[str, float]:
     space = yaml.safe_load((folder / studies.STUDY).read_text())["search_space"]
     points = {tuple(row[name] for name in space) for row in rows}
     counts = {
-        "trials": len(rows),
-        "points": len(points),
-        "failed": sum(r["outcome"] == "failed" for r in rows),
+        "trials": float(len(rows)),
+        "points": float(len(points)),
+        "failed": float(sum(row["outcome"] == "failed" for row in rows)),
     }
-    first = {
-        "first": float(row["optimizer.lr"]) for row in rows if row["trial"] == "0" and "optimizer.lr" in row
-    }
-    return {name: float(count) for name, count in counts.items()} | first
+    first = next((row.get("optimizer.lr") for row in rows if row["trial"] == "0"), None)
+    return counts | ({"first": float(first)} if first else {})
 
 
 def describe(given: WrongInput, seen: Seen, ending: Ending) -> str:

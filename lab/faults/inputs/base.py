@@ -43,6 +43,7 @@ class WrongInput:
         usual: the docs promise that it is read, so that only the right value will do.
         command: what the program is called with.
         then: and with what afterwards, if the first call succeeds.
+        codes: exit codes of a refusal.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class WrongInput:
     usual: bool = False
     command: Sequence[str] = ("--run", RUN, "--json")
     then: Sequence[str] = ()
+    codes: Sequence[int] = (2, 3)
 
     @property
     def accepted(self) -> frozenset[Ending]:
@@ -86,7 +88,7 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
     def named(text: str) -> bool:
         return any(word in text for word in given.words)
 
-    if seen.code == 2 and "Traceback" not in seen.console:
+    if seen.code in given.codes and "Traceback" not in seen.console:
         return Ending.REFUSED if named(seen.console.lower()) else Ending.UNCLEAR
     if seen.code != 0:
         return Ending.UNCLEAR

@@ -81,7 +81,15 @@ def studies() -> Iterator[WrongInput]:
         ("a constraint on an unknown name", {"constraints": ["net.widht > 3"]}, "net.widht"),
         ("a constraint that is no expression", {"constraints": ["optimizer.lr >"]}, "constraints"),
         ("a constraint that calls a function", {"constraints": ["open('x', 'w') != 0"]}, "constraints"),
-        ("a constraint that nothing fulfils", {"constraints": ["optimizer.lr > 1"]}, "optimizer.lr > 1"),
         ("a constraint of endless cost", {"constraints": ["9 ** 9 ** 9 > 0"]}, "constraints"),
     ):  # fmt: skip
         yield given(what, _study("Fixed", 3, _LR, **wrong), {}, (word,))
+    yield WrongInput(
+        "studies",
+        "a constraint that nothing fulfils",
+        _study("Fixed", 3, _LR, constraints=["optimizer.lr > 1"]),
+        {},
+        ("optimizer.lr > 1",),
+        command=_OPTIMIZE,
+        codes=(1, 2),
+    )
