@@ -175,7 +175,8 @@ def class_folders() -> Iterator[WrongInput]:
         _class_files(folder / "set/flowers", {"": 10})
         return _classified(root="set")
 
-    yield WrongInput("class folders", "a folder around the classes", wrapped, {}, ("class",))
+    whole = {"train_count": 24.0, "val_count": 6.0}
+    yield WrongInput("class folders", "a folder around the classes", wrapped, whole, ("class",))
 
     def unlabelled(folder: Path) -> Mapping[str, Any]:
         _class_files(folder / "set", {"train": 10})

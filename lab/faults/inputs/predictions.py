@@ -60,5 +60,5 @@ def predictions() -> Iterator[WrongInput]:
                 save(mask.astype(np.uint8) * 255, truth / f"{number}.png")
             return file_set(pillow(".png"))(folder)
 
-        expected = {} if what.startswith(("an animated", "a palette that")) else whole
+        expected = {} if what.startswith("an animated") else whole
         yield WrongInput("predictions", what, files, expected, words, not words, then=PREDICT)
