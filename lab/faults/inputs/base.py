@@ -17,6 +17,9 @@ RUN, OUTPUT, TRUTH = "run.yaml", "said", "truth"
 PREDICT = ("--predict", "2", "--input", "new", "--output", OUTPUT)  # a run's name begins with its year
 
 
+TRACEBACK = "Traceback (most recent call last)"
+
+
 class Ending(Enum):
     """How the command dealt with an input."""
 
@@ -88,7 +91,7 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
     def named(text: str) -> bool:
         return any(word in text for word in given.words)
 
-    if seen.code in given.codes and "Traceback" not in seen.console:
+    if seen.code in given.codes and TRACEBACK not in seen.console:
         return Ending.REFUSED if named(seen.console.lower()) else Ending.UNCLEAR
     if seen.code != 0:
         return Ending.UNCLEAR

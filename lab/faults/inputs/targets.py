@@ -287,9 +287,10 @@ def early() -> Iterator[WrongInput]:
         {},
         ("drop_last", "one sample"),
     )
-    yield WrongInput(
-        "early", "the list of random_split", written(**usual | {"data": mine("in_lists")}), {}, ("list",)
-    )
+    whole = torch.utils.data.default_collate(list(users.in_lists()[1]))
+    value = {"val_loss": float(F.cross_entropy(_logits(whole[0]), whole[1]))}
+    data = written(**usual | {"data": mine("in_lists")})
+    yield WrongInput("early", "the list of random_split", data, value, ("list",))
     regression = {"task": "lab.tasks.Regression", "net": mine("Fixed"), "criterion": "torch.nn.MSELoss"}
     for dtype in ("float64", "float16", "bfloat16"):
         x, y = users.numbers(dtype=dtype)[1].tensors
