@@ -73,7 +73,8 @@ def describe(
 
     found = {LOSS: known(criterion)}
     parts = getattr(criterion, "part_definitions", None)
-    parts = getattr(settled(criterion), "part_definitions", None) if parts is None else parts
+    if parts is None and definition_of(criterion) is None:
+        parts = getattr(settled(criterion), "part_definitions", None)
     if isinstance(parts, Mapping):
         reason = found[LOSS].reason
         found |= {
