@@ -112,6 +112,15 @@ def recorded(data: Any) -> dict[str, int]:
     return {str(name): number for name, number in data.items() if isinstance(number, int)}
 
 
+def newest(records: Iterable[Any]) -> dict[str, int]:
+    """The definitions of a mean over several records: of each name the newest."""
+    found: dict[str, int] = {}
+    for record in records:
+        for name, number in recorded(record).items():
+            found[name] = max(number, found.get(name, FIRST))
+    return found
+
+
 def by_value(values: Iterable[str], known: Numbers) -> dict[str, int]:
     """The definitions of logged values that are not the first."""
     return {name: number for name in values if (number := of_value(name, known)) != FIRST}

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from lab import rundir
 from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
+from lab.definitions import newest
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
 from lab.record import written
 from lab.redact import redact, redact_text
@@ -134,6 +135,9 @@ class RepeatsSummary:
             "best": end.best,
             "last": end.last,
             "spread": self._spread("best"),
+            "definitions": newest(
+                (rundir.read_summary(result.run_dir) or {}).get("definitions") for _, result in self._results
+            ),
             f"{self._kind}s": table,
             "epochs": end.epochs,
             "seconds": end.seconds,

@@ -87,6 +87,16 @@ def test_mean_spread_and_table(
     assert RunConfig.from_yaml(tmp_path / rundir.CONFIG) == config(seeds=[1, 2, 3])
 
 
+def test_definitions_are_the_newest_of_the_seeds(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
+    with RepeatsSummary(tmp_path, config(seeds=[1, 2, 3]), "quiet") as seeds:
+        for seed, known in enumerate(({"loss": 1, "dice": 2}, {"loss": 2}, None), 1):
+            below = tmp_path / f"seed_{seed}"
+            below.mkdir(exist_ok=True)
+            rundir.write_summary(below, {} if known is None else {"definitions": known})
+            seeds.add(result(0.5, below))
+    assert read(tmp_path)["definitions"] == {"loss": 2, "dice": 2}
+
+
 def test_one_diverged_seed_makes_it_all_diverged(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
     with RepeatsSummary(tmp_path, config(seeds=[1, 2, 3]), "quiet") as seeds:
         seeds.add(result(0.5, tmp_path))
