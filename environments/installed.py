@@ -12,7 +12,7 @@ _TOOLS = {"pip", "setuptools", "wheel"}
 
 
 def needed_by_torch(ours: set[str]) -> set[str]:
-    """What torch depends on, directly or not, as far as it is installed here and not among `ours`."""
+    """The installed dependencies of torch, direct or not, that are not among `ours`."""
     found: set[tuple[str, str]] = set()
     left = [("torch", "")]
     while left:

@@ -1,4 +1,4 @@
-"""What the requirements files ask for."""
+"""The content of the requirements files."""
 
 import re
 from collections.abc import Iterator

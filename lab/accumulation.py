@@ -1,8 +1,9 @@
 """Batches that share an optimizer step: together they give the gradient of one batch of all their samples.
 
 The gradient of a set's mean is the sum of the numerators' gradients over the set's denominator, term by term.
-So each batch's terms are divided by the whole group's denominators, which the targets tell before the network
-runs. Where they don't, a batch weighs by what its step says of it, and the gradients are divided at the end.
+So each batch's terms are divided by the whole group's denominators, which follow from the targets before the
+network runs. Where they don't, a batch weighs by the size that its step returns, and the gradients are
+divided at the end.
 Several processes would sum the denominators over all of them (an all_reduce) at the end of `Group.__init__`.
 """
 
@@ -23,7 +24,7 @@ Ahead = tuple[Mapping[str, Weight], int]
 
 
 class Group:
-    """What each batch counts in the step that the group shares.
+    """The weight of each batch in the step that the group shares.
 
     Args:
         batches: of each batch its denominators, or None where they aren't known before its step. Empty for a
@@ -40,7 +41,7 @@ class Group:
         self._totals: dict[str, Weight] = {}
 
     def loss(self, result: StepResult) -> Tensor:
-        """What to pass backward for the next batch."""
+        """Return the value to pass backward for the next batch."""
         place, self._at = self._at, self._at + 1
         if self._alone:
             return result.loss

@@ -2,7 +2,7 @@
 
 A definition is a number. It belongs to an instance and not to its class: arguments and data for which
 nothing has changed keep their definition. All of them count together: what changes its meaning gets a
-definition one above `CURRENT`, and `CURRENT` becomes that. So one number per record tells whether anything
+definition one above `CURRENT`, and `CURRENT` becomes that. So one number per record shows whether anything
 has changed since.
 `docs/definitions.md` lists them.
 """
@@ -142,12 +142,12 @@ def watched(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def has_versions(kind: Any) -> bool:
-    """Whether what a class or function computes may have another definition than the first."""
+    """Return whether what a class or function computes may have another definition than the first."""
     return hasattr(kind, "definition") or getattr(kind, "__name__", "") in _BY_WEIGHT
 
 
 def _by_weight(component: Any) -> bool:
-    """Whether it is a loss of torch whose mean divides by weights or leaves out a value that is named."""
+    """Return whether a loss is torch's and its mean divides by weights or leaves out a named value."""
     kind = component.func if isinstance(component, partial) else component
     name = getattr(kind, "__name__", type(kind).__name__)
     module = getattr(kind, "__module__", None) or ""

@@ -13,7 +13,7 @@ class EpochLoader:
 
     samples: int
     notes: Sequence[str] = ()
-    """What was found out before the first batch."""
+    """Notes from before the first batch."""
     warn: Callable[[str], None] = staticmethod(warnings.warn)
     """Gets what is found out while reading."""
 

@@ -27,7 +27,7 @@ SECONDS_BETWEEN_REPORTS = 0.2
 
 
 class Tally:
-    """What one pass over a loader adds up to: the set's loss, and metrics.
+    """The sums of one pass over a loader: the set's loss, and metrics.
 
     Each term of the loss is the sum of its numerators over that of its denominators (`lab.terms`); one
     without a denominator is a mean over samples. Losses stay on the device until `read`, which waits for it
@@ -210,7 +210,7 @@ class Reporter:
         self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
 
     def tell(self, *remarks: Remarks) -> None:
-        """What was noticed of the batches, each once."""
+        """Remarks on the batches, each once."""
         for message in (each for kept in remarks for each in kept.take()):
             self._listeners.on_note(Note(message))
 

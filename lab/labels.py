@@ -61,7 +61,7 @@ def counted_classes(classes: int, background: Background, *, one_map: bool) -> t
 
     Args:
         classes: how many there are.
-        one_map: two classes are told apart by one map of probabilities or one mask: of such ones without
+        one_map: two classes are separated by one map of probabilities or one mask: of such ones without
             names the first is background, by the very word mask.
 
     Raises:

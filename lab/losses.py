@@ -296,15 +296,15 @@ class WeightedSum(Loss):
         parts = self.part_definitions or {}
         by_weight = any(parts.get(name) == _OF_THE_SET for name in CROSS_ENTROPY)
         by_class = any(parts.get(name) == _BY_CLASSES for name in OVERLAPS)
-        said = (
+        reasons = (
             ["overlap terms leave out the class that is called background, and no other"] if by_class else []
         )
-        said += (
+        reasons += (
             ["the weights of the cross entropy are summed over the set, not averaged over batches"]
             if by_weight
             else []
         )
-        return "; ".join(said)
+        return "; ".join(reasons)
 
     def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
         if name in CROSS_ENTROPY:

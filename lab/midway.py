@@ -16,7 +16,7 @@ from lab.seeding import RngState
 
 
 class Loader(Protocol):
-    """A `lab.data.loaders.Loader`; an `EpochLoader` jumps to where the epoch goes on."""
+    """A `lab.data.loaders.Loader`; an `EpochLoader` jumps to where the epoch continues."""
 
     def __iter__(self) -> Iterator[Any]: ...
 

@@ -1,4 +1,4 @@
-"""What a training would stumble over at its end, known before it starts: the schedule, and the last batch."""
+"""Faults that would end a training late, found before it starts: the schedule, and the last batch."""
 
 import copy
 import math
@@ -30,7 +30,7 @@ _PATIENCE = 1.0  # seconds that walking through a schedule may take; then its en
 
 
 class Trained(Protocol):
-    """What the rehearsal needs of a Trainer."""
+    """The part of a Trainer that the rehearsal needs."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -173,7 +173,7 @@ def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
     except ValueError as error:
         message = f"the last training batch has one sample, and the network refuses it: {error}{blame(error)}"
         raise ConfigError([Problem(("loader", "drop_last"), f"{message}; true leaves it out")]) from error
-    except Exception:  # noqa: BLE001 - the first batch will tell, and with its own shape
+    except Exception:  # noqa: BLE001 - the first batch will report it, and with its own shape
         return
     finally:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a part of a training has to say to the user, once, without knowing who listens."""
+"""Remarks to the user from any part of a training, each made once."""
 
 
 class Remarks:

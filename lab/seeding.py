@@ -48,7 +48,7 @@ class OwnStreams:
             self._streams = _streams()
 
     def iterate(self, begin: Callable[[], Iterator[T]]) -> Iterator[T]:
-        """What an iterator gives, which draws from these streams."""
+        """Yield from an iterator that draws from these streams."""
         with self._swapped():
             items = begin()
         while True:

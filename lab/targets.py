@@ -45,7 +45,7 @@ class Rule:
 
 
 class Doubt(NamedTuple):
-    """Whether a batch's target breaks a rule, and some values that do, on the device."""
+    """Return whether a batch's target breaks a rule, and some values that do, on the device."""
 
     broken: Tensor  # 0-dim bool
     examples: Tensor
@@ -53,7 +53,7 @@ class Doubt(NamedTuple):
 
 
 class Marks(NamedTuple):
-    """Whether a batch of masks has pixels that are ignored, and whether it has foreground; 0-dim bool."""
+    """Flags of a batch of masks: it has ignored pixels, it has foreground; 0-dim bool."""
 
     ignored: Tensor
     foreground: Tensor
@@ -108,7 +108,7 @@ def finite(target: Tensor, loss: Tensor) -> tuple[Doubt, ...]:
 
 
 class Inspection:
-    """What is wrong with the targets of one pass, read together with its losses.
+    """The problems of the targets of one pass, read together with its losses.
 
     Args:
         label: of the set, such as `train`.
@@ -163,7 +163,7 @@ class Inspection:
             )
 
     def state_dict(self) -> dict[str, bool]:
-        """What was read so far."""
+        """Return the flags of what was seen so far."""
         return {"ignored": bool(self._ignored), "foreground": bool(self._foreground)}
 
     def load_state_dict(self, state: Mapping[str, bool]) -> None:
@@ -206,7 +206,7 @@ def whole(target: Tensor) -> Tensor:
 
 
 def _plain(values: Sequence[Any]) -> bool:
-    """Whether it is made of plain numbers only, and so of one sample."""
+    """Return whether it is made of plain numbers only, and so of one sample."""
     return all(
         _plain(each) if isinstance(each, (list, tuple)) else isinstance(each, (int, float)) for each in values
     )

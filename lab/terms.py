@@ -45,7 +45,7 @@ class Loss(nn.Module, ABC):
     """A loss that knows its terms and their denominators. Define `means` and `weights`; `forward` follows."""
 
     named: ClassVar[bool] = True
-    """Whether `forward` returns the terms by name, and a run logs each of them; else it returns their sum."""
+    """True: `forward` returns the terms by name, and a run logs each of them; else it returns their sum."""
 
     ignored: tuple[int, ...] = ()
     """Values of the target that are left out of every term."""
@@ -110,7 +110,7 @@ def weights_ahead(criterion: Callable[[Any, Any], Any], target: Any) -> Mapping[
 
 
 def set_mean(criterion: Callable[[Any, Any], Any]) -> SetMean:
-    """Whether the loss of a set is that of one batch of everything."""
+    """Return whether the loss of a set is that of one batch of everything."""
     if isinstance(criterion, Loss):
         return "set" if criterion._by_terms and not criterion.batchwise else "batches"
     return "batches" if _denominator(criterion) is None else "set"
@@ -176,7 +176,7 @@ _WEIGHTED_MEANS: frozenset[Any] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss
 
 
 class Takes(enum.Enum):
-    """What a loss of torch's compares an output with."""
+    """The kind of target that a loss of torch's takes."""
 
     NUMBERS = enum.auto()  # of the output's shape
     BINARY = enum.auto()  # the same, in [0, 1]
@@ -185,7 +185,7 @@ class Takes(enum.Enum):
 
 
 def takes(criterion: Callable[[Any, Any], Any]) -> Takes | None:
-    """What it takes, where it is a loss of torch's."""
+    """The kind of target it takes, where it is a loss of torch's."""
     kind, _ = _known(criterion)
     if kind in _BINARY:
         return Takes.BINARY

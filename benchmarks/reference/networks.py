@@ -1,4 +1,4 @@
-"""What networks cost: operations, parameters, bytes."""
+"""The cost of networks: operations, parameters, bytes."""
 
 from collections.abc import Callable
 from typing import Any

@@ -41,7 +41,7 @@ class Compared:
 
     @property
     def agrees(self) -> bool:
-        """Whether there was an input, and none differs by more than the tolerance."""
+        """Return whether there was an input, and none differs by more than the tolerance."""
         return self.inputs > 0 and self.difference <= self.quantity.tolerance
 
 

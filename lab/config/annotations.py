@@ -45,16 +45,17 @@ class Checker:
             yield self._problem(name, value, [dict(item) for item in error.errors()])
 
     def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
-        said = [item for item in items if item["type"] != "needs_python_object"]  # "cannot check isinstance"
+        # without "cannot check isinstance"
+        messages = [item for item in items if item["type"] != "needs_python_object"]
         others = {written_path(value, item["loc"]) for item in items if item["type"] != MEANT}
-        said = [  # of `number | Tensor`: a number is enough
+        messages = [  # of `number | Tensor`: a number is enough
             item
-            for item in said
+            for item in messages
             if item["type"] != MEANT
             or isinstance(item["input"], list)
             or written_path(value, item["loc"]) not in others
         ][:8]
-        for item in said:
+        for item in messages:
             path = (name, *written_path(value, item["loc"]))
             if item["type"] == "unexpected_keyword_argument":
                 hint = did_you_mean(str(path[-1]), self._fields())
@@ -62,10 +63,10 @@ class Checker:
             if item["type"] == "value_error":  # by the class itself
                 return Problem(path, str(item["ctx"]["error"]))
         places = {
-            written_path(value, item["loc"][: -1 if item["type"] == "missing" else None]) for item in said
+            written_path(value, item["loc"][: -1 if item["type"] == "missing" else None]) for item in messages
         }
         path = places.pop() if len(places) == 1 else ()
-        options = [expectation(item) for item in said] or [getattr(self.hint, "__name__", str(self.hint))]
+        options = [expectation(item) for item in messages] or [getattr(self.hint, "__name__", str(self.hint))]
         expected = " or ".join(option for option in dict.fromkeys(options) if option != "nothing")
         return Problem((name, *path), f"found {shown(value_at(value, path))}, expected {expected}")
 

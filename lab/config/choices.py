@@ -13,7 +13,7 @@ SCALARS = (str, int, float, bool, type(None))
 
 
 def labels_of(choices: Sequence[Any]) -> tuple[Label, ...]:
-    """What is stored for each choice: a plain value as it is, a component by its short name.
+    """The stored form of each choice: a plain value as it is, a component by its short name.
 
     Where two would be equal, and for lists and mappings, it is the whole as JSON.
     """
@@ -30,7 +30,7 @@ def labels_of(choices: Sequence[Any]) -> tuple[Label, ...]:
 
 
 def names_of(choices: Sequence[Any], labels: Sequence[Label]) -> tuple[Label, ...]:
-    """What people are shown for each choice: its label.
+    """The label of each choice, as reports show it.
 
     Where several choices are the same component with other arguments, it is `HuberLoss(delta=2.0)`.
     """

@@ -74,7 +74,7 @@ class Constraints:
         return [(index, rule) for index, rule in enumerate(self._rules) if isinstance(rule, Spec)]
 
     def problems(self) -> list[Problem]:
-        """What is wrong with the expressions: how they are written, what they name, the kinds of values."""
+        """The problems of the expressions: their syntax, the names in them, the kinds of values."""
         found = list(self._unread)
         for index, rule in enumerate(self._rules):
             if isinstance(rule, Expression):
@@ -111,7 +111,7 @@ class Constraints:
         return None
 
     def nowhere(self) -> list[Problem]:
-        """That no point of the space meets the constraints, as far as listing or drawing points can tell."""
+        """That no point of the space meets the constraints, as far as listing or drawing points can show."""
         if not self:
             return []
         size = self._space.size()
@@ -124,7 +124,7 @@ class Constraints:
                 return []
             counts[broken] = counts.get(broken, 0) + 1
         tried = f"none of the {size:,} points of the space" if listed else f"none of {DRAWS:,} random points"
-        return [Problem((KEY,), f"{tried} meets the constraints; violated: {told(counts)}")]
+        return [Problem((KEY,), f"{tried} meets the constraints; violated: {tallied(counts)}")]
 
     def completed(self, fixed: Mapping[str, Any], seed: int = 0, draws: int = 500) -> dict[str, Any] | None:
         """A point with the given values, as stored, that meets the constraints; None where none is found."""
@@ -179,7 +179,7 @@ class Constraints:
         return max(above, key=lambda name: len(self._space.path(name)), default=None)
 
     def _open(self, path: Path, values: Mapping[str, Any]) -> bool:
-        """Whether a parameter that has no value yet decides what is at a path."""
+        """Return whether a parameter that has no value yet decides what is at a path."""
         paths = (self._space.path(name) for name in self._space.parameters if name not in values)
         return any(path[: len(own)] == own or own[: len(path)] == path for own in paths)
 
@@ -192,7 +192,7 @@ class Constraints:
                 yield Problem((KEY, index), message)
 
     def _places(self, path: Path) -> Iterator[tuple[bool, Any]]:
-        """What may stand at a path: in the base run, or in a choice."""
+        """Yield each value that may stand at a path: in the base run, or in a choice."""
         yield lookup(self._base, path)
         for name, parameter in self._space.parameters.items():
             own = self._space.path(name)
@@ -224,7 +224,7 @@ class Constraints:
                 return
 
 
-def told(counts: Mapping[str, int]) -> str:
+def tallied(counts: Mapping[str, int]) -> str:
     """`net.width % net.heads == 0 (9,934 times), ...`, the most frequent first."""
     order = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join(f"{text} ({count:,} times)" for text, count in order)

@@ -39,7 +39,7 @@ def stored(space: Space, point: Mapping[str, Any]) -> dict[str, Label]:
 
 
 def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
-    """Whether a stored point leaves nothing to be sampled."""
+    """Return whether a stored point leaves nothing to be sampled."""
     try:
         space.from_params(params)
     except KeyError:
@@ -48,7 +48,7 @@ def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
 
 
 def enqueue_problems(config: "OptimizeConfig", *, constrained: bool = True) -> Iterator[Problem]:
-    """What is wrong with a study's enqueued points; paths into the study's data.
+    """The problems of a study's enqueued points, with paths into the study's data.
 
     Args:
         constrained: compare them with the constraints, which are sound.

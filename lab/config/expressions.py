@@ -76,7 +76,7 @@ class Expression:
             raise ExpressionError(f"can't be read: {reason}") from None
 
     def holds(self, find: Find) -> bool:
-        """Whether the condition is true; what divides by zero, or overflows, isn't.
+        """Return whether the condition is true; what divides by zero, or overflows, isn't.
 
         Raises:
             Absent: a value that decides is not there.

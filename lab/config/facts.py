@@ -1,4 +1,4 @@
-"""What data describes of itself, as arguments that are `auto` take it."""
+"""Facts that data states about itself, as arguments that are `auto` take them."""
 
 from collections.abc import Mapping
 from typing import Any

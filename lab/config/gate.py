@@ -137,7 +137,7 @@ def closed_in(value: Any, path: Path = ()) -> Iterator[Problem]:
 
 
 def _is_own(path: str) -> bool:
-    """Whether a module is the user's: it lies in one of the `homes`, and in no record."""
+    """Return whether a module is the user's: it lies in one of the `homes`, and in no record."""
     package, *rest = path.split(".")
     spec = None if package in PACKAGES else _spec(package)
     if spec is None:

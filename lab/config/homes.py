@@ -81,13 +81,13 @@ def files_of(package: str) -> list[Path]:
 
 
 def _opened() -> list[Path]:
-    """What this command, or the one that started this process, has opened."""
+    """The folders that this command, or the one that started this process, has opened."""
     named = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
     return [folder for name in named if _is_below(folder := Path(name))]
 
 
 def _is_below(folder: Path) -> bool:
-    """Whether a folder lies below the current one, and neither is nor lies in a record."""
+    """Return whether a folder lies below the current one, and neither is nor lies in a record."""
     here = Path.cwd().resolve()
     if folder == here or not folder.is_relative_to(here):
         return False

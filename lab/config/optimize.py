@@ -294,7 +294,7 @@ class OptimizeConfig(FileConfig):
 
     @functools.cached_property
     def feasibility(self) -> Constraints:
-        """What a point has to meet."""
+        """The constraints that a point has to meet."""
         return Constraints(self.constraints, self.space, self.base.as_data(), tuple(RunConfig.model_fields))
 
     def trial_config(self, values: Mapping[str, Any]) -> RunConfig:

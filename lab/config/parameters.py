@@ -214,7 +214,7 @@ class CategoricalParameter(BaseParameter):
 
     @functools.cached_property
     def names(self) -> tuple[Label, ...]:
-        """What people are shown for each choice: its label.
+        """The label of each choice, as reports show it.
 
         Where several choices are the same component with other arguments, it is `HuberLoss(delta=2.0)`.
         """

@@ -1,4 +1,4 @@
-"""Points of a search space: drawn at random, listed, and told apart."""
+"""Points of a search space: drawn at random, listed, and compared."""
 
 import math
 import random
@@ -27,7 +27,7 @@ def every(space: Space, fixed: Mapping[str, Any] = {}) -> Iterator[dict[str, Any
 
 
 def key(space: Space, params: Mapping[str, Any]) -> Key:
-    """What two trials have in common that stand at the same point, by their parameters as stored.
+    """A key that is equal for trials at the same point, from their parameters as stored.
 
     Parameters that are not active don't count, and steps are counted, as the same number of them may differ
     in the last digit. Parameters that this space doesn't have make a key of their own.

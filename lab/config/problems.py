@@ -56,7 +56,7 @@ class Refusal(ConfigError):
     """A component refused its arguments while it was built.
 
     Args:
-        declared: it said that the combination is infeasible, by `lab.Infeasible` or `optuna.TrialPruned`;
+        declared: it reported the combination as infeasible, by `lab.Infeasible` or `optuna.TrialPruned`;
             else it raised a ValueError or an AssertionError, which may be a mistake.
     """
 

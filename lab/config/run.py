@@ -366,7 +366,7 @@ def _size(fact: Any) -> Any:
 
 
 def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known by the names of a component's arguments that are `auto`, written or by default.
+    """The known values for a component's arguments that are `auto`, written or by default.
 
     An argument of which nothing is known keeps the word where its annotation allows a text.
 

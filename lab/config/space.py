@@ -122,7 +122,7 @@ class Space:
         return params
 
     def shown(self, params: Mapping[str, Any]) -> dict[str, Label]:
-        """What Optuna stored as people are shown it: with names for choices, and numbers as they are."""
+        """A stored point as reports show it: with names for choices, and numbers as they are."""
         found = dict(params)
         for name, label in params.items():
             parameter = self.parameters.get(name)

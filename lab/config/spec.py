@@ -29,7 +29,7 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def is_import_path(text: str) -> bool:
-    """Whether a text is written as an import path is: names with dots between them."""
+    """Return whether a text is written as an import path is: names with dots between them."""
     return _IMPORT_PATH.fullmatch(text) is not None
 
 
@@ -168,7 +168,7 @@ class Spec(BaseModel):
 
 
 def _is_pruned(error: Exception) -> bool:
-    """Whether it is Optuna's word for a trial that is to be given up; Optuna is not imported for it."""
+    """Return whether an exception is Optuna's TrialPruned; Optuna is not imported for it."""
     optuna = sys.modules.get("optuna")
     return optuna is not None and isinstance(error, optuna.TrialPruned)
 

@@ -158,7 +158,7 @@ class _Corners:
 
 
 def _never(config: "OptimizeConfig", corner: Corner) -> bool:
-    """Whether a constraint keeps the study away from a corner."""
+    """Return whether a constraint keeps the study away from a corner."""
     if not config.feasibility or config.feasibility.functions:
         return False  # functions are not imported yet
     return config.feasibility.violated(corner.values) is not None

@@ -100,7 +100,7 @@ def _found(root: Path, problems: list[str], warnings: list[str]) -> Iterator[Lab
 def _unwrapped(folder: Path, part: Part | None = None) -> Path:
     """The folder, or the only one in it where that just wraps all others, as ZIP files often have it.
 
-    Within a part's folder it must mean the same part, or just say that there are images.
+    Within a part's folder it must mean the same part, or no more than images.
     """
     found = _folders(folder)
     if len(found) != 1 or _any(folder) or not _folders(found[0]) or _any(found[0]):

@@ -10,7 +10,7 @@ import numpy as np
 
 _FACT = "depths"
 VALUE_RANGE = "value_range"
-"""The fact that says which values became 0 and 1, where the config states it."""
+"""The fact with the values that became 0 and 1, where the config states them."""
 _UNLIKE = 8  # times as bright or as dark as the training's brightest image
 
 

@@ -21,7 +21,7 @@ _NO_ENDING = "no ending"
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds. Hidden files and folders (a dot before the name) are in none of the lists.
+    """The content of a folder. Hidden files and folders (a dot before the name) are in none of the lists.
 
     Args:
         images: files of the formats that are read, in the order of their paths.
@@ -78,7 +78,7 @@ def find_images(folder: Path, *, nested: bool = True, skip: Callable[[Path], boo
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file has the ending of a format that is read, and is not hidden."""
+    """Return whether a file has the ending of a format that is read, and is not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 

@@ -71,7 +71,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 def _rows(tensor: Tensor) -> list[int]:
     """The rows along the first dimension that have such values.
 
-    The sum tells in one pass, and without memory of its own, that there are none.
+    The sum shows in one pass, and without memory of its own, that there are none.
     """
     if not tensor.is_floating_point() or tensor.is_sparse or tensor.dim() == 0 or tensor.numel() == 0:
         return []

@@ -203,7 +203,7 @@ class _FoldSearch:
             self._sums[fold] -= self._sizes[index]
 
     def _can_win(self, left: int) -> bool:
-        """Whether the rest, could it be cut at will, would give a smaller sum of squares."""
+        """Return whether the rest, could it be cut at will, would give a smaller sum of squares."""
         level, sums = left, sorted(self._sums)
         for count, own in enumerate(sums, 1):  # fill the smallest folds up to one level
             level += own

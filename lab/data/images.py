@@ -87,7 +87,7 @@ def image_folder(
 def _found(
     root: Path, layout: Layout, folders: tuple[str, str], reading: Reading
 ) -> tuple[Contents, Reading]:
-    """What the folder holds, and how its files are read where the layout says that."""
+    """The content of the folder, and how its files are read where the layout determines that."""
     if folders != FOLDERS:
         if layout not in (Layout.AUTO, Layout.PAIRS):
             raise ValueError(f"images and masks name folders of layout: pairs, but layout is {layout}")
@@ -96,7 +96,7 @@ def _found(
     own_ignore = reading.ignore is not None and reading.ignore != contents.ignore
     if contents.classes is not None:
         if own_ignore or reading.mask_threshold is not None:
-            raise ValueError("ignore and mask_threshold have no effect here: the layout says what masks hold")
+            raise ValueError("ignore and mask_threshold have no effect: the layout defines what masks hold")
         reading = replace(reading, classes=contents.classes, ignore=contents.ignore)
     elif contents.may_hold_classes and reading.classes is None and reading.mask_threshold is None:
         contents.problems += unnamed_classes(contents)

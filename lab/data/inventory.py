@@ -72,13 +72,13 @@ def repeated(names: Sequence[str], images: Sequence[Path], parts: Parts) -> list
             some = f"{', '.join(twice[:_MOST_NAMED])}{', …' if len(twice) > _MOST_NAMED else ''}"
             found.append(
                 f"{len(twice)} of the {len(own)} {_SETS[part]} images are also in the training set, with "
-                f"equal content: {some}; figures on them tell little about new images"
+                f"equal content: {some}; figures on them are no measure for new images"
             )
     return found
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has become of the files since the facts `then` were recorded, a phrase each.
+    """The changes of the files since the facts `then` were recorded, a phrase each.
 
     Facts without `FILE_SIZES`, as of data that is no files or of an older version, can't be compared.
     """

@@ -272,7 +272,7 @@ class Loaders:
         return len(self.test_set) if isinstance(self.test_set, Sized) else 0
 
     def notes(self) -> list[str]:
-        """What is worth a warning before the first batch."""
+        """The warnings due before the first batch."""
         found: list[str] = []
         for loader in (self.train, self.val):
             found += loader.notes if isinstance(loader, EpochLoader) else _divided(loader)

@@ -15,7 +15,7 @@ from lab.labels import IGNORE
 
 @runtime_checkable
 class MaskSource(Protocol):
-    """Something that a mask is made from; `str` of it says where that is."""
+    """Something that a mask is made from; `str` of it is its place."""
 
     @property
     def size(self) -> int:

@@ -122,7 +122,7 @@ class MaskReader:
         meant = [value for value in (1, 255) if value * 0x010101 in self._index]
         if len(meant) > 1 or (self._binary and meant):
             raise Refused(
-                "it has 1 bit for each pixel, and its white may be 1 or 255, which classes and ignore tell "
+                "it has 1 bit for each pixel, and its white may be 1 or 255, which classes and ignore show "
                 "apart; save the mask with 8 bits"
             )
         return self._of_pixels(np.minimum(mask, meant[0]) if meant else mask, Header(mask.shape))

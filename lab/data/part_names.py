@@ -35,7 +35,7 @@ class PartNames:
 
     Args:
         parts: part by name.
-        unclear: names that mean validation or test data, where nothing tells which.
+        unclear: names that mean validation or test data, where nothing shows which.
     """
 
     parts: Mapping[str, Part] = field(default_factory=dict)
@@ -74,12 +74,12 @@ def part_names(names: Iterable[str]) -> PartNames:
 
 
 def meanings(name: str) -> set[Part | None]:
-    """The parts that words of a name mean, whatever else it says; None: validation or test data."""
+    """The parts that words of a name mean, whatever else is in it; None: validation or test data."""
     return _split(name)[0]
 
 
 def is_filler(name: str) -> bool:
-    """Whether a name only says that there are images or data."""
+    """Return whether a name means no more than images or data."""
     found = words(name)
     return bool(found) and all(word in _FILLERS for word in found)
 

@@ -1,4 +1,4 @@
-"""What a dataset can offer beyond its items: base classes, for an attribute of that name alone means nothing.
+"""Base classes for what datasets offer beyond items: an attribute of such a name alone means nothing.
 
 The one exception is `collate(items)`: a method of the class that takes a list of items and nothing else makes
 the batches. What torch cuts from a dataset (`Subset`, `random_split`) or joins (`ConcatDataset`) keeps it.
@@ -64,7 +64,7 @@ class NamedTensors(TensorDataset, NamedDataset):
 
 
 class EpochStream(IterableDataset[Any]):
-    """A stream that is told the epoch before each pass, in the process that reads it."""
+    """A stream that gets the epoch before each pass, in the process that reads it."""
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is that of this epoch; training's count from 1, validation's is always 0."""
@@ -99,7 +99,7 @@ def located(dataset: Any, index: int) -> tuple[Any, int]:
 
 
 def is_sampled(dataset: Any) -> bool:
-    """Whether any item of a dataset is random by `sample`."""
+    """Return whether any item of a dataset is random by `sample`."""
     if _is(dataset, Subset):
         return is_sampled(dataset.dataset)
     if _is(dataset, ConcatDataset):
@@ -134,7 +134,7 @@ def unused(dataset: Any) -> Iterator[str]:
 
 
 def _is(dataset: Any, kind: type[Dataset[Any]]) -> bool:
-    """Whether it is torch's own class, or one that reads its items as that does."""
+    """Return whether it is torch's own class, or one that reads its items as that does."""
     return isinstance(dataset, kind) and type(dataset).__getitem__ is kind.__getitem__
 
 

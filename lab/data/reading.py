@@ -105,7 +105,7 @@ class ImageReader:
         return pixels if pixels.dtype in (np.uint8, np.uint16) else self._unit(pixels)
 
     def scale(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """What `load` returned, or a part of it, as (h, w, channels)."""
+        """Convert the result of `load`, or a part of it, to (h, w, channels)."""
         import cv2
 
         if pixels.dtype == np.uint16:
@@ -116,12 +116,12 @@ class ImageReader:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
     def facts(self) -> dict[str, Any]:
-        """What a prediction has to know of how the images were read."""
+        """The facts that a prediction needs about how the images were read."""
         known = self.depths.facts()
         return known if self.value_range is None else {**known, VALUE_RANGE: list(self.value_range)}
 
     def warnings(self) -> list[str]:
-        """What is unusual about the depths of the files that were read."""
+        """Remarks on unusual depths of the files that were read."""
         return self.depths.warnings(scaled=self.value_range is not None)
 
     def _require_range(self, pixels: NDArray[Any], low: float, high: float) -> None:
@@ -218,7 +218,7 @@ def _by_opencv(header: Header, data: bytes) -> Picture:
 
     log = getattr(cv2.utils, "logging", cv2)  # OpenCV 4 has the two functions at its top
     level = log.getLogLevel()
-    log.setLogLevel(0)  # silent: it would print what the error says
+    log.setLogLevel(0)  # silent: it would repeat the error's text
     try:
         # IMREAD_UNCHANGED leaves EXIF's orientation alone.
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -34,7 +34,7 @@ class Splits(NamedTuple):
 
 
 def splits_of(found: Any, target: str) -> Splits:
-    """What a data target returned: (train, val), (train, val, test), or `Splits`; a list of sets, too.
+    """The sets that a data target returned: (train, val), (train, val, test), `Splits`, or a list.
 
     Raises:
         ConfigError: it is something else.

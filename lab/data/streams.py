@@ -1,8 +1,8 @@
 """Streams (`IterableDataset`): each sample once an epoch, with any number of workers.
 
-Torch gives every worker the whole stream. Here one worker reads it, unless `loader.shard` says more: `true`
-lets every worker read the stream and keep its own batches of it, so that the batches and their order are as
-of a single process; `dataset` leaves the division to the dataset (by `torch.utils.data.get_worker_info`).
+Torch gives every worker the whole stream. Here one worker reads it, unless `loader.shard` asks for more.
+`true` lets every worker read the stream and keep its own batches of it, so that the batches and their order
+are as of a single process; `dataset` leaves the division to the dataset (`torch.utils.data.get_worker_info`).
 
 The global random streams that a dataset draws from begin anew in every epoch, from (seed, epoch).
 """
@@ -90,7 +90,7 @@ class StreamLoader(KeptWorkers):
             workers = 1
             self.notes.append(
                 f"one worker reads the {self.name}, not {config.workers}, for each would read all of it: "
-                "loader.shard: true gives each a share, loader.shard: dataset says that it divides itself"
+                "loader.shard: true gives each a share, loader.shard: dataset states that it divides itself"
             )
         self._shuffle, self._seed = shuffle, seed
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -129,12 +129,12 @@ class StreamLoader(KeptWorkers):
         return batches if self._reported else watched(batches, lambda number: (), self.name, self.warn)
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches; then say by name, once, where they were not as many as promised."""
+        """The batches; then report by name, once, where they were not as many as promised."""
         count = 0
         for batch in batches:
             if count == self._limit:
                 self._say(
-                    f"the {self.name} goes on after steps_per_epoch: {self._limit} batches; an epoch ends "
+                    f"the {self.name} continues after steps_per_epoch: {self._limit} batches; an epoch ends "
                     "there, and each begins the stream anew"
                 )
                 return
@@ -165,7 +165,7 @@ def _batches(samples: int, size: int, drop_last: bool, parts: int) -> int:
 
 
 def _length(dataset: Any) -> int | None:
-    """What it says of its length, if anything."""
+    """Return the length that it declares, or None."""
     try:
         return len(dataset) if isinstance(dataset, Sized) else None
     except TypeError:

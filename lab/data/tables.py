@@ -74,7 +74,7 @@ def _text(path: Path) -> str:
 
 
 def _delimiter(header: str, columns: Sequence[str]) -> str:
-    """What separates the cells: the first delimiter by which the header has all columns."""
+    """The delimiter of the cells: the first by which the header has all columns."""
     for delimiter in _DELIMITERS:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
         if len(names) > 1 and all(column in names for column in columns):
@@ -121,7 +121,7 @@ def cell(row: Row, column: str | None, problems: list[str]) -> str | None:
 
 
 def part(row: Row, column: str | None, problems: list[str]) -> str | None:
-    """`train`, `val` or `test`, as a column says, in these words or similar ones such as `Training`."""
+    """`train`, `val` or `test`, as a column has them, in these words or similar ones such as `Training`."""
     named = cell(row, column, problems)
     if not named:
         return named

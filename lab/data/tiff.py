@@ -37,7 +37,7 @@ class Tag:
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as TIFF or BigTIFF does."""
+    """Return whether a file begins as TIFF or BigTIFF does."""
     return data[:4] in _SIGNATURES
 
 
@@ -161,7 +161,7 @@ def _header(tags: Mapping[int, Tag]) -> Header:
 
 
 def _require_bands(bands: int, colours: int, extra: tuple[int, ...]) -> bool:
-    """Whether there is an alpha band; other bands than those of the colours are refused, not dropped."""
+    """Return whether there is an alpha band; other bands beside the colours are refused, not dropped."""
     if bands == colours:
         return False
     if bands == colours + 1 and extra in ((1,), (2,)):

@@ -47,7 +47,7 @@ class KeptWorkers(DataLoader[Any], EpochLoader):
 
 
 def worker_options(config: LoaderConfig, device: torch.device | str, workers: int) -> dict[str, Any]:
-    """What torch's DataLoader has to know of so many workers."""
+    """The arguments of torch's DataLoader for a number of workers."""
     pin_memory = torch.device(device).type == "cuda" if config.pin_memory is None else config.pin_memory
     options: dict[str, Any] = {"num_workers": workers, "pin_memory": pin_memory}
     if workers:

@@ -134,7 +134,7 @@ def _searched(folder: Path) -> dict[str, float]:
 
 
 def describe(given: WrongInput, seen: Seen, ending: Ending) -> str:
-    """What was expected of an input, and what was found."""
+    """The expected and the actual outcome of an input."""
     found = {name: seen.values.get(name) for name in given.expected} or dict(seen.values)
     figures = f"expected {dict(given.expected) or 'a refusal'}, found {found}"
     last = next((line for line in reversed(seen.console.splitlines()) if not line.startswith("{")), "")

@@ -76,7 +76,7 @@ class StudyReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every corner that the study may reach can be trained."""
+        """Return whether every corner that the study may reach can be trained."""
         return all(corner.report.passed for corner in self.corners)
 
     def as_json(self) -> str:

@@ -79,7 +79,7 @@ class Claims:
 
     Args:
         folder: of the study.
-        told: is told of an enqueued point that can't be tried.
+        report: gets a line about each enqueued point that can't be tried.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Claims:
         database: Database,
         leases: Leases,
         folder: Path,
-        told: Callable[[str], None] = lambda text: None,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._config, self._study, self._database = config, study, database
         self._leases, self._folder = leases, folder
-        self._proposals, self._told = Proposals(config, study), told
+        self._proposals, self._report = Proposals(config, study), report
         self._left_out: set[str] = set()
         self.exhausted: Exhausted | None = None  # why there are no more trials, where that is before the last
 
@@ -135,14 +135,14 @@ class Claims:
                     self.exhausted = reason
                 elif marker not in self._left_out:
                     self._left_out.add(marker)
-                    self._told(f"the enqueued point {marker} is left out: {reason}")
+                    self._report(f"the enqueued point {marker} is left out: {reason}")
                 continue
             self._study._storage.create_new_trial(self._study._study_id, as_waiting(found))
             return True
         return False
 
     def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The points of the file that are still to be tried first: (what tells them apart, as stored)."""
+        """The points of the file that are still to be tried first: (what distinguishes them, as stored)."""
         space = self._config.space
         begun = {trial.user_attrs.get(ENQUEUED) for trial in trials}
         tried = {key(space, trial.params) for trial in trials}

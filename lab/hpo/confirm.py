@@ -169,7 +169,7 @@ def _reruns(
 def _value(rerun: _Rerun, mode: str = "min") -> float | None:
     """The value of a rerun: infinitely bad where it diverged or ran out of memory, as for a trial.
 
-    NaN where it failed, which says nothing of the trial; None where it has not ended yet.
+    NaN where it failed, which is no evidence about the trial; None where it has not ended yet.
     """
     summary = rundir.read_summary(rerun.folder) or {}
     outcome = summary.get("outcome")
@@ -224,7 +224,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
-    """Whether the first beats the second: the interval of their differences, seed by seed, is above zero.
+    """Return whether the first beats the second: the interval of their paired differences is above zero.
 
     Where a rerun diverged there is no mean difference, and a signed-rank test decides.
     """
@@ -250,7 +250,7 @@ def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
         return f"trial {first} beats trial {second}: {span}"
     if high < 0:
         return f"trial {second} beats trial {first}, which won the search: trial {first} is {span}"
-    return f"trials {first} and {second} can't be told apart: trial {first} is {span}"
+    return f"trials {first} and {second} can't be distinguished: trial {first} is {span}"
 
 
 def _verdict_by_ranks(first: int, second: int, pairs: Sequence[tuple[float, float]], mode: str) -> str:
@@ -268,9 +268,9 @@ def _verdict_by_ranks(first: int, second: int, pairs: Sequence[tuple[float, floa
         ahead = math.fsum(math.copysign(rank, gain) for rank, gain in zip(ranks, gains, strict=True) if gain)
     count, seeds = [sum(map(math.isinf, column)) for column in zip(*pairs, strict=True)], len(pairs)
     diverged = f"trial {first} diverged on {count[0]} of {seeds} seeds and trial {second} on {count[1]}"
-    told = f"{diverged}; signed-rank test with those as the worst: p = {p:.2g}"
+    details = f"{diverged}; signed-rank test with those as the worst: p = {p:.2g}"
     if p >= 1 - _LEVEL:
-        return f"trials {first} and {second} can't be told apart: {told}"
+        return f"trials {first} and {second} can't be distinguished: {details}"
     if ahead > 0:
-        return f"trial {first} beats trial {second}: {told}"
-    return f"trial {second} beats trial {first}, which won the search: {told}"
+        return f"trial {first} beats trial {second}: {details}"
+    return f"trial {second} beats trial {first}, which won the search: {details}"

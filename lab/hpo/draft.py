@@ -1,4 +1,4 @@
-"""A trial before it exists: samplers write to it, and the database hears of it once its point is accepted."""
+"""A trial before it exists: samplers write to it, and the database gets it once its point is accepted."""
 
 import copy
 from collections.abc import Container, Mapping
@@ -61,7 +61,7 @@ class _Desk:
         return self._draft if self._is_draft(trial_id) else self._storage.get_trial(trial_id)
 
     def get_trial_params(self, trial_id: int) -> dict[str, Any]:
-        """What has been chosen so far."""
+        """The values chosen so far."""
         return self.get_trial(trial_id).params
 
     def get_trial_param(self, trial_id: int, name: str) -> float:

@@ -2,7 +2,7 @@
 
 Nothing turns a fault into "pruned". A trial that diverged or found no memory is complete for Optuna, with the
 worst value there is, so that a sampler learns to keep away; it is never best. A failed one, or one that took
-too long, says nothing of its point, and is FAIL. An infeasible one is PRUNED with a violated constraint:
+too long, is no evidence about its point, and is FAIL. An infeasible one is PRUNED with a violated constraint:
 Optuna's samplers read constraints of COMPLETE and PRUNED trials only.
 """
 

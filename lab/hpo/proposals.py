@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab.config.constraints import DRAWS, MAX_POINTS, told
+from lab.config.constraints import DRAWS, MAX_POINTS, tallied
 from lab.config.enqueue import is_complete
 from lab.config.optimize import OptimizeConfig
 from lab.config.points import Key, draw, every, key
@@ -28,7 +28,7 @@ _FEW = 200  # random points that are tried before a whole space is listed
 
 
 class Exhausted(Exception):
-    """There is no point left to try; the message says why.
+    """There is no point left to try; the message gives the reason.
 
     Args:
         infeasible: no point meets the constraints, tried or not.
@@ -78,7 +78,7 @@ class Proposals:
         return self._sampled(chosen, TRIES)
 
     def _sampled(self, draft: FrozenTrial, attempt: int) -> FrozenTrial:
-        """What the sampler proposes at this attempt; fixed parameters stay what they are."""
+        """Ask the sampler for the proposal of this attempt; fixed parameters keep their values."""
         found = copy.deepcopy(draft)
         sampler = create_sampler(self._config, draft.number, attempt)
         study = study_of(found, self._study, sampler)
@@ -129,7 +129,7 @@ def _why(listed: bool, repeated: int, violations: Counter[str]) -> str:
     total = repeated + violations.total()
     if not repeated:
         some = f"none of the {total:,} points of the space" if listed else f"none of {total:,} random points"
-        return f"{some} meets the constraints; violated: {told(violations)}"
+        return f"{some} meets the constraints; violated: {tallied(violations)}"
     if not listed:
         return f"{total:,} random points were tried before or violate the constraints: no other was found"
     meeting = f" that meet the constraints (of {total:,})" if violations else " of the space"

@@ -72,7 +72,7 @@ def _corners(config: "OptimizeConfig") -> Iterator["RunConfig"]:
 
 
 def _may_have_changed(run: "RunConfig") -> bool:
-    """Whether a value that decides something comes from a class that has had several definitions."""
+    """Return whether a value that decides something comes from a class that has had several definitions."""
     specs = {LOSS: run.criterion, **run.metrics}
     names = (logged(name) for name in watched(run.as_data()))
     parts = (specs.get(LOSS if name.startswith(f"{LOSS}_") else name) for name in names)

@@ -62,7 +62,7 @@ def _sampler(config: "OptimizeConfig", spec: Spec, own: int) -> BaseSampler:
 
 
 def takes_whole_points(config: "OptimizeConfig") -> bool:
-    """Whether the sampler refuses a point of which only a part is given."""
+    """Return whether the sampler refuses a point of which only a part is given."""
     return _is(config.sampler.resolve(), GridSampler)
 
 

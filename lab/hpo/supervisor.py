@@ -86,7 +86,7 @@ class Supervisor:
     def optimize(self) -> Stopped | None:
         """Work until the study is done; returns why it ended before that, or None.
 
-        Its outcome is `failed` where somebody has to do something before it can go on, and `completed` where
+        Its outcome is `failed` where the user has to act before it can continue, and `completed` where
         there was no point left to try.
 
         Raises:
@@ -315,7 +315,7 @@ class Supervisor:
             self._end(Stopped(full, "failed"))
 
     def _infeasible(self) -> None:
-        """Say once if the sampler learns nothing from such trials; give up where there are no others."""
+        """Report once if the sampler learns nothing from such trials; give up where there are no others."""
         if not self._warned and (name := ignores_infeasible(self._config)):
             self._warned = True
             self._upkeep.note(

@@ -13,7 +13,7 @@ from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
 RECORD = "prediction.json"
-"""What a prediction was made by and what came of it, all failures included."""
+"""The record of a prediction: its inputs and settings, and its results, failures included."""
 _LONGEST = 200  # bytes of a name, whose files have endings besides
 
 
@@ -113,7 +113,7 @@ def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[It
 
 
 def is_output(folder: Path) -> bool:
-    """Whether a folder holds what an earlier prediction wrote."""
+    """Return whether a folder holds what an earlier prediction wrote."""
     return (folder / RECORD).is_file()
 
 

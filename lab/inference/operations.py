@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Formula = Callable[[Sequence[Any], Any], Any]  # to int, or None where only the run's values would tell
+Formula = Callable[[Sequence[Any], Any], Any]  # to int, or None where only the run's values would show it
 
 
 def _product(left: int) -> Formula:

@@ -55,7 +55,7 @@ def class_masks(
 
 
 def _several(prediction: Tensor, target: Tensor) -> bool:
-    """Whether the prediction has a map for each class."""
+    """Return whether the prediction has a map for each class."""
     return prediction.dim() == target.dim() + 1 and prediction.shape[1] > 1
 
 

@@ -74,7 +74,7 @@ def rows(evaluation: "Evaluation", part: str | None = None) -> list[Row]:
 
 
 def several(evaluation: "Evaluation") -> bool:
-    """Whether means are over several classes."""
+    """Return whether means are over several classes."""
     return len(listed(evaluation.classes, evaluation.background)) > 1
 
 

@@ -54,7 +54,7 @@ class StepResult(NamedTuple):
 
     @property
     def terms(self) -> Mapping[str, Term]:
-        """What `loss` is the sum of, as far as it still is what was measured: a task may have replaced it."""
+        """The terms of `loss`, as far as it still is what was measured: a task may have replaced it."""
         if self.measured is None or self.measured.loss is not self.loss:
             return {"loss": Term(self.loss)}
         return self.measured.terms
@@ -73,7 +73,7 @@ class Task:
     """`*inputs, target = batch`, `criterion(model(*inputs), target)`; override what is different.
 
     The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed; a
-    `lab.terms.Loss` tells what each batch weighs, too.
+    `lab.terms.Loss` gives what each batch weighs, too.
     """
 
     tensors: ClassVar[bool] = False  # output and target are a tensor each
@@ -83,7 +83,7 @@ class Task:
     _plain_step: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
-        """Who overrides `step` and not `weights` may have changed what the loss is taken of."""
+        """A subclass that overrides `step` and not `weights` may compute the loss of something else."""
         super().__init_subclass__()
         if "weights" in vars(cls):
             cls._plain_step = True
@@ -104,7 +104,7 @@ class Task:
         """Output and target as the loss takes them: where it takes tensors, the tensors that they hold.
 
         Raises:
-            Unfit: which tensor of the output is meant can't be told, or the two don't fit.
+            Unfit: which tensor of the output is meant can't be decided, or the two don't fit.
         """
         if self.tensors or takes(criterion) is not None:
             output = self.output(output)
@@ -150,14 +150,14 @@ class Task:
         return Examined(target)
 
     def finite(self, criterion: Criterion) -> bool:
-        """Whether targets are numbers, none of which may be NaN or infinite."""
+        """Return whether targets are numbers, none of which may be NaN or infinite."""
         return takes(criterion) is Takes.NUMBERS
 
     def output(self, output: Any) -> Tensor:
         """The tensor in what a network returns, which may be a mapping or a tuple with more in it.
 
         Raises:
-            Unfit: which one is meant can't be told.
+            Unfit: which one is meant can't be decided.
         """
         tensor, others = tensor_of(output)
         if others:
@@ -168,7 +168,7 @@ class Task:
 
     @property
     def remarks(self) -> Remarks:
-        """What the user should know of the batches."""
+        """Remarks to the user on the batches."""
         remarks: Remarks = self.__dict__.setdefault("_remarks", Remarks())
         return remarks
 
@@ -188,7 +188,7 @@ class Task:
         """The denominators of the loss's terms, and the number of samples, before the network has run.
 
         Batches that share an optimizer step weigh by them. None where they aren't known that early: such
-        batches weigh by what `step` says of them.
+        batches weigh by the sizes that `step` returns.
         """
         if not self._plain_step:
             return None

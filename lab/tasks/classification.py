@@ -89,7 +89,7 @@ class Classification(Task):
         """Class indices as int64, or shares of the classes.
 
         Raises:
-            Unfit: the softmax would say nothing of the output, or targets are no classes.
+            Unfit: the softmax would be meaningless for the output, or targets are no classes.
         """
         shape = output.shape if target.is_floating_point() else output.shape[:1]
         if output.dim() != 2 or output.shape[1] < 2 or target.shape != shape:

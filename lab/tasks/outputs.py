@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from lab.targets import Unfit
 
 NAMES = ("logits", "out")
-"""What the tensor is called by transformers and timm, and by torchvision's networks for segmentation."""
+"""The tensor's name in transformers and timm, and in torchvision's networks for segmentation."""
 
 
 def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
     """The output itself, its only tensor, or the one called `logits` or `out`; and the names of the others.
 
     Raises:
-        Unfit: which one is meant can't be told.
+        Unfit: which one is meant can't be decided.
     """
     if isinstance(output, Tensor):
         return output, ()

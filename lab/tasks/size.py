@@ -1,4 +1,4 @@
-"""How many samples a batch has, told by its target, which may be nested."""
+"""How many samples a batch has, by its target, which may be nested."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence, Sized
@@ -55,7 +55,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _lengths(inputs: Sequence[Any]) -> set[int]:
-    """What the first input says of the number of samples."""
+    """The number of samples by the first input."""
     if not inputs:
         return set()
     if isinstance(inputs[0], (list, tuple)):

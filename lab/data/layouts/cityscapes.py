@@ -32,7 +32,7 @@ _OTHERS = ("color", "instanceIds", "instanceTrainIds")
 
 
 def is_cityscapes(root: Path) -> bool:
-    """Whether the folders of images and fine or coarse labels are there."""
+    """Return whether the folders of images and fine or coarse labels are there."""
     return (root / _IMAGES).is_dir() and any((root / name).is_dir() for name in _TRUTHS)
 
 
@@ -96,7 +96,7 @@ def _labels(truth: Path, contents: Contents) -> dict[str, dict[str, Path]]:
 
 
 def _map(contents: Contents, *, by_label_id: bool) -> None:
-    """From label ids to the judged classes, and from labels of a test set that say nothing to none."""
+    """From label ids to the judged classes, and from placeholder labels of a test set to none."""
     table = np.full(256, IGNORE, np.uint8)
     for index, number in enumerate(CLASSES.values()):
         table[number if by_label_id else index] = index

@@ -129,7 +129,7 @@ def _counts(text: str) -> list[int]:
 
 
 def is_coco(root: Path) -> bool:
-    """Whether there is a JSON file of COCO's kind."""
+    """Return whether there is a JSON file of COCO's kind."""
     return bool(_annotation_files(root))
 
 
@@ -172,7 +172,7 @@ def _annotation_files(root: Path) -> list[Path]:
 
 
 def _has_keys(path: Path) -> bool:
-    """Whether a file has COCO's keys; of a large one only a part is read."""
+    """Return whether a file has COCO's keys; of a large one only a part is read."""
     try:
         with path.open("rb") as file:
             begin = file.read(1 << 16)
@@ -325,7 +325,7 @@ def _add(
 
 
 def _is_polygon(points: Any) -> bool:
-    """Whether it is a list x, y, x, y, … of at least three points."""
+    """Return whether it is a list x, y, x, y, … of at least three points."""
     return (
         isinstance(points, list)
         and len(points) >= 6

@@ -1,4 +1,4 @@
-"""What a layout of a folder yields: images with their masks and sets, and what is wrong with them."""
+"""The result of reading a layout: images with their masks and sets, and their problems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Layout(StrEnum):
 
 @dataclass
 class Contents:
-    """What was found in a folder.
+    """The samples and problems that were found in a folder.
 
     Args:
         description: of what was read as images, masks and sets, for the user.
@@ -45,7 +45,7 @@ class Contents:
     may_hold_classes: bool = False
 
     def facts(self) -> dict[str, str]:
-        """The fact `LAYOUT`, where there is something to say."""
+        """The fact `LAYOUT`, where there is something to report."""
         return {LAYOUT: self.description} if self.description else {}
 
 

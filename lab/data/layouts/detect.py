@@ -17,7 +17,7 @@ from lab.data.masks import Label
 def read_layout(
     root: Path, layout: Layout, folders: tuple[str, str], classes: Mapping[str, Label] | None
 ) -> Contents:
-    """What a folder holds.
+    """Read the content of a folder.
 
     Args:
         layout: `auto` finds out.

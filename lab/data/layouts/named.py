@@ -1,4 +1,4 @@
-"""Images and masks told apart by the names of their folders, or of the files where they lie side by side."""
+"""Images and masks distinguished by the names of their folders, or of files side by side."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from lab.data.unicode_names import composed
 
 @dataclass(frozen=True)
 class _File:
-    """An image file, what its folders mean, what it is for, and what tells it from others."""
+    """An image file, what its folders mean, what it is for, and what distinguishes it from others."""
 
     path: Path
     role: Role
@@ -26,7 +26,7 @@ class _File:
 
 
 def is_named(root: Path) -> bool:
-    """Whether folders are named as masks are, or files as masks of images beside them."""
+    """Return whether folders are named as masks are, or files as masks of images beside them."""
     files, by_folders = _files(find_images(root))
     masks = {file.key for file in files if file.kind is Kind.MASK}
     images = {file.key for file in files if file.kind is not Kind.MASK}
@@ -34,7 +34,7 @@ def is_named(root: Path) -> bool:
 
 
 def read_named(root: Path) -> Contents:
-    """Pair what the names tell apart, part by part."""
+    """Pair images and masks by their names, part by part."""
     found = find_images(root)
     contents = Contents(problems=found.problems(), warnings=found.warnings(), may_hold_classes=True)
     files, by_folders = _files(found)
@@ -59,7 +59,7 @@ def read_named(root: Path) -> Contents:
 
 
 def _files(found: Found) -> tuple[list[_File], bool]:
-    """All files, and whether their folders tell what they are for."""
+    """All files, and whether their folders show what they are for."""
     files = []
     for path in found.images:
         folders = path.parent.relative_to(found.folder)
@@ -113,8 +113,8 @@ def _read_part(
     where_to_look = root / images[0].place, root / masks[0].place
     pairs, note = pair(keyed, keyed_masks, where_to_look, contents.problems)
     contents.entries += [Entry(_sample(image, root, part), image, mask) for image, mask in pairs]
-    told = "told apart by their names" if not by_folders else f"masks in {masks[0].place}"
-    return f"{where}, {told}" + (f" ({note})" if note else "")
+    pairing = "distinguished by their names" if not by_folders else f"masks in {masks[0].place}"
+    return f"{where}, {pairing}" + (f" ({note})" if note else "")
 
 
 def _below_top(file: _File, root: Path) -> _File:

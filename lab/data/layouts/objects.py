@@ -13,7 +13,7 @@ _IMAGES, _MASKS = "images", "masks"
 
 
 def is_objects(root: Path) -> bool:
-    """Whether there are several folders with one image each, and folders of its masks."""
+    """Return whether there are several folders with one image each, and folders of its masks."""
     own = [
         folder
         for parent in (root, *visible(root))

@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.data.unicode_names import alike
 
 Key = tuple[str, ...]
-"""The folders and the stem of a file, as far as they tell one image from another."""
+"""The folders and the stem of a file, as far as they distinguish one image from another."""
 
 _SEPARATORS = "_. -"
 _MOST_CUTS = 5

@@ -12,7 +12,7 @@ from lab.data.unicode_names import composed
 
 
 def is_pairs(images: Path, masks: Path) -> bool:
-    """Whether both folders are there and are not divided into folders of sets."""
+    """Return whether both folders are there and are not divided into folders of sets."""
     divided = [
         Part.TRAIN in part_names(path.name for path in visible(folder)).parts.values()
         for folder in (images, masks)

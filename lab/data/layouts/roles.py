@@ -9,7 +9,7 @@ from lab.data.part_names import Part, meanings, words
 
 
 class Kind(StrEnum):
-    """What a file is for."""
+    """The purpose of a file."""
 
     IMAGE = "image"
     MASK = "mask"
@@ -41,12 +41,12 @@ _FILES = (
 
 @dataclass(frozen=True)
 class Role:
-    """What the folders of a file mean.
+    """The meaning of a file's folders.
 
     Args:
         parts: those that folders name; more than one, or None among them, is unclear.
         place: the folders that mean something, `*` for others between them.
-        key: the other folders, which tell images apart.
+        key: the other folders, which distinguish images.
     """
 
     parts: frozenset[Part | None]
@@ -66,7 +66,7 @@ class Role:
 
 
 def role(folders: PurePath) -> Role:
-    """What folders mean, such as `leftImg8bit/train/aachen`; the deepest one decides about the kind."""
+    """The meaning of folders such as `leftImg8bit/train/aachen`; the deepest one decides about the kind."""
     parts: set[Part | None] = set()
     kind: Kind | None = None
     place, key = list[str](), list[str]()
@@ -87,7 +87,7 @@ def role(folders: PurePath) -> Role:
 
 
 def file_kind(stem: str) -> tuple[Kind | None, str]:
-    """What the end or the beginning of a name means, such as `x_mask`, and the rest of it."""
+    """The meaning of the end or the beginning of a name, such as `x_mask`, and the rest of it."""
     for kind, pattern in _FILES:
         match = pattern.fullmatch(stem)
         if match:

@@ -25,7 +25,7 @@ _LABELS = "labelmap.txt"
 
 
 def is_voc(root: Path) -> bool:
-    """Whether the folders of images and masks are there."""
+    """Return whether the folders of images and masks are there."""
     return (root / _IMAGES).is_dir() and (root / _MASKS).is_dir()
 
 

@@ -67,7 +67,7 @@ class WrongInput:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a command left: its exit code, the text of its console, the last values of its run."""
+    """The results of a command: its exit code, the text of its console, the last values of its run."""
 
     code: int | None
     console: str
@@ -101,5 +101,5 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
 
 
 def close(found: float | None, expected: float) -> bool:
-    """Whether a figure is the expected one; float32 sums of some hundred terms differ in the sixth digit."""
+    """Return whether a figure is the expected one, but for rounding in the sixth digit of float32 sums."""
     return found is not None and math.isclose(found, expected, rel_tol=2e-5, abs_tol=2e-6)

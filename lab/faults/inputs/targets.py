@@ -264,7 +264,7 @@ def streams() -> Iterator[WrongInput]:
 
 
 def early() -> Iterator[WrongInput]:
-    """What can be known before training: schedules, last batches, types, lists, values not finite."""
+    """Faults that show before training: schedules, last batches, types, lists, values not finite."""
     usual = _CLASSES | {"data": mine("classes"), "net": mine("Fixed")}
     for epochs, steps in ((6, 11), (3, 5), (2, 3), (4, 1)):
         schedule = {

@@ -206,7 +206,7 @@ def first(output: Tensor, target: Any) -> Tensor:
 
 
 def in_lists(train: int = 12, count: int = 22) -> list[Any]:
-    """What `random_split` returns: a list, and no tuple."""
+    """The result of `random_split`: a list, and no tuple."""
     whole = TensorDataset(features(count), torch.arange(count) % 3)
     return random_split(whole, [train, count - train], torch.Generator().manual_seed(0))
 
@@ -252,7 +252,7 @@ class Flat(nn.Module):
 
 
 class Picky(Attend):
-    """The same, which says that a pair of numbers can't be built."""
+    """The same, which reports that a pair of numbers can't be built."""
 
     def __init__(self, width: int = 16, heads: int = 2) -> None:
         if width % heads:

@@ -1,4 +1,4 @@
-"""What a dataset offers beyond its items: by a base class, and never by the name of an attribute alone."""
+"""Protocols of datasets: by a base class, and never by the name of an attribute alone."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a config's data target may return."""
+"""The values that a config's data target may return."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -159,7 +159,7 @@ def test_an_epoch_ends_after_steps_per_epoch() -> None:
         assert [len(epoch) for epoch in epochs] == [4, 4, 4]
         assert epochs[0] != epochs[1]
         [note] = found
-        assert "goes on after steps_per_epoch: 4 batches" in note
+        assert "continues after steps_per_epoch: 4 batches" in note
 
 
 @pytest.mark.parametrize(("count", "said"), [(11, 6), (6, 11)])

@@ -31,7 +31,7 @@ def test_too_few_values_have_no_interval() -> None:
     [
         ([0.10, 0.11, 0.12], [0.20, 0.22, 0.21], "min", "trial 1 beats trial 2"),
         ([0.10, 0.11, 0.12], [0.20, 0.22, 0.21], "max", "trial 2 beats trial 1"),
-        ([0.10, 0.30, 0.12], [0.20, 0.12, 0.21], "min", "can't be told apart"),
+        ([0.10, 0.30, 0.12], [0.20, 0.12, 0.21], "min", "can't be distinguished"),
         ([0.10, None, None], [0.20, 0.22, 0.21], "min", "can't be compared"),
         ([0.10, math.nan, math.nan], [0.20, 0.22, 0.21], "min", "can't be compared"),
     ],
@@ -48,13 +48,13 @@ INF = math.inf
 @pytest.mark.parametrize(
     ("first", "second", "mode", "verdict"),
     [
-        ([0.1, INF, INF, INF, 0.101], [0.2, 0.2, 0.21, 0.2, 0.2], "min", "can't be told apart"),
-        ([0.9, -INF, -INF, -INF, 0.9], [0.8, 0.8, 0.8, 0.8, 0.8], "max", "can't be told apart"),
+        ([0.1, INF, INF, INF, 0.101], [0.2, 0.2, 0.21, 0.2, 0.2], "min", "can't be distinguished"),
+        ([0.9, -INF, -INF, -INF, 0.9], [0.8, 0.8, 0.8, 0.8, 0.8], "max", "can't be distinguished"),
         ([INF] * 7, [0.2, 0.2, 0.21, 0.2, 0.2, 0.3, 0.1], "min", "trial 2 beats trial 1, which won"),
         ([0.2, 0.2, 0.21, 0.2, 0.2, 0.3, 0.1], [INF] * 7, "min", "trial 1 beats trial 2"),
         ([0.9] * 7, [-INF] * 7, "max", "trial 1 beats trial 2"),
-        ([INF] * 5, [INF] * 5, "min", "can't be told apart"),
-        ([0.1] * 6 + [INF], [0.2] * 7, "min", "can't be told apart"),
+        ([INF] * 5, [INF] * 5, "min", "can't be distinguished"),
+        ([0.1] * 6 + [INF], [0.2] * 7, "min", "can't be distinguished"),
     ],
 )
 def test_a_rerun_that_diverged_is_worse_than_any_other(

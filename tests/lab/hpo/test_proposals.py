@@ -259,10 +259,10 @@ def test_an_enqueued_point_whose_rest_has_been_tried_is_left_out_by_name(tmp_pat
     space = {"net.width": {"choices": [4, 8]}, "batch_size": {"choices": [8, 16]}}
     Bench(tmp_path, space, n_trials=4).all()
     bench = Bench(tmp_path, space, n_trials=6, enqueue=[{"net.width": 8}])
-    told: list[str] = []
-    bench.claims._told = told.append
+    lines: list[str] = []
+    bench.claims._report = lines.append
     assert not bench.step() and not bench.step()
-    assert told == [
+    assert lines == [
         'the enqueued point {"net.width": 8} is left out: all 2 points of the space have been tried'
     ]
 
