@@ -45,7 +45,7 @@ class Rule:
 
 
 class Doubt(NamedTuple):
-    """Return whether a batch's target breaks a rule, and some values that do, on the device."""
+    """Flag of a batch whose target breaks a rule, and some of its values, on the device."""
 
     broken: Tensor  # 0-dim bool
     examples: Tensor

@@ -110,7 +110,7 @@ def weights_ahead(criterion: Callable[[Any, Any], Any], target: Any) -> Mapping[
 
 
 def set_mean(criterion: Callable[[Any, Any], Any]) -> SetMean:
-    """Return whether the loss of a set is that of one batch of everything."""
+    """`set` for a loss whose mean over a set is that of one batch of everything, else `batches`."""
     if isinstance(criterion, Loss):
         return "set" if criterion._by_terms and not criterion.batchwise else "batches"
     return "batches" if _denominator(criterion) is None else "set"

@@ -224,7 +224,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
-    """Return whether the first beats the second: the interval of their paired differences is above zero.
+    """Compare the first with the second: it wins if the interval of their paired differences is above zero.
 
     Where a rerun diverged there is no mean difference, and a signed-rank test decides.
     """
