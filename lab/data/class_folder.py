@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lab.data.augment import Transforms
-from lab.data.discovery import READ, find_images
+from lab.data.discovery import READ, find_images, is_hidden
 from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
 from lab.data.normalise import Mode
 from lab.data.part_names import Part, is_filler, part_names, part_of
@@ -127,6 +127,13 @@ def _classes(
                 "test, with a folder for each class; rename this one if it is a class"
             )
             continue
+        inner = part_names(path.name for path in _folders(folder)).parts
+        if len(set(inner.values())) > 1:  # their images would be mixed
+            problems.append(
+                f"{folder}: holds folders of sets ({', '.join(inner)}); sets are {root}/train, val and test, "
+                f"with a folder for each class: move them, such as to {next(iter(inner))}/{folder.name}"
+            )
+            continue
         found = find_images(folder)
         problems += found.problems()
         warnings += found.warnings()
@@ -137,9 +144,7 @@ def _classes(
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(
-        path for path in parent.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
-    )
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _any(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_la
 from lab.data.normalise import Mode
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
-from lab.data.tables import below, cell, read_table, unique
+from lab.data.tables import SPLIT, below, cell, column_named, read_table, unique
 from lab.rundir import expanded
 
 
@@ -68,12 +68,15 @@ def _listed(
     rows = read_table(table, [image, label, *columns.named], problems)
     if not rows and not problems:
         problems.append(f"{table}: no row in it")
-    if rows and columns.split is None and "split" in rows[0].cells:
-        columns = columns._replace(split="split")
-    files = []
+    if columns.split is None:
+        columns = columns._replace(split=column_named(rows, SPLIT))
+    files = list[LabelledFile]()
+    lines: dict[Path, int] = {}  # a file may be written in several ways, such as ./a.png
     for name, row in unique(rows, image, problems).items():
         file, named = below(root, row, image, problems), cell(row, label, problems)
         sample = columns.sample(name, row, problems)
-        if file is not None and named:
+        if file is not None and (line := lines.setdefault(file.resolve(), row.line)) != row.line:
+            problems.append(f"{row}: {image} {name} is the file of line {line}")
+        elif file is not None and named:
             files.append(LabelledFile(sample, file, named))
     return files

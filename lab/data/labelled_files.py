@@ -1,5 +1,6 @@
 """From image files and their classes to the sets of a run, all that is wrong with them in one error."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Parts, Splits
 from lab.data.store import Store
 from lab.data.stratified import shuffled, stratified
+from lab.data.unicode_names import composed
 
 Size = int | list[int]
 """Side of a square, or [height, width], in pixels."""
@@ -105,7 +107,8 @@ def read_labelled(
     splits = splits._replace(facts={**splits.facts, **images.facts()})
     paths = [file.image for file in chosen]
     sizes = list(map(file_size, paths))
-    return with_files(splits, names, paths, sizes, parts, [*warnings, *images.warnings()])
+    found = [*warnings, *_similar(classes), *images.warnings()]
+    return with_files(splits, names, paths, sizes, parts, found)
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:
@@ -181,6 +184,21 @@ def _labelled(
 
 def _pixels(image: NDArray[np.generic]) -> str:
     return f"{image.shape[1]} × {image.shape[0]}"
+
+
+def _similar(classes: Sequence[str]) -> list[str]:
+    """A sentence where classes differ only in how their names are written: they may be meant as one."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(_plain(name), []).append(name)
+    shown = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    return [f"classes whose names nearly agree are kept apart: {', '.join(shown)}"] if shown else []
+
+
+def _plain(name: str) -> str:
+    """A name without what is often written in two ways: capitals, Unicode forms, blanks, `1` and `1.0`."""
+    name = re.sub(r"[\s_-]+", " ", composed(name)).strip().casefold()
+    return re.sub(r"0*(\d+)(\.0*)?", r"\1", name) if re.fullmatch(r"\d+(\.0*)?", name) else name
 
 
 def _in_order(label: str) -> tuple[bool, int, str]:

@@ -10,7 +10,7 @@ from lab.data.pairs import Transforms
 from lab.data.patches import Patches
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
-from lab.data.tables import Row, below, read_table, unique
+from lab.data.tables import SPLIT, Row, below, column_named, read_table, unique
 from lab.labels import Auto
 from lab.rundir import expanded
 
@@ -78,8 +78,8 @@ def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> l
     rows = read_table(table, [*COLUMNS, *columns.named], problems)
     if not rows and not problems:
         problems.append(f"{table}: no row in it")
-    if rows and columns.split is None and "split" in rows[0].cells:
-        columns = columns._replace(split="split")
+    if columns.split is None:
+        columns = columns._replace(split=column_named(rows, SPLIT))
     if columns.group is None and columns.split is None and _several(rows, SEQUENCE):
         columns = columns._replace(group=SEQUENCE)
     entries = []

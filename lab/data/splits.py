@@ -115,7 +115,9 @@ class Cut:
             parts = Parts(*(np.flatnonzero(np.asarray(named) == part) for part in Parts._fields))
             for part in ("train", "val"):
                 if not len(getattr(parts, part)):
-                    raise ValueError(f"the column of splits puts nothing into '{part}'")
+                    raise ValueError(
+                        f"the sets are named by a column, lists or folders, and nothing is in '{part}'"
+                    )
             return parts
         if groups is None:
             return Parts(*split_indices(total, self.val_share, self.test_share, self.seed))

@@ -14,6 +14,9 @@ from lab.data.unicode_names import alike, composed, same_file
 
 _DELIMITERS = (",", ";", "\t", "|")
 
+SPLIT = "split"
+"""The column that states the sets where `split_by` names none."""
+
 PARTS: tuple[str, ...] = tuple(Part)
 
 
@@ -39,10 +42,10 @@ def read_table(path: Path, columns: Sequence[str], problems: list[str]) -> list[
         ValueError: with the path; the file can't be read or lacks one of the columns.
     """
     text = _text(path)
-    first, _, rest = text.partition("\n")
-    skipped = bool(re.fullmatch(r"sep=.\r?", first))  # Excel begins some tables with such a line
-    text = rest if skipped else text
-    delimiter = _delimiter(text.partition("\n")[0], columns)
+    first = re.match(r"sep=.(\r\n|\n|\r)", text)  # Excel begins some tables with such a line
+    skipped = first is not None
+    text = text[first.end() :] if first else text
+    delimiter = _delimiter(re.split(r"[\r\n]", text, maxsplit=1)[0], columns)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -51,8 +54,9 @@ def read_table(path: Path, columns: Sequence[str], problems: list[str]) -> list[
             raise ValueError(
                 f"{path}: no column {', '.join(missing)}; it has {', '.join(header) or 'no header'}"
             )
-        if len(set(header)) < len(header):
-            raise ValueError(f"{path}: a column's name is used twice: {', '.join(header)}")
+        named = [name for name in header if name]  # some programs leave columns without a name at the end
+        if len(set(named)) < len(named):
+            raise ValueError(f"{path}: a column's name is used twice: {', '.join(named)}")
         return list(_rows(path, reader, header, problems, int(skipped)))
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num + skipped}: not CSV: {error}") from error
@@ -109,6 +113,11 @@ def unique(rows: Sequence[Row], column: str, problems: list[str]) -> dict[str, R
         else:
             found[name] = row
     return found
+
+
+def column_named(rows: Sequence[Row], name: str) -> str | None:
+    """The column of this name, in upper or lower case, where the table has one."""
+    return next((column for column in rows[0].cells if column.lower() == name), None) if rows else None
 
 
 def cell(row: Row, column: str | None, problems: list[str]) -> str | None:

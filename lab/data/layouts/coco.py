@@ -3,6 +3,7 @@
 Lin et al., Microsoft COCO: Common Objects in Context, ECCV 2014; the format: cocodataset.org/#format-data.
 """
 
+import codecs
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.discovery import find_images
+from lab.data.discovery import find_images, is_hidden
 from lab.data.files import Entry
 from lab.data.layouts.contents import Contents
 from lab.data.masks import BINARY, Label, MaskReader
@@ -165,7 +166,7 @@ def _annotation_files(root: Path) -> list[Path]:
     found = []
     for pattern in ("*.json", "*/*.json", "*/*/*.json"):
         for path in sorted(root.glob(pattern)):
-            hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(root).parts)
+            hidden = any(map(is_hidden, path.relative_to(root).parts))
             if not hidden and not path.stem.lower().startswith(_OTHER_TASKS) and _has_keys(path):
                 found.append(path)
     return found
@@ -176,7 +177,7 @@ def _has_keys(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             begin = file.read(1 << 16)
-            if not begin.lstrip(b"\\xef\\xbb\\xbf \\t\\r\\n").startswith(b"{"):
+            if not begin.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
                 return False
             text = begin + file.read()
     except OSError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from lab.data.discovery import find_images
+from lab.data.discovery import find_images, is_hidden
 from lab.data.files import Entry
 from lab.data.masks import Label
 from lab.data.problems import raise_all
@@ -53,9 +53,7 @@ def visible(folder: Path) -> list[Path]:
     """The folders in a folder, without hidden ones and those that macOS puts into ZIP files."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
-    )
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def unwrapped(root: Path) -> Path:

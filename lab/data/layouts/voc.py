@@ -22,6 +22,7 @@ CLASSES = (
 
 _IMAGES, _MASKS, _LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 _LABELS = "labelmap.txt"
+_BOTH = "trainval"
 
 
 def is_voc(root: Path) -> bool:
@@ -68,18 +69,26 @@ def read_voc(root: Path, *, own_classes: bool) -> Contents:
 def _parts(folder: Path, problems: list[str]) -> dict[str, Part]:
     """The part of each name that a list of the folder has."""
     files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-    lists = {path: part_of(path.stem) for path in files}
-    exact = {path: part for path, part in lists.items() if path.stem.lower() != "trainval"}
-    if Part.TRAIN in exact.values():
-        lists = exact
+    lists = {path: part for path in files if (part := part_of(path.stem)) is not None}
+    exact = {path: part for path, part in lists.items() if path.stem.lower() != _BOTH}
+    both = [] if Part.TRAIN in exact.values() else [path for path in lists if path not in exact]
     found: dict[str, Part] = {}
-    for path, part in lists.items():
-        if part is None:
-            continue
-        for name in path.read_text(encoding="utf-8", errors="replace").split():
+    for path, part in exact.items():
+        for name in _names(path, problems):
             if found.setdefault(name, part) is not part:
                 problems.append(f"{path}: {name} is listed for {found[name]} too")
+    for path in both:  # less what val.txt lists
+        for name in _names(path, problems):
+            if found.setdefault(name, Part.TRAIN) is Part.TEST:
+                problems.append(f"{path}: {name} is listed for {found[name]} too")
     return found
+
+
+def _names(path: Path, problems: list[str]) -> list[str]:
+    names = path.read_text(encoding="utf-8-sig", errors="replace").split()
+    if not names:
+        problems.append(f"{path}: the list is empty; remove it, or list the images of the set")
+    return names
 
 
 def _labels(path: Path, problems: list[str]) -> Mapping[str, Label] | None:

@@ -337,3 +337,22 @@ def test_the_arguments_are_checked_before_anything_is_built() -> None:
         assert list(checkers[name].check(name, value)) == [], name
     for name, value in {"size": "big", "sample_size": 1.5, "normalise": "al", "fold": "x"}.items():
         assert list(checkers[name].check(name, value)), name
+
+
+def test_sets_within_the_classes_are_refused(tmp_path: Path) -> None:
+    """The images of both sets would be mixed: what is for testing would be trained on."""
+    for label, value in (("cat", 40), ("dog", 220)):
+        for side in ("train", "test"):
+            for k in range(5):
+                write(tmp_path / label / side / f"{k}.png", value)
+    with pytest.raises(ValueError, match=r"cat: holds folders of sets \(test, train\)") as error:
+        load(tmp_path)
+    assert "dog: holds folders of sets" in str(error.value)
+
+
+def test_folders_of_other_programs_hold_no_images_and_are_no_class(folder: Path) -> None:
+    before = load(folder).facts
+    for name in ("@eaDir", "__MACOSX"):
+        write(folder / "cat" / name / "00.png" / "SYNOPHOTO_THUMB_M.jpg", 220)
+        write(folder / name / "cat" / "00.png", 220)
+    assert load(folder).facts == before

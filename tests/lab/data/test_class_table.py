@@ -56,8 +56,9 @@ def test_the_table_can_name_the_split(table: Path) -> None:
     names = load(table, split_by="part").facts["split"]
     assert names["val"] == ["images/8.png", "images/9.png"]
     assert names["test"] == ["images/10.png", "images/11.png"] and len(names["train"]) == 8
-    table.write_text(table.read_text().replace(",part\n", ",split\n"))
-    assert load(table).facts["split"] == names  # by its name
+    for before, own in (("part", "split"), ("split", "Split")):
+        table.write_text(table.read_text().replace(f",{before}\n", f",{own}\n"))
+        assert load(table).facts["split"] == names  # by its name
     with pytest.raises(ValueError, match="test_share has no effect"):
         load(table, test_share=0.2)
 
@@ -113,3 +114,31 @@ def test_tables_that_say_nothing(table: Path) -> None:
     table.write_text("image_path,label\n")
     with pytest.raises(ValueError, match="no row in it"):
         load(table)
+
+
+@pytest.mark.parametrize("written", ["./images/0.png", "images/../images/0.png", "images/link.png"])
+def test_a_file_that_two_rows_name_is_a_problem(table: Path, written: str) -> None:
+    (table.parent / "images" / "link.png").symlink_to("0.png")
+    table.write_text(table.read_text() + f"{written},malignant,p0,train\n")
+    with pytest.raises(ValueError, match=f"line 14: image_path {written} is the file of line 2"):
+        load(table)
+
+
+@pytest.mark.parametrize(
+    ("label", "other"), [("benign", "Benign"), ("benign", "BENIGN"), ("1", "1.0"), ("not sick", "not_sick")]
+)
+def test_classes_whose_names_nearly_agree_are_named(table: Path, label: str, other: str) -> None:
+    lines = table.read_text().replace("benign", label).splitlines()
+    some = [line.replace(f",{label},", f",{other},") if k % 4 == 1 else line for k, line in enumerate(lines)]
+    table.write_text("\n".join(some))
+    facts = load(table, val_share=1 / 3).facts
+    assert set(facts["classes"]) == {label, other, "malignant"}
+    (warning,) = (text for text in facts["warnings"] if "nearly agree" in text)
+    assert repr(label) in warning and repr(other) in warning and "malignant" not in warning
+
+
+@pytest.mark.parametrize("labels", [("1.5", "1.0"), ("10", "1"), ("a1", "a1.0"), ("0", "1")])
+def test_classes_of_other_names_are_not_named(table: Path, labels: tuple[str, str]) -> None:
+    text = table.read_text().replace("malignant", labels[0]).replace("benign", labels[1])
+    table.write_text(text)
+    assert not any("nearly agree" in warning for warning in load(table).facts["warnings"])

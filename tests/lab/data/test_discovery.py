@@ -19,6 +19,8 @@ FILES = (
     "c/e/f.bmp",
     ".x.png",
     ".y/z.png",
+    "c/@eaDir/d.gif/SYNOPHOTO_THUMB_M.jpg",
+    "__MACOSX/a.webp",
     "n.TXT",
     "c/m.txt",
     "LICENSE",

@@ -156,8 +156,8 @@ def test_names_decide_whatever_the_shares_are() -> None:
 @pytest.mark.parametrize(
     ("cut", "groups", "named", "message"),
     [
-        (Cut(), None, ["train"] * 3, "puts nothing into 'val'"),
-        (Cut(), None, ["val", "test", "test"], "puts nothing into 'train'"),
+        (Cut(), None, ["train"] * 3, "nothing is in 'val'"),
+        (Cut(), None, ["val", "test", "test"], "nothing is in 'train'"),
         (Cut(), list("aab"), ["train", "val", "val"], "puts groups on more than one side: a"),
         (Cut(folds=2), list("aab"), ["train", "test", "val"], "on more than one side: a"),
         (Cut(folds=1), None, None, "folds must be at least 2"),

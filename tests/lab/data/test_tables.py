@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data.tables import Row, below, cell, part, read_table, unique
+from lab.data.tables import Row, below, cell, column_named, part, read_table, unique
 
 
 def table(folder: Path, text: str | bytes) -> Path:
@@ -24,6 +24,21 @@ def test_rows_have_their_lines_and_stripped_cells(tmp_path: Path) -> None:
     assert problems == [] and str(rows[0]) == f"{tmp_path / 'table.csv'}, line 2"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "sep=;"])
+def test_lines_of_every_system_and_columns_without_a_name(tmp_path: Path, end: str, first: str) -> None:
+    problems: list[str] = []
+    lines = [first] * bool(first) + ["name;group;;", "a;1;;", '"b";2;x;']
+    rows = read_table(table(tmp_path, end.join(lines)), ["name", "group"], problems)
+    assert [(row.cells["name"], row.cells["group"]) for row in rows] == [("a", "1"), ("b", "2")]
+    assert problems == []
+
+
+def test_a_column_is_found_in_any_capitals() -> None:
+    assert column_named(rows_of({"a": "1", "Split": "2"}), "split") == "Split"
+    assert column_named(rows_of({"a": "1"}), "split") is None and column_named([], "split") is None
+
+
 def test_rows_of_another_width_are_problems(tmp_path: Path) -> None:
     problems: list[str] = []
     rows = read_table(table(tmp_path, "a,b\n1,2\n1\n1,2,3\n3,4\n"), ["a"], problems)
@@ -40,6 +55,7 @@ def test_rows_of_another_width_are_problems(tmp_path: Path) -> None:
         ("a,b\n1,2\n", r"table\.csv: no column c, d; it has a, b"),
         ("", r"table\.csv: no column c, d; it has no header"),
         ("c,d,c\n", "a column's name is used twice: c, d, c"),
+        ("c,d,,c,\n", "a column's name is used twice: c, d, c"),
         (b"c,d\n\xff,1\n", "not UTF-8 text: invalid start byte at byte 4"),
         ('c,d\n"1"2,3\n', r"line 2: not CSV"),
     ],

@@ -244,3 +244,12 @@ def test_what_fits_two_layouts_is_refused_until_one_is_named(tmp_path: Path) -> 
         load(tmp_path)
     assert load(tmp_path, layout="named").facts["classes"] == ["background", "foreground"]
     assert len(load(tmp_path, layout="coco").facts["classes"]) == 4
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\n", b"\r\n\t ", b"\xef\xbb\xbf \n"])
+def test_a_file_may_begin_with_a_byte_order_mark_or_blanks(tmp_path: Path, before: bytes) -> None:
+    draw(tmp_path, "coco")
+    expected = load(tmp_path).facts["split"]
+    for path in tmp_path.rglob("*.json"):
+        path.write_bytes(before + path.read_bytes())
+    assert load(tmp_path).facts["split"] == expected

@@ -126,3 +126,23 @@ def test_values_beyond_the_classes_are_refused_unless_named(tmp_path: Path) -> N
         load(tmp_path)
     names = {"background": 0, **{f"c{k}": k for k in range(1, 31)}}
     assert load(tmp_path, classes=names, ignore=255).facts["classes"] == list(names)
+
+
+def test_trainval_without_train_is_what_val_leaves(tmp_path: Path) -> None:
+    draw(tmp_path)
+    lists(tmp_path, trainval=[0, 1, 2, 3, 5], val=[5, 2], test=[6])
+    assert split(load(tmp_path).facts["split"]) == [[0, 1, 3], [2, 5], [6]]
+    lists(tmp_path, test=[0, 6])
+    with pytest.raises(ValueError, match=r"trainval\.txt: 2007_000000 is listed for test too"):
+        load(tmp_path)
+
+
+def test_lists_from_other_systems_and_an_empty_one(tmp_path: Path) -> None:
+    draw(tmp_path)
+    lists(tmp_path, train=[0, 1, 3], val=[5, 2])
+    path = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert split(load(tmp_path).facts["split"])[:2] == [[0, 1, 3], [2, 5]]
+    lists(tmp_path, val=[])
+    with pytest.raises(ValueError, match=r"val\.txt: the list is empty"):
+        load(tmp_path)
