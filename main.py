@@ -115,7 +115,7 @@ def train(
     """
     import util
     from lab.checkpoint import CheckpointError
-    from lab.data.loaders import MixedSizes
+    from lab.data.loaders import MixedSizes, Unstackable
 
     try:
         return util.run(
@@ -132,9 +132,11 @@ def train(
         raise RuntimeError(f"the run's own code ended it: SystemExit: {error}") from error
     except CheckpointError as error:
         raise Refused(error) from error
-    except MixedSizes as error:
-        message = str(error).splitlines()[-1].removeprefix("lab.data.loaders.MixedSizes: ")
-        raise ConfigError([Problem(("data", "transforms"), message)]) from error
+    except Unstackable as error:
+        place = ("data", "transforms") if isinstance(error, MixedSizes) else ("data",)
+        message = str(error).splitlines()[-1]  # a worker's has its traceback, and begins with the type
+        message = message.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
+        raise ConfigError([Problem(place, message)]) from error
 
 
 def optimize(options: argparse.Namespace, command: list[str]) -> int:

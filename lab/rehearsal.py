@@ -49,8 +49,9 @@ def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
         What the user should know of the schedule and the loss.
 
     Raises:
-        ConfigError: the training would fail at its end.
+        ConfigError: the training would fail at its end, or the loss can't be called.
     """
+    trainer.task.require_criterion(trainer.criterion)
     _try_single(config, trainer, data)
     ahead = [Note(each, "warning") for each in _walk(config, trainer, len(data.train))]
     return [*_loss_notes(trainer.criterion), *ahead]

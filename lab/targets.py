@@ -73,6 +73,12 @@ def binary(target: Tensor, ignored: Sequence[int], advice: str, *, masks: bool =
     return _within(target, 0, 1, ignored, rule, masks)
 
 
+def signs(target: Tensor) -> Examined:
+    """A float target of -1 and 1."""
+    rule = Rule("-1 or 1", "Make labels of 0 and 1 those of this loss by 2 * label - 1")
+    return Examined(target, _doubts(target.abs() != 1, target, rule))
+
+
 def classes(target: Tensor, count: int, ignored: Sequence[int], *, masks: bool = False) -> Examined:
     """A target of class indices, each below `count`, or among the ignored ones; with `Marks` likewise."""
     rule = Rule(
@@ -98,13 +104,13 @@ def shares(target: Tensor) -> Examined:
 
 
 def finite(target: Tensor, loss: Tensor) -> tuple[Doubt, ...]:
-    """A float target without NaN and infinity; on a CPU only where the loss isn't finite."""
+    """A float target without NaN and infinity, where the loss isn't finite: others may leave them out."""
     if loss.device.type == "cpu" and math.isfinite(loss.detach().float().numpy()):
         return ()
     if not target.is_floating_point():
         return ()
     rule = Rule("finite numbers", "Leave such samples out of the data, or fill them in")
-    return _doubts(~target.isfinite(), target, rule)
+    return _doubts(~(target.isfinite() | loss.detach().isfinite()), target, rule)
 
 
 class Inspection:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.targets import Unfit
+
 Weight = Tensor | int
 """A denominator: a number, or a 0-dim tensor that stays on its device."""
 
@@ -81,7 +83,7 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
     """The loss of a batch and its terms.
 
     Raises:
-        ValueError: the loss is not 0-dim.
+        Unfit: the loss is not 0-dim.
     """
     if isinstance(criterion, Loss) and criterion._by_terms:
         means = criterion.means(output, target)
@@ -149,7 +151,7 @@ def _require_scalars(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not isinstance(value, Tensor) or value.dim() > 0:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
+            raise Unfit(
                 f"the criterion must return the mean over a batch, a 0-dim tensor, or a mapping of them; "
                 f"{name} is {found}. A loss of torch's needs reduction: mean"
             )
@@ -169,9 +171,6 @@ _OF_SAMPLES: frozenset[Any] = frozenset({
 })  # fmt: skip
 _OF_CLASSES: frozenset[Any] = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss})
 _KNOWN = _OF_ELEMENTS | _OF_SAMPLES | _OF_CLASSES
-_BINARY: frozenset[Any] = frozenset({
-    nn.BCELoss, nn.BCEWithLogitsLoss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits,
-})  # fmt: skip
 _WEIGHTED_MEANS: frozenset[Any] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
 
 
@@ -180,18 +179,28 @@ class Takes(enum.Enum):
 
     NUMBERS = enum.auto()  # of the output's shape
     BINARY = enum.auto()  # the same, in [0, 1]
+    SIGNS = enum.auto()  # the same, -1 or 1
     CLASSES = enum.auto()  # class indices, or shares of the classes
-    SAMPLES = enum.auto()  # other labels of each sample
+    INDICES = enum.auto()  # class indices
+    LISTS = enum.auto()  # the indices of the classes that each sample has
+
+
+_TAKES: Mapping[Any, Takes] = {
+    **dict.fromkeys(_OF_ELEMENTS, Takes.NUMBERS),
+    **dict.fromkeys((nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss), Takes.BINARY),
+    **dict.fromkeys((F.binary_cross_entropy, F.binary_cross_entropy_with_logits), Takes.BINARY),
+    F.multilabel_soft_margin_loss: Takes.BINARY,
+    **dict.fromkeys((nn.SoftMarginLoss, nn.HingeEmbeddingLoss, F.soft_margin_loss), Takes.SIGNS),
+    **dict.fromkeys((nn.CrossEntropyLoss, F.cross_entropy), Takes.CLASSES),
+    **dict.fromkeys((nn.NLLLoss, F.nll_loss, nn.MultiMarginLoss, F.multi_margin_loss), Takes.INDICES),
+    **dict.fromkeys((nn.MultiLabelMarginLoss, F.multilabel_margin_loss), Takes.LISTS),
+}
 
 
 def takes(criterion: Callable[[Any, Any], Any]) -> Takes | None:
     """The kind of target it takes, where it is a loss of torch's."""
     kind, _ = _known(criterion)
-    if kind in _BINARY:
-        return Takes.BINARY
-    if kind in _OF_CLASSES:
-        return Takes.CLASSES
-    return Takes.NUMBERS if kind in _OF_ELEMENTS else Takes.SAMPLES if kind in _OF_SAMPLES else None
+    return None if kind is None else _TAKES[kind]
 
 
 def _weight(criterion: Callable[[Any, Any], Any], target: Any) -> Weight | None:

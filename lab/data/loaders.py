@@ -102,27 +102,55 @@ class TensorLoader(EpochLoader):
         return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
 
 
-class MixedSizes(ValueError):
-    """The items of a batch differ in shape."""
+class Unstackable(ValueError):
+    """Items of a batch can't be stacked."""
+
+
+class MixedSizes(Unstackable):
+    """They are images that differ in size."""
 
 
 def collate(items: list[Any]) -> Any:
     """A batch of items.
 
     Raises:
-        MixedSizes: they can't be stacked.
+        Unstackable: they can't be stacked.
     """
     try:
         return default_collate(items)
-    except RuntimeError as error:
-        sizes = {tuple(part.shape) for item in items for part in item[:1] if isinstance(part, Tensor)}
-        if len(sizes) < 2:
-            raise
-        found = " and ".join(" × ".join(map(str, size)) for size in sorted(sizes)[:2])
-        raise MixedSizes(
-            f"a batch has items of several shapes, such as {found}: end the transforms with "
-            "albumentations.RandomCrop and pad_if_needed, cut patches, or set batch_size: 1"
+    except (RuntimeError, TypeError) as error:
+        first = [item[0] if isinstance(item, (list, tuple)) and item else item for item in items]
+        images = {tuple(each.shape) for each in first if isinstance(each, Tensor)}
+        if len(images) > 1 and all(len(size) > 2 for size in images):
+            raise MixedSizes(
+                f"a batch has items of several shapes, such as {_two(images)}: end the transforms with "
+                "albumentations.RandomCrop and pad_if_needed, cut patches, or set batch_size: 1"
+            ) from error
+        shapes = next(
+            (found for found in map(set, zip(*map(_shapes, items), strict=False)) if len(found) > 1), None
+        )
+        what = (
+            f"has items of several shapes, such as {_two(shapes)}"
+            if shapes
+            else f"can't be stacked ({error})"
+        )
+        raise Unstackable(
+            f"a batch {' '.join(what.split())}: return tensors of equal shapes, or give the dataset a method "
+            "collate(items) that makes the batch, such as by torch.nn.utils.rnn.pad_sequence (docs/tasks.md)"
         ) from error
+
+
+def _shapes(item: Any) -> list[tuple[int, ...]]:
+    """Those of the tensors in an item."""
+    if isinstance(item, Mapping):
+        item = list(item.values())
+    if isinstance(item, (list, tuple)):
+        return [shape for part in item for shape in _shapes(part)]
+    return [tuple(item.shape)] if hasattr(item, "shape") else []
+
+
+def _two(sizes: set[tuple[int, ...]]) -> str:
+    return " and ".join(" × ".join(map(str, size)) or "()" for size in sorted(sizes)[:2])
 
 
 class SeededDataset(Dataset[Any]):

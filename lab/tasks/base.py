@@ -1,5 +1,6 @@
 """What a batch means: the one place that knows inputs from targets, and outputs from predictions."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,24 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lab.metrics import Metric
 from lab.metrics.base import marked
 from lab.remarks import Remarks
-from lab.targets import Doubt, Examined, Marks, Unfit, as_tensor, binary, classes, finite, whole
+from lab.targets import (
+    Doubt,
+    Examined,
+    Marks,
+    Unfit,
+    as_tensor,
+    binary,
+    classes,
+    finite,
+    shares,
+    signs,
+    whole,
+)
 from lab.tasks.outputs import tensor_of
 from lab.tasks.size import size_of
 from lab.terms import (
@@ -100,6 +113,25 @@ class Task:
         output, target = self.fitted(criterion, model(*inputs), target)
         return self.judged(criterion, output, target, self.size(inputs, target))
 
+    def require_criterion(self, criterion: Criterion) -> None:
+        """Raise `Unfit` where the criterion can't be called with an output and a target, as by `step`."""
+        if not self._plain_step:
+            return
+        called = criterion.forward if isinstance(criterion, nn.Module) else criterion
+        try:
+            signature = inspect.signature(called)
+        except (TypeError, ValueError):  # some C functions have none
+            return
+        try:
+            signature.bind(None, None)
+        except TypeError:
+            name = getattr(criterion, "__name__", type(criterion).__name__)
+            raise Unfit(
+                f"criterion: {name} is called with ({', '.join(signature.parameters)}), and the task gives "
+                "it an output and a target: name a function of two arguments that calls it with what it needs "
+                "of them, or write a task whose step does (docs/tasks.md)"
+            ) from None
+
     def fitted(self, criterion: Criterion, output: Any, target: Any) -> tuple[Any, Any]:
         """Output and target as the loss takes them: where it takes tensors, the tensors that they hold.
 
@@ -139,15 +171,21 @@ class Task:
             ignored: values that the loss leaves out.
         """
         kind = takes(criterion)
-        if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+        if kind is None or not isinstance(output, Tensor) or not isinstance(target, Tensor):
             return Examined(target)
-        if kind in (Takes.NUMBERS, Takes.BINARY) and not target.is_floating_point():
+        if kind is Takes.CLASSES or kind is Takes.INDICES:
+            if kind is Takes.CLASSES and target.is_floating_point() and target.shape == output.shape:
+                return shares(target) if target.dim() > 1 else Examined(target)
+            _require_indices(output, target)
+            return classes(whole(target), output.shape[min(1, output.dim() - 1)], ignored)
+        require_same_shape(output, target, "target is")
+        if kind is Takes.LISTS:
+            return Examined(target)
+        if not target.is_floating_point():
             target = target.to(output.dtype)
         if kind is Takes.BINARY:
             return binary(target, (), _DIVIDE)
-        if kind is Takes.CLASSES and (not target.is_floating_point() or target.shape != output.shape):
-            return classes(whole(target), output.shape[min(1, output.dim() - 1)], ignored)
-        return Examined(target)
+        return signs(target) if kind is Takes.SIGNS else Examined(target)
 
     def finite(self, criterion: Criterion) -> bool:
         """Return whether targets are numbers, none of which may be NaN or infinite."""
@@ -201,12 +239,13 @@ class Task:
         """`set` where a set's loss is that of one batch of everything, `batches` where it is their mean."""
         return set_mean(criterion) if self._plain_step else "batches"
 
-    def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
+    def infer(self, model: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         """The network's raw output outside of training; a task may take large inputs apart for it.
 
-        Validation, pictures, evaluation and prediction all ask through it, so that they see the same.
+        Validation, pictures, evaluation and prediction all ask through it, so that they see the same. In
+        validation it is the `model` that `step` gets, so it takes what a `step` passes to the network.
         """
-        output = model(*inputs)
+        output = model(*inputs, **named)
         return self.output(output) if self.tensors else output
 
     def own_metrics(self) -> dict[str, Metric]:
@@ -259,6 +298,16 @@ def require_same_shape(output: Tensor, target: Tensor, what: str) -> None:
     found, wanted = tuple(output.shape), tuple(target.shape)
     if found != wanted:
         raise Unfit(f"the network returns {found} and the {what} {wanted}; both must have one shape")
+
+
+def _require_indices(output: Tensor, target: Tensor) -> None:
+    """Raise `Unfit` where the target is no class index for each sample, or place, of the output."""
+    wanted = (*output.shape[:1], *output.shape[2:]) if output.dim() > 1 else ()
+    if tuple(target.shape) != wanted:
+        raise Unfit(
+            f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
+            f"{target.dtype}; the loss takes class indices {wanted} (of rows of 0 and 1: target.argmax(1))"
+        )
 
 
 def array(batch: Batch) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
 from lab.targets import Examined, Unfit, binary, classes
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
+from lab.terms import Takes, takes
 
 _MASKS = "Divide masks of 0 and 255 by 255; a pixel that nobody judged is 255 in losses that leave it out"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
@@ -81,6 +82,8 @@ class Segmentation(Task):
 
     def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
         """As for every task, by what masks mean; what they hold is noted where pixels can be ignored."""
+        if takes(criterion) is Takes.SIGNS:
+            return super().examine(criterion, output, target, ignored)
         masks = IGNORE in ignored
         if target.is_floating_point():
             return binary(target, ignored, _MASKS, masks=masks)
@@ -155,6 +158,8 @@ def _require_fit(output: Tensor, target: Tensor) -> None:
     if target.is_floating_point():
         if output.dim() == 4 and output.shape[1] != 1 and target.shape[1:2] == (1,):
             raise Unfit(f"{found}: one foreground needs one logit a pixel; set net.classes to 1")
+        if output.dim() == 4 and output.shape == target.shape and output.shape[1] > 1:
+            raise Unfit(f"{found}: classes are indices (N, H, W); of a map for each class, target.argmax(1)")
         if output.dim() != 4 or output.shape != target.shape or output.shape[1] != 1:
             raise Unfit(f"{found}; both must have one shape (N, 1, H, W)")
     elif output.dim() == 4 and output.shape[1] == 1:

@@ -102,6 +102,20 @@ FINE, BAD = mask(0, 1, 0.5), mask(0, 2, 1, -3)
             "finite numbers",
         ),
         (Task(), nn.L1Loss(), FINE, mask(1, INF), "inf", "finite numbers"),
+        (Task(), nn.MultiLabelSoftMarginLoss(), FINE, mask(0, 255), "255", "0 to 1. Divide"),
+        (Task(), nn.functional.multilabel_soft_margin_loss, FINE, mask(-1, 1), "-1", "0 to 1. Divide"),
+        (Task(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Make labels"),
+        (Regression(), nn.HingeEmbeddingLoss(), mask(-1, 1), mask(2, 1), "2", "-1 or 1. Make labels"),
+        (Segmentation(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Make labels"),
+        (Task(), nn.MultiMarginLoss(), labels(0, 2), labels(0, 3), "3", "0 to 2, as the network"),
+        (
+            Task(),
+            nn.CrossEntropyLoss(),
+            (torch.zeros(1, 3), torch.tensor([[0.3, 0.3, 0.4]])),
+            (torch.zeros(2, 3), torch.tensor([[1.0, 0, 0], [1, 0, 1]])),
+            "2",
+            "sum to 1",
+        ),
     ],
 )
 def test_values_that_a_loss_would_misread(
@@ -113,6 +127,43 @@ def test_values_that_a_loss_would_misread(
     message = str(caught.value)
     assert f"validation batch 3: targets have values such as {values}; expected" in message
     assert expected in message
+
+
+@pytest.mark.parametrize(
+    ("criterion", "output", "target", "says"),
+    [
+        (
+            nn.MSELoss(),
+            (4, 1),
+            torch.zeros(4),
+            r"returns \(4, 1\) and the target is \(4,\); both must have one",
+        ),
+        (nn.PoissonNLLLoss(), (4, 1), torch.ones(4), r"returns \(4, 1\) and the target is \(4,\)"),
+        (nn.BCEWithLogitsLoss(), (4,), torch.ones(4, 1), r"returns \(4,\) and the target is \(4, 1\)"),
+        (nn.CrossEntropyLoss(), (4, 3), torch.eye(3)[[0, 1, 2, 0]].long(), r"indices \(4,\) .*argmax"),
+        (nn.CrossEntropyLoss(), (4, 3), torch.zeros(4, 1).long(), r"\(4, 1\) .* takes class indices \(4,\)"),
+        (nn.CrossEntropyLoss(), (4, 3, 5), torch.zeros(4).long(), r"takes class indices \(4, 5\)"),
+        (nn.NLLLoss(), (4, 3), torch.eye(3)[[0, 1, 2, 0]], r"takes class indices \(4,\)"),
+    ],
+)
+def test_shapes_that_a_loss_of_torchs_would_broadcast_or_not_take(
+    criterion: Any, output: tuple[int, ...], target: Tensor, says: str
+) -> None:
+    with pytest.raises(Unfit, match=says):
+        judged(Task(), criterion, (torch.zeros(output), target))
+
+
+def test_missing_numbers_that_a_loss_of_the_users_own_leaves_out() -> None:
+    def known(output: Tensor, target: Tensor) -> Tensor:
+        there = ~target.isnan()
+        return (output - target)[there].pow(2).mean()
+
+    batch = torch.zeros(3, 1), torch.tensor([[1.0], [NAN], [3.0]])
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        found = evaluate(
+            nn.Identity(), [batch], task=Regression(), criterion=known, runtime=Runtime(device), metrics={}
+        )
+        assert found["loss"] == 5.0
 
 
 @pytest.mark.parametrize(

@@ -431,6 +431,33 @@ def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
     assert sorted(batches[0].tolist()) == [[0, -1, -1], [0, 1, -1], [0, 1, 2]] and len(batches) == 1
 
 
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (
+            [(torch.ones(2, 4), 1), (torch.ones(3, 4), 0)],
+            "of several shapes, such as 2 × 4 and 3 × 4: return",
+        ),
+        (
+            [(torch.ones(2), torch.ones(1, 4)), (torch.ones(2), torch.ones(3, 4))],
+            "such as 1 × 4 and 3 × 4: ret",
+        ),
+        ([{"x": torch.ones(2)}, {"x": torch.ones(3)}], "such as 2 and 3: return tensors"),
+        (
+            [(object(), 1), (object(), 0)],
+            "a batch can't be stacked (default_collate: batch must contain tensors",
+        ),
+        ([(torch.ones(3, 4, 4), 1), (torch.ones(3, 5, 4), 0)], "RandomCrop"),
+    ],
+)
+def test_items_that_cant_be_stacked(items: list[Any], says: str) -> None:
+    with pytest.raises(loaders.Unstackable) as caught:
+        loaders.collate(items)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+    assert isinstance(caught.value, loaders.MixedSizes) == (says == "RandomCrop")
+    assert ("collate(items)" in str(caught.value)) == (says != "RandomCrop")
+
+
 # Within an epoch
 
 

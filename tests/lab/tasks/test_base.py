@@ -1,12 +1,17 @@
 """The common task: which part of a batch is what."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from lab.evaluation import evaluate
 from lab.metrics import MAE
+from lab.runtime import Runtime
+from lab.targets import Unfit
 from lab.tasks import Samples, StepResult, Task
 from lab.tasks.base import array
 
@@ -70,3 +75,57 @@ def test_has_no_picture_of_its_own(tmp_path: Path) -> None:
 def test_array_is_float32(dtype: torch.dtype) -> None:
     result = array(torch.tensor([0, 1]).to(dtype))
     assert result.dtype == "float32" and result.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("criterion", "says"),
+    [
+        (nn.GaussianNLLLoss(), "GaussianNLLLoss is called with (input, target, var)"),
+        (nn.CTCLoss(), "CTCLoss is called with (log_probs, targets, input_lengths, target_lengths)"),
+        (nn.functional.triplet_margin_loss, "triplet_margin_loss is called with (anchor, positive, negative"),
+    ],
+)
+def test_a_loss_of_more_than_output_and_target(criterion: Any, says: str) -> None:
+    with pytest.raises(Unfit) as caught:
+        Task().require_criterion(criterion)
+    assert says in str(caught.value)
+
+    class Own(Task):
+        def step(self, model: Any, criterion: Any, batch: Any) -> StepResult:
+            raise NotImplementedError
+
+    Own().require_criterion(criterion)  # its step may know how to call it
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [nn.MSELoss(), nn.functional.cross_entropy, lambda *parts: parts[0], torch.dist, partial(add, b=1)],
+)
+def test_a_loss_of_output_and_target(criterion: Any) -> None:
+    if isinstance(criterion, partial):
+        with pytest.raises(Unfit, match=r"partial is called with \(a, b\)"):
+            Task().require_criterion(criterion)
+    else:
+        Task().require_criterion(criterion)
+
+
+def test_a_step_may_name_the_inputs_of_its_network() -> None:
+    """As networks that compute their own loss are called, in training and, by `evaluate`, in validation."""
+
+    class Named(Task):
+        def step(self, model: Any, criterion: Any, batch: Any) -> StepResult:
+            loss, output = model(**batch)
+            return StepResult(loss, output, batch["labels"], len(batch["labels"]))
+
+    def network(x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return nn.functional.mse_loss(x, labels), x
+
+    class Network(nn.Module):
+        def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return network(x, labels)
+
+    batches = [{"x": torch.ones(n, 1), "labels": torch.full((n, 1), 3.0 + n)} for n in (1, 3)]
+    found = evaluate(
+        Network(), batches, task=Named(), criterion=network, runtime=Runtime("cpu"), metrics={"mae": MAE()}
+    )
+    assert found == {"loss": pytest.approx((9 + 3 * 25) / 4), "mae": pytest.approx((3 + 3 * 5) / 4)}

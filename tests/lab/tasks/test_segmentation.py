@@ -57,6 +57,14 @@ def test_the_kind_of_mask_and_the_number_of_logits_must_agree(
         Segmentation().step(nn.Identity(), nn.functional.mse_loss, (torch.zeros(logits), target))
 
 
+def test_a_map_for_each_class_is_no_mask() -> None:
+    maps = torch.eye(3)[torch.randint(3, (2, 8, 8))].permute(0, 3, 1, 2)
+    with pytest.raises(
+        ValueError, match=r"classes are indices \(N, H, W\); of a map for each class, target.arg"
+    ):
+        Segmentation().step(nn.Identity(), nn.CrossEntropyLoss(), (torch.ones(2, 3, 8, 8), maps))
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 def test_classes_are_whole_numbers(dtype: torch.dtype) -> None:
     target = torch.zeros(2, 8, 8, dtype=dtype)
