@@ -128,8 +128,8 @@ class Task:
             name = getattr(criterion, "__name__", type(criterion).__name__)
             raise Unfit(
                 f"criterion: {name} is called with ({', '.join(signature.parameters)}), and the task gives "
-                "it an output and a target: name a function of two arguments that calls it with what it needs "
-                "of them, or write a task whose step does (docs/tasks.md)"
+                "it an output and a target: name a function of two arguments that calls it with what it "
+                "needs of them, or write a task whose step does (docs/tasks.md)"
             ) from None
 
     def fitted(self, criterion: Criterion, output: Any, target: Any) -> tuple[Any, Any]:
