@@ -7,10 +7,12 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from lab.definitions import FIRST
 from lab.graphs import UNKNOWN
 from lab.terms import Loss, Weight
 
 MultiLabel = Literal["bce", "margin"]
+_OF_THE_SET = 2  # the definition by which the parts of a set are those of one batch of everything
 
 
 class SceneGraphLoss(Loss):
@@ -63,6 +65,16 @@ class SceneGraphLoss(Loss):
         if not any(self._factors.values()):
             raise ValueError("at least one weight must be above 0")
         self._groups = tuple(groups)
+
+    @property
+    def definition(self) -> int:
+        """2: version 1 was the mean of batches, however much was annotated in each."""
+        return _OF_THE_SET if self._by_terms else FIRST
+
+    @property
+    def definition_reason(self) -> str:
+        """The difference to version 1."""
+        return "each part is averaged over all that is annotated in the set, and was averaged over batches"
 
     def means(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
         """`lab.graphs.Said` and `lab.graphs.Truth`; each weighted loss by name, 0-dim float32."""

@@ -9,11 +9,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from lab.definitions import Definition, definition_of, describe, numbers, of_value, recorded, watched
+from lab.graph_loss import SceneGraphLoss
 from lab.losses import CrossEntropy, WeightedSum
 from lab.meaning import definitions_with
 from lab.metrics import MAE, Dice
 
 WEIGHT = torch.tensor([1.0, 2.0])
+
+
+class OwnGraphLoss(SceneGraphLoss):
+    """A loss of somebody's own, which is a mean of batches as before."""
+
+    def forward(self, output: Any, target: Any) -> Any:
+        return output
 
 
 class Own:
@@ -36,6 +44,8 @@ class Own:
         (partial(F.cross_entropy, label_smoothing=0.1), 1),
         (CrossEntropy(), 1),
         (CrossEntropy([1.0, 2.0]), 2),
+        (SceneGraphLoss(), 2),
+        (OwnGraphLoss(), 1),
         (MAE(), 1),
         (Own(), 3),
         (lambda prediction, target: prediction, 1),
@@ -66,6 +76,8 @@ def test_names() -> None:
     found = [of_value(name, known) for name in ("val_loss", "train_loss_bce", "val_dice", "lr", "val_iou")]
     assert found == [3, 3, 2, 1, 1]
     assert recorded({"dice": 2, "x": "y"}) == {"dice": 2} and recorded(None) == {}
+    graphs = numbers(describe(SceneGraphLoss()))
+    assert [of_value(name, graphs) for name in ("val_loss", "val_loss_contact")] == [2, 2]
     assert describe(Own())["loss"] == Definition(3, "it is squared")
 
 
