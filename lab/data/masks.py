@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,19 @@ Label = int | str
 """How a class is written in a mask: a pixel's value, or a colour such as "#ff0000"."""
 
 BINARY = ["background", "foreground"]
+MASK_VALUES = "mask_values"
+"""The fact that states the values in mask files, where the layout of the data defines them: `MaskValues`."""
 _UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE
 _MOST_NAMED = 8
 _MIDDLE, _BRIGHT = 127, 192  # of a lossy mask of 0 and 255: the threshold, and what is surely foreground
+
+
+class MaskValues(TypedDict):
+    """Arguments of `MaskReader` that read masks of the same source again."""
+
+    classes: Mapping[str, Label]
+    ignore: Label | None
+    ignore_others: bool
 
 
 class MaskReader:
@@ -32,8 +42,10 @@ class MaskReader:
         ignore: the value or colour of pixels that nobody judged.
         threshold: for binary masks: a pixel is foreground where it is greater, in the file's own units. By
             default 0; of a lossy format, whose masks are read if they are dark and bright, the middle.
+        ignore_others: with classes, pixels of all other values are ignored, not refused.
     Raises:
-        ValueError: fewer than two classes or more than 254, a label that is none, or one that is used twice.
+        ValueError: fewer than two classes or more than 254, a name that is no text, a label that is none, or
+            one that is used twice.
     """
 
     def __init__(
@@ -41,8 +53,16 @@ class MaskReader:
         classes: Mapping[str, Label] | None = None,
         ignore: Label | None = None,
         threshold: float | None = None,
+        ignore_others: bool = False,
     ) -> None:
         self.names = BINARY if classes is None else list(classes)
+        if unnamed := [name for name in self.names if not isinstance(name, str)]:
+            raise ValueError(
+                "classes maps names to values, such as {background: 0, cell: 1}; these names are no text: "
+                f"{', '.join(map(str, unnamed[:_MOST_NAMED]))}; write a name that looks like a number or a "
+                'date in quotes: "0"'
+            )
+        self._ignore_others = ignore_others
         self._binary, self._threshold = classes is None, threshold
         labels = {} if classes is None else dict(classes)
         self._by_colour = any(isinstance(label, str) for label in [*labels.values(), ignore])
@@ -134,6 +154,9 @@ class MaskReader:
             return self._thresholded(mask, header)
         result = self._from_values(mask) if mask.ndim == 2 else self._from_colours(mask)
         unknown = result == _UNKNOWN
+        if self._ignore_others:
+            result[unknown] = IGNORE
+            return result
         if unknown.any():
             found = np.unique(_codes(mask[unknown], coloured=mask.ndim == 3))
             shown = ", ".join(_written(int(code)) for code in found[:_MOST_NAMED])

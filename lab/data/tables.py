@@ -46,7 +46,8 @@ def read_table(path: Path, columns: Sequence[str], problems: list[str]) -> list[
     skipped = first is not None
     text = text[first.end() :] if first else text
     delimiter = _delimiter(re.split(r"[\r\n]", text, maxsplit=1)[0], columns)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, strict=True, delimiter=delimiter, skipinitialspace=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [column for column in columns if column not in header]

@@ -1,6 +1,5 @@
 """What to predict: a folder's images, one file, or the rows of a manifest, and the truths beside them."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,8 @@ from typing import Any
 
 from lab.data.discovery import READ, find_images, key
 from lab.data.reading import SUFFIXES
+from lab.data.tables import Row, read_table
+from lab.data.unicode_names import same_file
 from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
@@ -151,13 +152,13 @@ def _sequences(root: Path, layout: Layout) -> dict[str, str]:
     if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
         return {}
     rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
-    named = ((Path(row[layout.name]), row[layout.sequence]) for _, row in rows)
+    named = ((Path(row.cells[layout.name]), row.cells[layout.sequence]) for row in rows)
     return {(path.parent / path.stem).as_posix(): sequence for path, sequence in named if sequence}
 
 
 def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
     items, problems, lines = list[Item](), list[str](), dict[str, int]()
-    for line, row in _rows(path, ("basename", "image_path")):
+    for line, row in ((row.line, row.cells) for row in _rows(path, ("basename", "image_path"))):
         name = _plain(row["basename"] or Path(row["image_path"]).name)
         if not row["image_path"]:
             problems.append(f"line {line}: image_path is empty")
@@ -170,8 +171,8 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
         items.append(
             Item(
                 name,
-                root / row["image_path"],
-                root / truth if truth else None,
+                _file(root, row["image_path"]),
+                _file(root, truth) if truth else None,
                 row.get(layout.sequence) or row.get("sequence_id") or None,
             )
         )
@@ -192,25 +193,24 @@ def _plain(name: str) -> str:
     return name if name.isprintable() and len(name.encode()) <= _LONGEST else slug(name)
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """A CSV's rows with their line numbers; cells without blanks around them, missing ones empty.
+def _file(root: Path, written: str) -> Path:
+    """The path that a manifest names: with slashes or backslashes, in any Unicode form; absent files stay."""
+    spellings = [written, written.replace("\\", "/")]
+    found = (same_file(root / spelling) for spelling in spellings)
+    return next((path for path in found if path is not None), root / written)
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
+    """The rows of a CSV file, as `read_table` reads it for the training.
 
     Raises:
-        ValueError: it can't be read, or lacks a column.
+        ValueError: it can't be read, lacks a column, or rows have too few or too many cells.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            rows = [
-                (reader.line_num, {key.strip(): (value or "").strip() for key, value in row.items() if key})
-                for row in reader
-            ]
-            columns = [column.strip() for column in reader.fieldnames or []]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: can't be read: {error}") from error
-    missing = [name for name in needed if name not in columns]
-    if missing:
-        raise ValueError(
-            f"{path}: has no column {' and '.join(missing)}; its first line names: {', '.join(columns)}"
-        )
+    problems: list[str] = []
+    rows = read_table(path, needed, problems)
+    if problems:
+        shown = problems[:MOST_SHOWN]
+        if len(problems) > MOST_SHOWN:
+            shown.append(f"… and {len(problems) - MOST_SHOWN} more")
+        raise ValueError("\n".join(shown))
     return rows

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lab import rundir
-from lab.data.masks import MaskReader
+from lab.data.masks import MASK_VALUES, MaskReader, MaskValues
 from lab.data.reading import ImageReader
 from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
@@ -324,7 +324,11 @@ def _sequence_indices(
 
 
 def _truth_reader(loaded: Segmenter) -> MaskReader:
-    """Reads truths as the training read its masks; of data that says nothing of files, by index."""
+    """A reader of truths, as the training read its masks; by index for data that is not read from files."""
+    stated: MaskValues | None = loaded.facts.get(MASK_VALUES)
+    if stated is not None:
+        labels = {name: stated["classes"][name] for name in loaded.classes}
+        return MaskReader(labels, stated["ignore"], ignore_others=stated["ignore_others"])
     data = loaded.config.data.arguments
     classes, ignore, threshold = (data.get(name) for name in ("classes", "ignore", "mask_threshold"))
     if not isinstance(classes, Mapping):

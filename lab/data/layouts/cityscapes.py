@@ -97,9 +97,11 @@ def _labels(truth: Path, contents: Contents) -> dict[str, dict[str, Path]]:
 
 def _map(contents: Contents, *, by_label_id: bool) -> None:
     """From label ids to the judged classes, and from placeholder labels of a test set to none."""
+    values = dict(CLASSES) if by_label_id else {name: index for index, name in enumerate(CLASSES)}
+    contents.values = {"classes": values, "ignore": None, "ignore_others": True}
     table = np.full(256, IGNORE, np.uint8)
-    for index, number in enumerate(CLASSES.values()):
-        table[number if by_label_id else index] = index
+    for index, number in enumerate(values.values()):
+        table[number] = index
     sources = [
         replace(entry, mask=MappedMask(entry.mask, table)) if isinstance(entry.mask, Path) else entry
         for entry in contents.entries

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from lab.data.discovery import find_images, is_hidden
 from lab.data.files import Entry
-from lab.data.masks import Label
+from lab.data.masks import MASK_VALUES, Label, MaskValues
 from lab.data.problems import raise_all
 
 LAYOUT = "layout"
@@ -33,6 +34,7 @@ class Contents:
     Args:
         description: of what was read as images, masks and sets, for the user.
         classes, ignore: those that the layout defines; they take the place of the arguments.
+        values: the values in mask files, where they differ from classes and ignore.
         may_hold_classes: masks of class indices are usual in this layout.
     """
 
@@ -42,11 +44,16 @@ class Contents:
     description: str = ""
     classes: Mapping[str, Label] | None = None
     ignore: Label | None = None
+    values: MaskValues | None = None
     may_hold_classes: bool = False
 
-    def facts(self) -> dict[str, str]:
-        """The fact `LAYOUT`, where there is something to report."""
-        return {LAYOUT: self.description} if self.description else {}
+    def facts(self) -> dict[str, Any]:
+        """The fact `LAYOUT`, where there is something to report, and `MASK_VALUES`."""
+        found: dict[str, Any] = {LAYOUT: self.description} if self.description else {}
+        values = self.values
+        if values is None and self.classes is not None:
+            values = {"classes": dict(self.classes), "ignore": self.ignore, "ignore_others": False}
+        return found if values is None else {**found, MASK_VALUES: values}
 
 
 def visible(folder: Path) -> list[Path]:

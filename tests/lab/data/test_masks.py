@@ -153,3 +153,16 @@ def test_ignored_pixels_of_a_mask_with_a_palette_are_known_by_their_index(tmp_pa
     picture.putpalette([0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192])
     picture.save(tmp_path / "mask.png")
     assert MaskReader(None, 255).read(tmp_path / "mask.png").tolist() == [[0, 1, IGNORE]]
+
+
+@pytest.mark.parametrize("names", [{0: 0, 1: 1}, {0: "background", 1: "cell"}, {"cell": 1, None: 0}])
+def test_names_that_are_no_text(names: dict[Any, Any]) -> None:
+    with pytest.raises(ValueError, match=r"these names are no text: .*; write a name .* in quotes"):
+        MaskReader(names)
+
+
+def test_values_of_no_class_are_ignored_where_that_is_asked_for(tmp_path: Path) -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(values).save(tmp_path / "m.png")
+    found = MaskReader({"road": 7, "car": 26}, ignore_others=True).read(tmp_path / "m.png")
+    assert np.array_equal(found, np.where(values == 7, 0, np.where(values == 26, 1, 255)))

@@ -15,7 +15,7 @@ def table(folder: Path, text: str | bytes) -> Path:
 
 def test_rows_have_their_lines_and_stripped_cells(tmp_path: Path) -> None:
     problems: list[str] = []
-    text = '\ufeffname, group\r\na,1\r\n\r\n"b, with\na break", 2 \r\n,\r\n'
+    text = '\ufeffname, group\r\na, "1"\r\n\r\n"b, with\na break", 2 \r\n,\r\n'
     rows = read_table(table(tmp_path, text), ["name", "group"], problems)
     assert [(row.line, row.cells) for row in rows] == [
         (2, {"name": "a", "group": "1"}),

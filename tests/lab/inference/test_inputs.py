@@ -1,5 +1,6 @@
 """Which images a path names, what they are called, and which truth and sequence they have."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -100,9 +101,10 @@ def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("basename,path\n", "has no column image_path; its first line names: basename, path"),
-        ("", "has no column basename and image_path"),
+        ("basename,path\n", "no column image_path; it has basename, path"),
+        ("", "no column basename, image_path; it has no header"),
         ("basename,image_path\n", "it has no rows"),
+        ("basename,image_path\nx,a.png,y\n", "line 2: 3 cells, but the header has 2"),
     ],
 )
 def test_what_is_no_manifest(tmp_path: Path, text: str, message: str) -> None:
@@ -141,3 +143,25 @@ def test_a_basename_never_leaves_its_folder(name: str) -> None:
 )
 def test_a_strange_basename_is_made_plain(name: str, plain: str) -> None:
     assert _plain(name) == plain
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "end", "slash"),
+    [(";", "utf-8-sig", "\r\n", "/"), ("\t", "utf-16", "\n", "\\"), (",", "utf-8", "\r", "\\")],
+)
+def test_manifests_of_other_programs_are_read_as_those_of_the_training(
+    tmp_path: Path, delimiter: str, encoding: str, end: str, slash: str
+) -> None:
+    name, stored = (unicodedata.normalize(form, "über") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"img/{stored}.png", f"mask/{stored}.png")
+    rows = [
+        ("basename", "image_path", "mask_path"),
+        ("x", f"img{slash}{name}.png", f"mask{slash}{name}.png"),
+        ("y", "img/gone.png", ""),
+    ]
+    text = end.join(delimiter.join(row) for row in rows)
+    (tmp_path / "set.csv").write_bytes(text.encode(encoding))
+    assert find_items(tmp_path / "set.csv") == [
+        Item("x", tmp_path / f"img/{stored}.png", tmp_path / f"mask/{stored}.png"),
+        Item("y", tmp_path / "img/gone.png"),
+    ]

@@ -371,3 +371,22 @@ def test_the_range_of_the_training_is_that_of_a_prediction(tmp_path: Path) -> No
     facts = {**PLAIN, "depths": {"int16": 920.0}, "value_range": [-100.0, 920.0]}
     done = predict(loaded(tmp_path, facts=facts), tmp_path / "in", tmp_path / "out")
     assert np.array_equal(read(tmp_path / "out" / "masks" / "a.png"), drawn) and done.notes == []
+
+
+def test_truths_hold_the_values_of_the_layout_that_was_trained_on(tmp_path: Path) -> None:
+    """Such as label ids of Cityscapes, where 7 is the first class and most others are ignored."""
+    image = spots((40, 60), (10, 10, 20, 30))
+    image[32:38, 50:58] = 128
+    path = write(tmp_path / "set" / "images" / "a.png", image)
+    classes = np.digitize(image, [64, 192])
+    truth = np.array([7, 8, 0])[classes].astype(np.uint8)  # white is of none of the judged classes
+    truth[0] = 8  # and a row of black is wrong
+    write(tmp_path / "set" / "masks" / "a.png", truth)
+    stated = {"background": 7, "grey": 8, "white": 11}
+    facts = {**THREE, "mask_values": {"classes": stated, "ignore": None, "ignore_others": True}}
+    done = predict(loaded(tmp_path, "Greys", facts=facts), path, tmp_path / "out")
+    black, grey = int((classes == 0).sum()), int((classes == 1).sum())
+    rows = {row["class"]: row for row in table(tmp_path / "out" / "metrics.csv")}
+    assert done.failed == []
+    assert float(rows["background"]["dice"]) == pytest.approx(2 * (black - 60) / (2 * black - 60), abs=1e-5)
+    assert float(rows["grey"]["dice"]) == pytest.approx(2 * grey / (2 * grey + 60), abs=1e-5)

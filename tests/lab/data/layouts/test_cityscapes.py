@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.data.masks import MaskReader
 from lab.labels import IGNORE
 from tests.layout_tools import SIDE, image, load
 
@@ -81,3 +82,12 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     text = str(error.value)
     assert "ulm_000002_000019_leftImg8bit.png: no " in text and "demo: not a set by its name" in text
     assert "lindau_000003_000019_gtFine_labelIds.png: no image" in text
+
+
+@pytest.mark.parametrize("kind", ["labelIds", "labelTrainIds"])
+def test_a_label_file_is_read_alike_by_the_facts_alone(tmp_path: Path, kind: str) -> None:
+    """As a prediction reads the truths that its manifest names."""
+    draw(tmp_path, (kind,))
+    stated = load(tmp_path).facts["mask_values"]
+    path = tmp_path / f"gtFine/val/lindau/lindau_000003_000019_gtFine_{kind}.png"
+    assert np.array_equal(MaskReader(**stated).read(path), train_ids(ids(3)))

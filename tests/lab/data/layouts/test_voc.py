@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lab.data.layouts.voc import CLASSES
+from lab.data.masks import MaskReader
 from lab.labels import IGNORE
 from tests.layout_tools import SIDE, image, load
 
@@ -146,3 +147,14 @@ def test_lists_from_other_systems_and_an_empty_one(tmp_path: Path) -> None:
     lists(tmp_path, val=[])
     with pytest.raises(ValueError, match=r"val\.txt: the list is empty"):
         load(tmp_path)
+
+
+def test_the_facts_state_what_masks_hold(tmp_path: Path) -> None:
+    draw(tmp_path)
+    lists(tmp_path, train=[0, 1, 3], val=[5, 2])
+    path = tmp_path / "SegmentationClass" / "2007_000004.png"
+    stated = load(tmp_path).facts["mask_values"]
+    assert np.array_equal(MaskReader(**stated).read(path), indices(4))
+    assert (
+        "mask_values" not in load(tmp_path, classes={n: k for k, n in enumerate(CLASSES)}, ignore=255).facts
+    )
