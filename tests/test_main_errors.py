@@ -176,7 +176,9 @@ def test_a_wrong_command_line(main_py: Main, arguments: list[str], message: str)
 
 
 LIST = "sort ascending project outcome where"
-PREDICT = "input force probabilities min-area pixel-size sequence tile overlap flips threshold output"
+PREDICT = (
+    "input force probabilities min-area pixel-size sequence tile overlap flips threshold output value-range"
+)
 JUDGE = "split tune-threshold"
 RECIPE = "set print-config no-plots quiet fork"
 EVERY_ONE = f"{RECIPE} allow-import json {LIST} {PREDICT} {JUDGE}"
@@ -191,9 +193,9 @@ EVERY_ONE = f"{RECIPE} allow-import json {LIST} {PREDICT} {JUDGE}"
         (["--optimize", "x"], f"no-plots {LIST} {PREDICT} {JUDGE}"),
         (["--check", "x"], f"no-plots quiet fork {LIST} {PREDICT} {JUDGE}"),
         (["--predict", "x"], f"set print-config no-plots fork json {LIST} {JUDGE}"),
-        (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence"),
+        (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence value-range"),
         (["--export", "onnx", "x"], f"{RECIPE} json {LIST} {JUDGE} probabilities min-area pixel-size "
-                                    "sequence tile overlap flips threshold"),
+                                    "sequence tile overlap flips threshold value-range"),
         (["--list"], f"{RECIPE} allow-import {PREDICT} {JUDGE}"),
         (["--compare", "x", "y"], EVERY_ONE),
         (["--report", "x"], EVERY_ONE),
@@ -216,6 +218,7 @@ def test_an_option_without_effect_is_refused(
         "output": "out",
         "min_area": "5",
         "pixel_size": "0.5",
+        "value_range": "0,4095",
         "sequence": "3",
         "tile": "64",
         "overlap": "8",
@@ -233,7 +236,7 @@ def test_an_option_without_effect_is_refused(
     enough = ["--input", "images", "--output", "out"] if "--predict" in verb else []
     verbs = " and ".join(word for word in verb if word.startswith("--"))
     for name in command_line.GOES_WITH:
-        option = [f"--{name.replace('_', '-')}", *([values[name]] if name in values else [])]
+        option = [f"--{name.replace('_', '-')}", *(values[name].split(",") if name in values else [])]
         given = command_line.parser().parse_args([*verb, *enough, *option, *needs.get(name, [])])
         if option[0][2:] not in refused.split():
             command_line.refuse_idle(given)

@@ -213,7 +213,7 @@ def test_a_required_key_that_is_missing() -> None:
 def test_an_unknown_key_far_from_all_lists_them() -> None:
     said = problems(GOOD.replace("workers: 2", "qqqq: 2"))
     assert said == [
-        "f.yaml:27: loader.qqqq: unknown key 'qqqq'; known: drop_last, pin_memory, prefetch, workers"
+        "f.yaml:27: loader.qqqq: unknown key 'qqqq'; known: drop_last, pin_memory, prefetch, shard, workers"
     ]
 
 

@@ -5,11 +5,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import TensorDataset
 
 from lab.data import Splits
 from lab.data.labelled import AugmentedImages, Labelled, LabelledImages, assemble, prepare, resize
 from lab.data.loaders import TensorLoader, create_loader
+from lab.data.protocols import NamedTensors
 from lab.data.splits import Parts
 
 CLASSES = ["low", "high"]
@@ -90,10 +90,10 @@ def test_resize_shrinks_by_area_and_grows_linearly(channels: int) -> None:
 
 def test_sets_without_transforms_are_stacked_while_they_fit() -> None:
     whole = splits()
-    assert [type(part) for part in whole[:3]] == [TensorDataset] * 3
+    assert [type(part) for part in whole[:3]] == [NamedTensors] * 3
     assert isinstance(create_loader(whole.train, 2, shuffle=True), TensorLoader)
     enough = 10 * 4 * 6 * 4
-    assert type(splits(stacked_bytes=enough).val) is TensorDataset
+    assert type(splits(stacked_bytes=enough).val) is NamedTensors
     single = splits(stacked_bytes=enough - 1)
     assert [type(part) for part in single[:3]] == [LabelledImages] * 3
     for one, other in zip(whole[:3], single[:3], strict=True):
@@ -104,7 +104,7 @@ def test_sets_without_transforms_are_stacked_while_they_fit() -> None:
 
 def test_transforms_are_for_training_and_draw_from_the_loader_alone() -> None:
     noisy = splits(transforms=[A.GaussNoise(std_range=(0.2, 0.2), p=1.0)])
-    assert isinstance(noisy.train, AugmentedImages) and type(noisy.val) is TensorDataset
+    assert isinstance(noisy.train, AugmentedImages) and type(noisy.val) is NamedTensors
     first, again, other = (noisy.train.sample(0, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(noisy.train[0][0], noisy.train[0][0])

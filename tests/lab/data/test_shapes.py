@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 
 from lab.data import shapes
 from lab.data.labelled import AugmentedImages
+from lab.data.protocols import NamedTensors
 from lab.data.shapes import SHAPES, draw_shape
 
 # The area of each shape whose points are at most 1 away from its centre.
@@ -37,7 +38,7 @@ def test_a_shape_has_its_area_and_is_whole(name: str) -> None:
 
 def test_sets_hold_every_shape_equally_often() -> None:
     splits = shapes(["ring", "star"], train_count=6, val_count=4, test_count=2, size=16, channels=3)
-    assert [type(part) for part in splits[:3]] == [TensorDataset] * 3
+    assert [type(part) for part in splits[:3]] == [NamedTensors] * 3
     assert splits.train[0][0].shape == (3, 16, 16)
     assert [int(splits.train[index][1]) for index in range(6)] == [0, 1, 0, 1, 0, 1]
     assert splits.facts["classes"] == ["ring", "star"] and splits.facts["size"] == [16, 16]

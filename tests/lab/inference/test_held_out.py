@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from lab.data.normalise import Normalise
+from lab.data.protocols import NamedDataset
 from lab.data.splits import Splits
 from lab.inference.held_out import as_trained, changes, names_of, usual_split
 from lab.inference.loaded import Loaded, load
@@ -14,8 +15,8 @@ from tests.inference_tools import make_run
 NORMALISED = {"normalise": "train", "mean": [0.2, 0.3, 0.4], "std": [0.1, 0.2, 0.3]}
 
 
-class Named(list[Any]):
-    names = ("a", "b")
+class Named(list[Any], NamedDataset):
+    names = ["a", "b"]  # noqa: RUF012 - an attribute like any other
 
 
 def loaded(folder: Path, **facts: Any) -> Loaded:
