@@ -95,6 +95,7 @@ class Claims:
         self._leases, self._folder = leases, folder
         self._proposals, self._report = Proposals(config, study), report
         self._left_out: set[str] = set()
+        self._full = False  # there are as many trials as asked for
         self.exhausted: Exhausted | None = None  # why there are no more trials, where that is before the last
 
     def next(self, held: Collection[int] = ()) -> Trial | None:
@@ -124,7 +125,13 @@ class Claims:
     def _create(self) -> bool:
         """Add a trial with its point, unless there are as many as asked for, or there is no point left."""
         trials = self._study.get_trials(deepcopy=False)
-        if self.exhausted is not None or _made(trials) >= self._config.total:
+        if self.exhausted is not None:
+            return False
+        if _made(trials) >= self._config.total:
+            if not self._full:  # it is asked again and again until the last trial has ended
+                self._full = True
+                for marker, _ in self._enqueued(trials):
+                    self._leave_out(marker, f"the study has its {self._config.total} trials; raise n_trials")
             return False
         for marker, fixed in [*self._enqueued(trials), ("", {})]:
             draft = new_draft(len(trials), fixed, {ENQUEUED: marker} if marker else {})
@@ -133,13 +140,18 @@ class Claims:
             except Exhausted as reason:
                 if not marker:
                     self.exhausted = reason
-                elif marker not in self._left_out:
-                    self._left_out.add(marker)
-                    self._report(f"the enqueued point {marker} is left out: {reason}")
+                else:
+                    self._leave_out(marker, str(reason))
                 continue
             self._study._storage.create_new_trial(self._study._study_id, as_waiting(found))
             return True
         return False
+
+    def _leave_out(self, marker: str, reason: str) -> None:
+        """Report once that an enqueued point is not tried."""
+        if marker not in self._left_out:
+            self._left_out.add(marker)
+            self._report(f"the enqueued point {marker} is left out: {reason}")
 
     def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The points of the file that are still to be tried first: (what distinguishes them, as stored)."""

@@ -267,6 +267,18 @@ def test_an_enqueued_point_whose_rest_has_been_tried_is_left_out_by_name(tmp_pat
     ]
 
 
+def test_an_enqueued_point_of_a_study_that_has_all_its_trials_is_left_out_by_name(tmp_path: Path) -> None:
+    space = {"net.width": {"type": "int", "low": 4, "high": 90}}
+    Bench(tmp_path, space, n_trials=2, enqueue=[{"net.width": 7}]).all()
+    bench = Bench(tmp_path, space, n_trials=2, enqueue=[{"net.width": 7}, {"net.width": 8}])
+    lines: list[str] = []
+    bench.claims._report = lines.append
+    assert not bench.step() and not bench.step()
+    assert lines == [
+        'the enqueued point {"net.width": 8} is left out: the study has its 2 trials; raise n_trials'
+    ]
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_each_sampler_takes_enqueued_points(tmp_path: Path, name: str) -> None:
     points = [{"net.width": 6, "net.layers": 3}, {"net.width": 5}]
