@@ -75,8 +75,8 @@ class CocoMask:
         code = annotation.get("segmentation")
         where = f"{self.where}, annotation {annotation.get('id')}"
         try:
-            if isinstance(code, list):
-                if not code or not all(_is_polygon(polygon) for polygon in code):
+            if isinstance(code, list) and code:
+                if not all(_is_polygon(polygon) for polygon in code):
                     raise ValueError("polygons are lists of at least three points x, y")
                 codes = coco.frPyObjects(code, self.height, self.width)
                 area = coco.decode(coco.merge(codes))
@@ -157,6 +157,7 @@ def read_coco(root: Path, own_classes: Mapping[str, Label] | None) -> Contents:
             contents.problems.append(f"{path}: neither train, val nor test by its name")
         elif data is not None:
             _add(path, data, parts[path], categories, index, contents)
+    contents.warnings += index.warnings()
     contents.description += ", ".join(str(path.relative_to(root)) for path in files)
     return contents
 
@@ -249,6 +250,7 @@ class _Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._used: set[Path] = set()
         self._by_name: dict[str, list[Path]] = {}
         for path in find_images(root).images:
             self._by_name.setdefault(composed(path.name), []).append(path)
@@ -276,10 +278,20 @@ class _Images:
             found,
         ):
             if len(own) == 1:
+                self._used.add(own[0])
                 return own[0]
         if not found:
             raise ValueError(f"no image {written} below {self.root}")
         raise ValueError(f"{written} is the name of several images, such as {found[0]} and {found[1]}")
+
+    def warnings(self) -> list[str]:
+        """A line that counts the images that were not found, as no annotation file names them."""
+        left = [path for paths in self._by_name.values() for path in paths if path not in self._used]
+        if not left:
+            return []
+        plural = "s" if len(left) > 1 else ""
+        some = f"{len(left)} image{plural}, which no annotation file names, such as {min(left).name}"
+        return [f"{self.root}: not used: {some}"]
 
 
 def _means(folder: Path, part: Part | None) -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from lab.data.discovery import Found, find_images
 from lab.data.files import Entry
-from lab.data.layouts.contents import Contents
+from lab.data.layouts.contents import Contents, visible
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import Kind, Role, file_kind, role
-from lab.data.part_names import Part
+from lab.data.part_names import Part, meanings
 from lab.data.sets import Sample
 from lab.data.unicode_names import composed
 
@@ -44,6 +44,8 @@ def read_named(root: Path) -> Contents:
         for folder in unclear
     ]
     parts = [part for part in Part if any(file.role.part is part for file in files)]
+    if parts:
+        contents.problems += _empty_sets(root, parts)
     described = []
     sets: list[Part | None] = [*parts] if parts else [None]
     for part in sets:
@@ -115,6 +117,22 @@ def _read_part(
     contents.entries += [Entry(_sample(image, root, part), image, mask) for image, mask in pairs]
     pairing = "distinguished by their names" if not by_folders else f"masks in {masks[0].place}"
     return f"{where}, {pairing}" + (f" ({note})" if note else "")
+
+
+def _empty_sets(root: Path, parts: Sequence[Part]) -> list[str]:
+    """A line for each folder that names a set of which there is no image: `val/` would else be cut anew."""
+    folders = [path for top in visible(root) for path in (top, *visible(top))]
+    named = [(path, role(path.relative_to(root)).part) for path in folders]
+    return [
+        f"{path}: no image of {part} in it; remove the folder, or add the images"
+        for path, part in named
+        if part is not None and part not in parts and meanings(path.name) == {part} and _is_empty(path)
+    ]
+
+
+def _is_empty(folder: Path) -> bool:
+    found = find_images(folder)
+    return not (found.images or found.unread or found.others)
 
 
 def _below_top(file: _File, root: Path) -> _File:

@@ -1,11 +1,12 @@
 """A folder of images beside a folder of their masks, paired by their paths below."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from lab.data.discovery import READ, Found, find_images, key
 from lab.data.files import Entry
 from lab.data.layouts.contents import Contents, require_folders, visible
 from lab.data.layouts.pairing import Key, pair
+from lab.data.layouts.roles import role
 from lab.data.part_names import Part, part_names
 from lab.data.sets import Sample
 from lab.data.unicode_names import composed
@@ -28,6 +29,7 @@ def read_pairs(images: Path, masks: Path) -> Contents:
     found, found_masks = find_images(images), find_images(masks)
     contents = Contents(problems=[*found.problems(), *found_masks.problems()])
     contents.warnings = [*found.warnings(), *found_masks.warnings()]
+    contents.warnings += _beside(images, masks)
     by_key, masks_by_key = _by_key(found, contents.problems), _by_key(found_masks, contents.problems)
     for folder, paths in ((images, by_key), (masks, masks_by_key)):
         if not paths:
@@ -36,6 +38,16 @@ def read_pairs(images: Path, masks: Path) -> Contents:
         pairs, contents.description = pair(by_key, masks_by_key, (images, masks), contents.problems)
         contents.entries = [Entry(Sample(key(image, images)), image, mask) for image, mask in pairs]
     return contents
+
+
+def _beside(images: Path, masks: Path) -> list[str]:
+    """A line for each folder beside both that by its name holds images, masks or a set, and is not read."""
+    if images.parent != masks.parent:
+        return []
+    named = [path for path in visible(images.parent) if path not in (images, masks)]
+    folders = [path for path in named if (meant := role(PurePath(path.name))).kind or meant.parts]
+    counts = [(path, len(find_images(path).images)) for path in folders]
+    return [f"{path}: not used: {count} image{'s' if count > 1 else ''}" for path, count in counts if count]
 
 
 def _by_key(found: Found, problems: list[str]) -> dict[Key, Path]:

@@ -296,6 +296,18 @@ def test_metadata_can_name_the_split(clinic: Path) -> None:
     assert splits.facts["split"]["test"] == ["10", "11", "12"] and len(splits.val) == 3  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("ending", [".tif", ".JPG"])
+def test_names_in_metadata_may_have_their_ending(clinic: Path, ending: str) -> None:
+    expected = polyps(clinic, val_share=0.25).facts["split"]
+    table = clinic / "metadata.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([header, *(row.replace(",", f"{ending},", 1) for row in rows)]))
+    assert polyps(clinic, val_share=0.25).facts["split"] == expected
+    table.write_text(table.read_text() + "\n1,1,Original/1.tif\n")
+    with pytest.raises(ValueError, match="line 14: frame_id 1 is the image of line 2"):
+        polyps(clinic)
+
+
 def test_metadata_that_does_not_fit_the_folder(clinic: Path) -> None:
     table = clinic / "metadata.csv"
     table.write_text("frame_id,sequence_id\n" + "".join(f"{k},1\n" for k in range(2, 13)) + "2,2\n99,4\n")
@@ -408,3 +420,16 @@ def test_names_that_differ_in_case_are_told_apart(tmp_path: Path) -> None:
         ValueError, match=r"no mask .*A\.\*; there is a, whose name differs in upper and lower"
     ):
         load(tmp_path)
+
+
+def test_folders_beside_both_are_counted(folder: Path) -> None:
+    before = load(folder).facts
+    for name in ("test/images", "test/masks", "masks_old", "figures"):
+        write(folder / name / "0.png", np.zeros((4, 4), np.uint8))
+    facts = load(folder).facts
+    assert facts["split"] == before["split"]
+    warnings = [text for text in facts["warnings"] if "not used" in text]
+    assert warnings == [
+        f"{folder / 'masks_old'}: not used: 1 image",
+        f"{folder / 'test'}: not used: 2 images",
+    ]

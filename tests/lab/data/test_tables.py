@@ -28,7 +28,7 @@ def test_rows_have_their_lines_and_stripped_cells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", ["", "sep=;"])
 def test_lines_of_every_system_and_columns_without_a_name(tmp_path: Path, end: str, first: str) -> None:
     problems: list[str] = []
-    lines = [first] * bool(first) + ["name;group;;", "a;1;;", '"b";2;x;']
+    lines = [first] * bool(first) + ["name;group;;", "a;1;;", ' "b"; 2;x;']
     rows = read_table(table(tmp_path, end.join(lines)), ["name", "group"], problems)
     assert [(row.cells["name"], row.cells["group"]) for row in rows] == [("a", "1"), ("b", "2")]
     assert problems == []

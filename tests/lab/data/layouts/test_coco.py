@@ -92,7 +92,7 @@ def test_small_objects_lie_over_large_ones_and_all_over_crowds(reverse: bool) ->
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ([], "polygons are lists of at least three points"),
+        ([], "no segmentation, as for detection"),
         ([[1, 1, 5, 5]], "polygons are lists of at least three points"),
         ([[1, 1, 5, 5, 1]], "polygons are lists"),
         ([[1, 1, 5, float("nan"), 1, 3]], "polygons are lists"),
@@ -253,3 +253,13 @@ def test_a_file_may_begin_with_a_byte_order_mark_or_blanks(tmp_path: Path, befor
     for path in tmp_path.rglob("*.json"):
         path.write_bytes(before + path.read_bytes())
     assert load(tmp_path).facts["split"] == expected
+
+
+def test_images_that_no_file_names_are_counted(tmp_path: Path) -> None:
+    draw(tmp_path, "coco")
+    assert not any("not used" in text for text in load(tmp_path).facts.get("warnings", []))
+    folder = next(tmp_path.rglob("*.jpg")).parent
+    for number in range(3):
+        image(folder / f"extra_{number}.jpg", 100 + number)
+    (warning,) = (text for text in load(tmp_path).facts["warnings"] if "not used" in text)
+    assert warning.endswith("not used: 3 images, which no annotation file names, such as extra_0.jpg")

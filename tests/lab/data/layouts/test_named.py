@@ -187,3 +187,22 @@ def test_masks_of_class_indices_need_names(tmp_path: Path) -> None:
     splits = load(tmp_path, classes=classes)
     assert splits.facts["classes"] == list(classes)
     assert sorted(np.unique(splits.train[0][1]).tolist()) == [0, 2]
+
+
+@pytest.mark.parametrize("layout", ["camvid", "images and labels", "a folder a set"])
+def test_a_set_that_is_named_and_empty_is_refused(tmp_path: Path, layout: str) -> None:
+    """Cut from the training images, it would be another validation set than the one that was meant."""
+    draw(tmp_path, layout, (4, 0, 0))
+    load(tmp_path)
+    pattern, mask_pattern, sets = LAYOUTS[layout]
+    for path in (pattern, mask_pattern):
+        (tmp_path / path.format(set=sets[1], name="x")).parent.mkdir(parents=True)
+    with pytest.raises(ValueError, match="no image of val in it; remove the folder"):
+        load(tmp_path)
+
+
+def test_folders_of_no_images_need_not_be_sets(tmp_path: Path) -> None:
+    draw(tmp_path, "camvid", (4, 0, 0))
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "convert.py").write_text("")
+    assert list(map(len, numbers(load(tmp_path)))) == [3, 1, 0]
