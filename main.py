@@ -1,7 +1,7 @@
 """What to do: reads the command line and the config, and does one thing.
 
-Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line or the config
-is wrong; 3 some images couldn't be predicted; 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP.
+Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line, the config
+or the first batch is wrong; 3 some images couldn't be predicted; 130, 143, 129: Ctrl-C, SIGTERM, SIGHUP.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import command_line, record, redact, rundir
-from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, gate, homes, is_study, loading
+from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
 from lab.events import Stopped
 from lab.infeasible import Infeasible
 from lab.signals import Heeding, Interrupted, Signals
@@ -115,7 +115,7 @@ def train(
     """
     import util
     from lab.checkpoint import CheckpointError
-    from lab.data.loaders import MixedSizes, Unstackable
+    from lab.first_batch import problem_of
 
     try:
         return util.run(
@@ -132,11 +132,10 @@ def train(
         raise RuntimeError(f"the run's own code ended it: SystemExit: {error}") from error
     except CheckpointError as error:
         raise Refused(error) from error
-    except Unstackable as error:
-        place = ("data", "transforms") if isinstance(error, MixedSizes) else ("data",)
-        message = str(error).splitlines()[-1]  # a worker's has its traceback, and begins with the type
-        message = message.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
-        raise ConfigError([Problem(place, message)]) from error
+    except Exception as error:
+        if (problem := problem_of(error)) is None:
+            raise
+        raise ConfigError([problem]) from error
 
 
 def optimize(options: argparse.Namespace, command: list[str]) -> int:

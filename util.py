@@ -26,12 +26,13 @@ from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
+from lab.first_batch import first_batches
 from lab.meaning import definitions_with, numbers
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, step_scheduler
 from lab.redact import redact
-from lab.rehearsal import rehearse
+from lab.rehearsal import hints
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
@@ -144,7 +145,8 @@ class Trainer:
         self.outcome: events.Outcome = "completed"
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
-        self._metrics = {"val": placed, "train": copy.deepcopy(placed)}
+        self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
+        self.first = first_batches(self._forward, self.evaluated, self.criterion, self.metrics)
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
@@ -208,22 +210,25 @@ class Trainer:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
         self.model.train()
-        tally = Tally(self.task, self._metrics["train"], "train loss", self._check_gradients)
+        tally = Tally(self.task, self.metrics["train"], "train loss", self._check_gradients)
         epoch = self.course.epoch + 1
         self._reporter.begin("train", epoch, self.epochs, len(dl_train))
         started = time.perf_counter() - self.midway.seconds
-        for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
-            moved = [self.runtime.move(batch) for _, batch in batches]
-            group = Group([self.task.weights(self.criterion, batch) for batch in moved[1:] and moved])
-            for (step, _), batch in zip(batches, moved, strict=True):
-                with self.runtime.autocast():
-                    result = self.task.step(self._forward, self.criterion, batch)
-                self.runtime.backward(group.loss(result))
-                tally.add(result)
-                if step == batches[-1][0]:
-                    group.finish(self.optimizer)
-                    tally.add_norm(self._step())
-                self._reporter.step(step, tally)
+        with self.first["train"] as first:
+            for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
+                moved = [self.runtime.move(batch) for _, batch in batches]
+                group = Group([self.task.weights(self.criterion, batch) for batch in moved[1:] and moved])
+                for (step, _), batch in zip(batches, moved, strict=True):
+                    with self.runtime.autocast():
+                        result = self.task.step(self._forward, self.criterion, first.taken(batch))
+                    self.runtime.backward(group.loss(result))
+                    tally.add(result)
+                    if step == batches[-1][0]:
+                        group.finish(self.optimizer)
+                        first.check_gradients(self.model, self.listeners.on_note)
+                        tally.add_norm(self._step())
+                        first.through()
+                    self._reporter.step(step, tally)
         self._reporter.tell(self.runtime.remarks, self.task.remarks)
         values = tally.values()
         self.course.samples += tally.samples
@@ -232,11 +237,7 @@ class Trainer:
         return self._values["train_loss"]
 
     def val_epoch(self, dl_val: Loader) -> float:
-        """One pass over the validation data in eval mode; returns the mean loss over samples.
-
-        Raises:
-            NotFinite: a loss is NaN or infinite.
-        """
+        """One pass over the validation data in eval mode, likewise."""
         self._reporter.begin("val", self.course.epoch + 1, self.epochs, len(dl_val))
         values = evaluate(
             self.evaluated,
@@ -244,18 +245,16 @@ class Trainer:
             task=self.task,
             criterion=self.criterion,
             runtime=self.runtime,
-            metrics=self._metrics["val"],
+            metrics=self.metrics["val"],
             label="validation loss",
             on_step=self._reporter.step,
+            first=self.first["val"],
         )
         self._values |= {f"val_{name}": value for name, value in values.items()}
         return self._values["val_loss"]
 
     def train(self, dl_train: Loader, dl_val: Loader, epochs: int) -> float:
-        """Train up to `epochs` in all, those before a resume included; returns `value`.
-
-        Each epoch: train, validate, check for NaN, best, early stop, scheduler, then the listeners in order.
-        """
+        """Train up to `epochs` in all, those before a resume included; returns `value`."""
         self.epochs, self.outcome, self.reason = epochs, "completed", ""
         stop: StopRequest | None = None
         if self.early_stopping and self.early_stopping.exhausted:
@@ -367,7 +366,7 @@ def _run_once(
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
-    described = definitions_with(data.val_set, trainer.criterion, trainer._metrics["val"])
+    described = definitions_with(data.val_set, trainer.criterion, trainer.metrics["val"])
     about = {"config": redact(config.as_data()), "data": dict(data.facts), "definitions": numbers(described)}
     listeners, count = data.listen(trainer.listeners), trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
@@ -382,7 +381,7 @@ def _run_once(
         *session.callbacks,
     ]
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
-    listeners.on_notes([*session.notes(config, data, described), *rehearse(config, trainer, data), *resumed])
+    listeners.on_notes([*hints(config, trainer, data, described), *resumed])
     begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:

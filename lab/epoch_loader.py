@@ -4,6 +4,14 @@ import warnings
 from collections.abc import Callable, Sequence
 
 
+class Unstackable(ValueError):
+    """Items of a batch can't be stacked."""
+
+
+class MixedSizes(Unstackable):
+    """They are images that differ in size."""
+
+
 class EpochLoader:
     """The base of the loaders here, which draw an epoch from (seed, epoch).
 

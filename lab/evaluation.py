@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from lab.checkpoint import load, network_state
 from lab.data.protocols import collate_of
 from lab.events import Listeners, Note, Phase, PhaseStart, StepsDone
+from lab.first_batch import FirstBatch
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
 from lab.monitoring import NotFinite, Watch
@@ -238,8 +239,12 @@ def evaluate(
     metrics: Mapping[str, Metric],
     label: str = "loss",
     on_step: Callable[[int, Tally], None] | None = None,
+    first: FirstBatch | None = None,
 ) -> dict[str, float]:
     """Judge the model on all of a loader, in eval mode and without gradients.
+
+    Args:
+        first: notes an error in the first batch.
 
     Returns:
         `loss`, the mean over samples, and the metrics by name.
@@ -251,12 +256,14 @@ def evaluate(
     model.eval()
     tally = Tally(task, metrics, label)
     infer = functools.partial(task.infer, model)
-    with torch.no_grad():
+    first = first or FirstBatch("evaluated", model, criterion, metrics)
+    with torch.no_grad(), first:
         for step, batch in enumerate(loader, 1):
             moved = runtime.move(batch)
             with runtime.autocast():
-                result = task.step(infer, criterion, moved)
+                result = task.step(infer, criterion, first.taken(moved))
             tally.add(result)
+            first.through()
             if on_step is not None:
                 on_step(step, tally)
     return tally.values()

@@ -28,7 +28,7 @@ class Costs:
 
 @dataclass
 class Report:
-    """What the check found. `faults` make it fail; `warnings` don't.
+    """What the check found. `faults` make it fail; `warnings` and `notes` don't.
 
     `loss` is that after one step; it and `costs` are None where a fault came first.
     """
@@ -38,6 +38,7 @@ class Report:
     loss: float | None = None
     costs: Costs | None = None
     out_of_memory: bool = False
+    notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
@@ -57,7 +58,8 @@ class Report:
             wide = max(len(name) for name, _, _ in self.shapes) + 2
             lines += ["", "Shapes"]
             lines += [f"  {name:<{wide}}{before} -> {after}" for name, before, after in self.shapes]
-        lines += [""] if self.warnings or self.faults else []
+        lines += [""] if self.notes or self.warnings or self.faults else []
+        lines += [f"Note: {text}" for text in self.notes]
         lines += [f"Warning: {text}" for text in self.warnings] + [f"Fault: {text}" for text in self.faults]
         return "\n".join(
             [*lines, "", "Ready to run." if self.passed else "Not ready: mend the faults above."]

@@ -15,11 +15,14 @@ from lab.checkpoint import Stateful, collect
 from lab.config import ConfigError, RunConfig
 from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
+from lab.events import Callback, Listeners, Note, Phase
 from lab.findings import DIVERGED, Costs, Report
+from lab.first_batch import FirstBatch, described, problem_of, some
+from lab.meaning import definitions_with
+from lab.metrics import Metric
 from lab.monitoring import NotFinite
-from lab.rehearsal import Trained, rehearse
-from lab.runtime import Runtime
-from lab.session import is_out_of_memory
+from lab.rehearsal import Trained, hints
+from lab.runtime import Runtime, is_out_of_memory
 from lab.targets import Unfit
 from lab.wording import duration
 
@@ -29,6 +32,10 @@ _TIMES = 10
 
 class Trainable(Trained, Protocol):
     """What can be put to the test: a Trainer."""
+
+    listeners: Listeners
+    metrics: dict[Phase, dict[str, Metric]]
+    first: dict[Phase, FirstBatch]
 
     def train_epoch(self, dl_train: Any) -> float: ...
 
@@ -57,7 +64,9 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         try:
-            report.warnings += [note.message for note in rehearse(first, trainer, data)]
+            trainer.listeners.callbacks = [_Noted(report)]
+            meanings = definitions_with(data.val_set, trainer.criterion, trainer.metrics["val"])
+            data.listen(trainer.listeners).on_notes(hints(first, trainer, data, meanings))
         except ConfigError as error:
             report.faults += [str(problem) for problem in error.problems]
         else:
@@ -70,7 +79,8 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         report.faults.append(f"{error} of the very first batch")
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
         report.out_of_memory = is_out_of_memory(error)
-        report.faults.append(f"{type(error).__name__}: {error}{blame(error)}")
+        problem = problem_of(error)
+        report.faults.append(str(problem or f"{type(error).__name__}: {error}{blame(error)}"))
     finally:
         if data is not None:
             data.stop()
@@ -78,17 +88,30 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     return report
 
 
+class _Noted(Callback):
+    """Takes into the report what a run would print."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def on_note(self, event: Note) -> None:
+        """Each message once."""
+        kept = self._report.warnings if event.level == "warning" else self._report.notes
+        if event.message not in kept:
+            kept.append(event.message)
+
+
 def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders) -> None:
     started = time.perf_counter()
-    batch = next(iter(data.train))
+    with trainer.first["train"]:
+        batch = next(iter(data.train))
     load = time.perf_counter() - started
     in_memory = isinstance(data.train, TensorLoader)
     if in_memory:  # the first batch comes with the whole epoch's shuffling
         load /= len(data.train)
-    val_batch = next(iter(data.val))
-    report.figures["batch"] = (
-        ", ".join(_shape(part) for part in batch) if isinstance(batch, (list, tuple)) else ""
-    )
+    with trainer.first["val"]:
+        val_batch = next(iter(data.val))
+    report.figures["batch"] = described(batch)
     device = trainer.runtime.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -211,20 +234,13 @@ def _gradients(model: nn.Module, report: Report, scaled: bool) -> Iterator[None]
     bad = [name for name in trained if not math.isfinite(largest.get(name, 0.0))]
     report.figures["gradients reach"] = f"{len(largest) - len(zero)} of {len(trained)} trained parameters"
     if bad and scaled:
-        report.warnings.append(f"gradients overflow fp16 in {_some(bad)}; such steps are skipped")
+        report.warnings.append(f"gradients overflow fp16 in {some(bad)}; such steps are skipped")
     elif bad:
-        report.faults.append(f"gradients are not finite in {_some(bad)}")
+        report.faults.append(f"gradients are not finite in {some(bad)}")
     if len(without) + len(zero) == len(trained):
         report.faults.append("no parameter gets a gradient: the loss doesn't depend on the network")
-    elif without:
-        report.warnings.append(f"no gradient reaches {_some(without)}")
-    elif zero:
-        report.warnings.append(f"the gradient is all zero in {_some(zero)}")
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    elif zero and not without:  # of those that are not reached, the training warns
+        report.warnings.append(f"the gradient is all zero in {some(zero)}")
 
 
 def _shape(value: Any) -> str:

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -17,8 +17,13 @@ from torch.utils.data import IterableDataset
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.importing import blame
 from lab.config.sections import AUTO
+from lab.data.layouts import LAYOUT
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
+from lab.data.splits import WARNINGS
+from lab.data.streams import StreamLoader
+from lab.definitions import FIRST, Definition
 from lab.events import Note
+from lab.labels import Auto, background_of, listed, mean_over
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.runtime import Runtime
@@ -26,6 +31,7 @@ from lab.seeding import RngState
 from lab.tasks import Task
 from lab.terms import reduction_of
 
+_RARE = 10  # times fewer samples than another class are worth a word
 _PATIENCE = 1.0  # seconds that walking through a schedule may take; then its end alone is tried
 
 
@@ -40,6 +46,40 @@ class Trained(Protocol):
     runtime: Runtime
     course: Course
     midway: Midway
+
+
+def hints(
+    config: RunConfig, trainer: Trained, data: Loaders, described: Mapping[str, Definition] = {}
+) -> list[Note]:
+    """List everything that `--run` and `--check` print about a training before its first batch.
+
+    Raises:
+        ConfigError: as `rehearse`.
+    """
+    return [*data_notes(config, data, described), *rehearse(config, trainer, data)]
+
+
+def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
+    """List what is remarkable about the data, and settings that have no effect."""
+    notes = []
+    if empty := data.facts.get("without_objects"):
+        some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
+        notes.append(Note(f"{len(empty)} training images have no object in their masks: {some}", "warning"))
+    if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
+        notes.append(Note(f"{unlabelled} images have no mask: they are in no set"))
+    if layout := data.facts.get(LAYOUT):
+        notes.append(Note(f"Read as {layout}"))
+    notes += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
+    notes += [Note(each) for each in _means(config, data.facts, described)]
+    notes += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
+    notes += [Note(each, "warning") for each in data.notes()]
+    if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
+        notes.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
+    if config.loader.shard and not isinstance(data.train, StreamLoader):
+        notes.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
+    if config.loader.workers and isinstance(data.train, TensorLoader):
+        notes.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
+    return notes
 
 
 def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
@@ -192,3 +232,32 @@ def _one(data: Loaders) -> Any:
     if isinstance(loader, SampleLoader) and not isinstance(loader.dataset, IterableDataset):
         return loader.collate_fn([loader.dataset[(1, 0)]])
     return None
+
+
+def _means(config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]) -> Iterator[str]:
+    """The classes of masks that means are over, where they are other than a single foreground."""
+    if not getattr(config.task.resolve(), "one_logit", False):
+        return
+    names = [str(name) for name in facts.get("classes") or ()]
+    background = background_of(facts)
+    if names and background != Auto.AUTO:
+        index = background if isinstance(background, int) else None
+        if len(listed(names, index)) > 1:
+            yield f"means over classes are over {mean_over(names, index)}"
+    elif any(described[name].number > FIRST for name in config.metrics if name in described):
+        yield (
+            "the data names no classes, so means are over all of them; name them in its facts, such as "
+            '{"classes": ["background", "cell", "debris"]}, or set the background of a metric'
+        )
+
+
+def _rare(counts: Any) -> Iterator[str]:
+    """That a class has few samples beside another, where the data counts its classes."""
+    if not isinstance(counts, Mapping) or not counts:
+        return
+    least, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
+    if counts[least] * _RARE <= counts[most]:
+        yield (
+            f"the training set has {counts[least]} of {least!r} and {counts[most]} of {most!r}; "
+            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} lets each class weigh the same"
+        )

@@ -162,6 +162,14 @@ class Runtime:
         return norm
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: the GPU's, which torch says in several ways, or the machine's."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """A copy that follows weights and buffers: average = decay * average + (1 - decay) * weights."""
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

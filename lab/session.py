@@ -14,24 +14,20 @@ from torch import nn
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig, homes
 from lab.data.class_counts import as_text, class_counts
-from lab.data.layouts import LAYOUT
-from lab.data.loaders import Loaders, TensorLoader
-from lab.data.splits import WARNINGS
-from lab.data.streams import StreamLoader
-from lab.definitions import FIRST, Definition
-from lab.events import Callback, Note, Outcome, RunEnd, RunStart, Stopped
+from lab.data.loaders import Loaders
+from lab.events import Callback, Outcome, RunEnd, RunStart, Stopped
+from lab.first_batch import fault_of, message_of
 from lab.infeasible import Infeasible
-from lab.labels import Auto, background_of, listed, mean_over
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
 from lab.record import written
 from lab.redact import redact, redact_text
+from lab.runtime import is_out_of_memory
 from lab.signals import Interrupted
 from lab.tasks import Task
 
 PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
-_RARE = 10  # times fewer samples than another class are worth a word
 
 
 class Trained(Protocol):
@@ -90,30 +86,6 @@ class Session:
             field = "folds" if folds or was == "folds" else "seeds"
             message = f"the run in {self.folder} has {was}; start a new run, or leave {field} as they were"
             raise ConfigError([Problem((field,), message)])
-
-    def notes(self, config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
-        """What the data has to say, and settings that have no effect."""
-        said = []
-        if empty := data.facts.get("without_objects"):
-            some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
-            said.append(
-                Note(f"{len(empty)} training images have no object in their masks: {some}", "warning")
-            )
-        if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
-            said.append(Note(f"{unlabelled} images have no mask: they are in no set"))
-        if layout := data.facts.get(LAYOUT):
-            said.append(Note(f"Read as {layout}"))
-        said += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
-        said += [Note(each) for each in _means(config, data.facts, described)]
-        said += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
-        said += [Note(each, "warning") for each in data.notes()]
-        if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
-            said.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
-        if config.loader.shard and not isinstance(data.train, StreamLoader):
-            said.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
-        if config.loader.workers and isinstance(data.train, TensorLoader):
-            said.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
-        return said
 
     def write_record(self, config: RunConfig, device: torch.device) -> None:
         """Write `config.yaml`, which reruns this run, and `provenance.json`."""
@@ -185,43 +157,8 @@ class Session:
             return "infeasible", redact_text(str(error))
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):  # a full disk may be the very fault
-            rundir.atomic_write(self.folder / rundir.TRACEBACK, text)
+            rundir.atomic_write(path := self.folder / rundir.TRACEBACK, text)
+            if (fault := fault_of(error)) is not None:
+                fault.traceback = path
         outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
-        return outcome, redact_text(f"{type(error).__name__}: {error}")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: the GPU's, which torch says in several ways, or the machine's."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _means(config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]) -> Iterator[str]:
-    """The classes of masks that means are over, where they are other than a single foreground."""
-    if not getattr(config.task.resolve(), "one_logit", False):
-        return
-    names = [str(name) for name in facts.get("classes") or ()]
-    background = background_of(facts)
-    if names and background != Auto.AUTO:
-        index = background if isinstance(background, int) else None
-        if len(listed(names, index)) > 1:
-            yield f"means over classes are over {mean_over(names, index)}"
-    elif any(described[name].number > FIRST for name in config.metrics if name in described):
-        yield (
-            "the data names no classes, so means are over all of them; name them in its facts, such as "
-            '{"classes": ["background", "cell", "debris"]}, or set the background of a metric'
-        )
-
-
-def _rare(counts: Any) -> Iterator[str]:
-    """That a class has few samples beside another, where the data counts its classes."""
-    if not isinstance(counts, Mapping) or not counts:
-        return
-    least, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
-    if counts[least] * _RARE <= counts[most]:
-        yield (
-            f"the training set has {counts[least]} of {least!r} and {counts[most]} of {most!r}; "
-            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} lets each class weigh the same"
-        )
+        return outcome, redact_text(message_of(error))

@@ -19,7 +19,7 @@ RANKS = {
     4: ["util", "lab.inference", "lab.preflight", "lab.report"],
     3: ["lab.accumulation", "lab.callbacks", "lab.evaluation", "lab.rehearsal", "lab.resume",
         "lab.session"],
-    2: ["lab.checkpoint", "lab.data", "lab.midway", "lab.tasks", "lab.trackers"],
+    2: ["lab.checkpoint", "lab.data", "lab.first_batch", "lab.midway", "lab.tasks", "lab.trackers"],
     1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.meaning", "lab.metrics",
         "lab.monitoring", "lab.provenance", "lab.ratios", "lab.record", "lab.runtime", "lab.seeding",
         "lab.signals", "lab.targets", "lab.tiling"],

@@ -310,7 +310,7 @@ def test_value_follows_the_monitor(mode: Any, returns: Any, expected: float) -> 
         scripted = True
 
     ours = trainer(metrics={"m": Scripted()}, monitor=Monitor(metric="val_m", mode=mode, returns=returns))
-    ours._metrics["train"]["m"].scripted = False  # type: ignore[attr-defined]
+    ours.metrics["train"]["m"].scripted = False  # type: ignore[attr-defined]
     assert ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 4) == expected
     assert ours.course.best.epoch == {"min": 2, "max": 3}[mode]
 
@@ -450,5 +450,5 @@ def test_from_config_builds_what_it_says(config: Callable[..., RunConfig]) -> No
     )
     assert ours.scheduler is not None and ours.scheduler.total_steps == 2 * 2  # type: ignore[attr-defined]
     assert ours.early_stopping is not None and ours.early_stopping.patience == 4
-    assert ours.ema is not None and set(ours._metrics["val"]) == {"mae"}
+    assert ours.ema is not None and set(ours.metrics["val"]) == {"mae"}
     assert ours.optimizer.param_groups[0]["fused"] is True

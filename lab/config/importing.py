@@ -49,16 +49,21 @@ def is_installed(file: str | None) -> bool:
     return any(library in parents for library in _LIBRARIES) or "site-packages" in file
 
 
+def is_users(file: str) -> bool:
+    """Whether a source file belongs to the user: neither to Python or a package, nor to this project."""
+    lab = FilePath(__file__).resolve().parent.parent
+    own = {lab, lab.parent / "main.py", lab.parent / "util.py"}
+    path = FilePath(file).resolve()
+    return not is_installed(file) and own.isdisjoint((path, *path.parents))
+
+
 def blame(error: BaseException) -> str:
     """` (mine.py:12)`: the user's innermost line in the traceback, or nothing where there is none."""
     place = ""
-    lab = FilePath(__file__).resolve().parent.parent
-    own = {lab, lab.parent / "main.py", lab.parent / "util.py"}
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        path = FilePath(file).resolve()
-        if not is_installed(file) and own.isdisjoint((path, *path.parents)):
+        if is_users(file):
             place = f" ({FilePath(file).name}:{trace.tb_lineno})"
         trace = trace.tb_next
     return place

@@ -30,7 +30,7 @@ from lab.data.protocols import (
 from lab.data.splits import splits_of
 from lab.data.streams import Share, StreamLoader, UnknownLength
 from lab.data.workers import KeptWorkers, worker_options
-from lab.epoch_loader import EpochLoader
+from lab.epoch_loader import EpochLoader, MixedSizes, Unstackable
 from lab.events import Callback, Note
 from lab.keys import mix, sample_rng
 from lab.seeding import seed_all, seeded
@@ -100,14 +100,6 @@ class TensorLoader(EpochLoader):
         if self._gather_at_once:
             return zip(*(t[order].split(self.batch_size) for t in self.tensors), strict=True)
         return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
-
-
-class Unstackable(ValueError):
-    """Items of a batch can't be stacked."""
-
-
-class MixedSizes(Unstackable):
-    """They are images that differ in size."""
 
 
 def collate(items: list[Any]) -> Any:

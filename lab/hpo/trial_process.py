@@ -321,7 +321,7 @@ def _fenced(order: Order, action: Callable[[], RunResult]) -> RunResult:
 
 
 def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
-    from lab.session import is_out_of_memory  # it brings torch, which the supervisor does without
+    from lab.runtime import is_out_of_memory  # it brings torch, which the supervisor does without
 
     ends = relay.ends if relay is not None else []
     common: dict[str, Any] = {

@@ -12,11 +12,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 def test_as_text() -> None:
     report = Report(figures={"device": "cpu"}, shapes=[("a Linear", "2x1", "2x3"), ("(whole) N", "2", "3")])
+    report.notes.append("so it is")
     report.warnings.append("careful")
     assert report.passed
     assert report.as_text().splitlines() == [
         "device                      cpu", "", "Shapes", "  a Linear   2x1 -> 2x3", "  (whole) N  2 -> 3", "",
-        "Warning: careful", "", "Ready to run.",
+        "Note: so it is", "Warning: careful", "", "Ready to run.",
     ]  # fmt: skip
     report.faults.append("broken")
     assert not report.passed
@@ -29,7 +30,7 @@ def test_as_json() -> None:
     costs = Costs(10, 0.5, 2.0, 7, 3)
     data = json.loads(Report(loss=float("nan"), costs=costs, faults=["broken"]).as_json())
     assert data == {
-        "figures": {}, "shapes": [], "loss": None, "out_of_memory": False, "warnings": [],
+        "figures": {}, "shapes": [], "loss": None, "out_of_memory": False, "notes": [], "warnings": [],
         "faults": ["broken"], "passed": False,
         "costs": {
             "peak_bytes": 10, "epoch_seconds": 0.5, "seconds": 2.0, "checkpoint_bytes": 7, "checkpoints": 3,

@@ -169,7 +169,7 @@ class Arrays(MAE):
 
 def test_a_metric_that_cannot_be_kept_costs_one_warning() -> None:
     trainer, keeper = made()
-    trainer._metrics["train"]["odd"] = Arrays()
+    trainer.metrics["train"]["odd"] = Arrays()
     trainer.train(samples(0), DataLoader(VAL, 4), 2)
     assert keeper.kept == {} and trainer.outcome == "completed"
     (note,) = keeper.notes

@@ -101,7 +101,7 @@ def test_figures_of_a_good_run(check: Callable[..., Report]) -> None:
     figures = report.figures
     assert (str(figures["device"]), figures["parameters"]) == ("cpu", "25")
     assert figures["samples"] == "48 training, 16 validation"
-    assert figures["batch"] == "16x1, 16x1"
+    assert figures["batch"] == "input 16x1 float32, target 16x1 float32"
     assert figures["gradients reach"] == "4 of 4 trained parameters"
     first, second, val = map(float, re.findall(r"\d+\.\d{4}", figures["loss"]))
     assert 0 < second < first < 2 and 0 < val < 2
@@ -253,7 +253,8 @@ def test_workers_are_used_and_ended(check: Callable[..., Report]) -> None:
         batch_size=2,
         **{"loader.workers": 1},
     )
-    assert report.passed and report.figures["batch"] == "2x1x32x32, 2x1x32x32"
+    assert report.passed
+    assert report.figures["batch"] == "input 2x1x32x32 float32, target 2x1x32x32 float32"
     assert multiprocessing.active_children() == []
 
 

@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +63,6 @@ def test_start_event(
     assert (event.parameters, event.model_bytes) == (parameters, 4 * parameters)
     assert (event.train_samples, event.val_samples, event.group) == (48, 16, group)
     assert event.config["net"]["width"] == 8
-
-
-def test_a_class_with_few_samples_is_told(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
-    data = create_loaders(config(), None, None, torch.device("cpu"))
-
-    def said(facts: dict[str, Any]) -> list[str]:
-        return [note.message for note in Session(tmp_path).notes(config(), replace(data, facts=facts))]
-
-    (note,) = said({"counts": {"train": {"cat": 500, "lynx": 50, "dog": 70}}})
-    assert "has 50 of 'lynx' and 500 of 'cat'" in note and "class_weights: auto" in note
-    assert said({"counts": {"train": {"cat": 500, "lynx": 51}}}) == []
-    assert said({"counts": {"train": 500, "val": 2}}) == said({}) == []
 
 
 def test_end_event_of_a_run_that_saw_nothing(tmp_path: Path, trainer: Trainer) -> None:

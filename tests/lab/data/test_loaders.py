@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from lab import epoch_loader
 from lab.config import RunConfig
 from lab.config.sections import LoaderConfig
 from lab.data import loaders
@@ -451,10 +452,10 @@ def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
     ],
 )
 def test_items_that_cant_be_stacked(items: list[Any], says: str) -> None:
-    with pytest.raises(loaders.Unstackable) as caught:
+    with pytest.raises(epoch_loader.Unstackable) as caught:
         loaders.collate(items)
     assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert isinstance(caught.value, loaders.MixedSizes) == (says == "RandomCrop")
+    assert isinstance(caught.value, epoch_loader.MixedSizes) == (says == "RandomCrop")
     assert ("collate(items)" in str(caught.value)) == (says != "RandomCrop")
 
 
