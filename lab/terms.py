@@ -18,14 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lab.targets import Unfit
-
 Weight = Tensor | int
 """A denominator: a number, or a 0-dim tensor that stays on its device."""
 
 SetMean = Literal["set", "batches"]
 """`set`: the mean over a set is the loss of one batch of everything. `batches`: a loss for which that is not
 known, or not possible; it is the mean of the batches' losses, each weighted by its samples."""
+
+
+class NotScalar(ValueError):
+    """A criterion that returns neither a mean over the batch, 0-dim, nor a mapping of such means."""
 
 
 class Term(NamedTuple):
@@ -83,7 +85,7 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
     """The loss of a batch and its terms.
 
     Raises:
-        Unfit: the loss is not 0-dim.
+        NotScalar: the loss is not 0-dim.
     """
     if isinstance(criterion, Loss) and criterion._by_terms:
         means = criterion.means(output, target)
@@ -151,7 +153,7 @@ def _require_scalars(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if not isinstance(value, Tensor) or value.dim() > 0:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise Unfit(
+            raise NotScalar(
                 f"the criterion must return the mean over a batch, a 0-dim tensor, or a mapping of them; "
                 f"{name} is {found}. A loss of torch's needs reduction: mean"
             )

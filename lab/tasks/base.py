@@ -31,6 +31,7 @@ from lab.tasks.outputs import tensor_of
 from lab.tasks.size import size_of
 from lab.terms import (
     Measured,
+    NotScalar,
     SetMean,
     Takes,
     Term,
@@ -148,7 +149,10 @@ class Task:
         left_out = ignored_by(criterion)
         ignored = self.ignored if left_out is None else left_out
         examined = self.examine(criterion, output, target, ignored)
-        measured = measure(criterion, output, examined.target)
+        try:
+            measured = measure(criterion, output, examined.target)
+        except NotScalar as error:
+            raise Unfit(str(error)) from error
         doubts = examined.doubts
         if not doubts and isinstance(target, Tensor) and self.finite(criterion):
             doubts = finite(target, measured.loss)

@@ -1,10 +1,7 @@
 """Batches: the same for any number of workers, another order every epoch, and nothing else disturbed."""
 
-import contextlib
 import multiprocessing
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -392,30 +389,6 @@ def test_a_stream_of_unknown_length_is_refused() -> None:
 
     with pytest.raises(ValueError, match="has no __len__: set steps_per_epoch"):
         create_loader(Endless(), 2, shuffle=True)
-
-
-def test_a_killed_worker_does_not_keep_the_run_from_ending() -> None:
-    loader = create_loader(Given(), 2, shuffle=True, config=workers(2))
-    assert isinstance(loader, SampleLoader)
-    loader.start(1)
-    with contextlib.suppress(RuntimeError):  # torch says so at once, wherever the program is
-        for child in multiprocessing.active_children():
-            assert child.pid is not None
-            os.kill(child.pid, signal.SIGKILL)
-    loader.stop()
-    assert multiprocessing.active_children() == []
-
-
-def test_a_worker_ends_quietly_at_sigterm() -> None:
-    loader = create_loader(Given(), 2, shuffle=True, config=workers(1))
-    assert isinstance(loader, SampleLoader)
-    loader.start(1)
-    next(iter(loader))  # it is up
-    (child,) = multiprocessing.active_children()
-    child.terminate()
-    child.join(10)
-    assert child.exitcode == 0
-    loader.stop()
 
 
 class Sentences(list[Tensor]):

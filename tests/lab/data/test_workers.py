@@ -1,0 +1,51 @@
+"""Processes that read: they end with the run, and quietly."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.config.sections import LoaderConfig
+from lab.data.loaders import SampleLoader, create_loader
+from lab.data.protocols import SampledDataset
+
+
+class Given(SampledDataset):
+    """Draws from the generator that it is given."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        raise AssertionError("sample() is there")
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        return torch.tensor(index), torch.tensor(rng.random(3))
+
+
+def test_a_killed_worker_does_not_keep_the_run_from_ending() -> None:
+    loader = create_loader(Given(), 2, shuffle=True, config=LoaderConfig.model_validate({"workers": 2}))
+    assert isinstance(loader, SampleLoader)
+    loader.start(1)
+    with contextlib.suppress(RuntimeError):  # torch says so at once, wherever the program is
+        for child in multiprocessing.active_children():
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+    loader.stop()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_worker_ends_quietly_at_sigterm() -> None:
+    loader = create_loader(Given(), 2, shuffle=True, config=LoaderConfig.model_validate({"workers": 1}))
+    assert isinstance(loader, SampleLoader)
+    loader.start(1)
+    next(iter(loader))  # it is up
+    (child,) = multiprocessing.active_children()
+    child.terminate()
+    child.join(10)
+    assert child.exitcode == 0
+    loader.stop()
