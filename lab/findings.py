@@ -28,7 +28,7 @@ class Costs:
 
 @dataclass
 class Report:
-    """What the check found. `faults` make it fail; `warnings` and `notes` don't.
+    """The findings of a check. `faults` make it fail; `warnings` and `notes` don't.
 
     `loss` is that after one step; it and `costs` are None where a fault came first.
     """

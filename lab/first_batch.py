@@ -1,7 +1,7 @@
 """The first batch of a set: an error in it is most often one of the config or the data, and reported as such.
 
 Until the first batch is through, its shapes and dtypes are known as text. An error that ends it is noted with
-them; the exception itself goes on unchanged, for a study counts failures by their kind and place.
+them; the exception itself propagates unchanged, for a study counts failures by their kind and place.
 """
 
 import re
@@ -31,7 +31,7 @@ _WORKERS_FRAME = re.compile(r'^\s*File "(.+)", line (\d+)', re.MULTILINE)
 
 @dataclass
 class Fault:
-    """What is known of an error in a first batch.
+    """The details of an error in a first batch.
 
     Args:
         path: of the config's key that it is about, as far as that is known.
@@ -141,7 +141,7 @@ def first_batches(
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """What was noted of an exception, if it came from a first batch."""
+    """The details noted of an exception, if it came from a first batch."""
     fault = getattr(error, _NOTED, None)
     return fault if isinstance(fault, Fault) else None
 
@@ -219,7 +219,7 @@ def _text(error: BaseException) -> str:
 
 
 def _passed_on(error: BaseException) -> bool:
-    """Whether it was raised in a worker of a loader: then its text ends with the worker's traceback."""
+    """Return whether a loader's worker raised it: then its text ends with the worker's traceback."""
     return any(frame.f_code is ExceptionWrapper.reraise.__code__ for frame in _frames(error))
 
 

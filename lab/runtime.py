@@ -163,7 +163,7 @@ class Runtime:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: the GPU's, which torch says in several ways, or the machine's."""
+    """Return whether memory ran out: the GPU's, which torch reports in several ways, or the machine's."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")

@@ -42,7 +42,7 @@ def resolve(name: str) -> Callable[..., Any]:
 
 
 def is_installed(file: str | None) -> bool:
-    """Whether a source file belongs to Python or an installed package; code without a file does."""
+    """Return whether a source file belongs to Python or an installed package; code without a file does."""
     if not file or file.startswith("<"):
         return True
     parents = [str(parent) for parent in FilePath(file).resolve().parents]
