@@ -30,7 +30,7 @@ from lab.first_batch import first_batches
 from lab.meaning import definitions_with, numbers
 from lab.metrics import Metric
 from lab.midway import Midway
-from lab.monitoring import Course, NotFinite, step_scheduler
+from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
 from lab.redact import redact
 from lab.rehearsal import hints
 from lab.resume import resume_from
@@ -126,17 +126,15 @@ class Trainer:
         if scheduler_interval not in ("epoch", "step") or min(accumulate_grad_batches, log_every_steps) < 1:
             raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
         self.runtime = runtime or Runtime(device)
-        self.device = self.runtime.device
-        self.model = self.runtime.place_network(model)
+        self.device, self.model = self.runtime.device, self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.criterion = self.runtime.place(criterion)
-        self.task = task or Task()
+        self.criterion, self.task = self.runtime.place(criterion), task or Task()
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
-        own = getattr(early_stopping_config, "metric", None)
-        self._watched = own or self.monitor.metric
+        self._watched = self.monitor.metric
         if (asked := early_stopping_config) and asked.enabled:
+            self._watched = (own := getattr(asked, "metric", None)) or self._watched
             mode = asked.mode or ("min" if own else self.monitor.mode)
             self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
@@ -172,9 +170,7 @@ class Trainer:
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
         task = config.create_task(facts)
         return cls(
-            model,
-            optimizer,
-            scheduler,
+            *(model, optimizer, scheduler),
             config.create_criterion(facts),
             config.early_stopping_config,
             runtime=runtime,
@@ -253,8 +249,10 @@ class Trainer:
         self._values |= {f"val_{name}": value for name, value in values.items()}
         return self._values["val_loss"]
 
-    def train(self, dl_train: Loader, dl_val: Loader, epochs: int) -> float:
+    def train(self, dl_train: Loader, dl_val: Loader | None, epochs: int) -> float:
         """Train up to `epochs` in all, those before a resume included; returns `value`."""
+        if dl_val is None:
+            refuse_val_values((self.monitor.metric, self._watched), self.scheduler, self._scheduler_monitor)
         self.epochs, self.outcome, self.reason = epochs, "completed", ""
         stop: StopRequest | None = None
         if self.early_stopping and self.early_stopping.exhausted:
@@ -285,20 +283,21 @@ class Trainer:
             "rng": RngState(),
         }
 
-    def _one_epoch(self, dl_train: Loader, dl_val: Loader, epoch: int) -> events.EpochEnd:
+    def _one_epoch(self, dl_train: Loader, dl_val: Loader | None, epoch: int) -> events.EpochEnd:
         started = time.perf_counter() - self.midway.seconds
         if self.seed is not None:
             seed_all(self.seed, epoch)
         set_epoch(epoch, dl_train, dl_val)
-        self._values = self.midway.begin({"train_loss": math.nan, "val_loss": math.nan, "lr": self.lr})
+        losses = ("train_loss",) if dl_val is None else ("train_loss", "val_loss")
+        self._values = self.midway.begin({**dict.fromkeys(losses, math.nan), "lr": self.lr})
         stop: StopRequest | None = None
         try:
             self.train_epoch(dl_train)
-            self.val_epoch(dl_val)
+            if dl_val is not None:
+                self.val_epoch(dl_val)
         except NotFinite as error:
             stop = request_stop(f"{error} of epoch {epoch}", "diverged")
-        values = dict(self._values)
-        best = self.course.best
+        values, best = dict(self._values), self.course.best
         if stop is None and not math.isfinite(monitored := best.monitored(values)):
             stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
         improved = stop is None and best.update(epoch, values)
@@ -340,7 +339,7 @@ def run(
     Several seeds, or folds, are several runs in folders below, until one is pruned; the result is their mean.
 
     Args:
-        dl_train, dl_val: given, or made from the config.
+        dl_train, dl_val: given, or made from the config; with `val: null` there is no `dl_val`.
         run_dir: where the run lives; a new folder in `runs/` by default.
         resume: go on from the newest checkpoint in `run_dir`.
         callbacks: listeners after the shipped ones.
@@ -366,7 +365,7 @@ def _run_once(
     folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
-    described = definitions_with(data.val_set, trainer.criterion, trainer.metrics["val"])
+    described = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
     about = {"config": redact(config.as_data()), "data": dict(data.facts), "definitions": numbers(described)}
     listeners, count = data.listen(trainer.listeners), trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
@@ -395,5 +394,5 @@ def _run_once(
             raise
         finally:
             data.stop()
-            listeners.on_run_end(end := session.end_event(trainer))
+            listeners.on_run_end(end := session.end_event(trainer, config.main_loss))
     return events.RunResult(end, folder)

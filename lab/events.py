@@ -147,7 +147,10 @@ class Note:
 
 @dataclass(frozen=True)
 class RunEnd:
-    """The run is over; `best` and `last` always hold `val_loss`, NaN where there was none."""
+    """The run is over; `best` and `last` always hold `val_loss`, NaN where no epoch has ended.
+
+    With `val: null` it is `train_loss`.
+    """
 
     outcome: Outcome
     reason: str

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -137,6 +137,20 @@ class Course:
         self.best.load_state_dict(state["best"])
         self.history = [dict(row) for row in state["history"]]
         self.samples, self.train_seconds, self.seconds = state["cost"]
+
+
+def refuse_val_values(names: Iterable[str], scheduler: LRScheduler | None, scheduler_monitor: str) -> None:
+    """Refuse names of validation values, for a training without validation.
+
+    Raises:
+        ValueError: there are some; with each of them.
+    """
+    plateau = [scheduler_monitor] if isinstance(scheduler, ReduceLROnPlateau) else []
+    if wrong := [name for name in dict.fromkeys([*names, *plateau]) if name.startswith("val_")]:
+        raise ValueError(
+            f"without validation data nothing is logged as {', '.join(wrong)}; monitor a training value, "
+            "such as Monitor(metric='train_loss')"
+        )
 
 
 def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:

@@ -110,7 +110,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     if in_memory:  # the first batch comes with the whole epoch's shuffling
         load /= len(data.train)
     with trainer.first["val"]:
-        val_batch = next(iter(data.val))
+        val_batch = None if data.val is None else next(iter(data.val))
     report.figures["batch"] = described(batch)
     device = trainer.runtime.device
     if device.type == "cuda":
@@ -119,23 +119,24 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     with _shapes(trainer.model, report), _gradients(trainer.model, report, scaled):
         first = trainer.train_epoch([batch])
     second, step = _timed(trainer.train_epoch, batch)
-    val_loss, validate = _timed(trainer.val_epoch, val_batch)
+    val_loss, validate = (0.0, 0.0) if data.val is None else _timed(trainer.val_epoch, val_batch)
     if not math.isfinite(second + val_loss):
         report.faults.append(DIVERGED)
     report.loss = second
     left = len(data.train) * config.epochs - 3  # steps that a scheduler may have
     step = _again(trainer.train_epoch, batch, step, min(left, _TIMES))
-    validate = _again(trainer.val_epoch, val_batch, validate, _TIMES)
-    report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}, validation {val_loss:.4f}"
-    report.figures["time a batch"] = (
-        f"loading {duration(load)}, training {duration(step)}, validating {duration(validate)}"
-    )
+    report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}"
+    report.figures["time a batch"] = f"loading {duration(load)}, training {duration(step)}"
+    if data.val is not None:
+        validate = _again(trainer.val_epoch, val_batch, validate, _TIMES)
+        report.figures["loss"] += f", validation {val_loss:.4f}"
+        report.figures["time a batch"] += f", validating {duration(validate)}"
     batch_seconds, val_seconds = (
         (step + load, validate + load)
         if in_memory or config.loader.workers == 0
         else (max(step, load / config.loader.workers), max(validate, load / config.loader.workers))
     )
-    epoch = len(data.train) * batch_seconds + len(data.val) * val_seconds
+    epoch = len(data.train) * batch_seconds + (len(data.val) * val_seconds if data.val is not None else 0.0)
     report.costs = _costs(config, trainer, epoch)
     _tell(report, config, report.costs)
     if config.loader.workers == 0 and load > step and not in_memory:

@@ -73,6 +73,10 @@ def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definit
     notes += [Note(each) for each in _means(config, data.facts, described)]
     notes += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
     notes += [Note(each, "warning") for each in data.notes()]
+    if config.val is None:
+        pictures = "; no pictures of predictions are drawn" if config.pictures.enabled else ""
+        text = f"val is null: nothing is validated, and the best epoch is that of {config.monitor.metric}"
+        notes.append(Note(f"{text}, which shows nothing about new data{pictures}"))
     if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
         notes.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
     if config.loader.shard and not isinstance(data.train, StreamLoader):

@@ -13,6 +13,7 @@ from torch import nn
 
 from lab import rundir
 from lab.config import ConfigError, Problem, RunConfig, homes
+from lab.config.unvalidated import VAL_LOSS
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
 from lab.events import Callback, Outcome, RunEnd, RunStart, Stopped
@@ -121,9 +122,9 @@ class Session:
             loss_mean=trainer.task.set_mean(trainer.criterion),
         )
 
-    def end_event(self, trainer: Trained) -> RunEnd:
-        """What the listeners hear last; `val_loss` is always among `best` and `last`."""
-        missing = {"val_loss": float("nan")}
+    def end_event(self, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:
+        """What the listeners hear last; `main_loss` is always among `best` and `last`."""
+        missing = {main_loss: float("nan")}
         course = trainer.course
         names = ("best.pt", "final.pt")
         labels = {

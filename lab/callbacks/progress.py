@@ -14,6 +14,7 @@ from lab.wording import duration, figure
 Style = Literal["auto", "plain", "quiet", "json"]
 _LABELS = {"train": "training", "val": "validating"}
 _FIRST = ("train_loss", "val_loss")
+_FINAL = {"val_loss": "validation", "train_loss": "training"}  # the first that is logged
 _HIDDEN = ("train_one_class", "val_one_class")  # there for a warning, and in metrics.csv
 
 
@@ -110,7 +111,8 @@ class Progress(Callback):
             )
             self._line(f"Best     epoch {event.best_epoch}: {best}")
         if event.outcome in ("completed", "early_stopped") and event.epochs:
-            self._line(f"Training finished. Final validation loss: {figure(event.last['val_loss'])}")
+            name, kind = next((name, kind) for name, kind in _FINAL.items() if name in event.last)
+            self._line(f"Training finished. Final {kind} loss: {figure(event.last[name])}")
         for label, path in event.files.items() if self._style != "quiet" else ():
             if path.exists():
                 self._line(f"{label:<12} {path}")

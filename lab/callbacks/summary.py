@@ -182,7 +182,7 @@ class RepeatsSummary:
     def _columns(self, which: Literal["best", "last"]) -> dict[str, list[float]]:
         rows = [result.best if which == "best" else result.last for _, result in self._results]
         names = dict.fromkeys(name for row in rows for name in row)
-        return {name: [row.get(name, math.nan) for row in rows] for name in ["val_loss", *names]}
+        return {name: [row.get(name, math.nan) for row in rows] for name in [self._config.main_loss, *names]}
 
     def _mean(self, which: Literal["best", "last"]) -> dict[str, float]:
         return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}

@@ -40,6 +40,7 @@ N_TRIALS = 20
 # Keys of a run that a study can't search, and why.
 FIXED = {
     "monitor": "is what the study optimizes, the same for all trials",
+    "val": "decides what the study can optimize, the same for all trials",
     "seeds": "would find the luckiest seed; several seeds in the run make a trial's value their mean",
     "folds": "would judge trials on different images; folds in the run make a trial's value their mean",
     "trackers": "doesn't change what a trial is worth",

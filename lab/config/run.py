@@ -34,6 +34,7 @@ from lab.config.sections import (
 )
 from lab.config.spec import Look, Spec
 from lab.config.trackers import TrackerConfig
+from lab.config.unvalidated import TRAIN_LOSS, VAL_LOSS, problems_without_validation, with_training_defaults
 from lab.config.validation import validate
 from lab.config.writing import plain
 
@@ -67,6 +68,7 @@ class RunConfig(FileConfig):
     batch_size: Count = Field(32, description="samples in a batch")
     task: Spec = Field(Spec(target="lab.tasks.Regression"), description="what a batch means")
     data: Spec = Field(description="where samples come from: a function that returns (train, val) or more")
+    val: Literal["auto", None] = Field("auto", description="null: no validation; monitor is then train_loss")
     net: Spec = Field(description="the network, a torch.nn.Module")
     criterion: Spec = Field(
         Spec(target="torch.nn.MSELoss"), description="the loss: a class, or a function (prediction, target)"
@@ -116,7 +118,16 @@ class RunConfig(FileConfig):
         if self.folds is not None and len(self.seeds) > 1:
             message = f"doesn't go with {len(self.seeds)} seeds; keep one seed, or set folds to null"
             raise ConfigError([Problem(("folds",), message)])
+        if self.val is None:
+            with_training_defaults(self)
+            if problems := list(problems_without_validation(self)):
+                raise ConfigError(problems)
         return self
+
+    @property
+    def main_loss(self) -> str:
+        """The loss that sums up an epoch: validation's where there is one."""
+        return TRAIN_LOSS if self.val is None else VAL_LOSS
 
     @field_validator("trackers")
     @classmethod

@@ -139,7 +139,7 @@ class SchedulerSpec(Spec):
 
     @model_validator(mode="after")
     def _plateau(self) -> "SchedulerSpec":
-        plateau = self.target.endswith("ReduceLROnPlateau")
+        plateau = self.watches
         if plateau and self.interval == "step":
             raise ValueError("a plateau is looked for once an epoch; remove interval: step")
         if plateau and "loss" not in self.monitor and "mode" not in self.arguments:
@@ -149,6 +149,11 @@ class SchedulerSpec(Spec):
         if not plateau and self.monitor != "val_loss":
             raise ValueError("only ReduceLROnPlateau watches a metric; remove monitor")
         return self
+
+    @property
+    def watches(self) -> bool:
+        """Whether it steps by the value of `monitor`."""
+        return self.target.endswith("ReduceLROnPlateau")
 
 
 class EMAConfig(Frozen):

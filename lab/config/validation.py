@@ -104,6 +104,8 @@ def expectation(item: Mapping[str, Any]) -> str:
         return "a longer list" if isinstance(item["loc"][-1], int) else f"one with '{item['loc'][-1]}'"
     if item["type"] == "string_pattern_mismatch" and item["loc"][-1:] == ("device",):
         return "auto, cpu, cuda, cuda:1 or mps"
+    if item["type"] == "literal_error":
+        context["expected"] = str(context["expected"]).replace(" or None", " or null")  # as YAML writes it
     known = _EXPECTED.get(item["type"])
     return known.format(**context) if known else str(item["msg"]).removeprefix("Input should be ")
 

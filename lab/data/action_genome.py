@@ -60,7 +60,7 @@ def action_genome(
         root: the folder of the files, or the one that has them in `annotations`.
         mode: `predcls`, `sgcls` or `sgdet`; the latter two need a detector.
         detector: what a detector found in the frames: a folder (`lab.data.DetectionFolder`), or your own.
-        val_share: share of the training videos to validate on, in (0, 1); meaningless with `folds`.
+        val_share: share of the training videos to validate on, in [0, 1); meaningless with `folds`.
         seed: decides which videos validate, and which a sample has.
         folds: cut the training videos into so many, instead of by share.
         fold: the one to validate on, from 0.

@@ -80,7 +80,7 @@ def easg(
             raise ValueError(f"{path}: {error} (of the split 'train'; a group is a video's clips)") from error
         train, val = ([videos["train"][index] for index in part] for part in cut[:2])
         videos = {"train": train, "val": val, "test": videos["val"] + videos["test"]}
-    for part in ("train", "val"):
+    for part in ("train", "val") if val_share != 0 else ("train",):
         if not videos[part]:
             raise ValueError(f"{path}: no clip of the split {part!r} has a grounded thing")
     asking = Asking(vocabulary, mode, (0,), (0,), find_detector(detector), matcher or IoUMatcher())

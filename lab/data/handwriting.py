@@ -1,7 +1,5 @@
 """Scikit-learn's handwritten digits: 1,797 real pictures of 8×8 pixels that need no download."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from lab.data.augment import Transforms
@@ -24,7 +22,7 @@ def digits(
     scikit-learn's set.
 
     Args:
-        val_share: share of the pictures to validate on, in (0, 1).
+        val_share: share of the pictures to validate on, in [0, 1); 0 goes with `val: null`.
         test_share: share that is kept for the final word, in [0, 1).
         seed: decides which picture goes where; independent of the run's seed, so that seeds share their sets.
         sample_size: take only so many pictures of each class, for a quick try.
@@ -47,13 +45,14 @@ def digits(
             )
         )
     _, val_count, test_count = split_counts(len(keep), val_share, test_share)
-    if min(val_count, test_count or val_count) < 10:
+    if any(0 < count < 10 for count in (val_count, test_count)):
         raise ValueError(
             f"{len(keep)} pictures with val_share={val_share}, test_share={test_share}: "
             "a set has fewer than one picture for each of the 10 classes"
         )
-    train, val = train_test_split(keep, test_size=val_count, random_state=seed, stratify=labels[keep])
-    test: Sequence[int] = ()
+    train, val, test = keep, list[int](), list[int]()
+    if val_count:
+        train, val = train_test_split(keep, test_size=val_count, random_state=seed, stratify=labels[keep])
     if test_count:
         train, test = train_test_split(train, test_size=test_count, random_state=seed, stratify=labels[train])
 

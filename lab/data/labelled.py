@@ -146,8 +146,8 @@ def assemble(
         },
         "class_weights": [len(parts.train) / (len(classes) * count) for count in counts["train"]],
     }
-    test = serve(parts.test) if len(parts.test) else None
-    return Splits(serve(parts.train, transforms), serve(parts.val), test, facts)
+    val, test = (serve(part) if len(part) else None for part in (parts.val, parts.test))
+    return Splits(serve(parts.train, transforms), val, test, facts)
 
 
 def _finished(image: NDArray[Any] | Tensor, normalise: Normalise | None) -> Tensor:

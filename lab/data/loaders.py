@@ -27,8 +27,8 @@ from lab.data.protocols import (
     located,
     unused,
 )
-from lab.data.splits import splits_of
-from lab.data.streams import Share, StreamLoader, UnknownLength
+from lab.data.splits import WITHOUT, is_empty, splits_of, unvalidated
+from lab.data.streams import Share, StreamLoader, UnknownLength, divided
 from lab.data.workers import KeptWorkers, worker_options
 from lab.epoch_loader import EpochLoader, MixedSizes, Unstackable
 from lab.events import Callback, Note
@@ -271,13 +271,16 @@ C = TypeVar("C", bound=Callback)
 @dataclass(frozen=True)
 class Loaders:
     """What a run reads: its two loaders, the validation samples one by one, for pictures, the test set for
-    the last word, where there is one, and what the data says of itself (`Splits.facts`)."""
+    the last word, where there is one, and what the data says of itself (`Splits.facts`). Without validation
+    `val` and `val_set` are None, `train_set` has the samples, and `unused` reports a set that is left out."""
 
     train: Loader
-    val: Loader
+    val: Loader | None
     val_set: Any
     test_set: Any = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    train_set: Any = None
+    unused: str = ""
 
     @property
     def train_samples(self) -> int:
@@ -285,7 +288,12 @@ class Loaders:
 
     @property
     def val_samples(self) -> int:
-        return _samples(self.val)
+        return 0 if self.val is None else _samples(self.val)
+
+    @property
+    def examples(self) -> Any:
+        """Samples to look at: those of validation where there are any."""
+        return self.train_set if self.val is None else self.val_set
 
     @property
     def test_samples(self) -> int:
@@ -293,16 +301,16 @@ class Loaders:
 
     def notes(self) -> list[str]:
         """The warnings due before the first batch."""
-        found: list[str] = []
-        for loader in (self.train, self.val):
-            found += loader.notes if isinstance(loader, EpochLoader) else _divided(loader)
+        found = [self.unused] if self.unused else []
+        for loader in self._all:
+            found += loader.notes if isinstance(loader, EpochLoader) else divided(loader)
             dataset = getattr(loader, "dataset", None)
             found += unused(dataset.dataset if isinstance(dataset, (SeededDataset, Share)) else dataset)
         return list(dict.fromkeys(found))
 
     def listen(self, listeners: C) -> C:
         """Pass on what is found out while reading; returns the listeners."""
-        for loader in (self.train, self.val):
+        for loader in self._all:
             if isinstance(loader, EpochLoader):
                 loader.warn = lambda message: listeners.on_note(Note(message, "warning"))
         return listeners
@@ -315,9 +323,13 @@ class Loaders:
 
     def stop(self) -> None:
         """End the loaders' workers."""
-        for loader in (self.train, self.val):
+        for loader in self._all:
             if isinstance(loader, KeptWorkers):
                 loader.stop()
+
+    @property
+    def _all(self) -> list[Loader]:
+        return [self.train] if self.val is None else [self.train, self.val]
 
 
 def create_loaders(
@@ -326,13 +338,11 @@ def create_loaders(
     """The given loaders, or those that the config describes, seeded by its first seed.
 
     Raises:
-        ValueError: the data's target doesn't return (train, val), or only one loader is given.
-        ConfigError: the data can't be built.
+        ValueError: only one loader is given, and the config validates.
+        ConfigError: the data can't be built, or it has no validation set and the config has no `val: null`.
     """
-    if (dl_train is None) != (dl_val is None):
-        raise ValueError("give both dl_train and dl_val, or neither")
-    if dl_train is not None and dl_val is not None:
-        return Loaders(dl_train, dl_val, dl_val.dataset if isinstance(dl_val, DataLoader) else None)
+    if dl_train is not None or dl_val is not None:
+        return _given(config, dl_train, dl_val)
     seed = config.seeds[0]
     seed_all(seed)
     sets = splits_of(config.create_data(), config.data.target)
@@ -341,6 +351,10 @@ def create_loaders(
         train = create_loader(
             sets.train, config.batch_size, shuffle=True, steps=config.steps_per_epoch, **how
         )
+        if config.val is None:
+            return Loaders(train, None, None, sets.test, sets.facts, sets.train, unvalidated(sets.val))
+        if sets.val is None or is_empty(sets.val):
+            raise ValueError(f"{config.data.target} returned no validation set; {WITHOUT}")
         val = create_loader(sets.val, config.batch_size, shuffle=False, **how)
     except UnknownLength as error:
         raise ConfigError([Problem(("steps_per_epoch",), str(error))]) from error
@@ -349,7 +363,19 @@ def create_loaders(
     return Loaders(train, val, sets.val, sets.test, sets.facts)
 
 
-def set_epoch(epoch: int, *loaders: Loader) -> None:
+def _given(config: RunConfig, dl_train: Loader | None, dl_val: Loader | None) -> Loaders:
+    if dl_train is None or (dl_val is None and config.val is not None):
+        raise ValueError(f"give both dl_train and dl_val, or neither; {WITHOUT}")
+    train_set, val_set = (
+        loader.dataset if isinstance(loader, DataLoader) else None for loader in (dl_train, dl_val)
+    )
+    if config.val is None:
+        unused = unvalidated(dl_val if val_set is None else val_set)
+        return Loaders(dl_train, None, None, train_set=train_set, unused=unused)
+    return Loaders(dl_train, dl_val, val_set)
+
+
+def set_epoch(epoch: int, *loaders: Loader | None) -> None:
     """Tell the loaders, or their samplers, which epoch comes, where they want to know."""
     for loader in loaders:
         for part in (loader, getattr(loader, "sampler", None)):
@@ -357,18 +383,6 @@ def set_epoch(epoch: int, *loaders: Loader) -> None:
             if callable(tell):
                 tell(epoch)
                 break
-
-
-def _divided(loader: Loader) -> list[str]:
-    """That a loader of the user's own may give a stream several times."""
-    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, IterableDataset):
-        return []
-    if loader.num_workers < 2:
-        return []
-    return [
-        f"each of the {loader.num_workers} workers of a loader reads all of its stream, unless the dataset "
-        "divides itself by torch.utils.data.get_worker_info"
-    ]
 
 
 def _samples(loader: Loader) -> int:

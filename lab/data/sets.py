@@ -140,7 +140,8 @@ def assemble(
         **_without_objects(samples, pairs, parts.train, nothing),
         **({"patches": train.facts()} if isinstance(train, PatchPairs) else {}),
     }
-    return Splits(train, judged(parts.val), judged(parts.test) if len(parts.test) else None, known)
+    val, test = (judged(part) if len(part) else None for part in (parts.val, parts.test))
+    return Splits(train, val, test, known)
 
 
 def _counted(samples: Sequence[Sample], parts: Parts, unlabelled: Sequence[str]) -> dict[str, Any]:

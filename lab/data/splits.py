@@ -1,6 +1,6 @@
 """What every data source returns, and the seeded cut of one set into several."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,8 +16,13 @@ WARNINGS = "warnings"
 """The fact that lists what the user should know of the data, a sentence each; printed when a run starts."""
 
 
+WITHOUT = "`val: null` in the config trains without validation"
+
+
 class Splits(NamedTuple):
     """The sets of one run. Items are tuples of tensors `(*inputs, target)`; `test` is for the last word only.
+
+    `val` is None where nothing is to be validated; the config then has `val: null`.
 
     `facts` is plain data, as JSON knows it, of what the sets are: what a prediction has to know again
     (normalisation, classes) and what a report tells (which sample was where). Checkpoints keep it.
@@ -28,7 +33,7 @@ class Splits(NamedTuple):
     """
 
     train: Dataset[Any]
-    val: Dataset[Any]
+    val: Dataset[Any] | None
     test: Dataset[Any] | None = None
     facts: Mapping[str, Any] = {}
 
@@ -59,9 +64,23 @@ def splits_of(found: Any, target: str) -> Splits:
                 f"datasets, found {kind} as {name}: return torch.utils.data.TensorDataset(inputs, targets)"
             )
         readable = isinstance(part, IterableDataset) or hasattr(type(part), "__getitem__")
-        if not readable and not (part is None and name == "test"):
+        if not readable and not (part is None and name != "train"):
             raise wrong(f"datasets, found {kind} as {name}")
     return Splits(sets[0], sets[1], sets[2] if len(sets) > 2 else None, facts)
+
+
+def is_empty(dataset: Any) -> bool:
+    """Whether a dataset has a length, and it is 0."""
+    return isinstance(dataset, Sized) and not len(dataset)
+
+
+def unvalidated(val: Any) -> str:
+    """The warning that `val: null` leaves a validation set out; empty where there is none."""
+    if val is None or is_empty(val):
+        return ""
+    counted = isinstance(val, Dataset) and isinstance(val, Sized)  # a loader has batches
+    what = f"{len(val):,} validation samples" if counted else "validation samples"
+    return f"val is null: the {what} of the data are neither trained on nor validated on"
 
 
 Indices = NDArray[np.intp]
@@ -80,7 +99,8 @@ class Cut:
     """How one set becomes three; the arguments of the same names of `lab.data.image_folder`.
 
     Args:
-        val_share: share of the items to validate on, in (0, 1); meaningless with `folds`.
+        val_share: share of the items to validate on, in [0, 1); 0: none, and the run has `val: null`;
+            meaningless with `folds`.
         test_share: share that is kept for the final word, in [0, 1); set aside before the folds are made.
         seed: decides what goes where.
         folds: cut what is not the test set into so many folds, as equal as can be.
@@ -113,7 +133,7 @@ class Cut:
             return self._folded(total, groups, named)
         if named is not None:
             parts = Parts(*(np.flatnonzero(np.asarray(named) == part) for part in Parts._fields))
-            for part in ("train", "val"):
+            for part in ("train", "val") if self.val_share else ("train",):
                 if not len(getattr(parts, part)):
                     raise ValueError(
                         f"the sets are named by a column, lists or folders, and nothing is in '{part}'"
@@ -123,12 +143,13 @@ class Cut:
             return Parts(*split_indices(total, self.val_share, self.test_share, self.seed))
         _check_shares(self.val_share, self.test_share)
         units = _units(groups, self.seed)
-        needed = 3 if self.test_share else 2
+        needed = 1 + sum(share > 0 for share in (self.val_share, self.test_share))
         if len(units) < needed:
             raise ValueError(f"{len(units)} group(s) can't be cut into {needed} sets: a group stays whole")
-        shares = (self.test_share, self.val_share) if self.test_share else (self.val_share,)
-        *test, val = _take(units, [round(total * share) for share in shares], 1, self.seed)
-        return Parts(_joined(units), _joined(val), _joined(test[0] if test else []))
+        shares = [share for share in (self.test_share, self.val_share) if share]
+        taken = _take(units, [round(total * share) for share in shares], 1, self.seed) if shares else []
+        val = _joined(taken.pop() if self.val_share else [])
+        return Parts(_joined(units), val, _joined(taken.pop() if taken else []))
 
     def _folded(self, total: int, groups: Sequence[str] | None, named: Sequence[str] | None) -> Parts:
         """Test items first, by name or share, then folds over the rest."""
@@ -201,9 +222,9 @@ def require_whole(groups: Sequence[str], named: Sequence[str]) -> None:
 
 
 def _check_shares(val_share: float, test_share: float) -> None:
-    if not 0 < val_share < 1 or not 0 <= test_share < 1 or val_share + test_share >= 1:
+    if not 0 <= val_share < 1 or not 0 <= test_share < 1 or val_share + test_share >= 1:
         raise ValueError(
-            f"val_share must be in (0, 1), test_share in [0, 1) and their sum below 1, "
+            f"val_share must be in [0, 1), test_share in [0, 1) and their sum below 1, "
             f"found val_share={val_share}, test_share={test_share}"
         )
 
@@ -215,7 +236,7 @@ def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, 
         ValueError: a share is outside its range, or no item is left for train.
     """
     _check_shares(val_share, test_share)
-    val = max(1, round(total * val_share))
+    val = max(1, round(total * val_share)) if val_share else 0
     test = max(1, round(total * test_share)) if test_share else 0
     if val + test >= total:
         raise ValueError(

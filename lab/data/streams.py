@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lab.config.sections import LoaderConfig
 from lab.data.finite import watched
@@ -170,3 +170,15 @@ def _length(dataset: Any) -> int | None:
         return len(dataset) if isinstance(dataset, Sized) else None
     except TypeError:
         return None
+
+
+def divided(loader: Any) -> list[str]:
+    """That a loader of the user's own may give a stream several times."""
+    if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, IterableDataset):
+        return []
+    if loader.num_workers < 2:
+        return []
+    return [
+        f"each of the {loader.num_workers} workers of a loader reads all of its stream, unless the dataset "
+        "divides itself by torch.utils.data.get_worker_info"
+    ]

@@ -26,6 +26,7 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
     """
     epochs = _epochs(rows)
     figure, axes = grid(max(1, len(_quantities(rows))), per_row=3)
+    validated = any(name.startswith("val_") for row in rows for name in row)
     if not rows:
         _dress(axes[0], "loss", epochs, [])
         remark(axes[0], "no epoch has ended")
@@ -44,9 +45,10 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
         best = epochs == best_epoch if best_epoch else np.zeros(len(epochs), bool)
         if best.any():
             ax.axvline(float(best_epoch or 0), color="0.45", lw=1, ls=(0, (4, 3)), zorder=0)
-            judged = curves["validation"][1][best]
+            judging = "validation" if validated else "train"
+            colour, judged = curves[judging][0], curves[judging][1][best]
             if np.isfinite(judged).any():
-                ax.plot(epochs[best], judged, "*", ms=12, color=COLOURS[1], mec="white", mew=0.8, zorder=5)
+                ax.plot(epochs[best], judged, "*", ms=12, color=colour, mec="white", mew=0.8, zorder=5)
                 ax.set_title(
                     f"{float(judged[-1]):.4g} at best epoch", loc="right", fontsize=SMALL, color="0.35"
                 )

@@ -159,7 +159,9 @@ def _real_images(loaded: Segmenter, images: Path | str | None) -> tuple[list[lis
     """
     if images is None:
         try:
-            dataset = loaded.config.create_data()[1]
+            dataset: Any = loaded.create_splits().val
+            if dataset is None:
+                raise ValueError("the run has no validation set")
             count = min(_IMAGES, len(dataset))
             found = [[part[None] for part in dataset[index][:-1]] for index in range(count)]
         except (ConfigError, ValueError, OSError) as error:

@@ -16,7 +16,7 @@ from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.graphs import Said, Scenes, Vocabulary
-from lab.inference.held_out import Split, about, changes, usual_split
+from lab.inference.held_out import Split, about, absent, changes, usual_split
 from lab.inference.loaded import Loaded, load, missing_parts, parts_of
 from lab.metrics.scene_graph import (
     CONSTRAINTS,
@@ -227,7 +227,7 @@ class _Asking:
         self._loaded, self._result, self._guesser, self._part = loaded, result, guesser, part
         self._set: Any = getattr(splits, result.split)
         if self._set is None or not len(self._set):
-            raise ValueError(f"{loaded.folder}: its data has no {result.split} videos")
+            raise absent(loaded, result.split, "videos")
 
     def ask(self, mode: Mode, told: Told) -> Asked:
         """Where each finds the annotated triplets."""

@@ -29,6 +29,18 @@ def about(loaded: Loaded) -> dict[str, str]:
     }
 
 
+def absent(loaded: Loaded, split: Split, items: str, hint: str = "") -> ValueError:
+    """The error for a set that the run does not have.
+
+    Args:
+        items: of the set.
+        hint: added where it is the test set.
+    """
+    if split == "val" and loaded.config.val is None:
+        return ValueError(f"{loaded.folder}: it was trained with val: null, so it has no validation {items}")
+    return ValueError(f"{loaded.folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
+
+
 def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
     """One an item; their numbers where the data has no names.
 
@@ -37,7 +49,7 @@ def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
     """
     dataset, folder = getattr(splits, split), loaded.folder
     if dataset is None:
-        raise ValueError(f"{folder}: its data has no {split} images; data.test_share sets some aside")
+        raise absent(loaded, split, "images", "; data.test_share sets some aside")
     try:
         count = len(dataset)
         dataset.__getitem__  # noqa: B018

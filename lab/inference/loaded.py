@@ -90,7 +90,8 @@ class Loaded:
                 f"write it into {self.folder / rundir.CONFIG} for as long as it is needed"
             )
         seed_all(self.config.seeds[0])
-        return splits_of(self.config.create_data(), self.config.data.target)
+        splits = splits_of(self.config.create_data(), self.config.data.target)
+        return splits._replace(val=None) if self.config.val is None else splits
 
 
 def load(folder: Path | str, *, device: str | None = None) -> Loaded:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lab.data.loaders import create_loader
 from lab.evaluation import evaluate
-from lab.inference.held_out import Split, usual_split
+from lab.inference.held_out import Split, absent, usual_split
 from lab.inference.loaded import load
 
 
@@ -38,7 +38,7 @@ def evaluate_run(folder: Path | str, split: Split | None = None, *, device: str 
     split = split or usual_split(splits)
     dataset = getattr(splits, split)
     if dataset is None:
-        raise ValueError(f"{loaded.folder}: its data has no {split} set")
+        raise absent(loaded, split, "set")
     values = evaluate(
         loaded.model,
         create_loader(dataset, config.batch_size, shuffle=False, device=runtime.device),

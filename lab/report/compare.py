@@ -60,8 +60,7 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, lis
 def results(runs: Mapping[str, RunRow]) -> str:
     """A table of what came out: a line per run, its label first."""
     metrics = dict.fromkeys(
-        [run.monitor for run in runs.values()]
-        + [name for run in runs.values() for name in ("val_loss", *_best(run)) if name.startswith("val_")]
+        [run.monitor for run in runs.values()] + [name for run in runs.values() for name in _judged(run)]
     )
     header = ["", "run", "outcome", *metrics, "best epoch", "epochs", "time"]
     marked = older(list(runs.values()), [f"best.{name}" for name in metrics])
@@ -143,6 +142,13 @@ def _value(value: Any) -> str:
 def _labels(count: int) -> list[str]:
     """A, B, … Z, then A1, B1, …"""
     return [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count)]
+
+
+def _judged(run: RunRow) -> list[str]:
+    """The validation values of a run, its loss first; the loss also of one that has no best epoch yet."""
+    best = _best(run)
+    names = ["val_loss", *best] if "val_loss" in best or not best else best
+    return [name for name in names if name.startswith("val_")]
 
 
 def _best(run: RunRow) -> list[str]:

@@ -45,6 +45,7 @@ def test_every_default() -> None:
         "epochs": 10,
         "batch_size": 32,
         "task": {"target": "lab.tasks.Regression"},
+        "val": "auto",
         "criterion": {"target": "torch.nn.MSELoss"},
         "metrics": {},
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.001},

@@ -93,7 +93,7 @@ def test_clips_without_a_video_are_cut_by_themselves(tmp_path: Path) -> None:
     path = write_easg(tmp_path / "b.json", {**known, **held})
     with pytest.raises(ValueError, match=r"b\.json: 1 group\(s\) can't be cut into 2 sets.*a video's clips"):
         easg(path, val_share=0.4)
-    with pytest.raises(ValueError, match=r"a\.json: val_share must be in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"a\.json: val_share must be in \[0, 1\)"):
         easg(tmp_path / "a.json", val_share=1.5)
 
 

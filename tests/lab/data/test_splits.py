@@ -39,7 +39,7 @@ def test_the_seed_decides() -> None:
 @pytest.mark.parametrize(
     ("total", "val", "test", "message"),
     [
-        (10, 0.0, 0.0, "val_share must be in"),
+        (10, -0.1, 0.0, "val_share must be in"),
         (10, 1.0, 0.0, "val_share must be in"),
         (10, 0.5, -0.1, "test_share in"),
         (10, 0.6, 0.4, "sum below 1"),
@@ -50,6 +50,21 @@ def test_the_seed_decides() -> None:
 def test_shares_that_leave_nothing(total: int, val: float, test: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split_indices(total, val, test, 0)
+
+
+@pytest.mark.parametrize("test", [0.0, 0.25])
+@pytest.mark.parametrize("groups", [None, [*"aabbccddeeffgghhiijj"]])
+def test_a_share_of_0_validates_on_nothing(test: float, groups: list[str] | None) -> None:
+    parts = Cut(0.0, test, 3).parts(20, groups)
+    tested = round(20 * test) if groups is None else len(parts.test)
+    assert (len(parts.train), len(parts.val), len(parts.test)) == (20 - tested, 0, tested)
+    assert tested in ({0} if not test else {4, 5, 6})
+    assert sorted(np.concatenate(parts)) == list(range(20))
+
+
+def test_names_need_no_val_with_a_share_of_0() -> None:
+    parts = Cut(0.0).parts(3, named=["train", "test", "train"])
+    assert [list(part) for part in parts] == [[0, 2], [], [1]]
 
 
 # --- groups, folds and names ------------------------------------------------------------------------------

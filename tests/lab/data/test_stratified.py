@@ -75,7 +75,7 @@ def test_folds_hold_every_image_out_once_and_are_equal(test_share: float) -> Non
     ("cut", "message"),
     [
         (Cut(0.5, 0.4), r"class 'b': 2 items are too few.*; class 'c': 1 items are too few"),
-        (Cut(0.0), "val_share must be in"),
+        (Cut(-0.1), "val_share must be in"),
         (Cut(folds=1), "folds must be at least 2"),
         (Cut(folds=3, fold=3), "fold from 0 to folds - 1"),
         (Cut(folds=3), "class 'b': folds=3, but it has 2 images; class 'c': folds=3, but it has 1 images"),
@@ -86,3 +86,10 @@ def test_folds_hold_every_image_out_once_and_are_equal(test_share: float) -> Non
 def test_cuts_that_cannot_be_made(cut: Cut, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         stratified(["a"] * 9 + ["b"] * 2 + ["c"], [str(index) for index in range(12)], cut)
+
+
+def test_a_share_of_0_validates_on_no_class() -> None:
+    labels = ["a"] * 8 + ["b"] * 4
+    parts = stratified(labels, [str(index) for index in range(12)], Cut(0.0, 0.25, 1))
+    assert (len(parts.val), Counter(labels[index] for index in parts.test)) == (0, {"a": 2, "b": 1})
+    assert sorted([*parts.train, *parts.test]) == list(range(12))
