@@ -65,7 +65,7 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         try:
             trainer.listeners.callbacks = [_Noted(report)]
-            meanings = definitions_with(data.val_set, trainer.criterion, trainer.metrics["val"])
+            meanings = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
             data.listen(trainer.listeners).on_notes(hints(first, trainer, data, meanings))
         except ConfigError as error:
             report.faults += [str(problem) for problem in error.problems]
