@@ -95,7 +95,7 @@ def read_sets(
     if reading.cache_gb < 0:
         raise ValueError(f"cache_gb must be >= 0, found {reading.cache_gb}")
     masks = MaskReader(reading.classes, reading.ignore, reading.mask_threshold)
-    background_index(masks.names, reading.background)  # refused before an hour of reading
+    nothing = background_index(masks.names, reading.background)  # refused before an hour of reading
     images = ImageReader(1 if reading.grayscale else 3, reading.value_range)
     labelled = [entry for entry in entries if entry.mask is not None]
     unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
@@ -104,7 +104,9 @@ def read_sets(
         if not labelled:
             raise ValueError(f"{what}: no image has a mask")
         divide([entry.sample for entry in labelled], cut)
-    pairs = Store(_pairs(labelled, images, masks, found), reading.cache_gb * 1e9)
+    full: list[bool] = []
+    read = _noting(_pairs(labelled, images, masks, found), nothing, full)
+    pairs = Store(read, reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     samples = [entry.sample for entry in labelled]
     parts = divide(samples, cut)
@@ -112,7 +114,14 @@ def read_sets(
     splits = splits._replace(facts={**splits.facts, **images.facts()})
     names, paths = [sample.name for sample in samples], [entry.image for entry in labelled]
     sizes = [entry.size for entry in labelled]
-    return with_files(splits, names, paths, sizes, parts, [*warnings, *images.warnings()])
+    return with_files(
+        splits,
+        names,
+        paths,
+        sizes,
+        parts,
+        [*warnings, *_without_background(full, masks.names), *images.warnings()],
+    )
 
 
 def _pairs(
@@ -132,6 +141,23 @@ def _pairs(
             )
         elif not problems:
             yield image, mask
+
+
+def _noting(pairs: Iterator[Pair], background: int | None, full: list[bool]) -> Iterator[Pair]:
+    """The pairs, with a note for each whether its mask has no pixel of background."""
+    for image, mask in pairs:
+        full.append(background is not None and not (mask == background).any())
+        yield image, mask
+
+
+def _without_background(full: Sequence[bool], classes: Sequence[str]) -> list[str]:
+    """A sentence where all is foreground, as where images were taken for masks, or 1 and 2 read as above 0."""
+    if len(classes) > 2 or not full or not all(full):
+        return []
+    return [
+        f"none of the {len(full)} masks has a pixel of background: are they masks, and read as they are meant "
+        "(mask_threshold, classes)?"
+    ]
 
 
 def _mask(source: Path | MaskSource, reader: MaskReader) -> NDArray[np.uint8]:

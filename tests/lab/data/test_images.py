@@ -433,3 +433,16 @@ def test_folders_beside_both_are_counted(folder: Path) -> None:
         f"{folder / 'masks_old'}: not used: 1 image",
         f"{folder / 'test'}: not used: 2 images",
     ]
+
+
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_masks_that_are_all_foreground_are_reported(tmp_path: Path, lowest: int) -> None:
+    """Such as trimaps, whose background is 2, or photos in place of masks."""
+    for k in range(4):
+        write(tmp_path / "images" / f"{k}.png", np.full((6, 6), k, np.uint8))
+        write(tmp_path / "masks" / f"{k}.png", np.arange(36, dtype=np.uint8).reshape(6, 6) % 3 + 1)
+    write(tmp_path / "masks" / "0.png", np.arange(36, dtype=np.uint8).reshape(6, 6) % 3 + lowest)
+    warnings = load(tmp_path).facts.get("warnings", [])
+    found = [text for text in warnings if "pixel of background" in text]
+    assert len(found) == lowest
+    assert not lowest or found[0].startswith("none of the 4 masks has a pixel of background")
