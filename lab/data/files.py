@@ -151,12 +151,12 @@ def _noting(pairs: Iterator[Pair], background: int | None, full: list[bool]) -> 
 
 
 def _without_background(full: Sequence[bool], classes: Sequence[str]) -> list[str]:
-    """A sentence where all is foreground, as where images were taken for masks, or 1 and 2 read as above 0."""
+    """A sentence where all is foreground, as where images lie in place of masks, or background is 2."""
     if len(classes) > 2 or not full or not all(full):
         return []
     return [
-        f"none of the {len(full)} masks has a pixel of background: are they masks, and read as they are meant "
-        "(mask_threshold, classes)?"
+        f"none of the {len(full)} masks has a pixel of background: are they masks, and read as they are "
+        "meant (mask_threshold, classes)?"
     ]
 
 
