@@ -81,7 +81,22 @@ def resume_from(
             for change in changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
         ),
         *other,
+        *_other_monitor(changed, config),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
+    ]
+
+
+def _other_monitor(changed: Sequence[tuple[str, Any, Any]], config: Mapping[str, Any]) -> list[Note]:
+    """The weights of the earlier epochs but for the best one are gone, so that no other can be chosen now."""
+    if not {"monitor.metric", "monitor.mode"} & {name for name, _, _ in changed}:
+        return []
+    metric = config["monitor"]["metric"]
+    return [
+        Note(
+            "of the epochs before, only the one that was best by the earlier monitor is compared by "
+            f"{metric}: another of them may have been better",
+            "warning",
+        )
     ]
 
 

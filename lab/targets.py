@@ -69,6 +69,8 @@ class Examined(NamedTuple):
 
 def binary(target: Tensor, ignored: Sequence[int], advice: str, *, masks: bool = False) -> Examined:
     """A float target of values in [0, 1], or among the ignored ones; with `Marks` if it is one of masks."""
+    if (fine := _inside(target, 0, 1, masks)) is not None:
+        return fine
     rule = Rule(f"0 to 1{_or(ignored)}", advice)
     return _within(target, 0, 1, ignored, rule, masks)
 
@@ -81,6 +83,8 @@ def signs(target: Tensor) -> Examined:
 
 def classes(target: Tensor, count: int, ignored: Sequence[int], *, masks: bool = False) -> Examined:
     """A target of class indices, each below `count`, or among the ignored ones; with `Marks` likewise."""
+    if (fine := _inside(target, 0, count - 1, masks)) is not None:
+        return fine
     rule = Rule(
         f"class indices from 0 to {count - 1}, as the network has {count} outputs{_or(ignored)}",
         "Number the classes from 0, give the network an output for each, or let the loss leave a value out "
@@ -197,6 +201,13 @@ def as_tensor(target: Any, like: Tensor | None = None) -> Any:
     return torch.stack(parts, 0 if numbers or not parts[0].dim() else 1)
 
 
+def as_numbers(target: Tensor, output: Tensor) -> Tensor:
+    """Whole numbers or booleans as floats of the output's type, but no half ones, which would round 1001."""
+    if target.is_floating_point():
+        return target
+    return target.to(torch.promote_types(output.dtype, torch.float32))
+
+
 def whole(target: Tensor) -> Tensor:
     """Class indices as int64, whatever whole numbers they are.
 
@@ -222,14 +233,19 @@ def _or(ignored: Sequence[int]) -> str:
     return f", or {' or '.join(map(str, ignored))} for what is not judged" if ignored else ""
 
 
-def _within(target: Tensor, low: int, high: int, ignored: Sequence[int], rule: Rule, masks: bool) -> Examined:
+def _inside(target: Tensor, low: int, high: int, masks: bool) -> Examined | None:
+    """A target that is seen at once to be as it should, which nearly all are: this runs at every step."""
     if not target.numel():
         return Examined(target)
-    if target.device.type == "cpu":
-        least, most = (edge.numpy() for edge in target.detach().aminmax())
-        if least >= low and most <= high:
-            there = Marks(torch.tensor(False), torch.tensor(bool(most > 0)))
-            return Examined(target, (), there if masks else None)
+    if target.device.type != "cpu":
+        return None
+    least, most = target.detach().aminmax()
+    if not (float(least) >= low and float(most) <= high):
+        return None
+    return Examined(target, (), Marks(torch.zeros_like(most, dtype=torch.bool), most > 0) if masks else None)
+
+
+def _within(target: Tensor, low: int, high: int, ignored: Sequence[int], rule: Rule, masks: bool) -> Examined:
     judged = torch.ones_like(target, dtype=torch.bool)
     for value in ignored:
         judged &= target != value

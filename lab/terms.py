@@ -100,9 +100,15 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
         return Measured(loss, {name: Term(mean) for name, mean in value.items()}, value)
     _require_scalars({"loss": value})
     weight = _weight(criterion, target)
-    if isinstance(weight, Tensor):  # torch's mean over nothing is NaN; the same bits where there is something
+    if isinstance(weight, Tensor) and not _is_seen_positive(weight):
+        # torch's mean over nothing is NaN; the same bits where there is something
         value = torch.where(weight > 0, value, torch.zeros_like(value))
     return Measured(value, {"loss": Term(value, weight)})
+
+
+def _is_seen_positive(weight: Tensor) -> bool:
+    """Whether it is above 0; False where the host would have to wait for the answer."""
+    return weight.device.type == "cpu" and float(weight.detach()) > 0
 
 
 def weights_ahead(criterion: Callable[[Any, Any], Any], target: Any) -> Mapping[str, Weight]:

@@ -19,6 +19,7 @@ from lab.targets import (
     Examined,
     Marks,
     Unfit,
+    as_numbers,
     as_tensor,
     binary,
     classes,
@@ -126,11 +127,10 @@ class Task:
         try:
             signature.bind(None, None)
         except TypeError:
-            name = getattr(criterion, "__name__", type(criterion).__name__)
             raise Unfit(
-                f"criterion: {name} is called with ({', '.join(signature.parameters)}), and the task gives "
-                "it an output and a target: name a function of two arguments that calls it with what it "
-                "needs of them, or write a task whose step does (docs/tasks.md)"
+                f"criterion: {_name(criterion)} is called with ({', '.join(signature.parameters)}), and the "
+                "task gives it an output and a target: name a function of two arguments that calls it with "
+                "what it needs of them, or write a task whose step does (docs/tasks.md)"
             ) from None
 
     def fitted(self, criterion: Criterion, output: Any, target: Any) -> tuple[Any, Any]:
@@ -142,6 +142,12 @@ class Task:
         if self.tensors or takes(criterion) is not None:
             output = self.output(output)
             target = as_tensor(target, output)
+            if not isinstance(target, Tensor):
+                raise Unfit(
+                    f"the target is {_described(target)}, and {_name(criterion)} takes one tensor: let the "
+                    "dataset return numbers or a tensor for each sample, or write a loss that takes the "
+                    "target apart (docs/tasks.md)"
+                )
         return output, self.fit(output, target)
 
     def judged(self, criterion: Criterion, output: Any, target: Any, size: int) -> StepResult:
@@ -185,8 +191,7 @@ class Task:
         require_same_shape(output, target, "target is")
         if kind is Takes.LISTS:
             return Examined(target)
-        if not target.is_floating_point():
-            target = target.to(output.dtype)
+        target = as_numbers(target, output)
         if kind is Takes.BINARY:
             return binary(target, (), _DIVIDE)
         return signs(target) if kind is Takes.SIGNS else Examined(target)
@@ -299,19 +304,30 @@ def unpacked(batch: Any, task: str) -> tuple[list[Any], Any]:
 
 def require_same_shape(output: Tensor, target: Tensor, what: str) -> None:
     """Raise `Unfit` where output and target differ in shape: a loss would silently broadcast."""
-    found, wanted = tuple(output.shape), tuple(target.shape)
-    if found != wanted:
+    if output.shape != target.shape:
+        found, wanted = tuple(output.shape), tuple(target.shape)
         raise Unfit(f"the network returns {found} and the {what} {wanted}; both must have one shape")
 
 
 def _require_indices(output: Tensor, target: Tensor) -> None:
     """Raise `Unfit` where the target is no class index for each sample, or place, of the output."""
-    wanted = (*output.shape[:1], *output.shape[2:]) if output.dim() > 1 else ()
-    if tuple(target.shape) != wanted:
+    wanted = output.shape[:1] + output.shape[2:] if output.dim() > 1 else torch.Size()
+    if target.shape != wanted:
         raise Unfit(
             f"the network returns {tuple(output.shape)} and the target is {tuple(target.shape)} of "
-            f"{target.dtype}; the loss takes class indices {wanted} (of rows of 0 and 1: target.argmax(1))"
+            f"{target.dtype}; the loss takes class indices {tuple(wanted)} (of rows of 0 and 1: "
+            "target.argmax(1))"
         )
+
+
+def _name(criterion: Criterion) -> str:
+    return str(getattr(criterion, "__name__", type(criterion).__name__))
+
+
+def _described(target: Any) -> str:
+    """Such as `a list of str`."""
+    kinds = dict.fromkeys(type(each).__name__ for each in target) if isinstance(target, (list, tuple)) else ()
+    return f"a {type(target).__name__}{' of ' if kinds else ''}{', '.join(kinds)}"
 
 
 def array(batch: Batch) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.figures.samples import regression_figure
+from lab.targets import as_numbers
 from lab.tasks.base import Criterion, Samples, Task, array, require_same_shape
 
 
@@ -14,13 +15,13 @@ class Regression(Task):
     pictured = 500
 
     def fit(self, output: Any, target: Any) -> Any:
-        """The target as numbers of the output's kind; refuses shapes that would silently broadcast.
+        """The target as floats; refuses shapes that would silently broadcast.
 
         Raises:
             Unfit: output and target differ in shape, such as (N, 1) and (N,).
         """
         require_same_shape(output, target, "target is")
-        return target if target.is_floating_point() else target.to(output.dtype)
+        return as_numbers(target, output)
 
     def finite(self, criterion: Criterion) -> bool:
         """Targets are numbers, whatever the loss."""

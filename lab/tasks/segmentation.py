@@ -14,7 +14,7 @@ from lab.figures.samples import segmentation_figure
 from lab.labels import IGNORE, Auto, Background, background_index
 from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
-from lab.targets import Examined, Unfit, binary, classes
+from lab.targets import Examined, Unfit, as_numbers, binary, classes
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
 from lab.terms import Takes, takes
 
@@ -75,8 +75,8 @@ class Segmentation(Task):
         Raises:
             Unfit: logits and masks have other shapes, or masks are of another kind, than the class describes.
         """
-        if not target.is_floating_point() and output.shape == target.shape and output.shape[1:2] == (1,):
-            target = target.to(output.dtype)
+        if output.shape == target.shape and output.shape[1:2] == (1,):
+            target = as_numbers(target, output)
         _require_fit(output, target)
         return target if target.is_floating_point() else target.long()
 

@@ -64,6 +64,19 @@ def test_changes_are_said(tmp_path: Path, config: Callable[..., RunConfig]) -> N
     ]
 
 
+def test_another_monitor_judges_only_the_best_of_the_epochs_before(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    stored(tmp_path, config())
+    _, notes = resume(tmp_path, config(**{"monitor.metric": "train_loss"}))
+    warning, *rest = [note for note in notes if "nothing is left" not in note]
+    assert warning == (
+        "warning: of the epochs before, only the one that was best by the earlier monitor is compared by "
+        "train_loss: another of them may have been better"
+    )
+    assert rest[0].startswith("info: changed since the checkpoint: monitor.metric: ")
+
+
 @pytest.mark.parametrize(
     ("change", "path"),
     [

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lab.evaluation import evaluate
 from lab.losses import BCEDice, CrossEntropy, WeightedSum
-from lab.metrics import F1, Accuracy, Dice
+from lab.metrics import F1, MAE, Accuracy, Dice
 from lab.runtime import Runtime
 from lab.targets import Inspection, Marks, Unfit, as_tensor
 from lab.tasks import Classification, Regression, Segmentation, Task
@@ -151,6 +151,41 @@ def test_shapes_that_a_loss_of_torchs_would_broadcast_or_not_take(
 ) -> None:
     with pytest.raises(Unfit, match=says):
         judged(Task(), criterion, (torch.zeros(output), target))
+
+
+class Half(nn.Module):
+    """A network whose outputs are of half precision, as they are with `precision: bf16`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.bfloat16()
+
+
+def test_whole_numbers_are_not_rounded_to_the_outputs_half_precision() -> None:
+    x, y = torch.full((3, 1), 1000.0), torch.tensor([[1001], [1002], [1005]])
+    for task, criterion in ((Regression(), nn.L1Loss()), (Task(), nn.L1Loss()), (Regression(), half_l1)):
+        found = evaluate(
+            Half(),
+            [(x, y)],
+            task=task,
+            criterion=criterion,
+            runtime=Runtime("cpu"),
+            metrics={"mae": MAE()},
+        )
+        assert found == {"loss": pytest.approx(8 / 3), "mae": pytest.approx(8 / 3)}
+
+
+def half_l1(output: Tensor, target: Tensor) -> Tensor:
+    return (output - target).abs().mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.bfloat16])
+def test_masks_beside_outputs_of_half_precision(dtype: torch.dtype) -> None:
+    x, y = torch.tensor([0.5, -1.0]).reshape(1, 1, 1, 2), torch.tensor([1.0, 0.0]).reshape(1, 1, 1, 2)
+    for task in (Segmentation(), Task()):
+        found = evaluate(
+            Half(), [(x, y.to(dtype))], task=task, criterion=BCE, runtime=Runtime("cpu"), metrics={}
+        )
+        assert found["loss"] == pytest.approx(float(BCE(x, y)), rel=1e-2)
 
 
 def test_missing_numbers_that_a_loss_of_the_users_own_leaves_out() -> None:

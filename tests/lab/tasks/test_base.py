@@ -12,7 +12,7 @@ from lab.evaluation import evaluate
 from lab.metrics import MAE
 from lab.runtime import Runtime
 from lab.targets import Unfit
-from lab.tasks import Samples, StepResult, Task
+from lab.tasks import Classification, Samples, StepResult, Task
 from lab.tasks.base import array
 
 
@@ -129,3 +129,17 @@ def test_a_step_may_name_the_inputs_of_its_network() -> None:
         Network(), batches, task=Named(), criterion=network, runtime=Runtime("cpu"), metrics={"mae": MAE()}
     )
     assert found == {"loss": pytest.approx((9 + 3 * 25) / 4), "mae": pytest.approx((3 + 3 * 5) / 4)}
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (["cat", "dog"], "the target is a list of str, and CrossEntropyLoss takes one tensor"),
+        ({"a": torch.zeros(2)}, "the target is a dict, and CrossEntropyLoss takes one tensor"),
+        ([torch.zeros(2), torch.zeros(3)], "the target is a list of Tensor, and"),
+    ],
+)
+@pytest.mark.parametrize("task", [Task(), Classification()])
+def test_a_target_that_is_no_tensor(task: Task, target: Any, says: str) -> None:
+    with pytest.raises(Unfit, match=says):
+        task.step(nn.Identity(), nn.CrossEntropyLoss(), (torch.zeros(2, 3), target))
