@@ -56,7 +56,7 @@ def run_of(place: Path) -> str:
 
 
 def test_a_check_runs_a_batch(say: Say) -> None:
-    assert "8x3x8x8, 8" in say(0, "--check", "run.yaml")
+    assert "input 8x3x8x8 float32, target 8 int64" in say(0, "--check", "run.yaml")
 
 
 def test_a_run_is_judged_on_its_test_images(place: Path, say: Say) -> None:
