@@ -128,8 +128,8 @@ PAYLOADS = (
     ),
     Payload(
         "os by way of a good module",
-        "lab.data.loaders.os",
-        {"criterion": {**_SYSTEM, "target": "lab.data.loaders.os.system"}},
+        "lab.data.workers.os",
+        {"criterion": {**_SYSTEM, "target": "lab.data.workers.os.system"}},
     ),
     Payload(
         "torch.hub by way of the user's module",

@@ -64,7 +64,7 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
 
     given = [f"{word}" for secret in secrets if secret.path.startswith("!") for word in _set(secret)]
     do(0, "--run", str(inputs / "run.yaml"), *given)
-    do(1, "--run", str(inputs / "run.yaml"), *given, "--set", "net.breaks=true", "--set", "name=broken")
+    do(2, "--run", str(inputs / "run.yaml"), *given, "--set", "net.breaks=true", "--set", "name=broken")
     (run,) = (folder / "runs").glob("*_good")
     do(2, "--resume", str(run), "--set", "epochs=3")  # the record has no secrets to go on with
     do(0, "--resume", str(run), "--run", str(inputs / "run.yaml"), *given, "--set", "epochs=3")

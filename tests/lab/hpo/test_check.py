@@ -92,7 +92,8 @@ def test_peak_memory_is_the_corners_own(folder: Path) -> None:
 
 FAULTS = {
     "none": None,
-    "type_error": r"TypeError: planted: unsupported operand \(faulty\.py:\d+\)",
+    "type_error": r"net: the first training batch failed: TypeError: planted: unsupported operand "
+    r"\(faulty\.py:\d+\); input 32x1 float32, target 32x1 float32",
     "nan": r"train loss is nan at step 1 of the very first batch",
     "oom": r"out of memory: OutOfMemoryError: CUDA out of memory\. Tried to allocate 20\.00 GiB .*",
     "memory_error": r"out of memory: MemoryError: no more .*",
