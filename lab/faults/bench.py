@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from multiprocessing import process as processes
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ class Bench:
         self._warm_up()
         process = server.context().Process(target=_forked, args=(folder, function, arguments))
         process.start()
+        # Each start polls all children. Of two threads that poll one, only the first gets its exit code.
+        processes._children.discard(process)  # type: ignore[attr-defined]
         self._forked.append(process)
         return process
 
