@@ -149,8 +149,7 @@ def below(root: Path, row: Row, column: str, problems: list[str]) -> Path | None
     written = cell(row, column, problems)
     if not written:
         return None
-    spellings = [written, written.replace("\\", "/")] if "\\" in written else [written]
-    relative = [_below(root, spelling) for spelling in spellings]
+    relative = [_below(root, spelling) for spelling in _spellings(written)]
     for inside in relative:
         if inside is not None and (path := same_file(root / inside)) is not None:
             return path
@@ -160,6 +159,19 @@ def below(root: Path, row: Row, column: str, problems: list[str]) -> Path | None
         path = root / relative[-1]
         problems.append(f"{row}: {column} {path}: no such file{_hint(path)}")
     return None
+
+
+def listed_file(root: Path, written: str) -> Path:
+    """The file that a table names, in any folder; where there is none, the path as it is written.
+
+    Backslashes and another Unicode form of the name are fine, as for `below`.
+    """
+    found = (same_file(root / spelling) for spelling in _spellings(written))
+    return next((path for path in found if path is not None), root / written)
+
+
+def _spellings(written: str) -> list[str]:
+    return [written, written.replace("\\", "/")] if "\\" in written else [written]
 
 
 def _below(root: Path, written: str) -> PurePosixPath | None:

@@ -17,7 +17,7 @@ from lab.data.discovery import READ, find_images
 from lab.data.labelled import prepare
 from lab.data.problems import raise_all
 from lab.data.reading import SUFFIXES, ImageReader
-from lab.data.tables import read_table
+from lab.data.tables import listed_file, read_table
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
 from lab.inference.failures import RECORD, Failure, told
 from lab.inference.inputs import MOST_SHOWN, is_output
@@ -164,7 +164,7 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
     raise_all(problems, str(path))
     if not rows:
         raise ValueError(f"{path}: it has no rows")
-    return [Item(row.cells[column], root / row.cells[column]) for row in rows]
+    return [Item(row.cells[column], listed_file(root, row.cells[column])) for row in rows]
 
 
 def _found(path: Path, data: Mapping[str, Any], notes: list[str]) -> list[Item]:

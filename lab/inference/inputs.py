@@ -8,8 +8,7 @@ from typing import Any
 
 from lab.data.discovery import READ, find_images, key
 from lab.data.reading import SUFFIXES
-from lab.data.tables import Row, read_table
-from lab.data.unicode_names import same_file
+from lab.data.tables import Row, listed_file, read_table
 from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
@@ -171,8 +170,8 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
         items.append(
             Item(
                 name,
-                _file(root, row["image_path"]),
-                _file(root, truth) if truth else None,
+                listed_file(root, row["image_path"]),
+                listed_file(root, truth) if truth else None,
                 row.get(layout.sequence) or row.get("sequence_id") or None,
             )
         )
@@ -191,13 +190,6 @@ def _plain(name: str) -> str:
     name = name.strip().replace("/", "_").replace("\\", "_").lstrip(".")
     name = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return name if name.isprintable() and len(name.encode()) <= _LONGEST else slug(name)
-
-
-def _file(root: Path, written: str) -> Path:
-    """The path that a manifest names: with slashes or backslashes, in any Unicode form; absent files stay."""
-    spellings = [written, written.replace("\\", "/")]
-    found = (same_file(root / spelling) for spelling in spellings)
-    return next((path for path in found if path is not None), root / written)
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[Row]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,14 @@ def test_a_table_is_read_as_the_training_read_its_own(tmp_path: Path) -> None:
     other = root / "other.csv"
     other.write_text("file\ndark/im01.png\n")
     assert predict(loaded, other, tmp_path / "out2").images == 1
+
+
+def test_paths_of_a_table_may_have_backslashes_and_another_unicode_form(tmp_path: Path) -> None:
+    name, stored = (unicodedata.normalize(form, "über") for form in ("NFC", "NFD"))
+    path = write(tmp_path / "in" / f"{stored}.png", np.full((4, 4, 3), 30, np.uint8))
+    (tmp_path / "list.csv").write_text(f"image_path\nin\\{name}.png\nin/{name}.png\nin\\gone.png\n")
+    found = [item.path for item in find_items(tmp_path / "list.csv")]
+    assert found == [path, path, tmp_path / "in\\gone.png"]
 
 
 def test_items(tmp_path: Path) -> None:
