@@ -2,11 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lab.data.reading import SUFFIXES
+from lab.data.unicode_names import composed
 
 READ = ", ".join(sorted(SUFFIXES))
 """The endings of files that are read, for messages."""
@@ -17,7 +18,6 @@ _UNREAD = {
     ".svs", ".tga",
 }  # fmt: skip
 _NO_ENDING = "no ending"
-
 
 _GENERATED = {"__macosx", "@eadir"}
 """Folders that programs leave among images: of ZIP files from macOS, and of Synology's previews."""
@@ -86,11 +86,17 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _GENERATED
 
 
-def is_image(path: Path) -> bool:
-    """Return whether a file has the ending of a format that is read, and is not hidden."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
 def key(path: Path, folder: Path) -> str:
     """The name that pairs images and masks: the path below the folder, with slashes and without ending."""
     return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def key_in(written: str, keys: Container[str]) -> str:
+    """The key that a table's name of an image means: composed, without the ending that tables often write.
+
+    Args:
+        keys: those of the images, composed; a name that is one of them keeps its dots.
+    """
+    name = composed(written)
+    path = PurePosixPath(name)
+    return name if name in keys or path.suffix.lower() not in SUFFIXES else str(path.with_suffix(""))

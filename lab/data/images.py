@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
+from lab.data.discovery import key_in
 from lab.data.files import Columns, Entry, Reading, read_sets
 from lab.data.layouts import Contents, Layout, read_layout, unnamed_classes
 from lab.data.masks import Label
 from lab.data.normalise import Mode
 from lab.data.pairs import Transforms
 from lab.data.patches import Patches
-from lab.data.reading import SUFFIXES
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import Row, read_table, unique
@@ -118,13 +118,13 @@ def _described(contents: Contents, table: Path | None, name: str, columns: Colum
     except ValueError as error:
         problems.append(str(error))
         return entries
-    stems = {composed(entry.sample.name) for entry in entries}
+    keys = {composed(entry.sample.name) for entry in entries}
     by_name: dict[str, Row] = {}
     for written, own in rows.items():
-        stem = _stem(composed(written), stems)
-        if (other := by_name.setdefault(stem, own)) is not own:
+        meant = key_in(written, keys)
+        if (other := by_name.setdefault(meant, own)) is not own:
             problems.append(f"{own}: {name} {written} is the image of line {other.line}")
-    problems += [f"{row}: no image is named {stem}.*" for stem, row in by_name.items() if stem not in stems]
+    problems += [f"{row}: no image is named {name}.*" for name, row in by_name.items() if name not in keys]
     described = []
     for entry in entries:
         row = by_name.get(composed(entry.sample.name))
@@ -136,9 +136,3 @@ def _described(contents: Contents, table: Path | None, name: str, columns: Colum
                 sample = replace(sample, split=entry.sample.split)
             described.append(replace(entry, sample=sample))
     return described
-
-
-def _stem(name: str, stems: set[str]) -> str:
-    """The name of an image as its file's stem; tables often have it with its ending."""
-    path = PurePosixPath(name)
-    return name if name in stems or path.suffix.lower() not in SUFFIXES else str(path.with_suffix(""))

@@ -1,14 +1,15 @@
 """What to predict: a folder's images, one file, or the rows of a manifest, and the truths beside them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lab.data.discovery import READ, find_images, key
+from lab.data.discovery import READ, find_images, key, key_in
 from lab.data.reading import SUFFIXES
 from lab.data.tables import Row, listed_file, read_table
+from lab.data.unicode_names import composed
 from lab.rundir import expanded, slug
 
 MOST_SHOWN = 20
@@ -119,40 +120,37 @@ def is_output(folder: Path) -> bool:
 
 def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
     """The images with the masks and the sequences that lie where the training's data had them."""
-    keys = Counter(key(path, folder) for path in images)
+    keys = [composed(key(path, folder)) for path in images]
+    counts = Counter(keys)
     items = [
-        Item(name if keys[name] == 1 else path.relative_to(folder).as_posix(), path)
-        for name, path in ((key(path, folder), path) for path in images)
+        Item(key(path, folder) if counts[own] == 1 else path.relative_to(folder).as_posix(), path)
+        for own, path in zip(keys, images, strict=True)
     ]
     parts = Path(layout.images).parts
     if folder.absolute().parts[-len(parts) :] != parts:
         return items
     root = folder.absolute().parents[len(parts) - 1]
     truths = _by_key(root / layout.masks)
-    sequences = _sequences(root, layout)
+    sequences = _sequences(root, layout, counts)
     return [
-        replace(
-            item,
-            truth=truths.get(item.name) if keys[item.name] == 1 else None,
-            sequence=sequences.get(key(item.image, folder)),
-        )
-        for item in items
+        replace(item, truth=truths.get(own) if counts[own] == 1 else None, sequence=sequences.get(own))
+        for own, item in zip(keys, items, strict=True)
     ]
 
 
 def _by_key(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {key(path, folder): path for path in find_images(folder).images}
+    return {composed(key(path, folder)): path for path in find_images(folder).images}
 
 
-def _sequences(root: Path, layout: Layout) -> dict[str, str]:
-    """By an image's stem, from the CSV of the training's data; empty where there is none."""
+def _sequences(root: Path, layout: Layout, keys: Container[str]) -> dict[str, str]:
+    """By an image's key, from the CSV of the training's data; empty where there is none."""
     if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
         return {}
     rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
-    named = ((Path(row.cells[layout.name]), row.cells[layout.sequence]) for row in rows)
-    return {(path.parent / path.stem).as_posix(): sequence for path, sequence in named if sequence}
+    named = ((key_in(row.cells[layout.name], keys), row.cells[layout.sequence]) for row in rows)
+    return {name: sequence for name, sequence in named if sequence}
 
 
 def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:

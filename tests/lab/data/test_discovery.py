@@ -1,8 +1,9 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from lab.data.discovery import find_images, is_image, key
+from lab.data.discovery import find_images, key, key_in
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -53,9 +54,8 @@ def test_a_linked_folder_is_searched_once_and_a_circle_ends(tmp_path: Path) -> N
     assert [key(path, tmp_path / "set") for path in found.images] == ["2", "more/1"]
 
 
-def test_key_and_is_image(tmp_path: Path) -> None:
-    touch(tmp_path, "a/x.y.TIF", ".z.png", "w.txt")
-    assert key(tmp_path / "a" / "x.y.TIF", tmp_path) == "a/x.y"
-    assert [is_image(tmp_path / name) for name in ("a/x.y.TIF", ".z.png", "w.txt", "gone.png")] == [
-        True, False, False, False,
-    ]  # fmt: skip
+def test_names_in_a_table_mean_keys() -> None:
+    assert key(Path("in/a/x.y.TIF"), Path("in")) == "a/x.y"
+    keys = {"a/x.y", "scan.png", "ü"}
+    names = ("a/x.y", "a/x.y.TIF", "scan.png", "scan.png.png", unicodedata.normalize("NFD", "ü"), "x.5")
+    assert [key_in(name, keys) for name in names] == ["a/x.y", "a/x.y", "scan.png", "scan.png", "ü", "x.5"]

@@ -67,6 +67,18 @@ def test_truths_and_sequences_lie_where_the_training_had_them(tmp_path: Path) ->
     assert find_items(tmp_path / "Original" / "2.png", layout) == root[1:2]
 
 
+def test_truths_and_sequences_are_found_in_any_unicode_form_and_with_dots(tmp_path: Path) -> None:
+    """As the training pairs them: folders and tables come from different systems."""
+    name, stored = (unicodedata.normalize(form, "über") for form in ("NFC", "NFD"))
+    touch(tmp_path, f"images/{stored}.png", "images/x.5.png", f"masks/{name}.png", "masks/x.5.png")
+    (tmp_path / "about.csv").write_text(f"frame_id,seq\n{name}.png,7\nx.5,8\n")
+    layout = Layout(metadata="about.csv", name="frame_id", sequence="seq")
+    items = {item.image.name: item for item in find_items(tmp_path, layout)}
+    assert items[f"{stored}.png"].truth == tmp_path / "masks" / f"{name}.png"
+    assert items["x.5.png"].truth == tmp_path / "masks" / "x.5.png"
+    assert [items[each].sequence for each in (f"{stored}.png", "x.5.png")] == ["7", "8"]
+
+
 def test_a_manifest_is_read_row_by_row(tmp_path: Path) -> None:
     (tmp_path / "set.csv").write_text(
         "basename, image_path,mask_path,sequence_id\n"
