@@ -65,8 +65,8 @@ def image_folder(
             `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
         ignore: value or colour of pixels that nobody judged.
         value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
-        normalise, background: see `lab.data.normalise.Mode`; the class that means leave out, or null, and by
-            default the one called `background`.
+        normalise: see `lab.data.normalise.Mode`.
+        background: the class that means leave out, or null; by default the one called `background`.
         transforms, val_transforms: albumentations for the train set; for the others (fixed).
         cache_gb: decoded files to keep in memory; the rest is mapped from a temporary file.
         layout: how files lie below root; `auto` finds out, or refuses what fits several.
@@ -78,9 +78,9 @@ def image_folder(
     cut = Cut(val_share, test_share, seed, folds, fold)
     serving = Serving(patches, normalise, transforms, val_transforms)
     reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
-    contents, reading = _found(folder := expanded(root), Layout(layout), (images, masks), reading)
-    table = None if metadata is None else folder / metadata
-    entries = _described(contents, table, metadata_name, Columns(group_by, split_by, condition))
+    folder, columns = expanded(root), Columns(group_by, split_by, condition)
+    contents, reading = _found(folder, Layout(layout), (images, masks), reading)
+    entries = _described(contents, None if metadata is None else folder / metadata, metadata_name, columns)
     splits = read_sets(entries, contents.problems, WHAT, reading, cut, serving, contents.warnings)
     return splits._replace(facts={**splits.facts, **contents.facts()})
 

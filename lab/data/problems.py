@@ -9,8 +9,16 @@ def raise_all(problems: Sequence[str], what: str, advice: str = "") -> None:
     """Raise one ValueError for all problems with `what`, or do nothing where there are none."""
     if not problems:
         return
-    lines = [f"  {problem}" for problem in problems[:MOST_SHOWN]]
-    if len(problems) > MOST_SHOWN:
-        lines.append(f"  … and {len(problems) - MOST_SHOWN} more")
     head = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {what}"
-    raise ValueError("\n".join([f"{head}{': ' + advice if advice else ''}", *lines]))
+    raise ValueError("\n".join([f"{head}{': ' + advice if advice else ''}", *indented(problems)]))
+
+
+def shown(lines: Sequence[str]) -> list[str]:
+    """The first of many lines, and a line that counts the others."""
+    more = [f"… and {len(lines) - MOST_SHOWN} more"] if len(lines) > MOST_SHOWN else []
+    return [*lines[:MOST_SHOWN], *more]
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    """The same, as they stand below a heading."""
+    return [f"  {line}" for line in shown(lines)]

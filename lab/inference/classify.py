@@ -13,14 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lab import rundir
-from lab.data.discovery import READ, find_images
+from lab.data.discovery import READ
 from lab.data.labelled import prepare
-from lab.data.problems import raise_all
+from lab.data.problems import MOST_SHOWN, raise_all
 from lab.data.reading import SUFFIXES, ImageReader
 from lab.data.tables import listed_file, read_table
 from lab.inference.answers import Probabilities, answers, class_names, require_classifier
-from lab.inference.failures import RECORD, Failure, told
-from lab.inference.inputs import MOST_SHOWN, is_output
+from lab.inference.failures import Failure, told
+from lab.inference.inputs import RECORD, images_in
 from lab.inference.loaded import Loaded
 from lab.rundir import expanded
 from lab.wording import duration
@@ -142,12 +142,7 @@ def find_items(
     """
     path = expanded(path)
     if path.is_dir():
-        found = find_images(path, skip=is_output)
-        if not found.images:
-            raise ValueError(f"{path}: holds no {READ} file, nor does a folder in it")
-        if notes is not None:
-            notes += [*found.problems()[:MOST_SHOWN], *found.warnings()]
-        return [Item(each.relative_to(path).as_posix(), each) for each in found.images]
+        return [Item(each.relative_to(path).as_posix(), each) for each in images_in(path, notes)]
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix.lower() == ".csv":

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.inference.inputs import MOST_SHOWN, RECORD
-
-__all__ = ["RECORD", "Failure", "told"]
+from lab.data.problems import MOST_SHOWN
+from lab.inference.inputs import RECORD
 
 
 @dataclass(frozen=True)

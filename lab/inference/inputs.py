@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.discovery import READ, find_images, key, key_in
+from lab.data.problems import indented, raise_all, shown
 from lab.data.reading import SUFFIXES
 from lab.data.tables import Row, listed_file, read_table
 from lab.data.unicode_names import composed
 from lab.rundir import expanded, slug
 
-MOST_SHOWN = 20
 RECORD = "prediction.json"
 """The record of a prediction: its inputs and settings, and its results, failures included."""
 _LONGEST = 200  # bytes of a name, whose files have endings besides
@@ -105,17 +105,23 @@ def find_items(
 def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[Item]:
     if (folder / layout.images).is_dir():
         folder = folder / layout.images
-    found = find_images(folder, skip=is_output)
+    return _with_neighbours(images_in(folder, notes), folder, layout)
+
+
+def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
+    """The images in a folder and in the folders below, but for the output of earlier predictions.
+
+    Args:
+        notes: takes a sentence on the files that are not used.
+    Raises:
+        ValueError: there are none.
+    """
+    found = find_images(folder, skip=lambda below: (below / RECORD).is_file())
     if not found.images:
-        raise ValueError(f"{folder}: holds no {READ} file")
+        raise ValueError(f"{folder}: holds no {READ} file, nor does a folder in it")
     if notes is not None:
-        notes += [*found.problems()[:MOST_SHOWN], *found.warnings()]
-    return _with_neighbours(found.images, folder, layout)
-
-
-def is_output(folder: Path) -> bool:
-    """Return whether a folder holds what an earlier prediction wrote."""
-    return (folder / RECORD).is_file()
+        notes += [*shown(found.problems()), *found.warnings()]
+    return found.images
 
 
 def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
@@ -176,10 +182,7 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
     if not items:
         problems.append("it has no rows")
     if problems:
-        shown = problems[:MOST_SHOWN]
-        if len(problems) > MOST_SHOWN:
-            shown.append(f"… and {len(problems) - MOST_SHOWN} more")
-        raise ValueError("\n".join([f"{path}:", *(f"  {problem}" for problem in shown)]))
+        raise ValueError("\n".join([f"{path}:", *indented(problems)]))
     return items
 
 
@@ -198,9 +201,5 @@ def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
     """
     problems: list[str] = []
     rows = read_table(path, needed, problems)
-    if problems:
-        shown = problems[:MOST_SHOWN]
-        if len(problems) > MOST_SHOWN:
-            shown.append(f"… and {len(problems) - MOST_SHOWN} more")
-        raise ValueError("\n".join(shown))
+    raise_all(problems, str(path))
     return rows

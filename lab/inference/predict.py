@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from lab import rundir
 from lab.data.masks import MASK_VALUES, MaskReader, MaskValues
+from lab.data.problems import MOST_SHOWN, indented
 from lab.data.reading import ImageReader
-from lab.inference.failures import RECORD, Failure, told
-from lab.inference.inputs import MOST_SHOWN, Item, Layout, find_items
+from lab.inference.failures import Failure, told
+from lab.inference.inputs import RECORD, Item, Layout, find_items
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
 from lab.inference.pictures import outlined, scaled
@@ -282,11 +283,9 @@ def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
     if own:
         raise ValueError(f"{own[0]} is to be read and would be replaced; choose another output folder")
     if there and not force:
-        shown = [f"  {path}" for path in there[:MOST_SHOWN]]
-        if len(there) > MOST_SHOWN:
-            shown.append(f"  … and {len(there) - MOST_SHOWN} more")
         head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be replaced"
-        raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *shown]))
+        lines = indented([str(path) for path in there])
+        raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *lines]))
 
 
 def _make_folders(files: _Files, items: Sequence[Item]) -> None:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from lab.data.problems import MOST_SHOWN
 from lab.inference.failures import Failure, told
-from lab.inference.inputs import MOST_SHOWN
 
 
 def test_a_screenful_of_failures_is_told() -> None:

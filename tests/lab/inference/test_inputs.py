@@ -31,6 +31,13 @@ def test_a_folder_is_its_images_in_order(tmp_path: Path) -> None:
     assert notes[1:] == [f"{tmp_path}: not used: 1 .txt, 1 no ending, 1 folder (output)"]
 
 
+def test_of_many_files_that_are_not_read_the_rest_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", *(f"{number:02}.heic" for number in range(25)))
+    notes: list[str] = []
+    find_items(tmp_path, notes=notes)
+    assert len(notes) == 21 and "19.heic: not read" in notes[19] and notes[20] == "… and 5 more"
+
+
 def test_folders_below_images_are_mirrored_below_masks(tmp_path: Path) -> None:
     touch(tmp_path, "images/a/1.png", "images/b/1.png", "masks/b/1.tif", "masks/1.png")
     assert find_items(tmp_path) == [
