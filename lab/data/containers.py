@@ -5,17 +5,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 
+from lab.data.bmp import bmp_header
 from lab.data.header import CUT_SHORT, Container, Header, Refused
 from lab.data.tiff import is_tiff, orientation, tiff_header
 
 _SEVERAL = "it has several frames; save the one that is meant as a file of its own"
 _PNG_COLOURS = {0: 1, 2: 3, 3: 1, 4: 1, 6: 3}
-_SIZES = (
-    *range(0xC0, 0xC4),
-    *range(0xC5, 0xC8),
-    *range(0xC9, 0xCC),
-    *range(0xCD, 0xD0),
-)  # JPEG's SOF markers
+_SIZES = (  # JPEG's SOF markers
+    *range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0),
+)  # fmt: skip
 _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
 
 
@@ -33,7 +31,7 @@ def read_header(data: bytes) -> Header:
         if is_tiff(data):
             return tiff_header(data)
         if data.startswith(b"BM"):
-            return _bmp(data)
+            return bmp_header(data)
         if data.startswith((b"GIF87a", b"GIF89a")):
             return _gif(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -154,26 +152,6 @@ def _listed_pictures(data: bytes, index: bytes, start: int) -> Iterator[tuple[in
                 if marker in _SIZES:
                     height, width = struct.unpack_from(">HH", content, 1)
                     yield height, width
-
-
-def _bmp(data: bytes) -> Header:
-    (offset, header) = struct.unpack_from("<II", data, 10)
-    if header == 12:
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression = 0
-    else:
-        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    if compression not in (0, 3, 6):
-        raise Refused("a compressed BMP is not read; save it uncompressed, or as PNG")
-    if bits not in (1, 4, 8, 24, 32):  # 16 have 5 for a colour, which decoders scale differently
-        raise Refused(f"BMP of {bits} bits is not read; save it with 8 or 24 bits")
-    if offset + (width * bits + 31) // 32 * 4 * abs(height) > len(data):
-        raise Refused(CUT_SHORT)
-    palette = bits <= 8
-    colours = 1 if palette else 3
-    return Header(
-        (abs(height), width), min(bits, 8), colours=colours, palette=palette, container=Container.BMP
-    )
 
 
 def _gif(data: bytes) -> Header:

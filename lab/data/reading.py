@@ -4,6 +4,7 @@ Training, prediction and evaluation read through this file, so that they get the
 and what is refused: docs/input.md.
 """
 
+import math
 import struct
 import warnings
 from collections.abc import Iterator, Sequence
@@ -190,15 +191,22 @@ def read_picture(path: str | Path) -> Picture:
         if header.container is Container.TIFF and header.orientation != 1:
             data = without_orientation(data)
         picture = _decoded(header, data)
-        if picture.pixels.shape[:2] != header.size or picture.pixels.dtype != header.dtype:
-            height, width = picture.pixels.shape[:2]
-            raise Refused(
-                f"its header states {header.size[1]} × {header.size[0]} pixels of {header.dtype}, and the "
-                f"decoder finds {width} × {height} of {picture.pixels.dtype}; save it in another format"
-            )
+        _require_agreement(header, picture.pixels)
         return _turned(picture)
     except Refused as error:
         raise ValueError(f"{path}: not a readable image; {error}") from error
+
+
+def _require_agreement(header: Header, pixels: NDArray[Any]) -> None:
+    """Refuse what the decoder takes for another image: a colour lost, or samples of another type."""
+    height, width, *bands = pixels.shape
+    stated = [] if header.colours == 1 else [header.colours]
+    if ((height, width), bands, pixels.dtype) != (header.size, stated, np.dtype(header.dtype)):
+        raise Refused(
+            f"its header states {header.size[1]} × {header.size[0]} pixels of {header.colours} × "
+            f"{header.dtype}, and the decoder finds {width} × {height} of {math.prod(bands)} × "
+            f"{pixels.dtype}; save it in another format"
+        )
 
 
 def _decoded(header: Header, data: bytes) -> Picture:

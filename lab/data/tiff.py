@@ -7,22 +7,16 @@ from dataclasses import dataclass
 from lab.data.header import CUT_SHORT, Container, Header, Refused, SampleKind
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_FORMATS = {
-    1: "B",
-    3: "H",
-    4: "I",
-    6: "b",
-    8: "h",
-    9: "i",
-    16: "Q",
-    17: "q",
-}  # the types that hold whole numbers
+_FORMATS = {  # the types that hold whole numbers
+    1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q",
+}  # fmt: skip
 _ORIENTATION = 274
 _MOST_VALUES = 1 << 24  # strips or tiles; more is damage
 _COLOURS = {  # photometric interpretations that are read
     0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3,
 }  # fmt: skip
 _UNREAD_COLOURS = {4: "a transparency mask", 8: "CIE L*a*b*", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "raw"}
+_KINDS = {1: SampleKind.UNSIGNED, 2: SampleKind.SIGNED, 3: SampleKind.FLOAT, 4: SampleKind.UNSIGNED}
 _LOSSY = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP",
           34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}  # fmt: skip
 
@@ -54,9 +48,8 @@ def tiff_header(data: bytes) -> Header:
     if following:
         raise Refused("it has several pages; save the one that is meant as a file of its own")
     offsets, lengths = _pick(tags, (273, 324)), _pick(tags, (279, 325))
-    if max((offset + length for offset, length in zip(offsets, lengths, strict=False)), default=0) > len(
-        data
-    ):
+    ends = (offset + length for offset, length in zip(offsets, lengths, strict=False))
+    if max(ends, default=0) > len(data):
         raise Refused(CUT_SHORT)
     return _header(tags)
 
@@ -137,9 +130,7 @@ def _header(tags: Mapping[int, Tag]) -> Header:
     if len(bits) > 1 or len(formats) > 1:
         raise Refused(f"its bands have different depths ({', '.join(map(str, sorted(bits)))} bits)")
     (depth,), (sample_format,) = bits, formats
-    kind = {1: SampleKind.UNSIGNED, 2: SampleKind.SIGNED, 3: SampleKind.FLOAT, 4: SampleKind.UNSIGNED}.get(
-        sample_format
-    )
+    kind = _KINDS.get(sample_format)
     if kind is None:
         raise Refused("its samples are complex numbers")
     alpha = _require_bands(bands, _COLOURS[photometric], extra)

@@ -112,7 +112,9 @@ def test_fax_masks_of_one_bit_are_read_as_they_look(tmp_path: Path) -> None:
         (tiff(array("u1"), array("u1")), "several pages"),
         (tiff(array("u1"), array("u1"), big=True), "several pages"),
         (tiff(array("u1"), big=True)[:70], "cut short"),
-        (tiff(array("u1"), photometric=1, tags=[(339, "H", [5])])[:0] + tiff(array("u1"))[:30], "cut short"),
+        (tiff(array("u1"))[:30], "cut short"),
+        (tiff(array("u4"), tags=[(339, "H", [5])]), "its samples are complex numbers"),
+        (tiff(array("u1", 3), tags=[(258, "H", [8, 8, 16])]), r"bands have different depths \(8, 16 bits\)"),
     ],
 )
 def test_what_could_be_read_wrong_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
