@@ -229,7 +229,7 @@ FAULTS = (
         "other people's files, layouts, tables, targets, losses and streams",
         "the right figure, or a refusal or a warning that names the cause; no silent error",
         24,
-        300,
+        327,
         wrong_input.wrong_input,
     ),
 )

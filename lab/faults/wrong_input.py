@@ -17,7 +17,7 @@ from lab import rundir
 from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench
 from lab.faults.inputs import files, layouts, masks, predictions, studies, targets
-from lab.faults.inputs.base import OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
+from lab.faults.inputs.base import GOOD, OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
 from lab.faults.inputs.sections import MODULE, USERS
 from lab.report.leaderboard import LEADERBOARD
 
@@ -64,7 +64,7 @@ def wrong_input(bench: Bench, count: int) -> Verdict:
             process.join(_LONGEST)
         seen = look(folder, process.exitcode)
         endings[ending := judge(given, seen)] += 1
-        if ending not in given.accepted:
+        if ending not in GOOD:
             broken.append(f"{given.kind}, {given.what}: {describe(given, seen, ending)}")
         bench.told(f"{endings.total()} of {len(chosen)} inputs, {len(broken)} not as promised")
         shutil.rmtree(folder)
@@ -99,15 +99,15 @@ def look(folder: Path, code: int | None) -> Seen:
 
 def _predicted(folder: Path) -> dict[str, float]:
     """How many masks there are, and the least Dice among them."""
-    found = sorted((folder / OUTPUT / "masks").glob("*.png"))
-    if not found:
+    masks = sorted((folder / OUTPUT / "masks").glob("*.png"))
+    if not masks:
         return {}
     dice = []
-    for path in found:
-        said, truth = (_mask(each) for each in (path, folder / TRUTH / path.name))
-        whole = int(said.sum() + truth.sum())
-        dice.append(2 * int((said & truth).sum()) / whole if said.shape == truth.shape else 0.0)
-    return {"predicted_dice": min(dice), "predicted": float(len(found))}
+    for path in masks:
+        found, truth = (_mask(each) for each in (path, folder / TRUTH / path.name))
+        whole = int(found.sum() + truth.sum())
+        dice.append(2 * int((found & truth).sum()) / whole if found.shape == truth.shape else 0.0)
+    return {"predicted_dice": min(dice), "predicted": float(len(masks))}
 
 
 def _mask(path: Path) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ Files = Callable[[Path], Mapping[str, Any]]
 """Writes the files of an input into an empty folder; returns the sections of the config that read them."""
 
 
-RUN, OUTPUT, TRUTH = "run.yaml", "said", "truth"
+RUN, OUTPUT, TRUTH = "run.yaml", "predicted", "truth"
 """The config of an input, and the folders of predicted masks and of the true ones."""
 PREDICT = ("--predict", "2", "--input", "new", "--output", OUTPUT)  # a run's name begins with its year
 
@@ -27,10 +27,11 @@ class Ending(Enum):
     WARNED = "warned of"  # it ran, and a note names the cause
     REFUSED = "refused"  # exit code 2, the cause is named, no traceback
     UNCLEAR = "unclear"  # it failed without naming the cause
-    SILENT = "silent errors"  # exit code 0, a wrong figure, and no word of it
+    SILENT = "silent errors"  # exit code 0, a wrong figure, and no note that names the cause
 
 
 GOOD = frozenset({Ending.RIGHT, Ending.WARNED, Ending.REFUSED})
+"""The endings that keep the promise."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class WrongInput:
         what: the input in a few words.
         files: writes it, and returns the sections of its config.
         expected: last values of the run by name, computed without the product; none where no value is right.
-        words: one of them, in lower case, has to be in a refusal or a warning.
-        usual: the docs promise that it is read, so that only the right value will do.
+        words: one of them, in lower case, has to be in a refusal or a warning. None where the docs promise
+            that the input is read: only the right values will do.
         command: what the program is called with.
         then: and with what afterwards, if the first call succeeds.
-        codes: exit codes of a refusal.
+        code: the exit code of a refusal.
     """
 
     kind: str
@@ -54,15 +55,9 @@ class WrongInput:
     files: Files
     expected: Mapping[str, float]
     words: Sequence[str] = ()
-    usual: bool = False
     command: Sequence[str] = ("--run", RUN, "--json")
     then: Sequence[str] = ()
-    codes: Sequence[int] = (2, 3)
-
-    @property
-    def accepted(self) -> frozenset[Ending]:
-        """The endings that keep the promise."""
-        return frozenset({Ending.RIGHT}) if self.usual else GOOD
+    code: int = 2
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
     def named(text: str) -> bool:
         return any(word in text for word in given.words)
 
-    if seen.code in given.codes and TRACEBACK not in seen.console:
+    if seen.code == given.code and TRACEBACK not in seen.console:
         return Ending.REFUSED if named(seen.console.lower()) else Ending.UNCLEAR
     if seen.code != 0:
         return Ending.UNCLEAR

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lab.faults.inputs.base import WrongInput
-from lab.faults.inputs.scenes import SCENES, Array, counted, folders, save, scene, segmentation
+from lab.faults.inputs.base import Files, WrongInput
+from lab.faults.inputs.scenes import CLASSES, SCENES, Array, counted, folders, save, scene, segmentation
 from lab.faults.inputs.sections import COUNT, config, mine
 
 Place = Callable[[Path, int, Array, Array], None]
@@ -25,13 +26,15 @@ def _part(number: int, names: Sequence[str] = ("train", "val")) -> str:
     return names[number >= _TRAIN]
 
 
-def _pairs(image: str, mask: str, names: Sequence[str] = ("train", "val"), high: int = 1) -> Place:
-    """Image and mask at paths with {part} and {name}."""
+def _pairs(
+    image: str, mask: str, names: Sequence[str] = ("train", "val"), high: int = 1, low: int = 0
+) -> Place:
+    """Image and mask at paths with {part} and {name}; the mask's values are `low` and `high`."""
 
     def place(root: Path, number: int, picture: Array, truth: Array) -> None:
         at = {"part": _part(number, names), "name": f"f_{number}"}
         save(picture, root / image.format(**at))
-        save(truth * np.uint8(high), root / mask.format(**at))
+        save(np.where(truth, high, low).astype(np.uint8), root / mask.format(**at))
 
     return place
 
@@ -47,6 +50,17 @@ def _voc(root: Path, number: int, picture: Array, truth: Array) -> None:
     for part in (_part(number), "trainval"):
         with (lists / f"{part}.txt").open("a") as file:
             file.write(f"{name}\n")
+
+
+def _objects(root: Path, number: int, picture: Array, truth: Array) -> None:
+    """The left and the right half of what there is, as if they were two objects."""
+    folder = root / _part(number) / f"f_{number}"
+    save(picture, folder / f"images/f_{number}.png")
+    middle = int(np.flatnonzero(truth.any(0)).mean())
+    for name, columns in (("left", slice(None, middle)), ("right", slice(middle, None))):
+        mask = np.zeros_like(truth)
+        mask[:, columns] = truth[:, columns] * np.uint8(255)
+        save(mask, folder / f"masks/{name}.png")
 
 
 def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
@@ -79,6 +93,18 @@ def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
     file.write_text(json.dumps(whole))
 
 
+def _cityscapes(kind: str, low: int, high: int) -> Place:
+    return _pairs(
+        "leftImg8bit/{part}/ulm/ulm_{name}_leftImg8bit.png",
+        "gtFine/{part}/ulm/ulm_{name}_gtFine_" + kind + ".png",
+        low=low,
+        high=high,
+    )
+
+
+_CELLS = {"classes": CLASSES}
+_AEROPLANES = {"published": {"classes": 21, "dark": 0, "bright": 1}}
+_CARS_ON_ROADS = {"published": {"classes": 19, "dark": 0, "bright": 13}}
 _LAYOUTS: Mapping[str, tuple[Place, Mapping[str, Any]]] = {
     "train/ and trainannot/": (_pairs("{part}/{name}.png", "{part}annot/{name}.png"), {}),
     "images/train and labels/train": (_pairs("images/{part}/{name}.png", "labels/{part}/{name}.png"), {}),
@@ -96,17 +122,17 @@ _LAYOUTS: Mapping[str, tuple[Place, Mapping[str, Any]]] = {
         _pairs("{part}/image/{name}.png", "{part}/label/{name}.png", ("train", "valid")),
         {},
     ),
-    "Cityscapes": (
-        _pairs(
-            "leftImg8bit/{part}/ulm/ulm_{name}_leftImg8bit.png",
-            "gtFine/{part}/ulm/ulm_{name}_gtFine_labelIds.png",
-        ),
-        {},
-    ),
-    "Pascal VOC": (_voc, {}),
+    "Cityscapes, label ids of roads and cars": (_cityscapes("labelIds", 7, 26), _CARS_ON_ROADS),
+    "Cityscapes, train ids of roads and cars": (_cityscapes("labelTrainIds", 0, 13), _CARS_ON_ROADS),
+    "Cityscapes, classes of one's own": (_cityscapes("labelIds", 0, 1), _CELLS),
+    "Pascal VOC, its own classes": (_voc, _AEROPLANES),
+    "Pascal VOC, classes of one's own": (_voc, _CELLS),
     "COCO": (_coco, {}),
+    "a folder for each image, with a mask for each object": (_objects, {}),
 }
 _UNSPLIT: Mapping[str, Place] = {
+    "imagesTr and labelsTr": _pairs("imagesTr/{name}.png", "labelsTr/{name}.png", high=255),
+    "x_sat.jpg and x_mask.png": _pairs("{name}_sat.jpg", "{name}_mask.png", high=255),
     "x.jpg and x_mask.png in one folder": _pairs("{name}.jpg", "{name}_mask.png", high=255),
     "images/x and masks/x_mask": _pairs("images/{name}.png", "masks/{name}_mask.png", high=255),
     "images/x and masks/x_segmentation": _pairs(
@@ -125,16 +151,16 @@ def layouts() -> Iterator[WrongInput]:
             what,
             _placed(place, root="set", **data),
             counted(_TRAIN, SCENES - _TRAIN),
-            ("layout", "images/", "classes"),
-            usual=what in ("train/ and trainannot/", "images/train and labels/train"),
         )
     for what, place in _UNSPLIT.items():
-        yield WrongInput(
-            "layouts", what, _placed(place, root="set"), counted(3, 3), ("layout", "images", "mask")
-        )
+        yield WrongInput("layouts", what, _placed(place, root="set"), counted(3, 3))
+    several = _pairs("images/{part}/{name}.png", "labels/{part}/{name}.png", low=1, high=2)
+    indices = _placed(several, root="set")
+    words = ("the masks hold the values 1, 2",)
+    yield WrongInput("layouts", "masks of classes 1 and 2 without names", indices, {}, words)
 
 
-def _placed(place: Place, **data: Any) -> Callable[[Path], Mapping[str, Any]]:
+def _placed(place: Place, **data: Any) -> Files:
     def files(folder: Path) -> Mapping[str, Any]:
         for number in range(SCENES):
             picture, truth = scene(number)
@@ -167,30 +193,29 @@ def class_folders() -> Iterator[WrongInput]:
             return _classified(root="set")
 
         expected = {"train_count": 24.0 if held else 30.0, "val_count": 6.0 if held else 15.0}
-        yield WrongInput(
-            "class folders", f"{train}/ and {test}/", files, expected, (train.lower(), test.lower())
-        )
+        yield WrongInput("class folders", f"{train}/ and {test}/", files, expected)
 
     def wrapped(folder: Path) -> Mapping[str, Any]:
         _class_files(folder / "set/flowers", {"": 10})
         return _classified(root="set")
 
     whole = {"train_count": 24.0, "val_count": 6.0}
-    yield WrongInput("class folders", "a folder around the classes", wrapped, whole, ("class",))
+    yield WrongInput("class folders", "a folder around the classes", wrapped, whole)
 
     def unlabelled(folder: Path) -> Mapping[str, Any]:
         _class_files(folder / "set", {"train": 10})
         save(scene(0)[0], folder / "set/test/0.png")
         return _classified(root="set")
 
-    yield WrongInput("class folders", "a test set without classes", unlabelled, {}, ("test",))
+    yield WrongInput("class folders", "a test set without classes", unlabelled, {}, ("no folder of a class",))
 
 
 def _class_files(root: Path, sets: Mapping[str, int]) -> None:
+    seeds = itertools.count()
     for part, count in sets.items():
         for label in ("ape", "bee", "cat"):
             for number in range(count):
-                save(scene(number + len(label + part))[0], root / part / label / f"{number}.png")
+                save(scene(next(seeds))[0], root / part / label / f"{number}.png")
 
 
 def _classified(**data: Any) -> dict[str, Any]:
@@ -210,7 +235,7 @@ def _table(
     name: Callable[[int], str] = lambda number: f"f{number}",
     stored: Callable[[str], str] = lambda name: name,
     end: str = "\n",
-) -> Callable[[Path], Mapping[str, Any]]:
+) -> Files:
     """A manifest, and files beside it.
 
     Args:
@@ -248,41 +273,47 @@ def _backslashed(root: Path, name: str) -> str:
     return name.replace("/", "\\")
 
 
-_TABLES: Mapping[str, tuple[Callable[[Path], Mapping[str, Any]], tuple[str, ...]]] = {
-    "commas": (_table(), ()),
-    "semicolons": (_table(";"), ("semicolon", ";", "delimiter")),
-    "tabs": (_table("\t"), ("tab", "delimiter")),
-    "a byte order mark": (_table(encoding="utf-8-sig"), ("utf-8",)),
-    "UTF-16": (_table(encoding="utf-16"), ("utf",)),
-    "Latin-1": (_table(encoding="latin-1", name=_composed), ("utf",)),
-    "carriage returns": (_table(end="\r\n"), ()),
-    "absolute paths below the root": (
-        _table(path=lambda root, name: str(root.resolve() / name)),
-        ("absolute", "out of"),
-    ),
-    "backslashes": (_table(path=_backslashed), ("backslash", "\\")),
-    "a leading ./": (_table(path=lambda root, name: f"./{name}"), ("./",)),
-    "blanks around": (_table(path=lambda root, name: f" {name} "), ("blank",)),
-    "names in composed form, files in decomposed form": (
-        _table(name=_composed, stored=_decomposed),
-        ("unicode",),
-    ),
-    "an ending in capitals": (_table(path=lambda root, name: name.replace(".png", ".PNG")), (".png",)),
+_TABLES: Mapping[str, Files] = {
+    "commas": _table(),
+    "semicolons": _table(";"),
+    "tabs": _table("\t"),
+    "bars": _table("|"),
+    "a byte order mark": _table(encoding="utf-8-sig"),
+    "UTF-16": _table(encoding="utf-16"),
+    "line feeds and carriage returns": _table(end="\r\n"),
+    "carriage returns": _table(end="\r"),
+    "absolute paths below the root": _table(path=lambda root, name: str(root.resolve() / name)),
+    "backslashes": _table(path=_backslashed),
+    "a leading ./": _table(path=lambda root, name: f"./{name}"),
+    "blanks around": _table(path=lambda root, name: f" {name} "),
+    "names in composed form, files in decomposed form": _table(name=_composed, stored=_decomposed),
 }
-_ELSEWHERE: Mapping[str, tuple[Callable[[Path], Mapping[str, Any]], tuple[str, ...]]] = {
+_OTHER_TABLES: Mapping[str, tuple[Files, str]] = {
+    "Latin-1": (_table(encoding="latin-1", name=_composed), "not utf-8"),
     "absolute paths of another computer": (
         _table(path=lambda root, name: f"/home/ann/set/{name}"),
-        ("/home/ann",),
+        "/home/ann/set/images/f0.png leads out of",
     ),
-    "a drive's letter": (_table(path=lambda root, name: "C:\\" + _backslashed(root, name)), ("c:",)),
+    "a drive's letter": (
+        _table(path=lambda root, name: "C:\\" + _backslashed(root, name)),
+        "c:\\images\\f0.png leads out of",
+    ),
+    "files that aren't there": (
+        _table(path=lambda root, name: name.replace("f3", "f7")),
+        "f7.png: no such file",
+    ),
 }
 
 
 def tables() -> Iterator[WrongInput]:
     """Manifests in other programs' dialects."""
-    for kinds, expected in ((_TABLES, counted(3, 3)), (_ELSEWHERE, {})):
-        for what, (files, words) in kinds.items():
-            yield WrongInput("tables", what, files, expected, words, usual=not words)
+    for what, files in _TABLES.items():
+        yield WrongInput("tables", what, files, counted(3, 3))
+    for what, (files, word) in _OTHER_TABLES.items():
+        yield WrongInput("tables", what, files, {}, (word,))
+    capitals = _table(path=lambda root, name: name.replace(".png", ".PNG"))
+    words = ("differs in upper and lower case",)  # read where file systems ignore the difference
+    yield WrongInput("tables", "an ending in capitals", capitals, counted(3, 3), words)
 
     def folders_of_two_forms(folder: Path) -> Mapping[str, Any]:
         images, masks = folders(folder / "set")
@@ -292,4 +323,4 @@ def tables() -> Iterator[WrongInput]:
             save(truth.astype(np.uint8) * 255, masks / f"{_decomposed(_composed(number))}.png")
         return segmentation(root="set")
 
-    yield WrongInput("tables", "masks in decomposed form", folders_of_two_forms, counted(3, 3), ("unicode",))
+    yield WrongInput("tables", "masks in decomposed form", folders_of_two_forms, counted(3, 3))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.faults.inputs.base import PREDICT, TRUTH, WrongInput
+from lab.faults.inputs.base import PREDICT, TRUTH, Files, WrongInput
 from lab.faults.inputs.scenes import SCENES, save, scene
 from lab.faults.inputs.writers import (
     Writer,
@@ -28,37 +28,52 @@ _READ: Mapping[str, Writer] = {
     "JPEG": pillow(".jpg", quality=98),
     "LZW TIFF": pillow(".tif", compression="tiff_lzw"),
     "BMP": pillow(".bmp"),
+    "lossless WebP": pillow(".webp", lossless=True),
+    "16-bit PNG over the full range": opencv(".png", lambda a: a.astype(np.uint16) * 257),
+    "float TIFF in [0, 1]": raw_tiff(lambda a: a.astype(np.float32) / 255),
+    "a palette that isn't grey": pillow(".png", lambda a: indexed(greyed(a) > 100)),
+    "EXIF orientation 3": turned(".jpg", 3, quality=98),
+    "EXIF orientation 6": turned(".jpg", 6, quality=98),
+    "EXIF orientation 8 in PNG": turned(".png", 8),
+    "orientation 5 in TIFF": turned(".tif", 5),
 }
-_ODD: Mapping[str, tuple[Writer, tuple[str, ...]]] = {
-    "16-bit PNG over the full range": (opencv(".png", lambda a: a.astype(np.uint16) * 257), ("bit",)),
-    "12 bits in 16-bit PNG": (opencv(".png", lambda a: a.astype(np.uint16) * 16), ("bit",)),
-    "12 bits in 16-bit TIFF": (raw_tiff(lambda a: a.astype(np.uint16) * 16), ("bit",)),
-    "int16 TIFF": (raw_tiff(lambda a: greyed(a).astype(np.int16) * 16), ("bit", "int16")),
-    "float TIFF in [0, 1]": (raw_tiff(lambda a: a.astype(np.float32) / 255), ("float",)),
-    "float TIFF in [0, 255]": (raw_tiff(lambda a: a.astype(np.float32)), ("float",)),
-    "a palette that isn't grey": (pillow(".png", lambda a: indexed(greyed(a) > 100)), ("palette",)),
-    "an animated GIF": (several_pages(".gif"), ("frame", "page")),
-    "EXIF orientation 3": (turned(".jpg", 3, quality=98), ("orientation",)),
-    "EXIF orientation 6": (turned(".jpg", 6, quality=98), ("orientation",)),
-    "EXIF orientation 8 in PNG": (turned(".png", 8), ("orientation",)),
-    "orientation 5 in TIFF": (turned(".tif", 5), ("orientation",)),
+_RANGES: Mapping[str, Writer] = {
+    "12 bits in 16-bit PNG": opencv(".png", lambda a: a.astype(np.uint16) * 16),
+    "12 bits in 16-bit TIFF": raw_tiff(lambda a: a.astype(np.uint16) * 16),
+    "int16 TIFF": raw_tiff(lambda a: greyed(a).astype(np.int16) * 16),
+    "float TIFF in [0, 4095]": raw_tiff(lambda a: a.astype(np.float32) * 16),
+}
+_ODD: Mapping[str, tuple[Writer, str]] = {
+    "12 bits in 16-bit PNG": (_RANGES["12 bits in 16-bit PNG"], "of which 12 are used"),
+    "12 bits in 16-bit TIFF": (_RANGES["12 bits in 16-bit TIFF"], "of which 12 are used"),
+    "int16 TIFF": (_RANGES["int16 TIFF"], "pixels are int16"),
+    "float TIFF in [0, 4095]": (_RANGES["float TIFF in [0, 4095]"], "pixels are float32"),
+    "an animated GIF": (several_pages(".gif"), "several frames"),
 }
 
 
 def predictions() -> Iterator[WrongInput]:
     """A network trained on 8-bit RGB files, asked for masks of the same scenes in other files."""
-    kinds = {what: (writer, ()) for what, writer in _READ.items()} | dict(_ODD)
-    for what, (writer, words) in kinds.items():
-        whole = {"predicted_dice": 1.0, "predicted": float(SCENES)}
+    whole = {"predicted_dice": 1.0, "predicted": float(SCENES)}
+    for what, writer in _READ.items():
+        yield WrongInput("predictions", what, _files(writer), whole, then=PREDICT)
+    for what, writer in _RANGES.items():
+        then = (*PREDICT, "--value-range", "0", "4095")
+        yield WrongInput("predictions", f"{what}, with their range", _files(writer), whole, then=then)
+    for what, (writer, word) in _ODD.items():
+        yield WrongInput("predictions", what, _files(writer), {}, (word,), then=PREDICT, code=3)
 
-        def files(folder: Path, writer: Writer = writer) -> Mapping[str, Any]:
-            new, truth = folder / "new", folder / TRUTH
-            new.mkdir()
-            for number in range(SCENES):
-                picture, mask = scene(number)
-                writer(picture, new / str(number))
-                save(mask.astype(np.uint8) * 255, truth / f"{number}.png")
-            return file_set(pillow(".png"))(folder)
 
-        expected = {} if what.startswith("an animated") else whole
-        yield WrongInput("predictions", what, files, expected, words, not words, then=PREDICT)
+def _files(writer: Writer) -> Files:
+    """A set to train on in plain files, and the same scenes to predict as the writer has them."""
+
+    def files(folder: Path) -> Mapping[str, Any]:
+        new, truth = folder / "new", folder / TRUTH
+        new.mkdir()
+        for number in range(SCENES):
+            picture, mask = scene(number)
+            writer(picture, new / str(number))
+            save(mask.astype(np.uint8) * 255, truth / f"{number}.png")
+        return file_set(pillow(".png"))(folder)
+
+    return files

@@ -60,14 +60,22 @@ def folders(root: Path) -> tuple[Path, Path]:
     return both
 
 
-def segmentation(source: str = "lab.data.image_folder", **data: Any) -> dict[str, Any]:
-    """The config that reads a folder and finds what is bright: Dice 1 where all is read as it was drawn."""
-    several = len(data.get("classes") or ()) >= 2 and data.pop("several", False)
+def segmentation(
+    source: str = "lab.data.image_folder", published: Mapping[str, int] | None = None, **data: Any
+) -> dict[str, Any]:
+    """The config that reads a folder and finds what is bright: Dice 1 where all is read as it was drawn.
+
+    Args:
+        published: of a set with classes of its own, their number and those of what is dark and bright.
+    """
     return config(
         task="lab.tasks.Segmentation",
         data={"target": source, "normalise": "none", "val_share": 0.5, **data},
-        net=mine("BrightClasses") if several else mine("Bright"),
-        criterion={"target": "lab.losses.WeightedSum", "terms": {"bce": 1.0}},
+        net=mine("BrightClasses", **published) if published else mine("Bright"),
+        criterion={
+            "target": "lab.losses.WeightedSum",
+            "terms": {"cross_entropy" if published else "bce": 1.0},
+        },
         metrics={"dice": "lab.metrics.Dice", **COUNT},
         batch_size=1,
     )

@@ -1,4 +1,4 @@
-"""Targets that a loss takes without complaint, means that depend on batching, streams, schedules."""
+"""Targets that a loss accepts and misreads, means that depend on batching, streams, schedules."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ def _indices() -> Iterator[WrongInput]:
             f"class {value} in item {at} of {where}, of a network with 3 outputs",
             written(data=mine("classes", planted=value, at=at, where=where), net=mine("Fixed"), **_CLASSES),
             {},
-            (str(value),),
+            (_found(value),),
         )
     for place in ("val", "train"):
         x, y = (each.clone() for each in users.classes(planted=-100, where=place)[1].tensors)
@@ -58,28 +58,34 @@ def _indices() -> Iterator[WrongInput]:
                 "val_loss": float(F.cross_entropy(logits, y)),
                 "val_accuracy": float((logits.argmax(1) == y)[labelled].float().mean()),
             },
-            usual=True,
         )
+
+
+def _found(value: float) -> str:
+    """The beginning of a message on targets, by the first value."""
+    return f"targets have values such as {value:g};"
 
 
 def _forms() -> Iterator[WrongInput]:
     x, y = users.classes()[1].tensors
     logits = _logits(x)
     true = {"val_loss": float(F.cross_entropy(logits, y))}
-    shares = (F.one_hot(y, 3).float() + 1) / 6
+    shares = {"val_loss": float(F.cross_entropy(logits, (F.one_hot(y, 3).float() + 1) / 4))}
+    sums = "shares of the classes, from 0 to 1, that sum to 1"
     for kind, expected, words in (
-        ("int32", true, ("int32", "dtype")),
-        ("uint8", true, ("uint8", "dtype")),
-        ("float", true, ("float",)),
-        ("half", {}, ("float", "0.5", "whole")),
-        ("one-hot", true, ("one-hot", "sum")),
-        ("one-hot int", true, ("one-hot", "int64", "long")),
-        ("multi-hot", {}, ("sum",)),
-        ("no-hot", {}, ("sum",)),
-        ("shares", {"val_loss": float(F.cross_entropy(logits, shares))}, ("sum",)),
-        ("percent", {}, ("sum", "100")),
-        ("nan", {}, ("nan",)),
-        ("column", true, ("shape", "(8, 1)", "8x1")),
+        ("int32", true, ()),
+        ("uint8", true, ()),
+        ("one-hot", true, ()),
+        ("shares", shares, ()),
+        ("float", {}, ("the target is (8,) of torch.float32",)),
+        ("half", {}, ("the target is (8,) of torch.float32",)),
+        ("one-hot int", {}, ("the target is (8, 3) of torch.int64",)),
+        ("multi-hot", {}, (sums,)),
+        ("no-hot", {}, (sums,)),
+        ("parts", {}, (sums,)),
+        ("percent", {}, (sums,)),
+        ("nan", {}, (_found(math.nan),)),
+        ("column", {}, ("the target is (8, 1) of torch.int64",)),
     ):
         yield WrongInput(
             "targets",
@@ -102,7 +108,7 @@ def _masks() -> Iterator[WrongInput]:
             f"masks of {low:g} and {high:g}",
             written(data=mine("masks", high=high, low=low), **_MASKS),
             {},
-            (f"{high:g}" if high not in (0.0, 1.0) else f"{low:g}",),
+            (_found(high if high not in (0.0, 1.0) else low),),
         )
     for extra, at, where in (
         (2.0, 0, "val"), (2.0, 7, "val"), (-1.0, 11, "train"), (254.0, 0, "train"), (math.nan, 3, "val"),
@@ -113,7 +119,7 @@ def _masks() -> Iterator[WrongInput]:
             f"a pixel of {extra:g} in mask {at} of {where}",
             written(data=mine("masks", extra=extra, at=at, where=where), **_MASKS),
             {},
-            (f"{extra:g}",),
+            (_found(extra),),
         )
     for dtype, channel in (
         ("uint8", True),
@@ -126,8 +132,8 @@ def _masks() -> Iterator[WrongInput]:
             "targets",
             f"masks of {dtype}, {'with' if channel else 'without'} a channel",
             written(data=mine("masks", dtype=dtype, channel=channel), **_MASKS),
-            {"val_dice": 1.0},
-            ("float", dtype, "shape", "net.classes"),
+            {"val_dice": 1.0} if channel else {},
+            () if channel else ("one shape (n, 1, h, w)",),
         )
 
 
@@ -140,7 +146,6 @@ def means() -> Iterator[WrongInput]:
                 f"{name}, in batches of {batch_size}",
                 written(batch_size=batch_size, **sections),
                 {"val_loss": expected},
-                usual=True,
             )
 
 
@@ -222,11 +227,11 @@ def nested() -> Iterator[WrongInput]:
             f"targets that are a {form}, beside attributes called sizes, sample and names",
             written(data=mine("nested", form=form), batch_size=4, **sections),
             value,
-            ("stepresult.size", "size"),
         )
     x, y = users.classes()[1].tensors
     value = {"val_loss": float(F.cross_entropy(_logits(x), y))}
-    for form in ("out", "out and aux", "logits", "named", "one", "two", "other", "list", "none"):
+    refused = {"two": "a tuple", "other": "a dict", "list": "a list", "none": "a nonetype"}
+    for form in ("out", "out and aux", "logits", "named", "one", *refused):
         yield WrongInput(
             "nested",
             f"a network that returns {form}",
@@ -236,8 +241,8 @@ def nested() -> Iterator[WrongInput]:
                 metrics={"accuracy": "lab.metrics.Accuracy"},
                 **_CLASSES,
             ),
-            value if form not in ("other", "none") else {},
-            ("tuple", "mapping", "dict", "list", "left", "none"),
+            {} if form in refused else value,
+            (f"the network returns {refused[form]}",) if form in refused else (),
         )
 
 
@@ -248,19 +253,23 @@ def streams() -> Iterator[WrongInput]:
     for sized in (True, False):
         for workers, shard in ((0, None), (1, None), (2, None), (2, True), (3, True), (2, "dataset")):
             loader: dict[str, Any] = {"workers": workers} | ({} if shard is None else {"shard": shard})
+            # Twelve samples in batches of eight; three workers have four each.
+            length = {} if sized else {"steps_per_epoch": max(2, workers)}
             yield WrongInput(
                 "streams",
-                f"{'a sized' if sized else 'an endless-looking'} stream, {workers} workers, shard {shard}",
+                f"a stream {'with' if sized else 'without'} a length, {workers} workers, shard {shard}",
                 written(
                     data=mine("stream", sized=sized, shared=shard == "dataset"),
                     net=mine("Fixed"),
                     loader=loader,
                     metrics=dict(COUNT),
+                    **length,
                     **_CLASSES,
                 ),
                 {"train_count": float(TRAIN), "val_count": 11.0, "val_loss": value},
-                ("steps_per_epoch", "__len__", "worker"),
             )
+    unknown = written(data=mine("stream", sized=False), net=mine("Fixed"), **_CLASSES)
+    yield WrongInput("streams", "a stream of unknown length", unknown, {}, ("set steps_per_epoch",))
 
 
 def early() -> Iterator[WrongInput]:
@@ -278,19 +287,19 @@ def early() -> Iterator[WrongInput]:
             f"a schedule of {steps} steps for {epochs} epochs of two",
             written(**usual | {"scheduler": schedule, "epochs": epochs}),
             {},
-            ("total_steps", f"{steps} steps"),
+            (f"the schedule has {steps}:",),
         )
     yield WrongInput(
         "early",
         "a last batch of one sample with batch norm",
         written(**usual | {"net": mine("Normed"), "batch_size": 11}),
         {},
-        ("drop_last", "one sample"),
+        ("the last training batch has one sample",),
     )
     whole = torch.utils.data.default_collate(list(users.in_lists()[1]))
     value = {"val_loss": float(F.cross_entropy(_logits(whole[0]), whole[1]))}
     data = written(**usual | {"data": mine("in_lists")})
-    yield WrongInput("early", "the list of random_split", data, value, ("list",))
+    yield WrongInput("early", "the list of random_split", data, value)
     regression = {"task": "lab.tasks.Regression", "net": mine("Fixed"), "criterion": "torch.nn.MSELoss"}
     for dtype in ("float64", "float16", "bfloat16"):
         x, y = users.numbers(dtype=dtype)[1].tensors
@@ -300,7 +309,6 @@ def early() -> Iterator[WrongInput]:
             f"inputs of {dtype}",
             written(data=mine("numbers", dtype=dtype), **regression),
             value,
-            (dtype, "dtype"),
         )
     for planted in (math.nan, math.inf, -math.inf):
         yield WrongInput(
@@ -309,18 +317,14 @@ def early() -> Iterator[WrongInput]:
             written(data=mine("numbers", planted=planted), **regression),
             {},
             ("validation item 10",),
-            codes=(1, 2),  # the run diverges, and a warning names the item
+            code=1,  # the run diverges, and a warning names the item
         )
-    for name, sections in (
-        ("a target of another shape", {"data": mine("numbers", outputs=2)}),
-        (
-            "a network of another width",
-            {"net": {"target": "torch.nn.Linear", "in_features": 9, "out_features": 3}},
-        ),
-    ):
-        yield WrongInput(
-            "early", name, written(**regression | {"data": mine("numbers")} | sections), {}, ("shape",)
-        )
+    narrow = written(**regression | {"data": mine("numbers", outputs=2)})
+    yield WrongInput("early", "a target of another shape", narrow, {}, ("both must have one shape",))
+    wide = {"target": "torch.nn.Linear", "in_features": 9, "out_features": 3}
+    unfit = written(**regression | {"data": mine("numbers"), "net": wide})
+    word = "net: the first training batch failed"
+    yield WrongInput("early", "a network of another width", unfit, {}, (word,))
 
 
 def _logits(x: Tensor) -> Tensor:

@@ -21,16 +21,18 @@ class Bright(nn.Module):
 
 
 class BrightClasses(nn.Module):
-    """The same for two classes: background and what is bright."""
+    """The same with a logit for each of many classes, of which two occur."""
 
-    def __init__(self, classes: int = 2) -> None:
+    def __init__(self, classes: int, dark: int, bright: int) -> None:
         super().__init__()
         self.at, self.classes = nn.Parameter(torch.tensor(0.4)), classes
+        self.dark, self.bright = dark, bright
 
     def forward(self, x: Tensor) -> Tensor:
-        logit = 40 * (x.mean(1, keepdim=True) - self.at)
-        rest = torch.full_like(logit, -100.0).expand(-1, self.classes - 2, -1, -1)
-        return torch.cat([-logit, logit, rest], 1)
+        logit = 40 * (x.mean(1) - self.at)
+        logits = logit.new_full((len(x), self.classes, *logit.shape[1:]), -100.0)
+        logits[:, self.dark], logits[:, self.bright] = -logit, logit
+        return logits
 
 
 class Fixed(nn.Module):
@@ -102,7 +104,8 @@ def typed(kind: str, count: int = 22, train: int = 12) -> tuple[TensorDataset, T
     forms = {
         "int32": y.int(), "uint8": y.to(torch.uint8), "float": y.float(), "half": y.float() + 0.5,
         "one-hot": hot, "multi-hot": two, "no-hot": hot * (y > 0)[:, None], "column": y[:, None],
-        "one-hot int": hot.long(), "shares": (hot + 1) / 6, "percent": hot * 100, "nan": hot * math.nan,
+        "one-hot int": hot.long(), "shares": (hot + 1) / 4, "parts": (hot + 1) / 6, "percent": hot * 100,
+        "nan": hot * math.nan,
     }  # fmt: skip
     target = forms[kind]
     return TensorDataset(x[:train], target[:train]), TensorDataset(x[train:], target[train:])
