@@ -40,7 +40,7 @@ class Rule:
 
     def broken_by(self, examples: Iterable[float]) -> str:
         """The message, by some of the values that were found."""
-        shown = ", ".join(f"{value:g}" for value in examples)
+        shown = ", ".join(dict.fromkeys(f"{value:g}" for value in examples))
         return f"targets have values such as {shown}; expected {self.expected}. {self.advice}"
 
 

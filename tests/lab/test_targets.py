@@ -58,7 +58,7 @@ FINE, BAD = mask(0, 1, 0.5), mask(0, 2, 1, -3)
     [
         (Segmentation(), BCEDice(), FINE, BAD, "-3, 2", "0 to 1, or 255"),
         (Segmentation(), BCEDice(), mask(0, 1, 255), mask(0, 254), "254", "0 to 1, or 255"),
-        (Segmentation(), own, FINE, mask(0, NAN), "nan", "0 to 1, or 255"),
+        (Segmentation(), own, FINE, mask(0, NAN, NAN), "nan", "0 to 1, or 255"),
         (Segmentation(), BCE, FINE, mask(0, 255, 1), "255", "0 to 1. Divide masks of 0 and 255"),
         (Segmentation(), nn.CrossEntropyLoss(), pixels(0, 2, -100), pixels(255), "255", "0 to 2"),
         (Segmentation(), WeightedSum({"cross_entropy": 1.0}), pixels(0, 1, 255), pixels(0, 3), "3", "0 to 2"),
