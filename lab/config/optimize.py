@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 
 from lab.config import loading
 from lab.config.base import Count, Number, Whole
-from lab.config.constraints import MAX_POINTS, Constraint, Constraints
+from lab.config.constraints import Constraint, Constraints
 from lab.config.enqueue import enqueue_problems
 from lab.config.file_config import FileConfig
 from lab.config.parameters import Parameter
-from lab.config.points import every
+from lab.config.points import can_be_listed, every
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, dotted, shown
 from lab.config.run import RunConfig
 from lab.config.sections import OF_A_WHOLE_RUN, Monitor, Objective
@@ -319,17 +319,20 @@ class OptimizeConfig(FileConfig):
     @property
     def total(self) -> int:
         """How many trials the study has in the end: no more than a grid has points."""
-        points = self._points if self.sampler.target.rpartition(".")[2] in _GRIDS else None
+        points = self.points if self.sampler.target.rpartition(".")[2] in _GRIDS else None
         if points is None:
             return self.n_trials or N_TRIALS
         return points if self.n_trials is None else min(self.n_trials, points)
 
     @functools.cached_property
-    def _points(self) -> int | None:
-        """How many points there are to try; None where they can't be counted."""
-        size = self.space.size()
-        if size is None or not self.feasibility or size > MAX_POINTS:
-            return size
+    def points(self) -> int | None:
+        """How many points there are to try; None where they can't be counted.
+
+        Raises:
+            ConfigError: a constraint can't be computed at one of them.
+        """
+        if not self.feasibility or not can_be_listed(self.space):
+            return self.space.size()
         return sum(self.feasibility.violated(point) is None for point in every(self.space))
 
 

@@ -2,14 +2,21 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lab.config.diff import same
-from lab.config.parameters import CategoricalParameter, FloatParameter
-from lab.config.space import Space
+from lab.config.parameters import CategoricalParameter, FloatParameter, IntParameter
+from lab.config.space import AnyParameter, Space
 
 Key = tuple[tuple[str, Any], ...]
+MAX_POINTS = 100_000  # of a space that is listed point by point
+
+
+def can_be_listed(space: Space) -> bool:
+    """Return whether a space has so few points that they can be looked at one by one."""
+    size = space.size()
+    return size is not None and size <= MAX_POINTS
 
 
 def draw(space: Space, rng: random.Random, fixed: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -18,7 +25,12 @@ def draw(space: Space, rng: random.Random, fixed: Mapping[str, Any] = {}) -> dic
     Args:
         fixed: parameters whose value is given, as stored.
     """
-    return space.suggest(_Dice(rng, fixed))
+    chosen: dict[str, Any] = {}
+    for name in space.order:
+        if space.active(name, chosen):
+            parameter = space.parameters[name]
+            chosen[name] = parameter.value(fixed[name]) if name in fixed else _drawn(parameter, rng)
+    return chosen
 
 
 def every(space: Space, fixed: Mapping[str, Any] = {}) -> Iterator[dict[str, Any]]:
@@ -46,7 +58,23 @@ def key(space: Space, params: Mapping[str, Any]) -> Key:
     return tuple(found)
 
 
-def _place(parameter: Any, label: Any) -> Any:
+def _drawn(parameter: AnyParameter, rng: random.Random) -> Any:
+    """A random value, evenly on the parameter's own scale."""
+    match parameter:
+        case IntParameter(low=low, high=high, log=True):
+            exponent = rng.uniform(math.log(low - 0.5), math.log(high + 0.5))
+            return min(high, max(low, round(math.exp(exponent))))
+        case FloatParameter(low=low, high=high, log=True):
+            return min(high, max(low, math.exp(rng.uniform(math.log(low), math.log(high)))))
+        case FloatParameter(low=low, high=high, step=None):
+            return rng.uniform(low, high)
+        case _:
+            values = parameter.values
+            assert values is not None, "it has a step, or choices"
+            return values[rng.randrange(len(values))]
+
+
+def _place(parameter: AnyParameter, label: Any) -> Any:
     match parameter:
         case CategoricalParameter():
             return next(n for n, own in enumerate(parameter.labels) if same(own, label))
@@ -71,34 +99,3 @@ def _from(
     assert values is not None, "the space is finite"
     for value in values:
         yield from _from(space, index + 1, {**chosen, name: value}, fixed)
-
-
-class _Dice:
-    """Answers a space's questions at random, as an Optuna trial does with a random sampler."""
-
-    def __init__(self, rng: random.Random, fixed: Mapping[str, Any]) -> None:
-        self._rng, self._fixed = rng, fixed
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        if name in self._fixed:
-            return int(self._fixed[name])
-        if log:
-            exponent = self._rng.uniform(math.log(low - 0.5), math.log(high + 0.5))
-            return min(high, max(low, round(math.exp(exponent))))
-        return low + step * self._rng.randrange((high - low) // step + 1)
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        if name in self._fixed:
-            return float(self._fixed[name])
-        if log:
-            return min(high, max(low, math.exp(self._rng.uniform(math.log(low), math.log(high)))))
-        if step is not None:
-            values = FloatParameter(type="float", low=low, high=high, step=step).values
-            assert values is not None, "it has a step"
-            return values[self._rng.randrange(len(values))]
-        return self._rng.uniform(low, high)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._fixed[name] if name in self._fixed else choices[self._rng.randrange(len(choices))]

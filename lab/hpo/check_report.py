@@ -40,7 +40,6 @@ class StudyReport:
         left_out: corners that were not tried, and the constraint that each violates.
     """
 
-    trials: int
     corners: Sequence[TriedCorner]
     estimate: Estimate | None
     room: Room
@@ -72,7 +71,7 @@ class StudyReport:
         found = estimate(config, costs) if costs else None
         told = warnings(config, costs, found, room) if found is not None else []
         prunes = config.pruner is not None
-        return cls(config.total, corners, found, room, config.time_budget, prunes, told, seconds, left_out)
+        return cls(corners, found, room, config.time_budget, prunes, told, seconds, left_out)
 
     @property
     def passed(self) -> bool:

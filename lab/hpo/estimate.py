@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lab.config import ConfigError
 from lab.config.optimize import OptimizeConfig
 from lab.findings import Costs
 from lab.wording import duration
@@ -64,7 +65,7 @@ class Estimate:
 
 def estimate(config: OptimizeConfig, costs: Mapping[str, Costs]) -> Estimate:
     """The study's figures by those of its corners, at least one; a mean trial is the mean of them."""
-    total, base = config.total, config.base
+    total, base = trials_left(config), config.base
     workers = min(config.n_workers, total)
     rounds = math.ceil(total / workers)  # the last one may have few trials, and takes as long as the others
     seconds = [cost.seconds for cost in costs.values()]
@@ -134,6 +135,21 @@ def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate
             "retention.max_disk_gb sets a limit"
         )
     return result
+
+
+def trials_left(config: OptimizeConfig, begun: int = 0, tried: int = 0) -> int:
+    """How many trials have yet to begin: no more than a finite space has points left.
+
+    Args:
+        begun: of the study's own.
+        tried: points, those that a fork brought along included.
+    """
+    left = config.total - begun
+    try:
+        points = config.points
+    except ConfigError:  # the study reports it where it gets to that point
+        points = None
+    return max(0, left if points is None else min(left, points - tried))
 
 
 def time_left(mean: float, elapsed: Sequence[float], waiting: int, workers: int) -> float:

@@ -16,7 +16,7 @@ from lab.config.optimize import OptimizeConfig
 from lab.events import Callback, Outcome
 from lab.hpo.claims import FORKED, Trial
 from lab.hpo.console import StudyConsole, standing
-from lab.hpo.estimate import time_left
+from lab.hpo.estimate import time_left, trials_left
 from lab.hpo.mirror import Mirror, hparams
 from lab.hpo.retention import Retention
 from lab.hpo.trial_folder import write_trial
@@ -152,15 +152,18 @@ class Upkeep:
         best = ranked(self._trials, self._study.directions)
         shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
         running = [trial for trial in ours if trial.state == TrialState.RUNNING]
-        left = self._seconds_left(finished, running)
+        begun = [trial for trial in self._trials if trial.state != TrialState.WAITING]
+        waiting = trials_left(self._config, len(finished) + len(running), len(begun))
+        left = self._seconds_left(finished, running, waiting)
         return standing(counts, self._config.total, len(running), shown, left)
 
-    def _seconds_left(self, finished: list[FrozenTrial], running: list[FrozenTrial]) -> float | None:
+    def _seconds_left(
+        self, finished: list[FrozenTrial], running: list[FrozenTrial], waiting: int
+    ) -> float | None:
         """By the mean time of the finished trials, pauses not counted, and all workers everywhere."""
         spans = [float(stop - start) for t in finished for start, stop in t.user_attrs.get("spans", ())]
         if not spans:
             return None
-        waiting = max(0, self._config.total - len(finished) - len(running))
         elapsed = [_at_work(trial) for trial in running]
         workers = max(len(running), self._config.n_workers)
         return time_left(sum(spans) / len(finished), elapsed, waiting, workers)

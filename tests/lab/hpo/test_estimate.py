@@ -7,7 +7,7 @@ import pytest
 
 from lab.config import OptimizeConfig
 from lab.findings import Costs
-from lab.hpo.estimate import Room, estimate, size, time_left, warnings
+from lab.hpo.estimate import Room, estimate, size, time_left, trials_left, warnings
 from tests import study_tools as tools
 
 MB, GB = 10**6, 10**9
@@ -58,6 +58,34 @@ def test_the_time_left_counts_rounds_too(
     elapsed: list[float], waiting: int, workers: int, left: float
 ) -> None:
     assert time_left(10.0, elapsed, waiting, workers) == left
+
+
+SMALL: dict[str, Any] = {"net.width": {"choices": [4, 6]}, "net.layers": {"choices": [1, 2, 3]}}
+DIVIDES = ["net.width % net.layers == 0"]  # all but (4, 3)
+WIDE: dict[str, Any] = {"optimizer.lr": {"type": "float", "low": 0.1, "high": 0.2}}
+
+
+@pytest.mark.parametrize(
+    ("space", "constraints", "begun", "tried", "left"),
+    [
+        (SMALL, [], 0, 0, 6),
+        (SMALL, [], 2, 2, 4),
+        (SMALL, [], 2, 5, 1),  # three came with a fork
+        (SMALL, [], 6, 7, 0),  # another program tried one of them twice
+        (SMALL, DIVIDES, 0, 0, 5),
+        (WIDE, [], 0, 0, 10),
+        (WIDE, [], 4, 9, 6),
+        (WIDE, [], 11, 11, 0),
+    ],
+)
+def test_no_more_trials_are_left_than_points(
+    tmp_path: Path, space: Any, constraints: list[str], begun: int, tried: int, left: int
+) -> None:
+    own = config(tmp_path, search_space=space, constraints=constraints)
+    assert trials_left(own, begun, tried) == left
+    if begun == 0:
+        found = estimate(own, COSTS)
+        assert (found.trials, found.seconds) == (left, 200.0 * left)
 
 
 def test_time_is_trials_times_the_mean_over_workers(tmp_path: Path) -> None:
