@@ -1,7 +1,9 @@
 """Conditions between a study's parameters, which a point has to meet before it becomes a trial."""
 
 import functools
+import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -10,16 +12,16 @@ from pydantic import BeforeValidator
 from lab.config.diff import flatten
 from lab.config.expressions import Absent, Expression, ExpressionError, written
 from lab.config.importing import blame
-from lab.config.parameters import CategoricalParameter, lookup
-from lab.config.points import draw, every
+from lab.config.parameters import CategoricalParameter, FloatParameter, lookup
+from lab.config.points import can_be_listed, draw, every
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest, shown
 from lab.config.space import Space
 from lab.config.spec import Spec, is_import_path
 from lab.config.validation import validate
 
 KEY = "constraints"  # where a study file has them
-MAX_POINTS = 100_000  # of a space, that are listed one by one
-DRAWS = 10_000  # of a larger one, before it counts as without a feasible point
+DRAWS = 10_000  # random points of a space that can't be listed, before it counts as without a feasible one
+FEW = 200  # random points of another, before it is listed
 
 
 def _constraint(value: Any) -> Any:
@@ -94,6 +96,7 @@ class Constraints:
         Raises:
             ConfigError: a constraint can't be computed, or gives neither true nor false.
         """
+        values = {name: self._exact(name, value) for name, value in values.items()}
         for index, rule in enumerate(self._rules):
             if rule is None:
                 continue
@@ -114,27 +117,30 @@ class Constraints:
         """That no point of the space meets the constraints, as far as listing or drawing points can show."""
         if not self:
             return []
-        size = self._space.size()
-        listed = size is not None and size <= MAX_POINTS
-        points = every(self._space) if listed else self._drawn()
-        counts: dict[str, int] = {}
-        for point in points:
+        listed = can_be_listed(self._space)
+        counts: Counter[str] = Counter()
+        for point in every(self._space) if listed else self._drawn(DRAWS):
             broken = self.violated(point)
             if broken is None:
                 return []
-            counts[broken] = counts.get(broken, 0) + 1
-        tried = f"none of the {size:,} points of the space" if listed else f"none of {DRAWS:,} random points"
-        return [Problem((KEY,), f"{tried} meets the constraints; violated: {tallied(counts)}")]
+            counts[broken] += 1
+        return [Problem((KEY,), none_meets(counts, listed))]
 
-    def completed(self, fixed: Mapping[str, Any], seed: int = 0, draws: int = 500) -> dict[str, Any] | None:
+    def completed(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
         """A point with the given values, as stored, that meets the constraints; None where none is found."""
-        rng = random.Random(seed)
-        points = (draw(self._space, rng, fixed) for _ in range(draws if self else 1))
+        listed = can_be_listed(self._space)
+        rest = every(self._space, fixed) if listed else ()
+        points = itertools.chain(self._drawn(FEW if listed else DRAWS, fixed), rest)
         return next((point for point in points if self.violated(point) is None), None)
 
-    def _drawn(self) -> Iterator[dict[str, Any]]:
+    def _drawn(self, count: int, fixed: Mapping[str, Any] = {}) -> Iterator[dict[str, Any]]:
         rng = random.Random(0)
-        return (draw(self._space, rng) for _ in range(DRAWS))
+        return (draw(self._space, rng, fixed) for _ in range(count))
+
+    def _exact(self, name: str, value: Any) -> Any:
+        """A value as a condition would write it: the sampler's sums of steps are off in the last digit."""
+        parameter = self._space.parameters[name]
+        return parameter.exact(value) if isinstance(parameter, FloatParameter) else value
 
     def _asked(self, index: int, spec: Spec, values: Mapping[str, Any]) -> bool:
         """The answer of a function."""
@@ -159,7 +165,7 @@ class Constraints:
 
     def _finder(self, values: Mapping[str, Any], partial: bool) -> Callable[[Path], Any]:
         def find(path: Path) -> Any:
-            owner = self._owner(path, values)
+            owner = self._space.owner(path, values)
             if partial and self._open(path, values):
                 raise Absent(path)
             rest = path if owner is None else path[len(self._space.path(owner)) :]
@@ -172,11 +178,6 @@ class Constraints:
             return value
 
         return find
-
-    def _owner(self, path: Path, values: Mapping[str, Any]) -> str | None:
-        """The parameter of the point at a path, or the nearest above it."""
-        above = [name for name in values if path[: len(self._space.path(name))] == self._space.path(name)]
-        return max(above, key=lambda name: len(self._space.path(name)), default=None)
 
     def _open(self, path: Path, values: Mapping[str, Any]) -> bool:
         """Return whether a parameter that has no value yet decides what is at a path."""
@@ -224,10 +225,16 @@ class Constraints:
                 return
 
 
-def tallied(counts: Mapping[str, int]) -> str:
-    """`net.width % net.heads == 0 (9,934 times), ...`, the most frequent first."""
-    order = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{text} ({count:,} times)" for text, count in order)
+def none_meets(violations: Counter[str], listed: bool) -> str:
+    """That no point meets the constraints, and which one how many violate, the most frequent first.
+
+    Args:
+        listed: they are all points of the space, and not random ones.
+    """
+    total = violations.total()
+    points = f"none of the {total:,} points of the space" if listed else f"none of {total:,} random points"
+    tallied = ", ".join(f"{text} ({count:,} times)" for text, count in violations.most_common())
+    return f"{points} meets the constraints; violated: {tallied}"
 
 
 def _at(error: ExpressionError, values: Mapping[str, Any]) -> str:

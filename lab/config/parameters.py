@@ -137,10 +137,15 @@ class FloatParameter(BaseParameter):
     @property
     def values(self) -> Sequence[float] | None:
         """All of them, from low to high; None where they are not to be counted."""
-        if self.count is None:
-            return None
-        step = 0.0 if self.step is None else self.step
-        return [float(_exact(self.low) + _exact(step) * index) for index in range(self.count)]
+        return None if self.count is None else [self._after(steps) for steps in range(self.count)]
+
+    def exact(self, value: float) -> float:
+        """One of the values as it is written: 0.3 where three steps of 0.1 add up to 0.30000000000000004."""
+        return value if self.step is None else self._after(round((value - self.low) / self.step))
+
+    def _after(self, steps: int) -> float:
+        """The value that many steps above the lowest."""
+        return float(_exact(self.low) + _exact(self.step or 0.0) * steps)
 
     def suggest(self, trial: Any, name: str) -> float:
         """Ask an Optuna trial for a value."""

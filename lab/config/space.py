@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +69,14 @@ class Space:
         self.order = self._sorted()
         _raise(self._impossible())
 
-    def owner(self, path: Path) -> str | None:
-        """The parameter at a path of the run's config, or the nearest above it."""
-        above = [name for name, own in self._paths.items() if path[: len(own)] == own]
+    def owner(self, path: Path, among: Collection[str] | None = None) -> str | None:
+        """The parameter at a path of the run's config, or the nearest above it.
+
+        Args:
+            among: the parameters to look at; by default all.
+        """
+        names = self._paths if among is None else among
+        above = [name for name in names if path[: len(self._paths[name])] == self._paths[name]]
         return max(above, key=lambda name: len(self._paths[name]), default=None)
 
     def path(self, name: str) -> Path:

@@ -14,17 +14,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab.config.constraints import DRAWS, MAX_POINTS, tallied
+from lab.config.constraints import DRAWS, FEW, none_meets
 from lab.config.enqueue import is_complete
 from lab.config.optimize import OptimizeConfig
-from lab.config.points import Key, draw, every, key
+from lab.config.points import Key, can_be_listed, draw, every, key
 from lab.hpo.draft import FIXED, study_of
 from lab.hpo.sampling import create_sampler, takes_whole_points
 from lab.keys import mix
 
 TRIES = 20  # proposals of the sampler for one trial
 _STUCK = 3  # times that it may propose the same point
-_FEW = 200  # random points that are tried before a whole space is listed
 
 
 class Exhausted(Exception):
@@ -95,8 +94,7 @@ class Proposals:
             Exhausted: there is none, or none was found.
         """
         space, rng = self._config.space, random.Random(mix(self._config.seed, number, TRIES))
-        size = space.size()
-        listed = size is not None and size <= MAX_POINTS
+        listed = can_be_listed(space)
         violations: Counter[str] = Counter()
         repeated = 0
 
@@ -112,7 +110,7 @@ class Proposals:
                 else:
                     yield params
 
-        drawn = (draw(space, rng, fixed) for _ in range(_FEW if listed else DRAWS))
+        drawn = (draw(space, rng, fixed) for _ in range(FEW if listed else DRAWS))
         found = next(untried(drawn), None)
         if found is not None:
             return found
@@ -126,10 +124,9 @@ class Proposals:
 
 
 def _why(listed: bool, repeated: int, violations: Counter[str]) -> str:
-    total = repeated + violations.total()
     if not repeated:
-        some = f"none of the {total:,} points of the space" if listed else f"none of {total:,} random points"
-        return f"{some} meets the constraints; violated: {tallied(violations)}"
+        return none_meets(violations, listed)
+    total = repeated + violations.total()
     if not listed:
         return f"{total:,} random points were tried before or violate the constraints: no other was found"
     meeting = f" that meet the constraints (of {total:,})" if violations else " of the space"

@@ -86,3 +86,19 @@ def test_a_point_that_violates_a_constraint_is_refused(tmp_path: Path) -> None:
     impossible = ["net.width % 8 == 0", "optimizer.lr < 0.01 or net.width == 12"]
     with pytest.raises(ConfigError, match="no values of the other parameters were found"):
         config(tmp_path, {"optimizer.lr": 0.1}, constraints=impossible)
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("net.layers", {"type": "int", "low": 1, "high": 50}),  # the space is listed
+        ("optimizer.lr", {"type": "float", "low": 0.1, "high": 0.5}),  # points are drawn
+    ],
+)
+def test_a_point_that_few_values_of_the_others_complete_is_taken(
+    tmp_path: Path, name: str, rest: dict[str, Any]
+) -> None:
+    space = {name: rest, "net.width": {"type": "int", "low": 1, "high": 1000}}
+    point = {name: rest["high"]}
+    path = tools.study_file(tmp_path, search_space=space, constraints=["net.width == 512"], enqueue=[point])
+    assert OptimizeConfig.from_yaml(path).enqueue == (point,)

@@ -243,6 +243,13 @@ def test_kinds_and_conditions() -> None:
     assert parameter.conditions == {"b.target": ("x.Y",), "c": (1, 2)}
 
 
+def test_sums_of_steps_are_the_value_as_it_is_written() -> None:
+    parameter = make("{type: float, low: 0.1, high: 0.7, step: 0.1}")
+    assert isinstance(parameter, FloatParameter)
+    sums = [0.1 + index * 0.1 for index in range(7)]
+    assert sums[2] != 0.3 and [*map(parameter.exact, sums)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
+
+
 @pytest.mark.parametrize(
     ("choices", "names"),
     [

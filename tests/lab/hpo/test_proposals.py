@@ -131,6 +131,17 @@ def test_each_sampler_keeps_to_the_constraints(tmp_path: Path, name: str) -> Non
         )
 
 
+@pytest.mark.parametrize(("rule", "expected"), [("> 0.3", [0.4, 0.5]), ("<= 0.3", [0.1, 0.2, 0.3])])
+def test_sums_of_steps_meet_a_constraint_as_what_is_written_does(
+    tmp_path: Path, rule: str, expected: list[float]
+) -> None:
+    """A sampler's third step of 0.1 is 0.30000000000000004."""
+    space = {"optimizer.lr": {"type": "float", "low": 0.1, "high": 0.5, "step": 0.1}}
+    changes = {"sampler": sampler("RandomSampler"), "constraints": [f"optimizer.lr {rule}"]}
+    found = Bench(tmp_path, space, n_trials=9, **changes).all()
+    assert sorted(trial.params["optimizer.lr"] for trial in found) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("space", [SMALL, BRANCHES], ids=["steps and choices", "conditions"])
 def test_tpe_never_tries_a_point_twice(tmp_path: Path, space: Any) -> None:
     bench = Bench(tmp_path, space, n_trials=50, sampler=sampler("TPESampler"))
