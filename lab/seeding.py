@@ -86,8 +86,10 @@ class RngState:
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and tensors only, so that it loads with `weights_only=True`."""
         name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+        version, internal, gauss = random.getstate()
         state = {
-            "python": random.getstate(),
+            # A tensor: to pickle 625 numbers one by one is a third of the time that a small checkpoint takes.
+            "python": (version, torch.tensor(internal, device="cpu"), gauss),
             "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position)),
             "numpy_gauss": (int(has_gauss), float(cached)),
             "torch": torch.get_rng_state(),
@@ -99,7 +101,8 @@ class RngState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put the streams back; a checkpoint from a machine with other GPUs restores the CPU's only."""
         version, internal, gauss = state["python"]
-        random.setstate((version, tuple(internal), gauss))
+        numbers = internal.tolist() if isinstance(internal, Tensor) else internal  # plain ones in old files
+        random.setstate((version, tuple(numbers), gauss))
         name, keys, position = state["numpy"]
         np.random.set_state((name, keys.numpy().astype(np.uint32), position, *state["numpy_gauss"]))
         torch.set_rng_state(state["torch"].cpu())

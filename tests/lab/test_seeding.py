@@ -88,6 +88,15 @@ def test_seeded_puts_them_back_after_an_error() -> None:
     assert draws() == expected
 
 
+def test_a_state_of_plain_numbers_as_older_checkpoints_have_it() -> None:
+    seed_all(5)
+    old = {**RngState().state_dict(), "python": random.getstate()}
+    expected = draws()
+    seed_all(6)
+    RngState().load_state_dict(old)
+    assert draws() == expected
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_state_survives_a_file_of_plain_data(tmp_path: Path, half: bool) -> None:
     seed_all(5)
