@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lab.tasks import StepResult
-from lab.terms import Weight
+from lab.torch_losses import Weight
 
 T = TypeVar("T")
 Ahead = tuple[Mapping[str, Weight], int]

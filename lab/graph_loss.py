@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from lab.definitions import FIRST
 from lab.graphs import UNKNOWN
-from lab.terms import Loss, Weight
+from lab.terms import Loss
+from lab.torch_losses import Weight
 
 MultiLabel = Literal["bce", "margin"]
 _OF_THE_SET = 2  # the definition by which the parts of a set are those of one batch of everything

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from lab.definitions import FIRST
 from lab.labels import IGNORE, UNLABELLED, Auto, Background
 from lab.smp_terms import CROSS_ENTROPY, OVERLAPS, OverlapLoss, require_terms, smp_loss
-from lab.terms import Loss, Weight, class_denominator
+from lab.terms import Loss
+from lab.torch_losses import Weight, class_denominator
 
 
 class BCEDice(Loss):

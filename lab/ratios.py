@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.terms import Weight
+from lab.torch_losses import Weight
 
 
 class Ratios:

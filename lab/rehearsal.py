@@ -29,7 +29,7 @@ from lab.monitoring import Course
 from lab.runtime import Runtime
 from lab.seeding import RngState
 from lab.tasks import Task
-from lab.terms import reduction_of
+from lab.torch_losses import known
 
 _RARE = 10  # times fewer samples than another class are worth a word
 _PATIENCE = 1.0  # seconds that walking through a schedule may take; then its end alone is tried
@@ -103,7 +103,8 @@ def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
 
 def _loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
     """A warning where the loss is a sum over each batch, so that it grows with the batch."""
-    if reduction_of(criterion) != "sum":
+    loss = known(criterion)
+    if loss is None or loss.reduction != "sum":
         return []
     message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
     return [

@@ -24,7 +24,8 @@ RANKS = {
         "lab.monitoring", "lab.provenance", "lab.ratios", "lab.record", "lab.runtime", "lab.seeding",
         "lab.signals", "lab.targets", "lab.tiling"],
     0: ["lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader", "lab.events", "lab.graphs",
-        "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms", "lab.terms", "lab.wording",
+        "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms", "lab.terms",
+        "lab.torch_losses", "lab.wording",
         "model"],
     -1: ["lab.infeasible", "lab.labels", "lab.redact"],
 }  # fmt: skip

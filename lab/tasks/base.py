@@ -30,19 +30,8 @@ from lab.targets import (
 )
 from lab.tasks.outputs import tensor_of
 from lab.tasks.size import size_of
-from lab.terms import (
-    Measured,
-    NotScalar,
-    SetMean,
-    Takes,
-    Term,
-    Weight,
-    ignored_by,
-    measure,
-    set_mean,
-    takes,
-    weights_ahead,
-)
+from lab.terms import Measured, NotScalar, SetMean, Term, ignored_by, measure, set_mean, weights_ahead
+from lab.torch_losses import Takes, Weight, takes
 
 Criterion = Callable[[Any, Any], Any]
 Batch = Tensor | Sequence[Tensor]

@@ -16,7 +16,7 @@ from lab.labels import UNLABELLED
 from lab.metrics import Metric
 from lab.targets import Examined, Unfit, as_tensor, classes, shares
 from lab.tasks.base import Criterion, Samples, StepResult, Task, array, unpacked
-from lab.terms import Weight
+from lab.torch_losses import Weight
 
 
 class Classification(Task):

@@ -16,7 +16,7 @@ from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
 from lab.targets import Examined, Unfit, as_numbers, binary, classes
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
-from lab.terms import Takes, takes
+from lab.torch_losses import Takes, takes
 
 _MASKS = "Divide masks of 0 and 255 by 255; a pixel that nobody judged is 255 in losses that leave it out"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that

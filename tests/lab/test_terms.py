@@ -18,7 +18,8 @@ from lab.evaluation import evaluate
 from lab.losses import BCEDice, CrossEntropy, WeightedSum
 from lab.runtime import Runtime
 from lab.tasks import Task
-from lab.terms import Loss, ignored_by, measure, reduction_of, set_mean, weights_ahead
+from lab.terms import Loss, ignored_by, measure, set_mean, weights_ahead
+from lab.torch_losses import known
 
 Criterion = Callable[[Any, Any], Any]
 Sample = Callable[[torch.Generator, int], tuple[Tensor, Tensor]]
@@ -252,7 +253,27 @@ def test_what_losses_ignore() -> None:
     assert ignored_by(functools.partial(F.cross_entropy, ignore_index=7)) == (7,)
     assert ignored_by(BCEDice()) == (255,) and ignored_by(CrossEntropy()) == (-100,)
     assert ignored_by(nn.BCEWithLogitsLoss()) == () and ignored_by(lambda o, t: o) is None
-    assert reduction_of(nn.MSELoss(reduction="sum")) == "sum" and reduction_of(BCEDice()) is None
+    summed = known(nn.MSELoss(reduction="sum"))
+    assert summed is not None and summed.reduction == "sum" and known(BCEDice()) is None
+
+
+def test_what_is_known_of_a_loss_follows_its_weight() -> None:
+    """The loss is looked up once, and its weight may move to a device, or be another one, afterwards."""
+    criterion, target = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 4.0])), torch.tensor([0, 1, 2, 2])
+    assert float(weights_ahead(criterion, target)["loss"]) == 11
+    criterion.weight = torch.tensor([3.0, 0.5, 1.0])
+    assert float(weights_ahead(criterion, target)["loss"]) == 5.5
+    assert known(criterion) is known(criterion)
+
+
+def test_a_criterion_that_cannot_be_hashed_is_one_of_the_users() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+            return (output - target).abs().mean()
+
+    assert known(Unhashable()) is None and set_mean(Unhashable()) == "batches"
 
 
 @pytest.mark.parametrize("criterion", [nn.MSELoss(reduction="none"), lambda output, target: 1.0])

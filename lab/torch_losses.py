@@ -1,0 +1,129 @@
+"""Losses of torch's: the kind of target that each takes, the values that it leaves out, its denominator.
+
+A subclass may compute something else, so types are compared and not asked by `isinstance`.
+"""
+
+import enum
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Weight = Tensor | int
+"""A denominator: a number, or a 0-dim tensor that stays on its device."""
+
+
+class Takes(enum.Enum):
+    """The kind of target that a loss of torch's takes."""
+
+    NUMBERS = enum.auto()  # of the output's shape
+    BINARY = enum.auto()  # the same, in [0, 1]
+    SIGNS = enum.auto()  # the same, -1 or 1
+    CLASSES = enum.auto()  # class indices, or shares of the classes
+    INDICES = enum.auto()  # class indices
+    LISTS = enum.auto()  # the indices of the classes that each sample has
+
+
+_OF_ELEMENTS: frozenset[Any] = frozenset({
+    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss,
+    nn.SoftMarginLoss, nn.PoissonNLLLoss, nn.KLDivLoss, nn.HingeEmbeddingLoss,
+    F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
+    F.binary_cross_entropy_with_logits, F.soft_margin_loss, F.poisson_nll_loss, F.kl_div,
+})  # fmt: skip
+_OF_SAMPLES: frozenset[Any] = frozenset({
+    nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss,
+    F.multi_margin_loss, F.multilabel_margin_loss, F.multilabel_soft_margin_loss,
+})  # fmt: skip
+_OF_CLASSES: frozenset[Any] = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss})
+_KNOWN = _OF_ELEMENTS | _OF_SAMPLES | _OF_CLASSES
+_WEIGHTED_MEANS: frozenset[Any] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
+_TAKES: Mapping[Any, Takes] = {
+    **dict.fromkeys(_OF_ELEMENTS, Takes.NUMBERS),
+    **dict.fromkeys((nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss), Takes.BINARY),
+    **dict.fromkeys((F.binary_cross_entropy, F.binary_cross_entropy_with_logits), Takes.BINARY),
+    F.multilabel_soft_margin_loss: Takes.BINARY,
+    **dict.fromkeys((nn.SoftMarginLoss, nn.HingeEmbeddingLoss, F.soft_margin_loss), Takes.SIGNS),
+    **dict.fromkeys((nn.CrossEntropyLoss, F.cross_entropy), Takes.CLASSES),
+    **dict.fromkeys((nn.NLLLoss, F.nll_loss, nn.MultiMarginLoss, F.multi_margin_loss), Takes.INDICES),
+    **dict.fromkeys((nn.MultiLabelMarginLoss, F.multilabel_margin_loss), Takes.LISTS),
+}
+
+
+class TorchLoss:
+    """A loss of torch's and its arguments.
+
+    Args:
+        kind: its class or function.
+        argument: returns an argument by its name, None where the loss has none of it. A buffer such as
+            `weight` may move to a device, so it is asked for when it is needed.
+    """
+
+    def __init__(self, kind: Any, argument: Callable[[str], Any]) -> None:
+        self.takes = _TAKES[kind]
+        self.reduction = str(argument("reduction") or "mean")
+        self.ignored = (int(argument("ignore_index")),) if kind in _OF_CLASSES else ()
+        self.denominator = self._denominator(kind, argument)
+        """From a target to what torch divides by; None where the loss is no mean."""
+
+    def _denominator(
+        self, kind: Any, argument: Callable[[str], Any]
+    ) -> Callable[[Tensor], Weight | None] | None:
+        if self.reduction not in ("mean", "batchmean"):
+            return None
+        if kind in _OF_SAMPLES or self.reduction == "batchmean":
+            return len
+        if kind in _OF_ELEMENTS:
+            weighted = kind in _WEIGHTED_MEANS and argument("weight") is not None
+            return None if weighted else Tensor.numel
+        return lambda target: _of_classes(target, argument("weight"), *self.ignored)
+
+
+def known(criterion: Any) -> TorchLoss | None:
+    """The criterion as a loss of torch's, looked up once for each; None for any other."""
+    try:
+        return _looked_up(criterion)
+    except TypeError:  # a class of the user's that can't be hashed
+        return None
+
+
+def takes(criterion: Any) -> Takes | None:
+    """The kind of target it takes, where it is a loss of torch's."""
+    loss = known(criterion)
+    return None if loss is None else loss.takes
+
+
+def class_denominator(target: Tensor, weights: Tensor | None, ignored: int) -> Tensor:
+    """Σ of the classes' weights over a target of class indices, 0-dim; of those that are ignored, none."""
+    judged = target != ignored
+    if weights is None:
+        return judged.sum()
+    weights, target = weights.to(target.device), target.long()
+    return (weights[target.where(judged, 0).clamp(0, len(weights) - 1)] * judged).sum()
+
+
+def _of_classes(target: Tensor, weights: Tensor | None, ignored: int) -> Weight:
+    if target.is_floating_point():  # shares of the classes, (N, C, ...) or (C,): divided by N · …
+        return target.numel() // target.shape[1 if target.dim() > 1 else 0]
+    return class_denominator(target, weights, ignored)
+
+
+@functools.lru_cache(maxsize=32)
+def _looked_up(criterion: Any) -> TorchLoss | None:
+    if type(criterion) in _KNOWN:
+        return TorchLoss(type(criterion), lambda name: getattr(criterion, name, None))
+    function, bound = criterion, dict[str, Any]()
+    if type(criterion) is functools.partial and not criterion.args:
+        function, bound = criterion.func, criterion.keywords
+    if inspect.isroutine(function) and function in _KNOWN and not {"size_average", "reduce"} & set(bound):
+        return TorchLoss(function, {**_defaults(function), **bound}.get)
+    return None
+
+
+def _defaults(function: Callable[..., Any]) -> Mapping[str, Any]:
+    if inspect.isbuiltin(function):
+        return {}
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
