@@ -1,15 +1,14 @@
 """What to do: reads the command line and the config, and does one thing.
 
 Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line, the config
-or the first batch is wrong; 3 some images couldn't be predicted; 130, 143, 129: Ctrl-C, SIGTERM, SIGHUP.
+or the first batch is wrong; 3 some images couldn't be predicted; 130, 143 and 129 stopped by Ctrl-C, SIGTERM
+and SIGHUP.
 """
 
 import argparse
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from lab import command_line, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
 from lab.events import Stopped
 from lab.infeasible import Infeasible
+from lab.refusal import Refused, refusing
 from lab.signals import Heeding, Interrupted, Signals
 
 if TYPE_CHECKING:
@@ -33,10 +33,6 @@ EVALUATIONS = {
     "Classification": ("classified", "classification"),
     "SceneGraph": ("graphs", "graphs"),
 }
-
-
-class Refused(Exception):
-    """It can't be done with this run; the message says why."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -212,34 +208,22 @@ def dashboard(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def refusing() -> Iterator[None]:
-    """What a finished run, its images or its files make impossible is said in a line, with exit code 2.
-
-    Raises:
-        Refused: it is.
-    """
-    try:
-        yield
-    except (ConfigError, BrokenPipeError):  # each has its own answer
-        raise
-    except ValueError as error:
-        raise Refused(error) from error
-    except OSError as error:
-        raise Refused(f"{error.filename}: {error.strerror}") from error
-
-
 def predict(options: argparse.Namespace) -> int:
     """--predict: masks or classes, by the run's task."""
-    from lab.inference import classify, loaded
+    from lab.inference import loaded
     from lab.tasks import Classification
 
     run = find_run(options.predict)
-    how: dict[str, Any] = {"force": options.force, "bar": False if options.quiet else None}
-    how["value_range"] = options.value_range
+    how: dict[str, Any] = {
+        "force": options.force,
+        "bar": False if options.quiet else None,
+        "value_range": options.value_range,
+    }
     result: Any
     with refusing():
         if issubclass(loaded.task_of(run) or object, Classification):
+            from lab.inference import classify
+
             command_line.refuse_for_other_tasks(options)
             result = classify.predict(loaded.load(run), options.input, options.output, **how)
         else:

@@ -14,25 +14,23 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lab import events, rundir
 from lab.accumulation import Group, groups
-from lab.callbacks.checkpointing import Checkpointing
-from lab.callbacks.diagnostics import Diagnostics
-from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import Progress, Style
-from lab.callbacks.summary import RepeatsSummary, Summary
-from lab.callbacks.tracking import create_tracking
-from lab.checkpoint import Stateful, collect
+from lab.callbacks.shipped import shipped
+from lab.callbacks.summary import RepeatsSummary
+from lab.checkpoint import Stateful
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.first_batch import first_batches
+from lab.hints import hints
 from lab.meaning import definitions_with, numbers
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
 from lab.redact import redact
-from lab.rehearsal import hints
+from lab.rehearsal import rehearse
 from lab.resume import resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
@@ -126,9 +124,11 @@ class Trainer:
         if scheduler_interval not in ("epoch", "step") or min(accumulate_grad_batches, log_every_steps) < 1:
             raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
         self.runtime = runtime or Runtime(device)
-        self.device, self.model = self.runtime.device, self.runtime.place_network(model)
+        self.device = self.runtime.device
+        self.model = self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.criterion, self.task = self.runtime.place(criterion), task or Task()
+        self.criterion = self.runtime.place(criterion)
+        self.task = task or Task()
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
@@ -139,8 +139,9 @@ class Trainer:
             self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
-        self.seed, self.epochs, self.reason = seed, 0, ""
+        self.seed, self.epochs = seed, 0
         self.outcome: events.Outcome = "completed"
+        self.reason = ""
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
@@ -170,7 +171,9 @@ class Trainer:
         scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
         task = config.create_task(facts)
         return cls(
-            *(model, optimizer, scheduler),
+            model,
+            optimizer,
+            scheduler,
             config.create_criterion(facts),
             config.early_stopping_config,
             runtime=runtime,
@@ -213,7 +216,7 @@ class Trainer:
         with self.first["train"] as first:
             for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
                 moved = [self.runtime.move(batch) for _, batch in batches]
-                group = Group([self.task.weights(self.criterion, batch) for batch in moved[1:] and moved])
+                group = Group.of(moved, lambda batch: self.task.weights(self.criterion, batch))
                 for (step, _), batch in zip(batches, moved, strict=True):
                     with self.runtime.autocast():
                         result = self.task.step(self._forward, self.criterion, first.taken(batch))
@@ -233,7 +236,7 @@ class Trainer:
         return self._values["train_loss"]
 
     def val_epoch(self, dl_val: Loader) -> float:
-        """One pass over the validation data in eval mode, likewise."""
+        """One pass over the validation data in eval mode; returns the loss of the set."""
         self._reporter.begin("val", self.course.epoch + 1, self.epochs, len(dl_val))
         values = evaluate(
             self.evaluated,
@@ -250,7 +253,11 @@ class Trainer:
         return self._values["val_loss"]
 
     def train(self, dl_train: Loader, dl_val: Loader | None, epochs: int) -> float:
-        """Train up to `epochs` in all, those before a resume included; returns `value`."""
+        """Train up to `epochs` in all, those before a resume included; returns `value`.
+
+        Each epoch: train, validate if there is `dl_val`, check for NaN, best, early stop, scheduler, then the
+        listeners in order.
+        """
         if dl_val is None:
             refuse_val_values((self.monitor.metric, self._watched), self.scheduler, self._scheduler_monitor)
         self.epochs, self.outcome, self.reason = epochs, "completed", ""
@@ -297,7 +304,8 @@ class Trainer:
                 self.val_epoch(dl_val)
         except NotFinite as error:
             stop = request_stop(f"{error} of epoch {epoch}", "diverged")
-        values, best = dict(self._values), self.course.best
+        values = dict(self._values)
+        best = self.course.best
         if stop is None and not math.isfinite(monitored := best.monitored(values)):
             stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
         improved = stop is None and best.update(epoch, values)
@@ -362,25 +370,19 @@ def run(
 def _run_once(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
 ) -> events.RunResult:
-    folder, checkpoints = session.folder, session.folder / rundir.CHECKPOINTS
+    checkpoints = session.folder / rundir.CHECKPOINTS
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
     described = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
     about = {"config": redact(config.as_data()), "data": dict(data.facts), "definitions": numbers(described)}
-    listeners, count = data.listen(trainer.listeners), trainer.task.pictured or config.pictures.count
+    listeners = data.listen(trainer.listeners)
+    count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
-    tracking = create_tracking(config.shipped_trackers, listeners.on_note, config.create_trackers())
-    listeners.callbacks = [
-        tracking,
-        Checkpointing(checkpoints, config.checkpoint, lambda: {**about, **collect(trainer.parts())}),
-        Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, listeners.on_note),
-        Diagnostics(config.diagnostics, listeners.on_note),
-        Summary(),
-        Progress(session.console, mark="saved best"),
-        *session.callbacks,
-    ]
+    own = shipped(session.folder, config, trainer, look, about, session.console)
+    listeners.callbacks = [*own, *session.callbacks]
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
-    listeners.on_notes([*hints(config, trainer, data, described), *resumed])
+    noted = hints(config, trainer.criterion, data, described)
+    listeners.on_notes([*noted, *rehearse(config, trainer, data), *resumed])
     begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:
@@ -395,4 +397,4 @@ def _run_once(
         finally:
             data.stop()
             listeners.on_run_end(end := session.end_event(trainer, config.main_loss))
-    return events.RunResult(end, folder)
+    return events.RunResult(end, session.folder)

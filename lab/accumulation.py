@@ -8,7 +8,7 @@ Several processes would sum the denominators over all of them (an all_reduce) at
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -39,6 +39,12 @@ class Group:
         self._reference = 0
         self._weight: Weight = 0
         self._totals: dict[str, Weight] = {}
+
+    @classmethod
+    def of(cls, batches: Sequence[Any], weights: Callable[[Any], Ahead | None]) -> "Group":
+        """The group of these batches; `weights` returns the denominators of one, or None."""
+        alone = len(batches) == 1
+        return cls([] if alone else [weights(batch) for batch in batches])
 
     def loss(self, result: StepResult) -> Tensor:
         """Return the value to pass backward for the next batch."""

@@ -18,10 +18,11 @@ from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.events import Callback, Listeners, Note, Phase
 from lab.findings import DIVERGED, Costs, Report
 from lab.first_batch import FirstBatch, described, problem_of, some
+from lab.hints import hints
 from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.monitoring import NotFinite
-from lab.rehearsal import Trained, hints
+from lab.rehearsal import Trained, rehearse
 from lab.runtime import Runtime, is_out_of_memory
 from lab.targets import Unfit
 from lab.wording import duration
@@ -66,7 +67,9 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         try:
             trainer.listeners.callbacks = [_Noted(report)]
             meanings = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
-            data.listen(trainer.listeners).on_notes(hints(first, trainer, data, meanings))
+            listeners = data.listen(trainer.listeners)
+            listeners.on_notes(hints(first, trainer.criterion, data, meanings))
+            listeners.on_notes(rehearse(first, trainer, data))
         except ConfigError as error:
             report.faults += [str(problem) for problem in error.problems]
         else:

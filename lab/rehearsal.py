@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -17,21 +17,14 @@ from torch.utils.data import IterableDataset
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.importing import blame
 from lab.config.sections import AUTO
-from lab.data.layouts import LAYOUT
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
-from lab.data.splits import WARNINGS
-from lab.data.streams import StreamLoader
-from lab.definitions import FIRST, Definition
 from lab.events import Note
-from lab.labels import Auto, background_of, listed, mean_over
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.runtime import Runtime
 from lab.seeding import RngState
 from lab.tasks import Task
-from lab.torch_losses import known
 
-_RARE = 10  # times fewer samples than another class are worth a word
 _PATIENCE = 1.0  # seconds that walking through a schedule may take; then its end alone is tried
 
 
@@ -48,68 +41,18 @@ class Trained(Protocol):
     midway: Midway
 
 
-def hints(
-    config: RunConfig, trainer: Trained, data: Loaders, described: Mapping[str, Definition] = {}
-) -> list[Note]:
-    """List everything that `--run` and `--check` print about a training before its first batch.
-
-    Raises:
-        ConfigError: as `rehearse`.
-    """
-    return [*data_notes(config, data, described), *rehearse(config, trainer, data)]
-
-
-def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
-    """List what is remarkable about the data, and settings that have no effect."""
-    notes = []
-    if empty := data.facts.get("without_objects"):
-        some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
-        notes.append(Note(f"{len(empty)} training images have no object in their masks: {some}", "warning"))
-    if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
-        notes.append(Note(f"{unlabelled} images have no mask: they are in no set"))
-    if layout := data.facts.get(LAYOUT):
-        notes.append(Note(f"Read as {layout}"))
-    notes += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
-    notes += [Note(each) for each in _means(config, data.facts, described)]
-    notes += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
-    notes += [Note(each, "warning") for each in data.notes()]
-    if config.val is None:
-        pictures = "; no pictures of predictions are drawn" if config.pictures.enabled else ""
-        text = f"val is null: nothing is validated, and the best epoch is that of {config.monitor.metric}"
-        notes.append(Note(f"{text}, which shows nothing about new data{pictures}"))
-    if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
-        notes.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
-    if config.loader.shard and not isinstance(data.train, StreamLoader):
-        notes.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
-    if config.loader.workers and isinstance(data.train, TensorLoader):
-        notes.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
-    return notes
-
-
 def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
     """Walk a copy of the schedule to the end of the run, and try a last batch of one sample.
 
     Returns:
-        What the user should know of the schedule and the loss.
+        Warnings about the schedule.
 
     Raises:
         ConfigError: the training would fail at its end, or the loss can't be called.
     """
     trainer.task.require_criterion(trainer.criterion)
     _try_single(config, trainer, data)
-    ahead = [Note(each, "warning") for each in _walk(config, trainer, len(data.train))]
-    return [*_loss_notes(trainer.criterion), *ahead]
-
-
-def _loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
-    """A warning where the loss is a sum over each batch, so that it grows with the batch."""
-    loss = known(criterion)
-    if loss is None or loss.reduction != "sum":
-        return []
-    message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
-    return [
-        Note(f"{message}; the losses of batches are averaged. With reduction: mean they don't", "warning")
-    ]
+    return [Note(each, "warning") for each in _walk(config, trainer, len(data.train))]
 
 
 def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
@@ -237,32 +180,3 @@ def _one(data: Loaders) -> Any:
     if isinstance(loader, SampleLoader) and not isinstance(loader.dataset, IterableDataset):
         return loader.collate_fn([loader.dataset[(1, 0)]])
     return None
-
-
-def _means(config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]) -> Iterator[str]:
-    """The classes of masks that means are over, where they are other than a single foreground."""
-    if not getattr(config.task.resolve(), "one_logit", False):
-        return
-    names = [str(name) for name in facts.get("classes") or ()]
-    background = background_of(facts)
-    if names and background != Auto.AUTO:
-        index = background if isinstance(background, int) else None
-        if len(listed(names, index)) > 1:
-            yield f"means over classes are over {mean_over(names, index)}"
-    elif any(described[name].number > FIRST for name in config.metrics if name in described):
-        yield (
-            "the data names no classes, so means are over all of them; name them in its facts, such as "
-            '{"classes": ["background", "cell", "debris"]}, or set the background of a metric'
-        )
-
-
-def _rare(counts: Any) -> Iterator[str]:
-    """That a class has few samples beside another, where the data counts its classes."""
-    if not isinstance(counts, Mapping) or not counts:
-        return
-    least, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
-    if counts[least] * _RARE <= counts[most]:
-        yield (
-            f"the training set has {counts[least]} of {least!r} and {counts[most]} of {most!r}; "
-            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} lets each class weigh the same"
-        )

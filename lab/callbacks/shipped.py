@@ -1,0 +1,57 @@
+"""The listeners that every run has, in the order in which they are called."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab import rundir
+from lab.callbacks.checkpointing import Checkpointing
+from lab.callbacks.diagnostics import Diagnostics
+from lab.callbacks.pictures import Pictures
+from lab.callbacks.progress import Progress, Style
+from lab.callbacks.summary import Summary
+from lab.callbacks.tracking import create_tracking
+from lab.checkpoint import Stateful, collect
+from lab.config import RunConfig
+from lab.events import Callback, Listeners
+from lab.tasks import Samples, Task
+
+
+class Trained(Protocol):
+    """The part of a Trainer that its listeners need."""
+
+    task: Task
+    listeners: Listeners
+
+    def parts(self) -> dict[str, Stateful | None]: ...
+
+
+class Look(Protocol):
+    """A few samples with the network's predictions."""
+
+    def __call__(self) -> Samples | None: ...
+
+    def best(self) -> Samples | None:
+        """The same with the weights of the best epoch."""
+
+
+def shipped(
+    folder: Path, config: RunConfig, trainer: Trained, look: Look, about: Mapping[str, Any], console: Style
+) -> list[Callback]:
+    """Create the listeners of a run.
+
+    Args:
+        about: what a checkpoint keeps beside the trainer's parts.
+    """
+    notify = trainer.listeners.on_note
+    tracking = create_tracking(config.shipped_trackers, notify, config.create_trackers())
+    return [
+        tracking,
+        Checkpointing(
+            folder / rundir.CHECKPOINTS, config.checkpoint, lambda: {**about, **collect(trainer.parts())}
+        ),
+        Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, notify),
+        Diagnostics(config.diagnostics, notify),
+        Summary(),
+        Progress(console, mark="saved best"),
+    ]
