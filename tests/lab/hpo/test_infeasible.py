@@ -183,7 +183,7 @@ def test_a_run_of_its_own_is_refused_as_a_wrong_config_is(
     assert "Traceback" not in err and ("run.yaml:4: net: tests" in err or "seen in the first batch" in err)
 
 
-def infeasible_share(folder: Path, told: bool) -> float:
+def infeasible_share(folder: Path, known: bool) -> float:
     """Of 20 proposals, after 24 trials of a flat objective half of whose space is infeasible."""
     space = {"optimizer.lr": {"type": "float", "low": 0.0, "high": 1.0}}
     sampler = {"target": "optuna.samplers.TPESampler", "n_startup_trials": 10}
@@ -196,16 +196,16 @@ def infeasible_share(folder: Path, told: bool) -> float:
         bad = trial.values["optimizer.lr"] > 0.5
         late += [bad] if number >= 24 else []
         with bench.leases.writing(trial.lease) as writer:
-            if bad and told:
+            if bad and known:
                 writer.violate("constraints:feasible", 1.0)
-            refused = TrialState.PRUNED if told else TrialState.FAIL  # which samplers don't see
+            refused = TrialState.PRUNED if known else TrialState.FAIL  # which samplers don't see
             writer.finish(refused if bad else TrialState.COMPLETE, None if bad else [1.0])
     return sum(late) / len(late)
 
 
 def test_tpe_learns_from_them(tmp_path: Path) -> None:
-    assert infeasible_share(tmp_path / "told", told=True) <= 0.25
-    assert infeasible_share(tmp_path / "untold", told=False) >= 0.4
+    assert infeasible_share(tmp_path / "infeasible", known=True) <= 0.25
+    assert infeasible_share(tmp_path / "failed", known=False) >= 0.4
 
 
 def test_a_fork_knows_them(search: Any, workplace: Path) -> None:
