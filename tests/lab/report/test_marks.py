@@ -1,9 +1,11 @@
 """Which values are marked; `tests/test_old_results.py` has them in tables."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from lab.report import leaderboard, study_data
+from lab.report import study as report
 from lab.report.marks import footnote, footnotes, older
 from lab.report.notebook import RunRow
 from tests.lab.report import studies
@@ -38,3 +40,20 @@ def test_a_study_with_trials_of_two_definitions(tmp_path: Path) -> None:
     header, *rows = leaderboard.table(found)
     column = header.index("definition of val_dice")
     assert [(line[header.index("trial")], line[column]) for line in rows] == [("1", "2"), ("0", "1")]
+    path = report.write(tmp_path, study, config)
+    section = (
+        path.read_text(encoding="utf-8").partition('<section id="trials">')[2].partition("</section>")[0]
+    )
+    assert re.findall(r'data-v="(0\.[56])">([^<]*)<', section) == [("0.6", "0.6000"), ("0.5", "0.5000*")]
+    assert f'<p class="note">{footnote("val_dice", [1])}</p>' in section
+
+
+def test_the_page_of_a_study_of_one_definition_has_no_marks(tmp_path: Path) -> None:
+    config = studies.config()
+    study = studies.create(tmp_path, config)
+    for value in (0.5, 0.6):
+        studies.add(study, config, {}, values=(value,), definitions={"dice": 2})
+    page = report.write(tmp_path, study, config).read_text(encoding="utf-8")
+    assert (
+        ">0.5000<" in page and ">0.6000<" in page and "0.5000*" not in page and "not comparable" not in page
+    )
