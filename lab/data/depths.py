@@ -1,4 +1,4 @@
-"""How many bits the files of a set have and use: images of one network must agree in it."""
+"""Bits that the files of a set have and use: images of one network must agree in them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -114,5 +114,5 @@ def _described(name: str, largest: float) -> str:
 
 
 def _bits(largest: float) -> int:
-    """How many bits hold a value."""
+    """The number of bits that hold a value."""
     return max(1, math.ceil(math.log2(max(largest, 0) + 1)))

@@ -31,13 +31,9 @@ class Entry:
     @property
     def size(self) -> int:
         """The bytes of image and mask."""
-        mask = (
-            0
-            if self.mask is None
-            else file_size(self.mask)
-            if isinstance(self.mask, Path)
-            else self.mask.size
-        )
+        if self.mask is None:
+            return file_size(self.image)
+        mask = file_size(self.mask) if isinstance(self.mask, Path) else self.mask.size
         return file_size(self.image) + mask
 
 
@@ -114,14 +110,8 @@ def read_sets(
     splits = splits._replace(facts={**splits.facts, **images.facts()})
     names, paths = [sample.name for sample in samples], [entry.image for entry in labelled]
     sizes = [entry.size for entry in labelled]
-    return with_files(
-        splits,
-        names,
-        paths,
-        sizes,
-        parts,
-        [*warnings, *_without_background(full, masks.names), *images.warnings()],
-    )
+    remarks = [*warnings, *_without_background(full, masks.names), *images.warnings()]
+    return with_files(splits, names, paths, sizes, parts, remarks)
 
 
 def _pairs(

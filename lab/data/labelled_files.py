@@ -107,8 +107,8 @@ def read_labelled(
     splits = splits._replace(facts={**splits.facts, **images.facts()})
     paths = [file.image for file in chosen]
     sizes = list(map(file_size, paths))
-    found = [*warnings, *_similar(classes), *images.warnings()]
-    return with_files(splits, names, paths, sizes, parts, found)
+    remarks = [*warnings, *_similar(classes), *images.warnings()]
+    return with_files(splits, names, paths, sizes, parts, remarks)
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:

@@ -79,9 +79,8 @@ class ImagePairs(NamedDataset):
 
     def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
         image, mask = self._pairs[index]
-        if not (
-            image.flags.writeable and mask.flags.writeable
-        ):  # mapped: tensors and transforms want their own
+        # Of mapped files tensors and transforms want a copy of their own.
+        if not (image.flags.writeable and mask.flags.writeable):
             image, mask = image.copy(), mask.copy()
         return self._tensors(index, image, mask, rng)
 

@@ -49,7 +49,7 @@ def part_of(name: str) -> Part | None:
 
 
 def part_names(names: Iterable[str]) -> PartNames:
-    """Which of the names mean parts.
+    """Find the names that mean parts.
 
     A name that has further words, such as `seg_train`, means one only beside another with the same further
     words, such as `seg_test`: `bullet_train` beside `bus` doesn't. `valid` and `dev` are ordinary words too,

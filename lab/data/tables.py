@@ -195,7 +195,7 @@ def _below(root: Path, written: str) -> PurePosixPath | None:
 
 
 def _hint(path: Path) -> str:
-    """Why a file of this name is not found, where there is one whose name looks alike."""
+    """The reason why a file is not found, where there is one whose name looks alike."""
     try:
         found = alike(path.name, (other.name for other in path.parent.iterdir()))
     except (OSError, ValueError):

@@ -110,9 +110,11 @@ def pictures(image: ArrayLike, sample: Masks) -> tuple[Image, Image, Image, Imag
     picture = to_rgb(image, sample.size)
     if picture.shape[:2] != sample.size:
         raise ValueError(f"image and masks differ in (height, width): {picture.shape[:2]}, {sample.size}")
-    true, said = (painted(each, sample.classes, sample.background) for each in (sample.true, sample.said))
-    true[~sample.judged] = IGNORED
-    return picture, true, said, difference(sample.true, sample.said, sample.judged, sample.background)
+    truth = painted(sample.true, sample.classes, sample.background)
+    truth[~sample.judged] = IGNORED
+    prediction = painted(sample.said, sample.classes, sample.background)
+    different = difference(sample.true, sample.said, sample.judged, sample.background)
+    return picture, truth, prediction, different
 
 
 def painted(labels: NDArray[np.uint8], classes: int, background: int | None = 0) -> Image:

@@ -187,8 +187,9 @@ class _Work:
             told(done, len(names), self._part or "images")
         if unlabelled == len(names):
             raise ValueError(f"{self._loaded.folder}: no image of the {result.split} set has a class")
-        if unlabelled:
-            result.notes.append(f"{unlabelled} images of the {result.split} set have no class: not judged")
+        note = f"{unlabelled} images of the {result.split} set have no class: not judged"
+        if unlabelled and note not in result.notes:  # seeds share the set
+            result.notes.append(note)
 
     def first(self, split: Split) -> list[Tensor]:
         """The first sample as the network gets it."""

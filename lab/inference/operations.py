@@ -50,8 +50,10 @@ def _attention(args: Sequence[Any], out: Any) -> Any:
 
 
 def _padded_attention(lengths: int) -> Formula:
-    """The same of (N, tokens, heads, width). Sequences packed one after another are given by the argument
-    `lengths`; their cost depends on its values."""
+    """The same of (N, tokens, heads, width).
+
+    Sequences packed one after another are given by the argument `lengths`; their cost depends on its values.
+    """
 
     def count(args: Sequence[Any], out: Any) -> Any:
         if args[lengths] is not None:

@@ -29,10 +29,12 @@ class Segmenter(Loaded):
     @property
     def classes(self) -> list[str]:
         """Names by index; of data without names those of a single foreground, or numbers."""
+        if named := super().classes:
+            return named
         count = self.config.net.arguments.get("classes")
-        several = isinstance(count, int) and count > 1
-        numbered = [f"class {index}" for index in range(count)] if several else list(BINARY)  # type: ignore[arg-type]
-        return super().classes or numbered
+        if isinstance(count, int) and count > 1:
+            return [f"class {index}" for index in range(count)]
+        return list(BINARY)
 
     @property
     def background(self) -> int | None:

@@ -219,8 +219,8 @@ def verdict(evaluation: "Evaluation") -> str:
     dice, iou = first.summaries["dice"], first.summaries["iou"]
     if dice is None or iou is None:
         return "There is nothing to judge."
-    over = f", averaged over {mean_over(evaluation.classes, evaluation.background)}"
-    over = over if several(evaluation) else ""
+    classes = mean_over(evaluation.classes, evaluation.background)
+    over = f", averaged over {classes}" if several(evaluation) else ""
     text = f"Dice {spread(dice)} and IoU {spread(iou)} per image{over}, on {_counted(evaluation)}."
     low = sum((image.value("dice") or 0.0) < 0.5 for image in evaluation.images)
     if low:

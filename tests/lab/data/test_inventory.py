@@ -119,5 +119,5 @@ def test_what_has_become_of_the_files() -> None:
 
 
 @pytest.mark.parametrize("old", [{}, {"split": {"train": ["a"]}}, {FILE_SIZES: {"train": [1]}}])
-def test_facts_of_no_files_or_an_older_version_say_nothing(old: dict[str, Any]) -> None:
+def test_facts_of_no_files_or_an_older_version_are_not_compared(old: dict[str, Any]) -> None:
     assert changes(old, facts(a=1)) == [] == changes(facts(a=1), old)

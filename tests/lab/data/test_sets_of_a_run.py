@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("body", "path", "says"),
+    ("body", "path", "message"),
     [
         ("return [1, 2]", "data.target", "must return datasets, found int as train"),
         ("return (1,)", "data.target", r"must return \(train, val\) or .*, found tuple of 1"),
@@ -39,14 +39,14 @@ def test_data_that_is_none(
     monkeypatch: pytest.MonkeyPatch,
     body: str,
     path: str,
-    says: str,
+    message: str,
 ) -> None:
     module = f"data_{abs(hash(body))}"
     source = f"import torch\nfrom torch.utils.data import *\ndef sets():\n    {body}\n"
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=says) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         create_loaders(config(data={"target": f"{module}.sets"}), None, None, CPU)
     (problem,) = caught.value.problems
     assert ".".join(map(str, problem.path)) == path
