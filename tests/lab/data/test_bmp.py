@@ -59,3 +59,15 @@ def test_colours_of_os2_that_opencv_makes_grey_are_refused(tmp_path: Path) -> No
     for read in (decode, MaskReader().read):
         with pytest.raises(ValueError, match=r"x\.bmp: .* 7 × 5 pixels of 3 × uint8, .* 7 × 5 of 1 × uint8"):
             read(path)
+
+
+@pytest.mark.parametrize("largest", [1, 2, 3])
+def test_an_index_without_a_colour_is_refused(tmp_path: Path, largest: int) -> None:
+    colours = np.array([[0, 0, 0], [1, 2, 3]], np.uint8)
+    path = tmp_path / "x.bmp"
+    path.write_bytes(bmp([bytes([0, 1, largest])], 3, 8, colours))
+    if largest < 2:
+        assert np.array_equal(decode(path), colours[[[0, 1, 1]]])
+    else:
+        with pytest.raises(ValueError, match=f"its palette has 2 colours, and a pixel has {largest}"):
+            decode(path)

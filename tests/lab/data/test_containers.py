@@ -157,6 +157,13 @@ def test_headers_that_are_refused(data: bytes, message: str) -> None:
         read_header(data)
 
 
+@pytest.mark.parametrize(("marker", "lossy"), [(0xC0, "JPEG"), (0xC2, "JPEG"), (0xC3, "")])
+def test_jpeg_that_keeps_values_is_not_lossy(marker: int, lossy: str) -> None:
+    """By its marker: baseline, progressive, lossless."""
+    data = b"\xff\xd8\xff%c\0\x0b\x08\0\1\0\1\1\1\x11\0\xff\xda\0\2\xff\xd9" % marker
+    assert read_header(data).lossy == lossy
+
+
 def test_more_pixels_than_any_image_has_are_refused(tmp_path: Path) -> None:
     data = bytearray(by_pillow(Image.fromarray(COLOURS), "BMP"))
     data[18:26] = struct.pack("<ii", 1 << 15, (1 << 15) + 1)

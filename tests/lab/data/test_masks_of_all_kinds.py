@@ -143,6 +143,7 @@ WRONG = [
     (tiff(np.array([[0, 0.5]])), {"classes": {"a": 0, "b": 1}, "threshold": 0}, "numbers with fractions"),
     (tiff(np.array([[0, np.nan]])), {"threshold": 0}, "some of which are NaN or infinite"),
     (tiff(np.array([[0, np.inf]], np.float32)), {}, "NaN or infinite"),
+    (tiff(np.array([[0, 1e300]])), {"classes": {"a": 0, "b": 1}}, r"from 0 to 1e\+300"),
     (tiff(np.array([[0, -1]], np.int16)), {}, "negative values, down to -1; set mask_threshold"),
     (tiff(np.array([[0, -1]], np.int16)), {"classes": {"a": 0, "b": 1}, "ignore": 255}, "of value -1"),
     (tiff(np.array([[0, -1]], np.float32)), {"classes": {"a": 0, "b": 1}}, "no class, of value -1"),

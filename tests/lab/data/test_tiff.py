@@ -153,6 +153,14 @@ def test_cmyk_is_converted_as_pillow_converts_it(tmp_path: Path) -> None:
     assert np.array_equal(decode(path), np.asarray(image.convert("RGB")))
 
 
+def test_large_numbers_keep_their_differences(tmp_path: Path) -> None:
+    """Between 1e9 and 1e9 + 64 float32 has two numbers."""
+    values = 1_000_000_000 + np.arange(64, dtype=np.int32).reshape(8, 8)
+    path = put(tmp_path, tiff(values))
+    image = ImageReader(1, (1e9, 1e9 + 64)).read(path)
+    np.testing.assert_allclose(image[..., 0], np.arange(64).reshape(8, 8) / 64, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("dtype", "value_range"),
     [("i2", (-32768, 32767)), ("u4", (0, 2**32 - 1)), ("f8", (-1, 2)), ("i1", (-128, 127))],
