@@ -3,6 +3,7 @@
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,7 +216,7 @@ def test_pictures_of_inputs(values: list[list[float]], shown: list[int] | None) 
     assert normalised is not None and (shown != [51, 102] or normalised[0, :, 0].tolist() == [133, 138])
 
 
-def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
+def partly_labelled(folder: Path, **settings: Any) -> RunConfig:
     values = {
         "data": f"{HERE}.partly",
         "net": {"target": f"{HERE}.Levels"},
@@ -223,7 +224,11 @@ def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
         "metrics": {"accuracy": "lab.metrics.Accuracy", "f1": "lab.metrics.F1"},
         "epochs": 1,
     }
-    folder = train(tmp_path / "run", validate(RunConfig, {**config(tmp_path).as_data(), **values}))
+    return validate(RunConfig, {**config(folder).as_data(), **values, **settings})
+
+
+def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", partly_labelled(tmp_path))
     found = evaluate_run(folder, "val", efficiency=False)
     images, labels = partly()[1].tensors
     kept = labels >= 0
@@ -234,3 +239,9 @@ def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
     assert scores.macro.f1 == pytest.approx(metrics.f1_score(labels[kept], likely[kept], average="macro"))
     assert (best["val_accuracy"], best["val_f1"]) == pytest.approx((scores.accuracy, scores.macro.f1))
     assert "10 images of the val set have no class: not judged" in found.notes
+
+
+def test_unlabelled_samples_are_reported_once_for_all_seeds(tmp_path: Path) -> None:
+    found = evaluate_run(train(tmp_path / "run", partly_labelled(tmp_path, seeds=[0, 1])), efficiency=False)
+    assert found.parts == ["seed_0", "seed_1"]
+    assert found.notes.count("10 images of the val set have no class: not judged") == 1
