@@ -25,13 +25,12 @@ from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.first_batch import first_batches
 from lab.hints import hints
-from lab.meaning import definitions_with, numbers
+from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
-from lab.redact import redact
 from lab.rehearsal import rehearse
-from lab.resume import resume_from
+from lab.resume import cut_as_before, record_of, resume_from
 from lab.runtime import Runtime, averaged
 from lab.seeding import RngState, seed_all
 from lab.session import Session
@@ -356,7 +355,7 @@ def run(
         ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
         RunInUse: another process runs in this folder.
     """
-    with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder:
+    with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
         session = Session(folder, resume, callbacks, console, command)
         session.refuse_other_repeats(run_config)
         if len(run_config.repeats) == 1:
@@ -374,7 +373,7 @@ def _run_once(
     data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
     described = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
-    about = {"config": redact(config.as_data()), "data": dict(data.facts), "definitions": numbers(described)}
+    about = record_of(config, data.facts, described)
     listeners = data.listen(trainer.listeners)
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")

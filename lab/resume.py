@@ -2,12 +2,13 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import checkpoint, rundir
-from lab.config import ConfigError, Problem
+from lab import checkpoint, group_rule, rundir
+from lab.config import ConfigError, Problem, RunConfig
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.data.inventory import changes
@@ -26,6 +27,40 @@ _STEPS = ("batch_size", "accumulate_grad_batches", "loader.drop_last")
 _OPTIONAL = ("scaler", "early_stopping", "midway")
 
 
+@contextmanager
+def cut_as_before(run: Path, resume: bool) -> Iterator[None]:
+    """Cut the data of a run that is continued by the rule of its checkpoint.
+
+    Seeds and folds that have none yet are cut as the others: folds by several rules would overlap.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    rule = group_rule.current()
+    for part in (run, *rundir.repeats(run)) if resume else ():
+        if _has_checkpoint(checkpoints := part / rundir.CHECKPOINTS):
+            rule = group_rule.recorded(checkpoint.load_latest(checkpoints)[0])
+            break
+    with group_rule.applied(rule):
+        yield
+
+
+def record_of(
+    config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]
+) -> dict[str, Any]:
+    """A checkpoint's record of its run, beside the parts: config without secrets, data, definitions, cut."""
+    return {
+        "config": redact(config.as_data()),
+        "data": dict(facts),
+        "definitions": numbers(described),
+        **group_rule.as_record(group_rule.current()),
+    }
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("last.pt", "prev.pt"))
+
+
 def resume_from(
     folder: Path,
     about: dict[str, Any],
@@ -35,8 +70,8 @@ def resume_from(
     """Load the newest checkpoint in `folder` into the parts.
 
     Args:
-        about: what a checkpoint keeps beside the parts: the `config` as it is now, without secrets, and the
-            facts of the `data` now. Its `definitions` become the oldest that a value of the run has.
+        about: `record_of` the run as it is now. Its `definitions` become the oldest that a value of the run
+            has.
         described: the definition of each logged metric and loss, as this program has them.
 
     Returns:
@@ -47,7 +82,7 @@ def resume_from(
             decides something in the run has had another definition.
         CheckpointError: there are checkpoints, and none can be read.
     """
-    if not any((folder / name).exists() for name in ("last.pt", "prev.pt")):
+    if not _has_checkpoint(folder):
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     config, facts = about["config"], about["data"]
     content, path, faults = checkpoint.load_latest(folder)

@@ -12,7 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+import util
 from lab import checkpoint
+from lab.config import RunConfig
+from lab.events import RunResult
+from lab.inference import judged
 from main import main
 
 OLD = Path(__file__).parent / "old"
@@ -27,6 +31,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, place in (("trained", "runs"), ("searched", "studies")):
         shutil.copytree(OLD / name, tmp_path / place)
     draw_images(tmp_path / "data")
+    draw_patients(tmp_path / "data" / "patients")
     with sqlite3.connect(tmp_path / "studies.db") as database:
         database.executescript((OLD / "studies.sql").read_text())
     database.close()
@@ -35,7 +40,7 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def draw_images(folder: Path) -> None:
-    """The pixels that the runs were trained on: squares of three classes, 100 apart, and noise up to 39."""
+    """The pixels that `sky` and `back` were trained on: squares of three classes, 100 apart, with noise."""
     rng = np.random.default_rng(0)
     for name in ("sky", "back"):
         for kind in ("images", "masks"):
@@ -174,3 +179,116 @@ def test_a_study_whose_objective_has_not_changed_is_continued(
     assert study.user_attrs["definitions"] == 2
     assert "definition" not in (old / "studies" / "curve" / "leaderboard.csv").read_text()
     assert main(["--optimize", "curve_study.yaml", "--set", "n_trials=4", *HERE]) == 0
+
+
+def draw_patients(folder: Path) -> None:
+    """The pixels that `patients` was trained on, and a table of five patients: 3, 3, 2, 2 and 2 images."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    rows = ["frame_id,patient"]
+    for name in ["a0", "a1", "a2", "b0", "b1", "b2", "c0", "c1", "d0", "d1", "e0", "e1"]:
+        mask = np.zeros((8, 8), np.uint8)
+        top = int(rng.integers(0, 4))
+        mask[top : top + 4, 2:6] = 255
+        image = (mask // 2 + rng.integers(0, 90, mask.shape)).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+        rows.append(f"{name},{name[0]}")
+    (folder / "patients.csv").write_text("\n".join(rows) + "\n")
+
+
+def cut_of(checkpoints: Path, name: str = "last.pt") -> dict[str, list[str]]:
+    found: dict[str, list[str]] = checkpoint.load(checkpoints / name)["data"]["split"]
+    return found
+
+
+def test_a_new_run_has_and_keeps_the_nearest_cut_where_the_old_version_had_another(old: Path) -> None:
+    before = cut_of(old / "runs" / "patients" / "checkpoints")
+    assert main(["--run", "patients.yaml", "--set", "name=new"]) == 0
+    run = next((old / "runs").glob("*_new"))
+    after = cut_of(run / "checkpoints")
+    assert (len(before["val"]), len(after["val"])) == (5, 4)
+    assert set(after["val"]) & set(before["train"])  # the cut that must not be mixed with the old one
+    assert main(["--resume", str(run), "--set", "epochs=3"]) == 0
+    assert summary(run)["epochs"] == 3 and cut_of(run / "checkpoints") == after
+    assert sorted(image.name for image in judged.evaluate_run(run).images) == sorted(after["val"])
+
+
+def test_a_run_with_groups_is_continued_and_judged_with_its_own_cut(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = old / "runs" / "patients"
+    before = cut_of(run / "checkpoints")
+    for epochs in (3, 4):  # the second time from a checkpoint of this version
+        found = judged.evaluate_run(run)
+        assert sorted(image.name for image in found.images) == sorted(before["val"])
+        assert not any("was trained on" in note for note in found.notes)
+        assert main(["--resume", "runs/patients", "--set", f"epochs={epochs}"]) == 0
+        assert summary(run)["epochs"] == epochs and cut_of(run / "checkpoints") == before
+    assert "files of the data have changed" not in capsys.readouterr().out
+
+
+def test_folds_of_an_old_run_that_had_not_begun_are_those_of_its_first(old: Path) -> None:
+    run = old / "runs" / "folds"
+    first = cut_of(run / "fold_0" / "checkpoints")
+    assert (len(first["train"]), len(first["val"])) == (5, 7)  # 6 and 6 by the rule of today
+    assert not (run / "fold_1" / "checkpoints").exists()
+    for epochs in (2, 3):
+        assert main(["--resume", "runs/folds", "--set", f"epochs={epochs}"]) == 0
+        second = cut_of(run / "fold_1" / "checkpoints")
+        assert cut_of(run / "fold_0" / "checkpoints") == first
+        assert (second["train"], second["val"]) == (first["val"], first["train"])
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_all_trials_of_an_old_study_with_groups_have_its_cut(
+    old: Path, capsys: pytest.CaptureFixture[str], isolation: str
+) -> None:
+    folder = old / "studies" / "patients"
+    before = cut_of(folder / "best", "best.pt")
+    assert len(before["val"]) == 5
+    for trials in (3, 4):  # one was interrupted, the others are new
+        command = ["--optimize", "patients_study.yaml", "--set", f"n_trials={trials}"]
+        assert main([*command, "--set", f"isolation={isolation}"]) == 0
+        for number in range(1, trials):
+            assert cut_of(folder / f"trial_{number:05d}" / "checkpoints") == before
+    assert main(["--evaluate", "studies/patients/best"]) == 0
+    assert "was trained on" not in capsys.readouterr().out
+
+
+def test_confirmation_reruns_of_an_old_study_have_its_cut(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts: dict[Path, dict[str, list[str]]] = {}
+
+    def run(config: RunConfig, *, run_dir: Path, **options: Any) -> RunResult:
+        result = train(config, run_dir=run_dir, **options)
+        cuts[run_dir] = cut_of(run_dir / "checkpoints")  # of a rerun they are removed later
+        return result
+
+    train = util.run
+    monkeypatch.setattr(util, "run", run)
+    confirm = ["--set", "confirm={top: 3, seeds: 2}", "--set", "n_trials=3"]
+    assert main(["--optimize", "patients_study.yaml", *HERE, *confirm]) == 0
+    reruns = [cut for folder, cut in cuts.items() if folder.name.startswith("seed_")]
+    assert reruns == [cut_of(old / "studies" / "patients" / "best", "best.pt")] * 4
+
+
+def test_a_fork_has_the_cut_of_the_trials_that_it_takes_over(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--optimize", "patients_study.yaml", *HERE, "--set", "n_trials=1", "--fork"]
+    assert main([*command, "patients-2"]) == 0
+    assert "1 of 1 finished trials of 'patients' fits" in capsys.readouterr().out
+    cut = cut_of(old / "studies" / "patients-2" / "trial_00001" / "checkpoints")
+    assert len(cut["val"]) == 5
+    assert main([*command, "patients-3", "--set", "run.data.val_share=0.32"]) == 0
+    assert "0 of 1 finished trials" in capsys.readouterr().out
+    cut = cut_of(old / "studies" / "patients-3" / "trial_00000" / "checkpoints")
+    assert len(cut["val"]) == 4
+
+
+def test_the_trials_of_a_new_study_have_the_nearest_cut(old: Path) -> None:
+    assert main(["--optimize", "patients_study.yaml", *HERE, "--set", "study_name=new"]) == 0
+    for number in (0, 1):
+        cut = cut_of(old / "studies" / "new" / f"trial_{number:05d}" / "checkpoints")
+        assert len(cut["val"]) == 4

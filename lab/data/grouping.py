@@ -1,13 +1,15 @@
 """Groups of several sizes into sets of given sizes, as nearly as whole groups allow.
 
 Both are subset-sum problems. They are solved exactly within the bounds below; beyond them by heuristics,
-which are exact in most cases.
+which are exact in most cases. By `GroupRule.GREEDY` the heuristics alone decide.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lab.group_rule import GroupRule, current
 
 _MOST_STATES = 30_000_000  # bytes of a table of reachable sums
 _MOST_STEPS = 100_000  # of the search for folds
@@ -28,7 +30,7 @@ def chosen(
         The indices of the groups of each set.
     """
     best = _greedy(sizes, wanted, keep)
-    if _distance(sizes, best, wanted) == 0:
+    if current() is GroupRule.GREEDY or _distance(sizes, best, wanted) == 0:
         return best
     exact = _exact(sizes, wanted, keep, rng)
     if exact is None and len(wanted) > 1:  # one set after another needs a smaller table
@@ -53,7 +55,7 @@ def dealt(sizes: Sequence[int], folds: int) -> list[list[int]]:
     best = _largest_first(sizes, order, folds)
     low, larger = divmod(sum(sizes), folds)
     least = larger * (low + 1) ** 2 + (folds - larger) * low**2
-    if _squares(sizes, best) == least:
+    if current() is GroupRule.GREEDY or _squares(sizes, best) == least:
         return best
     search = _FoldSearch([sizes[index] for index in order], folds, _squares(sizes, best), least)
     search.run(0)

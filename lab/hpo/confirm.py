@@ -17,6 +17,7 @@ from lab.config import RunConfig
 from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
 from lab.events import StopRequest
+from lab.group_rule import GroupRule, recorded
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import unmirrored
 from lab.hpo.trial_folder import read_trial
@@ -68,7 +69,8 @@ def confirm(
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
             for rerun in reruns:  # of a call that was killed at it
                 _drop_weights(rerun)
-            _Batch(config, run, console, signals).do([rerun for rerun in reruns if _value(rerun) is None])
+            batch = _Batch(config, run, console, signals, recorded(study.user_attrs))
+            batch.do([rerun for rerun in reruns if _value(rerun) is None])
             report = _compared(reruns, candidates, config, seeds)
             rundir.atomic_write(folder / CONFIRM, rundir.to_json(report, indent=2) + "\n")
     except rundir.RunInUse:
@@ -85,10 +87,12 @@ def confirm(
 class _Batch:
     """Reruns in the study's slots."""
 
-    def __init__(self, config: OptimizeConfig, run: Run, console: StudyConsole, signals: Signals) -> None:
+    def __init__(
+        self, config: OptimizeConfig, run: Run, console: StudyConsole, signals: Signals, rule: GroupRule
+    ) -> None:
         self._workers = create_workers(config, run, self._handle, signals)
         self._console, self._patience = console, patience(config)
-        self._signals = signals
+        self._signals, self._group_rule = signals, rule
         self._noted = False
 
     def do(self, reruns: Sequence[_Rerun]) -> None:
@@ -122,7 +126,13 @@ class _Batch:
     def _start(self, rerun: _Rerun, slot: Slot) -> None:
         config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
         resume = (rerun.folder / rundir.CONFIG).exists()
-        order = Order(config.as_data(), rerun.folder, resume=resume, patience=self._patience)
+        order = Order(
+            config.as_data(),
+            rerun.folder,
+            resume=resume,
+            patience=self._patience,
+            group_rule=self._group_rule,
+        )
         self._workers.start(slot, order, rerun)
 
     def _handle(self, job: Job, message: Message | Died) -> Answer:

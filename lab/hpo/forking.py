@@ -21,6 +21,7 @@ from lab.config.problems import ConfigError, dotted
 from lab.config.run import RunConfig
 from lab.config.space import Space
 from lab.config.validation import validate
+from lab.group_rule import recorded
 from lab.hpo.changes import BASE, CONFIG, Data, path_of, read_space, run_problems
 from lab.hpo.claims import FORKED
 from lab.hpo.outcomes import VIOLATED
@@ -45,6 +46,7 @@ class Fork:
     Attributes:
         trials: those that fit, ready to be added; `FORKED` says where they are from.
         reasons: how many of the others don't fit for what.
+        group_rule: the rule by which the data of all of them was cut.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Fork:
         redefined: str = "",
     ) -> None:
         self._name, self._old, self._new, self._space = name, old[BASE], new[BASE], space
+        self.group_rule = recorded(old)
         self.trials: list[FrozenTrial] = []
         self.reasons: Counter[str] = Counter()
         finished = [trial for trial in trials if trial.state in _FINISHED]

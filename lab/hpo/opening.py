@@ -26,6 +26,7 @@ from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.space import KEY
 from lab.config.validation import validate
 from lab.definitions import CURRENT
+from lab.group_rule import GroupRule, as_record, recorded
 from lab.hpo import changes, server
 from lab.hpo.changes import BASE, CONFIG
 from lab.hpo.claims import FORKED
@@ -55,7 +56,7 @@ def open_study(config: OptimizeConfig, database: Database, folder: Path | None =
                 refuse_foreign(folder, study)
             except ConfigError as error:
                 _raise(config, error)
-        return _opened(config, database, study, folder)
+        return _opened(config, database, study, folder, GroupRule.NEAREST)
 
 
 def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
@@ -112,7 +113,9 @@ def fork_study(
                 raise ConfigError(found) from None
         study = study or _create(config, database)
         study.set_user_attr(FORKED, source)
-        study = _opened(config, database, study, folder)
+        # With trials of another study it has to have that study's cut; else it begins anew.
+        rule = fork.group_rule if fork is not None and fork.trials else GroupRule.NEAREST
+        study = _opened(config, database, study, folder, rule)
         if fork is None or _COPIED in study.user_attrs:
             return study
         there = {trial.user_attrs.get(FORKED) for trial in study.get_trials(deepcopy=False)}
@@ -170,11 +173,17 @@ def _is_blank(study: optuna.Study) -> bool:
 
 
 def _opened(
-    config: OptimizeConfig, database: Database, study: optuna.Study | None, folder: Path | None
+    config: OptimizeConfig,
+    database: Database,
+    study: optuna.Study | None,
+    folder: Path | None,
+    rule: GroupRule,
 ) -> optuna.Study:
-    """The study, described by the file; new where there is none."""
-    wanted = description(config)
+    """The study, described by the file; new where there is none, and then with this rule of its groups."""
     study = study or _create(config, database)
+    if changes.described(study.user_attrs):
+        rule = recorded(study.user_attrs)
+    wanted = {**as_record(rule), **description(config)}  # the rule first: without one, a study has the old
     if not (_is_blank(study) and study.directions == _directions(config)):
         trials = study.get_trials(deepcopy=False)
         command = _fork_command(config, database)

@@ -15,6 +15,7 @@ import optuna
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
 from lab.events import Stopped, StopRequest, named
+from lab.group_rule import recorded
 from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import DIED, Failures
 from lab.hpo.heartbeat import Heartbeat
@@ -75,6 +76,7 @@ class Supervisor:
         self._claims = Claims(config, study, database, self._leases, folder, upkeep.note)
         study.pruner = create_pruner(config)
         self._upkeep, self._command = upkeep, tuple(command)
+        self._group_rule = recorded(study.user_attrs)
         self._ledger = Ledger(config, study, self._leases, upkeep.note, signals.raise_received)
         self._failures = Failures(study, config.max_consecutive_failures)
         self._workers = create_workers(config, run, self._handle, signals)
@@ -167,6 +169,7 @@ class Supervisor:
             token=trial.lease.token,
             facts=self._upkeep.facts(trial),
             searched=tuple(self._config.space.path(name) for name in trial.values),
+            group_rule=self._group_rule,
         )
         self._workers.start(slot, order, trial)
 

@@ -25,6 +25,7 @@ from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
+from lab.group_rule import GroupRule, applied
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.infeasible import Infeasible
 from lab.redact import Veil, learn, redact_text
@@ -59,6 +60,7 @@ class Order:
         extras: makes more listeners, in the process that runs.
         token: of the trial's lease; 0 where the run is no trial.
         facts: what the study knows of the trial, for its folder.
+        group_rule: the rule by which the run's data is cut; one that is continued keeps its own.
         searched: paths of the values that the study has chosen: a component that refuses them is infeasible.
     """
 
@@ -71,6 +73,7 @@ class Order:
     token: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     searched: tuple[KeyPath, ...] = ()
+    group_rule: GroupRule = GroupRule.NEAREST
 
 
 def patience(config: OptimizeConfig) -> float:
@@ -172,21 +175,20 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         config = validate(RunConfig, order.config)
         learn(order.config)
         relay = Relay(tell, tuple(config.repeats))
-        extras = [extra() for extra in order.extras]
-        result = _patiently(
-            order,
-            lambda: _fenced(
-                order,
-                lambda: run(
+        callbacks = [relay, *(extra() for extra in order.extras)]
+
+        def action() -> RunResult:
+            with applied(order.group_rule):
+                return run(
                     config,
                     run_dir=order.folder,
                     resume=order.resume,
-                    callbacks=[relay, *extras],
+                    callbacks=callbacks,
                     console="plain",
                     command=order.command,
-                ),
-            ),
-        )
+                )
+
+        result = _patiently(order, lambda: _fenced(order, action))
     except BaseException as error:  # noqa: BLE001 - a trial that fails must not end the study
         return _broken(error, order, relay)
     ends = relay.ends

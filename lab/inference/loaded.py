@@ -17,6 +17,7 @@ from lab.config.validation import validate
 from lab.data.depths import VALUE_RANGE
 from lab.data.reading import ImageReader
 from lab.data.splits import Splits, splits_of
+from lab.group_rule import GroupRule, applied, recorded
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
@@ -34,6 +35,7 @@ class Loaded:
     Args:
         weights: the checkpoint that they come from.
         facts: `Splits.facts` of the training; empty for a checkpoint from before there were any.
+        group_rule: the rule by which its data was cut.
         notes: what the user should know.
     """
 
@@ -45,6 +47,7 @@ class Loaded:
     task: Task
     runtime: Runtime
     facts: Mapping[str, Any]
+    group_rule: GroupRule
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,7 +93,8 @@ class Loaded:
                 f"write it into {self.folder / rundir.CONFIG} for as long as it is needed"
             )
         seed_all(self.config.seeds[0])
-        splits = splits_of(self.config.create_data(), self.config.data.target)
+        with applied(self.group_rule):
+            splits = splits_of(self.config.create_data(), self.config.data.target)
         return splits._replace(val=None) if self.config.val is None else splits
 
 
@@ -133,6 +137,7 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
         task=config.create_task(facts),
         runtime=runtime,
         facts=facts,
+        group_rule=recorded(content),
         notes=tuple(notes),
     )
 

@@ -15,6 +15,8 @@ INSERT INTO "lab_leases" VALUES(1,'',1,0.0);
 INSERT INTO "lab_leases" VALUES(2,'',1,0.0);
 INSERT INTO "lab_leases" VALUES(3,'',1,0.0);
 INSERT INTO "lab_leases" VALUES(4,'',1,0.0);
+INSERT INTO "lab_leases" VALUES(5,'',1,0.0);
+INSERT INTO "lab_leases" VALUES(6,'',1,0.0);
 CREATE TABLE studies (
 	study_id INTEGER NOT NULL, 
 	study_name VARCHAR(512) NOT NULL, 
@@ -22,6 +24,7 @@ CREATE TABLE studies (
 );
 INSERT INTO "studies" VALUES(1,'sky');
 INSERT INTO "studies" VALUES(2,'curve');
+INSERT INTO "studies" VALUES(3,'patients');
 CREATE TABLE study_directions (
 	study_direction_id INTEGER NOT NULL, 
 	direction VARCHAR(8) NOT NULL, 
@@ -33,6 +36,7 @@ CREATE TABLE study_directions (
 );
 INSERT INTO "study_directions" VALUES(1,'MAXIMIZE',1,0);
 INSERT INTO "study_directions" VALUES(2,'MINIMIZE',2,0);
+INSERT INTO "study_directions" VALUES(3,'MINIMIZE',3,0);
 CREATE TABLE study_system_attributes (
 	study_system_attribute_id INTEGER NOT NULL, 
 	study_id INTEGER, 
@@ -59,6 +63,10 @@ INSERT INTO "study_user_attributes" VALUES(5,2,'identity','"2284e6ecd98c4b6f9e85
 INSERT INTO "study_user_attributes" VALUES(6,2,'config','{"study_name": "curve", "run": {"project": "old", "name": "curve", "data": {"target": "lab.data.function", "name": "sin", "train_count": 20, "val_count": 10}, "net": {"target": "torch.nn.Linear", "in_features": 1, "out_features": 1}, "criterion": "torch.nn.MSELoss", "optimizer": {"target": "torch.optim.SGD", "lr": 0.01}, "metrics": {"mae": "lab.metrics.MAE"}, "epochs": 2, "batch_size": 10, "device": "cpu", "trackers": [], "pictures": {"enabled": false}}, "set": {}, "storage": "sqlite:///studies.db", "n_trials": 2, "time_budget": null, "trial_timeout": null, "seed": 0, "sampler": {"target": "optuna.samplers.TPESampler"}, "pruner": null, "prune_on": null, "workers": null, "devices": [], "isolation": "process", "search_space": {"optimizer.lr": {"type": "float", "low": 0.01, "high": 0.5, "step": null, "log": true, "when": {}}}, "retention": {"keep_best": 3, "max_disk_gb": null, "pruned": false}, "preflight": "cheap", "on_oom": "infeasible", "max_consecutive_failures": 3, "max_attempts": 2, "lease_seconds": 60.0, "confirm": null}');
 INSERT INTO "study_user_attributes" VALUES(7,2,'base','{"project": "old", "name": "curve", "seeds": [0], "folds": null, "device": "cpu", "precision": "fp32", "epochs": 2, "batch_size": 10, "task": {"target": "lab.tasks.Regression"}, "data": {"target": "lab.data.function", "name": "sin", "train_count": 20, "val_count": 10}, "net": {"target": "torch.nn.Linear", "in_features": 1, "out_features": 1}, "criterion": {"target": "torch.nn.MSELoss"}, "metrics": {"mae": {"target": "lab.metrics.MAE"}}, "optimizer": {"target": "torch.optim.SGD", "lr": 0.01}, "scheduler": null, "early_stopping_config": null, "monitor": {"metric": "val_loss", "mode": "min", "returns": "best", "also": []}, "checkpoint": {"every_epochs": null, "every_seconds": 0.0, "every_n_steps": null}, "trackers": [], "loader": {"workers": 0, "prefetch": 2, "pin_memory": null, "drop_last": false}, "gradient_clip_norm": null, "accumulate_grad_batches": 1, "check_gradients": false, "ema": null, "compile": false, "channels_last": false, "deterministic": false, "threads": null, "log_every_steps": 10, "diagnostics": {"metric": "dice", "least": 0.6, "after_epochs": 20, "gap": 0.2}, "pictures": {"enabled": false, "every_epochs": 10, "count": 4}}');
 INSERT INTO "study_user_attributes" VALUES(8,2,'versions','{"torch": "2.14.1", "optuna": "5.0.0"}');
+INSERT INTO "study_user_attributes" VALUES(9,3,'identity','"ad88f7a5f4dc488c8b793bda31b31204"');
+INSERT INTO "study_user_attributes" VALUES(10,3,'config','{"study_name": "patients", "run": {"project": "old", "name": "patients", "task": {"target": "lab.tasks.Segmentation", "tile": 8, "overlap": 0, "divisor": 1}, "data": {"target": "lab.data.image_folder", "root": "data/patients", "metadata": "patients.csv", "group_by": "patient", "grayscale": true, "val_share": 0.33, "seed": 1}, "net": {"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}, "criterion": "torch.nn.BCEWithLogitsLoss", "optimizer": {"target": "torch.optim.SGD", "lr": 0.1}, "epochs": 2, "batch_size": 4, "device": "cpu", "trackers": [], "pictures": {"enabled": false}}, "set": {}, "storage": "sqlite:///studies.db", "n_trials": 2, "time_budget": null, "trial_timeout": null, "seed": 0, "sampler": {"target": "optuna.samplers.TPESampler"}, "pruner": null, "prune_on": null, "workers": null, "devices": [], "isolation": "none", "search_space": {"optimizer.lr": {"type": "float", "low": 0.01, "high": 0.5, "step": null, "log": true, "when": {}}}, "retention": {"keep_best": 3, "max_disk_gb": null, "pruned": false}, "preflight": "cheap", "on_oom": "infeasible", "max_consecutive_failures": 3, "max_attempts": 2, "lease_seconds": 60.0, "confirm": null}');
+INSERT INTO "study_user_attributes" VALUES(11,3,'base','{"project": "old", "name": "patients", "seeds": [0], "folds": null, "device": "cpu", "precision": "fp32", "epochs": 2, "batch_size": 4, "task": {"target": "lab.tasks.Segmentation", "tile": 8, "overlap": 0, "divisor": 1}, "data": {"target": "lab.data.image_folder", "root": "data/patients", "metadata": "patients.csv", "group_by": "patient", "grayscale": true, "val_share": 0.33, "seed": 1}, "net": {"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}, "criterion": {"target": "torch.nn.BCEWithLogitsLoss"}, "metrics": {}, "optimizer": {"target": "torch.optim.SGD", "lr": 0.1}, "scheduler": null, "early_stopping_config": null, "monitor": {"metric": "val_loss", "mode": "min", "returns": "best", "also": []}, "checkpoint": {"every_epochs": null, "every_seconds": 0.0, "every_n_steps": null}, "trackers": [], "loader": {"workers": 0, "prefetch": 2, "pin_memory": null, "drop_last": false}, "gradient_clip_norm": null, "accumulate_grad_batches": 1, "check_gradients": false, "ema": null, "compile": false, "channels_last": false, "deterministic": false, "threads": null, "log_every_steps": 10, "diagnostics": {"metric": "dice", "least": 0.6, "after_epochs": 20, "gap": 0.2}, "pictures": {"enabled": false, "every_epochs": 10, "count": 4}}');
+INSERT INTO "study_user_attributes" VALUES(12,3,'versions','{"torch": "2.14.1", "optuna": "5.0.0"}');
 CREATE TABLE trial_heartbeats (
 	trial_heartbeat_id INTEGER NOT NULL, 
 	trial_id INTEGER NOT NULL, 
@@ -85,6 +93,8 @@ INSERT INTO "trial_intermediate_values" VALUES(5,3,1,9.48365867137908935546e-01,
 INSERT INTO "trial_intermediate_values" VALUES(6,3,2,8.7712383270263671875e-01,'FINITE');
 INSERT INTO "trial_intermediate_values" VALUES(7,4,1,9.36617076396942138671e-01,'FINITE');
 INSERT INTO "trial_intermediate_values" VALUES(8,4,2,8.5624790191650390625e-01,'FINITE');
+INSERT INTO "trial_intermediate_values" VALUES(9,5,1,1.23169846534729,'FINITE');
+INSERT INTO "trial_intermediate_values" VALUES(10,5,2,1.20954098701477041899e+00,'FINITE');
 CREATE TABLE trial_params (
 	param_id INTEGER NOT NULL, 
 	trial_id INTEGER, 
@@ -99,6 +109,8 @@ INSERT INTO "trial_params" VALUES(1,1,'optimizer.lr',2.43100979454292306924e-02,
 INSERT INTO "trial_params" VALUES(2,2,'optimizer.lr',2.80596096412849341228e-02,'{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.01, "high": 0.5, "log": true}}');
 INSERT INTO "trial_params" VALUES(3,3,'optimizer.lr',2.43100979454292306924e-02,'{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.01, "high": 0.5, "log": true}}');
 INSERT INTO "trial_params" VALUES(4,4,'optimizer.lr',2.80596096412849341228e-02,'{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.01, "high": 0.5, "log": true}}');
+INSERT INTO "trial_params" VALUES(5,5,'optimizer.lr',2.43100979454292306924e-02,'{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.01, "high": 0.5, "log": true}}');
+INSERT INTO "trial_params" VALUES(6,6,'optimizer.lr',2.80596096412849341228e-02,'{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.01, "high": 0.5, "log": true}}');
 CREATE TABLE trial_system_attributes (
 	trial_system_attribute_id INTEGER NOT NULL, 
 	trial_id INTEGER, 
@@ -157,6 +169,18 @@ INSERT INTO "trial_user_attributes" VALUES(37,4,'epochs','2');
 INSERT INTO "trial_user_attributes" VALUES(38,4,'epochs_planned','2');
 INSERT INTO "trial_user_attributes" VALUES(39,4,'best_epoch','2');
 INSERT INTO "trial_user_attributes" VALUES(40,4,'attempts','1');
+INSERT INTO "trial_user_attributes" VALUES(41,5,'since','1796049734.9980826');
+INSERT INTO "trial_user_attributes" VALUES(42,5,'spans','[[1796049734.9980826, 1796049735.0483081]]');
+INSERT INTO "trial_user_attributes" VALUES(43,5,'outcome','"completed"');
+INSERT INTO "trial_user_attributes" VALUES(44,5,'cause','""');
+INSERT INTO "trial_user_attributes" VALUES(45,5,'fault','""');
+INSERT INTO "trial_user_attributes" VALUES(46,5,'seconds','0.009697298000901355');
+INSERT INTO "trial_user_attributes" VALUES(47,5,'epochs','2');
+INSERT INTO "trial_user_attributes" VALUES(48,5,'epochs_planned','2');
+INSERT INTO "trial_user_attributes" VALUES(49,5,'best_epoch','2');
+INSERT INTO "trial_user_attributes" VALUES(50,5,'attempts','1');
+INSERT INTO "trial_user_attributes" VALUES(51,6,'since','1796049735.0805023');
+INSERT INTO "trial_user_attributes" VALUES(52,6,'spans','[[1796049735.0805023, 1796049735.121628]]');
 CREATE TABLE trial_values (
 	trial_value_id INTEGER NOT NULL, 
 	trial_id INTEGER NOT NULL, 
@@ -171,6 +195,7 @@ INSERT INTO "trial_values" VALUES(1,1,0,4.63129699230194091796e-01,'FINITE');
 INSERT INTO "trial_values" VALUES(2,2,0,4.63129699230194091796e-01,'FINITE');
 INSERT INTO "trial_values" VALUES(3,3,0,8.7712383270263671875e-01,'FINITE');
 INSERT INTO "trial_values" VALUES(4,4,0,8.5624790191650390625e-01,'FINITE');
+INSERT INTO "trial_values" VALUES(5,5,0,1.20954098701477041899e+00,'FINITE');
 CREATE TABLE trials (
 	trial_id INTEGER NOT NULL, 
 	number INTEGER, 
@@ -185,6 +210,8 @@ INSERT INTO "trials" VALUES(1,0,1,'COMPLETE','2026-11-30 12:21:49.081551','2026-
 INSERT INTO "trials" VALUES(2,1,1,'COMPLETE','2026-11-30 12:21:54.529819','2026-11-30 12:21:58.922519');
 INSERT INTO "trials" VALUES(3,0,2,'COMPLETE','2026-11-30 12:22:21.061905','2026-11-30 12:22:21.808559');
 INSERT INTO "trials" VALUES(4,1,2,'COMPLETE','2026-11-30 12:22:21.898221','2026-11-30 12:22:22.578510');
+INSERT INTO "trials" VALUES(5,0,3,'COMPLETE','2026-11-30 14:42:14.981249','2026-11-30 14:42:15.056230');
+INSERT INTO "trials" VALUES(6,1,3,'WAITING','2026-11-30 14:42:15.071653',NULL);
 CREATE TABLE version_info (
 	version_info_id INTEGER NOT NULL, 
 	schema_version INTEGER, 

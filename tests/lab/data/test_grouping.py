@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lab.data.grouping import chosen, dealt
 from lab.data.splits import Cut
+from lab.group_rule import GroupRule, applied
 
 SIZES = st.lists(st.integers(1, 40), min_size=3, max_size=7)
 
@@ -93,3 +94,57 @@ def test_two_large_tables_become_one_after_another() -> None:
     wanted = [4000, 9000]
     sets = chosen(sizes, wanted, 1, np.random.default_rng(3))
     assert distance(sizes, sets, wanted) < 700 and not set(sets[0]) & set(sets[1])
+
+
+def greedily(units: list[list[int]], wanted: int, keep: int) -> list[int]:
+    """The items of the units that commit 9de05b7 took, which it removed from the list."""
+    items: list[int] = []
+    for unit in list(units):
+        nearer = abs(len(items) + len(unit) - wanted) < abs(len(items) - wanted)
+        if nearer and len(units) > keep:
+            items += unit
+            units.remove(unit)
+    if not items:
+        units.remove(smallest := min(units, key=len))
+        items += smallest
+    return sorted(items)
+
+
+@settings(max_examples=100)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=4, max_size=9),
+    test=st.sampled_from([0.0, 0.1, 0.3]),
+    val=st.sampled_from([0.15, 0.33, 0.6]),
+    folds=st.sampled_from([None, 2, 3]),
+    seed=st.integers(0, 9),
+)
+def test_the_greedy_rule_cuts_as_9de05b7_did(
+    sizes: list[int], test: float, val: float, folds: int | None, seed: int
+) -> None:
+    names = [f"g{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    units = [[index for index, name in enumerate(names) if name == f"g{group}"] for group in order]
+    held = greedily(units, round(len(names) * test), 2 if folds is None else 1) if test else []
+    if folds is None:
+        expected = [greedily(units, round(len(names) * val), 1)]
+    elif len(units) < folds:
+        return
+    else:
+        dealt: list[list[int]] = [[] for _ in range(folds)]
+        counts = [0] * folds
+        for unit in sorted(units, key=lambda unit: -len(unit)):
+            place = min(range(folds), key=lambda fold: (len(dealt[fold]), counts[fold]))
+            dealt[place] += unit
+            counts[place] += 1
+        expected = [sorted(fold) for fold in dealt]
+    with applied(GroupRule.GREEDY):
+        for fold, items in enumerate(expected):
+            parts = Cut(val, test, seed, folds, fold).parts(len(names), names)
+            assert (parts.val.tolist(), parts.test.tolist()) == (items, held)
+
+
+def test_the_greedy_rule_is_for_its_context_alone() -> None:
+    names = [f"g{number}" for number, size in enumerate([3, 3, 2, 2, 2]) for _ in range(size)]
+    with applied(GroupRule.GREEDY):
+        assert len(Cut(folds=2).parts(12, names).val) == 7
+    assert len(Cut(folds=2).parts(12, names).val) == 6

@@ -242,21 +242,21 @@ def killed_after(writes: int, url: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("writes", range(13))
+@pytest.mark.parametrize("writes", range(14))
 def test_a_fork_killed_anywhere_has_each_trial_once_when_repeated(made: str, writes: int) -> None:
-    """It writes the study, five attributes, six trials and one attribute more."""
+    """It writes the study, six attributes, six trials and one attribute more."""
     assert killed_after(writes, made) == -signal.SIGKILL
     names = optuna.get_all_study_names(made)
     assert ("next" in names) == (writes > 0)
-    if writes > 6:
-        assert len(optuna.load_study(study_name="next", storage=made).get_trials()) == min(writes - 6, 6)
+    if writes > 7:
+        assert len(optuna.load_study(study_name="next", storage=made).get_trials()) == min(writes - 7, 6)
     study = fork(made)
     found = [trial.user_attrs[FORKED] for trial in study.get_trials()]
     assert found == [f"small {number}" for number in range(6)]
 
 
 def test_a_fork_that_nobody_killed_is_told_of(made: str) -> None:
-    assert killed_after(13, made) == 0
+    assert killed_after(14, made) == 0
     lines: list[str] = []
     assert len(fork(made, told=lines.append).get_trials()) == 6
     assert lines == [], "it is all there"
