@@ -227,7 +227,7 @@ class Trainer:
                         tally.add_norm(self._step())
                         first.through()
                     self._reporter.step(step, tally)
-        self._reporter.tell(self.runtime.remarks, self.task.remarks)
+        self._reporter.note(self.runtime.remarks, self.task.remarks)
         values = tally.values()
         self.course.samples += tally.samples
         self.course.train_seconds += time.perf_counter() - started

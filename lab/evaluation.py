@@ -210,8 +210,8 @@ class Reporter:
         self._phase = phase
         self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
 
-    def tell(self, *remarks: Remarks) -> None:
-        """Remarks on the batches, each once."""
+    def note(self, *remarks: Remarks) -> None:
+        """Report the remarks on the batches, each once."""
         for message in (each for kept in remarks for each in kept.take()):
             self._listeners.on_note(Note(message))
 
