@@ -116,7 +116,7 @@ def _mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _searched(folder: Path) -> dict[str, float]:
-    """Trials of a study, different points among them, failed ones, and the first one's learning rate."""
+    """Trials of a study, points, failed and infeasible trials, and the learning rate of the first one."""
     found = sorted(folder.glob(f"studies/*/{LEADERBOARD}"))
     if not found:
         return {}
@@ -124,10 +124,12 @@ def _searched(folder: Path) -> dict[str, float]:
         rows = list(csv.DictReader(file))
     space = yaml.safe_load((folder / studies.STUDY).read_text())["search_space"]
     points = {tuple(row[name] for name in space) for row in rows}
+    outcomes = Counter(row["outcome"] for row in rows)
     counts = {
         "trials": float(len(rows)),
         "points": float(len(points)),
-        "failed": float(sum(row["outcome"] == "failed" for row in rows)),
+        "failed": float(outcomes["failed"]),
+        "infeasible": float(outcomes["infeasible"]),
     }
     first = next((row.get("optimizer.lr") for row in rows if row["trial"] == "0"), None)
     return counts | ({"first": float(first)} if first else {})

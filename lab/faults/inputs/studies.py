@@ -50,7 +50,7 @@ def studies() -> Iterator[WrongInput]:
     yield given(
         "heads that must divide a width, by a constraint",
         _study("Attend", 8, _WIDTHS, constraints=["net.width % net.heads == 0"]),
-        {"trials": 8.0, "points": 8.0, "failed": 0.0},
+        {"trials": 8.0, "points": 8.0, "failed": 0.0, "infeasible": 0.0},
     )
     yield given(
         "heads that must divide a width, by the constructor",
