@@ -137,7 +137,7 @@ def test_other_layers_cost_nothing_beside_these() -> None:
     assert counted(lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))(tokens(1, 3))) == 2 * 6
 
 
-@torch.library.custom_op("lab_test::twice", mutates_args=())
+@torch.library.custom_op("example::twice", mutates_args=())
 def twice(x: Tensor) -> Tensor:
     return 2 * x
 
@@ -150,7 +150,7 @@ def twice(x: Tensor) -> Tensor:
         (lambda: torch.cdist(tokens(2, 3), tokens(4, 3)), "aten::_cdist_forward"),
         (lambda: torch.eye(4).to_sparse_csr() @ tokens(4, 4), "aten::mm"),
         (lambda: nn.Bilinear(3, 4, 5)(tokens(2, 3), tokens(2, 4)), "aten::_trilinear"),
-        (lambda: twice(tokens(3)), "lab_test::twice"),
+        (lambda: twice(tokens(3)), "example::twice"),
     ],
 )
 def test_what_has_no_formula_is_named(run: Callable[[], object], name: str) -> None:
