@@ -77,15 +77,16 @@ class SceneGraphLoss(Loss):
         """The difference to version 1."""
         return "each part is averaged over all that is annotated in the set, and was averaged over batches"
 
-    def means(self, said: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
+    def means(self, output: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
         """`lab.graphs.Said` and `lab.graphs.Truth`; each weighted loss by name, 0-dim float32."""
-        strange = [name for name in self._groups if name not in said["relations"]]
+        relations = output["relations"]
+        strange = [name for name in self._groups if name not in relations]
         if strange:
             raise ValueError(
-                f"there is a weight for {strange[0]!r}, and the relations are {', '.join(said['relations'])}"
+                f"there is a weight for {strange[0]!r}, and the relations are {', '.join(relations)}"
             )
-        losses = {"objects": _cross_entropy(said["objects"], truth["objects"])}
-        for group, logits in said["relations"].items():
+        losses = {"objects": _cross_entropy(output["objects"], truth["objects"])}
+        for group, logits in relations.items():
             target = truth["relations"][group]
             _require_fit(group, logits, target)
             if target.dim() == 1:

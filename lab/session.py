@@ -123,7 +123,7 @@ class Session:
         )
 
     def end_event(self, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:
-        """What the listeners hear last; `main_loss` is always among `best` and `last`."""
+        """The last event; `main_loss` is always among `best` and `last`."""
         missing = {main_loss: float("nan")}
         course = trainer.course
         names = ("best.pt", "final.pt")

@@ -1,4 +1,4 @@
-"""Images and masks that tell which belong together, for tests of layouts."""
+"""Images and masks from which one sees which belong together, for tests of layouts."""
 
 from pathlib import Path
 from typing import Any

@@ -116,9 +116,9 @@ def answers(run: Path, facts: dict[str, Any], images: list[NDArray[np.uint8]]) -
     return logits
 
 
-def theirs(said: Tensor, truth: Tensor, classes: int, counted: list[int]) -> tuple[float, float]:
+def theirs(predicted: Tensor, truth: Tensor, classes: int, counted: list[int]) -> tuple[float, float]:
     """Mean IoU of the set and mean Dice per image over some classes, by smp."""
-    counts = smp.metrics.get_stats(said, truth, "multiclass", num_classes=classes)
+    counts = smp.metrics.get_stats(predicted, truth, "multiclass", num_classes=classes)
     whole = smp.metrics.iou_score(*(each.sum(0, keepdim=True) for each in counts), reduction="none")
     each = smp.metrics.f1_score(*counts, reduction="none")
     return whole[0, counted].mean().item(), each[:, counted].mean().item()
@@ -159,16 +159,16 @@ def test_from_files_to_tables(
     content = checkpoint.load(run / "checkpoints" / "final.pt")
     images, truths = zip(*(scene(number, len(classes)) for number in (3, 4, 5)), strict=True)
     logits = answers(run, content["data"], list(images))
-    said = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
     truth = torch.tensor(np.stack(truths)).long()
-    iou, dice = theirs(said, truth, len(classes), counted)
+    iou, dice = theirs(predicted, truth, len(classes), counted)
     values = last_epoch(run)
     assert (values["val_iou"], values["val_dice"]) == pytest.approx((iou, dice), abs=1e-5)
-    assert values["val_first"] == pytest.approx(theirs(said, truth, len(classes), [0])[0], abs=1e-5)
+    assert values["val_first"] == pytest.approx(theirs(predicted, truth, len(classes), [0])[0], abs=1e-5)
 
     (run / "checkpoints" / "best.pt").unlink()  # judge the last epoch, too
-    told = capsys.readouterr().out
-    assert (f"means over classes are over {over}" in told) == (len(classes) > 2 or len(counted) == 2)
+    printed = capsys.readouterr().out
+    assert (f"means over classes are over {over}" in printed) == (len(classes) > 2 or len(counted) == 2)
     assert main(["--evaluate", str(run)]) == 0
     text = capsys.readouterr().out
     found = json.loads(next(run.rglob("metrics.json")).read_text())
@@ -186,7 +186,7 @@ def test_from_files_to_tables(
     assert main(["--predict", str(run), "--input", "new", "--output", "out"]) == 0
     with (tmp_path / "out" / "objects.csv").open() as file:
         objects = {row["class"] for row in csv.DictReader(file)}
-    assert objects == {names[k] for k in counted if (said[2] == k).any()}
+    assert objects == {names[k] for k in counted if (predicted[2] == k).any()}
 
 
 @pytest.mark.parametrize(
@@ -211,12 +211,12 @@ def test_a_dataset_of_ones_own(
         path.write_text(text.replace('"classes": "auto", ', ""))
     run = trained(path, monkeypatch)
     images, truths = zip(*(scene(number, 3) for number in range(4)), strict=True)
-    said = answers(run, {}, list(images)).argmax(1)
-    iou, dice = theirs(said, torch.tensor(np.stack(truths)).long(), 3, counted)
+    predicted = answers(run, {}, list(images)).argmax(1)
+    iou, dice = theirs(predicted, torch.tensor(np.stack(truths)).long(), 3, counted)
     values = last_epoch(run)
     assert (values["val_iou"], values["val_dice"]) == pytest.approx((iou, dice), abs=1e-5)
-    told = capsys.readouterr().out
-    assert ("the data names no classes, so means are over all of them" in told) == (not facts)
+    printed = capsys.readouterr().out
+    assert ("the data names no classes, so means are over all of them" in printed) == (not facts)
     record = json.loads((run / "summary.json").read_text())
     assert record["definitions"]["iou"] == (2 if 0 in counted else 1)
 
@@ -227,5 +227,6 @@ def test_a_background_that_is_no_class_is_refused(
     path = write_config(tmp_path, STREET, background="ski")
     monkeypatch.chdir(tmp_path)
     assert main(["--run", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert "background: there is no class 'ski' among sky, building, car" in said and "Traceback" not in said
+    error = capsys.readouterr().err
+    assert "background: there is no class 'ski' among sky, building, car" in error
+    assert "Traceback" not in error

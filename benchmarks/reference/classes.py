@@ -28,15 +28,15 @@ def answers(rng: Rng, most: int = 7) -> Answers:
 
 
 def during_training(kind: Any, name: str, average: str) -> Callable[[Rng], Pair]:
-    """A metric over any batches, by scikit-learn on the classes that are true or said."""
+    """A metric over any batches, by scikit-learn on the classes that are true or predicted."""
 
     def draw(rng: Rng) -> Pair:
         from sklearn import metrics
 
         truth, likely, _ = answers(rng)
-        said = likely.argmax(1)
-        there = np.union1d(said, truth)
-        score = getattr(metrics, name)(truth, said, labels=there, average=average, zero_division=0)
+        predicted = likely.argmax(1)
+        there = np.union1d(predicted, truth)
+        score = getattr(metrics, name)(truth, predicted, labels=there, average=average, zero_division=0)
         return measured(kind(average), rng, likely, truth), score
 
     return draw

@@ -160,7 +160,7 @@ def weighted_pixels(rng: Rng) -> Pair:
 
 def scene_graph(rng: Rng) -> Pair:
     boxes, pairs = int(rng.integers(1, 8)), int(rng.integers(1, 9))
-    said: dict[str, Any] = {
+    predicted: dict[str, Any] = {
         "objects": torch.from_numpy(rng.normal(size=(boxes, 5))).float(),
         "relations": {
             "attention": torch.from_numpy(rng.normal(size=(pairs, 3))).float(),
@@ -175,8 +175,8 @@ def scene_graph(rng: Rng) -> Pair:
         "judged": torch.ones(pairs, dtype=torch.bool),
     }
     margin = rng.random() < 0.5
-    found = SceneGraphLoss("margin" if margin else "bce").means(said, truth)
-    logits = said["relations"]["contact"]
+    found = SceneGraphLoss("margin" if margin else "bce").means(predicted, truth)
+    logits = predicted["relations"]["contact"]
     if margin:
         marked = [
             [*np.flatnonzero(row).tolist(), *[-1] * int((row == 0).sum())] for row in several_hold.numpy()
@@ -185,8 +185,8 @@ def scene_graph(rng: Rng) -> Pair:
     else:
         contact = F.binary_cross_entropy_with_logits(logits, several_hold)
     expected = [
-        F.cross_entropy(said["objects"], truth["objects"]),
-        F.cross_entropy(said["relations"]["attention"], truth["relations"]["attention"]),
+        F.cross_entropy(predicted["objects"], truth["objects"]),
+        F.cross_entropy(predicted["relations"]["attention"], truth["relations"]["attention"]),
         contact,
     ]
     names = ("objects", "attention", "contact")

@@ -60,8 +60,8 @@ def by_image(kind: type[Overlap], score: Callable[..., float]) -> Callable[[Rng]
     def draw(rng: Rng) -> Pair:
         likely, target, judged = binary(rng)
         expected = []
-        for said, true, inside in zip(likely > 0.5, target == 1, judged, strict=True):
-            p, g = said[inside], true[inside]
+        for predicted, true, inside in zip(likely > 0.5, target == 1, judged, strict=True):
+            p, g = predicted[inside], true[inside]
             if p.any() and g.any():
                 expected.append(score(g, p))
             else:
@@ -90,13 +90,13 @@ def of_set(kind: type[Overlap], name: str) -> Callable[[Rng], Pair | None]:
         from torchmetrics import classification as theirs
 
         likely, truth, classes = several(rng)
-        said, judged = likely.argmax(1), truth != IGNORE
-        there = np.union1d(said[judged], truth[judged])
+        predicted, judged = likely.argmax(1), truth != IGNORE
+        there = np.union1d(predicted[judged], truth[judged])
         if not len(there):
             return None
         options: dict[str, Any] = {"num_classes": classes, "average": "none", "ignore_index": IGNORE}
         each = getattr(theirs, f"Multiclass{name}")(**options)
-        values = each(torch.from_numpy(said), torch.from_numpy(truth)).numpy()
+        values = each(torch.from_numpy(predicted), torch.from_numpy(truth)).numpy()
         return measured(kind(average="set", background=None), rng, likely, truth), values[there].mean()
 
     return draw
@@ -108,18 +108,18 @@ def without_background(rng: Rng) -> Pair | None:
 
     likely, truth, classes = several(rng)
     truth[truth == IGNORE] = 0
-    said = torch.eye(classes)[torch.from_numpy(likely.argmax(1))].movedim(-1, 1)
+    predicted = torch.eye(classes)[torch.from_numpy(likely.argmax(1))].movedim(-1, 1)
     true = torch.eye(classes)[torch.from_numpy(truth)].movedim(-1, 1)
-    each = compute_dice(said, true, include_background=False, ignore_empty=False).numpy()
-    there = (said.sum((2, 3)) + true.sum((2, 3)) > 0).numpy()[:, 1:]
+    each = compute_dice(predicted, true, include_background=False, ignore_empty=False).numpy()
+    there = (predicted.sum((2, 3)) + true.sum((2, 3)) > 0).numpy()[:, 1:]
     means = [float(row[here].mean()) if here.any() else 1.0 for row, here in zip(each, there, strict=True)]
     return measured(Dice(background=0), rng, likely, truth), np.mean(means)
 
 
 def one_class(rng: Rng) -> Pair:
     likely, truth, classes = several(rng)
-    said = likely.argmax(1)[truth != IGNORE]
-    most = np.bincount(said, minlength=classes).max(initial=0) / max(1, said.size)
+    predicted = likely.argmax(1)[truth != IGNORE]
+    most = np.bincount(predicted, minlength=classes).max(initial=0) / max(1, predicted.size)
     return measured(OneClass(), rng, likely, truth), most
 
 
@@ -142,9 +142,9 @@ def threshold(rng: Rng) -> Pair:
     expected = []
     for edge in THRESHOLDS:
         values = []
-        for said, true, inside in zip(likely > np.float32(edge), target == 1, judged, strict=True):
-            total = said[inside].sum() + true[inside].sum()
-            values.append(2 * (said & true)[inside].sum() / total if total else 1.0)
+        for predicted, true, inside in zip(likely > np.float32(edge), target == 1, judged, strict=True):
+            total = predicted[inside].sum() + true[inside].sum()
+            values.append(2 * (predicted & true)[inside].sum() / total if total else 1.0)
         expected.append(np.mean(values))
     return [value for _, value in search.curve()], expected
 
@@ -193,10 +193,10 @@ def spread(rng: Rng) -> Pair:
 
 
 def _sklearn(name: str) -> Callable[..., float]:
-    def score(truth: Any, said: Any) -> float:
+    def score(truth: Any, predicted: Any) -> float:
         from sklearn import metrics
 
-        return float(getattr(metrics, name)(truth, said))
+        return float(getattr(metrics, name)(truth, predicted))
 
     return score
 

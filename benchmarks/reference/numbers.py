@@ -24,31 +24,31 @@ def regression(kind: Any, offset: float, expected: Callable[..., Any]) -> Callab
         truth = (offset + scale * rng.normal(size=(count, outputs))).astype(np.float32)
         if rng.random() < 0.2:
             truth[:, 0] = truth[0, 0]
-        said = (truth + scale * rng.normal(size=truth.shape)).astype(np.float32)
+        predicted = (truth + scale * rng.normal(size=truth.shape)).astype(np.float32)
         if rng.random() < 0.1:
-            said = truth.copy()
-        wanted = expected(truth.astype(np.float64), said.astype(np.float64))
-        return measured(kind(), rng, said, truth), wanted
+            predicted = truth.copy()
+        wanted = expected(truth.astype(np.float64), predicted.astype(np.float64))
+        return measured(kind(), rng, predicted, truth), wanted
 
     return draw
 
 
-def _mae(truth: Any, said: Any) -> float:
+def _mae(truth: Any, predicted: Any) -> float:
     from sklearn.metrics import mean_absolute_error
 
-    return float(mean_absolute_error(truth, said))
+    return float(mean_absolute_error(truth, predicted))
 
 
-def _rmse(truth: Any, said: Any) -> float:
+def _rmse(truth: Any, predicted: Any) -> float:
     from sklearn.metrics import mean_squared_error
 
-    return math.sqrt(mean_squared_error(truth, said))
+    return math.sqrt(mean_squared_error(truth, predicted))
 
 
-def _r2(truth: Any, said: Any) -> float:
+def _r2(truth: Any, predicted: Any) -> float:
     from sklearn.metrics import r2_score
 
-    return float(r2_score(truth, said))
+    return float(r2_score(truth, predicted))
 
 
 def confidence(rng: Rng) -> Pair:

@@ -55,10 +55,10 @@ def triplets(graph: FrameGraph, constraint: Constraint) -> list[tuple[float, int
             for predicate, probability in enumerate(row):
                 several = graph.predicates[group].ndim == 2
                 if constraint == "with" or (constraint == "semi" and not several):
-                    said = predicate == row.argmax()
+                    counts = predicate == row.argmax()
                 else:
-                    said = constraint == "no" or probability > 0.9
-                if said:
+                    counts = constraint == "no" or probability > 0.9
+                if counts:
                     score = graph.scores[subject] * graph.scores[thing] * probability
                     found.append((float(score), number, group, predicate))
     return sorted(found, reverse=True)
@@ -79,9 +79,9 @@ def looped(frames: list[FrameGraph], constraint: Constraint, k: int) -> tuple[fl
                     hit = any(
                         (group, predicate) == (found_group, found)
                         and all(
-                            graph.labels[said] == graph.true_labels[real]
-                            and iou(graph.boxes[said], graph.true_boxes[real]) >= 0.5
-                            for said, real in zip(graph.pairs[pair], (subject, thing), strict=True)
+                            graph.labels[box] == graph.true_labels[real]
+                            and iou(graph.boxes[box], graph.true_boxes[real]) >= 0.5
+                            for box, real in zip(graph.pairs[pair], (subject, thing), strict=True)
                         )
                         for _, pair, found_group, found in first
                     )

@@ -94,9 +94,9 @@ class _OfClasses(LeavesOut, ABC):
             raise ValueError(f"average is class {self._index}, and there are {classes} (from 0)")
         index = torch.arange(classes, device=prediction.device)
         judged = (target != UNLABELLED).flatten()[:, None]
-        said = (prediction.argmax(1).flatten()[:, None] == index) & judged
+        predicted = (prediction.argmax(1).flatten()[:, None] == index) & judged
         true = target.flatten()[:, None] == index
-        counts = torch.stack([(said & true).sum(0), said.sum(0), true.sum(0)], dim=1)
+        counts = torch.stack([(predicted & true).sum(0), predicted.sum(0), true.sum(0)], dim=1)
         self._counts = counts if self._counts is None else self._counts + counts
 
     def compute(self) -> Tensor:

@@ -269,7 +269,7 @@ class OneClass(LeavesOut):
             ValueError: the shapes don't fit.
         """
         masks = class_masks(prediction, target, self.threshold, background=None)
-        pixels = torch.stack([said.sum() for said, _ in masks])
+        pixels = torch.stack([predicted.sum() for predicted, _ in masks])
         self._pixels = pixels if self._pixels is None else self._pixels + pixels
 
     def compute(self) -> Tensor:

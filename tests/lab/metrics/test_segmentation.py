@@ -201,10 +201,10 @@ def test_smp_means_over_all_classes_are_those_without_a_background() -> None:
 def test_equal_to_torchmetrics(background: Background, include: bool) -> None:
     """By class with `MulticlassJaccardIndex(4, average="none", ignore_index=255)` and its like."""
     place = torch.arange(120).reshape(2, 6, 10)
-    said = (place // 3 + (place % 7 == 0) * 2) % 4
+    predicted = (place // 3 + (place % 7 == 0) * 2) % 4
     target = (place // 3 + (place % 5 == 0) * (place % 3 + 1)) % 4
     target[1, :, 7:] = IGNORE
-    prediction = torch.nn.functional.one_hot(said, 4).movedim(-1, 1).float()
+    prediction = torch.nn.functional.one_hot(predicted, 4).movedim(-1, 1).float()
     for metric, expected in TORCHMETRICS.items():
         found = value(metric(average="set", background=background), prediction, target)
         assert found == pytest.approx(sum(expected[not include :]) / (3 + include), abs=1e-6)
