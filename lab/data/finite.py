@@ -1,11 +1,13 @@
 """NaN and infinite values in the data, named with the item where they are first read."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from lab.nested import tensors_in
 
 _NAMED = 3  # items that are named
 
@@ -52,20 +54,9 @@ def _bad(batch: Any) -> list[tuple[list[int], str]]:
     return [
         (rows, _part(place, len(parts)))
         for place, part in enumerate(parts)
-        for tensor in _tensors(part)
+        for tensor in tensors_in(part)
         if (rows := _rows(tensor))
     ]
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _tensors(each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _tensors(each)
 
 
 def _rows(tensor: Tensor) -> list[int]:

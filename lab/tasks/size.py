@@ -1,12 +1,12 @@
 """How many samples a batch has, by its target, which may be nested."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from numbers import Number
 from typing import Any
 
 from torch import Tensor
 
+from lab.nested import tensors_in
 from lab.targets import Unfit
 
 
@@ -21,7 +21,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     """
     if isinstance(target, Tensor) and target.dim() > 0:
         return len(target)
-    found = {int(each.shape[0]) if each.dim() else 0 for each in _tensors(target)}
+    found = {int(each.shape[0]) if each.dim() else 0 for each in tensors_in(target)}
     listed = len(target) if isinstance(target, (list, tuple)) and not hasattr(target, "_fields") else None
     if listed is not None and (not found or all(isinstance(each, Number) for each in target)):
         return listed
@@ -32,26 +32,12 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
         return possible.pop()
     if agreed := possible & _lengths(inputs):
         return agreed.pop()
-    shapes = ", ".join(str(tuple(each.shape)) for each, _ in zip(_tensors(target), range(4), strict=False))
+    shapes = ", ".join(str(tuple(each.shape)) for each, _ in zip(tensors_in(target), range(4), strict=False))
     raise Unfit(
         f"the batch size can't be found: the target is {_kind(target)} of tensors {shapes or '(none)'}, "
         "whose first dimensions should all be the number of samples; "
         "give StepResult.size in the step of a task of your own (docs/tasks.md)"
     )
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from _tensors(part)
-    elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from _tensors(getattr(value, field.name))
 
 
 def _lengths(inputs: Sequence[Any]) -> set[int]:
@@ -60,7 +46,7 @@ def _lengths(inputs: Sequence[Any]) -> set[int]:
         return set()
     if isinstance(inputs[0], (list, tuple)):
         return {len(inputs[0])}
-    return {len(each) for each, _ in zip(_tensors(inputs[0]), range(1), strict=False) if each.dim()}
+    return {len(each) for each, _ in zip(tensors_in(inputs[0]), range(1), strict=False) if each.dim()}
 
 
 def _kind(target: Any) -> str:

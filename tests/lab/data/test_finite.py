@@ -1,10 +1,12 @@
 """NaN and infinite values are named with their item when it is first read."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from lab.config.sections import LoaderConfig
@@ -31,7 +33,7 @@ class Items(Dataset[Any]):
         return {"x": x, "y": y} if self.kind is dict else (index, {"deep": [x]}, y)
 
 
-def told(loader: Any, epochs: int = 1) -> list[str]:
+def warnings(loader: Any, epochs: int = 1) -> list[str]:
     found: list[str] = []
     loader.warn = found.append
     for epoch in range(1, epochs + 1):
@@ -47,26 +49,58 @@ def test_an_items_own_number_is_named_once(shuffle: bool, workers: int) -> None:
     config = LoaderConfig.model_validate({"workers": workers})
     loader = create_loader(Items({7: "input"}), 4, shuffle=shuffle, seed=3, config=config)
     which = "training" if shuffle else "validation"
-    assert told(loader, 3) == [f"{which} item 7 has NaN or infinite values in the input"]
+    assert warnings(loader, 3) == [f"{which} item 7 has NaN or infinite values in the input"]
     loader.stop()  # type: ignore[union-attr]
 
 
 def test_several_of_a_batch_and_the_first_batch_only() -> None:
     bad = {1: "target", 2: "input", 8: "input"}
     expected = "validation items 1, 2 have NaN or infinite values in the target and input"
-    assert told(create_loader(Items(bad), 5, shuffle=False)) == [expected]
-    assert told(create_loader(Items({}), 5, shuffle=False)) == []  # sums of 1e38 overflow, and all is finite
+    assert warnings(create_loader(Items(bad), 5, shuffle=False)) == [expected]
+    assert (
+        warnings(create_loader(Items({}), 5, shuffle=False)) == []
+    )  # sums of 1e38 overflow, and all is finite
 
 
 def test_after_batches_that_were_left_out() -> None:
     loader = create_loader(Items({7: "input"}), 2, shuffle=False)
     loader.skip(3)
-    assert told(loader) == ["validation item 7 has NaN or infinite values in the input"]
+    assert warnings(loader) == ["validation item 7 has NaN or infinite values in the input"]
 
 
 def test_a_mapping() -> None:
     loader = create_loader(Items({4: "target"}, dict), 5, shuffle=False)
-    assert told(loader) == ["validation item 4 has NaN or infinite values in the input"]
+    assert warnings(loader) == ["validation item 4 has NaN or infinite values in the input"]
+
+
+@dataclass
+class Scene:
+    """An item of somebody's own class."""
+
+    image: Tensor
+    label: Tensor
+
+
+def collate(items: list[tuple[Scene, Tensor]]) -> tuple[Scene, Tensor]:
+    scenes, targets = zip(*items, strict=True)
+    images = torch.stack([scene.image for scene in scenes])
+    labels = torch.stack([scene.label for scene in scenes])
+    return Scene(images, labels), torch.stack(targets)
+
+
+class Scenes(Items):
+    """The items, as dataclasses."""
+
+    collate = staticmethod(collate)
+
+    def __getitem__(self, index: int) -> Any:
+        x, y = super().__getitem__(index).values()
+        return Scene(x, y), torch.tensor(0)
+
+
+def test_a_dataclass() -> None:
+    loader = create_loader(Scenes({4: "input"}, dict), 5, shuffle=False)
+    assert warnings(loader) == ["validation item 4 has NaN or infinite values in the input"]
 
 
 def test_tensors_in_memory() -> None:
@@ -90,4 +124,4 @@ def test_a_stream_names_the_batch() -> None:
             return iter(torch.tensor([1.0, 2.0, 3.0, math.nan, 5.0, 6.0]))
 
     loader = create_loader(Stream(), 2, shuffle=True)
-    assert told(loader) == ["training stream Stream batch 2 has NaN or infinite values in its input"]
+    assert warnings(loader) == ["training stream Stream batch 2 has NaN or infinite values in its input"]
