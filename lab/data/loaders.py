@@ -270,9 +270,11 @@ C = TypeVar("C", bound=Callback)
 
 @dataclass(frozen=True)
 class Loaders:
-    """What a run reads: its two loaders, the validation samples one by one, for pictures, the test set for
-    the last word, where there is one, and what the data says of itself (`Splits.facts`). Without validation
-    `val` and `val_set` are None, `train_set` has the samples, and `unused` reports a set that is left out."""
+    """The data of a run: its two loaders, the validation samples one by one, for pictures, and the test set.
+
+    `facts` is the data's own description (`Splits.facts`). Without validation `val` and `val_set` are None,
+    `train_set` has the samples, and `unused` reports a set that is left out.
+    """
 
     train: Loader
     val: Loader | None
@@ -379,9 +381,9 @@ def set_epoch(epoch: int, *loaders: Loader | None) -> None:
     """Tell the loaders, or their samplers, which epoch comes, where they want to know."""
     for loader in loaders:
         for part in (loader, getattr(loader, "sampler", None)):
-            tell = getattr(part, "set_epoch", None)
-            if callable(tell):
-                tell(epoch)
+            setter = getattr(part, "set_epoch", None)
+            if callable(setter):
+                setter(epoch)
                 break
 
 

@@ -78,6 +78,6 @@ def _set_up_worker(worker: int) -> None:
 
 
 def _unless_nobody_listens(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """A training that ends takes no more batches: nothing that a thread of the worker should complain of."""
+    """Report an error of a thread, except that a training that ends takes no more batches."""
     if not isinstance(error, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

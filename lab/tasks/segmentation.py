@@ -146,8 +146,8 @@ class Segmentation(Task):
         thin = (map(_thinned, row) for row in rows)
         return stack(
             [
-                panel(image, truth, said, self.threshold, background=self.background)
-                for image, truth, said in thin
+                panel(image, truth, prediction, self.threshold, background=self.background)
+                for image, truth, prediction in thin
             ]
         )
 

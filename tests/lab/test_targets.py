@@ -130,7 +130,7 @@ def test_values_that_a_loss_would_misread(
 
 
 @pytest.mark.parametrize(
-    ("criterion", "output", "target", "says"),
+    ("criterion", "output", "target", "message"),
     [
         (
             nn.MSELoss(),
@@ -147,9 +147,9 @@ def test_values_that_a_loss_would_misread(
     ],
 )
 def test_shapes_that_a_loss_of_torchs_would_broadcast_or_not_take(
-    criterion: Any, output: tuple[int, ...], target: Tensor, says: str
+    criterion: Any, output: tuple[int, ...], target: Tensor, message: str
 ) -> None:
-    with pytest.raises(Unfit, match=says):
+    with pytest.raises(Unfit, match=message):
         judged(Task(), criterion, (torch.zeros(output), target))
 
 
@@ -257,14 +257,14 @@ def test_what_a_loss_ignores_every_metric_ignores(ignore_index: int) -> None:
     logits, target = torch.randn(40, 4, generator=draw), torch.randint(4, (40,), generator=draw)
     target = target.masked_fill(target == 3, ignore_index)
     kept = target != ignore_index
-    truth, said = target[kept], logits.argmax(1)[kept]
+    truth, predicted = target[kept], logits.argmax(1)[kept]
     criterion = nn.CrossEntropyLoss(ignore_index=ignore_index)
     batches = list(zip(logits.split(7), target.split(7), strict=True))
     for task in (Classification(), Task()):
         found = judged(task, criterion, *batches, accuracy=Accuracy(), f1=F1(), weighted=F1("weighted"))
-        assert found["accuracy"] == pytest.approx(accuracy_score(truth, said))
-        assert found["f1"] == pytest.approx(f1_score(truth, said, average="macro"))
-        assert found["weighted"] == pytest.approx(f1_score(truth, said, average="weighted"))
+        assert found["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+        assert found["f1"] == pytest.approx(f1_score(truth, predicted, average="macro"))
+        assert found["weighted"] == pytest.approx(f1_score(truth, predicted, average="weighted"))
 
 
 def test_what_a_loss_ignores_masks_metrics_too() -> None:
@@ -353,15 +353,15 @@ def test_class_indices_of_a_floating_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "says"),
+    ("batch", "message"),
     [
         ({"image": torch.ones(2), "mask": torch.ones(2)}, "a mapping with image, mask"),
         (torch.ones(2, 2), "a Tensor"),
         ([torch.ones(2)], "a list of 1"),
     ],
 )
-def test_a_batch_must_be_inputs_and_a_target(batch: Any, says: str) -> None:
-    with pytest.raises(Unfit, match=f"a batch is {says}, and Regression takes"):
+def test_a_batch_must_be_inputs_and_a_target(batch: Any, message: str) -> None:
+    with pytest.raises(Unfit, match=f"a batch is {message}, and Regression takes"):
         Regression().step(nn.Identity(), nn.MSELoss(), batch)
 
 

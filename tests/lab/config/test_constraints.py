@@ -180,7 +180,7 @@ def test_a_grid_counts_the_points_that_meet_the_constraints(tmp_path: Path) -> N
 
 
 def test_a_corner_that_is_infeasible_is_not_checked_as_a_run(tmp_path: Path) -> None:
-    """Checking gradients and fp16 exclude each other, which the run says and the constraint knows."""
+    """Checking gradients and fp16 exclude each other, which the run reports and the constraint knows."""
     space = {"check_gradients": {"choices": [True, False]}, "precision": {"choices": ["fp32", "fp16"]}}
     changes: dict[str, Any] = {"search_space": space, "run.check_gradients": True}
     with pytest.raises(ConfigError, match="does nothing with precision: fp16"):

@@ -406,7 +406,7 @@ def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "says"),
+    ("items", "message"),
     [
         (
             [(torch.ones(2, 4), 1), (torch.ones(3, 4), 0)],
@@ -424,12 +424,12 @@ def test_a_dataset_may_put_its_own_batches_together(shuffle: bool) -> None:
         ([(torch.ones(3, 4, 4), 1), (torch.ones(3, 5, 4), 0)], "RandomCrop"),
     ],
 )
-def test_items_that_cant_be_stacked(items: list[Any], says: str) -> None:
+def test_items_that_cant_be_stacked(items: list[Any], message: str) -> None:
     with pytest.raises(epoch_loader.Unstackable) as caught:
         loaders.collate(items)
-    assert says in str(caught.value) and "\n" not in str(caught.value)
-    assert isinstance(caught.value, epoch_loader.MixedSizes) == (says == "RandomCrop")
-    assert ("collate(items)" in str(caught.value)) == (says != "RandomCrop")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert isinstance(caught.value, epoch_loader.MixedSizes) == (message == "RandomCrop")
+    assert ("collate(items)" in str(caught.value)) == (message != "RandomCrop")
 
 
 # Within an epoch

@@ -32,12 +32,12 @@ class Counted(Plain):
 
 
 class Liar(Plain):
-    def __init__(self, count: int, said: int) -> None:
+    def __init__(self, count: int, promised: int) -> None:
         super().__init__(count)
-        self.said = said
+        self.promised = promised
 
     def __len__(self) -> int:
-        return self.said
+        return self.promised
 
 
 class Divided(Counted):
@@ -162,16 +162,16 @@ def test_an_epoch_ends_after_steps_per_epoch() -> None:
         assert "continues after steps_per_epoch: 4 batches" in note
 
 
-@pytest.mark.parametrize(("count", "said"), [(11, 6), (6, 11)])
-def test_a_length_that_is_wrong_is_named_once(count: int, said: int) -> None:
-    loader = loader_of(Liar(count, said))
+@pytest.mark.parametrize(("count", "promised"), [(11, 6), (6, 11)])
+def test_a_length_that_is_wrong_is_named_once(count: int, promised: int) -> None:
+    loader = loader_of(Liar(count, promised))
     found: list[str] = []
     loader.warn = found.append
     epochs = epochs_of(loader, 1, 2)
     assert [sorted(numbers(epoch)) for epoch in epochs] == [list(range(count))] * 2
     [note] = found
     batches = {11: 4, 6: 2}
-    assert f"gave {batches[count]} batches in an epoch, and its __len__ promises {batches[said]}" in note
+    assert f"gave {batches[count]} batches in an epoch, and its __len__ promises {batches[promised]}" in note
 
 
 def test_one_that_is_told_the_epoch() -> None:

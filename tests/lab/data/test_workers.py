@@ -31,7 +31,7 @@ def test_a_killed_worker_does_not_keep_the_run_from_ending() -> None:
     loader = create_loader(Given(), 2, shuffle=True, config=LoaderConfig.model_validate({"workers": 2}))
     assert isinstance(loader, SampleLoader)
     loader.start(1)
-    with contextlib.suppress(RuntimeError):  # torch says so at once, wherever the program is
+    with contextlib.suppress(RuntimeError):  # torch raises it at once, wherever the program is
         for child in multiprocessing.active_children():
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)

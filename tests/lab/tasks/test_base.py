@@ -78,17 +78,17 @@ def test_array_is_float32(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(
-    ("criterion", "says"),
+    ("criterion", "message"),
     [
         (nn.GaussianNLLLoss(), "GaussianNLLLoss is called with (input, target, var)"),
         (nn.CTCLoss(), "CTCLoss is called with (log_probs, targets, input_lengths, target_lengths)"),
         (nn.functional.triplet_margin_loss, "triplet_margin_loss is called with (anchor, positive, negative"),
     ],
 )
-def test_a_loss_of_more_than_output_and_target(criterion: Any, says: str) -> None:
+def test_a_loss_of_more_than_output_and_target(criterion: Any, message: str) -> None:
     with pytest.raises(Unfit) as caught:
         Task().require_criterion(criterion)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
     class Own(Task):
         def step(self, model: Any, criterion: Any, batch: Any) -> StepResult:
@@ -132,7 +132,7 @@ def test_a_step_may_name_the_inputs_of_its_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "says"),
+    ("target", "message"),
     [
         (["cat", "dog"], "the target is a list of str, and CrossEntropyLoss takes one tensor"),
         ({"a": torch.zeros(2)}, "the target is a dict, and CrossEntropyLoss takes one tensor"),
@@ -140,6 +140,6 @@ def test_a_step_may_name_the_inputs_of_its_network() -> None:
     ],
 )
 @pytest.mark.parametrize("task", [Task(), Classification()])
-def test_a_target_that_is_no_tensor(task: Task, target: Any, says: str) -> None:
-    with pytest.raises(Unfit, match=says):
+def test_a_target_that_is_no_tensor(task: Task, target: Any, message: str) -> None:
+    with pytest.raises(Unfit, match=message):
         task.step(nn.Identity(), nn.CrossEntropyLoss(), (torch.zeros(2, 3), target))

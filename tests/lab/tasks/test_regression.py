@@ -11,8 +11,8 @@ from lab.tasks import Regression, Samples
 
 @pytest.mark.parametrize("target", [(4,), (1, 4), (4, 2)])
 def test_shapes_that_would_broadcast_are_refused(target: tuple[int, ...]) -> None:
-    says = r"the network returns \(4, 1\) and the target is \(.*both must have one shape"
-    with pytest.raises(ValueError, match=says):
+    message = r"the network returns \(4, 1\) and the target is \(.*both must have one shape"
+    with pytest.raises(ValueError, match=message):
         Regression().step(nn.Identity(), nn.functional.mse_loss, (torch.ones(4, 1), torch.ones(target)))
 
 

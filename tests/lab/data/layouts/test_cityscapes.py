@@ -54,7 +54,7 @@ def test_labels_become_the_judged_classes(tmp_path: Path, truth: str, kinds: tup
     draw(tmp_path, kinds, truth)
     splits = load(tmp_path)
     assert [len(splits.facts["split"][part]) for part in ("train", "val", "test")] == [3, 2, 0]
-    assert splits.facts["counts"]["unlabelled"] == 1  # the published test set's labels say nothing
+    assert splits.facts["counts"]["unlabelled"] == 1  # the published test set's labels name no class
     classes = splits.facts["classes"]
     assert len(classes) == 19 and classes[:3] == ["road", "sidewalk", "building"] and classes[-1] == "bicycle"
     for part in (splits.train, splits.val):
