@@ -258,6 +258,7 @@ def test_all_trials_of_an_old_study_with_groups_have_its_cut(
 
 
 def test_confirmation_reruns_of_an_old_study_have_its_cut(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cut_of(old / "studies" / "patients" / "best", "best.pt")
     cuts: dict[Path, dict[str, list[str]]] = {}
 
     def run(config: RunConfig, *, run_dir: Path, **options: Any) -> RunResult:
@@ -270,7 +271,7 @@ def test_confirmation_reruns_of_an_old_study_have_its_cut(old: Path, monkeypatch
     confirm = ["--set", "confirm={top: 3, seeds: 2}", "--set", "n_trials=3"]
     assert main(["--optimize", "patients_study.yaml", *HERE, *confirm]) == 0
     reruns = [cut for folder, cut in cuts.items() if folder.name.startswith("seed_")]
-    assert reruns == [cut_of(old / "studies" / "patients" / "best", "best.pt")] * 4
+    assert reruns == [before] * 4
 
 
 def test_a_fork_has_the_cut_of_the_trials_that_it_takes_over(
