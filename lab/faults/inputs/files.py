@@ -23,7 +23,7 @@ from lab.faults.inputs.writers import (
     with_alpha,
 )
 
-_GOOD_IMAGES: Mapping[str, Writer] = {
+GOOD_IMAGES: Mapping[str, Writer] = {
     "RGB PNG": pillow(".png"),
     "RGBA PNG": pillow(".png", with_alpha),
     "grey PNG": pillow(".png", greyed),
@@ -106,7 +106,7 @@ _TURNED: Mapping[str, Mapping[str, Any]] = {
 
 def images() -> Iterator[WrongInput]:
     """Image files of every kind, with plain masks."""
-    for what, writer in _GOOD_IMAGES.items():
+    for what, writer in GOOD_IMAGES.items():
         yield WrongInput("images", what, file_set(writer), EVERY)
     for what, (writer, word) in _ODD_IMAGES.items():
         yield WrongInput("images", what, file_set(writer), {}, (word,))

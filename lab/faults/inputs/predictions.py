@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lab.faults.inputs.base import PREDICT, TRUTH, Files, WrongInput
+from lab.faults.inputs.files import GOOD_IMAGES
 from lab.faults.inputs.scenes import SCENES, save, scene
 from lab.faults.inputs.writers import (
     Writer,
@@ -18,37 +19,25 @@ from lab.faults.inputs.writers import (
     raw_tiff,
     several_pages,
     turned,
-    with_alpha,
 )
 
+_PLAIN = (
+    "RGB PNG", "RGBA PNG", "grey PNG", "RGB JPEG", "LZW TIFF", "BMP", "lossless WebP", "16-bit RGB PNG",
+    "float TIFF in [0, 1]",
+)  # fmt: skip
 _READ: Mapping[str, Writer] = {
-    "RGB PNG": pillow(".png"),
-    "RGBA PNG": pillow(".png", with_alpha),
-    "grey PNG": pillow(".png", greyed),
-    "JPEG": pillow(".jpg", quality=98),
-    "LZW TIFF": pillow(".tif", compression="tiff_lzw"),
-    "BMP": pillow(".bmp"),
-    "lossless WebP": pillow(".webp", lossless=True),
-    "16-bit PNG over the full range": opencv(".png", lambda a: a.astype(np.uint16) * 257),
-    "float TIFF in [0, 1]": raw_tiff(lambda a: a.astype(np.float32) / 255),
+    **{what: GOOD_IMAGES[what] for what in _PLAIN},
     "a palette that isn't grey": pillow(".png", lambda a: indexed(greyed(a) > 100)),
     "EXIF orientation 3": turned(".jpg", 3, quality=98),
     "EXIF orientation 6": turned(".jpg", 6, quality=98),
     "EXIF orientation 8 in PNG": turned(".png", 8),
     "orientation 5 in TIFF": turned(".tif", 5),
 }
-_RANGES: Mapping[str, Writer] = {
-    "12 bits in 16-bit PNG": opencv(".png", lambda a: a.astype(np.uint16) * 16),
-    "12 bits in 16-bit TIFF": raw_tiff(lambda a: a.astype(np.uint16) * 16),
-    "int16 TIFF": raw_tiff(lambda a: greyed(a).astype(np.int16) * 16),
-    "float TIFF in [0, 4095]": raw_tiff(lambda a: a.astype(np.float32) * 16),
-}
-_ODD: Mapping[str, tuple[Writer, str]] = {
-    "12 bits in 16-bit PNG": (_RANGES["12 bits in 16-bit PNG"], "of which 12 are used"),
-    "12 bits in 16-bit TIFF": (_RANGES["12 bits in 16-bit TIFF"], "of which 12 are used"),
-    "int16 TIFF": (_RANGES["int16 TIFF"], "pixels are int16"),
-    "float TIFF in [0, 4095]": (_RANGES["float TIFF in [0, 4095]"], "pixels are float32"),
-    "an animated GIF": (several_pages(".gif"), "several frames"),
+_RANGES: Mapping[str, tuple[Writer, str]] = {
+    "12 bits in 16-bit PNG": (opencv(".png", lambda a: a.astype(np.uint16) * 16), "of which 12 are used"),
+    "12 bits in 16-bit TIFF": (raw_tiff(lambda a: a.astype(np.uint16) * 16), "of which 12 are used"),
+    "int16 TIFF": (raw_tiff(lambda a: greyed(a).astype(np.int16) * 16), "pixels are int16"),
+    "float TIFF in [0, 4095]": (raw_tiff(lambda a: a.astype(np.float32) * 16), "pixels are float32"),
 }
 
 
@@ -57,11 +46,13 @@ def predictions() -> Iterator[WrongInput]:
     whole = {"predicted_dice": 1.0, "predicted": float(SCENES)}
     for what, writer in _READ.items():
         yield WrongInput("predictions", what, _files(writer), whole, then=PREDICT)
-    for what, writer in _RANGES.items():
-        then = (*PREDICT, "--value-range", "0", "4095")
-        yield WrongInput("predictions", f"{what}, with their range", _files(writer), whole, then=then)
-    for what, (writer, word) in _ODD.items():
+    ranged = (*PREDICT, "--value-range", "0", "4095")
+    for what, (writer, word) in _RANGES.items():
+        yield WrongInput("predictions", f"{what}, with their range", _files(writer), whole, then=ranged)
         yield WrongInput("predictions", what, _files(writer), {}, (word,), then=PREDICT, code=3)
+    animated = _files(several_pages(".gif"))
+    words = ("several frames",)
+    yield WrongInput("predictions", "an animated GIF", animated, {}, words, then=PREDICT, code=3)
 
 
 def _files(writer: Writer) -> Files:
