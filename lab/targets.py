@@ -28,7 +28,7 @@ class Unfit(ConfigError):
 
 @dataclass(frozen=True)
 class Rule:
-    """Which values a target may hold.
+    """The values that a target may hold.
 
     Args:
         expected: the values, such as `class indices from 0 to 9`.

@@ -103,7 +103,7 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
 
 
 def _is_seen_positive(weight: Tensor) -> bool:
-    """Whether it is above 0; False where the host would have to wait for the answer."""
+    """Return whether it is above 0; False where the host would have to wait for the answer."""
     return weight.device.type == "cpu" and float(weight.detach()) > 0
 
 

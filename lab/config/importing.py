@@ -50,7 +50,7 @@ def is_installed(file: str | None) -> bool:
 
 
 def is_users(file: str) -> bool:
-    """Whether a source file belongs to the user: neither to Python or a package, nor to this project."""
+    """Return whether a source file is the user's: neither of Python or a package, nor of this project."""
     lab = FilePath(__file__).resolve().parent.parent
     own = {lab, lab.parent / "main.py", lab.parent / "util.py"}
     path = FilePath(file).resolve()

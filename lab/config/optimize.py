@@ -326,7 +326,7 @@ class OptimizeConfig(FileConfig):
 
     @functools.cached_property
     def points(self) -> int | None:
-        """How many points there are to try; None where they can't be counted.
+        """The number of points to try; None where they can't be counted.
 
         Raises:
             ConfigError: a constraint can't be computed at one of them.

@@ -152,7 +152,7 @@ class SchedulerSpec(Spec):
 
     @property
     def watches(self) -> bool:
-        """Whether it steps by the value of `monitor`."""
+        """True if it steps by the value of `monitor`."""
         return self.target.endswith("ReduceLROnPlateau")
 
 

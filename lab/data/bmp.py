@@ -10,7 +10,7 @@ from lab.data.header import CUT_SHORT, Container, Header, Refused
 
 
 class _Fields(NamedTuple):
-    """What the two headers of a file state.
+    """The two headers of a file.
 
     Args:
         pixels: where they begin.

@@ -30,7 +30,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._begin = samples
 
     def items_of(self, batch_size: int | None) -> Callable[[int], Sequence[int]]:
-        """Which items a batch of the next iteration has, by its number from 0."""
+        """The items of a batch of the next iteration, by its number from 0."""
         epoch, begin, size = self._epoch, self._begin, batch_size or 1
         return lambda number: self._order(epoch)[begin + number * size :][:size]
 
@@ -67,7 +67,7 @@ class SizedBatches(Sampler[list[tuple[int, int]]]):
             self._batches += [keys[start : start + most] for start in range(0, len(keys), most)]
 
     def items_of(self, batch_size: int | None) -> Callable[[int], Sequence[int]]:
-        """Which items a batch has, by its number from 0."""
+        """The items of a batch, by its number from 0."""
         return lambda number: [index for _, index in self._batches[number]]
 
     def __len__(self) -> int:

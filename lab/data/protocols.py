@@ -72,7 +72,7 @@ class EpochStream(IterableDataset[Any]):
 
 
 def collate_of(dataset: Any) -> Callable[[list[Any]], Any] | None:
-    """How a dataset makes its batches; None where it leaves that to the loader."""
+    """The function by which a dataset makes its batches; None where it leaves that to the loader."""
     if isinstance(dataset, CollatedDataset) or _is_collate(dataset):
         method: Callable[[list[Any]], Any] = dataset.collate
         return method

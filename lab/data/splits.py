@@ -70,7 +70,7 @@ def splits_of(found: Any, target: str) -> Splits:
 
 
 def is_empty(dataset: Any) -> bool:
-    """Whether a dataset has a length, and it is 0."""
+    """Return whether a dataset has a length, and it is 0."""
     return isinstance(dataset, Sized) and not len(dataset)
 
 

@@ -159,7 +159,7 @@ class StreamLoader(KeptWorkers):
 
 
 def _batches(samples: int, size: int, drop_last: bool, parts: int) -> int:
-    """How many batches so many samples make, in parts that are as equal as can be."""
+    """The number of batches that so many samples make, in parts that are as equal as can be."""
     shares = [samples // parts + (part < samples % parts) for part in range(parts)]
     return sum(share // size if drop_last else math.ceil(share / size) for share in shares)
 

@@ -98,7 +98,7 @@ def look(folder: Path, code: int | None) -> Seen:
 
 
 def _predicted(folder: Path) -> dict[str, float]:
-    """How many masks there are, and the least Dice among them."""
+    """The number of masks, and the least Dice among them."""
     masks = sorted((folder / OUTPUT / "masks").glob("*.png"))
     if not masks:
         return {}

@@ -254,7 +254,7 @@ class Claims:
 
 
 def _made(trials: Sequence[FrozenTrial]) -> int:
-    """How many trials count: those of another study don't."""
+    """The number of trials that count: those of another study don't."""
     return sum(FORKED not in trial.user_attrs for trial in trials)
 
 

@@ -138,7 +138,7 @@ def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate
 
 
 def trials_left(config: OptimizeConfig, begun: int = 0, tried: int = 0) -> int:
-    """How many trials have yet to begin: no more than a finite space has points left.
+    """The number of trials that have yet to begin: no more than a finite space has points left.
 
     Args:
         begun: of the study's own.

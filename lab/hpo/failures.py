@@ -40,7 +40,7 @@ class Failures:
         return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"
 
     def hopeless(self) -> str:
-        """Why to give up on a space none of whose points can be built; else nothing."""
+        """The reason to stop with a space none of whose points can be built; else an empty text."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
         causes = Counter(
             str(trial.user_attrs.get("cause"))

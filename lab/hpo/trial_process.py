@@ -354,7 +354,7 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
 
 
 def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
-    """Why a combination of values makes no run; nothing where it was another fault.
+    """The reason why a combination of values makes no run; empty where it was another fault.
 
     A component may declare it. One that refuses its arguments by a ValueError or an AssertionError does so as
     well, as far as the study has chosen some of them; else it is a mistake that all trials have.

@@ -209,7 +209,7 @@ class Task:
         return remarks
 
     def size(self, inputs: Sequence[Any], target: Any) -> int:
-        """How many samples the batch has: the first dimension of the target's tensors.
+        """The number of samples in the batch: the first dimension of the target's tensors.
 
         Raises:
             ValueError: they disagree.

@@ -1,4 +1,4 @@
-"""How many samples a batch has, by its target, which may be nested."""
+"""The number of samples in a batch, by its target, which may be nested."""
 
 from collections.abc import Mapping, Sequence, Sized
 from numbers import Number

@@ -16,7 +16,7 @@ LAYOUT = "layout"
 
 
 class Layout(StrEnum):
-    """How images and masks lie in a folder; docs/input.md describes each."""
+    """Arrangements of images and masks in a folder; docs/input.md describes each."""
 
     AUTO = "auto"
     PAIRS = "pairs"

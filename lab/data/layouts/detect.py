@@ -1,4 +1,4 @@
-"""Which layout a folder has, and what it holds by that layout."""
+"""The layout of a folder, and what the folder holds by it."""
 
 from collections.abc import Mapping
 from pathlib import Path

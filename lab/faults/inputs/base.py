@@ -21,7 +21,7 @@ TRACEBACK = "Traceback (most recent call last)"
 
 
 class Ending(Enum):
-    """How the command dealt with an input."""
+    """The command's treatment of an input."""
 
     RIGHT = "right"  # the figures are the true ones
     WARNED = "warned of"  # it ran, and a note names the cause

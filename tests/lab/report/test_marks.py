@@ -1,4 +1,4 @@
-"""Which values are marked; `tests/test_old_results.py` has them in tables."""
+"""Marks of values by older definitions; `tests/test_old_results.py` has them in tables."""
 
 import re
 from pathlib import Path
