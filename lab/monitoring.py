@@ -31,7 +31,7 @@ class Watch:
         """Take in one value, 0-dim; True where it, or a former one, is known not to be finite."""
         value = value.detach()
         if value.device.type == "cpu":
-            return not math.isfinite(value.item())  # nothing to wait for
+            return not math.isfinite(value.float().numpy())
         if value.device.type != "cuda":
             return False
         answer = torch.empty((), dtype=torch.bool, pin_memory=True)

@@ -109,7 +109,7 @@ def shares(target: Tensor) -> Examined:
 
 def finite(target: Tensor, loss: Tensor) -> tuple[Doubt, ...]:
     """A float target without NaN and infinity, where the loss isn't finite: others may leave them out."""
-    if loss.device.type == "cpu" and math.isfinite(loss.item()):
+    if loss.device.type == "cpu" and math.isfinite(loss.detach().float().numpy()):
         return ()
     if not target.is_floating_point():
         return ()
