@@ -28,6 +28,7 @@ from lab.hints import hints
 from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.midway import Midway
+from lab.modes import Modes
 from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
 from lab.rehearsal import rehearse
 from lab.resume import cut_as_before, record_of, resume_from
@@ -127,7 +128,7 @@ class Trainer:
         self.model = self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.criterion = self.runtime.place(criterion)
-        self.task = task or Task()
+        self.task = self.runtime.place(task or Task())
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
@@ -138,12 +139,12 @@ class Trainer:
             self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
-        self.seed, self.epochs = seed, 0
+        self.seed, self.epochs, self.reason = seed, 0, ""
         self.outcome: events.Outcome = "completed"
-        self.reason = ""
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
+        self.modes = Modes(self.model, self.criterion, self.task, (self.metrics, self.ema), self.optimizer)
         self.first = first_batches(self._forward, self.evaluated, self.criterion, self.metrics)
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
@@ -207,12 +208,11 @@ class Trainer:
         Raises:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
-        self.model.train()
         tally = Tally(self.task, self.metrics["train"], "train loss", self._check_gradients)
         epoch = self.course.epoch + 1
         self._reporter.begin("train", epoch, self.epochs, len(dl_train))
         started = time.perf_counter() - self.midway.seconds
-        with self.first["train"] as first:
+        with self.modes.training(self.listeners.on_note), self.first["train"] as first:
             for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
                 moved = [self.runtime.move(batch) for _, batch in batches]
                 group = Group.of(moved, lambda batch: self.task.weights(self.criterion, batch))
@@ -278,6 +278,7 @@ class Trainer:
     def parts(self) -> dict[str, Stateful | None]:
         """Everything with a state, by the name it has in a checkpoint."""
         return {
+            "modes": self.modes if self.modes.switched else None,  # first: the other states are in its mode
             "model": self.model,
             "optimizer": self.optimizer,
             "scheduler": self.scheduler,

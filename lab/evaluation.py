@@ -17,6 +17,7 @@ from lab.events import Listeners, Note, Phase, PhaseStart, StepsDone
 from lab.first_batch import FirstBatch
 from lab.metrics import Metric
 from lab.metrics.gathered import gathered, put_back
+from lab.modes import evaluating
 from lab.monitoring import NotFinite, Watch
 from lab.ratios import Ratios, numbers, total
 from lab.remarks import Remarks
@@ -241,7 +242,7 @@ def evaluate(
     on_step: Callable[[int, Tally], None] | None = None,
     first: FirstBatch | None = None,
 ) -> dict[str, float]:
-    """Judge the model on all of a loader, in eval mode and without gradients.
+    """Judge the model on all of a loader, in eval mode and without gradients; the modes are restored.
 
     Args:
         first: notes an error in the first batch.
@@ -253,11 +254,10 @@ def evaluate(
         NotFinite: a loss is NaN or infinite.
         ValueError: the loader is empty.
     """
-    model.eval()
     tally = Tally(task, metrics, label)
     infer = functools.partial(task.infer, model)
     first = first or FirstBatch("evaluated", model, criterion, metrics)
-    with torch.no_grad(), first:
+    with evaluating(model, criterion, task, metrics), torch.no_grad(), first:
         for step, batch in enumerate(loader, 1):
             moved = runtime.move(batch)
             with runtime.autocast():
@@ -299,11 +299,8 @@ class Peek:
             return None
         model, runtime, task = self._predictor.evaluated, self._predictor.runtime, self._predictor.task
         *inputs, targets = self._batch
-        was_training = model.training
-        model.eval()
-        with torch.no_grad(), runtime.autocast():
+        with evaluating(model, task), torch.no_grad(), runtime.autocast():
             predictions = task.predict(task.infer(model, *runtime.move(inputs)))
-        model.train(was_training)
         return Samples(inputs, targets, _on_cpu(predictions))
 
     def best(self) -> Samples | None:

@@ -22,6 +22,7 @@ from lab.infeasible import Infeasible
 from lab.monitoring import NotFinite
 from lab.runtime import is_out_of_memory
 from lab.terms import measure
+from lab.wording import some
 
 _NOTED = "_first_batch"  # the attribute of an exception
 _LISTED = 12  # tensors of a batch that are listed
@@ -163,12 +164,6 @@ def without_gradient(model: nn.Module) -> str:
     """A warning that names the trained parameters that a backward pass didn't reach; empty without any."""
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
     return f"no gradient reaches {some(without)}" if without else ""
-
-
-def some(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
 
 
 def described(batch: Any) -> str:

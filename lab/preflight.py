@@ -17,15 +17,16 @@ from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
 from lab.events import Callback, Listeners, Note, Phase
 from lab.findings import DIVERGED, Costs, Report
-from lab.first_batch import FirstBatch, described, problem_of, some
+from lab.first_batch import FirstBatch, described, problem_of
 from lab.hints import hints
 from lab.meaning import definitions_with
 from lab.metrics import Metric
+from lab.modes import kept
 from lab.monitoring import NotFinite
 from lab.rehearsal import Trained, rehearse
 from lab.runtime import Runtime, is_out_of_memory
 from lab.targets import Unfit
-from lab.wording import duration
+from lab.wording import duration, some
 
 _SHORT = 0.05  # seconds of a batch below which a single one tells little
 _TIMES = 10
@@ -73,7 +74,8 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         except ConfigError as error:
             report.faults += [str(problem) for problem in error.problems]
         else:
-            _try_batch(report, config, trainer, data)
+            with kept(trainer.model, trainer.criterion, trainer.task, trainer.metrics):
+                _try_batch(report, config, trainer, data)
     except Unfit as error:
         report.faults.append(str(error))
     except ConfigError:

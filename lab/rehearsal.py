@@ -19,7 +19,9 @@ from lab.config.importing import blame
 from lab.config.sections import AUTO
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
 from lab.events import Note
+from lab.held import modules_in
 from lab.midway import Midway
+from lab.modes import Modes, kept
 from lab.monitoring import Course
 from lab.runtime import Runtime
 from lab.seeding import RngState
@@ -39,6 +41,7 @@ class Trained(Protocol):
     runtime: Runtime
     course: Course
     midway: Midway
+    modes: Modes
 
 
 def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
@@ -152,13 +155,14 @@ def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
     single = data.train_samples % config.batch_size == 1 and not config.loader.drop_last
     if not normed or not single or (batch := _one(data)) is None:
         return
-    model, training = trainer.model, trainer.model.training
-    kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    streams, held = RngState(), RngState().state_dict()
-    model.train()
+    parts = (trainer.model, trainer.criterion, trainer.task)
+    buffers = [buffer for module in modules_in(*parts) for buffer in module.buffers()]
+    values = [buffer.clone() for buffer in buffers]
+    streams, state = RngState(), RngState().state_dict()
     try:
-        with torch.no_grad(), trainer.runtime.autocast():
-            trainer.task.step(model, trainer.criterion, trainer.runtime.move(batch))
+        with kept(*parts), torch.no_grad(), trainer.runtime.autocast():
+            trainer.modes.train_modules()
+            trainer.task.step(trainer.model, trainer.criterion, trainer.runtime.move(batch))
     except ValueError as error:
         message = f"the last training batch has one sample, and the network refuses it: {error}{blame(error)}"
         raise ConfigError([Problem(("loader", "drop_last"), f"{message}; true leaves it out")]) from error
@@ -166,10 +170,9 @@ def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
         return
     finally:
         with torch.no_grad():
-            for name, buffer in model.named_buffers():
-                buffer.copy_(kept[name])
-        model.train(training)
-        streams.load_state_dict(held)
+            for buffer, value in zip(buffers, values, strict=True):
+                buffer.copy_(value)
+        streams.load_state_dict(state)
 
 
 def _one(data: Loaders) -> Any:

@@ -24,7 +24,7 @@ _FOLD = ("data.folds", "data.fold")
 # With a scheduler that moves by steps, its place in the run would be lost.
 _STEPS = ("batch_size", "accumulate_grad_batches", "loader.drop_last")
 # These may be new since: what has no state in the checkpoint begins afresh.
-_OPTIONAL = ("scaler", "early_stopping", "midway")
+_OPTIONAL = ("scaler", "early_stopping", "midway", "modes")
 
 
 @contextmanager

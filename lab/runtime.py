@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.problems import did_you_mean
+from lab.held import modules_in
 from lab.remarks import Remarks
 
 T = TypeVar("T")
@@ -76,15 +77,16 @@ class Runtime:
     def place(self, part: T) -> T:
         """Move a module to the device, in the chosen memory layout; before an optimizer is made.
 
-        What is no module stays as it is; the tensors that are bound to a function, such as a loss, move.
+        Of what is no module, the modules that it holds move, and the tensors that are bound to a function,
+        such as a loss; all else stays as it is.
         """
         if isinstance(part, functools.partial):
             moved = {name: self.move(value) for name, value in part.keywords.items()}
             return cast(T, functools.partial(part.func, *part.args, **moved))
-        if isinstance(part, nn.Module):
-            part.to(self.device)
+        for module in modules_in(part):
+            module.to(self.device)
             if self.channels_last:
-                part.to(memory_format=torch.channels_last)
+                module.to(memory_format=torch.channels_last)
         return part
 
     def place_network(self, model: nn.Module) -> nn.Module:

@@ -1,6 +1,7 @@
 """Numbers and times as a person reads them, the same wherever they are shown."""
 
 import math
+from collections.abc import Sequence
 
 
 def figure(value: object) -> str:
@@ -27,3 +28,9 @@ def duration(seconds: object) -> str:
         if whole >= size:
             return f"{whole // size} {big} {whole % size // part:02d} {small}"
     return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more

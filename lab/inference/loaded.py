@@ -18,6 +18,7 @@ from lab.data.depths import VALUE_RANGE
 from lab.data.reading import ImageReader
 from lab.data.splits import Splits, splits_of
 from lab.group_rule import GroupRule, applied, recorded
+from lab.held import modules_in
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
@@ -128,13 +129,16 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
         raise CheckpointError(
             f"{path}: doesn't fit the network of {folder / rundir.CONFIG}: {error}"
         ) from error
+    task = runtime.place(config.create_task(facts))
+    for module in modules_in(task):
+        module.eval()
     return Loaded(
         folder=folder,
         weights=path,
         epoch=int((content.get("course") or {}).get("epoch", 0)),
         config=config,
         model=runtime.place_network(model.eval().requires_grad_(False)),
-        task=config.create_task(facts),
+        task=task,
         runtime=runtime,
         facts=facts,
         group_rule=recorded(content),
