@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import command_line, record, redact, rundir
+from lab import command_line, outlet, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
 from lab.events import Stopped
 from lab.infeasible import Infeasible
@@ -54,9 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except SystemExit as stop:  # a signal, which the code tells
         return int(stop.code or 0)
-    except BrokenPipeError:  # the reader of a list has seen enough
-        sys.stderr.close()
-        return 0
     except OSError as error:
         if not rundir.is_full(error):
             raise
@@ -75,7 +72,7 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
     if verb == "schema":
         kind = RunConfig if options.schema == "run" else OptimizeConfig
         print(json.dumps(kind.model_json_schema(), indent=2))
-        return 0
+        return lost()
     others = {
         "predict": predict, "evaluate": evaluate, "export": export, "check": check, "report": report,
         "list": list_runs, "compare": compare, "dashboard": dashboard, "selftest": selftest,
@@ -255,7 +252,9 @@ def evaluate(options: argparse.Namespace) -> int:
         found: Any = import_module(f"lab.inference.{judging}").evaluate_run(folder, options.split, **settings)
         place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
         path = report.write(found, place)
-    print(rundir.to_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path))
+    print(
+        rundir.printed_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path)
+    )
     return 0
 
 
@@ -310,8 +309,11 @@ def check(options: argparse.Namespace) -> int:
 
 def print_config(config: RunConfig | OptimizeConfig, options: argparse.Namespace) -> int:
     """--print-config."""
-    print(json.dumps(config.as_data(), indent=2) if options.json else config.to_yaml().rstrip("\n"))
-    return 0
+    if options.json:
+        print(json.dumps(config.as_data(), indent=2))
+    else:
+        print(config.to_yaml(getattr(sys.stdout, "encoding", None)).rstrip("\n"))
+    return lost()
 
 
 def list_runs(options: argparse.Namespace) -> int:
@@ -327,7 +329,7 @@ def list_runs(options: argparse.Namespace) -> int:
     except ValueError as error:
         return complain(error)
     print(notebook.as_json(rows) if options.json else notebook.as_table(rows, options.sort, total=total))
-    return 0
+    return lost()
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -338,7 +340,7 @@ def compare(options: argparse.Namespace) -> int:
         print(report.compare(options.compare, RUNS))
     except ValueError as error:
         return complain(error)
-    return 0
+    return lost()
 
 
 def selftest(options: argparse.Namespace) -> int:
@@ -351,6 +353,11 @@ def selftest(options: argparse.Namespace) -> int:
         return complain(f"--only: {error}")
     with refusing(), suite.bench(Path(options.output or "."), Path(__file__), train_trial) as bench:
         return 0 if suite.tell(bench, full=options.full, only=only, as_json=options.json) else 1
+
+
+def lost() -> int:
+    """The exit code of what has printed its result, and has it nowhere else."""
+    return int(outlet.failure() is not None)
 
 
 def complain(error: object) -> int:
@@ -380,5 +387,5 @@ def find_run(name: str) -> Path:
 
 
 if __name__ == "__main__":
-    with redact.veiled():
+    with outlet.standard_streams(), redact.veiled():
         sys.exit(main())

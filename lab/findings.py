@@ -49,7 +49,7 @@ class Report:
 
     def as_json(self) -> str:
         """One JSON object."""
-        return rundir.to_json({**asdict(self), "passed": self.passed}, indent=2)
+        return rundir.printed_json({**asdict(self), "passed": self.passed}, indent=2)
 
     def as_text(self) -> str:
         """For a person."""

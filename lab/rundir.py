@@ -18,6 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
+from lab.signs import HANDLER, can_write
+
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 EVENTS = "events.jsonl"
@@ -126,7 +128,7 @@ def append(path: Path, text: str) -> None:
     try:
         with path.open("ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
-            content = memoryview(text.encode())
+            content = memoryview(text.encode("utf-8", HANDLER))
             while content:
                 content = content[file.write(content) :]
     except OSError as error:
@@ -147,7 +149,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
     """Write a small file whole or not at all, in a folder that is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", HANDLER) if isinstance(content, str) else content)
 
 
 def refuse_links(folder: Path, depth: int = 3) -> None:
@@ -201,8 +203,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def to_json(data: Any, indent: int | None = None) -> str:
-    """JSON as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
-    return json.dumps(plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON for a file, as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
+    text = json.dumps(plain(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if can_write(text, "utf-8") else printed_json(data, indent)
+
+
+def printed_json(data: Any, indent: int | None = None) -> str:
+    """The same for a console: of ASCII alone, so that the values are the same whatever it can write."""
+    return json.dumps(plain(data), indent=indent, allow_nan=False)
 
 
 def plain(data: Any) -> Any:
@@ -260,7 +268,7 @@ def held(path: Path) -> Iterator[IO[str]]:
     Raises:
         RunInUse: another process holds it.
     """
-    with path.open("a+") as file:
+    with path.open("a+", encoding="utf-8") as file:
         if not _taken(file.fileno()):
             raise RunInUse(f"{path.parent}: another process is running in this folder")
         _held.add(file.fileno())

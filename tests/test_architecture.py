@@ -20,14 +20,15 @@ RANKS = {
     3: ["lab.accumulation", "lab.callbacks", "lab.evaluation", "lab.hints", "lab.rehearsal", "lab.resume",
         "lab.session"],
     2: ["lab.checkpoint", "lab.data", "lab.first_batch", "lab.midway", "lab.tasks", "lab.trackers"],
-    1: ["lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.meaning", "lab.metrics",
+    1: ["lab.bars", "lab.figures", "lab.findings", "lab.graph_loss", "lab.losses", "lab.meaning",
+        "lab.metrics",
         "lab.modes", "lab.monitoring", "lab.provenance", "lab.ratios", "lab.record", "lab.refusal",
         "lab.runtime", "lab.seeding", "lab.signals", "lab.targets", "lab.tiling"],
     0: ["lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader", "lab.events", "lab.graphs",
         "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms", "lab.terms", "lab.wording",
         "model"],
     -1: ["lab.group_rule", "lab.held", "lab.infeasible", "lab.labels", "lab.nested", "lab.redact",
-         "lab.torch_losses"],
+         "lab.signs", "lab.torch_losses"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

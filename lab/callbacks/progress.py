@@ -4,11 +4,10 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any, Literal
 
-from tqdm import tqdm
-
+from lab.bars import Bar, bar
 from lab.events import Callback, EpochEnd, Note, PhaseStart, RunEnd, RunStart, StepsDone
 from lab.outlet import Outlet
-from lab.rundir import to_json
+from lab.rundir import printed_json
 from lab.wording import duration, figure
 
 Style = Literal["auto", "plain", "quiet", "json"]
@@ -28,11 +27,11 @@ class Progress(Callback):
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None, mark: str = "best") -> None:
-        self._out: Any = Outlet(stream)
+        self._out = Outlet(stream)
         self._style = style
         self._mark = mark
-        self._bars = style == "auto" and self._out.isatty()
-        self._bar: Any = None
+        self._bars = style == "auto" and self._out.live
+        self._bar: Bar | None = None
         self._done = 0
         self._steps = 0
         self._started = time.perf_counter()
@@ -60,7 +59,7 @@ class Progress(Callback):
         self._done, self._steps = 0, event.steps
         if self._bars:
             label = f"Epoch {event.epoch}/{event.epochs or '?'} {_LABELS[event.phase]}"
-            self._bar = tqdm(total=event.steps or None, desc=label, leave=False, file=self._out, unit="batch")
+            self._bar = bar(event.steps or None, "batch", label, out=self._out)
 
     def on_steps(self, event: StepsDone) -> None:
         """Move the bar."""
@@ -124,7 +123,7 @@ class Progress(Callback):
 
     def _json(self, event: str, **data: Any) -> None:
         if self._style == "json":
-            self._line(to_json({"event": event, **data}))
+            self._line(printed_json({"event": event, **data}))
 
     def _close_bar(self) -> None:
         if self._bar is not None:

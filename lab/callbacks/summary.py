@@ -13,6 +13,7 @@ from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
 from lab.definitions import newest
 from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
+from lab.outlet import Outlet
 from lab.record import written
 from lab.redact import redact, redact_text
 from lab.wording import figure
@@ -195,16 +196,19 @@ class RepeatsSummary:
         }
 
     def _print(self, end: RunEnd) -> None:
+        out = Outlet()
         if self._console == "json":
             event = {"event": f"{self._kind}s_end", "value": end.value, "best": end.best}
-            print(rundir.to_json(event), flush=True)
+            out.write(f"{rundir.printed_json(event)}\n")
+            out.flush()
             return
         if not self._results:
             return
         spread = self._spread("best")
-        print(f"\n{len(self._results)} {self._kind}s: mean ± standard deviation of the best epochs")
+        lines = ["", f"{len(self._results)} {self._kind}s: mean ± standard deviation of the best epochs"]
         for name, mean in end.best.items():
             if name != "lr":
                 each = "  ".join(figure(value) for value in self._columns("best")[name])
-                print(f"  {name:<20} {figure(mean)} ± {figure(spread[name])}   ({each})")
-        print(f"  in {self._folder}", flush=True)
+                lines.append(f"  {name:<20} {figure(mean)} ± {figure(spread[name])}   ({each})")
+        out.write("\n".join([*lines, f"  in {self._folder}", ""]))
+        out.flush()

@@ -24,6 +24,10 @@ class FileConfig(Frozen):
         data: dict[str, Any] = plain(self.model_dump())
         return data
 
-    def to_yaml(self) -> str:
-        """The resolved config as YAML that `from_yaml` reads back to an equal config."""
-        return to_text(self.as_data())
+    def to_yaml(self, encoding: str | None = "utf-8") -> str:
+        """The resolved config as YAML that `from_yaml` reads back to an equal config.
+
+        Args:
+            encoding: of the console that shows it; texts that it can't write are escaped.
+        """
+        return to_text(self.as_data(), encoding)

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from lab.config.reading import plain_scalar
+from lab.signs import can_write
 
 _BREAKS = "\x85\u2028\u2029"  # a line break to YAML 1.1, which only an escape brings through
 
@@ -17,9 +18,14 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def to_text(data: Any) -> str:
-    """YAML that `lab.config.reading` reads back to equal data."""
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+def to_text(data: Any, encoding: str | None = "utf-8") -> str:
+    """YAML that `lab.config.reading` reads back to equal data; what the encoding lacks is escaped."""
+    text = _dumped(data, escaped=False)
+    return text if can_write(text, encoding) else _dumped(data, escaped=True)
+
+
+def _dumped(data: Any, *, escaped: bool) -> str:
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=not escaped, width=110))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -304,7 +304,7 @@ def tell(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> b
     for each in try_faults(bench, full=full, only=only):
         tried.append(each)
         bench.told("")
-        print(rundir.to_json(each.as_data()) if as_json else each.as_text(), flush=True)
+        print(rundir.printed_json(each.as_data()) if as_json else each.as_text(), flush=True)
     if not as_json:
         print(summary(tried))
     return all(each.verdict.held for each in tried)

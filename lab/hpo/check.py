@@ -28,7 +28,7 @@ from lab.hpo import server
 from lab.hpo.check_report import StudyReport
 from lab.hpo.estimate import Room
 from lab.hpo.workers import cpu_share
-from lab.outlet import status_line
+from lab.outlet import into_files, status_line
 from lab.wording import duration
 
 BASE = "the base"
@@ -159,6 +159,7 @@ def _at_work(connection: Connection, work: _Work) -> None:
     with work.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    into_files()
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable(2)
@@ -193,7 +194,7 @@ def _death(code: int | None) -> str:
 
 def _place(log: Path) -> str:
     """` (mine.py:12)`: the user's innermost line where the process was, or Python's where there is none."""
-    text = log.read_text(errors="replace") if log.exists() else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     frames = _FRAME.findall(text[text.rfind("most recent call first") :])
     own = [(file, line) for file, line in frames if not is_installed(file)]
     file, line = next(iter(own or frames), ("", ""))

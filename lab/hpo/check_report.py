@@ -92,7 +92,7 @@ class StudyReport:
         data = {"passed": self.passed, "corners": corners, "study": study, "room": asdict(self.room),
                 "warnings": self.warnings, "seconds": self.seconds,
                 "infeasible": dict(self.left_out)}  # fmt: skip
-        return rundir.to_json(data, indent=2)
+        return rundir.printed_json(data, indent=2)
 
     def as_text(self) -> str:
         """For a person, at most 110 columns wide."""

@@ -6,8 +6,9 @@ from typing import IO, Any
 
 from lab.callbacks.progress import Style
 from lab.events import Outcome
-from lab.outlet import Outlet
-from lab.rundir import to_json
+from lab.outlet import Outlet, columns
+from lab.report.table import cut
+from lab.rundir import printed_json
 from lab.wording import duration, figure
 
 
@@ -21,7 +22,7 @@ class StudyConsole:
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
         self._out = Outlet(stream)
         self.style = style
-        self.live = style == "auto" and self._out.isatty()
+        self.live = style == "auto" and self._out.live
         self._status = ""
 
     def begin(self, lines: Mapping[str, str], **facts: Any) -> None:
@@ -84,8 +85,10 @@ class StudyConsole:
         if not self.live:
             self._line(text)
         elif text != self._status:
-            self._status = text
-            self._write(f"\r\x1b[K{text}")
+            self._status = cut(
+                text, columns(self._out) - 1
+            )  # of a line that wraps only the last part can be cleared
+            self._write(f"\r\x1b[K{self._status}")
 
     def end(self, lines: Sequence[str], **facts: Any) -> None:
         """How it ended and where everything is."""
@@ -107,7 +110,7 @@ class StudyConsole:
 
     def _json(self, event: str, **fields: Any) -> None:
         if self.style == "json":
-            self._write(to_json({"event": event, **fields}) + "\n")
+            self._write(printed_json({"event": event, **fields}) + "\n")
 
 
 def standing(counts: Counter[str], total: int, running: int, best: str, seconds_left: float | None) -> str:

@@ -12,7 +12,13 @@ The server was started with PYTHONSAFEPATH; what a trial starts as a program of 
 import atexit
 import gc
 import os
+import sys
+from typing import TextIO, cast
 
+from lab.outlet import Outlet
+
+# What a user's module prints while it is imported must end nothing, whatever the console can write.
+sys.stdout, sys.stderr = cast(TextIO, Outlet(sys.stdout)), cast(TextIO, Outlet(sys.stderr))
 os.environ.pop("PYTHONSAFEPATH", None)
 gc.collect()
 gc.freeze()

@@ -28,6 +28,7 @@ from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart,
 from lab.group_rule import GroupRule, applied
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.infeasible import Infeasible
+from lab.outlet import into_files
 from lab.redact import Veil, learn, redact_text
 
 SILENT = "the supervisor does not answer"
@@ -219,7 +220,7 @@ def main(connection: Connection, order: Order, run: Run) -> None:
             raise
         connection.send(Finished("interrupted", rundir.full(error)))
         return
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    into_files()
     sys.stdout, sys.stderr = cast(TextIO, Veil(sys.stdout)), cast(TextIO, Veil(sys.stderr))
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
         signal.signal(number, signal.SIG_IGN)

@@ -20,6 +20,7 @@ from lab.events import Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
+from lab.outlet import Outlet
 from lab.redact import Veil
 from lab.signals import Signals
 
@@ -214,8 +215,9 @@ class InProcess:
         finished: Finished | None = None
         try:
             job.order.folder.mkdir(parents=True, exist_ok=True)
-            log = (job.order.folder / CONSOLE).open("a")
-            with log, redirect_stdout(cast(TextIO, Veil(log))), self._signals.raised():
+            log = (job.order.folder / CONSOLE).open("a", encoding="utf-8")
+            out = cast(TextIO, Veil(cast(TextIO, Outlet(log))))
+            with log, redirect_stdout(out), self._signals.raised():
                 finished = trial_process.conduct(job.order, self._run, tell)
         except OSError as error:
             if not rundir.is_full(error):

@@ -1,6 +1,5 @@
 """`--predict` of a classifier: a table of what its network says of images."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
-from tqdm import tqdm
 
-from lab import rundir
+from lab import bars, rundir
 from lab.data.discovery import READ
 from lab.data.labelled import prepare
 from lab.data.problems import MOST_SHOWN, raise_all
@@ -103,8 +101,7 @@ def predict(
     items = _found(Path(input), loaded.config.data.arguments, done.notes)
     _require_room(done.output, expanded(input), force)
     rows, classes = list[list[Any]](), loaded.classes
-    hidden = not (sys.stdout.isatty() if bar is None else bar)
-    with tqdm(total=len(items), unit="image", leave=False, disable=hidden, file=sys.stdout) as progress:
+    with bars.bar(len(items), "image", shown=bar) as progress:
         for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done.failed, progress)):
             classes = class_names(loaded, len(likely))
             if np.isfinite(likely).all():
@@ -179,7 +176,7 @@ def _prepared(
     items: Sequence[Item],
     reader: ImageReader,
     failed: list[Failure],
-    progress: "tqdm[Any]",
+    progress: bars.Bar,
 ) -> Iterator[tuple[Item, list[Tensor]]]:
     """The images that can be read, as the network gets them."""
     for item in items:

@@ -1,7 +1,6 @@
 """`--predict`: masks, overlays and tables for the images that a run's network is shown."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from lab import rundir
+from lab import bars, rundir
 from lab.data.masks import MASK_VALUES, MaskReader, MaskValues
 from lab.data.problems import MOST_SHOWN, indented
 from lab.data.reading import ImageReader
@@ -142,7 +140,7 @@ def predict(
     _require_room(files, items, force)
     _make_folders(files, items)
     work = _Work(loaded, settings, files, done, loaded.image_reader(value_range), min_area, pixel_size)
-    with tqdm(total=len(items), unit="image", leave=False, disable=_hidden(bar), file=sys.stdout) as progress:
+    with bars.bar(len(items), "image", shown=bar) as progress:
         for item, index in zip(items, indices, strict=True):
             progress.set_description(item.name[-30:], refresh=False)
             work.predict(item, index, lambda rows, of: progress.set_postfix(rows=f"{rows}/{of}"))
@@ -338,7 +336,3 @@ def _truth_reader(loaded: Segmenter) -> MaskReader:
         ignore if isinstance(ignore, (int, str)) else None,
         threshold if isinstance(threshold, (int, float)) else None,
     )
-
-
-def _hidden(bar: bool | None) -> bool:
-    return not (sys.stdout.isatty() if bar is None else bar)

@@ -261,9 +261,9 @@ def _read(folder: str, host: str) -> RunRow:
 def _json(row: RunRow) -> str:
     data = {**row.summary, "run_id": row.run_id, "folder": str(row.folder), "outcome": row.outcome}
     try:
-        return json.dumps(data, ensure_ascii=False, allow_nan=False)
+        return json.dumps(data, allow_nan=False)
     except ValueError:  # 1e999 is an infinity, which JSON can't hold
-        return rundir.to_json(data)
+        return rundir.printed_json(data)
 
 
 def _alive(pid: Any) -> bool:

@@ -1,10 +1,11 @@
 """Tables for a terminal: aligned, and as wide as it is at most."""
 
-import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Literal
+
+from lab.outlet import columns
 
 Align = Literal["<", ">"]
 _GAP = 2
@@ -46,7 +47,7 @@ def _fit(widths: Sequence[int], width: int) -> list[int]:
 
 def terminal_width() -> int | None:
     """Columns of the terminal; None where output goes to a file or another program, which wants all of it."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return columns() if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 def columns_of(text: str) -> int:
@@ -58,8 +59,8 @@ def columns_of(text: str) -> int:
 
 def cut(text: str, room: int) -> str:
     """The text's beginning, with `…` where something is left out."""
-    if columns_of(text) <= room:
-        return text
+    if columns_of(text) <= room or room < 1:
+        return text if room > 0 else ""
     while text and columns_of(text) > room - 1:
         text = text[:-1]
     return f"{text}…"

@@ -179,7 +179,9 @@ def read_terminal(write: Callable[[Any], None]) -> str:
     return seen.decode()
 
 
-def test_bars_on_a_terminal(tmp_path: Path) -> None:
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
     def write(stream: Any) -> None:
         progress = Progress("auto", stream)
         for phase, steps in (("train", 8), ("val", 2)):

@@ -4,6 +4,8 @@ import io
 import json
 from collections import Counter
 
+import pytest
+
 from lab.hpo.console import StudyConsole, standing
 
 
@@ -68,13 +70,39 @@ def test_json_has_an_object_a_line() -> None:
     assert events[1]["cause"] == "loss is nan" and events[1]["params"]["optimizer.lr"] == 0.001
 
 
-def test_on_a_terminal_the_last_line_is_where_it_stands() -> None:
+def test_on_a_terminal_the_last_line_is_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     out = Terminal()
     console = StudyConsole("auto", out)
     console.status("0/4 done")
     over(console)
     assert out.getvalue().endswith("0/4 done") and "1/4 done" not in out.getvalue()
     assert out.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [20, 12, 1])
+def test_the_last_line_is_cut_to_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = Terminal()
+    StudyConsole("auto", out).status("3/20 done (1 pruned), 2 running · best 0.0123")
+    shown = out.getvalue().removeprefix("\r\x1b[K")
+    assert len(shown) == columns - 1 and "3/20 done (1 pruned)".startswith(shown[:-1])
+
+
+@pytest.mark.parametrize("term", ["dumb", "", None])
+def test_a_terminal_that_cannot_write_a_line_anew_gets_lines(
+    term: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    out = Terminal()
+    console = StudyConsole("auto", out)
+    console.status("0/4 done")
+    over(console)
+    assert "\x1b" not in out.getvalue() and "\r" not in out.getvalue()
+    assert out.getvalue().splitlines()[-1].strip() == "1/4 done"
 
 
 def test_standing() -> None:
