@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import command_line, outlet, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
+from lab.config.wandb_environment import settled
 from lab.events import Stopped
 from lab.infeasible import Infeasible
 from lab.refusal import Refused, refusing
@@ -309,6 +310,8 @@ def check(options: argparse.Namespace) -> int:
 
 def print_config(config: RunConfig | OptimizeConfig, options: argparse.Namespace) -> int:
     """--print-config."""
+    if isinstance(config, RunConfig) and options.resume is None:
+        config = settled(config)
     if options.json:
         print(json.dumps(config.as_data(), indent=2))
     else:

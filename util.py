@@ -358,7 +358,7 @@ def run(
     """
     with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
         session = Session(folder, resume, callbacks, console, command)
-        session.refuse_other_repeats(run_config)
+        run_config = session.settled(run_config)
         if len(run_config.repeats) == 1:
             return _run_once(run_config, dl_train, dl_val, session)
         with RepeatsSummary(folder, run_config, console) as summary:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, loading
 from lab.config.homes import open_below
+from lab.config.wandb_environment import problems_of
 from lab.config.writing import to_text
 from lab.redact import HIDDEN, hidden, learn, redact
 
@@ -17,10 +18,13 @@ def read_run(path: str | Path, overrides: Sequence[str]) -> tuple[RunConfig, loa
     """The config, and the document that knows where each value was written.
 
     Raises:
-        ConfigError: it can't be read, or is a record that lacks its secrets.
+        ConfigError: it can't be read, or is a record that lacks its secrets, or W&B's environment is wrong.
     """
     document = loading.override(loading.read(path), overrides, RunConfig.defaults())
-    return _whole(RunConfig.from_document(document), document), document
+    config = _whole(RunConfig.from_document(document), document)
+    if problems := list(problems_of(config)):
+        raise document.located(ConfigError(problems))
+    return config, document
 
 
 def read_study(path: str, overrides: Sequence[str]) -> tuple[OptimizeConfig, loading.Document]:
@@ -28,7 +32,10 @@ def read_study(path: str, overrides: Sequence[str]) -> tuple[OptimizeConfig, loa
     document = OptimizeConfig.read(path, overrides)
     if document.run_source:
         open_below(Path(document.run_source).parent)
-    return _whole(OptimizeConfig.from_document(document), document), document
+    config = _whole(OptimizeConfig.from_document(document), document)
+    if problems := [config.in_base(problem) for problem in problems_of(config.base)]:
+        raise document.located(ConfigError(problems))
+    return config, document
 
 
 def _whole(config: Config, document: loading.Document) -> Config:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lab import rundir
-from lab.config import ConfigError, Problem, RunConfig, homes
+from lab.config import ConfigError, Problem, RunConfig, homes, loading, wandb_environment
 from lab.config.unvalidated import VAL_LOSS
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
@@ -68,6 +68,18 @@ class Session:
             folder = self.folder / name
             folder.mkdir(exist_ok=True)
             yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
+
+    def settled(self, config: RunConfig) -> RunConfig:
+        """The run's config, with what the environment says of W&B; of a resumed run, with what it said first.
+
+        Raises:
+            ConfigError: the run to resume is of another kind, or a variable holds what W&B doesn't know.
+        """
+        self.refuse_other_repeats(config)
+        recorded: dict[str, Any] = {}
+        with suppress(ConfigError):  # a record that can't be read; the config is then given by another file
+            recorded = loading.read(self.folder / rundir.CONFIG).data if self.resume else {}
+        return wandb_environment.settled(config, recorded)
 
     def refuse_other_repeats(self, config: RunConfig) -> None:
         """A single run lives in its folder, several seeds or folds in folders below: none becomes another.

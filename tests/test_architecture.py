@@ -27,8 +27,8 @@ RANKS = {
     0: ["lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader", "lab.events", "lab.graphs",
         "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms", "lab.terms", "lab.wording",
         "model"],
-    -1: ["lab.group_rule", "lab.held", "lab.infeasible", "lab.labels", "lab.nested", "lab.redact",
-         "lab.signs", "lab.torch_losses"],
+    -1: ["lab.commands", "lab.group_rule", "lab.held", "lab.infeasible", "lab.labels", "lab.nested",
+         "lab.redact", "lab.signs", "lab.torch_losses"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

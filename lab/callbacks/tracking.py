@@ -9,6 +9,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.config import wandb_environment as environment
 from lab.config.trackers import TensorBoardConfig, TrackerConfig, WandbConfig
 from lab.events import Callback, EpochEnd, Note, RunEnd, RunStart
 from lab.redact import redact, redact_text
@@ -115,7 +116,9 @@ def create_tracking(
 def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Background | None:
     """The tracker's module is imported here: one that is not asked for costs nothing at the start."""
     match config:
-        case WandbConfig(mode="disabled"):
+        case WandbConfig() if environment.mode_of(config) == "disabled":
+            if config.mode == "auto":
+                notify(Note(f"W&B: no run, as {environment.mode_reason(config)}"))
             return None
         case WandbConfig():
             from lab.trackers.wandb_run import WandbTracker

@@ -288,6 +288,13 @@ class OptimizeConfig(FileConfig):
         """The run that all trials share, `set` included."""
         return validate(RunConfig, self.run).with_values(self.set)
 
+    def with_run_values(self, values: Mapping[str, Any]) -> "OptimizeConfig":
+        """A copy with some values of the base run set."""
+        copied = self.model_copy(update={"set": {**self.set, **values}})
+        for name in ("base", "feasibility"):  # of the run as it was
+            copied.__dict__.pop(name, None)
+        return copied
+
     @functools.cached_property
     def space(self) -> Space:
         """What is searched."""

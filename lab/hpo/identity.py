@@ -29,7 +29,7 @@ def refuse_foreign(folder: Path, study: optuna.Study | None) -> None:
         ConfigError: the folder holds what trials of another study left.
     """
     own = None if study is None else study.user_attrs.get(IDENTITY)
-    found = _read(folder)
+    found = identity_of(folder)
     if found is not None and found == own:
         return
     if found is None and own is None and study is not None and study.get_trials(deepcopy=False):
@@ -45,13 +45,14 @@ def refuse_foreign(folder: Path, study: optuna.Study | None) -> None:
 def identify(folder: Path, study: optuna.Study) -> None:
     """Give the study an identity unless it has one, and the folder the study's. Call it under the lock."""
     identity = study.user_attrs.get(IDENTITY) or uuid.uuid4().hex
-    if _read(folder) != identity:
+    if identity_of(folder) != identity:
         rundir.atomic_write(folder / FILE, f"{identity}\n")
     if study.user_attrs.get(IDENTITY) != identity:
         study.set_user_attr(IDENTITY, identity)
 
 
-def _read(folder: Path) -> str | None:
+def identity_of(folder: Path) -> str | None:
+    """The identity that a study's folder keeps; None where it has none."""
     try:
         return (folder / FILE).read_text().strip() or None
     except (OSError, ValueError):

@@ -15,10 +15,12 @@ from optuna.trial import FrozenTrial
 
 from lab import rundir
 from lab.callbacks.hparams import HParams
+from lab.config import wandb_environment as environment
 from lab.config.optimize import OptimizeConfig
 from lab.config.trackers import TensorBoardConfig, WandbConfig
 from lab.events import Callback, Note, Outcome, RunEnd, RunStart
 from lab.hpo.claims import Trial
+from lab.hpo.identity import identity_of
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Ended, EpochDone, Started
 from lab.hpo.winner import BEST
@@ -61,13 +63,33 @@ class Mirror:
     def __init__(self, config: OptimizeConfig, folder: Path, note: Callable[[str], None]) -> None:
         self._config, self._folder, self._note = config, folder, note
         found = [t for t in config.base.shipped_trackers if isinstance(t, WandbConfig)]
-        self._wandb = next((tracker for tracker in found if tracker.mode != "disabled"), None)
+        self._wandb = next((tracker for tracker in found if environment.mode_of(tracker) != "disabled"), None)
         self._notes: SimpleQueue[Note] = SimpleQueue()
-        self._session = WandbSession(self._wandb, self._notes.put, folder) if self._wandb else None
+        self._token = (identity_of(folder) or "")[:8]
+        self._session = (
+            WandbSession(self._wandb, self._notes.put, folder, self._token) if self._wandb else None
+        )
+        self._name_unused(found)
         self._open: dict[tuple[int, int, int], _Open] = {}
         self._ending: list[Background] = []
         self._last: Thread | None = None
         self._warned = False
+
+    def _name_unused(self, found: Sequence[WandbConfig]) -> None:
+        """Name what is set, in the environment or the config, and has no effect."""
+        if self._wandb is None:
+            for tracker in found:
+                if tracker.mode == "auto":
+                    self._note(f"W&B: no run, as {environment.mode_reason(tracker)}")
+            return
+        never = dict.fromkeys(
+            (environment.NAME, environment.JOB_TYPE, environment.RUN_ID, environment.RESUME)
+        )
+        unused = environment.overruled(self._wandb, self._config.base.project, never)
+        unused += [f"{field} of the tracker" for field in ("name", "job_type") if getattr(self._wandb, field)]
+        if unused:
+            why = "each of a study's W&B runs has an id, name and job type of its own"
+            self._note(f"W&B: not used: {', '.join(unused)}; the config and the study come first, and {why}")
 
     def run_start(self, trial: Trial, message: Started) -> None:
         """Begin a seed's W&B run, or go on with it: with what was missed since, where it is resumed."""
@@ -164,6 +186,7 @@ class Mirror:
             self._session,
             job_type="trial",
             suffix=f"-half{trial.halvings}" if trial.halvings else "",
+            study=self._token,
         )
         background = Background(
             tracker, f"W&B of trial {trial.number}", self._notes.put, tracker.patience, tracker.abandon
@@ -211,6 +234,7 @@ class Mirror:
                 group=name,
                 config=redact(self._config.as_data()),
                 job_type="study",
+                study=self._token,
             )
             run = session.begin(described)
             run.summary.update(dict(summary))

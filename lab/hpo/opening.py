@@ -21,6 +21,7 @@ from optuna.distributions import (
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 
+from lab.config import wandb_environment
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.space import KEY
@@ -57,6 +58,20 @@ def open_study(config: OptimizeConfig, database: Database, folder: Path | None =
             except ConfigError as error:
                 _raise(config, error)
         return _opened(config, database, study, folder, GroupRule.NEAREST)
+
+
+def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
+    """A study's config with what its beginning, or else the environment, says of W&B.
+
+    Raises:
+        ConfigError: a variable holds what W&B doesn't know.
+    """
+    if problems := [config.in_base(problem) for problem in wandb_environment.problems_of(config.base)]:
+        _raise(config, ConfigError(problems))
+    study = _load(config.study_name, database)
+    recorded = {} if study is None else study.user_attrs.get(BASE) or {}
+    values = wandb_environment.values_of(config.base, recorded, wandb_environment.FIELDS_OF_STUDY)
+    return config.with_run_values(values) if values else config
 
 
 def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:

@@ -21,7 +21,7 @@ from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import Mirror
-from lab.hpo.opening import fork_study, open_study, renamed
+from lab.hpo.opening import fork_study, open_study, renamed, settled
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_hidden
 from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_folder import read_trial
@@ -100,6 +100,7 @@ def _optimized(
     source = config.study_name
     if fork is not None:
         config = renamed(config, fork)
+    config = settled(config, database)
     folder = root / config.study_name
     rundir.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
     study = (

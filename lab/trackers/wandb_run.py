@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lab import rundir
+from lab.config import wandb_environment as environment
 from lab.config.trackers import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.trackers import wandb_service
 from lab.trackers.csv_file import read_metrics
-from lab.trackers.wandb_session import FOLDER, ID, Described, WandbSession
+from lab.trackers.wandb_places import FOLDER, ID
+from lab.trackers.wandb_session import Described, WandbSession
 
 if TYPE_CHECKING:
     import wandb
@@ -32,6 +35,7 @@ class WandbTracker:
             such a run missed of a trial is handed in by whoever shares it. None: a session of its own.
         job_type: W&B's word for what kind of run this is.
         suffix: of the run's id.
+        study: the token of its study.
     """
 
     def __init__(
@@ -42,12 +46,13 @@ class WandbTracker:
         *,
         job_type: str | None = None,
         suffix: str = "",
+        study: str = "",
     ) -> None:
         self._config = config
         self._notify = notify
         self._shared = session is not None
         self._session = session or WandbSession(config, notify)
-        self._job_type, self._suffix = job_type, suffix
+        self._job_type, self._suffix, self._study = job_type, suffix, study
         self.patience = self._session.patience
         self._run: wandb.Run | None = None
         self._logged: set[int] = set()
@@ -55,24 +60,31 @@ class WandbTracker:
 
     def start(self, event: RunStart) -> None:
         """Begin the W&B run, or go on with it; the session says where it is and how to upload it."""
+        whole = event.run_dir.parent
+        repeated = not self._shared and event.group is not None and event.run_dir in rundir.repeats(whole)
         described = Described(
             folder=event.run_dir,
             run_id=event.run_id,
             project=event.project,
-            name=event.name,
+            name=event.name if self._shared else self._config.name or event.name,
             group=event.group,
             config=event.config,
             job_type=self._job_type,
+            whole=whole if repeated else None,
             suffix=self._suffix,
+            study=self._study,
+            wanted_id=None if self._shared else self._wanted_id(event),
         )
-        known = (event.run_dir / FOLDER / ID).exists()
+        known = described.places.known
+        if not self._shared:
+            self._name_overruled(described)
         if known:  # no other process has this run's folder
-            wandb_service.drop_empty(event.run_dir / FOLDER, described.id)
+            wandb_service.drop_empty(described.places.all(), described.id)
         self._run = run = self._session.begin(described)
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch")
         if known:  # a server tells with which step it goes on
-            written = wandb_service.logged_steps(event.run_dir / FOLDER, described.id)
+            written = wandb_service.logged_steps(described.places.all(), described.id)
             self._before = frozenset(written | set(range(run.starting_step)))
             self._logged = set(self._before)
         if not self._shared:
@@ -118,8 +130,37 @@ class WandbTracker:
         if self._shared:
             self._session.stay_offline()
         elif self._session.give_up() and self._run is not None:
-            how = self._session.how_to_upload(self._run)
+            how = self._session.how_to_upload()
             self._notify(Note(f"W&B has a part of this run; {how}"))
+
+    def _wanted_id(self, event: RunStart) -> str | None:
+        """The id of the environment, where one run alone can have it."""
+        wanted = environment.run_id()
+        if wanted is None or (event.run_dir / FOLDER / ID).exists():
+            return None
+        if event.group is not None:
+            why = f"the seeds or folds of {event.group} would be one W&B run"
+        elif taken := [
+            file
+            for file in event.run_dir.parent.glob(f"*/{FOLDER}/{ID}")
+            if file.read_text(errors="replace").strip() == wanted
+        ]:
+            why = f"it is the id of {taken[0].parent.parent.name}"
+        else:
+            return wanted
+        self._notify(
+            Note(f"W&B: {environment.RUN_ID} is not used: {why}; each gets an id of its own", "warning")
+        )
+        return None
+
+    def _name_overruled(self, described: Described) -> None:
+        """Name the variables that are set and don't count."""
+        known: dict[str, str | None] = {environment.NAME: described.name, environment.RESUME: None}
+        known |= {environment.RUN_ID: described.id} if described.places.known else {}
+        found = environment.overruled(self._config, described.project, known)
+        if found:
+            why = "the config, or what the run began with, comes first"
+            self._notify(Note(f"W&B: not used of the environment: {', '.join(found)}; {why}"))
 
     def _opened(self) -> "wandb.Run":
         if self._run is None:

@@ -11,15 +11,25 @@ import ssl
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 _GRACE_SECONDS = 1.0
+# What a run is told by us, wherever it came from, and W&B's own name of the setting.
+_TOLD = {
+    "WANDB_ENTITY": "entity",
+    "WANDB_NAME": "run_name",
+    "WANDB_RUN_GROUP": "run_group",
+    "WANDB_JOB_TYPE": "run_job_type",
+    "WANDB_TAGS": "run_tags",
+    "WANDB_NOTES": "run_notes",
+}
 _SET_BY_US: set[str] = set()  # an earlier run of this process is no wish of the user
 
 
@@ -90,6 +100,9 @@ def start() -> Any:
     import wandb
 
     setup: Any = wandb.setup(wandb.Settings(silent=True))
+    for variable, setting in _TOLD.items():  # a run that is resumed keeps what it had
+        if os.environ.get(variable):
+            setattr(setup.settings, setting, None)
     process = setup._connection._proc
     if process is not None:  # None: it belongs to a process above ours
         process.join = partial(_end, process._process)
@@ -128,10 +141,10 @@ def kill() -> None:
         connection._proc._process.wait()
 
 
-def logged_steps(folder: Path, run_id: str) -> set[int]:
-    """The steps that the offline files of a run hold; empty where they can't be read."""
+def logged_steps(places: Iterable[Path], run_id: str) -> set[int]:
+    """The steps that the offline files of a run hold, below these folders; empty where they can't be read."""
     steps: set[int] = set()
-    for file in folder.glob(f"offline-run-*-{run_id}/*.wandb"):
+    for file in _files(places, run_id):
         with suppress(Exception):  # a format of W&B's own; at worst a step is there twice
             for record in records(file.read_bytes()):
                 if record.HasField("history"):
@@ -139,15 +152,20 @@ def logged_steps(folder: Path, run_id: str) -> set[int]:
     return steps
 
 
-def drop_empty(folder: Path, run_id: str) -> None:
+def drop_empty(places: Iterable[Path], run_id: str) -> None:
     """Remove the offline folders of a run without a whole record, as a kill in its first second leaves them.
 
     With one of them in its list, `wandb sync` uploads none of the others.
     """
-    for file in folder.glob(f"offline-run-*-{run_id}/*.wandb"):
+    for file in _files(places, run_id):
         with suppress(Exception):
             if next(records(file.read_bytes()), None) is None:
                 shutil.rmtree(file.parent)
+
+
+def _files(places: Iterable[Path], run_id: str) -> Iterator[Path]:
+    for place in places:
+        yield from place.glob(f"offline-run-*-{escape(run_id)}/*.wandb")
 
 
 def records(data: bytes) -> Iterator[Any]:

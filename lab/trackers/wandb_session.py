@@ -1,27 +1,24 @@
 """W&B's runs in one process: they share its helper process, and whether they are online."""
 
-import os
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from secrets import token_hex
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from lab import rundir
+from lab import commands
+from lab.config import wandb_environment as environment
 from lab.config.trackers import WandbConfig
 from lab.events import Note
 from lab.redact import command_line_has_secret
 from lab.trackers import wandb_service
 from lab.trackers.no_fork import no_fork
+from lab.trackers.wandb_places import FOLDER, Places, find_commands, patterns
 
 if TYPE_CHECKING:
     import wandb
 
-FOLDER = "wandb"
-ID = "run_id.txt"
 Mode = Literal["online", "offline"]
 _PROBE_SECONDS = 2.0
 _INIT_SECONDS = 30.0  # nobody waits for it: training goes on meanwhile
@@ -33,8 +30,12 @@ class Described:
     """What W&B is told of a run.
 
     Args:
-        folder: where its files go, below `wandb/`.
+        folder: of the run.
+        group: of its W&B run, unless the config has one.
+        whole: the folder of the whole run, where this is one of several seeds or folds.
         suffix: of the id, for a run that goes by the side of the folder's first one.
+        study: the token of its study, by which W&B's files of the study's runs are found.
+        wanted_id: the id that it is to have, where it has none yet.
     """
 
     folder: Path
@@ -44,18 +45,20 @@ class Described:
     group: str | None
     config: Mapping[str, Any]
     job_type: str | None = None
+    whole: Path | None = None
     suffix: str = ""
+    study: str = ""
+    wanted_id: str | None = None
+
+    @property
+    def places(self) -> Places:
+        """Where W&B's files of it are."""
+        return Places(self.folder)
 
     @property
     def id(self) -> str:
-        """The id under which W&B knows this folder; made once and kept in it, so a resumed run finds it.
-
-        The folder's name alone won't do: the trials of two studies have the same names.
-        """
-        file = self.folder / FOLDER / ID
-        if not file.exists():
-            rundir.atomic_write(file, f"{rundir.slug(self.run_id)[-50:].strip('.-')}-{token_hex(4)}\n")
-        return file.read_text().strip() + self.suffix
+        """The id under which W&B knows this folder."""
+        return self.places.id(self.run_id, self.study, self.wanted_id) + self.suffix
 
 
 class WandbSession:
@@ -65,19 +68,25 @@ class WandbSession:
     one of them meets trouble, those that begin later are offline. Where the runs are is said once.
 
     Args:
+        token: in the ids of the study's runs.
         study: the folder of a study. Its runs are mirrored from another process than that which trains:
             W&B's figures of this process, and the list of its packages, are left out. That list is most of
             what a short run costs.
     """
 
     def __init__(
-        self, config: WandbConfig, notify: Callable[[Note], None], study: Path | None = None
+        self,
+        config: WandbConfig,
+        notify: Callable[[Note], None],
+        study: Path | None = None,
+        token: str = "",
     ) -> None:
-        self._config, self._notify, self._study = config, notify, study
+        self._config, self._notify, self._study, self._token = config, notify, study, token
         self.patience = max(config.timeout / 2, config.timeout - 1)  # the rest is for ending it by force
         self._deciding = Lock()
         self._mode: Mode | None = None
         self._prepared = self._was_online = False
+        self._run: Described | None = None
         self._over = False
 
     def begin(self, run: Described) -> "wandb.Run":
@@ -90,9 +99,10 @@ class WandbSession:
         folder.mkdir(parents=True, exist_ok=True)
         with self._deciding:
             self._check()
+            self._run = run
             run.id  # noqa: B018 - made here, by one thread at a time
             if not self._prepared:
-                self._prepare(folder if self._study is None else self._study / FOLDER)
+                self._prepare(run.folder if self._study is None else self._study)
             if self._mode is None:
                 return self._first(run)
             wandb_service.forget_dead()
@@ -122,20 +132,23 @@ class WandbSession:
         wandb_service.kill()
         return True
 
-    def how_to_upload(self, run: "wandb.Run | None" = None) -> str:
-        """The command that uploads a run later, or those of the study; it takes what was online, too."""
-        online = " --include-online" if self._was_online else ""
-        if self._study is None:
-            assert run is not None
-            return f"to upload: wandb sync{online} {run.settings.sync_dir}"
-        names = "*run-2*" if online else "offline-run-*"
-        return (
-            f"to upload: find {shlex.quote(str(self._study))} -name '{names}' -exec wandb sync{online} {{}} +"
-        )
+    def how_to_upload(self) -> str:
+        """The command that uploads all parts of a run later, or the runs of a study; what was online, too."""
+        sync = commands.tool("wandb", "sync", *(["--include-online"] if self._was_online else []))
+        if self._study is not None:
+            found = find_commands(self._study, self._token, sync, self._was_online)
+            return f"to upload: {'; '.join(found)}"
+        assert self._run is not None
+        several = self._run.whole is not None
+        names = patterns(self._run.whole or self._run.folder, several, self._was_online)
+        return f"to upload: {sync} {' '.join(names)}"
 
-    def _prepare(self, staging: Path) -> None:
+    def _prepare(self, folder: Path) -> None:
+        staging = folder / FOLDER
         staging.mkdir(parents=True, exist_ok=True)
         wandb_service.keep_quiet(staging)
+        if wrong := Places(folder).choose()[1]:
+            self._notify(Note(f"{wrong}; W&B's files lie in the run's folder", "warning"))
         with no_fork():  # 1 s, and only W&B needs it
             import PIL.Image
             import wandb  # noqa: F401 - the import is all that is wanted
@@ -162,7 +175,7 @@ class WandbSession:
                 return begun
         self._mode = "offline"
         begun = self._init(run, "offline")
-        self._say_offline(offline, begun)
+        self._say_offline(offline)
         return begun
 
     def _place(self, run: "wandb.Run") -> str | None:
@@ -170,16 +183,14 @@ class WandbSession:
             return run.url
         return f"{run.project_url}/groups/{quote(run.group, safe='')}"
 
-    def _say_offline(self, why: Note, run: "wandb.Run | None" = None) -> None:
-        self._notify(replace(why, message=f"W&B: offline, {why.message}; {self.how_to_upload(run)}"))
+    def _say_offline(self, why: Note) -> None:
+        self._notify(replace(why, message=f"W&B: offline, {why.message}; {self.how_to_upload()}"))
 
     def _why_offline(self) -> Note | None:
         """Why the runs can't or shouldn't be online; a warning where the user may expect that they are."""
-        mode = self._config.mode
+        mode = environment.mode_of(self._config)
         if mode == "offline":
-            return Note("as the config says")
-        if mode == "auto" and os.environ.get("WANDB_MODE") in ("offline", "dryrun"):
-            return Note("as WANDB_MODE says")
+            return Note(f"as {environment.mode_reason(self._config)}")
         import wandb
 
         try:
@@ -217,10 +228,11 @@ class WandbSession:
             project=run.project,
             name=run.name,
             group=self._config.group or run.group,
-            job_type=run.job_type,
+            job_type=run.job_type or self._config.job_type,
             tags=self._config.tags,
+            notes=self._config.notes,
             config=dict(run.config),
-            dir=run.folder,
+            dir=run.places.choose()[0],
             id=run.id,
             resume="allow",
             reinit="create_new",

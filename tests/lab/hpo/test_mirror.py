@@ -18,6 +18,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lab import commands
 from lab.callbacks.hparams import HParams
 from lab.config import RunConfig
 from lab.faults.wandb_files import WandbRun, read_run
@@ -111,7 +112,7 @@ def test_nothing_is_held_up_and_the_way_to_upload_is_said_once(night: Done) -> N
     assert night.threads == 1
     assert night.notes == [
         "W&B: offline, no key is configured (wandb login); "
-        f"to upload: find {night.folder} -name 'offline-run-*' -exec wandb sync {{}} +"
+        f"to upload: find {night.folder} -name 'offline-run-*' -exec {commands.tool('wandb', 'sync')} {{}} +"
     ]
 
 
@@ -289,7 +290,7 @@ def test_a_server_that_goes_silent_holds_up_nothing_but_the_end(tmp_path: Path) 
     assert done.notes[0].startswith("W&B: online at ")
     assert done.notes[1:] == [
         "W&B was not done 1.5 s after the study; to upload: "
-        f"find {done.folder} -name '*run-2*' -exec wandb sync --include-online {{}} +"
+        f"find {done.folder} -name '*run-2*' -exec {commands.tool('wandb', 'sync')} --include-online {{}} +"
     ]
 
 

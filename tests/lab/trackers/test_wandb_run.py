@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab import commands
 from lab.faults.wandb_files import WandbRun, read_run
 from lab.faults.wandb_server import wandb_server
 from lab.trackers.csv_file import read_metrics
@@ -72,9 +73,9 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_without_a_key_auto_is_offline_and_says_how_to_sync(offline: Done) -> None:
     assert_record_is_whole(offline, 3)
-    (written,) = (offline.folder / "wandb").glob("offline-run-*")
+    upload = f"{commands.tool('wandb', 'sync')} {offline.folder}/wandb/offline-run-*"
     assert offline.notes == [
-        ("info", f"W&B: offline, no key is configured (wandb login); to upload: wandb sync {written}")
+        ("info", f"W&B: offline, no key is configured (wandb login); to upload: {upload}")
     ]
 
 
@@ -115,7 +116,7 @@ def test_a_resumed_run_goes_on_under_its_id(offline: Done) -> None:
     assert resumed.wandb.run.run_id == before
     assert sorted(resumed.wandb.history) == [4], "the third is in the file before"
     assert_record_is_whole(resumed, 4)
-    assert resumed.notes[0][1].startswith("W&B: offline, as the config says; to upload: wandb sync ")
+    assert resumed.notes[0][1].startswith("W&B: offline, as the config says; to upload: ")
 
 
 def test_a_resumed_run_gives_what_was_not_written_yet(tmp_path: Path) -> None:
@@ -208,4 +209,4 @@ def test_a_key_that_is_none_means_offline(tmp_path: Path) -> None:
 
 def test_wandb_mode_of_the_environment_is_heard(tmp_path: Path) -> None:
     done = train(tmp_path / "run", CLOSED, DUMMY_KEY, wandb_mode="offline")
-    assert done.notes[0][1].startswith("W&B: offline, as WANDB_MODE says; to upload: ")
+    assert done.notes[0][1].startswith("W&B: offline, as WANDB_MODE=")

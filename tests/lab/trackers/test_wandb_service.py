@@ -52,15 +52,15 @@ def test_the_steps_of_offline_files_are_read_back(tmp_path: Path, session: Wandb
         begun.finish()
         time.sleep(1.1)  # W&B's folders are named by the second
     folder = run.folder / "wandb"
-    assert wandb_service.logged_steps(folder, run.id) == set(range(1, 11))
-    assert wandb_service.logged_steps(folder, "another") == set()
+    assert wandb_service.logged_steps([folder], run.id) == set(range(1, 11))
+    assert wandb_service.logged_steps([folder], "another") == set()
     _, last = sorted(folder.glob("offline-run-*/*.wandb"))
     data = last.read_bytes()
     assert len(data) > 3 * 32 * 1024
     last.write_bytes(data[: data.rindex(b"x" * 1000)])
-    assert wandb_service.logged_steps(folder, run.id) == set(range(1, 10))
+    assert wandb_service.logged_steps([folder], run.id) == set(range(1, 10))
     last.write_bytes(b"no such format" * 100)
-    assert wandb_service.logged_steps(folder, run.id) == set(range(1, 6))
+    assert wandb_service.logged_steps([folder], run.id) == set(range(1, 6))
 
 
 def test_after_its_process_was_killed_there_is_another(tmp_path: Path, session: WandbSession) -> None:
@@ -72,4 +72,4 @@ def test_after_its_process_was_killed_there_is_another(tmp_path: Path, session: 
     begun.finish()
     session.close()  # `finish` does not wait for the file
     folder = tmp_path / "trial_00001" / "wandb"
-    assert wandb_service.logged_steps(folder, begun.id) == {3}
+    assert wandb_service.logged_steps([folder], begun.id) == {3}

@@ -5,9 +5,11 @@ from threading import Thread
 
 import pytest
 
+from lab import commands
 from lab.config.trackers import WandbConfig
 from lab.events import Note
-from lab.trackers.wandb_session import FOLDER, ID, Described, WandbSession
+from lab.trackers.wandb_places import FOLDER, ID
+from lab.trackers.wandb_session import Described, WandbSession
 
 
 def described(folder: Path, suffix: str = "") -> Described:
@@ -41,7 +43,7 @@ def test_how_to_upload_a_study_quotes_its_folder(tmp_path: Path) -> None:
     session = WandbSession(WandbConfig(type="wandb"), print, Path("studies/a night's work"))
     quoted = "'studies/a night'\"'\"'s work'"
     assert session.how_to_upload() == (
-        f"to upload: find {quoted} -name 'offline-run-*' -exec wandb sync {{}} +"
+        f"to upload: find {quoted} -name 'offline-run-*' -exec {commands.tool('wandb', 'sync')} {{}} +"
     )
 
 
