@@ -25,6 +25,7 @@ from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.first_batch import first_batches
 from lab.hints import hints
+from lab.inventory import components_of, include, parts_of
 from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.midway import Midway
@@ -33,7 +34,7 @@ from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
 from lab.rehearsal import rehearse
 from lab.resume import cut_as_before, record_of, resume_from
 from lab.runtime import Runtime, averaged
-from lab.seeding import RngState, seed_all
+from lab.seeding import seed_all
 from lab.session import Session
 from lab.signals import undisturbed
 from lab.tasks import Task
@@ -149,7 +150,10 @@ class Trainer:
         self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
-        self.midway = Midway(self.model, every_n_steps, accumulate_grad_batches, self.listeners, self.device)
+        self.components = components_of(self.model, self.criterion, self.task, self.metrics, self.device)
+        self.midway = Midway(
+            self.model, every_n_steps, accumulate_grad_batches, self.listeners, self.device, self.components
+        )
         self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
@@ -277,18 +281,7 @@ class Trainer:
 
     def parts(self) -> dict[str, Stateful | None]:
         """Everything with a state, by the name it has in a checkpoint."""
-        return {
-            "modes": self.modes if self.modes.switched else None,  # first: the other states are in its mode
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "scheduler": self.scheduler,
-            "scaler": self.runtime.scaler,
-            "ema": self.ema,
-            "course": self.course,
-            "midway": self.midway,
-            "early_stopping": self.early_stopping,
-            "rng": RngState(),
-        }
+        return parts_of(self)
 
     def _one_epoch(self, dl_train: Loader, dl_val: Loader | None, epoch: int) -> events.EpochEnd:
         started = time.perf_counter() - self.midway.seconds
@@ -380,8 +373,9 @@ def _run_once(
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     own = shipped(session.folder, config, trainer, look, about, session.console)
     listeners.callbacks = [*own, *session.callbacks]
+    include(trainer, data, listeners.callbacks)
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
-    noted = hints(config, trainer.criterion, data, described)
+    noted = trainer.components.unkeepable() + hints(config, trainer.criterion, data, described)
     listeners.on_notes([*noted, *rehearse(config, trainer, data), *resumed])
     begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread

@@ -22,6 +22,7 @@ from lab.monitoring import NotFinite, Watch
 from lab.ratios import Ratios, numbers, total
 from lab.remarks import Remarks
 from lab.runtime import Runtime
+from lab.state.held import kept_apart
 from lab.targets import Inspection, Unfit
 from lab.tasks import Samples, StepResult, Task
 
@@ -294,7 +295,8 @@ class Peek:
     def __call__(self) -> Samples | None:
         """The samples and their predictions; None where they can't be indexed or aren't made of tensors."""
         if self._batch is None:
-            self._batch = self._read()
+            with kept_apart(self._dataset):  # or the dataset's own generator would be ahead
+                self._batch = self._read()
         if not self._batch:
             return None
         model, runtime, task = self._predictor.evaluated, self._predictor.runtime, self._predictor.task

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from lab.components import Components
 from lab.epoch_loader import EpochLoader
 from lab.events import Listeners, MidEpoch, Note
 from lab.metrics.gathered import Unkeepable
@@ -33,6 +34,15 @@ class Sums(Protocol):
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None: ...
 
 
+class Data(Protocol):
+    """The state of a loader; a `lab.data.state.LoaderState`."""
+
+    @property
+    def continues(self) -> bool: ...
+
+    def begin(self) -> None: ...
+
+
 class Midway:
     """Gives an epoch's batches, from where the checkpoint was taken, and tells when the next can be taken.
 
@@ -45,6 +55,10 @@ class Midway:
         accumulate: batches that share an optimizer step; only after such a step is the state whole.
         listeners: hear of `MidEpoch`, and take the state then.
         device: where metrics gather.
+        components: what else has a state within an epoch.
+
+    Attributes:
+        data: the state of the training loader, where there is one.
     """
 
     def __init__(
@@ -54,9 +68,12 @@ class Midway:
         accumulate: int,
         listeners: Listeners,
         device: torch.device | str = "cpu",
+        components: Components | None = None,
     ) -> None:
         self._model, self._every, self._accumulate, self._listeners = model, every, accumulate, listeners
         self._device = torch.device(device)
+        self._components = components or Components()
+        self.data: Data | None = None
         self._state: dict[str, Any] = {}
         self._values: dict[str, float] = {}
 
@@ -90,9 +107,12 @@ class Midway:
         """
         steps, started, earlier = len(loader), time.perf_counter(), self.seconds
         done = self.begin_at(steps)
-        batches = _going_on(loader, done)
+        if self.data is not None and self._every is not None:
+            self.data.begin()
+        batches = iter(loader) if self.data is not None and self.data.continues else _going_on(loader, done)
         if self._state:
-            tally.load_state_dict(self._state["tally"], self._device)
+            if self._state["tally"] is not None:
+                tally.load_state_dict(self._state["tally"], self._device)
             RngState().load_state_dict(self._state["rng"])
             self._state = {}
         kept = done
@@ -127,10 +147,11 @@ class Midway:
             "tally": sums,
             "rng": RngState().state_dict(),
         }
+        self._components.within = True
         try:
             self._listeners.on_mid_epoch(event)
         finally:
-            self._state = {}
+            self._state, self._components.within = {}, False
 
     def state_dict(self) -> dict[str, Any]:
         """Empty between epochs."""

@@ -5,7 +5,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +18,7 @@ from lab.config import ConfigError, Problem, RunConfig
 from lab.config.importing import blame
 from lab.config.sections import AUTO
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
+from lab.data.state import dataset_of
 from lab.events import Note
 from lab.held import modules_in
 from lab.midway import Midway
@@ -25,6 +26,7 @@ from lab.modes import Modes, kept
 from lab.monitoring import Course
 from lab.runtime import Runtime
 from lab.seeding import RngState
+from lab.state.held import kept_apart
 from lab.tasks import Task
 
 _PATIENCE = 1.0  # seconds that walking through a schedule may take; then its end alone is tried
@@ -153,9 +155,16 @@ def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
     """
     normed = any(isinstance(m, nn.modules.batchnorm._NormBase) for m in trainer.model.modules())
     single = data.train_samples % config.batch_size == 1 and not config.loader.drop_last
-    if not normed or not single or (batch := _one(data)) is None:
+    if not normed or not single:
         return
     parts = (trainer.model, trainer.criterion, trainer.task)
+    with kept_apart(*parts, dataset_of(data.train)):
+        if (batch := _one(data)) is not None:
+            _try_step(trainer, batch, parts)
+
+
+def _try_step(trainer: Trained, batch: Any, parts: Sequence[Any]) -> None:
+    """Raise ConfigError where the network refuses the batch; leave everything as it was."""
     buffers = [buffer for module in modules_in(*parts) for buffer in module.buffers()]
     values = [buffer.clone() for buffer in buffers]
     streams, state = RngState(), RngState().state_dict()

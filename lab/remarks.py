@@ -1,7 +1,9 @@
 """Remarks to the user from any part of a training, each made once."""
 
+from lab.state.held import Unwatched
 
-class Remarks:
+
+class Remarks(Unwatched):
     """Messages, each kept once until it is taken."""
 
     def __init__(self) -> None:

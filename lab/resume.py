@@ -8,23 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from lab import checkpoint, group_rule, rundir
+from lab.changed_settings import refused, resets
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.data.inventory import changes
 from lab.definitions import LOSS, Definition, Numbers, logged, numbers, of_value, recorded, watched
 from lab.events import Note
+from lab.forgetting import begun_anew, forget, new_since
 from lab.redact import redact
 
-# With another one of these the checkpoint's state would be loaded into something it doesn't fit.
-_SAME = ("task", "net", "optimizer", "scheduler", "ema", "seeds")
 _HINT = "start a new run for it, or leave it as it was"
-# With another fold the network would be judged on what it has learnt from.
-_FOLD = ("data.folds", "data.fold")
-# With a scheduler that moves by steps, its place in the run would be lost.
-_STEPS = ("batch_size", "accumulate_grad_batches", "loader.drop_last")
 # These may be new since: what has no state in the checkpoint begins afresh.
-_OPTIONAL = ("scaler", "early_stopping", "midway", "modes")
+_OPTIONAL = ("scaler", "early_stopping", "midway", "modes", "criterion", "components")
 
 
 @contextmanager
@@ -86,53 +82,49 @@ def resume_from(
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     config, facts = about["config"], about["data"]
     content, path, faults = checkpoint.load_latest(folder)
-    changed = differences(redact(content["config"]), config)
+    before = redact(content["config"])
+    changed = differences(before, config)
     moved = _moved(rundir.plain(content.get("data", {})), rundir.plain(facts))
     was = recorded(content.get("definitions"))
     _require_same(changed, moved, config, path, _redefined(was, described, config, path))
     _require_no_leak(content.get("data", {}), facts)
     other = _forget_redefined(content, was, described)
+    reset = resets(changed, before, config)
+    other += forget(reset, content, parts, config)
     about["definitions"] = {name: min(new.number, of_value(name, was)) for name, new in described.items()}
     if faults:  # or the next save would keep the damaged one as the previous one
         rundir.link(path, folder / "last.pt")
     known = {name: part for name, part in parts.items() if name not in _OPTIONAL or content.get(name)}
+    other += new_since(known, parts)
     automatic = AUTO in flatten(config.get("scheduler") or {}).values()
     if automatic and config["epochs"] > content["config"]["epochs"]:
         _restore_stretched(known, content)
     else:
         checkpoint.restore(known, content)
+    other += begun_anew(reset, parts)
     done = content["course"]["epoch"]
     nothing = f"nothing is left to do: {done} epochs are done; --set epochs=N with a larger N extends the run"
     return [
         *([Note(nothing)] if done >= config["epochs"] else []),
         *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
-        *(
-            Note("the data has changed: its {} was {}, is {}".format(name, *moved[name]), "warning")
-            for name in ("mean", "std", "counts")
-            if name in moved
-        ),
-        *(
-            Note(f"the files of the data have changed since the checkpoint: {change}", "warning")
-            for change in changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
-        ),
+        *_about_data(moved, content, facts),
         *other,
-        *_other_monitor(changed, config),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
 
 
-def _other_monitor(changed: Sequence[tuple[str, Any, Any]], config: Mapping[str, Any]) -> list[Note]:
-    """The weights of the earlier epochs but for the best one are gone, so that no other can be chosen now."""
-    if not {"monitor.metric", "monitor.mode"} & {name for name, _, _ in changed}:
-        return []
-    metric = config["monitor"]["metric"]
-    return [
-        Note(
-            "of the epochs before, only the one that was best by the earlier monitor is compared by "
-            f"{metric}: another of them may have been better",
-            "warning",
-        )
+def _about_data(
+    moved: Mapping[str, tuple[Any, Any]], content: Mapping[str, Any], facts: Mapping[str, Any]
+) -> list[Note]:
+    """Warnings of data that isn't what it was at the checkpoint."""
+    found = [
+        "the data has changed: its {} was {}, is {}".format(name, *moved[name])
+        for name in ("mean", "std", "counts")
+        if name in moved
     ]
+    files = changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
+    found += [f"the files of the data have changed since the checkpoint: {change}" for change in files]
+    return [Note(each, "warning") for each in found]
 
 
 def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -152,24 +144,23 @@ def _require_same(
     Raises:
         ConfigError: it is one.
     """
-    refused = [
+    problems = [
         Problem(
             tuple(name.split(".")),
             f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
         )
-        for name, old, new in changed
-        if name.split(".")[0] in _SAME or name in _FOLD or (name in _STEPS and _moves_by_steps(config))
+        for name, old, new in refused(changed, config)
     ]
-    refused += [
+    problems += [
         Problem(
             ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
         )
         for name in ("classes", "background", "sequences")
         if name in moved
     ]
-    refused += redefined
-    if refused:
-        raise ConfigError(refused)
+    problems += redefined
+    if problems:
+        raise ConfigError(problems)
 
 
 def _redefined(
@@ -221,10 +212,6 @@ def _require_no_leak(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             f"{len(leaked)} images that the network has learnt from would judge it now, such as {leaked[0]}"
         )
         raise ConfigError([Problem(("data",), f"{message}; {_HINT}")])
-
-
-def _moves_by_steps(config: Mapping[str, Any]) -> bool:
-    return bool((config.get("scheduler") or {}).get("interval") == "step")
 
 
 def _restore_stretched(parts: Mapping[str, Any], content: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Warns, once each, of what a person would see in the curves of a training that goes wrong."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from lab.config.sections import DiagnosticsConfig
 from lab.events import Callback, EpochEnd, Note
@@ -21,6 +22,14 @@ class Diagnostics(Callback):
         self._config, self._notify = config, notify
         self._told: set[str] = set()
         self._wide = 0  # epochs in a row with too wide a gap
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which warnings were made, and for how long the gap has been wide."""
+        return {"told": sorted(self._told), "wide": self._wide}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with them."""
+        self._told, self._wide = set(state["told"]), state["wide"]
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Warn of what is new."""

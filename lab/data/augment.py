@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab.state.held import Unwatched
+
 Transforms = Sequence[Callable[..., Any]]
 """Albumentations transforms, applied in this order."""
 
 
-class Augment:
+class Augment(Unwatched):
     """Albumentations in a row; none leaves everything as it is."""
 
     def __init__(self, transforms: Transforms = ()) -> None:

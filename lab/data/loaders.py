@@ -18,22 +18,16 @@ from lab.config import ConfigError, Problem, RunConfig
 from lab.config.sections import LoaderConfig
 from lab.data.finite import not_finite, watched
 from lab.data.order import EpochSampler, SizedBatches
-from lab.data.protocols import (
-    NamedTensors,
-    SampledDataset,
-    SizedImages,
-    collate_of,
-    is_sampled,
-    located,
-    unused,
-)
+from lab.data.protocols import NamedTensors, SizedImages, collate_of, unused
+from lab.data.seeded import SeededDataset
 from lab.data.splits import WITHOUT, is_empty, splits_of, unvalidated
 from lab.data.streams import Share, StreamLoader, UnknownLength, divided
 from lab.data.workers import KeptWorkers, worker_options
 from lab.epoch_loader import EpochLoader, MixedSizes, Unstackable
 from lab.events import Callback, Note
-from lab.keys import mix, sample_rng
-from lab.seeding import seed_all, seeded
+from lab.keys import mix
+from lab.seeding import seed_all
+from lab.state.watch import Watch
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
@@ -145,36 +139,17 @@ def _two(sizes: set[tuple[int, ...]]) -> str:
     return " and ".join(" × ".join(map(str, size)) or "()" for size in sorted(sizes)[:2])
 
 
-class SeededDataset(Dataset[Any]):
-    """Any map-style dataset, its randomness a function of (seed, epoch, index).
-
-    A `SampledDataset` gets a generator; for another the global streams of Python, NumPy and torch are seeded
-    while it makes the sample.
-    """
-
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset = dataset
-        self._seed = seed
-        self._sampled = is_sampled(dataset)
-
-    def __len__(self) -> int:
-        return len(cast(Sized, self.dataset))
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        epoch, index = key
-        if self._sampled:
-            below, place = located(self.dataset, index)
-            if isinstance(below, SampledDataset):
-                return below.sample(place, sample_rng(self._seed, epoch, index))
-        with seeded(self._seed, epoch, index):
-            return self.dataset[index]
-
-
 class SampleLoader(KeptWorkers):
     """A DataLoader over a SeededDataset; its workers live as long as it does and can be started early."""
 
     what: str
     _read = False
+
+    @property
+    def changed_in_workers(self) -> str:
+        """What of the dataset changes where workers read it."""
+        watch = self.dataset._watch if isinstance(self.dataset, SeededDataset) else None
+        return "" if watch is None else watch.changed
 
     def __iter__(self) -> Any:
         read, self._read = self._read, True
@@ -224,13 +199,14 @@ def create_loader(
             tensors, batch_size, shuffle=shuffle, seed=seed, device=device, drop_last=drop_last
         )
         return _not_empty(loader, loader.samples, batch_size)
-    together = collate_of(dataset) or collate
+    own = collate_of(dataset)
+    together = own or collate
     if isinstance(dataset, IterableDataset):
         return StreamLoader(
             dataset, batch_size, shuffle=shuffle, seed=seed, device=device, config=config, steps=steps,
             collate=together,
         )  # fmt: skip
-    samples = SeededDataset(dataset, seed)
+    samples = SeededDataset(dataset, seed, Watch(dataset) if config.workers else None)
     sizes = list(dataset.sizes) if batch_size > 1 and isinstance(dataset, SizedImages) else []
     if len(set(sizes)) > 1 and shuffle:
         raise ValueError(
@@ -241,7 +217,7 @@ def create_loader(
         **worker_options(config, device, config.workers),
         # Every iteration draws a seed for its workers: from the global stream it would shift dropout's masks.
         "generator": torch.Generator().manual_seed(seed),
-        "collate_fn": together,
+        "collate_fn": samples.seeding(own) if own else together,
     }
     if sizes and not shuffle:
         sample_loader = SampleLoader(samples, batch_sampler=SizedBatches(sizes, batch_size), **options)

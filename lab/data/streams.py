@@ -10,6 +10,7 @@ The global random streams that a dataset draws from begin anew in every epoch, f
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sized
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lab.data.finite import watched
 from lab.data.protocols import EpochStream
 from lab.data.workers import KeptWorkers, worker_options
 from lab.seeding import OwnStreams, seed_all
+from lab.state.watch import Watch
 
 
 class UnknownLength(ValueError):
@@ -33,18 +35,37 @@ class Share(IterableDataset[Any]):
     Args:
         batch_size: samples that stay together; None: the dataset divides itself, or nobody does.
         epoch: 0-dim int64, in memory that the workers share.
+        watch: sees what changes in the dataset, where workers read it.
     """
 
     def __init__(
-        self, dataset: IterableDataset[Any], batch_size: int | None, seed: int, epoch: Tensor
+        self,
+        dataset: IterableDataset[Any],
+        batch_size: int | None,
+        seed: int,
+        epoch: Tensor,
+        watch: Watch | None = None,
     ) -> None:
         self.dataset = dataset
-        self._batch_size, self._seed, self._epoch = batch_size, seed, epoch
+        self._batch_size, self._seed, self._epoch, self.watch = batch_size, seed, epoch, watch
 
     def __iter__(self) -> Iterator[Any]:
+        if self.watch is None:
+            return self._samples()
+        self.watch.begin(int(self._epoch))
+        return itertools.chain(self._samples(), self._seen_off(self.watch))
+
+    def _seen_off(self, watch: Watch) -> Iterator[Any]:
+        """No sample, and a look at the dataset after the last."""
+        watch.look()
+        return
+        yield
+
+    def _samples(self) -> Iterator[Any]:
         worker, epoch = get_worker_info(), int(self._epoch)
         if isinstance(self.dataset, EpochStream):
-            self.dataset.set_epoch(epoch)
+            with nullcontext() if self.watch is None else self.watch.deriving():
+                self.dataset.set_epoch(epoch)
         if worker is None:
             return iter(self.dataset)
         if self._batch_size is None or worker.num_workers == 1:
@@ -101,10 +122,11 @@ class StreamLoader(KeptWorkers):
         self._steps = self._limit
         if self._known is not None:
             self._steps = _batches(self._known, batch_size, drop_last, parts)
+        self._watch = Watch(dataset) if workers else None
         self._reported = False
         self.samples = self._known or (self._limit or 0) * batch_size  # 0 where nobody knows
         super().__init__(
-            Share(dataset, batch_size if config.shard is True else None, seed, self._epoch),
+            Share(dataset, batch_size if config.shard is True else None, seed, self._epoch, self._watch),
             batch_size,
             drop_last=drop_last,
             collate_fn=collate,
@@ -113,6 +135,11 @@ class StreamLoader(KeptWorkers):
             ),  # from the global one it would shift dropout's masks
             **worker_options(config, device, workers),
         )
+
+    @property
+    def changed_in_workers(self) -> str:
+        """What of the dataset changes where workers read it."""
+        return "" if self._watch is None else self._watch.changed
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""

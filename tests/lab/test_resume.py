@@ -64,17 +64,25 @@ def test_changes_are_said(tmp_path: Path, config: Callable[..., RunConfig]) -> N
     ]
 
 
-def test_another_monitor_judges_only_the_best_of_the_epochs_before(
-    tmp_path: Path, config: Callable[..., RunConfig]
+@pytest.mark.parametrize("change", [{"monitor.metric": "train_loss"}, {"monitor.mode": "max"}])
+def test_another_monitor_looks_for_the_best_epoch_anew(
+    tmp_path: Path, config: Callable[..., RunConfig], change: dict[str, Any]
 ) -> None:
-    stored(tmp_path, config())
-    _, notes = resume(tmp_path, config(**{"monitor.metric": "train_loss"}))
-    warning, *rest = [note for note in notes if "nothing is left" not in note]
-    assert warning == (
-        "warning: of the epochs before, only the one that was best by the earlier monitor is compared by "
-        "train_loss: another of them may have been better"
-    )
-    assert rest[0].startswith("info: changed since the checkpoint: monitor.metric: ")
+    early = config(early_stopping_config={"patience": 5}, epochs=3)
+    trainer = stored(tmp_path, early)
+    trainer.course.best.update(2, {"val_loss": 0.5, "train_loss": 0.4})
+    assert trainer.early_stopping is not None
+    trainer.early_stopping.best, trainer.early_stopping.waited = 0.5, 3
+    checkpoint.save(tmp_path / "last.pt", {"config": early.as_data(), **collect(trainer.parts())})
+    resumed, notes = resume(tmp_path, early.with_values(change))
+    assert (resumed.course.best.epoch, resumed.course.best.values) == (0, {})
+    assert resumed.early_stopping is not None
+    assert (resumed.early_stopping.best, resumed.early_stopping.waited) == (None, 0)
+    best, waiting, *_ = notes
+    assert best.startswith("warning: monitor was val_loss (min) and is ") and "looked for anew" in best
+    assert waiting.startswith("warning: early stopping begins to wait anew: what early stopping watches was ")
+    with pytest.raises(ConfigError, match="epochs: 2 epochs are done, and monitor was val_loss"):
+        resume(tmp_path, early.with_values({**change, "epochs": 2}))
 
 
 @pytest.mark.parametrize(

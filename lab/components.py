@@ -1,0 +1,207 @@
+"""What the objects of a run hold beside the parts that a checkpoint has always had: see `lab.inventory`.
+
+Whatever an object of the user's keeps in its attributes and buffers is restored, as far as it is plain data.
+What isn't is named in the checkpoint, and at the resume.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+
+from lab.config import ConfigError, Problem
+from lab.events import Note
+from lab.state.held import Held, has_own_state
+
+_ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
+
+
+class Component(Protocol):
+    """An object of a run, and what it holds."""
+
+    title: str
+    kind: str
+
+    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+        """What a checkpoint keeps, and what it can't keep.
+
+        Args:
+            within: whether an epoch's training is under way.
+        """
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+        """Restore what a checkpoint kept; returns what of it isn't part of the object any more.
+
+        Raises:
+            ValueError: it doesn't fit.
+        """
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there is a state for certain."""
+
+
+def described(what: str, part: Any) -> str:
+    """Such as `criterion Noise`."""
+    return f"{what} {kind_of(part)}"
+
+
+def kind_of(part: Any) -> str:
+    """The name of the object's class; not of its module, which is `__main__` where a script defines it."""
+    function = getattr(part, "func", part)
+    return str(getattr(function, "__qualname__", type(part).__qualname__))
+
+
+class Attributes:
+    """The attributes of an object.
+
+    Args:
+        tensors: whether the parameters and persistent buffers of a module are among them.
+        reset: to be called before they are looked at, for a metric to forget the set's batches.
+        between: whether they are kept between epochs alone.
+        kind: the object to call it by; by default it itself.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        part: Any,
+        *,
+        tensors: bool = True,
+        reset: Callable[[], None] | None = None,
+        between: bool = False,
+        kind: Any = None,
+    ) -> None:
+        called = part if kind is None else kind
+        self.title, self.kind = described(what, called), kind_of(called)
+        self._reset, self._between = reset, between
+        if reset is not None:
+            reset()
+        self._held = Held(part, tensors=tensors)
+
+    @property
+    def has_own(self) -> bool:
+        """Whether its class has a `state_dict`."""
+        return has_own_state(self._held.root)
+
+    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+        """The attributes that have changed."""
+        if within and self._between:
+            return {}, []
+        if self._reset is not None:
+            self._reset()
+        return self._held.state(), self._held.unkept
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+        """Restore them."""
+        return self._held.load(state, device)
+
+
+class Named:
+    """A listener of the user's without a state of its own: what changes in it is named, and left alone."""
+
+    has_own = False
+
+    def __init__(self, what: str, part: Any) -> None:
+        self.title, self.kind = described(what, part), kind_of(part)
+        self._held = Held(part, closely=False)
+
+    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+        """The names of the attributes that have changed."""
+        names = dict.fromkeys(path.partition(".")[0].partition("[")[0] for path in self._held.changed())
+        return {}, [f"{name} changes" for name in names if name]
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+        """Nothing is kept."""
+        return []
+
+
+class Components:
+    """The objects of a run by name.
+
+    Attributes:
+        within: whether an epoch's training is under way.
+        notes: on what was restored, and what wasn't.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.within = False
+        self.notes: list[Note] = []
+        self._device = torch.device(device)
+        self._parts: dict[str, Component] = {}
+        self._left_out: dict[str, str] = {}
+
+    def add(self, name: str, part: Component) -> None:
+        """Include an object; of several with one name each gets a number."""
+        numbers = (name, *(f"{name}.{number}" for number in range(2, len(self._parts) + 3)))
+        self._parts[next(each for each in numbers if each not in self._parts)] = part
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Don't restore these, by the beginning of their names, for they belong to another setting."""
+        self._left_out = dict(reasons)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What there is, by name, and what can't be kept."""
+        states: dict[str, Any] = {}
+        unkept: dict[str, list[str]] = {}
+        for name, part in self._parts.items():
+            values, wrong = part.state(self.within)
+            if values:
+                states[name] = {"kind": part.kind, "values": dict(values)}
+            if wrong:
+                unkept[name] = wrong
+        return {"states": states, "unkept": unkept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore all that can be, and note what can't.
+
+        Raises:
+            ConfigError: a state doesn't fit.
+        """
+        states, unkept = state.get("states", {}), state.get("unkept", {})
+        problems = []
+        for name in {**states, **unkept, **self._parts}:
+            part = self._parts.get(name)
+            try:
+                self._restore(name, part, states.get(name), unkept.get(name, []))
+            except ValueError as error:
+                title = part.title if part else name
+                text = f"the state of the {title} in the checkpoint doesn't fit: {error}"
+                problems.append(Problem((name,), f"{text}; start a new run, or let its code be as it was"))
+        if problems:
+            raise ConfigError(problems)
+
+    def unkeepable(self) -> list[Note]:
+        """Warnings of states that no checkpoint can hold, due before the first epoch."""
+        return [
+            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}; {_ADVICE}", "warning")
+            for part in self._parts.values()
+            if part.has_own and (wrong := part.state(False)[1])
+        ]
+
+    def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
+        why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
+        if part is None:
+            text = f"the run has no {name} any more: its state in the checkpoint is left out"
+        elif why and (state or unkept):
+            text = f"the {part.title} begins anew: {why}"
+        elif state is not None and state["kind"] != part.kind:
+            text = f"the {part.title} begins anew: the checkpoint has the state of {state['kind']}"
+        elif unkept:
+            lost = self._load(part, state)
+            text = f"the {part.title} has no state that a checkpoint can hold: it begins anew"
+            text = f"{text} ({'; '.join([*unkept, *lost])}); {_ADVICE}"
+        elif state is not None:
+            if not (lost := self._load(part, state)):
+                return
+            text = (
+                f"the {part.title} has changed since the checkpoint: {', '.join(lost)} isn't there any more"
+            )
+        elif part.has_own and not why:
+            text = f"the checkpoint has no state of the {part.title}: it begins anew"
+        else:
+            return
+        self.notes.append(Note(text, "warning"))
+
+    def _load(self, part: Component, state: Any) -> list[str]:
+        return [] if state is None else part.load(state["values"], self._device)

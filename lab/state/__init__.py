@@ -1,0 +1,6 @@
+"""What objects hold that outlives a step, as plain data that a checkpoint can keep."""
+
+from lab.state.held import Held, kept_apart
+from lab.state.plain import Unkeepable, packed, unpacked
+
+__all__ = ["Held", "Unkeepable", "kept_apart", "packed", "unpacked"]

@@ -1,0 +1,177 @@
+"""Values as plain data and back: what `torch.load(weights_only=True)` reads, whatever they were.
+
+A value that is no tensor, number or text becomes a dict with a single key, which names its kind.
+"""
+
+import inspect
+import random
+import re
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from enum import Enum
+from functools import partial
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ON_DEVICE = "on device"  # marks a tensor that returns to the run's device, wherever that is by then
+CONSTANT = (
+    type, FunctionType, BuiltinFunctionType, MethodType, partial, inspect.Signature, ModuleType, torch.dtype,
+    Enum, re.Pattern, PurePath, range, slice, date, timedelta, np.dtype, np.ufunc,
+)  # fmt: skip
+_NUMBERS = "biufc"  # kinds of NumPy's types that are tensors, too
+_FACTORIES: Mapping[str, Callable[[], Any]] = {each.__name__: each for each in (int, float, list, dict, set)}
+
+
+class Unkeepable(TypeError):
+    """A value that a checkpoint can't hold; the message names it."""
+
+
+def is_constant(value: Any) -> bool:
+    """Return whether it is, or is made of, nothing but what no step changes."""
+    if isinstance(value, (dict, list, tuple)) and value:
+        parts = value.values() if isinstance(value, dict) else value
+        return all(is_constant(part) for part in parts)
+    return isinstance(value, CONSTANT)
+
+
+def packed(value: Any, path: str) -> Any:
+    """The value as plain data.
+
+    Raises:
+        Unkeepable: it holds something else than tensors, arrays, numbers, texts, random streams and
+            collections of them.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach()
+        return value if value.device.type == "cpu" else {ON_DEVICE: value}
+    if type(value) in (bool, int, float, complex, str, bytes, type(None), torch.device):
+        return value
+    if type(value) in (list, tuple, torch.Size):
+        kind = list if type(value) is list else tuple
+        return kind(packed(part, f"{path}[{index}]") for index, part in enumerate(value))
+    if type(value) is dict:
+        return _of_dict(value, path)
+    if type(value) in _PACKERS:
+        return {type(value).__name__: _PACKERS[type(value)](value, path)}
+    if isinstance(value, np.generic) and value.dtype.kind in _NUMBERS:
+        return {"scalar": torch.from_numpy(np.asarray(value).reshape(1).copy())}
+    raise Unkeepable(f"{path} is of type {type(value).__name__}")
+
+
+def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:
+    """The value that was packed."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(unpacked(part, device) for part in value)
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((name, content),) = value.items()
+        if name == ON_DEVICE and isinstance(content, Tensor):
+            return content.to(device)
+        if name in _UNPACKERS:
+            return _UNPACKERS[name](unpacked(content, device))
+    return {name: unpacked(part, device) for name, part in value.items()}
+
+
+def _of_dict(value: Mapping[Any, Any], path: str) -> dict[Any, Any]:
+    for name in value:
+        if type(name) not in (bool, int, float, str, bytes, type(None), tuple):
+            raise Unkeepable(f"a key of {path} is of type {type(name).__name__}")
+    return {name: packed(part, f"{path}[{name!r}]") for name, part in value.items()}
+
+
+def _of_array(value: np.ndarray[Any, Any], path: str) -> Any:
+    if value.dtype.kind not in _NUMBERS:
+        raise Unkeepable(f"{path} is of type ndarray of {value.dtype}")
+    return torch.from_numpy(np.array(value, order="C", copy=True))
+
+
+def _of_random(value: random.Random, path: str) -> Any:
+    version, internal, gauss = value.getstate()
+    return version, torch.tensor(internal), gauss
+
+
+def _of_stream(value: Any) -> Any:
+    """The state of a NumPy bit generator, whose integers may have 128 bits."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {name: plain(each) for name, each in part.items()}
+        if isinstance(part, np.ndarray):
+            return {"array": [int(each) for each in part], "dtype": part.dtype.name}
+        return str(part) if isinstance(part, int) and not isinstance(part, bool) else part
+
+    return plain(value)
+
+
+def _stream_of(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.keys() == {"array", "dtype"}:
+        return np.array(value["array"], dtype=value["dtype"])
+    if isinstance(value, Mapping):
+        return {name: _stream_of(each) for name, each in value.items()}
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _generator(state: Any) -> np.random.Generator:
+    bits = getattr(np.random, state["bit_generator"])()
+    bits.state = _stream_of(state)
+    return np.random.Generator(bits)
+
+
+def _random_state(state: Any) -> np.random.RandomState:
+    made = np.random.RandomState()
+    made.set_state(_stream_of(state))
+    return made
+
+
+def _random(state: Any) -> random.Random:
+    made = random.Random()
+    made.setstate((state[0], tuple(state[1].tolist()), state[2]))
+    return made
+
+
+def _torch_generator(state: Any) -> torch.Generator:
+    made = torch.Generator(state["device"])
+    made.set_state(state["state"].cpu())
+    return made
+
+
+def _of_factory(value: defaultdict[Any, Any], path: str) -> Any:
+    name = getattr(value.default_factory, "__name__", None)
+    if value.default_factory is not None and _FACTORIES.get(str(name)) is not value.default_factory:
+        raise Unkeepable(f"{path} is of type defaultdict of a function of its own")
+    return {"factory": name, "items": _of_dict(value, path)}
+
+
+_PACKERS: Mapping[type, Callable[[Any, str], Any]] = {
+    np.ndarray: _of_array,
+    set: lambda value, path: [packed(each, path) for each in value],
+    frozenset: lambda value, path: [packed(each, path) for each in value],
+    deque: lambda value, path: {"items": [packed(each, path) for each in value], "maxlen": value.maxlen},
+    OrderedDict: _of_dict,
+    Counter: _of_dict,
+    defaultdict: _of_factory,
+    random.Random: _of_random,
+    torch.Generator: lambda value, path: {"device": str(value.device), "state": value.get_state()},
+    np.random.Generator: lambda value, path: _of_stream(value.bit_generator.state),
+    np.random.RandomState: lambda value, path: _of_stream(value.get_state(legacy=False)),
+}
+_UNPACKERS: Mapping[str, Callable[[Any], Any]] = {
+    "ndarray": lambda tensor: tensor.numpy().copy(),
+    "scalar": lambda tensor: tensor.numpy()[0],
+    "set": set,
+    "frozenset": frozenset,
+    "deque": lambda state: deque(state["items"], state["maxlen"]),
+    "OrderedDict": OrderedDict,
+    "Counter": Counter,
+    "defaultdict": lambda state: defaultdict(_FACTORIES.get(str(state["factory"])), state["items"]),
+    "Random": _random,
+    "Generator": lambda state: _torch_generator(state) if "device" in state else _generator(state),
+    "RandomState": _random_state,
+}

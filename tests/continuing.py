@@ -1,0 +1,109 @@
+"""Runs of a tiny network that are cut at any step and resumed, and what has to be equal to the bit."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lab import checkpoint
+from lab.config import RunConfig
+from lab.config.validation import validate
+from lab.events import Callback, EpochEnd, Note
+from lab.faults.learning import digest
+from lab.trackers.csv_file import read_metrics
+from util import run
+
+STATEFUL = "lab.faults.stateful"
+_CLOCKS = ("cost",)
+
+
+class Cut(Exception):
+    pass
+
+
+class Cutter(Callback):
+    """Ends a run at a step of an epoch's training, or at its end where the step is 0; collects notes."""
+
+    def __init__(self, at: tuple[int, int] | None = None) -> None:
+        self._at, self._epoch = at, 0
+        self.notes: list[str] = []
+
+    def on_phase_start(self, event: Any) -> None:
+        self._epoch = event.epoch if event.phase == "train" else 0
+
+    def on_steps(self, event: Any) -> None:
+        if self._at == (self._epoch, event.step):
+            raise Cut
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        if self._at == (event.epoch, 0):
+            raise Cut
+
+    def on_note(self, event: Note) -> None:
+        self.notes.append(event.message)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def tiny(**values: Any) -> RunConfig:
+    """A config with all that a test doesn't ask for left out; three epochs of three batches."""
+    base = {
+        "data": {"target": f"{STATEFUL}.points"},
+        "net": {"target": "lab.faults.planted.Forgetful"},
+        "optimizer": {"target": "torch.optim.AdamW", "lr": 0.01},
+        "metrics": {"mae": "lab.metrics.MAE"},
+        "batch_size": 8,
+        "epochs": 3,
+        "device": "cpu",
+        "threads": 1,
+        "pictures": {"enabled": False},
+        "log_every_steps": 1,
+    }
+    return validate(RunConfig, {**base, **values})
+
+
+Loaders = Callable[[], tuple[Any, Any]]
+
+
+def whole(folder: Path, config: RunConfig, loaders: Loaders = lambda: (None, None)) -> list[str]:
+    """Run without an interruption; returns the notes."""
+    listener = Cutter()
+    run(config, *loaders(), run_dir=folder, console="quiet", callbacks=[listener])
+    return listener.notes
+
+
+def interrupted(
+    folder: Path,
+    config: RunConfig,
+    at: tuple[int, int],
+    loaders: Loaders = lambda: (None, None),
+    **changes: Any,
+) -> list[str]:
+    """Run until the cut, and resume to the end, the config changed; returns the notes of the resume."""
+    with suppress(Cut):
+        run(config, *loaders(), run_dir=folder, console="quiet", callbacks=[Cutter(at)])
+    listener = Cutter()
+    config = config.with_values({name.replace("__", "."): value for name, value in changes.items()})
+    run(config, *loaders(), run_dir=folder, resume=True, console="quiet", callbacks=[listener])
+    return listener.notes
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What of two runs isn't equal to the bit: values of epochs, parts of `last.pt`."""
+    rows = [
+        [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(folder)]
+        for folder in (one, other)
+    ]
+    found = [] if rows[0] == rows[1] else [f"metrics.csv: {rows[0]} and {rows[1]}"]
+    states = [checkpoint.load(folder / "checkpoints" / "last.pt") for folder in (one, other)]
+    for state in states:
+        state["course"] = {name: value for name, value in state["course"].items() if name not in _CLOCKS}
+    return found + [
+        name
+        for name in {**states[0], **states[1]}
+        if digest(states[0].get(name)) != digest(states[1].get(name))
+    ]
