@@ -30,7 +30,8 @@ from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.midway import Midway
 from lab.modes import Modes
-from lab.monitoring import Course, NotFinite, refuse_val_values, step_scheduler
+from lab.monitoring import Course, NotFinite, Schedule, refuse_val_values
+from lab.reach import Reach
 from lab.rehearsal import rehearse
 from lab.resume import cut_as_before, record_of, resume_from
 from lab.runtime import Runtime, averaged
@@ -122,14 +123,13 @@ class Trainer:
         log_every_steps: int = 10,
         every_n_steps: int | None = None,
     ) -> None:
-        if scheduler_interval not in ("epoch", "step") or min(accumulate_grad_batches, log_every_steps) < 1:
-            raise ValueError("expected scheduler_interval epoch or step, and counts of at least 1")
+        if min(accumulate_grad_batches, log_every_steps) < 1:
+            raise ValueError("expected accumulate_grad_batches and log_every_steps of at least 1")
         self.runtime = runtime or Runtime(device)
         self.device = self.runtime.device
         self.model = self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
-        self.criterion = self.runtime.place(criterion)
-        self.task = self.runtime.place(task or Task())
+        self.criterion, self.task = self.runtime.place(criterion), self.runtime.place(task or Task())
         self.course = Course(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
@@ -146,13 +146,14 @@ class Trainer:
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
         self.modes = Modes(self.model, self.criterion, self.task, (self.metrics, self.ema), self.optimizer)
+        self.reach = Reach(self.model, self.optimizer, self.criterion, self.task, placed)
         self.first = first_batches(self._forward, self.evaluated, self.criterion, self.metrics)
-        self._scheduler_interval, self._scheduler_monitor = scheduler_interval, scheduler_monitor
+        self._schedule = Schedule(scheduler, scheduler_interval, scheduler_monitor)
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
         self.components = components_of(self.model, self.criterion, self.task, self.metrics, self.device)
         self.midway = Midway(
-            self.model, every_n_steps, accumulate_grad_batches, self.listeners, self.device, self.components
+            self.reach, every_n_steps, accumulate_grad_batches, self.listeners, self.device, self.components
         )
         self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
@@ -170,15 +171,15 @@ class Trainer:
         seed_all(config.seeds[0])
         runtime = Runtime.from_config(config)
         model = runtime.place_network(config.create_model(facts))
-        optimizer = config.create_optimizer(model)
+        task = runtime.place(config.create_task(facts))
+        criterion = runtime.place(config.create_criterion(facts))
+        optimizer = config.create_optimizer(model, criterion, task)
         steps = math.ceil(batches / config.accumulate_grad_batches)
-        scheduler = config.create_scheduler(optimizer, steps_per_epoch=steps)
-        task = config.create_task(facts)
         return cls(
             model,
             optimizer,
-            scheduler,
-            config.create_criterion(facts),
+            config.create_scheduler(optimizer, steps_per_epoch=steps),
+            criterion,
             config.early_stopping_config,
             runtime=runtime,
             task=task,
@@ -227,7 +228,7 @@ class Trainer:
                     tally.add(result)
                     if step == batches[-1][0]:
                         group.finish(self.optimizer)
-                        first.check_gradients(self.model, self.listeners.on_note)
+                        first.check_gradients(self.reach, self.listeners.on_note)
                         tally.add_norm(self._step())
                         first.through()
                     self._reporter.step(step, tally)
@@ -262,7 +263,7 @@ class Trainer:
         listeners in order.
         """
         if dl_val is None:
-            refuse_val_values((self.monitor.metric, self._watched), self.scheduler, self._scheduler_monitor)
+            refuse_val_values((self.monitor.metric, self._watched, *self._schedule.watched))
         self.epochs, self.outcome, self.reason = epochs, "completed", ""
         stop: StopRequest | None = None
         if self.early_stopping and self.early_stopping.exhausted:
@@ -297,8 +298,7 @@ class Trainer:
                 self.val_epoch(dl_val)
         except NotFinite as error:
             stop = request_stop(f"{error} of epoch {epoch}", "diverged")
-        values = dict(self._values)
-        best = self.course.best
+        values, best = dict(self._values), self.course.best
         if stop is None and not math.isfinite(monitored := best.monitored(values)):
             stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
         improved = stop is None and best.update(epoch, values)
@@ -306,8 +306,8 @@ class Trainer:
             waited = self.early_stopping.waited
             stop = request_stop(f"{self._watched} has not improved for {waited} epochs, at epoch {epoch}")
         before = self.lr
-        if stop is None and self._scheduler_interval == "epoch":
-            step_scheduler(self.scheduler, values, self._scheduler_monitor)
+        if stop is None:
+            self._schedule.after_epoch(values)
         next_lr = values["lr"] if self.lr == before else self.lr
         seconds = time.perf_counter() - started
         self.course.end_epoch(values, seconds)
@@ -319,8 +319,7 @@ class Trainer:
         norm = self.runtime.step(self.optimizer, self._clip_norm, self._check_gradients)
         if self.ema is not None:
             self.ema.update_parameters(self.model)
-        if self.scheduler is not None and self._scheduler_interval == "step":
-            self.scheduler.step()
+        self._schedule.after_step()
         return norm
 
 

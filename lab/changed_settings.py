@@ -66,6 +66,7 @@ SETTINGS: Mapping[str, Setting] = {
                          "scheduler, where they watch a loss"),
     "metrics": Setting(_RESET, "the metric's state; the best epoch and early stopping, where they watch it"),
     "optimizer": Setting(_REFUSED, "averages of gradients, parameter groups"),
+    "criterion_optimizer": Setting(_REFUSED, "averages of gradients and learning rate of the loss"),
     "scheduler": Setting(_REFUSED, "the place in the schedule, and what a plateau scheduler has watched"),
     "early_stopping_config": Setting(
         _RESET, "the best value and how long it has stood: with another metric, mode or min_delta; another "

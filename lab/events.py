@@ -82,6 +82,7 @@ class RunStart:
     definitions: Mapping[str, int] = field(default_factory=dict)  # of metrics and losses: `lab.definitions`
     test_samples: int = 0
     classes: str = ""  # names and counts, where the data has classes
+    loss_parameters: int = 0  # of the loss and the task, trained together with the network
     loss_mean: Literal["set", "batches"] = "set"  # what the loss of a set is the mean over (`lab.terms`)
 
     @property

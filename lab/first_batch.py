@@ -20,9 +20,9 @@ from lab.epoch_loader import MixedSizes, Unstackable
 from lab.events import Note, Phase
 from lab.infeasible import Infeasible
 from lab.monitoring import NotFinite
+from lab.reach import Reach
 from lab.runtime import is_out_of_memory
 from lab.terms import measure
-from lab.wording import some
 
 _NOTED = "_first_batch"  # the attribute of an exception
 _LISTED = 12  # tensors of a batch that are listed
@@ -76,10 +76,11 @@ class FirstBatch:
             self._batch = described(batch)
         return batch
 
-    def check_gradients(self, model: nn.Module, notify: Callable[[Note], None]) -> None:
-        """Name the parameters that the first backward pass didn't reach, which waits for no device."""
-        if not self.done and (message := without_gradient(model)):
-            notify(Note(message, "warning"))
+    def check_gradients(self, reach: Reach, notify: Callable[[Note], None]) -> None:
+        """Name the parameters that the first backward pass didn't reach, and those of the loss."""
+        if not self.done:
+            for note in reach.notes():
+                notify(note)
 
     def through(self) -> None:
         """The batch has passed; what comes later is no matter of the first one."""
@@ -158,12 +159,6 @@ def problem_of(error: BaseException) -> Problem | None:
         return None
     where = f"; traceback: {fault.traceback}" if fault.traceback else ""
     return Problem(fault.path, fault.message + where)
-
-
-def without_gradient(model: nn.Module) -> str:
-    """A warning that names the trained parameters that a backward pass didn't reach; empty without any."""
-    without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    return f"no gradient reaches {some(without)}" if without else ""
 
 
 def described(batch: Any) -> str:

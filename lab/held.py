@@ -1,4 +1,4 @@
-"""Modules that an object is or holds: a loss, a task or a metric need not be a module itself."""
+"""Modules and parameters that an object is or holds: a loss, a task or a metric need not be a module."""
 
 import functools
 import inspect
@@ -18,11 +18,11 @@ def held(part: Any) -> dict[str, nn.Module]:
     Attributes, lists and mappings are looked into, and what partials, methods and inner functions are bound
     to. A module that a function finds in the variables of its file isn't seen.
     """
-    found: dict[str, nn.Module] = {}
-    for path, module in _within(part, "", 0, inside=False):
-        if not any(module is other for other in found.values()):
-            found[path] = module
-    return found
+    found: dict[int, tuple[str, nn.Module]] = {}
+    for path, value in _within(part, "", 0, inside=False):
+        if isinstance(value, nn.Module):
+            found.setdefault(id(value), (path, value))
+    return dict(found.values())
 
 
 def modules_in(*parts: Any) -> list[nn.Module]:
@@ -31,9 +31,33 @@ def modules_in(*parts: Any) -> list[nn.Module]:
     return list(found.values())
 
 
-def _within(value: Any, path: str, depth: int, inside: bool) -> Iterator[tuple[str, nn.Module]]:
+def parameters_in(part: Any) -> dict[str, nn.Parameter]:
+    """The parameters of an object by name: those of the modules in it, and those that it holds itself."""
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for path, value in _within(part, "", 0, inside=False):
+        own = value.named_parameters(prefix=path) if isinstance(value, nn.Module) else [(path, value)]
+        for name, parameter in own:
+            found.setdefault(id(parameter), (name, parameter))
+    return dict(found.values())
+
+
+def trained_in(known: Iterable[nn.Parameter], **parts: Any) -> dict[str, nn.Parameter]:
+    """The parameters with `requires_grad` of several objects, but for the known ones: `criterion.margin`."""
+    seen = {id(parameter) for parameter in known}
+    found: dict[str, nn.Parameter] = {}
+    for title, part in parts.items():
+        for name, parameter in parameters_in(part).items():
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{title}.{name}"] = parameter
+    return found
+
+
+def _within(
+    value: Any, path: str, depth: int, inside: bool
+) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
     """Those in a value; of an object that is inside of another one, the attributes are left alone."""
-    if isinstance(value, nn.Module):
+    if isinstance(value, (nn.Module, nn.Parameter)):
         yield path, value
     elif depth < _DEEPEST:
         parts = _bound(value)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
 from lab.components import Components
 from lab.epoch_loader import EpochLoader
 from lab.events import Listeners, MidEpoch, Note
 from lab.metrics.gathered import Unkeepable
 from lab.monitoring import NotFinite
+from lab.reach import Reach
 from lab.seeding import RngState
 
 
@@ -50,7 +50,7 @@ class Midway:
     random streams are part of it: each epoch seeds its own, and this goes on in the middle of them.
 
     Args:
-        model: whose weights must be finite in a checkpoint: that of a training that has gone wrong is none.
+        reach: whose parameters must be finite in a checkpoint: that of a training gone wrong is none.
         every: batches between two checkpoints; None: none within an epoch.
         accumulate: batches that share an optimizer step; only after such a step is the state whole.
         listeners: hear of `MidEpoch`, and take the state then.
@@ -63,14 +63,14 @@ class Midway:
 
     def __init__(
         self,
-        model: nn.Module,
+        reach: Reach,
         every: int | None,
         accumulate: int,
         listeners: Listeners,
         device: torch.device | str = "cpu",
         components: Components | None = None,
     ) -> None:
-        self._model, self._every, self._accumulate, self._listeners = model, every, accumulate, listeners
+        self._reach, self._every, self._accumulate, self._listeners = reach, every, accumulate, listeners
         self._device = torch.device(device)
         self._components = components or Components()
         self.data: Data | None = None
@@ -128,7 +128,7 @@ class Midway:
 
     def _tell(self, tally: Sums, event: MidEpoch, seconds: float) -> None:
         """The listeners take the state within this call; without it a checkpoint is one between epochs."""
-        finite = [weight.detach().isfinite().all() for weight in self._model.parameters()]
+        finite = [weight.detach().isfinite().all() for weight in self._reach.parameters()]
         if finite and not torch.stack(finite).all():
             raise NotFinite(f"a weight is not finite after step {event.step}")
         try:

@@ -139,23 +139,47 @@ class Course:
         self.samples, self.train_seconds, self.seconds = state["cost"]
 
 
-def refuse_val_values(names: Iterable[str], scheduler: LRScheduler | None, scheduler_monitor: str) -> None:
+class Schedule:
+    """When a scheduler moves, and by which value.
+
+    Args:
+        interval: `epoch` or `step`.
+        monitor: what a scheduler for plateaus gets.
+    """
+
+    def __init__(self, scheduler: LRScheduler | None, interval: str, monitor: str) -> None:
+        if interval not in ("epoch", "step"):
+            raise ValueError(f"expected scheduler_interval epoch or step; found {interval}")
+        self._scheduler, self._by_step, self._monitor = scheduler, interval == "step", monitor
+
+    @property
+    def watched(self) -> list[str]:
+        """The values that it needs."""
+        return [self._monitor] if isinstance(self._scheduler, ReduceLROnPlateau) else []
+
+    def after_step(self) -> None:
+        """Move after an optimizer step."""
+        if self._by_step and self._scheduler is not None:
+            self._scheduler.step()
+
+    def after_epoch(self, values: Values) -> None:
+        """Move at the end of an epoch."""
+        if self._by_step or self._scheduler is None:
+            return
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(named(values, self._monitor))
+        else:
+            self._scheduler.step()
+
+
+def refuse_val_values(names: Iterable[str]) -> None:
     """Refuse names of validation values, for a training without validation.
 
     Raises:
         ValueError: there are some; with each of them.
     """
-    plateau = [scheduler_monitor] if isinstance(scheduler, ReduceLROnPlateau) else []
-    if wrong := [name for name in dict.fromkeys([*names, *plateau]) if name.startswith("val_")]:
+    if wrong := [name for name in dict.fromkeys(names) if name.startswith("val_")]:
         raise ValueError(
             f"without validation data nothing is logged as {', '.join(wrong)}; monitor a training value, "
             "such as Monitor(metric='train_loss')"
         )
-
-
-def step_scheduler(scheduler: LRScheduler | None, values: Values, monitored: str) -> None:
-    """Step a scheduler at the end of an epoch; one for plateaus gets its metric."""
-    if isinstance(scheduler, ReduceLROnPlateau):
-        scheduler.step(named(values, monitored))
-    elif scheduler is not None:
-        scheduler.step()

@@ -23,6 +23,7 @@ from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.modes import kept
 from lab.monitoring import NotFinite
+from lab.reach import Reach
 from lab.rehearsal import Trained, rehearse
 from lab.runtime import Runtime, is_out_of_memory
 from lab.targets import Unfit
@@ -36,6 +37,7 @@ class Trainable(Trained, Protocol):
     """What can be put to the test: a Trainer."""
 
     listeners: Listeners
+    reach: Reach
     metrics: dict[Phase, dict[str, Metric]]
     first: dict[Phase, FirstBatch]
 
@@ -64,6 +66,8 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         trainer = build(first, batches=len(data.train), facts=data.facts)
         parameters = sum(p.numel() for p in trainer.model.parameters())
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
+        if own := trainer.reach.loss:
+            report.figures["parameters of the loss"] = f"{trainer.reach.count:,}: {some(list(own))}"
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         try:
             trainer.listeners.callbacks = [_Noted(report)]
@@ -121,7 +125,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     scaled = trainer.runtime.scaler.is_enabled()
-    with _shapes(trainer.model, report), _gradients(trainer.model, report, scaled):
+    with _shapes(trainer.model, report), _gradients(trainer, report, scaled):
         first = trainer.train_epoch([batch])
     second, step = _timed(trainer.train_epoch, batch)
     val_loss, validate = (0.0, 0.0) if data.val is None else _timed(trainer.val_epoch, val_batch)
@@ -213,14 +217,15 @@ def _shapes(model: nn.Module, report: Report) -> Iterator[None]:
 
 
 @contextmanager
-def _gradients(model: nn.Module, report: Report, scaled: bool) -> Iterator[None]:
+def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[None]:
     """Note which parameters get a gradient, and whether it is finite and not all zero.
 
     Args:
         scaled: by a scaler that finds its scale by overflows, so that one is no fault.
     """
     largest: dict[str, float] = {}
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    of_network = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    trained = {**of_network, **trainer.reach.loss}
 
     def note(name: str) -> Callable[[Tensor], None]:
         def hook(parameter: Tensor) -> None:
@@ -243,7 +248,7 @@ def _gradients(model: nn.Module, report: Report, scaled: bool) -> Iterator[None]
         report.warnings.append(f"gradients overflow fp16 in {some(bad)}; such steps are skipped")
     elif bad:
         report.faults.append(f"gradients are not finite in {some(bad)}")
-    if len(without) + len(zero) == len(trained):
+    if of_network.keys() <= {*without, *zero}:
         report.faults.append("no parameter gets a gradient: the loss doesn't depend on the network")
     elif zero and not without:  # of those that are not reached, the training warns
         report.warnings.append(f"the gradient is all zero in {some(zero)}")

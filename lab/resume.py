@@ -82,12 +82,14 @@ def resume_from(
         return [Note("there is no checkpoint yet; beginning at the first epoch")]
     config, facts = about["config"], about["data"]
     content, path, faults = checkpoint.load_latest(folder)
-    before = redact(content["config"])
+    # A setting that is newer than the checkpoint has a default that is as it was before.
+    before = {**RunConfig.defaults(), **redact(content["config"])}
     changed = differences(before, config)
     moved = _moved(rundir.plain(content.get("data", {})), rundir.plain(facts))
     was = recorded(content.get("definitions"))
     _require_same(changed, moved, config, path, _redefined(was, described, config, path))
     _require_no_leak(content.get("data", {}), facts)
+    _require_groups(content.get("optimizer") or {}, parts.get("optimizer"), path)
     other = _forget_redefined(content, was, described)
     reset = resets(changed, before, config)
     other += forget(reset, content, parts, config)
@@ -161,6 +163,28 @@ def _require_same(
     problems += redefined
     if problems:
         raise ConfigError(problems)
+
+
+def _require_groups(state: Mapping[str, Any], optimizer: Any, path: Path) -> None:
+    """Refuse an optimizer that has other parameters than at the checkpoint, such as those of the loss.
+
+    Raises:
+        ConfigError: it has.
+    """
+    was, now = (
+        [len(group["params"]) for group in groups]
+        for groups in (state.get("param_groups", []), getattr(optimizer, "param_groups", []))
+    )
+    if was == now or not (was and now):
+        return
+    if was == now[: len(was)]:
+        reason = "the loss's own parameters were not trained then, and would be now: freeze them"
+    elif now == was[: len(now)]:
+        reason = "the loss's own parameters were trained then, and there are none now: train them"
+    else:
+        reason = "the code of the network or of the loss has changed: leave it as it was"
+    message = f"the optimizer of the checkpoint in {path.parent} has groups of {was} parameters, here {now}"
+    raise ConfigError([Problem(("criterion",), f"{message}; {reason}, or start a new run")])
 
 
 def _redefined(

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.problems import did_you_mean
-from lab.held import modules_in
+from lab.held import modules_in, parameters_in
 from lab.remarks import Remarks
 
 T = TypeVar("T")
@@ -77,8 +77,8 @@ class Runtime:
     def place(self, part: T) -> T:
         """Move a module to the device, in the chosen memory layout; before an optimizer is made.
 
-        Of what is no module, the modules that it holds move, and the tensors that are bound to a function,
-        such as a loss; all else stays as it is.
+        Of what is no module, the modules and parameters that it holds move, and the tensors that are bound
+        to a function, such as a loss; all else stays as it is.
         """
         if isinstance(part, functools.partial):
             moved = {name: self.move(value) for name, value in part.keywords.items()}
@@ -87,6 +87,8 @@ class Runtime:
             module.to(self.device)
             if self.channels_last:
                 module.to(memory_format=torch.channels_last)
+        for parameter in parameters_in(part).values():
+            parameter.data = parameter.data.to(self.device)
         return part
 
     def place_network(self, model: nn.Module) -> nn.Module:

@@ -22,6 +22,7 @@ from lab.infeasible import Infeasible
 from lab.midway import Midway
 from lab.monitoring import Course
 from lab.provenance import collect
+from lab.reach import Reach
 from lab.record import written
 from lab.redact import redact, redact_text
 from lab.runtime import is_out_of_memory
@@ -35,6 +36,7 @@ class Trained(Protocol):
     """What the paperwork needs to know of a Trainer."""
 
     model: nn.Module
+    reach: Reach
     task: Task
     criterion: Callable[[Any, Any], Any]
     device: torch.device
@@ -132,6 +134,7 @@ class Session:
             test_samples=data.test_samples,
             classes=as_text(counts) if (counts := class_counts(data.facts)) else "",
             loss_mean=trainer.task.set_mean(trainer.criterion),
+            loss_parameters=trainer.reach.count,
         )
 
     def end_event(self, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:

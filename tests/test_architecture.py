@@ -23,7 +23,7 @@ RANKS = {
         "lab.trackers"],
     1: ["lab.bars", "lab.components", "lab.figures", "lab.findings", "lab.graph_loss", "lab.losses",
         "lab.meaning", "lab.metrics", "lab.modes", "lab.monitoring", "lab.provenance", "lab.ratios",
-        "lab.record", "lab.refusal", "lab.runtime", "lab.seeding", "lab.signals", "lab.targets",
+        "lab.reach", "lab.record", "lab.refusal", "lab.runtime", "lab.seeding", "lab.signals", "lab.targets",
         "lab.tiling"],
     0: ["lab.changed_settings", "lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader",
         "lab.events", "lab.graphs", "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms",

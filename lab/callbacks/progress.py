@@ -47,7 +47,8 @@ class Progress(Callback):
         again = f", going on at epoch {event.first_epoch}{within}" if event.resumed else ""
         self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
         size = f"{event.model_bytes / 2**20:.2f} MB"
-        self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}")
+        loss = f"; loss {event.loss_parameters:,} more" if event.loss_parameters else ""
+        self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}{loss}")
         test = f", {event.test_samples:,} test" if event.test_samples else ""
         classes = f"; {event.classes}" if event.classes else ""
         counts = f"{event.train_samples:,} training, {event.val_samples:,} validation{test} samples"

@@ -41,6 +41,7 @@ class Summary(Callback):
             "loss_mean": event.loss_mean,
             "device": event.device,
             "parameters": event.parameters,
+            **({"loss_parameters": event.loss_parameters} if event.loss_parameters else {}),
             "definitions": dict(event.definitions),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }

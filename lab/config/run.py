@@ -11,11 +11,12 @@ from pydantic import Field, field_validator, model_validator
 
 from lab.config import loading
 from lab.config.base import Count, Flag, Number
+from lab.config.building import build, filled, named, size
 from lab.config.facts import arguments_of
 from lab.config.file_config import FileConfig
-from lab.config.fused import fused_arguments
 from lab.config.gate import closed_in
 from lab.config.importing import resolve
+from lab.config.optimizing import build_optimizer, option_problems, require_own_rate
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
     AUTO,
@@ -79,6 +80,9 @@ class RunConfig(FileConfig):
     optimizer: Spec = Field(
         default_factory=lambda: Spec.model_validate({"target": "torch.optim.AdamW", "lr": 1e-3}),
         description="gets the parameters from the run; default: torch.optim.AdamW with lr 1e-3",
+    )
+    criterion_optimizer: dict[str, Any] = Field(
+        default_factory=dict, description="options that are other for the loss's own parameters, such as lr"
     )
     scheduler: SchedulerSpec | None = Field(
         None, description="moves the learning rate; gets the optimizer from the run"
@@ -235,7 +239,8 @@ class RunConfig(FileConfig):
         for path, spec, runtime, wildcard in components:
             found = list(spec.check(*runtime, wildcard=wildcard, look=look))
             problems += ConfigError(found).below(path).problems
-        return [*problems, *self._check_criterion(look)]
+        options = option_problems(self.optimizer, self.criterion_optimizer, look)
+        return [*problems, *self._check_criterion(look), *options]
 
     def _check_criterion(self, look: Look) -> list[Problem]:
         try:
@@ -286,24 +291,25 @@ class RunConfig(FileConfig):
             facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
                 where the task tells two apart by one logit), `in_channels` and `sequences` likewise.
         """
-        model: nn.Module = _build(self.net, ("net",), **_named(self.net, ("net",), self._sizes(facts or {})))
+        model: nn.Module = build(self.net, ("net",), **named(self.net, ("net",), self._sizes(facts or {})))
         return model
 
     def _sizes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """What a network wants to know of the data: how many there are of everything."""
-        sizes = {name: _size(value) for name, value in facts.items()}
+        sizes = {name: size(value) for name, value in facts.items()}
         if sizes.get("classes") == 2 and getattr(self.task.resolve(), "one_logit", False):
             sizes["classes"] = 1
         return {name: size for name, size in sizes.items() if size is not None}
 
-    def create_optimizer(self, model: "nn.Module") -> "Optimizer":
-        """Build the optimizer over the model's parameters; fused where torch has that for their device."""
+    def create_optimizer(self, model: "nn.Module", criterion: Any = None, task: Any = None) -> "Optimizer":
+        """Build the optimizer over the parameters of the network, and in another group those of the loss."""
+        from lab.held import trained_in
+
         parameters = [p for p in model.parameters() if p.requires_grad]
         if not parameters:
             raise ConfigError([Problem(("net",), "the network has no parameters to train")])
-        fused = fused_arguments(self.optimizer, parameters)
-        optimizer: Optimizer = _build(self.optimizer, ("optimizer",), parameters, **fused)
-        return optimizer
+        loss = trained_in(model.parameters(), criterion=criterion, task=task)
+        return build_optimizer(self.optimizer, parameters, loss, self.criterion_optimizer)
 
     def create_scheduler(
         self, optimizer: "Optimizer", *, steps_per_epoch: int | None = None
@@ -314,8 +320,9 @@ class RunConfig(FileConfig):
         length = self.epochs
         if self.scheduler.interval == "step":
             length = self.epochs * (steps_per_epoch or 1)
-        arguments = _filled(self.scheduler.arguments, length)
-        scheduler: LRScheduler = _build(self.scheduler, ("scheduler",), optimizer, **arguments)
+        arguments = filled(self.scheduler.arguments, length)
+        scheduler: LRScheduler = build(self.scheduler, ("scheduler",), optimizer, **arguments)
+        require_own_rate(optimizer, self.scheduler.target, self.criterion_optimizer)
         return scheduler
 
     def create_criterion(self, facts: Mapping[str, Any] | None = None) -> Any:
@@ -324,7 +331,7 @@ class RunConfig(FileConfig):
         Args:
             facts: what the data says of itself: `criterion.class_weights: auto` becomes what it says there.
         """
-        known = _named(self.criterion, ("criterion",), arguments_of(facts))
+        known = named(self.criterion, ("criterion",), arguments_of(facts))
         try:
             return self.criterion.as_function(**known)
         except ConfigError as error:
@@ -335,17 +342,17 @@ class RunConfig(FileConfig):
         paths = {name: ("metrics", name) for name in self.metrics}
         known = arguments_of(facts)
         return {
-            name: _build(spec, paths[name], **_named(spec, paths[name], known))
+            name: build(spec, paths[name], **named(spec, paths[name], known))
             for name, spec in self.metrics.items()
         }
 
     def create_task(self, facts: Mapping[str, Any] | None = None) -> Any:
         """Build the task, which knows what a batch means; `auto` as in the loss."""
-        return _build(self.task, ("task",), **_named(self.task, ("task",), arguments_of(facts)))
+        return build(self.task, ("task",), **named(self.task, ("task",), arguments_of(facts)))
 
     def create_data(self) -> Any:
         """Build the data: `(train, val)` or `(train, val, test)` datasets."""
-        return _build(self.data, ("data",))
+        return build(self.data, ("data",))
 
     @property
     def shipped_trackers(self) -> list[TrackerConfig]:
@@ -355,45 +362,4 @@ class RunConfig(FileConfig):
     def create_trackers(self) -> list[Any]:
         """Build the user's own trackers; the shipped ones are built from their config by `lab.trackers`."""
         own = [(i, t) for i, t in enumerate(self.trackers) if isinstance(t, Spec)]
-        return [_build(spec, ("trackers", index)) for index, spec in own]
-
-
-def _filled(value: Any, length: int) -> Any:
-    """The same nested data with a number for each `auto`."""
-    if isinstance(value, dict):
-        return {key: _filled(item, length) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_filled(item, length) for item in value]
-    return length if value == AUTO else value
-
-
-def _size(fact: Any) -> Any:
-    """How many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
-    if isinstance(fact, Mapping) and fact and all(isinstance(part, list) for part in fact.values()):
-        return {name: len(part) for name, part in fact.items()}
-    if isinstance(fact, (list, Mapping)):
-        return len(fact)
-    return fact if isinstance(fact, int) else None
-
-
-def _named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The known values for a component's arguments that are `auto`, written or by default.
-
-    An argument of which nothing is known keeps the word where its annotation allows a text.
-
-    Raises:
-        ConfigError: nothing is known of one, and it can't be a text.
-    """
-    wanted = [name for name, value in spec.arguments.items() if value == AUTO]
-    missing = [name for name in wanted if name not in known and not spec.takes(name, AUTO)]
-    if missing:
-        message = "found auto, but the data says nothing of it; write the value"
-        raise ConfigError([Problem((*path, name), message) for name in missing])
-    return {name: known[name] for name in (*wanted, *spec.automatic()) if name in known}
-
-
-def _build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:
-    try:
-        return spec.build(*runtime, **overrides)
-    except ConfigError as error:
-        raise error.below(path) from error
+        return [build(spec, ("trackers", index)) for index, spec in own]

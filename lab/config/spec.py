@@ -5,6 +5,7 @@ own module beside `main.py` included; nothing registers. Arguments are checked a
 its annotations before anything is built. A mapping with a `target` among the arguments is a component too.
 """
 
+import copy
 import functools
 import inspect
 import itertools
@@ -163,6 +164,8 @@ class Spec(BaseModel):
         target = self.resolve()
         if inspect.isclass(target):
             return self.build(**overrides)
+        if hasattr(target, "state_dict"):  # an instance: each run begins with it as it was imported
+            target = copy.deepcopy(target)
         arguments = {name: _build(value, (name,), {}) for name, value in self.arguments.items()} | overrides
         return functools.partial(target, **coerced(target, arguments)) if arguments else target
 

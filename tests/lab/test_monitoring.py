@@ -8,7 +8,7 @@ import torch
 
 from lab.config.sections import Monitor
 from lab.events import named
-from lab.monitoring import Best, Course, Watch, step_scheduler
+from lab.monitoring import Best, Course, Schedule, Watch
 
 NAN, INF = math.nan, math.inf
 
@@ -104,14 +104,18 @@ def test_schedulers_step_and_a_plateau_gets_its_metric() -> None:
         )
         optimizer.step()
         for _ in range(2):
-            step_scheduler(scheduler, values, "val_loss")
+            Schedule(scheduler, "epoch", "val_loss").after_epoch(values)
+            Schedule(scheduler, "step", "val_loss").after_epoch(values)
+            Schedule(scheduler, "epoch", "val_loss").after_step()
         return float(optimizer.param_groups[0]["lr"])
 
     assert lr_after("plateau", {"val_loss": 1.0}) == 0.5
     assert lr_after("step", {}) == pytest.approx(0.01)
     with pytest.raises(ValueError, match="'val_loss'"):
         lr_after("plateau", {"train_loss": 1.0})
-    step_scheduler(None, {}, "val_loss")
+    Schedule(None, "epoch", "val_loss").after_epoch({})
+    with pytest.raises(ValueError, match="found batch"):
+        Schedule(None, "batch", "val_loss")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

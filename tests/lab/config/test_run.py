@@ -49,6 +49,7 @@ def test_every_default() -> None:
         "criterion": {"target": "torch.nn.MSELoss"},
         "metrics": {},
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.001},
+        "criterion_optimizer": {},
         "scheduler": None,
         "early_stopping_config": None,
         "monitor": {"metric": "val_loss", "mode": "min", "returns": "best", "also": []},

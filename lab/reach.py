@@ -1,0 +1,59 @@
+"""Which parameters a training reaches: those of its network, and those of its loss."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from lab.events import Note
+from lab.held import trained_in
+from lab.wording import some
+
+
+class Reach:
+    """The parameters of a training.
+
+    Args:
+        criterion, task: may have parameters of their own, which are trained as those of the network.
+        metrics: by name. Those of a metric are never trained.
+
+    Attributes:
+        loss: the trained parameters of criterion and task, by name such as `criterion.log_noise`; what
+            belongs to the network, too, is not among them.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, criterion: Any, task: Any, metrics: Mapping[str, Any]
+    ) -> None:
+        self._network, self._optimizer = network, optimizer
+        self.loss = trained_in(network.parameters(), criterion=criterion, task=task)
+        self._metrics = trained_in([*network.parameters(), *self.loss.values()], metrics=metrics)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of the network and the trained ones of the loss."""
+        yield from self._network.parameters()
+        yield from self.loss.values()
+
+    @property
+    def count(self) -> int:
+        """How many numbers of the loss are trained."""
+        return sum(parameter.numel() for parameter in self.loss.values())
+
+    def notes(self) -> Iterator[Note]:
+        """What is remarkable after a first backward pass, found without a wait for the device."""
+        named = {**dict(self._network.named_parameters()), **self.loss}
+        if without := [name for name, p in named.items() if p.requires_grad and p.grad is None]:
+            yield Note(f"no gradient reaches {some(without)}", "warning")
+        there = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+        trained = [name for name, p in self.loss.items() if id(p) in there]
+        if left_out := [name for name in self.loss if name not in trained]:
+            yield Note(
+                f"{some(left_out)}: not trained, for the optimizer was made without it; pass it to the "
+                "optimizer, or freeze it with requires_grad_(False)",
+                "warning",
+            )
+        if trained:
+            yield Note(f"trained together with the network: {some(trained)}")
+        if self._metrics:
+            yield Note(f"{some(list(self._metrics))}: parameters of a metric, which are not trained")
