@@ -21,7 +21,7 @@ from lab.hpo import server
 from lab.hpo.trial_process import Run
 
 CONSOLE = "console.txt"
-PLANTED = "lab.faults.planted"  # which configs may name here alone
+PLANTED = "lab.faults.planted,lab.faults.stateful"  # which configs may name here alone
 _SMALL = {
     "data": "lab.data.function",
     "net": "model.MLP",
@@ -29,7 +29,7 @@ _SMALL = {
 }
 # What forked processes would import one after the other.
 _WARM = ("optuna", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "alembic.config",
-         "alembic.command", "lab.hpo.study", "lab.faults.planted",
+         "alembic.command", "lab.hpo.study", "lab.faults.planted", "lab.faults.stateful",
          "jinja2", "optuna.importance", "sklearn.ensemble")  # fmt: skip  # the last three draw the report
 
 

@@ -14,10 +14,12 @@ from torch import Tensor
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, PhaseStart, StepsDone
+from lab.faults.planted import SAMPLES
 from lab.hpo.trial_process import Run
 
 STEPS = "steps.txt"
-BATCH = 4  # of 120 samples
+_STATEFUL = "lab.faults.stateful"
+BATCH = 4  # of all samples
 
 
 def variant(number: int, **values: Any) -> dict[str, Any]:
@@ -49,6 +51,24 @@ def variant(number: int, **values: Any) -> dict[str, Any]:
         "log_every_steps": 1,
         **values,
     }
+
+
+def stateful(number: int, **values: Any) -> dict[str, Any]:
+    """The same, of parts with a state of their own: loss, stream, optimizer with two modes, frozen layers."""
+    config = variant(number)
+    kind = number % 5
+    if kind in (0, 2):
+        config["data"] = {"target": f"{_STATEFUL}.points", "kind": "own" if kind == 0 else "stream",
+                          "count": SAMPLES}  # fmt: skip
+    if kind in (0, 2, 4):
+        config["criterion"] = {"target": f"{_STATEFUL}.Remembering", "learns": kind == 2}
+    if kind in (1, 2):
+        config["optimizer"] = {"target": f"{_STATEFUL}.TwoModes", "lr": 0.01}
+        config["net"] = {**config["net"], "target": f"{_STATEFUL}.PartlyFrozen"}
+        if "total_steps" in (config["scheduler"] or {}):
+            config["scheduler"] = {**config["scheduler"], "cycle_momentum": False}
+    config["metrics"] = {**config["metrics"], "smooth": f"{_STATEFUL}.Smoothed"}
+    return {**config, **values}
 
 
 class Footprints(Callback):

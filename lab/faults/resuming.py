@@ -17,7 +17,7 @@ from typing import Any
 from lab import checkpoint, rundir
 from lab.faults.base import Verdict, short_of
 from lab.faults.bench import CONSOLE, Bench, end_group
-from lab.faults.learning import digest, footprints, train, variant
+from lab.faults.learning import digest, footprints, stateful, train
 from lab.faults.planted import SAMPLES
 from lab.trackers.csv_file import read_metrics
 
@@ -27,7 +27,7 @@ _LEAST = 3.6  # of each run, on average
 _EPOCHS = 8
 _EVERY = 7  # batches between two checkpoints within an epoch
 _VARIANTS = 10
-_PARTS = ("model", "optimizer", "scheduler", "ema", "early_stopping", "rng")
+_PARTS = ("model", "optimizer", "scheduler", "ema", "early_stopping", "rng", "criterion", "components")
 _PATIENCE = 120.0  # seconds for a run of one
 _LINGER = 30.0  # seconds after which a loader's worker must have seen that its training is gone
 
@@ -42,7 +42,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
     bench.fork(bench.folder("warm"), time.sleep, 0).join()  # or the first run would be timed with it
     for number in range(count):
         chance = random.Random(number)
-        config = variant(number, epochs=_EPOCHS)
+        config = stateful(number, epochs=_EPOCHS)
         real = number == 0 and count >= 10
         whole, cut = bench.folder(f"whole-{number}"), bench.folder(f"cut-{number}")
         began = time.monotonic()
@@ -79,7 +79,7 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
     wholes: dict[int, Path] = {}
     for index in range(count):
         chance, number = random.Random(index), index % _VARIANTS
-        config = variant(number, checkpoint={"every_n_steps": _EVERY, "every_epochs": 1})
+        config = stateful(number, checkpoint={"every_n_steps": _EVERY, "every_epochs": 1})
         if number not in wholes:
             wholes[number] = bench.folder(f"whole-{number}")
             tally.expect_end(_Try(bench, wholes[number], config), f"variant {number}, not killed")

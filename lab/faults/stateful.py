@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from lab.events import Callback, EpochEnd
 from lab.faults.planted import Forgetful, Noisy
 
-SAMPLES = 24
+SAMPLES = 24  # unless asked for more
 
 
 class Remembering(nn.Module):
@@ -56,20 +56,20 @@ class Stream(IterableDataset[Any]):
         held_back: samples that stay in a buffer until the next epoch.
     """
 
-    def __init__(self, own: bool, held_back: int = 0) -> None:
-        self.x = torch.linspace(-1, 1, SAMPLES)[:, None]
+    def __init__(self, own: bool, held_back: int = 0, count: int = SAMPLES) -> None:
+        self.x = torch.linspace(-1, 1, count)[:, None]
         self.generator = torch.Generator().manual_seed(5) if own else None
         self.waiting: list[Tensor] = []
         self._held_back = held_back
 
     def __len__(self) -> int:
-        return SAMPLES - (self._held_back if not self.waiting else 0)
+        return len(self.x) - (self._held_back if not self.waiting else 0)
 
     def __iter__(self) -> Iterator[Any]:
         if self.generator is None:
-            order = np.random.permutation(SAMPLES).tolist()
+            order = np.random.permutation(len(self.x)).tolist()
         else:
-            order = torch.randperm(SAMPLES, generator=self.generator).tolist()
+            order = torch.randperm(len(self.x), generator=self.generator).tolist()
         ready = [*self.waiting, *(self.x[index] for index in order)]
         cut = len(ready) - self._held_back
         self.waiting = ready[cut:]
@@ -80,36 +80,37 @@ class Stream(IterableDataset[Any]):
 class Scheduled(Dataset[Any]):
     """Points whose noise has a schedule and a generator of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = SAMPLES) -> None:
         self.generator = np.random.default_rng(3)
-        self.read = 0
+        self.read, self._count = 0, count
 
     def __len__(self) -> int:
-        return SAMPLES
+        return self._count
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         self.read += 1
-        x = torch.tensor([index / SAMPLES * 2 - 1])
+        x = torch.tensor([index / self._count * 2 - 1])
         noise = float(self.generator.normal(0.0, 0.1 / (1 + 0.01 * self.read)))
         return x + noise, 3 * x - 1
 
 
-def points(kind: str = "memory") -> tuple[Dataset[Any], Dataset[Any]]:
+def points(kind: str = "memory", count: int = SAMPLES) -> tuple[Dataset[Any], Dataset[Any]]:
     """Training and validation set.
 
     Args:
         kind: memory; noisy, by the global streams; scheduled; stream, by the global streams; own, a stream
             with a generator; waiting, one that holds samples back.
+        count: training samples.
     """
-    x = torch.linspace(-1, 1, SAMPLES)[:, None]
+    x = torch.linspace(-1, 1, count)[:, None]
     still = TensorDataset(x, 3 * x - 1)
     sets: Mapping[str, Any] = {
         "memory": lambda: still,
-        "noisy": lambda: torch.utils.data.Subset(Noisy(), range(0, 120, 5)),
-        "scheduled": Scheduled,
-        "stream": lambda: Stream(own=False),
-        "own": lambda: Stream(own=True),
-        "waiting": lambda: Stream(own=True, held_back=3),
+        "noisy": lambda: Subset(Noisy(), range(count)),
+        "scheduled": lambda: Scheduled(count),
+        "stream": lambda: Stream(own=False, count=count),
+        "own": lambda: Stream(own=True, count=count),
+        "waiting": lambda: Stream(own=True, held_back=3, count=count),
     }
     return sets[kind](), TensorDataset(x[::3], 3 * x[::3] - 1)
 

@@ -50,7 +50,8 @@ FAULTS = (
     ),
     Fault(
         2,
-        "runs killed (-9) again and again, loader workers 0 and 2",
+        "runs killed (-9) again and again, loader workers 0 and 2; stateful losses and streams, two-mode "
+        "optimizers, frozen layers",
         "resumed equals uninterrupted, to the bit",
         2,
         25,
@@ -58,7 +59,7 @@ FAULTS = (
     ),
     Fault(
         3,
-        "kills (-9) at random steps within an epoch, checkpoint.every_n_steps",
+        "kills (-9) at random steps within an epoch of the same runs, checkpoint.every_n_steps",
         "this epoch and the next equal uninterrupted ones; at most one interval is lost",
         3,
         50,

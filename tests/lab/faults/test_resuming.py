@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from lab.config import RunConfig
-from lab.faults.learning import digest, footprints, variant
+from lab.config import RunConfig, gate
+from lab.faults.bench import PLANTED
+from lab.faults.learning import digest, footprints, stateful
 from lab.faults.resuming import differences, epochs, judge_steps, outcome
 from util import run
 
@@ -53,13 +54,24 @@ def test_a_torn_footprint_is_left_out(tmp_path: Path) -> None:
     assert footprints(tmp_path) == [(1, 1), (1, 2)]
 
 
-def test_runs_of_the_same_kind_are_equal_and_of_another_seed_are_not(tmp_path: Path) -> None:
-    for name, number, seed in (("one", 0, 0), ("same", 0, 0), ("other", 0, 1)):
-        values = variant(number, epochs=2, seeds=seed, checkpoint={"every_epochs": 1})
+@pytest.mark.parametrize("number", range(5))
+def test_runs_of_the_same_kind_are_equal_and_of_another_seed_are_not(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(gate.VARIABLE, PLANTED)
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        values = stateful(number, epochs=2, seeds=seed, checkpoint={"every_epochs": 1})
         run(RunConfig.model_validate(values), run_dir=tmp_path / name, console="quiet")
     assert list(differences("", epochs(tmp_path / "one"), epochs(tmp_path / "same"))) == []
     differing = " ".join(differences("", outcome(tmp_path / "one"), outcome(tmp_path / "other")))
     assert all(part in differing for part in ("model", "optimizer", "history", "record"))
+
+
+def test_the_runs_have_all_kinds_of_state() -> None:
+    configs = [stateful(number) for number in range(2)]
+    assert configs[0]["criterion"]["target"].endswith("Remembering") and configs[0]["data"]["kind"] == "own"
+    assert configs[1]["optimizer"]["target"].endswith("TwoModes")
+    assert configs[1]["net"]["target"].endswith("PartlyFrozen") and configs[1]["loader"]["workers"] == 2
 
 
 def test_a_run_without_an_end_differs_from_one_with(tmp_path: Path) -> None:
