@@ -38,8 +38,7 @@ EVALUATIONS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
-    options = command_line.parser().parse_args(arguments)
-    command_line.refuse_idle(options)
+    options = command_line.parsed(arguments)
     gate.guard(options.allow_import, options.run or options.optimize or options.check)
     command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from lab import paths
+
 VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
     "dashboard", "selftest", "schema",
@@ -43,6 +45,11 @@ GOES_WITH = {
     "outcome": ("list",),
     "where": ("list",),
 }
+# Which of them take paths; a run's and a study's name is one, too, and so is a database's URL.
+PATHS = (
+    "run", "resume", "optimize", "predict", "evaluate", "export", "check", "compare", "report", "dashboard",
+    "input", "output",
+)  # fmt: skip
 OF_IMAGES = (
     "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold", "min_area", "probabilities",
     "sequence",
@@ -179,6 +186,35 @@ def _add_prediction(result: argparse.ArgumentParser) -> None:
     )
     evaluate.add_argument("--tune-threshold", action="store_true",
                           help="find the best threshold on the validation images, and keep it")  # fmt: skip
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line, with the home folder in the place of `~`; leave with an error if it is wrong."""
+    command = parser()
+    options = command.parse_args(arguments)
+    for name in PATHS:
+        given = getattr(options, name)
+        try:
+            several = isinstance(given, list)
+            setattr(options, name, [*map(_place, given)] if several else given and _place(given))
+        except ValueError as error:
+            command.error(f"argument --{name}: {error}")
+    refuse_idle(options)
+    return options
+
+
+def _place(text: str) -> str:
+    """A path, or a database's URL, as it is meant.
+
+    Raises:
+        ValueError: it names a variable, or a home folder that nobody knows.
+    """
+    url = "://" in text
+    if message := paths.url_problem(text) if url else paths.problem_of(text):
+        raise ValueError(f"{text}: {message}")
+    if url:
+        return paths.url_expanded(text)
+    return str(paths.expanded(text)) if text[:1] == "~" else text
 
 
 def refuse_idle(options: argparse.Namespace) -> None:

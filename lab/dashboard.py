@@ -26,6 +26,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from lab.config import loading
 from lab.config.optimize import OptimizeConfig
+from lab.paths import url_expanded
 from lab.report.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def open_to_read(url: str) -> "RDBStorage":
                 "creator": lambda: sqlite3.connect(place, uri=True, timeout=60, check_same_thread=False)
             }
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=options, skip_table_creation=True)
+        storage = optuna.storages.RDBStorage(
+            url_expanded(url), engine_kwargs=options, skip_table_creation=True
+        )
         storage.get_all_studies()
     except (OSError, DBAPIError, ArgumentError, StorageInternalError, ImportError, RuntimeError) as error:
         cause = error.__cause__ or error

@@ -74,11 +74,6 @@ def slug(name: str) -> str:
     return cleaned[:80].rstrip("-.") or "run"
 
 
-def expanded(path: Path | str) -> Path:
-    """A path with the home folder for `~`; that of a user who isn't there stays as it is written."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises
-
-
 def create(root: Path, name: str, now: datetime | None = None) -> Path:
     """Make `root/<time stamp>_<name>`; two processes never get the same folder, for mkdir is exclusive."""
     try:

@@ -29,7 +29,7 @@ RANKS = {
         "lab.events", "lab.graphs", "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms",
         "lab.terms", "lab.wording", "model"],
     -1: ["lab.commands", "lab.group_rule", "lab.held", "lab.infeasible", "lab.labels", "lab.nested",
-         "lab.redact", "lab.signs", "lab.state", "lab.torch_losses"],
+         "lab.paths", "lab.redact", "lab.signs", "lab.state", "lab.torch_losses"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
 from lab.config.reading import Reader
+from lab.paths import expanded
 
 MAX_BYTES = 1_000_000
 D = TypeVar("D", bound="Document")
@@ -55,7 +56,7 @@ def read(path: str | FilePath) -> Document:
         ConfigError: the file is missing, unreadable, too large, not UTF-8, or no YAML mapping.
     """
     try:
-        with FilePath(path).open("rb") as file:
+        with expanded(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _error(str(path), f"there is no such file{_near(FilePath(path))}") from None

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema
 
+from lab.config import places
 from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, Refusal, did_you_mean, nearest
@@ -93,6 +94,8 @@ class Spec(BaseModel):
         except ConfigError as error:
             yield from error.problems
             return
+        misplaced = list(places.problems(self.arguments))
+        yield from misplaced
         if target is None:
             return
         runtime = runtime or _leading(target, shared, self.arguments)
@@ -113,7 +116,7 @@ class Spec(BaseModel):
                 except ConfigError as error:
                     found = error.problems
                 yield from ConfigError(found).below(path).problems
-            if not nested and name in checkers:
+            if not nested and name in checkers and not any(p.path[:1] == (name,) for p in misplaced):
                 yield from checkers[name].check(name, value)
 
     def takes(self, name: str, value: Any) -> bool:
@@ -208,7 +211,10 @@ def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
         return {key: _build(item, (*path, key), shared) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_build(item, (*path, index), shared) for index, item in enumerate(value)]
-    return value
+    try:
+        return places.at_home(value, path)
+    except ValueError as error:
+        raise ConfigError([Problem(path, str(error))]) from error
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lab.config.base import Count, Flag, Frozen, Number
 from lab.config.problems import ConfigError, Problem, nearest, shown
+from lab.paths import url_problem
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SECONDS = (86400, 3600, 60, 1)
@@ -78,6 +79,8 @@ Device = Annotated[
 def _storage(value: str) -> str:
     """Refuse what loses trials, or can't be shared by processes, with the reason."""
     scheme, _, rest = value.partition("://")
+    if message := url_problem(value):
+        raise _wrong(f"{shown(value)}: {message}")
     if _POSTGRES.fullmatch(value):
         return value
     in_memory = rest in ("", "/", "/:memory:") or "mode=memory" in rest or "file::memory:" in rest

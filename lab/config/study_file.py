@@ -10,6 +10,7 @@ from lab.config.parameters import CategoricalParameter, IntParameter
 from lab.config.problems import ConfigError, Path, Problem, nearest
 from lab.config.run import RunConfig
 from lab.config.space import KEY
+from lab.paths import expanded, problem_of
 
 BY_PATH = (KEY, "set")  # sections whose keys are dotted paths themselves
 _WITHIN = {(), *((name,) for kind in (IntParameter, CategoricalParameter) for name in kind.model_fields)}
@@ -72,8 +73,13 @@ def expand(
 def _read_run(document: StudyDocument, name: str) -> None:
     """Put the run's own file in the place of its name."""
     where = document.where(("run",))
+    file = _find(document.source, name)
+    if message := "" if file.exists() else problem_of(name):
+        document.problems.append(Problem(("run",), f"'{name}': {message}", where))
+        document.run_unread = True
+        return
     try:
-        run = loading.read(_find(document.source, name))
+        run = loading.read(file)
     except ConfigError as error:
         problems = [p if _has_line(p.where) else Problem(("run",), f"{p.where}: {p.message}", where)
                     for p in error.problems]  # fmt: skip
@@ -98,6 +104,8 @@ def _has_line(where: str) -> bool:
 def _find(source: str, name: str) -> FilePath:
     """Beside the study's file; else as seen from the current folder."""
     beside, here = FilePath(source).parent / name, FilePath(name)
+    if name[:1] == "~" and not problem_of(name):
+        return expanded(name)
     try:
         return here if here.is_file() and not beside.is_file() else beside
     except OSError:  # too long for a name, as reading it will say

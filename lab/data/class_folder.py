@@ -11,7 +11,7 @@ from lab.data.part_names import Part, is_filler, part_names, part_of
 from lab.data.problems import raise_all
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
-from lab.rundir import expanded
+from lab.paths import expanded
 
 
 def class_folder(

@@ -9,7 +9,7 @@ from lab.data.normalise import Mode
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import SPLIT, below, cell, column_named, read_table, unique
-from lab.rundir import expanded
+from lab.paths import expanded
 
 
 def class_table(

@@ -17,7 +17,7 @@ from lab.data.splits import Cut, Splits
 from lab.data.tables import Row, read_table, unique
 from lab.data.unicode_names import composed
 from lab.labels import Auto
-from lab.rundir import expanded
+from lab.paths import expanded
 
 WHAT = "the image folder"
 NO_ROOT = "data.root is not set: pass --set data.root=PATH, the folder that holds {}/ and {}/"

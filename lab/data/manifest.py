@@ -12,7 +12,7 @@ from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import SPLIT, Row, below, column_named, read_table, unique
 from lab.labels import Auto
-from lab.rundir import expanded
+from lab.paths import expanded
 
 COLUMNS = ("basename", "image_path", "mask_path")
 SEQUENCE = "sequence_id"

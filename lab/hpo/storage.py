@@ -23,6 +23,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
+from lab.paths import url_expanded
 from lab.redact import HIDDEN
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class Database:
             if self.file is not None:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._lock_before_there_are_tables(options):
-                self.backend = _opened(url, options)
+                self.backend = _opened(url_expanded(url), options)
         except (OSError, DBAPIError, sqlite3.Error, ImportError, RuntimeError) as error:
             if isinstance(error, StorageError):
                 raise
@@ -111,7 +112,7 @@ class Database:
 
 def database_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for a server."""
-    parsed = make_url(url)
+    parsed = make_url(url_expanded(url))
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 

@@ -20,7 +20,7 @@ from lab.inference.answers import Probabilities, answers, class_names, require_c
 from lab.inference.failures import Failure, told
 from lab.inference.inputs import RECORD, images_in
 from lab.inference.loaded import Loaded
-from lab.rundir import expanded
+from lab.paths import expanded
 from lab.wording import duration
 
 PREDICTIONS = "predictions.csv"

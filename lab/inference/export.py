@@ -18,8 +18,8 @@ from lab.data.normalise import Normalise
 from lab.inference.inputs import Layout, find_items
 from lab.inference.segmenter import Segmenter
 from lab.inference.source import Source
+from lab.paths import expanded
 from lab.redact import redact
-from lab.rundir import expanded
 from lab.tasks.outputs import OneTensor
 
 Kind = Literal["onnx", "torchscript", "safetensors"]

@@ -11,7 +11,8 @@ from lab.data.problems import indented, raise_all, shown
 from lab.data.reading import SUFFIXES
 from lab.data.tables import Row, listed_file, read_table
 from lab.data.unicode_names import composed
-from lab.rundir import expanded, slug
+from lab.paths import expanded
+from lab.rundir import slug
 
 RECORD = "prediction.json"
 """The record of a prediction: its inputs and settings, and its results, failures included."""

@@ -24,7 +24,7 @@ from lab.inference.segmenter import Segmenter, left_out
 from lab.inference.source import Source
 from lab.inference.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
 from lab.labels import mean_over
-from lab.rundir import expanded
+from lab.paths import expanded
 from lab.wording import duration
 
 UNKNOWN = -1  # the index of a sequence that the training didn't have

@@ -323,8 +323,3 @@ def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:
     with pytest.raises(rundir.Unwritable):
         rundir.refuse_links(folder, depth=1)
     rundir.refuse_links(tmp_path / "not there yet")
-
-
-def test_a_home_folder_that_is_not_there_stays_as_it_is_written() -> None:
-    assert rundir.expanded("~/x") == Path.home() / "x"
-    assert rundir.expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
