@@ -1,5 +1,6 @@
 """A study's file: the base run that it names is read into it, and `--set` reaches both."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -74,7 +75,7 @@ def _read_run(document: StudyDocument, name: str) -> None:
     """Put the run's own file in the place of its name."""
     where = document.where(("run",))
     file = _find(document.source, name)
-    if message := "" if file.exists() else problem_of(name):
+    if message := "" if os.path.exists(file) else problem_of(name):  # noqa: PTH110 - of a name that is too long
         document.problems.append(Problem(("run",), f"'{name}': {message}", where))
         document.run_unread = True
         return

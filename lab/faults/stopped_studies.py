@@ -25,7 +25,7 @@ from lab.faults.stopped import (
     timed,
 )
 from lab.faults.studies import STUDIES, small_study, write_file
-from lab.hpo.study import STUDY
+from lab.hpo.identity import STUDY
 
 _LONGEST = 120.0  # seconds for a command
 _STEP = 0.02  # seconds

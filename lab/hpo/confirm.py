@@ -66,6 +66,11 @@ def confirm(
         with rundir.locked(place):
             seeds = _fresh(config.base.seeds, config.confirm.seeds)
             reruns = list(_reruns(config, candidates, seeds, folder))
+            left = {rerun.number for rerun in reruns}
+            candidates = [trial for trial in candidates if trial.number in left]
+            if not candidates:
+                console.note("none of the best trials has a folder here, so that none can be confirmed")
+                return
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
             for rerun in reruns:  # of a call that was killed at it
                 _drop_weights(rerun)
@@ -168,7 +173,7 @@ def _reruns(
     for trial in trials:
         recipe = read_trial(folder / f"trial_{trial.number:05d}").get("recipe")
         if not recipe:
-            continue  # a trial of another study, which left nothing to rerun
+            continue  # of another study, or its folder is gone: there is nothing to rerun
         own = config.base.with_values(config.space.from_params(trial.params)).as_data()
         for seed in seeds:
             place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"

@@ -28,7 +28,7 @@ from lab.config.space import KEY
 from lab.config.validation import validate
 from lab.definitions import CURRENT
 from lab.group_rule import GroupRule, as_record, recorded
-from lab.hpo import changes, server
+from lab.hpo import changes, identity, server
 from lab.hpo.changes import BASE, CONFIG
 from lab.hpo.claims import FORKED
 from lab.hpo.forking import Fork
@@ -54,7 +54,7 @@ def open_study(config: OptimizeConfig, database: Database, folder: Path | None =
         study = _load(config.study_name, database)
         if folder is not None:
             try:
-                refuse_foreign(folder, study)
+                refuse_foreign(folder, study, database.url)
             except ConfigError as error:
                 _raise(config, error)
         return _opened(config, database, study, folder, GroupRule.NEAREST)
@@ -72,6 +72,18 @@ def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
     recorded = {} if study is None else study.user_attrs.get(BASE) or {}
     values = wandb_environment.values_of(config.base, recorded, wandb_environment.FIELDS_OF_STUDY)
     return config.with_run_values(values) if values else config
+
+
+def refuse_lost(folder: Path, config: OptimizeConfig) -> None:
+    """Refuse to make a database anew while the folder holds trials of one that is gone.
+
+    Raises:
+        ConfigError: it does.
+    """
+    try:
+        identity.refuse_lost(folder, config.storage)
+    except ConfigError as error:
+        _raise(config, error)
 
 
 def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
@@ -122,7 +134,7 @@ def fork_study(
             raise ConfigError([Problem((), message, f"--fork {name}")])
         if folder is not None:
             try:
-                refuse_foreign(folder, study)
+                refuse_foreign(folder, study, database.url)
             except ConfigError as error:
                 found = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
                 raise ConfigError(found) from None

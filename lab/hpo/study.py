@@ -20,8 +20,10 @@ from lab.hpo import server
 from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
+from lab.hpo.identity import STUDY, is_foreign
 from lab.hpo.mirror import Mirror
-from lab.hpo.opening import fork_study, open_study, renamed, settled
+from lab.hpo.missing import told_missing
+from lab.hpo.opening import fork_study, open_study, refuse_lost, renamed, settled
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_hidden
 from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_folder import read_trial
@@ -34,8 +36,6 @@ from lab.report import study as report
 from lab.report.ranking import ranked
 from lab.signals import Signals
 from lab.wording import figure
-
-STUDY = "study.yaml"
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def _optimized(
         server.warm_up(config.base, run.__module__)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    database = Database(config.storage)
     source = config.study_name
     if fork is not None:
         config = renamed(config, fork)
-    config = settled(config, database)
     folder = root / config.study_name
     rundir.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
+    refuse_lost(folder, config)
+    database = Database(config.storage)
+    config = settled(config, database)
     study = (
         open_study(config, database, folder)
         if fork is None
@@ -111,6 +112,8 @@ def _optimized(
     _write_file(folder, config)
     mirror = Mirror(config, folder, out.note)
     _begin(out, config, study, folder)
+    if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
+        out.note(note)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
         supervisor = Supervisor(
@@ -216,6 +219,10 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
         study = optuna.load_study(study_name=config.study_name, storage=database.storage)
     except KeyError:
         raise StorageError(f"{shown_url(config.storage)} holds no study '{config.study_name}'") from None
+    if is_foreign(folder, study):
+        raise StorageError(
+            f"{shown_url(config.storage)} has another study '{config.study_name}' than the one of {folder}"
+        )
     return report.write(folder, study, config)
 
 
@@ -287,6 +294,8 @@ def _recipe(result: StudyResult) -> Path | None:
         source = result.folder.parent / name
         known = read_trial(source / BEST).get("number") == int(number)
         folder = source / BEST if known else source / f"trial_{int(number):05d}"
+    elif best is not None and read_trial(folder).get("number") != best.number:
+        return None  # that of another trial, for this one's folder is gone
     return folder / rundir.CONFIG if (folder / rundir.CONFIG).exists() else None
 
 

@@ -1,7 +1,9 @@
 """A study's folder is its own: a new one never goes on with what another of its name has left."""
 
-import re
+import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
@@ -10,13 +12,13 @@ import pytest
 
 import main
 from lab.config.problems import ConfigError
-from lab.hpo.identity import FILE, IDENTITY
+from lab.hpo.identity import FILE, IDENTITY, numbers
 from lab.hpo.opening import fork_study, open_study, renamed
 from lab.hpo.storage import Database
 from tests import study_tools as tools
 from tests.lab.hpo.small_study import config_of, made_in, search
 
-REFUSED = r"study_name: .*small holds the trials of another study of this name \(its database is gone"
+REFUSED = r"study_name: .*small holds the trials of another study of this name, which sqlite.* doesn't have"
 
 
 def opened(folder: Path, database: str = "studies.db") -> optuna.Study:
@@ -29,6 +31,15 @@ def leave_trial(folder: Path) -> None:
     (folder / "small" / "trial_00000").mkdir(parents=True)
 
 
+def settle(database: Path) -> Path:
+    """The database with all that this process has written to it in one file."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for name in ("-wal", "-shm"):
+        database.with_name(f"{database.name}{name}").unlink(missing_ok=True)
+    return database
+
+
 def names(url: str) -> list[str]:
     return optuna.get_all_study_names(url)
 
@@ -37,6 +48,7 @@ def test_the_study_and_its_folder_say_the_same(tmp_path: Path) -> None:
     study = opened(tmp_path)
     identity = (tmp_path / "small" / FILE).read_text().strip()
     assert study.user_attrs[IDENTITY] == identity == UUID(identity).hex
+    study.ask()
     leave_trial(tmp_path)
     assert opened(tmp_path).user_attrs[IDENTITY] == identity
     assert (tmp_path / "small" / FILE).read_text().strip() == identity
@@ -150,7 +162,46 @@ def test_the_command_says_where_and_leaves_the_trials_alone(
     before = state()
     capsys.readouterr()
     assert main.main(["--optimize", str(file), "--quiet", "--set", "storage=sqlite:///other.db"]) == 2
-    assert re.search(rf"{file}:1: {REFUSED}", capsys.readouterr().err)
-    (workplace / "studies.db").unlink()
-    assert main.main(["--optimize", str(file), "--quiet"]) == 2
+    err = capsys.readouterr().err
+    assert f"{file}:1: study_name: studies/small holds the trials of a study with storage: sqlite:" in err
+    assert "and this one's is sqlite:///other.db; set that one, or move the folder away, or take" in err
+    settle(workplace / "studies.db").rename(workplace / "kept.db")
+    for gone in ("not there", "empty"):
+        assert main.main(["--optimize", str(file), "--quiet"]) == 2
+        err = capsys.readouterr().err
+        assert f"small holds trials, and their database studies.db is {gone}; put it back, or move the" in err
+        (workplace / "studies.db").touch()
+    assert (workplace / "studies.db").stat().st_size == 0 and not (workplace / "other.db").exists()
     assert state() == before
+    (workplace / "kept.db").replace(workplace / "studies.db")
+    assert main.main(["--optimize", str(file), "--quiet", "--set", "n_trials=3"]) == 0
+
+
+def test_a_database_that_is_older_than_the_folder_is_refused(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tools.study_file(workplace, isolation="none", n_trials=1)
+    assert main.main(["--optimize", str(file), "--quiet"]) == 0
+    shutil.copyfile(settle(workplace / "studies.db"), workplace / "backup.db")
+    assert main.main(["--optimize", str(file), "--quiet", "--set", "n_trials=3"]) == 0
+    for left in workplace.glob("studies.db*"):
+        left.unlink()
+    (workplace / "backup.db").rename(workplace / "studies.db")
+    before = (workplace / "studies/small/trial_00001/metrics.csv").read_bytes()
+    capsys.readouterr()
+    assert main.main(["--optimize", str(file), "--quiet", "--set", "n_trials=3"]) == 2
+    err = capsys.readouterr().err
+    assert "study_name: studies/small has trials 1 and 2, and sqlite:///studies.db doesn't" in err
+    assert (workplace / "studies/small/trial_00001/metrics.csv").read_bytes() == before
+    for number in (1, 2):
+        shutil.move(workplace / f"studies/small/trial_0000{number}", workplace)
+    assert main.main(["--optimize", str(file), "--quiet", "--set", "n_trials=3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [([3], "trial 3"), ([5, 3], "trials 3 and 5"), ([1, 2, 3, 4, 9], "trials 1, 2, 3, 4 and 9"),
+     (range(9), "trials 0, 1, 2, 3 and 5 more")],
+)  # fmt: skip
+def test_numbers(found: list[int], expected: str) -> None:
+    assert numbers(found) == expected

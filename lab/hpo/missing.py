@@ -1,0 +1,37 @@
+"""Trials whose folders are gone, while the database still has their values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lab.hpo.claims import FORKED
+from lab.hpo.identity import numbers
+
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def told_missing(folder: Path, trials: Sequence[FrozenTrial], database: str) -> str:
+    """A note on the trials that were trained and have no folder here; empty where all have theirs.
+
+    That is no error: another machine that joins a study has the folders of its own trials alone.
+
+    Args:
+        database: as it is shown.
+    """
+    trained = [
+        trial.number
+        for trial in trials
+        if trial.state in _FINISHED and FORKED not in trial.user_attrs and trial.user_attrs.get("epochs")
+    ]
+    gone = [number for number in trained if not (folder / f"trial_{number:05d}").is_dir()]
+    if not gone:
+        return ""
+    several = len(gone) > 1
+    which = f"none of the {len(gone)} trained trials" if len(gone) == len(trained) else f"no {numbers(gone)}"
+    return (
+        f"{folder} has {which} of {database}: the folders were removed, or are on another machine. The "
+        f"search knows the value{'s' * several} of {'these trials' if several else 'this trial'}; weights, "
+        "records and confirmation reruns can't be had here. Put the folders back, or take another study_name "
+        "to begin anew"
+    )
