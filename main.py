@@ -236,6 +236,7 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
+    from lab.inference import moved
     from lab.inference.loaded import task_of
 
     with refusing():
@@ -249,6 +250,7 @@ def evaluate(options: argparse.Namespace) -> int:
         judging, reporting = EVALUATIONS.get(str(kind), ("plain", "plain"))
         report: Any = import_module(f"lab.report.{reporting}")
         settings = command_line.of_images(options, "evaluate") if kind == "Segmentation" else {}
+        settings["data"] = moved.values(folder, options.set)
         found: Any = import_module(f"lab.inference.{judging}").evaluate_run(folder, options.split, **settings)
         place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
         path = report.write(found, place)
@@ -261,6 +263,7 @@ def evaluate(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """--export."""
     from lab.inference import export as exporting
+    from lab.inference import moved
     from lab.inference.segmenter import load_segmenter
 
     kind, name = options.export
@@ -268,7 +271,7 @@ def export(options: argparse.Namespace) -> int:
     rundir.refuse_links(folder)
     try:
         with refusing():
-            loaded = load_segmenter(folder)
+            loaded = load_segmenter(folder, data=moved.values(folder, options.set))
             result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ VERBS = (
 KINDS = ("onnx", "torchscript", "safetensors")
 # Which options go with which verbs; any other would have no effect, and is refused.
 GOES_WITH = {
-    "set": ("run", "resume", "optimize", "check"),
+    "set": ("run", "resume", "optimize", "check", "evaluate", "export"),
     "allow_import": ("run", "resume", "optimize", "check", "predict", "evaluate", "export"),
     "print_config": ("run", "resume", "optimize", "check"),
     "no_plots": ("run", "resume"),
@@ -116,7 +116,8 @@ def parser() -> argparse.ArgumentParser:
 def _add_running(result: argparse.ArgumentParser) -> None:
     config = result.add_argument_group("with --run, --resume, --optimize and --check")
     config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
-                        help="override any value, such as optimizer.lr=1e-3; may be repeated")  # fmt: skip
+                        help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
+                        "--evaluate and --export where the data lies now: data.root=PATH")  # fmt: skip
     config.add_argument("--allow-import", action="append", default=[], metavar="PKG", help="let "
                         "import paths lead to this package, too; may be repeated; also with --predict, "
                         "--evaluate and --export")  # fmt: skip
@@ -237,6 +238,8 @@ def refuse_idle(options: argparse.Namespace) -> None:
             command.error(f"{_flags([name])} must be at least {int(name == 'tile')}, found {value}")
     if options.export and options.export[0] not in KINDS:
         command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
+    if options.export and options.input and options.set:
+        command.error("--set has no effect with --export and --input: the run's own images are not read")
     if options.only and not all(part.strip().isdecimal() for part in options.only.split(",")):
         command.error(f"--only takes numbers of lines, such as 1,4; found {options.only!r}")
     for name in options.allow_import:

@@ -23,6 +23,11 @@ def anywhere(command: str) -> str:
     return f"cd {shlex.quote(str(Path.cwd()))} && {command}"
 
 
+def setting(path: str, value: str) -> str:
+    """The option that sets a value, to be added to the command that was given."""
+    return f"--set {shlex.quote(f'{path}={value}')}"
+
+
 def tool(name: str, *arguments: str | Path) -> str:
     """A program that a package has installed, such as `wandb`: of this Python's environment, where it can."""
     beside = Path(sys.executable).parent / name

@@ -181,6 +181,7 @@ PREDICT = (
 )
 JUDGE = "split tune-threshold"
 RECIPE = "set print-config no-plots quiet fork"
+NO_SET = RECIPE.removeprefix("set ")
 EVERY_ONE = f"{RECIPE} allow-import json {LIST} {PREDICT} {JUDGE}"
 
 
@@ -193,8 +194,8 @@ EVERY_ONE = f"{RECIPE} allow-import json {LIST} {PREDICT} {JUDGE}"
         (["--optimize", "x"], f"no-plots {LIST} {PREDICT} {JUDGE}"),
         (["--check", "x"], f"no-plots quiet fork {LIST} {PREDICT} {JUDGE}"),
         (["--predict", "x"], f"set print-config no-plots fork json {LIST} {JUDGE}"),
-        (["--evaluate", "x"], f"{RECIPE} {LIST} input force probabilities min-area sequence value-range"),
-        (["--export", "onnx", "x"], f"{RECIPE} json {LIST} {JUDGE} probabilities min-area pixel-size "
+        (["--evaluate", "x"], f"{NO_SET} {LIST} input force probabilities min-area sequence value-range"),
+        (["--export", "onnx", "x"], f"{NO_SET} json {LIST} {JUDGE} probabilities min-area pixel-size "
                                     "sequence tile overlap flips threshold value-range"),
         (["--list"], f"{RECIPE} allow-import {PREDICT} {JUDGE}"),
         (["--compare", "x", "y"], EVERY_ONE),

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,6 +115,7 @@ def evaluate_run(
     split: Split | None = None,
     *,
     device: str | None = None,
+    data: Mapping[str, Any] | None = None,
     efficiency: bool = True,
     told: Told = lambda done, images, what: None,
 ) -> ClassEvaluation:
@@ -125,6 +127,7 @@ def evaluate_run(
         split: by default `test` where there is one, else `val`; `val` for folds, whose validation images are
             those that the fold's network hasn't learnt from.
         device: other than the config says.
+        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
         efficiency: measure size, arithmetic and speed, too: some seconds.
         told: called with the images that are done, how many there are, and whose they are.
 
@@ -137,7 +140,7 @@ def evaluate_run(
     folder, started = Path(folder), time.perf_counter()
     result: ClassEvaluation | None = None
     for path, part in parts_of(folder):
-        loaded = load(path, device=device)
+        loaded = load(path, device=device, data=data)
         require_classifier(loaded)
         work = _Work(loaded, part)
         split = split or usual_split(work.splits, part)
@@ -171,7 +174,7 @@ class _Work:
     def judge(self, result: ClassEvaluation, told: Told) -> None:
         """Add this network's answers to the result."""
         names = names_of(self.splits, result.split, self._loaded)
-        found = changes(self._loaded, self.splits, names, self._part)
+        found = changes(self._loaded, self.splits, result.split, names, self._part)
         result.notes += [note for note in found if note not in result.notes]
         asked = answers(self._loaded, self._items(result.split, names))
         ignored, unlabelled = self._loaded.ignored, 0

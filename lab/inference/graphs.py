@@ -120,6 +120,7 @@ def evaluate_run(
     split: Split | None = None,
     *,
     device: str | None = None,
+    data: Mapping[str, Any] | None = None,
     told: Told = lambda done, videos, what: None,
 ) -> GraphEvaluation:
     """Judge a run on videos of its own data: each fold or seed by its own network, where there are several.
@@ -131,6 +132,7 @@ def evaluate_run(
         split: by default `test` where there is one, else `val`; `val` for folds, whose validation videos are
             those that the fold's network hasn't learnt from.
         device: other than the config says.
+        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
         told: called with the videos that are done, how many there are, and in which mode they are asked.
 
     Raises:
@@ -142,7 +144,7 @@ def evaluate_run(
     folder, started = Path(folder), time.perf_counter()
     result: GraphEvaluation | None = None
     for path, part in parts_of(folder):
-        loaded = load(path, device=device)
+        loaded = load(path, device=device, data=data)
         if not isinstance(loaded.task, SceneGraph):
             found = loaded.config.task.target
             raise ValueError(f"{path}: this is for lab.tasks.SceneGraph, and this run's task is {found}")
@@ -185,7 +187,7 @@ def _judge(result: GraphEvaluation, loaded: Loaded, splits: Splits, part: str, t
     _require_same_names(loaded, splits)
     guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
     names = names_of(getattr(splits, result.split)) or ()
-    notes = list(changes(loaded, splits, names, part, "videos"))
+    notes = list(changes(loaded, splits, result.split, names, part, "videos"))
     result.asked.append(_Asking(loaded, splits, result, guesser, part).ask(result.mode, told))
     for mode in get_args(Mode):
         if mode == result.mode:

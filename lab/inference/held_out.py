@@ -76,6 +76,17 @@ def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -
     return (image * new_std + new_mean - mean) / std
 
 
+def _others(facts: Mapping[str, Any], split: Split, names: Iterable[str], what: str) -> Iterator[str]:
+    """Where the set holds other images than it did when the run was trained."""
+    then = (facts.get("split") or {}).get(split)
+    if then is None or not (different := set(then) ^ (now := set(names))):
+        return
+    more, fewer = sorted(different & now), sorted(different - now)
+    found = [(more, "it has that the training's had not"), (fewer, "the training's had that it has not")]
+    some = "; ".join(f"{len(each)} {word}, such as {each[0]}" for each, word in found if each)
+    yield f"the {split} set holds other {what} than when the run was trained: {some}"
+
+
 def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
     """Mean and deviation by channel; None where every image has its own, or none."""
     mean, std = facts.get("mean"), facts.get("std")
@@ -83,16 +94,23 @@ def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] |
 
 
 def changes(
-    loaded: Loaded, splits: Splits, names: Iterable[str], part: str = "", what: str = "images"
+    loaded: Loaded,
+    splits: Splits,
+    split: Split,
+    names: Iterable[str],
+    part: str = "",
+    what: str = "images",
 ) -> Iterator[str]:
     """What the user should know of judging by these images, after what loading found.
 
     Args:
-        names: of the images.
+        split: the set that is judged.
+        names: of its images.
         part: the fold or seed, where there are several.
         what: they are.
     """
     yield from loaded.notes
+    names = list(names)
     where = f"{part}: " if part else ""
     seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
     if seen:
@@ -100,6 +118,7 @@ def changes(
             f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
             f"has changed since, and their figures say nothing of new {what}"
         )
+    yield from (f"{where}{other}" for other in _others(loaded.facts, split, names, what))
     if depths := changed(loaded.facts, splits.facts):
         yield f"{where}{depths}"
     then = normalisation(loaded.facts)

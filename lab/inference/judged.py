@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,7 @@ def evaluate_run(
     split: Split | None = None,
     *,
     device: str | None = None,
+    data: Mapping[str, Any] | None = None,
     told: Told = lambda done, images, what: None,
     **settings: Any,
 ) -> Evaluation:
@@ -112,6 +113,7 @@ def evaluate_run(
         split: by default `test` where there is one, else `val`; `val` for folds, whose validation images are
             those that the fold's network hasn't learnt from.
         device: other than the config says.
+        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
         told: called with the images that are done, how many there are, and what is being done.
         settings: of `Settings`: `threshold`, `tune` (find it on the validation images and keep it in the
             run's folder), `flips`, `tile`, `overlap`, `pixel_size`.
@@ -125,7 +127,7 @@ def evaluate_run(
     chosen = Settings(**settings)
     result: Evaluation | None = None
     for path, part in parts_of(folder):
-        work = _Work(load_segmenter(path, device=device), chosen, part)
+        work = _Work(load_segmenter(path, device=device, data=data), chosen, part)
         split = split or usual_split(work.splits, part)
         if result is None:
             unit = "px" if chosen.pixel_size is None else "µm"
@@ -242,7 +244,7 @@ class _Work:
     def _notes(self, split: Split) -> Iterator[str]:
         """What the user should know of these images."""
         names = names_of(self.splits, split, self.loaded)
-        yield from changes(self.loaded, self.splits, names, self._part)
+        yield from changes(self.loaded, self.splits, split, names, self._part)
         facts, now = self.loaded.facts, self.splits.facts
         where = f"{self._part}: " if self._part else ""
         cuts = [name for name in transform_names(self.loaded.config) if "Crop" in name]

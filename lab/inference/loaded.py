@@ -19,6 +19,7 @@ from lab.data.reading import ImageReader
 from lab.data.splits import Splits, splits_of
 from lab.group_rule import GroupRule, applied, recorded
 from lab.held import modules_in
+from lab.inference import moved
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
@@ -94,15 +95,24 @@ class Loaded:
                 f"write it into {self.folder / rundir.CONFIG} for as long as it is needed"
             )
         seed_all(self.config.seeds[0])
-        with applied(self.group_rule):
-            splits = splits_of(self.config.create_data(), self.config.data.target)
+        try:
+            with applied(self.group_rule):
+                splits = splits_of(self.config.create_data(), self.config.data.target)
+        except ConfigError as error:
+            note = "\n".join(filter(None, [error.note, moved.hint(self.config)]))
+            raise ConfigError(error.problems, note) from error
+        except (ValueError, OSError) as error:
+            advice = moved.hint(self.config)
+            raise ValueError(f"{error}\n{advice}" if advice else str(error)) from error
         return splits._replace(val=None) if self.config.val is None else splits
 
 
-def load(folder: Path | str, *, device: str | None = None) -> Loaded:
+def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, Any] | None = None) -> Loaded:
     """Read a run's folder, that of a trial, or a study's `best/`; downloads nothing.
 
     Args:
+        data: where the run's data lies now, by path: `{"data.root": "elsewhere"}`; by default where the
+            folder's `config.yaml` says.
         device: other than the config says. Without one, a device that this machine doesn't have is replaced
             by the best there is.
 
@@ -119,7 +129,11 @@ def load(folder: Path | str, *, device: str | None = None) -> Loaded:
     # The weights' own config: a study's best/ may be one fold of what its file describes.
     own = content.get("config")
     config = RunConfig.from_yaml(folder / rundir.CONFIG) if own is None else _config_of(folder, own)
-    config = _without_downloads(config)
+    places = {**moved.of_file(folder, config), **(data or {})}
+    for name, value in places.items():
+        if name not in (data or {}):
+            notes.append(f"{name} is {value}, as {folder / rundir.CONFIG} has it now")
+    config = _without_downloads(config).with_values(places)
     runtime = _runtime(config, device, notes)
     facts = content.get("data") or {}
     model = config.create_model(facts)

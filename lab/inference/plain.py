@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.data.loaders import create_loader
 from lab.evaluation import evaluate
@@ -17,22 +18,30 @@ class Plain:
     folder: Path
     split: Split
     values: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
 
-def evaluate_run(folder: Path | str, split: Split | None = None, *, device: str | None = None) -> Plain:
+def evaluate_run(
+    folder: Path | str,
+    split: Split | None = None,
+    *,
+    device: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Plain:
     """Judge a run's best weights as its validation did; for tasks that have no evaluation of their own.
 
     Args:
         folder: of a single run: a seed or fold of several has its own.
         split: by default `test` where there is one, else `val`.
         device: other than the config says.
+        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
 
     Raises:
         CheckpointError: there are no weights, or they don't fit the network.
         ConfigError: the config can't be read, or something in it can't be built.
         ValueError: there is no such set, or the folder is no single run.
     """
-    loaded = load(folder, device=device)
+    loaded = load(folder, device=device, data=data)
     config, runtime = loaded.config, loaded.runtime
     splits = loaded.create_splits()
     split = split or usual_split(splits)
@@ -47,4 +56,4 @@ def evaluate_run(folder: Path | str, split: Split | None = None, *, device: str 
         runtime=runtime,
         metrics={name: runtime.place(metric) for name, metric in config.create_metrics(loaded.facts).items()},
     )
-    return Plain(loaded.folder, split, values)
+    return Plain(loaded.folder, split, values, loaded.notes)

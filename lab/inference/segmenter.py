@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab.config import RunConfig
 from lab.data.masks import BINARY
@@ -48,7 +49,9 @@ class Segmenter(Loaded):
         return None if found is None else {str(name): int(index) for name, index in found.items()}
 
 
-def load_segmenter(folder: Path | str, *, device: str | None = None) -> Segmenter:
+def load_segmenter(
+    folder: Path | str, *, device: str | None = None, data: Mapping[str, Any] | None = None
+) -> Segmenter:
     """As `load`, for a run whose task is segmentation.
 
     Raises:
@@ -56,7 +59,7 @@ def load_segmenter(folder: Path | str, *, device: str | None = None) -> Segmente
         ConfigError: the config can't be read, or its network can't be built.
         ValueError: the folder is no run, several seeds or folds, or its task is not segmentation.
     """
-    loaded = load(folder, device=device)
+    loaded = load(folder, device=device, data=data)
     task = loaded.task
     if not isinstance(task, Segmentation):
         raise ValueError(

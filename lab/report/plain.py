@@ -24,7 +24,12 @@ def write(evaluation: "Plain", directory: Path) -> Path:
 
 def as_data(evaluation: "Plain") -> dict[str, Any]:
     """Everything as plain data."""
-    return {"run": evaluation.folder.absolute(), "split": evaluation.split, "scores": dict(evaluation.values)}
+    return {
+        "run": evaluation.folder.absolute(),
+        "split": evaluation.split,
+        "scores": dict(evaluation.values),
+        "notes": list(evaluation.notes),
+    }
 
 
 def as_text(evaluation: "Plain", report: Path | None = None) -> str:
@@ -32,4 +37,5 @@ def as_text(evaluation: "Plain", report: Path | None = None) -> str:
     width = max(map(len, evaluation.values))
     lines = [f"{name:<{width}}  {figure(value)}" for name, value in evaluation.values.items()]
     written = ["", f"Report: {report}"] if report else []
-    return "\n".join([f"{evaluation.folder.name}, {evaluation.split} set", *lines, *written])
+    noted = [f"Note: {note}" for note in evaluation.notes]
+    return "\n".join([f"{evaluation.folder.name}, {evaluation.split} set", *lines, *noted, *written])

@@ -48,13 +48,23 @@ def test_images_get_the_normalisation_of_the_training() -> None:
         assert as_trained(image, old, new) is image
 
 
+def test_another_set_than_the_trainings_is_told(tmp_path: Path) -> None:
+    run = loaded(tmp_path, split={"train": ["a"], "val": ["x", "y"], "test": []}, **NORMALISED)
+    data = Splits(TensorDataset(torch.zeros(1, 1)), None, None, NORMALISED)
+    assert list(changes(run, data, "val", ["y", "x"])) == []
+    assert list(changes(run, data, "val", ["z", "y", "w"], "fold_2")) == [
+        "fold_2: the val set holds other images than when the run was trained: "
+        "2 it has that the training's had not, such as w; 1 the training's had that it has not, such as x"
+    ]
+
+
 def test_changes_are_told(tmp_path: Path) -> None:
     run = loaded(tmp_path, split={"train": ["a", "b", "c"]}, **NORMALISED)
     data = TensorDataset(torch.zeros(1, 1))
-    told = list(changes(run, Splits(data, data, None, NORMALISED), ["d", "c", "b"], "seed_1"))
+    told = list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d", "c", "b"], "seed_1"))
     assert len(told) == 1 and told[0].startswith(
         "seed_1: the network was trained on 2 of these images, such as b"
     )
-    assert list(changes(run, Splits(data, data, None, NORMALISED), ["d"])) == []
-    (note,) = changes(run, Splits(data, data, None, {**NORMALISED, "std": [1, 1, 1]}), ["d"])
+    assert list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d"])) == []
+    (note,) = changes(run, Splits(data, data, None, {**NORMALISED, "std": [1, 1, 1]}), "val", ["d"])
     assert note == "the training images have changed since; the normalisation is that of the training"

@@ -1,0 +1,90 @@
+"""Where a finished run's data lies now: what `--set` may tell `--evaluate` and `--export`.
+
+The weights' own config counts for everything that was trained with, the cut of the data included. Where its
+files lie is another matter: a run is copied to another machine, or its images are.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab import commands, rundir
+from lab.config import ConfigError, Problem, RunConfig, loading
+from lab.config.problems import shown
+
+# The last word of an argument that says where files lie, or how many of them are kept in memory.
+_PLACES = frozenset(
+    (
+        *("root", "path", "folder", "dir", "directory", "file", "filename", "manifest", "metadata", "table"),
+        *("csv", "json", "annotation", "image", "mask", "video", "archive", "cache"),
+    )
+)
+_OTHERS = ("cache_gb",)
+
+
+def is_place(name: str, value: Any = None) -> bool:
+    """Whether an argument of a data source says where its files lie: `root`, `train_dir`, `csv_files`.
+
+    Args:
+        value: that the run has for it; a path with folders tells, too, whatever the name is.
+    """
+    last = name.lower().rpartition("_")[2]
+    alike = {last, last.removesuffix("s"), last.removesuffix("ies") + "y"}
+    return name in _OTHERS or bool(_PLACES & alike) or (isinstance(value, str) and "/" in value)
+
+
+def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
+    """What `--set` says of where a run's data lies, by path.
+
+    Raises:
+        ConfigError: it says anything else, or can't be read; all problems in one error.
+    """
+    if not assignments:
+        return {}
+    document = loading.override(loading.read(folder / rundir.CONFIG), assignments, RunConfig.defaults())
+    before = RunConfig.from_document(loading.read(folder / rundir.CONFIG)).data.arguments
+    found, problems = dict[str, Any](), [*document.problems]
+    unread = {problem.where for problem in problems}
+    for assignment in assignments:
+        path, where = loading.split(assignment.partition("=")[0].strip()), f"--set {assignment}"
+        if where in unread:
+            continue
+        if len(path) != 2 or path[0] != "data" or not is_place(name := str(path[1]), before.get(name)):
+            places = [f"data.{each}" for each, value in before.items() if is_place(each, value)]
+            message = (
+                "the run was trained with it, so it can't be changed; what can is where the data lies: "
+                f"{', '.join(places or ['data.root'])}"
+            )
+            problems.append(Problem(path, message, where))
+            continue
+        value = document.data["data"].get(name)
+        if isinstance(value, (bool, Mapping)):
+            problems.append(Problem(path, f"expected a path, found {shown(value)}", where))
+        found[f"data.{name}"] = value
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def of_file(folder: Path, config: RunConfig) -> dict[str, str]:
+    """Where the run's `config.yaml` says that the data lies, by path, where the weights' config differs."""
+    try:
+        data = loading.read(folder / rundir.CONFIG).data.get("data")
+    except ConfigError:
+        return {}
+    own = config.data.arguments
+    return {
+        f"data.{name}": value
+        for name, value in (data if isinstance(data, Mapping) else {}).items()
+        if name in own and is_place(name, own[name]) and isinstance(value, str) and value != own[name]
+    }
+
+
+def hint(config: RunConfig) -> str:
+    """What to do where a run's data is not where it is looked for; empty where no argument says where."""
+    known = {k: v for k, v in config.data.arguments.items() if is_place(k, v) and isinstance(v, str)}
+    if not known:
+        return ""
+    found = ", ".join(f"data.{name}: {value}" for name, value in known.items())
+    option = commands.setting(f"data.{next(iter(known))}", "PATH")
+    return f"The data was looked for at {found}; where it lies elsewhere now, add {option}"
