@@ -91,16 +91,20 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
     try:
         with Signals(Interrupted) as signals:
             config.check()
-            result = train(config, folder, console, command, signals)
+            result = train(
+                config, signals, run_dir=folder, resume=folder is not None, console=console, command=command,
+                source=document.text if options.run else "",
+            )  # fmt: skip
     except ConfigError as error:
         raise document.located(error) from error
     return 1 if result.outcome in ("diverged", "failed") else 0
 
 
-def train(
-    config: RunConfig, folder: Path | None, console: "Style", command: list[str], signals: Signals
-) -> "RunResult":
-    """A new run, or one that goes on in its folder; torch is loaded only here.
+def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":
+    """A new run, or one that continues in its folder; torch is loaded only here.
+
+    Args:
+        options: of `util.run`.
 
     Raises:
         ConfigError: a component can't be built, or the checkpoint belongs to another network.
@@ -111,14 +115,7 @@ def train(
     from lab.first_batch import problem_of
 
     try:
-        return util.run(
-            config,
-            run_dir=folder,
-            resume=folder is not None,
-            callbacks=[Heeding(signals)],
-            console=console,
-            command=command,
-        )
+        return util.run(config, callbacks=[Heeding(signals)], **options)
     except Stopped:
         raise
     except SystemExit as error:

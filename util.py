@@ -333,6 +333,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     console: Style = "auto",
     command: Sequence[str] = (),
+    source: str = "",
 ) -> events.RunResult:
     """Run the recipe: a folder, the data, the Trainer, its listeners; returns what the run is worth.
 
@@ -349,7 +350,7 @@ def run(
         RunInUse: another process runs in this folder.
     """
     with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
-        session = Session(folder, resume, callbacks, console, command)
+        session = Session(folder, resume, callbacks, console, command, source=source)
         run_config = session.settled(run_config)
         if len(run_config.repeats) == 1:
             return _run_once(run_config, dl_train, dl_val, session)
@@ -380,8 +381,7 @@ def _run_once(
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:
         try:
-            session.write_record(config, trainer.device)
-            with disturbed():
+            with session.recorded(config, trainer.device, begin, listeners), disturbed():
                 listeners.on_run_start(begin)
                 trainer.train(data.train, data.val, config.epochs)
         except BaseException as error:

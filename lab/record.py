@@ -1,5 +1,6 @@
 """A config as it is kept: without its secrets, which have to be given again to whoever needs them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,9 +9,10 @@ from lab.config import ConfigError, OptimizeConfig, Problem, RunConfig, loading
 from lab.config.homes import open_below
 from lab.config.wandb_environment import problems_of
 from lab.config.writing import to_text
-from lab.redact import HIDDEN, hidden, learn, redact
+from lab.redact import HIDDEN, hidden, learn, redact, redact_source
 
 _HEAD = f"# {HIDDEN} stands for a secret, which is not kept; --set PATH=VALUE gives it again.\n"
+_BARE = re.compile(r"(?m)(?<=: )\*{3}(?=\s*(?:#|$))")  # which would be an alias of YAML's
 Config = TypeVar("Config", RunConfig, OptimizeConfig)
 
 
@@ -50,6 +52,21 @@ def written(config: Mapping[str, Any]) -> str:
     """The YAML of a config for a run's or a study's folder; the config's own where nothing is hidden."""
     shown = redact(config)
     return (_HEAD if any(hidden(shown)) else "") + to_text(shown)
+
+
+def as_written(text: str) -> str:
+    """A YAML as its author wrote it, comments included, but for its secrets.
+
+    Where they can't be taken out of the text alone, it is the YAML of the same data.
+    """
+    shown = _BARE.sub(f"'{HIDDEN}'", redact_source(text))
+    try:
+        data = loading.parse(shown, "").data
+    except ConfigError:
+        data = None
+    if data is not None and redact(data) == data:
+        return shown
+    return written(loading.parse(text, "").data)
 
 
 def require_secrets(config: Mapping[str, Any]) -> None:

@@ -94,14 +94,19 @@ def create(root: Path, name: str, now: datetime | None = None) -> Path:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
     """A file to write that is there whole, or is what it was before.
 
     It is written under another name, synced and renamed, and then its folder is synced.
+
+    Args:
+        private: whether the owner alone may read it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if private:
+        temporary.unlink(missing_ok=True)  # left by a killed process, it would keep its mode
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=_private if private else None) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -111,6 +116,10 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def append(path: Path, text: str) -> None:
@@ -140,10 +149,14 @@ def _of(path: Path, error: OSError, written: Path) -> OSError:
     return OSError(error.errno, os.strerror(error.errno), str(path))
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
-    """Write a small file whole or not at all, in a folder that is made if need be."""
+def atomic_write(path: Path, content: str | bytes, private: bool = False) -> None:
+    """Write a small file whole or not at all, in a folder that is made if need be.
+
+    Args:
+        private: whether the owner alone may read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as file:
+    with whole(path, private) as file:
         file.write(content.encode("utf-8", HANDLER) if isinstance(content, str) else content)
 
 

@@ -3,8 +3,8 @@
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lab import rundir
-from lab.config import ConfigError, Problem, RunConfig, homes, loading, wandb_environment
+from lab.config import ConfigError, Problem, RunConfig, loading, wandb_environment
 from lab.config.unvalidated import VAL_LOSS
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
@@ -21,15 +21,16 @@ from lab.first_batch import fault_of, message_of
 from lab.infeasible import Infeasible
 from lab.midway import Midway
 from lab.monitoring import Course
-from lab.provenance import collect
+from lab.provenance.code import Code
+from lab.provenance.history import History
+from lab.provenance.machine import collect
+from lab.provenance.modules import import_paths, installed
 from lab.reach import Reach
-from lab.record import written
+from lab.record import as_written, written
 from lab.redact import redact, redact_text
 from lab.runtime import is_out_of_memory
 from lab.signals import Interrupted
 from lab.tasks import Task
-
-PROJECT = Path(__file__).resolve().parent.parent  # whose commit and changes the record names
 
 
 class Trained(Protocol):
@@ -55,6 +56,8 @@ class Session:
 
     Args:
         group: the folder name of the whole run, where this is one of several seeds.
+        source: the config's YAML as its author wrote it; empty where there is none.
+        code: what all seeds and folds of the run use, for they use the same.
     """
 
     folder: Path
@@ -63,6 +66,8 @@ class Session:
     console: Any = "auto"
     command: Sequence[str] = ()
     group: str | None = None
+    source: str = ""
+    code: Code = field(default_factory=Code)
 
     def per_repeat(self, config: RunConfig) -> Iterator[tuple[RunConfig, "Session"]]:
         """A config and a session of its own for each seed or fold, in a folder below."""
@@ -102,12 +107,37 @@ class Session:
             message = f"the run in {self.folder} has {was}; start a new run, or leave {field} as they were"
             raise ConfigError([Problem((field,), message)])
 
-    def write_record(self, config: RunConfig, device: torch.device) -> None:
-        """Write `config.yaml`, which reruns this run, and `provenance.json`."""
+    @contextmanager
+    def recorded(
+        self, config: RunConfig, device: torch.device, begin: RunStart, listeners: Callback
+    ) -> Iterator[None]:
+        """Write `config.yaml`, which reruns this run, and `provenance.json`, with a note for what it lacks.
+
+        What is imported within the context, such as by a dataset for its first sample, is added at its end.
+        """
         rundir.atomic_write(self.folder / rundir.CONFIG, written(config.as_data()))
-        provenance = collect(list(self.command) or sys.argv, config.seeds[0], str(device), PROJECT)
-        provenance |= {homes.KEY: opened} if (opened := homes.below()) else {}
-        rundir.atomic_write(self.folder / rundir.PROVENANCE, rundir.to_json(provenance, indent=2) + "\n")
+        path, paths = self.folder / rundir.PROVENANCE, set(import_paths(config.as_data()))
+        first = not self.code.looked
+        self.code.look(paths)
+        history, notes = History.of(path, begin.resumed) if self.resume else (History(), [])
+        source = as_written(self.source) if self.source else ""
+        part = {
+            "first_epoch": begin.first_epoch,
+            "first_step": begin.first_step,
+            **collect(list(self.command) or sys.argv, config.seeds[0], str(device), named=installed(paths)),
+            "yaml": self.code.keep(source) if source else None,
+        }
+        history.add(part | self.code.as_data(), self.code.texts)
+        history.write(path)
+        for note in (*notes, *(self.code.notes() if first else ())):
+            listeners.on_note(note)
+        try:
+            yield
+        finally:
+            if self.code.look(paths):
+                history.renew(part | self.code.as_data(), self.code.texts)
+                with suppress(OSError):  # a full disk, of which others report
+                    history.write(path)
 
     def start_event(
         self, config: RunConfig, trainer: Trained, data: Loaders, definitions: Mapping[str, int] = {}

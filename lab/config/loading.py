@@ -29,6 +29,7 @@ class Document:
     origins: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)  # `--set` and all, in their order
+    text: str = ""  # as its author wrote it
 
     def where(self, path: Path) -> str:
         """`file:line` of the path, or of its nearest written ancestor."""
@@ -81,7 +82,7 @@ def parse(text: str, source: str) -> Document:
     if not isinstance(value, dict):
         found = "it is empty" if value is None else f"found {shown(value)}"
         raise _error(reader.origins[()], f"a config is a mapping of keys to values; {found}")
-    return Document(value, source, reader.origins, reader.problems)
+    return Document(value, source, reader.origins, reader.problems, text=text)
 
 
 def override(

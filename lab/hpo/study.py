@@ -30,6 +30,8 @@ from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Run
 from lab.hpo.upkeep import Upkeep
 from lab.hpo.winner import BEST, keep_best
+from lab.provenance.code import notes_on
+from lab.provenance.modules import import_paths
 from lab.record import written
 from lab.redact import redact_arguments
 from lab.report import study as report
@@ -114,6 +116,8 @@ def _optimized(
     _begin(out, config, study, folder)
     if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
+    for note in notes_on(set(import_paths(config.as_data()))):  # each trial's are in its own console.log
+        out.note(note.message)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
         supervisor = Supervisor(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lab.inference.loaded import Loaded
 from lab.inference.operations import count_operations
-from lab.provenance import processor
+from lab.provenance.machine import processor
 
 BATCHES = (1, 32)
 WARM_UP = 3  # passes that aren't timed: kernels are chosen and memory is found in them

@@ -13,7 +13,7 @@ import torch
 from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import create_loaders
-from lab.events import Stopped
+from lab.events import Callback, Stopped
 from lab.session import Session
 from lab.signals import Interrupted
 from util import Trainer
@@ -36,8 +36,13 @@ def test_each_seed_has_a_folder_and_a_config(tmp_path: Path, config: Callable[..
 
 
 @pytest.mark.parametrize("command", [("python", "main.py", "--run", "a.yaml"), ()])
-def test_record(tmp_path: Path, config: Callable[..., RunConfig], command: tuple[str, ...]) -> None:
-    Session(tmp_path, command=command).write_record(config(seeds=[3]), torch.device("cpu"))
+def test_record(
+    tmp_path: Path, config: Callable[..., RunConfig], trainer: Trainer, command: tuple[str, ...]
+) -> None:
+    session, made = Session(tmp_path, command=command), config(seeds=[3])
+    begin = session.start_event(made, trainer, create_loaders(made, None, None, torch.device("cpu")))
+    with session.recorded(made, torch.device("cpu"), begin, Callback()):
+        pass
     assert RunConfig.from_yaml(tmp_path / rundir.CONFIG) == config(seeds=[3])
     provenance = json.loads((tmp_path / rundir.PROVENANCE).read_text())
     assert provenance["seed"] == 3 and "cpu" in json.dumps(provenance["device"])

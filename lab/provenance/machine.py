@@ -1,0 +1,92 @@
+"""Where a result came from, besides its config and its code: versions, machine, command.
+
+Packages are asked for their version without being imported. What can't be found out is None: no record is
+worth a failed run.
+"""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lab.redact import redact_arguments
+
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "optuna", "pydantic", "albumentations", "segmentation-models-pytorch"),
+    *("scikit-learn", "opencv-python-headless", "wandb", "tensorboard", "matplotlib", "PyYAML"),
+)
+ENVIRONMENT = (
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "CUBLAS_WORKSPACE_CONFIG", "PYTORCH_ALLOC_CONF"),
+    *("PYTORCH_CUDA_ALLOC_CONF", "PYTHONHASHSEED", "WANDB_MODE", "SLURM_JOB_ID"),
+)
+
+
+def collect(
+    command: Sequence[str], seed: int, device: str, folder: Path | None = None, named: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Collect all that a result depends on besides its config and its code, as plain data.
+
+    Args:
+        command: the command line; values that look secret are replaced by `***`.
+        device: such as `cuda:0`; its name is read where torch is loaded already, which it is in a run.
+        folder: where the command was given, by default the current folder.
+        named: installed packages to give the version of, besides those that every run uses.
+    """
+    return {
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": redact_arguments(command),
+        "folder": str((folder or Path()).absolute()),
+        "seed": seed,
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "processor": processor(),
+        "cpus": _usable_cpus(),
+        "gpu": _gpu(device),
+        "packages": {name: _version(name) for name in (*PACKAGES, *named)},
+        "environment": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # it may be the name of a module of another package
+        found = vars(sys.modules[package]).get("__version__") if package in sys.modules else None
+        return found if isinstance(found, str) else None
+
+
+def _usable_cpus() -> int:
+    """The cores this process may use, which a scheduler can make fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str | None:
+    """The processor's model name; `platform.processor` is empty on Linux, or starts a process."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as file:
+            named = next((line for line in file if line.startswith("model name")), "")
+    except OSError:
+        return platform.machine() or None
+    return named.partition(":")[2].strip() or platform.machine() or None
+
+
+def _gpu(device: str) -> dict[str, Any] | None:
+    """The GPU's name, memory and CUDA version; None where the run uses none, or torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda") or not torch.cuda.is_available():
+        return None
+    index = int(device.partition(":")[2] or torch.cuda.current_device())
+    about = torch.cuda.get_device_properties(index)
+    return {
+        "name": about.name,
+        "memory_bytes": about.total_memory,
+        "capability": f"{about.major}.{about.minor}",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
