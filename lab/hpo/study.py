@@ -116,8 +116,8 @@ def _optimized(
     _begin(out, config, study, folder)
     if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
-    for note in notes_on(set(import_paths(config.as_data()))):  # each trial's are in its own console.log
-        out.note(note.message)
+    for lacking in notes_on(set(import_paths(config.as_data()))):  # a trial's are in its own console.log
+        out.note(lacking.message)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
         supervisor = Supervisor(
