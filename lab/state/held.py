@@ -185,7 +185,8 @@ class Held:
 
     def _leaves(self, holders: dict[str, Any]) -> Iterator[Leaf]:
         """All values that may change; notes what holds them."""
-        yield from itertools.islice(_walk(self.root, "", holders, set(), self._tensors), _LEAVES)
+        seen = _registered(self.root)
+        yield from itertools.islice(_walk(self.root, "", holders, seen, self._tensors), _LEAVES)
 
 
 @contextmanager
@@ -251,8 +252,11 @@ def _part(leaf: Leaf, holders: dict[str, Any], seen: set[int]) -> Iterator[Leaf]
     value = leaf.value
     if is_constant(value) or isinstance(value, Unwatched) or _is_tool(value):
         return
+    if isinstance(value, Tensor) and id(value) in seen:  # a second reference, as recurrent layers have
+        return
     if isinstance(value, (dict, list, tuple)) and 0 < len(value) <= _MANY:
-        if _is_plain(value):
+        parts = value.values() if isinstance(value, dict) else value
+        if _is_plain(value) and not any(isinstance(e, Tensor) and id(e) in seen for e in parts):
             yield leaf
         else:
             yield from _walk(value, leaf.path, holders, seen, True)
@@ -262,6 +266,12 @@ def _part(leaf: Leaf, holders: dict[str, Any], seen: set[int]) -> Iterator[Leaf]
         yield leaf
     elif hasattr(value, "__dict__"):
         yield from _walk(value, leaf.path, holders, seen, True)
+
+
+def _registered(root: Any) -> set[int]:
+    """The identities of a module's parameters and buffers."""
+    tensors = itertools.chain(root.parameters(), root.buffers()) if isinstance(root, nn.Module) else ()
+    return {id(tensor) for tensor in tensors}
 
 
 def _is_tool(value: Any) -> bool:
@@ -331,6 +341,8 @@ def _in_place(now: Any, value: Any) -> bool:
         now.clear()
         now.update(value)
     elif isinstance(now, MutableSequence) and type(now) is type(value):
+        if len(now) == len(value):
+            value = [old if _copied_into(old, new) else new for old, new in zip(now, value, strict=True)]
         now.clear()
         now.extend(value)
     elif isinstance(now, set) and isinstance(value, set):
@@ -339,6 +351,11 @@ def _in_place(now: Any, value: Any) -> bool:
     else:
         return False
     return True
+
+
+def _copied_into(now: Any, value: Any) -> bool:
+    """Return whether both are tensors, and the present one now has the other's values."""
+    return isinstance(now, Tensor) and isinstance(value, Tensor) and _in_place(now, value)
 
 
 def _copied(value: Any) -> Any:

@@ -185,3 +185,30 @@ def test_kept_apart() -> None:
         module(torch.randn(4, 2))
     assert own.value == 0 and module.running_mean is not None and module.running_mean.tolist() == [0, 0]
     assert thing.advance() == expected
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
+def test_the_weights_that_a_recurrent_layer_lists_stay_its_parameters(kind: Any, tmp_path: Path) -> None:
+    first, second = kind(2, 3), kind(2, 3)
+    one, other = Held(first, tensors=False), Held(second, tensors=False)
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1)
+    assert one.state() == {} and moved(one, other, tmp_path) == []
+    assert all(map(lambda a, b: a is b, second._flat_weights, second.parameters()))
+
+
+def test_tensors_that_others_hold_too_are_restored_in_place(tmp_path: Path) -> None:
+    """A task's list of the network's weights."""
+
+    class Listing:
+        def __init__(self, network: nn.Module) -> None:
+            self.weights = list(network.parameters())
+
+    networks = [nn.Linear(2, 1), nn.Linear(2, 1)]
+    first, second = map(Listing, networks)
+    one, other = Held(first), Held(second)
+    with torch.no_grad():
+        first.weights[0].fill_(7.0)
+    moved(one, other, tmp_path)
+    assert second.weights[0] is networks[1].weight and networks[1].weight.tolist() == [[7.0, 7.0]]
