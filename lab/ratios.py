@@ -18,25 +18,23 @@ class Ratios:
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float]] = {}
-        self._means: dict[str, list[Tensor]] = {}
-        self._weights: dict[str, list[Weight]] = {}
+        self._pending: dict[str, list[tuple[Tensor, Weight]]] = {}
 
     def add(self, name: str, mean: Tensor, weight: Weight) -> None:
         """Take in a mean, 0-dim, and its weight; a mean of weight 0 counts nothing."""
-        self._means.setdefault(name, []).append(mean.detach())
-        self._weights.setdefault(name, []).append(weight)
+        self._pending.setdefault(name, []).append((mean.detach(), weight))
 
     def read(self) -> dict[str, float]:
         """Add up what is pending; returns its means by name, NaN where all weights are 0."""
         found = {}
-        for name, means in self._means.items():
-            weights = numbers(self._weights[name])
-            numerator = float((numbers(means) * weights).sum())
+        for name, pairs in self._pending.items():
+            weights = numbers([weight for _, weight in pairs])
+            numerator = float((numbers([mean for mean, _ in pairs]) * weights).sum())
             denominator = float(weights.sum())
             earlier = self._sums.get(name, (0.0, 0.0))
             self._sums[name] = earlier[0] + numerator, earlier[1] + denominator
             found[name] = _ratio(numerator, denominator)
-        self._means, self._weights = {}, {}
+        self._pending = {}
         return found
 
     def means(self) -> dict[str, float]:

@@ -91,10 +91,11 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
         return Measured(loss, terms, means if criterion.named else {})
     value = criterion(output, target)
     if isinstance(value, Mapping):
-        _require_scalars(value)
+        for name, part in value.items():
+            _require_scalar(name, part)
         loss = torch.stack(list(value.values())).sum()
         return Measured(loss, {name: Term(mean) for name, mean in value.items()}, value)
-    _require_scalars({"loss": value})
+    _require_scalar("loss", value)
     weight = _weight(criterion, target)
     if isinstance(weight, Tensor) and not _is_seen_positive(weight):
         # torch's mean over nothing is NaN; the same bits where there is something
@@ -143,11 +144,10 @@ def _total(means: Mapping[str, Tensor]) -> Tensor:
     return functools.reduce(operator.add, means.values())
 
 
-def _require_scalars(values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        if not isinstance(value, Tensor) or value.dim() > 0:
-            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise NotScalar(
-                f"the criterion must return the mean over a batch, a 0-dim tensor, or a mapping of them; "
-                f"{name} is {found}. A loss of torch's needs reduction: mean"
-            )
+def _require_scalar(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor) or value.dim() > 0:
+        found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise NotScalar(
+            f"the criterion must return the mean over a batch, a 0-dim tensor, or a mapping of them; "
+            f"{name} is {found}. A loss of torch's needs reduction: mean"
+        )

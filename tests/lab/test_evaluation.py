@@ -86,7 +86,13 @@ def test_losses_hold_no_graph() -> None:
     weight = nn.Parameter(torch.ones(1))
     filled = Tally(Task(), {})
     filled.add(StepResult((2 * weight).sum(), weight * 2, weight, 1, {"part": (weight * 1).sum()}))
-    kept = [*filled._pending, *filled._terms._means["loss"], *filled._parts._means["part"]]
+    means = [
+        mean
+        for sums in (filled._terms, filled._parts)
+        for pairs in sums._pending.values()
+        for mean, _ in pairs
+    ]
+    kept = [*filled._pending, *means]
     assert len(kept) == 3 and not any(each.requires_grad for each in kept)
 
 
