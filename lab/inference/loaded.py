@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lab.data.splits import Splits, splits_of
 from lab.group_rule import GroupRule, applied, recorded
 from lab.held import modules_in
 from lab.inference import moved
+from lab.inference.restored import restore_attributes, restore_loss
 from lab.redact import hidden, learn, restored
 from lab.runtime import Runtime
 from lab.seeding import seed_all
@@ -38,6 +39,7 @@ class Loaded:
         weights: the checkpoint that they come from.
         facts: `Splits.facts` of the training; empty for a checkpoint from before there were any.
         group_rule: the rule by which its data was cut.
+        state: what the checkpoint keeps of the loss and of attributes.
         notes: what the user should know.
     """
 
@@ -50,6 +52,7 @@ class Loaded:
     runtime: Runtime
     facts: Mapping[str, Any]
     group_rule: GroupRule
+    state: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,6 +84,16 @@ class Loaded:
         with suppress(ConfigError):  # a loss whose code is gone: the network can be judged all the same
             left_out = ignored_by(self.config.create_criterion(self.facts))
         return self.task.ignored if left_out is None else left_out
+
+    def create_criterion(self) -> tuple[Any, list[str]]:
+        """The run's loss on its device, with what it has learnt; and what the user should know.
+
+        Raises:
+            CheckpointError: it doesn't fit.
+            ConfigError: it can't be built.
+        """
+        criterion = self.runtime.place(self.config.create_criterion(self.facts))
+        return criterion, restore_loss(self.state, self.weights, criterion, self.runtime.device)
 
     def create_splits(self) -> Splits:
         """The run's data, made anew as the run made it.
@@ -146,6 +159,7 @@ def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, An
     task = runtime.place(config.create_task(facts))
     for module in modules_in(task):
         module.eval()
+    notes += restore_attributes(content, model, task, runtime.device)
     return Loaded(
         folder=folder,
         weights=path,
@@ -156,6 +170,7 @@ def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, An
         runtime=runtime,
         facts=facts,
         group_rule=recorded(content),
+        state={name: content[name] for name in ("criterion", "components") if name in content},
         notes=tuple(notes),
     )
 

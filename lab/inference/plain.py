@@ -48,12 +48,13 @@ def evaluate_run(
     dataset = getattr(splits, split)
     if dataset is None:
         raise absent(loaded, split, "set")
+    criterion, notes = loaded.create_criterion()
     values = evaluate(
         loaded.model,
         create_loader(dataset, config.batch_size, shuffle=False, device=runtime.device),
         task=loaded.task,
-        criterion=runtime.place(config.create_criterion(loaded.facts)),
+        criterion=criterion,
         runtime=runtime,
         metrics={name: runtime.place(metric) for name, metric in config.create_metrics(loaded.facts).items()},
     )
-    return Plain(loaded.folder, split, values, loaded.notes)
+    return Plain(loaded.folder, split, values, (*loaded.notes, *notes))
