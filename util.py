@@ -343,7 +343,7 @@ def run(
         dl_train, dl_val: given, or made from the config; with `val: null` there is no `dl_val`.
         run_dir: where the run lives; a new folder in `runs/` by default.
         resume: go on from the newest checkpoint in `run_dir`.
-        callbacks: listeners after the shipped ones.
+        callbacks: listeners after the shipped ones; those with a `state_dict` before a checkpoint is written.
 
     Raises:
         ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
@@ -372,8 +372,7 @@ def _run_once(
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
     own = shipped(session.folder, config, trainer, look, about, session.console)
-    listeners.callbacks = [*own, *session.callbacks]
-    include(trainer, data, listeners.callbacks)
+    listeners.callbacks = include(trainer, data, own, session.callbacks, session.resume)
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
     noted = trainer.components.unkeepable() + hints(config, trainer.criterion, data, described)
     listeners.on_notes([*noted, *rehearse(config, trainer, data), *resumed])

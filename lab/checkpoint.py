@@ -15,6 +15,7 @@ from typing import IO, Any, Protocol, cast
 
 import torch
 
+from lab.config import ConfigError
 from lab.rundir import whole
 
 FORMAT = 1
@@ -43,14 +44,22 @@ def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> N
     """Load each part's state from a checkpoint's content.
 
     Raises:
-        CheckpointError: a part is missing in the checkpoint.
+        CheckpointError: a part is missing in the checkpoint, or doesn't fit.
+        ConfigError: a part's own word for it.
     """
     missing = [name for name, part in parts.items() if part is not None and name not in state]
     if missing:
         raise CheckpointError(f"the checkpoint holds no {', '.join(missing)}")
     for name, part in parts.items():
         if part is not None:
-            part.load_state_dict(state[name])
+            try:
+                part.load_state_dict(state[name])
+            except ConfigError:
+                raise
+            except Exception as error:  # whatever a part of the user's own, or torch, raises
+                reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                message = f"the checkpoint's {name} doesn't fit ({reason})"
+                raise CheckpointError(f"{message}; start a new run, or let its code be as it was") from error
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from lab.config import ConfigError, Problem
-from lab.events import Note
+from lab.events import Callback, EpochEnd, Note
 from lab.state.held import Held, has_own_state
 
 _ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
@@ -130,6 +130,7 @@ class Components:
         self._device = torch.device(device)
         self._parts: dict[str, Component] = {}
         self._left_out: dict[str, str] = {}
+        self._named: set[str] = set()
 
     def add(self, name: str, part: Component) -> None:
         """Include an object; of several with one name each gets a number."""
@@ -179,6 +180,19 @@ class Components:
             if part.has_own and (wrong := part.state(False)[1])
         ]
 
+    def begun_anew(self) -> list[Note]:
+        """Warnings of listeners that have changed since the resume and keep nothing, unless named before."""
+        return [
+            self._anew(part.title, wrong)
+            for name, part in self._parts.items()
+            if isinstance(part, Named) and name not in self._named and (wrong := part.state(False)[1])
+        ]
+
+    @staticmethod
+    def _anew(title: str, reasons: list[str]) -> Note:
+        text = f"the {title} has no state that a checkpoint can hold: it begins anew ({'; '.join(reasons)})"
+        return Note(f"{text}; {_ADVICE}", "warning")
+
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
         if part is None:
@@ -189,8 +203,9 @@ class Components:
             text = f"the {part.title} begins anew: the checkpoint has the state of {state['kind']}"
         elif unkept:
             lost = self._load(part, state)
-            text = f"the {part.title} has no state that a checkpoint can hold: it begins anew"
-            text = f"{text} ({'; '.join([*unkept, *lost])}); {_ADVICE}"
+            self._named.add(name)
+            self.notes.append(self._anew(part.title, [*unkept, *lost]))
+            return
         elif state is not None:
             if not (lost := self._load(part, state)):
                 return
@@ -205,3 +220,23 @@ class Components:
 
     def _load(self, part: Component, state: Any) -> list[str]:
         return [] if state is None else part.load(state["values"], self._device)
+
+
+class Unkept(Callback):
+    """Reports listeners that change and keep nothing; the last of all listeners of a resumed run.
+
+    A checkpoint is written before they hear of its epoch, so that the first one knows of no change.
+
+    Args:
+        notify: takes the warnings.
+    """
+
+    def __init__(self, components: Components, notify: Callable[[Note], None]) -> None:
+        self._components, self._notify, self._done = components, notify, False
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Report after the first epoch."""
+        if not self._done:
+            self._done = True
+            for note in self._components.begun_anew():
+                self._notify(note)

@@ -25,7 +25,7 @@ def forget(reset: Resets, content: dict[str, Any], parts: Parts, config: Mapping
     if reset.best and (done := content["course"]["epoch"]) >= config["epochs"]:
         message = f"{done} epochs are done, and {reset.best}: no epoch is left to be judged by it"
         raise ConfigError([Problem(("epochs",), f"{message}; set a larger number of epochs")])
-    if reset.criterion and _trains(parts) | _trained(content, parts):
+    if reset.criterion and _trains(parts):
         message = (
             "the loss has parameters of its own, which the optimizer trains; start a new run for another"
         )
@@ -91,12 +91,3 @@ def _trains(parts: Parts) -> bool:
         return False
     own = {id(parameter) for parameter in criterion.parameters()}
     return any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
-
-
-def _trained(content: Mapping[str, Any], parts: Parts) -> bool:
-    """Return whether the checkpoint's optimizer had more parameters, or fewer."""
-    optimizer: Any = parts.get("optimizer")
-    if optimizer is None:
-        return False
-    before = [len(group["params"]) for group in content["optimizer"]["param_groups"]]
-    return before != [len(group["params"]) for group in optimizer.param_groups]

@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lab.checkpoint import Stateful
-from lab.components import Attributes, Components, Named
+from lab.components import Attributes, Components, Named, Unkept
 from lab.data import state as data_state
 from lab.data.loaders import Loaders
-from lab.events import Callback, Phase
+from lab.events import Callback, Listeners, Phase
 from lab.held import held
 from lab.midway import Midway
 from lab.modes import Modes
@@ -103,6 +103,7 @@ class Trained(Protocol):
     early_stopping: Any
     components: Components
     modes: Modes
+    listeners: Listeners
 
 
 def parts_of(trainer: Trained) -> dict[str, Stateful | None]:
@@ -141,15 +142,25 @@ def components_of(
     return components
 
 
-def include(trainer: Trained, data: Loaders, callbacks: Sequence[Callback]) -> None:
-    """Add the objects around a training: its data, and its listeners."""
+def include(
+    trainer: Trained, data: Loaders, shipped: Sequence[Callback], own: Sequence[Callback], resume: bool
+) -> list[Callback]:
+    """Add the objects around a training: its data, and its listeners; returns these in their order.
+
+    What has a state hears of an epoch before its checkpoint is written, right after the record.
+    """
     trainer.midway.data = data_state.include(trainer.components, data)
-    for callback in callbacks:
+    for callback in (*shipped, *own):
         kind = type(callback)
         if has_own_state(callback):
             trainer.components.add(f"callbacks.{kind.__qualname__}", Attributes("callback", callback))
         elif not kind.__module__.startswith("lab."):
             trainer.components.add(f"callbacks.{kind.__qualname__}", Named("callback", callback))
+    record, *others = shipped
+    every = [*others, *own]
+    ordered = sorted(every, key=has_own_state, reverse=True)  # stable: each kind in its own order
+    last = [Unkept(trainer.components, trainer.listeners.on_note)] if resume else []
+    return [record, *ordered, *last]
 
 
 def _holding(criterion: Any) -> Any:

@@ -40,13 +40,8 @@ class Cutter(Callback):
             raise Cut
 
     def on_note(self, event: Note) -> None:
-        self.notes.append(event.message)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+        if "Cutter" not in event.message:
+            self.notes.append(event.message)
 
 
 def tiny(**values: Any) -> RunConfig:

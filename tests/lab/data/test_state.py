@@ -231,7 +231,7 @@ def test_what_follows_from_the_epoch_is_not_named(tmp_path: Path, data: dict[str
     notes = interrupted(tmp_path / "cut", config, (2, 0))
     assert not [note for note in notes if "anew" in note]
     content = checkpoint.load(tmp_path / "cut" / "checkpoints" / "last.pt")
-    assert content["components"]["unkept"] == {}
+    assert set(content["components"]["unkept"]) <= {"callbacks.Cutter"}
 
 
 def by_epoch() -> Any:
