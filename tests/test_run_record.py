@@ -137,8 +137,10 @@ def test_no_tracker_gets_code_and_later_imports_are_added(project: Path) -> None
     main(project, "--run", "run.yaml", "--set", "data.lazy=true", "--set", trackers)
     data, run = record(project)
     _, modules = entries(data)
-    assert modules["lazily"]["late"] and modules["lazily"]["text"] == (project / "lazily.py").read_text()
-    assert not modules["mine"]["late"]
+    assert (
+        not modules["lazily"]["edited"] and modules["lazily"]["text"] == (project / "lazily.py").read_text()
+    )
+    assert not modules["mine"]["edited"]
     for mirror in ("wandb", "tensorboard"):
         content = everything_below(run / mirror)
         assert len(content) > 300

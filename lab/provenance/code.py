@@ -5,6 +5,7 @@ stand for another program than the one that ran.
 """
 
 import hashlib
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from lab.config.homes import PROJECT
 from lab.events import Note
 from lab.provenance import git
 from lab.provenance.git import Gap, Repository
-from lab.provenance.modules import Module, digest, imported, named_places, source_of
+from lab.provenance.modules import Module, digest, imported, is_edited, named_places, source_of
 from lab.redact import redact_source
 
 MAX_TEXT = 200_000  # characters of one module
@@ -34,7 +35,7 @@ class Kept:
         sha256: of the file whose text is kept.
         text: its key in `Code.texts`; None where it isn't kept.
         cut: whether some of the text is left out, because there was too much.
-        late: whether it was imported after the start, so that its file may have been edited since.
+        edited: whether the file may have been edited since the import.
     """
 
     module: Module
@@ -43,7 +44,7 @@ class Kept:
     sha256: str | None = None
     text: str | None = None
     cut: bool = False
-    late: bool = False
+    edited: bool = False
 
 
 class Code:
@@ -55,6 +56,7 @@ class Code:
         self._repositories: dict[Path, Repository] = {}
         self._kept: dict[Path, Kept] = {}
         self._seen: set[Path] = set()
+        self._since = time.time()
         self._left_out, self._room = 0, MAX_TEXTS
 
     def look(self, paths: Collection[str]) -> bool:
@@ -63,19 +65,20 @@ class Code:
         Args:
             paths: the import paths in the config.
         """
-        late, self.looked, self._tool = self.looked, True, git.root_of(PROJECT)
+        self.looked, self._tool = True, git.root_of(PROJECT)
         self._ask(self._tool)
         new = [module for module in imported(paths) if module.file not in self._seen]
         self._seen.update(module.file for module in new)
+        roots = {folder: git.root_of(folder) for folder in {module.file.parent for module in new}}
         by_root: dict[Path | None, list[Module]] = {}
         for module in new:
-            by_root.setdefault(git.root_of(module.file.parent), []).append(module)
+            by_root.setdefault(roots[module.file.parent], []).append(module)
         committed = {file for root, modules in by_root.items() for file in self._committed(root, modules)}
-        roots = {module.file: root for root, modules in by_root.items() for module in modules}
         for module in new:
-            root, is_in_commit = roots[module.file], module.file in committed
+            root, is_in_commit = roots[module.file.parent], module.file in committed
             if not module.of_the_tool or (not is_in_commit and self._ask(root).commit):
-                self._add(Kept(module, root, is_in_commit, late=late))
+                edited = not module.of_the_tool and is_edited(module, self._since)
+                self._add(Kept(module, root, is_in_commit, edited=edited))
         return bool(new)
 
     def keep(self, text: str) -> str:
@@ -107,6 +110,9 @@ class Code:
         if alone := self._modules_in(None):
             text = f"in no git repository: {_names(alone)}; the record has their text instead of a commit"
             notes.append(Note(text))
+        if edited := [kept.module for kept in self._kept.values() if kept.edited]:
+            text = f"edited since it was imported: {_names(edited)}; the record has what is in the file now"
+            notes.append(Note(f"{text}, which may not be what is trained", "warning"))
         cut = [kept.module for kept in self._kept.values() if kept.cut]
         if cut or self._left_out:
             more = f", and {self._left_out} more modules" if self._left_out else ""
@@ -179,7 +185,7 @@ class Code:
             "sha256": kept.sha256,
             "text": kept.text,
             "cut": kept.cut,
-            "late": kept.late,
+            "edited": kept.edited,
         }
 
 

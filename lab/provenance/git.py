@@ -105,12 +105,15 @@ class Repository:
         """
         if self.commit is None:
             return set()
-        names = {os.fspath(file.relative_to(self.folder)): file for file in files}
+        names = {self._name(file): file for file in files}
         return {names[name] for name in _tracked(self.folder, sorted(names))}
 
     def holds(self, file: Path) -> bool:
         """Return whether a tracked file lies there as in the commit."""
-        return self.dirty is not None and os.fspath(file.relative_to(self.folder)) not in self.changed
+        return self.dirty is not None and self._name(file) not in self.changed
+
+    def _name(self, file: Path) -> str:
+        return str(file).removeprefix(str(self.folder)).lstrip(os.sep)
 
 
 @dataclass(frozen=True)
@@ -288,7 +291,8 @@ def _read(process: subprocess.Popen[bytes], most: int) -> _Answer:
     if not (cut or late):
         with suppress(subprocess.TimeoutExpired):
             code = process.wait(max(deadline - time.monotonic(), 0.1))
-    fault = " ".join(bytes(got[process.stderr][:4000]).decode(errors="replace").split())
+    words = bytes(got[process.stderr][:4000]).decode(errors="replace").split()
+    fault = "".join(sign if sign.isprintable() else "?" for sign in " ".join(words))
     return _Answer(os.fsdecode(bytes(got[process.stdout][:most])), code, fault, cut)
 
 

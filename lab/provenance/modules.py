@@ -16,9 +16,8 @@ from lab.config.homes import PROJECT
 from lab.config.spec import is_import_path
 
 _PYTHON = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
-_PACKAGES = ("site-packages", "dist-packages")  # pip's folders, and Debian's
-_LAB = f"{PROJECT / 'lab'}{os.sep}"
-_OURS = (_LAB, str(PROJECT / "main.py"), str(PROJECT / "util.py"))
+_PIPS, _DEBIANS = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
+_OURS = (f"{PROJECT / 'lab'}{os.sep}", str(PROJECT / "main.py"), str(PROJECT / "util.py"))
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,16 @@ def imported(paths: Collection[str]) -> list[Module]:
         file = _file_of(module)
         if file is None or (file.startswith(_PYTHON) and not _is_packaged(file)):
             continue
+        if file.startswith(_OURS):
+            found[Path(file)] = Module(name, Path(file), name in named)
+            continue
         top = name.partition(".")[0]
         if top not in judged:  # the parts of an installed package are installed, wherever they lie
             of_top = _file_of(sys.modules.get(top))
             judged[top] = of_top is not None and _is_installed(of_top)
         if judged[top] or _is_installed(file):
             continue
-        real = Path(file if file.startswith(_LAB) else os.path.realpath(file))
+        real = Path(os.path.realpath(file))
         if not _came_with_pip(real, name):
             found.setdefault(real, Module(name, real, name in named))
     return list(found.values())
@@ -109,6 +111,27 @@ def source_of(module: Module) -> tuple[bytes, str] | None:
         return content, content.decode(errors="replace")
 
 
+def is_edited(module: Module, since: float) -> bool:
+    """Return whether a module's file may be another than the one that was imported.
+
+    That is so where it was written after a time at which it may have been imported, or where the compiled
+    copy that Python has made at the import is of another file.
+    """
+    try:
+        now = module.file.stat()
+        if now.st_mtime > since or module.file.suffix != ".py" or sys.dont_write_bytecode:
+            return now.st_mtime > since
+        compiled = Path(importlib.util.cache_from_source(str(module.file)))
+        with compiled.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    if not os.access(compiled.parent, os.W_OK):  # it may be of long ago
+        return False
+    flags, modified, size = (int.from_bytes(head[at : at + 4], "little") for at in (4, 8, 12))
+    return flags == 0 and (modified, size) != (int(now.st_mtime) & 0xFFFFFFFF, now.st_size & 0xFFFFFFFF)
+
+
 def digest() -> str:
     """Return a number that stands for the tool's own files, where no commit does."""
     whole = hashlib.sha256()
@@ -138,11 +161,11 @@ def _module_of(path: str) -> str:
 def _file_of(module: Any) -> str | None:
     """Return a module's file; what stands for modules in `sys.modules` may answer anything when asked."""
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
-    return file if isinstance(file, str) and os.path.isabs(file) else None  # noqa: PTH117 - thousands
+    return file if isinstance(file, str) and file.startswith(os.sep) else None
 
 
 def _is_packaged(file: str) -> bool:
-    return any(f"{os.sep}{folder}{os.sep}" in file for folder in _PACKAGES)
+    return _PIPS in file or _DEBIANS in file
 
 
 @functools.lru_cache(maxsize=4096)

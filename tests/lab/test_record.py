@@ -2,8 +2,10 @@
 
 import pytest
 
+from lab.config import loading
 from lab.config.problems import ConfigError
-from lab.record import require_secrets, written
+from lab.record import as_written, require_secrets, written
+from lab.redact import redact
 
 
 def test_nothing_to_hide_is_written_as_it_is() -> None:
@@ -20,3 +22,31 @@ def test_secrets_are_hidden_and_the_way_back_is_said() -> None:
         "data.urls.0: is a secret, which the record hides; give it: --set data.urls.0=VALUE",
     ]
     require_secrets({"data": {"token": "hunter22"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("# why\nname: a  # here\nepochs: 3\n", None),
+        ("name: a\ndata: {target: m.f, token: abc123def456}\n", "data: {target: m.f, token: ***}"),
+        ("name: a\ndata:\n  target: m.f\n  token: abc123def456 # mine\n", "  token: '***' # mine\n"),
+        ("name: a\nstorage: postgresql://me:hunter2@host/db\n", "storage: postgresql://me:***@host/db\n"),
+        ("# api_key = 'abc123'\nname: a\n", "# api_key = '***'\nname: a\n"),
+        ("name: a\npassword: word\n", "password: '***'\n"),
+        ("name: a\npassword: 1234\n", "password: '***'\n"),
+        ("name: a\npassword: |\n  several\n  lines\n", "password: '***'\n"),
+        ("name: a\nsecrets: [one, two]\n", "***"),
+        ("name: &x hunter2\npassword: *x\n", "password: '***'\n"),
+        ('name: a\npassword: "\\x68unter2"\n', 'password: "***"\n'),
+    ],
+)
+def test_a_yaml_as_written_has_no_secrets(text: str, shown: str | None) -> None:
+    text_of = as_written(text)
+    if shown is None:
+        assert text_of == text
+        return
+    assert "***" in text_of and (shown in text_of or "{" in shown)
+    for secret in ("abc123", "password: hunter2", ": word", "1234", "several", "one, two", "\\x68"):
+        assert secret not in text_of
+    data = loading.parse(text_of, "").data
+    assert redact(data) == data and data["name"] in ("a", "hunter2")

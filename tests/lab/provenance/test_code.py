@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,18 +218,42 @@ def test_what_is_too_long_is_cut_and_named(tmp_path: Path, monkeypatch: pytest.M
     assert set(modules) == {"named_k", "a_k"} and "and 3 more modules" in notes[-1][1]
 
 
-def test_what_is_imported_later_is_added_and_marked(tmp_path: Path) -> None:
-    for name in ("first_l", "second_l"):
+def test_what_is_imported_later_is_added(tmp_path: Path) -> None:
+    for name in ("first_l", "second_l", "third_l"):
         (tmp_path / f"{name}.py").write_text(f"# {name}\n")
     brought(tmp_path.resolve(), "first_l")
     found = Code()
     assert found.look(()) and not found.look(())
     (tmp_path / "first_l.py").write_text("# edited while the run goes on\n")
-    brought(tmp_path.resolve(), "second_l")
+    brought(tmp_path.resolve(), "second_l", "third_l")
+    (tmp_path / "third_l.py").write_text("# edited after its import\n")
     assert found.look(())
     kept = {each["module"]: each for each in found.as_data()["code"]}
-    assert found.texts[kept["first_l"]["text"]] == "# first_l\n" and not kept["first_l"]["late"]
-    assert found.texts[kept["second_l"]["text"]] == "# second_l\n" and kept["second_l"]["late"]
+    assert found.texts[kept["first_l"]["text"]] == "# first_l\n" and not kept["first_l"]["edited"]
+    assert found.texts[kept["second_l"]["text"]] == "# second_l\n" and not kept["second_l"]["edited"]
+    assert kept["third_l"]["edited"]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_file_that_was_edited_since_its_import_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", not compiled)
+    project = repository(tmp_path.resolve() / "p", mine_m__py=SOURCE, other_m__py=SOURCE)
+    for name in ("mine_m", "other_m"):
+        os.utime(project / f"{name}.py", (1e9, 1e9))
+    brought(project, "mine_m", "other_m")
+    found = Code()
+    (project / "mine_m.py").write_text("class Net:\n    edited = True\n")
+    if compiled:  # long before the run began, as in a notebook
+        os.utime(project / "mine_m.py", (1.1e9, 1.1e9))
+    else:
+        os.utime(project / "mine_m.py", (time.time() + 1, time.time() + 1))
+    found.look(())
+    kept = {each["module"]: each["edited"] for each in found.as_data()["code"]}
+    assert kept["mine_m"] and not kept["other_m"]
+    [note] = [note for note in found.notes() if "edited since" in note.message]
+    assert note.level == "warning" and "mine_m;" in note.message
 
 
 def test_the_key_of_a_text_is_its_digest() -> None:

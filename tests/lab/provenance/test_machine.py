@@ -18,8 +18,9 @@ def test_the_record_is_plain_data_and_complete(tmp_path: Path) -> None:
     assert json.loads(rundir.to_json(record)) == record
     assert record["command"] == [*command[:3], "trackers.0.api_key=***"]
     assert (record["seed"], record["device"], record["gpu"]) == (7, "cpu", None)
+    assert record["platform"] == platform.platform()
     assert record["python"] == platform.python_version() and record["folder"] == str(tmp_path)
-    for name in ("torch", "numpy", "optuna", "pydantic"):
+    for name in ("torch", "numpy", "optuna", "pydantic", "scikit-learn", "segmentation-models-pytorch"):
         assert record["packages"][name] == importlib.metadata.version(name)
     assert record["packages"]["timm"] == importlib.metadata.version("timm")
     assert record["packages"]["yaml"] == importlib.metadata.version("PyYAML")  # by another name
