@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     options = command_line.parsed(arguments)
     gate.guard(options.allow_import, options.run or options.optimize or options.check)
-    command = ["python", "main.py", *(sys.argv[1:] if arguments is None else arguments)]
+    given = sys.argv[1:] if arguments is None else arguments
+    command = ["python", "main.py", *map(command_line.as_text, given)]
     try:
         return act(options, command)
     except ConfigError as error:

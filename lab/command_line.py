@@ -1,10 +1,12 @@
 """The command line: what can be said, and which words go together."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from lab import paths
+from lab.signs import can_write
 
 VERBS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
@@ -200,8 +202,16 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, [*map(_place, given)] if several else given and _place(given))
         except ValueError as error:
             command.error(f"argument --{name}: {error}")
+    options.set = [as_text(assignment) for assignment in options.set]
     refuse_idle(options)
     return options
+
+
+def as_text(argument: str) -> str:
+    """A value of the command line, which is UTF-8 wherever the locale has no letters beyond ASCII."""
+    if can_write(argument, "utf-8"):
+        return argument
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
 
 
 def _place(text: str) -> str:

@@ -144,6 +144,12 @@ def _open_closed() -> None:
             os.set_inheritable(handle, True)
 
 
+def writable_here(text: str) -> str:
+    """The text as standard output can show it, for who has to know how long it is."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text if text.isascii() else writable(text, encoding)
+
+
 def columns(stream: Any = None) -> int:
     """The columns of a terminal, by default standard output's: by COLUMNS, else its own, else 80."""
     wanted = os.environ.get("COLUMNS", "")

@@ -246,14 +246,16 @@ def _megabytes(pid: int) -> float:
     total = 0
     for each in (pid, *_children(pid)):
         with suppress(OSError):
-            found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{each}/status").read_text(), re.MULTILINE)
+            found = re.search(
+                r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{each}/status").read_text(encoding="utf-8"), re.MULTILINE
+            )
             total += int(found[1]) if found else 0
     return total / 1024
 
 
 def _children(pid: int) -> Iterator[int]:
     with suppress(OSError):
-        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split())
 
 
 def _page(folder: Path) -> str:

@@ -75,7 +75,7 @@ def write_forever() -> None:
     first = load_latest(folder)[0]["number"] + 1 if (folder / "last.pt").exists() else 1
     for epoch in numbers(first):
         keeper.on_epoch_end(EpochEnd(epoch, 10**9, {}, epoch % _IMPROVED == 0, 0, {}, 0.0, 0.0))
-        with Path(WRITTEN).open("a") as file:
+        with Path(WRITTEN).open("a", encoding="utf-8") as file:
             file.write(f"{epoch}\n")
 
 

@@ -294,11 +294,11 @@ def _look(disk: SmallDisk, folder: Path, name: str) -> State:
 
 
 def _note_state(place: Path, path: Path) -> None:
-    path.write_text(json.dumps(asdict(state_of(place))))
+    path.write_text(json.dumps(asdict(state_of(place))), encoding="utf-8")
 
 
 def _read(path: Path) -> State | None:
-    return State(**json.loads(path.read_text())) if path.exists() else None
+    return State(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def _reference(bench: Bench) -> dict[Kind, list[dict[str, float]]]:

@@ -134,7 +134,7 @@ def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]])
     study.optimize(config, watched, console="plain")
     done = optuna.load_study(study_name=config.study_name, storage=Database(config.storage).backend)
     order = ranked(done.trials, done.directions)
-    steps = [tuple(map(int, line.split())) for line in Path(_STEPS).read_text().splitlines()]
+    steps = [tuple(map(int, line.split())) for line in Path(_STEPS).read_text(encoding="utf-8").splitlines()]
     told = [
         describe(trial, kept.get(trial.number, {}), steps)
         | {"best": trial.number in (done.best_trial.number, order[0].number), "mode": mode}

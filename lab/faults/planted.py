@@ -53,7 +53,7 @@ class Faulty(nn.Module):
             case "memory_error":
                 raise MemoryError("planted: no more")
             case "exit" | "kill":
-                with open(self._note or os.devnull, "a") as file:  # noqa: PTH123 - a name, and no path
+                with open(self._note or os.devnull, "a", encoding="utf-8") as file:  # noqa: PTH123 - a name, and no path
                     file.write(self._line)
                 if self._fault == "exit":
                     os._exit(7)
@@ -109,7 +109,7 @@ class Telling(nn.Module):
     def __init__(self, file: str, breaks: bool = False, head: Any = None) -> None:
         super().__init__()
         self.net = nn.Linear(1, 1)
-        self._lines, self._breaks = Path(file).read_text().splitlines(), breaks
+        self._lines, self._breaks = Path(file).read_text(encoding="utf-8").splitlines(), breaks
 
     def forward(self, x: Tensor) -> Any:
         """Predict, and tell."""
@@ -209,7 +209,7 @@ class Souring(nn.Module):
         """Predict by the curve, or not."""
         if self.training:
             self._steps += 1
-            with open(self._note, "a") as file:  # noqa: PTH123 - a name, and no path
+            with open(self._note, "a", encoding="utf-8") as file:  # noqa: PTH123 - a name, and no path
                 file.write(f"{self._quality} {self._steps}\n")
         epoch = (self._steps - 1) // self._batches + 1
         level = torch.full((len(x),), 1 / (self._quality * epoch))

@@ -112,7 +112,7 @@ def _inside(
     libc = ctypes.CDLL(None, use_errno=True)
     spaces = [("user", _NEW_USER)] if user else []
     for name, flag in [*spaces, ("mnt", _NEW_MOUNTS)]:
-        with Path(f"/proc/{holder}/ns/{name}").open() as file:
+        with Path(f"/proc/{holder}/ns/{name}").open(encoding="utf-8") as file:
             if libc.setns(file.fileno(), flag):
                 raise OSError(ctypes.get_errno(), f"setns {name}")
     os.chdir(place)

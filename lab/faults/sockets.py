@@ -30,7 +30,7 @@ def listening(pids: Iterable[int]) -> set[Listening]:
     found = set()
     for table in ("tcp", "tcp6"):
         with suppress(FileNotFoundError):
-            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            for line in Path("/proc/net", table).read_text(encoding="utf-8").splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in sockets:
                     found.add(_parsed(fields[1]))

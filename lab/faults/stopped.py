@@ -131,6 +131,6 @@ def _controlled_by(terminal: str) -> Iterator[None]:
     handle = os.open(terminal, os.O_RDWR)  # of a session without a terminal, it becomes the one
     for number in (0, 1, 2):
         os.dup2(handle, number)
-    out, err = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115 - they stay
+    out, err = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115 - they stay
     with redirect_stdout(out), redirect_stderr(err):
         yield

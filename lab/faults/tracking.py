@@ -204,7 +204,8 @@ def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], st
             env={**os.environ, **environment, **_server(server.url)},
             cwd=run,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_PATIENCE,
             check=False,
         )

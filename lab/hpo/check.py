@@ -213,6 +213,6 @@ def _memory(device: str) -> int | None:
         return None
     for name in _LIMITS:
         path = Path(name)
-        text = path.read_text().strip() if path.exists() else ""
+        text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         sizes += [int(text)] if text.isdecimal() else []
     return min(sizes)

@@ -200,7 +200,7 @@ def _refuse_network(file: Path) -> None:
         place = place.parent
     place = place.resolve()
     best, kind = "", ""
-    for line in mounts.read_text(errors="replace").splitlines():
+    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
         point, found = [*line.split(), "", "", ""][1:3]
         point = point.replace("\\040", " ")
         if (place == Path(point) or Path(point) in place.parents) and len(point) >= len(best):
@@ -235,7 +235,7 @@ def is_dead(identity: str) -> bool:
 def _namespace() -> str:
     """The machine since its start, and the process numbers that are valid in it."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{os.uname().nodename}/{boot}/{Path('/proc/self/ns/pid').readlink().name}"
     except OSError:
         return os.uname().nodename
@@ -244,7 +244,7 @@ def _namespace() -> str:
 def _birth(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty where there is none, `0` where nobody knows."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():

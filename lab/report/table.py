@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
-from lab.outlet import columns
+from lab.outlet import columns, writable_here
 
 Align = Literal["<", ">"]
 _GAP = 2
@@ -21,13 +21,17 @@ def render(
 
     Args:
         align: `<` or `>` per column; text to the left where none is given.
-        width: columns of the terminal; the widest columns are cut, with `…`, until it fits. None: never.
+        width: columns of the terminal; the widest columns are cut, with `…`, until it fits. Where that is not
+            enough, each row becomes lines of its own, a cell each. None: never.
     """
     left: list[Align] = ["<"] * (len(header) - len(align))
     sides = [*align, *left]
+    header, *rows = [[*map(writable_here, cells)] for cells in (header, *rows)]
     widths = [max(map(columns_of, cells)) for cells in zip(header, *rows, strict=True)]
     if width is not None:
         widths = _fit(widths, width)
+        if _whole(widths) > width:
+            return _stacked(header, rows)
     lines = [[*header], ["─" * each for each in widths], *rows]
     return "\n".join(
         (" " * _GAP)
@@ -40,9 +44,24 @@ def render(
 def _fit(widths: Sequence[int], width: int) -> list[int]:
     """Take from the widest until the sum fits, but leave each column six characters."""
     fitted = list(widths)
-    while sum(fitted) + _GAP * (len(fitted) - 1) > width and max(fitted) > 6:
+    while _whole(fitted) > width and max(fitted) > 6:
         fitted[fitted.index(max(fitted))] -= 1
     return fitted
+
+
+def _whole(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _stacked(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows below one another, each as lines of `name  value`; empty cells are left out."""
+    room = max(map(columns_of, header))
+    return "\n\n".join(
+        "\n".join(
+            f"{pad(name, room)}{' ' * _GAP}{cell}" for name, cell in zip(header, row, strict=True) if cell
+        )
+        for row in rows
+    )
 
 
 def terminal_width() -> int | None:
@@ -59,11 +78,12 @@ def columns_of(text: str) -> int:
 
 def cut(text: str, room: int) -> str:
     """The text's beginning, with `…` where something is left out."""
-    if columns_of(text) <= room or room < 1:
-        return text if room > 0 else ""
-    while text and columns_of(text) > room - 1:
+    if columns_of(text) <= room:
+        return text
+    mark = writable_here("…")[: max(room, 0)]
+    while text and columns_of(text) > room - len(mark):
         text = text[:-1]
-    return f"{text}…"
+    return f"{text}{mark}"
 
 
 def pad(text: str, room: int, side: Align = "<") -> str:
