@@ -25,7 +25,7 @@ from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.first_batch import first_batches
 from lab.hints import hints
-from lab.inventory import components_of, include, parts_of
+from lab.inventory import components_of, include, parts_of, unkeepable
 from lab.meaning import definitions_with
 from lab.metrics import Metric
 from lab.midway import Midway
@@ -374,7 +374,7 @@ def _run_once(
     own = shipped(session.folder, config, trainer, look, about, session.console)
     listeners.callbacks = include(trainer, data, own, session.callbacks, session.resume)
     resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
-    noted = trainer.components.unkeepable() + hints(config, trainer.criterion, data, described)
+    noted = unkeepable(trainer) + hints(config, trainer.criterion, data, described)
     listeners.on_notes([*noted, *rehearse(config, trainer, data), *resumed])
     begin = session.start_event(config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 import torch
+from torch.optim import Optimizer
 
 from lab.config import ConfigError
 from lab.rundir import whole
+from lab.state.plain import plainly, with_arrays
 
 FORMAT = 1
 _COMMENT = re.compile(rb"sha256=([0-9a-f]{64})\Z")
@@ -36,8 +38,18 @@ class CheckpointError(ValueError):
 
 
 def collect(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
-    """The states of the parts by name; a part that is None is left out."""
-    return {name: part.state_dict() for name, part in parts.items() if part is not None}
+    """The states of the parts by name, as plain data; a part that is None is left out."""
+    states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+    return {name: plainly(_as_dict(state), name, []) for name, state in states.items()}
+
+
+def unkeepable(parts: Mapping[str, Stateful | None]) -> dict[str, list[str]]:
+    """What of the parts' states is no plain data, by the part's name."""
+    found: dict[str, list[str]] = {name: [] for name in parts}
+    for name, part in parts.items():
+        if part is not None:
+            plainly(_as_dict(part.state_dict()), "", found[name])
+    return {name: wrong for name, wrong in found.items() if wrong}
 
 
 def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> None:
@@ -53,13 +65,25 @@ def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> N
     for name, part in parts.items():
         if part is not None:
             try:
-                part.load_state_dict(state[name])
+                part.load_state_dict(_with_fresh(part, with_arrays(state[name])))
             except ConfigError:
                 raise
             except Exception as error:  # whatever a part of the user's own, or torch, raises
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 message = f"the checkpoint's {name} doesn't fit ({reason})"
                 raise CheckpointError(f"{message}; start a new run, or let its code be as it was") from error
+
+
+def _as_dict(state: Mapping[str, Any]) -> dict[str, Any]:
+    return state if isinstance(state, dict) else dict(state)  # a module's has metadata
+
+
+def _with_fresh(part: Any, state: Any) -> Any:
+    """An optimizer's state with those options of its groups that are no plain data, such as functions."""
+    if not isinstance(part, Optimizer) or len(state["param_groups"]) != len(part.param_groups):
+        return state
+    pairs = zip(part.param_groups, state["param_groups"], strict=True)
+    return {**state, "param_groups": [{**fresh, **group} for fresh, group in pairs]}
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

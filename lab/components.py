@@ -13,7 +13,7 @@ from lab.config import ConfigError, Problem
 from lab.events import Callback, EpochEnd, Note
 from lab.state.held import Held, has_own_state
 
-_ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
+ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
 
 
 class Component(Protocol):
@@ -175,7 +175,7 @@ class Components:
     def unkeepable(self) -> list[Note]:
         """Warnings of states that no checkpoint can hold, due before the first epoch."""
         return [
-            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}; {_ADVICE}", "warning")
+            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}; {ADVICE}", "warning")
             for part in self._parts.values()
             if part.has_own and (wrong := part.state(False)[1])
         ]
@@ -191,7 +191,7 @@ class Components:
     @staticmethod
     def _anew(title: str, reasons: list[str]) -> Note:
         text = f"the {title} has no state that a checkpoint can hold: it begins anew ({'; '.join(reasons)})"
-        return Note(f"{text}; {_ADVICE}", "warning")
+        return Note(f"{text}; {ADVICE}", "warning")
 
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")

@@ -11,11 +11,12 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lab import checkpoint
 from lab.checkpoint import Stateful
-from lab.components import Attributes, Components, Named, Unkept
+from lab.components import ADVICE, Attributes, Components, Named, Unkept
 from lab.data import state as data_state
 from lab.data.loaders import Loaders
-from lab.events import Callback, Listeners, Phase
+from lab.events import Callback, Listeners, Note, Phase
 from lab.held import held
 from lab.midway import Midway
 from lab.modes import Modes
@@ -161,6 +162,19 @@ def include(
     ordered = sorted(every, key=has_own_state, reverse=True)  # stable: each kind in its own order
     last = [Unkept(trainer.components, trainer.listeners.on_note)] if resume else []
     return [record, *ordered, *last]
+
+
+def unkeepable(trainer: Trained) -> list[Note]:
+    """Warnings of states that no checkpoint can hold, due before the first epoch."""
+    parts = parts_of(trainer)
+    found = checkpoint.unkeepable({name: part for name, part in parts.items() if name != "components"})
+    if isinstance(own := parts["criterion"], OwnState) and (wrong := own.unkeepable()):
+        found["criterion"] = wrong
+    notes = [
+        Note(f"the {name} won't resume exactly: {'; '.join(wrong)} in its state_dict; {ADVICE}", "warning")
+        for name, wrong in found.items()
+    ]
+    return [*notes, *trainer.components.unkeepable()]
 
 
 def _holding(criterion: Any) -> Any:

@@ -17,6 +17,7 @@ from lab.definitions import LOSS, Definition, Numbers, logged, numbers, of_value
 from lab.events import Note
 from lab.forgetting import begun_anew, forget, new_since
 from lab.redact import redact
+from lab.state.plain import plainly
 
 _HINT = "start a new run for it, or leave it as it was"
 # These may be new since: what has no state in the checkpoint begins afresh.
@@ -47,7 +48,7 @@ def record_of(
     """A checkpoint's record of its run, beside the parts: config without secrets, data, definitions, cut."""
     return {
         "config": redact(config.as_data()),
-        "data": dict(facts),
+        "data": plainly(dict(facts), "facts", []),
         "definitions": numbers(described),
         **group_rule.as_record(group_rule.current()),
     }

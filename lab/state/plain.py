@@ -24,6 +24,9 @@ CONSTANT = (
     type, FunctionType, BuiltinFunctionType, MethodType, partial, inspect.Signature, ModuleType, torch.dtype,
     Enum, re.Pattern, PurePath, range, slice, date, timedelta, np.dtype, np.ufunc,
 )  # fmt: skip
+_ARRAY = "array of numbers"  # marks an array of NumPy's
+_LEFT_OUT = object()
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size, set)
 _NUMBERS = "biufc"  # kinds of NumPy's types that are tensors, too
 _FACTORIES: Mapping[str, Callable[[], Any]] = {each.__name__: each for each in (int, float, list, dict, set)}
 
@@ -62,6 +65,63 @@ def packed(value: Any, path: str) -> Any:
     if isinstance(value, np.generic) and value.dtype.kind in _NUMBERS:
         return {"scalar": torch.from_numpy(np.asarray(value).reshape(1).copy())}
     raise Unkeepable(f"{path} is of type {type(value).__name__}")
+
+
+def plainly(value: Any, path: str, wrong: list[str]) -> Any:
+    """The value as `torch.load(weights_only=True)` reads it: NumPy's numbers as Python's, constants left out.
+
+    Args:
+        wrong: gets the names of what is left out and may change.
+    """
+    if isinstance(value, Tensor) or type(value) in _PLAIN:
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return value.item()
+    if type(value) is np.ndarray and value.dtype.kind in _NUMBERS:
+        return {_ARRAY: _of_array(value, path)}
+    if isinstance(value, dict):
+        return _plain_dict(value, path, wrong)
+    if type(value) in (list, tuple):
+        before = len(wrong)
+        items = [plainly(item, f"{path}[{index}]", wrong) for index, item in enumerate(value)]
+        if any(item is _LEFT_OUT for item in items):
+            wrong += [f"{path} holds functions or objects"] if len(wrong) == before else []
+            return _LEFT_OUT
+        return (
+            value
+            if all(one is other for one, other in zip(value, items, strict=True))
+            else type(value)(items)
+        )
+    if not is_constant(value):
+        wrong.append(f"{path} is of type {type(value).__name__}")
+    return _LEFT_OUT
+
+
+def with_arrays(value: Any) -> Any:
+    """What `plainly` returned, with NumPy's arrays as they were."""
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY}:
+            return value[_ARRAY].numpy().copy()
+        items = {name: with_arrays(item) for name, item in value.items()}
+        return value if all(items[name] is item for name, item in value.items()) else items
+    if type(value) in (list, tuple):
+        parts = [with_arrays(item) for item in value]
+        return (
+            value
+            if all(one is other for one, other in zip(value, parts, strict=True))
+            else type(value)(parts)
+        )
+    return value
+
+
+def _plain_dict(value: dict[Any, Any], path: str, wrong: list[str]) -> Any:
+    items = {
+        name: plainly(item, f"{path}.{name}" if path else str(name), wrong) for name, item in value.items()
+    }
+    kept = {name: item for name, item in items.items() if item is not _LEFT_OUT}
+    if len(kept) == len(value) and all(kept[name] is item for name, item in value.items()):
+        return value if type(value) in (dict, OrderedDict, defaultdict, Counter) else dict(value)
+    return kept
 
 
 def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:

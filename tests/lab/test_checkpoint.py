@@ -16,6 +16,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -345,3 +346,63 @@ def test_killed_while_saving(tmp_path: Path) -> None:
         assert set(names(tmp_path)) <= {"last.pt", "prev.pt"}
         epoch = content["epoch"]
     assert torn > 3  # most of the time goes into writing, so that the kills did come in its middle
+
+
+class Numpy:
+    """A schedule in NumPy, with a function beside it, as a scheduler keeps it."""
+
+    def __init__(self) -> None:
+        self.table = np.linspace(1.0, 0.1, 5)
+        self.function = np.minimum
+
+    def __call__(self, epoch: int) -> Any:
+        return self.function(self.table[min(epoch, 4)], 1.0)
+
+
+def schedule() -> tuple[torch.optim.SGD, torch.optim.lr_scheduler.LambdaLR]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.5)
+    optimizer.param_groups[0]["rule"] = max  # an option that is a function
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, Numpy())
+
+
+def test_numbers_of_numpy_in_a_schedule_are_kept(tmp_path: Path) -> None:
+    optimizer, scheduler = schedule()
+    for _ in range(3):
+        optimizer.step()
+        scheduler.step()
+    assert isinstance(optimizer.param_groups[0]["lr"], np.float64)
+    parts = {"optimizer": optimizer, "scheduler": scheduler}
+    assert checkpoint.unkeepable(parts) == {}
+    checkpoint.save(tmp_path / "a.pt", checkpoint.collect(parts))
+    other, resumed = schedule()
+    checkpoint.restore({"optimizer": other, "scheduler": resumed}, checkpoint.load(tmp_path / "a.pt"))
+    assert other.param_groups[0]["rule"] is max
+    assert isinstance(resumed.lr_lambdas[0].table, np.ndarray)
+    for each in (scheduler, resumed):
+        each.step()
+    assert resumed.get_last_lr() == scheduler.get_last_lr() == [0.5 * 0.1]
+
+
+def test_what_is_no_plain_data_is_named_and_left_out(tmp_path: Path) -> None:
+    optimizer, scheduler = schedule()
+    scheduler.source = iter(())  # type: ignore[attr-defined]
+    scheduler.inner = {"a": [object(), 1], "b": 2}  # type: ignore[attr-defined]
+    parts = {"optimizer": optimizer, "scheduler": scheduler}
+    assert checkpoint.unkeepable(parts) == {
+        "scheduler": ["source is of type tuple_iterator", "inner.a[0] is of type object"]
+    }
+    checkpoint.save(tmp_path / "a.pt", checkpoint.collect(parts))
+    assert checkpoint.load(tmp_path / "a.pt")["scheduler"]["inner"] == {"b": 2}
+
+
+def test_the_state_of_a_module_keeps_its_metadata() -> None:
+    state = checkpoint.collect({"model": torch.nn.BatchNorm1d(2)})["model"]
+    assert state._metadata[""]["version"] == 2
+
+
+def test_a_part_that_does_not_fit_is_named() -> None:
+    state = checkpoint.collect({"model": torch.nn.Linear(2, 2)})
+    with pytest.raises(
+        CheckpointError, match=r"the checkpoint's model doesn't fit \(RuntimeError: .*size mismatch"
+    ):
+        checkpoint.restore({"model": torch.nn.Linear(3, 2)}, state)
