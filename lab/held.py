@@ -15,8 +15,8 @@ _DEEPEST = 4  # that are looked into, one within the other
 def held(part: Any) -> dict[str, nn.Module]:
     """The outermost modules of an object by the path to them: `""` for itself, `teacher`, `losses.0`.
 
-    Attributes, lists and mappings are looked into, and what partials, methods and inner functions are bound
-    to. A module that a function finds in the variables of its file isn't seen.
+    Attributes, lists and mappings are looked into, and what partials, methods and functions are bound to, as
+    by defaults. A module that a function finds in the variables of its file is not among them: see `beyond`.
     """
     found: dict[int, tuple[str, nn.Module]] = {}
     for path, value in _within(part, "", 0, inside=False):
@@ -53,6 +53,14 @@ def trained_in(known: Iterable[nn.Parameter], **parts: Any) -> dict[str, nn.Para
     return found
 
 
+def beyond(part: Any) -> dict[str, nn.Module]:
+    """The modules in the variables of a file that a function names: they are no part of it."""
+    function = part.func if isinstance(part, functools.partial) else part
+    if not isinstance(function, FunctionType):
+        return {}
+    return {name: value for name, value in _variables(function)[1] if isinstance(value, nn.Module)}
+
+
 def _within(
     value: Any, path: str, depth: int, inside: bool
 ) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
@@ -74,9 +82,20 @@ def _bound(value: Any) -> Iterable[tuple[Any, Any]] | None:
     if isinstance(value, MethodType):
         return [("self", value.__self__)]
     if isinstance(value, FunctionType):
-        with suppress(ValueError):  # a variable that is not assigned yet
-            return inspect.getclosurevars(value).nonlocals.items()
-        return ()
+        return [*_variables(value)[0], *_defaults(value)]
     if isinstance(value, Mapping):
         return value.items()
     return enumerate(value) if isinstance(value, (list, tuple)) else None
+
+
+def _variables(function: FunctionType) -> tuple[Iterable[tuple[str, Any]], Iterable[tuple[str, Any]]]:
+    """Those of the function around a function, and those of its file, as far as it names them."""
+    with suppress(ValueError):  # one of them is not assigned yet
+        found = inspect.getclosurevars(function)
+        return found.nonlocals.items(), found.globals.items()
+    return (), ()
+
+
+def _defaults(function: FunctionType) -> Iterable[tuple[str, Any]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [(each.name, each.default) for each in parameters if each.default is not each.empty]

@@ -165,7 +165,9 @@ class Modes:
 
 
 def _flags(modules: Sequence[nn.Module]) -> dict[nn.Module, bool]:
-    return {each: each.training for module in modules for each in module.modules()}
+    """The mode of each; TorchScript's frozen modules have none."""
+    below = (each for module in modules for each in module.modules())
+    return {each: each.training for each in below if hasattr(each, "training")}
 
 
 def _set(flags: Flags) -> None:
@@ -183,7 +185,7 @@ def _in_eval(
     """The outermost modules in eval mode."""
     if module in but:
         return
-    if not module.training:
+    if not getattr(module, "training", True):
         yield name, _flags([module])
         return
     for child, part in module.named_children():

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from lab.events import Note
-from lab.held import trained_in
+from lab.held import beyond, trained_in
 from lab.wording import some
 
 
@@ -27,7 +28,8 @@ class Reach:
         self, network: nn.Module, optimizer: Optimizer, criterion: Any, task: Any, metrics: Mapping[str, Any]
     ) -> None:
         self._network, self._optimizer = network, optimizer
-        self.loss = trained_in(network.parameters(), criterion=criterion, task=task)
+        self._parts = {"criterion": criterion, "task": task}
+        self.loss = trained_in(network.parameters(), **self._parts)
         self._metrics = trained_in([*network.parameters(), *self.loss.values()], metrics=metrics)
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -38,7 +40,7 @@ class Reach:
     @property
     def count(self) -> int:
         """How many numbers of the loss are trained."""
-        return sum(parameter.numel() for parameter in self.loss.values())
+        return sum(parameter.numel() for parameter in self.loss.values() if not is_lazy(parameter))
 
     def notes(self) -> Iterator[Note]:
         """What is remarkable after a first backward pass, found without a wait for the device."""
@@ -46,11 +48,18 @@ class Reach:
         if without := [name for name, p in named.items() if p.requires_grad and p.grad is None]:
             yield Note(f"no gradient reaches {some(without)}", "warning")
         there = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
-        trained = [name for name, p in self.loss.items() if id(p) in there]
-        if left_out := [name for name in self.loss if name not in trained]:
+        now = trained_in(self._network.parameters(), **self._parts)  # some make theirs in the first step
+        trained = [name for name, p in now.items() if id(p) in there]
+        if left_out := [name for name in now if name not in trained]:
             yield Note(
-                f"{some(left_out)}: not trained, for the optimizer was made without it; pass it to the "
-                "optimizer, or freeze it with requires_grad_(False)",
+                f"{some(left_out)}: not trained, for the optimizer was made without it; make it in the "
+                "constructor and pass it to the optimizer, or freeze it with requires_grad_(False)",
+                "warning",
+            )
+        if apart := list(beyond(self._parts["criterion"])):
+            yield Note(
+                f"the criterion uses the module {some(apart)} of its file, which is no part of the run: it "
+                "is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss a class",
                 "warning",
             )
         if trained:

@@ -401,6 +401,39 @@ def test_a_trainer_whose_optimizer_lacks_them() -> None:
     assert criterion.log_noise.item() == 0.0
 
 
+def noted(criterion: Any) -> str:
+    model, listener, loader = nn.Linear(3, 1), Notes(), DataLoader(points()[0], 8)
+    settings = RunConfig.model_validate({"data": HERE + "points", "net": "torch.nn.Linear"})
+    optimizer = settings.create_optimizer(model, criterion)
+    Trainer(model, optimizer, None, criterion, callbacks=[listener]).train(loader, loader, 2)
+    return " / ".join(note.message for note in listener.notes)
+
+
+def with_global(output: Tensor, target: Tensor) -> Any:
+    return INSTANCE(output, target)
+
+
+def test_modules_that_come_late_or_from_elsewhere() -> None:
+    class Late(nn.Module):
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            if not hasattr(self, "weight"):
+                self.weight = nn.Parameter(torch.ones(()))
+            return ((output - target) * self.weight).square().mean()
+
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project = nn.LazyLinear(2)
+
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            return (self.project(output) - self.project(target)).square().mean()
+
+    assert noted(Late()).startswith("criterion.weight: not trained, for the optimizer was made without it")
+    assert noted(with_global).startswith("the criterion uses the module INSTANCE of its file, which is no ")
+    lazy = Lazy()
+    assert "trained together with the network: criterion.project.weight, criterion.project" in noted(lazy)
+
+
 def test_a_parameter_that_is_not_finite_is_no_checkpoint() -> None:
     class Exploding(Noise):
         def forward(self, output: Tensor, target: Tensor) -> Tensor:

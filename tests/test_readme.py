@@ -118,7 +118,8 @@ def test_a_run_can_be_listed_resumed_and_compared(own_run: Path, run_from_python
 
 
 def test_the_best_network_comes_back(own_run: Path, place: Path) -> None:
-    python(place, "load_best.py", own_run)
+    code = "import runpy, sys; sys.argv.pop(0); print(runpy.run_path(sys.argv[0])['model'].training)"
+    assert python(place, "-c", code, "load_best.py", own_run).stdout == "False\n"
 
 
 @pytest.mark.slow

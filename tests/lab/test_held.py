@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.held import held, modules_in
+from lab.held import beyond, held, modules_in
 
 NETWORK = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
 
@@ -30,6 +30,10 @@ def inner() -> Any:
     return loss
 
 
+def using(output: Tensor, target: Tensor) -> Any:
+    return NETWORK(output)
+
+
 @pytest.mark.parametrize(
     ("part", "paths"),
     [
@@ -43,7 +47,9 @@ def inner() -> Any:
         (functools.partial(NETWORK), ["func"]),
         (functools.partial(print, 1, sep=NETWORK), ["sep"]),
         (inner(), ["teacher"]),
+        (lambda output, target, teacher=NETWORK: teacher(output), ["teacher"]),
         (nn.functional.mse_loss, []),
+        (using, []),
         (None, []),
         ({"val": {"mae": Holder(net=NETWORK)}}, ["val.mae.net"]),
     ],
@@ -73,3 +79,8 @@ def test_an_object_that_holds_itself_ends() -> None:
 def test_several_parts_give_each_module_once() -> None:
     loss = nn.L1Loss()
     assert modules_in(NETWORK, [loss, NETWORK], None) == [NETWORK, loss]
+
+
+def test_modules_in_the_variables_of_a_file() -> None:
+    assert beyond(using) == beyond(functools.partial(using, target=1)) == {"NETWORK": NETWORK}
+    assert beyond(inner()) == beyond(NETWORK) == beyond(nn.functional.mse_loss) == beyond(None) == {}

@@ -237,6 +237,20 @@ def test_warnings_of_what_may_not_be_meant() -> None:
     assert note.level == "info"
 
 
+def test_frozen_torchscript_has_no_mode() -> None:
+    script = torch.jit.freeze(torch.jit.script(nn.Sequential(nn.Linear(1, 1), nn.Dropout()).eval()))
+
+    class Perceptual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.script = script
+
+        def forward(self, output: Tensor, target: Tensor) -> Tensor:
+            return (self.script(output) - self.script(target)).square().mean()
+
+    assert trained(frozen(), 2, criterion=Perceptual()).seen == [[False] * 6] * 2
+
+
 def test_compiled() -> None:
     model = frozen()
     listener = trained(model, 2, runtime=Runtime("cpu", compile="eager"))
