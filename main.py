@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import command_line, outlet, record, redact, rundir
+from lab import command_line, commands, outlet, record, redact, rundir
 from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
 from lab.config.wandb_environment import settled
 from lab.events import Stopped
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = command_line.parsed(arguments)
     gate.guard(options.allow_import, options.run or options.optimize or options.check)
     given = sys.argv[1:] if arguments is None else arguments
-    command = ["python", "main.py", *map(command_line.as_text, given)]
+    command = commands.recorded([*map(command_line.as_text, given)])
     try:
         return act(options, command)
     except ConfigError as error:
@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if not rundir.is_full(error):
             raise
-        how = "what was saved before is whole; once there is space, the same command or --resume RUN goes on"
+        again = commands.main("--resume", "RUN")
+        how = f"what was saved before is whole; once there is space, the same command or {again} goes on"
         print(f"main.py: {rundir.full(error)}; {how}", file=sys.stderr)
         return 1
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from lab import paths
+from lab import commands, paths
 from lab.signs import can_write
 
 VERBS = (
@@ -58,18 +58,25 @@ OF_IMAGES = (
 )  # fmt: skip
 
 
+def _examples() -> list[str]:
+    study = commands.EXAMPLE.with_name("opt.yaml")
+    return [
+        commands.main("--run", commands.EXAMPLE, "--set", "epochs=20", "--set", "optimizer.lr=1e-4"),
+        commands.main("--resume", "RUN", "--set", "epochs=40"),
+        commands.main("--optimize", study),
+        commands.main("--predict", "RUN", "--input", "FOLDER", "--output", "masks"),
+        commands.main("--evaluate", "RUN", "--set", "data.root=FOLDER"),
+        commands.main("--list", "--sort", "val_loss", "--where", "optimizer.lr=1e-3"),
+        commands.main("--compare", "RUN", "RUN"),
+    ]
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="main.py",
         description="One YAML runs one experiment, another runs a whole search.",
-        epilog="Examples:\n"
-        "  python main.py --run configs/run.yaml --set epochs=20 --set optimizer.lr=1e-4\n"
-        "  python main.py --resume runs/20261121-101500_spheroids --set epochs=40\n"
-        "  python main.py --optimize configs/opt.yaml\n"
-        "  python main.py --predict runs/20261121-101500_spheroids --input images --output masks\n"
-        "  python main.py --list --sort val_dice --where optimizer.lr=1e-3\n"
-        "  python main.py --compare RUN RUN",
+        epilog="\n  ".join(["Examples:", *_examples()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = result.add_argument_group("what to do")

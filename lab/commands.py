@@ -1,21 +1,35 @@
 """Commands for a person to copy: each works, as it is printed, in a shell in the current folder.
 
 Every command that the program prints, and every one that it writes into a page or a file, is put together
-here: by `main`, `tool` or `install`. `tests/test_commands.py` finds the calls and executes what they return.
+here. `tests/test_commands.py` finds the calls and executes what they return.
 """
 
 import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 MAIN = Path(__file__).resolve().parent.parent / "main.py"
+EXAMPLE = MAIN.parent / "configs" / "run.yaml"
+_RECORDED = ["python", "main.py"]  # how a record begins, which is read on other machines as well
 
 
 def main(*arguments: str | Path) -> str:
     """This program with these arguments, by the Python that runs it; a `Path` is typed as `typed` has it."""
     return " ".join([_python(), *map(_quoted, (MAIN, *arguments))])
+
+
+def recorded(arguments: Sequence[str]) -> list[str]:
+    """A command as a record keeps it."""
+    return [*_RECORDED, *arguments]
+
+
+def again(command: Sequence[str]) -> str:
+    """A recorded command as it works here."""
+    words = list(command)
+    return main(*words[2:]) if words[:2] == _RECORDED else shlex.join(words)
 
 
 def anywhere(command: str) -> str:
@@ -32,13 +46,18 @@ def tool(name: str, *arguments: str | Path) -> str:
     """A program that a package has installed, such as `wandb`: of this Python's environment, where it can."""
     beside = Path(sys.executable).parent / name
     found = shutil.which(name)
-    if found is not None and Path(found).parent.absolute() == beside.parent:
+    if found is not None and Path(found).parent == beside.parent:
         first = name
     elif beside.is_file():
         first = _quoted(beside)
     else:
         first = name if found else f"{_python()} -m {name}"
     return " ".join([first, *map(_quoted, arguments)])
+
+
+def tunnel(port: int) -> str:
+    """The way through SSH to a server of this machine; MACHINE is its name."""
+    return f"ssh -L {port}:127.0.0.1:{port} MACHINE"
 
 
 def install(*packages: str) -> str:
@@ -48,10 +67,13 @@ def install(*packages: str) -> str:
 
 def typed(path: Path) -> str:
     """A path as one would type it here: relative below the current folder, else whole; not quoted."""
-    whole = os.path.normpath(path.absolute())
-    here = os.getcwd()  # noqa: PTH109
-    below = whole == here or whole.startswith(here.rstrip(os.sep) + os.sep)
-    text = os.path.relpath(whole, here) if below else whole
+    try:
+        here = os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:  # it has been removed
+        return str(path)
+    whole = str(Path(here) / path)  # links and `..` stay as they were given
+    below = ".." not in path.parts and Path(whole).is_relative_to(here)
+    text = str(Path(whole).relative_to(here)) if below else str(path)
     return f"./{text}" if text.startswith("-") else text
 
 
@@ -66,7 +88,7 @@ def _python() -> str:
     own = Path(sys.executable)
     for name in ("python", own.name):
         found = shutil.which(name)
-        if found is not None and Path(found).absolute() == own.parent / name and _same(own, Path(found)):
+        if found is not None and Path(found).parent == own.parent and _same(own, Path(found)):
             return name
     return _quoted(own)
 

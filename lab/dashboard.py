@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urlencode
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from lab import commands
 from lab.config import loading
 from lab.config.optimize import OptimizeConfig
 from lab.paths import url_expanded
@@ -68,7 +69,7 @@ def serve(  # optuna is imported where it is used: who is refused needn't wait f
     """
     token = token or os.environ.get(TOKEN)
     address = _address(host, port)
-    refuse_open_door(host, address[0], token)
+    refuse_open_door(host, address[0], token, port)
     from lab.hpo.storage import shown_url
 
     url = database_url(source, studies)
@@ -87,7 +88,7 @@ def serve(  # optuna is imported where it is used: who is refused needn't wait f
         server.serve_forever(poll_interval=0.2)
 
 
-def refuse_open_door(host: str, address: str, token: str | None) -> None:
+def refuse_open_door(host: str, address: str, token: str | None, port: int) -> None:
     """A server that others can reach must ask for a token, and for one that can't be guessed.
 
     Raises:
@@ -99,7 +100,7 @@ def refuse_open_door(host: str, address: str, token: str | None) -> None:
         raise ValueError(
             f"--host {host}: other machines can reach this address; give --token TOKEN, of {SHORTEST} "
             "characters or more, or stay on 127.0.0.1 and come through a tunnel: "
-            "ssh -L 8080:127.0.0.1:8080 MACHINE"
+            f"{commands.tunnel(port)}"
         )
 
 

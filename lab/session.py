@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from lab import rundir
+from lab import commands, rundir
 from lab.config import ConfigError, Problem, RunConfig, loading, wandb_environment
 from lab.config.unvalidated import VAL_LOSS
 from lab.data.class_counts import as_text, class_counts
@@ -178,8 +178,11 @@ class Session:
         }
         labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
         labels |= {"Traceback": rundir.TRACEBACK} if trainer.outcome in ("failed", "out_of_memory") else {}
+        whole = self.folder if self.group is None else self.folder.parent
+        again = commands.main("--resume", whole) if trainer.outcome == "interrupted" else ""
         return RunEnd(
             outcome=trainer.outcome,
+            again=again,
             reason=trainer.reason,
             epochs=course.epoch,
             value=trainer.value,
@@ -194,9 +197,7 @@ class Session:
     def fault(self, error: BaseException) -> tuple[Outcome, str]:
         """The outcome of a run that an exception ended; the traceback of a failure is kept in its folder."""
         if isinstance(error, (KeyboardInterrupt, Interrupted)):
-            whole = self.folder if self.group is None else self.folder.parent
-            why = f"{error.reason}; " if isinstance(error, Interrupted) else ""
-            return "interrupted", f"{why}to go on: python main.py --resume {whole}"
+            return "interrupted", error.reason if isinstance(error, Interrupted) else "Ctrl-C"
         if isinstance(error, Stopped):
             return error.outcome, error.reason
         if isinstance(error, Infeasible):

@@ -1,6 +1,7 @@
 """Runs whose data lies elsewhere by now: `--evaluate`, `--export`, `--resume` with `--set data.root=PATH`."""
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,33 @@ def test_an_export_is_checked_on_the_moved_images(place: Path, say: Say, tmp_pat
     assert "validation images of the run" in say(0, *command, "--set", "data.root=my data/pairs")
     error = say(2, *command, "--input", "my data/pairs/images", "--set", "data.root=my data/pairs")
     assert "--set has no effect with --export and --input" in error
+
+
+def test_a_threshold_of_other_weights_is_tuned_anew_by_the_command_that_is_named(
+    place: Path, say: Say, tmp_path: Path
+) -> None:
+    part = f"{run_of(place, 'masks')}/seed_1"
+    record = place / part / "threshold.json"
+    record.write_text(json.dumps({"threshold": 0.4, "epoch": 99}))
+    try:
+        out = say(0, "--predict", part, "--input", "my data/pairs/images", "--output", str(tmp_path / "out"))
+        command = out.partition("it is not used; ")[2].partition(" tunes it anew")[0]
+        words = shlex.split(command)[2:]
+        say(0, *words, "--set", "data.root=my data/pairs")
+        assert json.loads(record.read_text())["epoch"] != 99
+    finally:
+        record.unlink()
+
+
+def test_the_range_of_a_12_bit_camera_is_stated_by_the_option_that_is_named(
+    place: Path, say: Say, tmp_path: Path
+) -> None:
+    part, image = f"{run_of(place, 'masks')}/seed_1", tmp_path / "camera" / "a.png"
+    image.parent.mkdir()
+    assert cv2.imwrite(str(image), np.arange(256, dtype=np.uint16).reshape(16, 16) * 16)
+    command = ("--predict", part, "--input", str(image.parent), "--output", str(tmp_path / "out"))
+    assert "state their range (--value-range)" in say(0, *command)
+    assert "state their range" not in say(0, *command, "--force", "--value-range", "0", "4095")
 
 
 def test_a_run_is_resumed_where_its_images_are_now(place: Path, say: Say) -> None:

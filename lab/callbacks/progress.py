@@ -116,6 +116,8 @@ class Progress(Callback):
         for label, path in event.files.items() if self._style != "quiet" else ():
             if path.exists():
                 self._line(f"{label:<12} {path}")
+        if event.again:
+            self._line(f"{'Go on':<12} {event.again}")
 
     def _line(self, text: str) -> None:
         self._close_bar()

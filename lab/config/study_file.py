@@ -57,7 +57,7 @@ def expand(
 ) -> StudyDocument:
     """Read the base run into a study's document, and lay `--set` over the whole.
 
-    `--set run=FILE` takes another base run; `run.epochs`, `set.optimizer.lr` and
+    `--set run=FILE` takes another base run; `run.epochs`, `data.root`, `set.optimizer.lr` and
     `search_space.optimizer.lr.high` reach into it and into the study. That a run can't be read is
     added to the document's problems.
     """
@@ -119,6 +119,8 @@ def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, 
     Raises:
         ConfigError: the path leads nowhere.
     """
+    if path[0] == "data" and path[1:]:  # as the errors of data sources name it
+        path = ("run", *path)
     section, rest = path[0], path[1:]
     inner = data.get(str(section))
     if section == "run" and rest and isinstance(inner, str):

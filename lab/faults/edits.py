@@ -187,7 +187,7 @@ def _file(folder: Path) -> Data:
 
 def _take_the_way_out(bench: Bench, folder: Path, edit: Edit, said: str) -> list[str]:
     """Give the command that the refusal tells; what is wrong with that."""
-    found = re.search(r"^ +python main\.py (--optimize .+ --fork (\S+))$", said, re.MULTILINE)
+    found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", said, re.MULTILINE)
     if found is None:
         return [f"{edit.name}: no command to fork the study: {said[-400:]}"]
     code, said = _optimize(bench, folder, *shlex.split(found[1])[1:])

@@ -1,7 +1,6 @@
 """Open a study by its file: make it, fork it, or go on with it where the file still means the same search."""
 
 import json
-import shlex
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import count
@@ -21,6 +20,7 @@ from optuna.distributions import (
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 
+from lab import commands
 from lab.config import wandb_environment
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError, Problem, did_you_mean
@@ -315,7 +315,7 @@ def _fork_command(config: OptimizeConfig, database: Database) -> str:
     name = next(free for number in count(2) if (free := f"{stem}-{number}") not in taken)
     settings = [part for text in overrides for part in text.split(" ", 1)]
     arguments = ["--optimize", source, *settings, "--fork", name]
-    return shlex.join(["python", "main.py", *redact_arguments(arguments)])
+    return commands.main(*redact_arguments(arguments))
 
 
 def _names(database: Database) -> list[str]:

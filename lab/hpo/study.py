@@ -1,7 +1,6 @@
 """`--optimize`: a study from its file to its winner."""
 
 import os
-import shlex
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab import rundir
+from lab import commands, rundir
 from lab.callbacks.progress import Style
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
@@ -255,7 +254,7 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
         {
             "Study": f"{folder}  ({goals}; {config.total} trials{again})",
             "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
-            "Storage": f"{shown_url(config.storage)}  (python main.py --dashboard {config.study_name})",
+            "Storage": f"{shown_url(config.storage)}  ({commands.main('--dashboard', config.study_name)})",
         },
         study=config.study_name, folder=folder, trials=config.total, done=done,
     )  # fmt: skip
@@ -278,12 +277,12 @@ def _end(
             name, number = _origin(result.best)
             lines.append(f"         which is trial {number} of the study '{name}'")
         if recipe := _recipe(result):
-            lines.append(f"Again    python main.py --run {recipe}")
+            lines.append(f"Again    {commands.main('--run', recipe)}")
     else:
         lines.append("No trial has finished well; the causes are in the report.")
     lines.append(f"Report   {page}")
     if command:
-        lines.append(f"Go on    {shlex.join(command)}")
+        lines.append(f"Go on    {commands.again(command)}")
     out.end(
         lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
         best=None if result.best is None else result.best.number,

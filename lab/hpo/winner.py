@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from lab import rundir
+from lab import commands, rundir
 from lab.hpo.trial_folder import TRIAL, read_trial, write_trial
 from lab.record import written
 
@@ -63,7 +63,7 @@ def _fill(
     result = ", ".join(f"{name} {value!r}" for name, value in zip(metrics, trial.values, strict=True))
     head = (
         f"# Trial {trial.number} of the study {best.parent.name}: {result}.\n"
-        f"# The same again: python main.py --run {best / rundir.CONFIG}\n"
+        f"# The same again: {commands.anywhere(commands.main('--run', best / rundir.CONFIG))}\n"
     )
     rundir.atomic_write(best / rundir.CONFIG, head + written(facts["recipe"]))
     write_trial(best, facts)

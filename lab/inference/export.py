@@ -12,7 +12,7 @@ from typing import Any, Literal, assert_never, get_args
 import torch
 from torch import Tensor, nn
 
-from lab import rundir, tiling
+from lab import commands, rundir, tiling
 from lab.config import ConfigError
 from lab.data.normalise import Normalise
 from lab.inference.inputs import Layout, find_items
@@ -147,7 +147,7 @@ def _require_packages(kind: Kind) -> None:
         except ImportError as error:
             raise ExportError(
                 f"--export onnx needs a package that is not installed, {error.name}: "
-                "pip install onnx onnxscript onnxruntime"
+                f"{commands.install('onnx', 'onnxscript', 'onnxruntime')}"
             ) from error
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import commands
 from lab.config import RunConfig
 from lab.data.masks import BINARY
 from lab.inference.loaded import Loaded, load
@@ -121,7 +122,7 @@ def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -
     if record.get("epoch", epoch) != epoch:
         notes.append(
             f"{path} was tuned with the weights of epoch {record['epoch']}, and these are of epoch {epoch}: "
-            "it is not used; --evaluate RUN --tune-threshold tunes it anew"
+            f"it is not used; {commands.main('--evaluate', folder, '--tune-threshold')} tunes it anew"
         )
         return task.threshold
     return float(value)

@@ -17,14 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from lab import rundir
+from lab import commands, rundir
 from lab.definitions import of_value, recorded
 from lab.events import Outcome
 from lab.report import table
 from lab.report.marks import footnotes, marked_number, older
 from lab.wording import duration, figure
 
-NO_RUNS = "There are no runs here yet. Make one: python main.py --run configs/run.yaml"
 KILLED, UNREADABLE, NO_SUMMARY = "killed", "unreadable", "no summary"
 OUTCOMES = (*get_args(Outcome), "running", KILLED, UNREADABLE, NO_SUMMARY)
 _FIELDS = ("value", "epochs", "seconds", "samples_per_second", "parameters", "best_epoch", "seed")
@@ -209,7 +208,8 @@ def as_table(
         total: how many runs there were before a filter.
     """
     if not rows:
-        return f"None of {total} runs matches." if total else NO_RUNS
+        first = f"There are no runs here yet. Make one: {commands.main('--run', commands.EXAMPLE)}"
+        return f"None of {total} runs matches." if total else first
     width = table.terminal_width() if width is None else width
     marked = older(rows, ["value", *([sorted_by] if sorted_by else [])])
     columns = _columns(rows, sorted_by, marked)

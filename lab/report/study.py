@@ -7,7 +7,6 @@ trials run.
 import base64
 import json
 import platform
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import rundir
+from lab import commands, rundir
 from lab.redact import redact, redact_text
 from lab.report import (
     leaderboard,
@@ -95,7 +94,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
         table=leaderboard.in_order(study.trials),
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
         quarantined=[trial for trial in study.own if trial.quarantined],
-        commands=commands(study),
+        commands=commands_of(study),
         pictures=inlined(winners_folder(study)),
         repeats=_repeats(study.trials),
         provenance=provenance(study, config, about),
@@ -103,15 +102,16 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> st
     )
 
 
-def commands(study: Study) -> list[tuple[str, str]]:
+def commands_of(study: Study) -> list[tuple[str, str]]:
     """(what it does, command) for what one may want to do with this study."""
     found = []
     home, file = winners_folder(study), study.folder / STUDY_FILE
     if home is not None and (home / rundir.CONFIG).is_file():
-        found.append(("run the winner again", _command("--run", home / rundir.CONFIG)))
+        found.append(("run the winner again", commands.main("--run", home / rundir.CONFIG)))
     if file.is_file():
-        found.append(("go on with the study", _command("--optimize", file)))
-    return [*found, ("make this page again", _command("--report", study.folder))]
+        found.append(("go on with the study", commands.main("--optimize", file)))
+    found.append(("make this page again", commands.main("--report", study.folder)))
+    return [(what, commands.anywhere(command)) for what, command in found]
 
 
 def winners_folder(study: Study) -> Path | None:
@@ -224,10 +224,3 @@ def _yaml(config: "OptimizeConfig") -> str:
 
 def _mode(objective: study_data.Objective) -> str:
     return "max" if objective.maximize else "min"
-
-
-def _command(option: str, path: Path) -> str:
-    """The path as one would type it in the project's folder."""
-    here, whole = Path.cwd(), path.absolute()
-    typed = whole.relative_to(here).as_posix() if whole.is_relative_to(here) else str(path)
-    return f"python main.py {option} {shlex.quote(typed)}"

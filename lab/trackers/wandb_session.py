@@ -195,9 +195,9 @@ class WandbSession:
 
         try:
             if not wandb_service.has_key(wandb_service.start().base_url):
-                return Note(
-                    "no key is configured (wandb login)", level="warning" if mode == "online" else "info"
-                )
+                login = commands.tool("wandb", "login")
+                message = f"no key is configured ({login})"
+                return Note(message, level="warning" if mode == "online" else "info")
         except wandb.errors.AuthenticationError as error:
             return Note(f"the configured key is of no use ({_first_line(error)})", level="warning")
         why = self._why_unreachable()

@@ -98,10 +98,10 @@ def test_nothing_is_changed(method: str) -> None:
 )
 def test_an_open_door_is_refused(address: str, token: str | None, refused: str) -> None:
     if not refused:
-        refuse_open_door("h", address, token)
+        refuse_open_door("h", address, token, 8080)
         return
     with pytest.raises(ValueError) as caught:
-        refuse_open_door("h", address, token)
+        refuse_open_door("h", address, token, 8080)
     assert str(caught.value).startswith(refused)
 
 

@@ -102,13 +102,17 @@ def caught(error: BaseException) -> BaseException:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("SIGHUP")])
 @pytest.mark.parametrize("group", [None, "whole"])
-def test_interrupted_says_how_to_go_on(tmp_path: Path, error: Any, group: str | None) -> None:
+def test_interrupted_says_how_to_go_on(
+    tmp_path: Path, trainer: Trainer, error: Any, group: str | None
+) -> None:
     folder = tmp_path / "whole" / "seed_1"
     folder.mkdir(parents=True)
     outcome, reason = Session(folder, group=group).fault(caught(error))
     assert outcome == "interrupted"
-    assert reason.endswith(f"--resume {folder.parent if group else folder}")
-    assert reason.startswith("SIGHUP; " if isinstance(error, Interrupted) else "to go on")
+    trainer.outcome = outcome
+    event = Session(folder, group=group).end_event(trainer)
+    assert event.again.endswith(f"--resume {folder.parent if group else folder}")
+    assert reason == ("SIGHUP" if isinstance(error, Interrupted) else "Ctrl-C")
     assert not (folder / rundir.TRACEBACK).exists()
 
 

@@ -111,7 +111,7 @@ def test_nothing_is_held_up_and_the_way_to_upload_is_said_once(night: Done) -> N
     assert_nothing_was_held_up(night)
     assert night.threads == 1
     assert night.notes == [
-        "W&B: offline, no key is configured (wandb login); "
+        f"W&B: offline, no key is configured ({commands.tool('wandb', 'login')}); "
         f"to upload: find {night.folder} -name 'offline-run-*' -exec {commands.tool('wandb', 'sync')} {{}} +"
     ]
 

@@ -7,6 +7,7 @@ from typing import Any
 import optuna
 import pytest
 
+from lab import commands
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError
 from lab.hpo.opening import open_study
@@ -194,7 +195,5 @@ def test_the_way_out_is_the_exact_command(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         open_study(changed, database)
     assert caught.value.problems[0].where == "--set run.epochs=5"
-    command = (
-        f"python main.py --optimize '{path}' --set run.epochs=5 --set 'set.net.password=***' --fork small-3"
-    )
-    assert f"\n  {command}\n" in caught.value.note
+    command = f"--optimize '{path}' --set run.epochs=5 --set 'set.net.password=***' --fork small-3"
+    assert f"\n  {commands.main()} {command}\n" in caught.value.note

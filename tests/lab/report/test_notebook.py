@@ -214,7 +214,7 @@ def test_the_table_fits_the_terminal(width: int, make: Make, tmp_path: Path) -> 
 
 
 def test_no_runs_say_how_to_make_one() -> None:
-    assert "python main.py --run configs/" in notebook.as_table([])
+    assert "main.py --run configs/run.yaml" in notebook.as_table([])
     assert notebook.as_table([], total=7) == "None of 7 runs matches."
     assert json.loads(notebook.as_json([])) == []
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lab import commands
 from lab.config.optimize import OptimizeConfig
 from lab.report import study as report
 from lab.report import study_data
@@ -121,7 +122,7 @@ def test_the_page_of_a_night(
     name = folder.parent.name
     for command in (f"--run {name}/spheroids/best/config.yaml", f"--optimize {name}/spheroids/study.yaml",
                     f"--report {name}/spheroids"):  # fmt: skip
-        assert f"python main.py {command} " in f"{page.text} "
+        assert f"main.py {command} " in f"{page.text} "
     failed = [trial.number for trial in study.trials if trial.user_attrs["outcome"] == "failed"]
     assert failed
     assert all(f"trial_{number:05d}/traceback.txt" in page.text for number in failed)
@@ -246,7 +247,8 @@ def test_best_of_another_trial_is_not_taken_for_the_winners(tmp_path: Path) -> N
                           ("{", tmp_path / "trial_00000")):  # fmt: skip
         (best / "trial.json").write_text(content)
         assert report.winners_folder(data) == home
-        assert report.commands(data)[0][1] == f"python main.py --run {home}/config.yaml"
+        command = commands.main("--run", home / "config.yaml")
+        assert report.commands_of(data)[0][1] == commands.anywhere(command)
 
 
 def test_a_picture_that_is_none_is_left_out(tmp_path: Path) -> None:
@@ -259,7 +261,9 @@ def test_paths_are_quoted_for_the_shell(tmp_path: Path) -> None:
     config = studies.config()
     folder = tmp_path / "my $tudies"
     data = study_data.read(folder, studies.create(folder, config), config)
-    assert report.commands(data) == [("make this page again", f"python main.py --report '{folder}'")]
+    ((what, command),) = report.commands_of(data)
+    assert what == "make this page again" and command.endswith(f" main.py --report '{folder}'")
+    assert command.startswith("cd ")
 
 
 def test_a_large_study_is_quick_and_small(tmp_path: Path) -> None:

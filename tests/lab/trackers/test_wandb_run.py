@@ -73,10 +73,9 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_without_a_key_auto_is_offline_and_says_how_to_sync(offline: Done) -> None:
     assert_record_is_whole(offline, 3)
+    login = commands.tool("wandb", "login")
     upload = f"{commands.tool('wandb', 'sync')} {offline.folder}/wandb/offline-run-*"
-    assert offline.notes == [
-        ("info", f"W&B: offline, no key is configured (wandb login); to upload: {upload}")
-    ]
+    assert offline.notes == [("info", f"W&B: offline, no key is configured ({login}); to upload: {upload}")]
 
 
 def test_the_offline_run_holds_everything(offline: Done) -> None:
