@@ -124,7 +124,10 @@ def database_url(source: str, studies: Path) -> str:
 
             url = loading.read(path).data.get("storage", OptimizeConfig.defaults()["storage"])
             return without_hidden(str(url))
-    raise ValueError(f"{source}: is neither the URL of a database nor a study of {studies}")
+    from lab.hpo.storage import without_folder
+
+    gone = without_folder(source, OptimizeConfig.defaults()["storage"])
+    raise ValueError(f"{source}: is neither the URL of a database nor a study of {studies}{gone}")
 
 
 def open_to_read(url: str) -> "RDBStorage":

@@ -79,6 +79,8 @@ class Outlet:
         except OSError as error:
             if error.errno in _NO_SPACE:
                 self.failure = error
+            elif error.errno == errno.EAGAIN:  # a reader that is slow, of a stream that doesn't wait for it
+                return
             else:
                 self._leave()
         except ValueError:  # it was closed by the program itself
@@ -104,6 +106,9 @@ def _nowhere() -> IO[str]:
 def standard_streams() -> Iterator[None]:
     """Make standard output and errors streams that end nothing, in this process and those it starts."""
     _open_closed()
+    for number in _STANDARD[1:]:
+        with suppress(OSError):
+            os.set_blocking(number, True)  # who shares the terminal may have changed it
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # else errors would be full of escapes, for Python's own way
             stream.reconfigure(errors=HANDLER)

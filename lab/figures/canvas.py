@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.rundir import atomic_write
+from lab.signs import can_write, writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,11 +76,25 @@ def shortened(names: Sequence[str], limit: int) -> list[str]:
     return [name if len(name) <= limit else f"{name[: limit - 1 - tail]}…{name[-tail:]}" for name in names]
 
 
+def _make_drawable(figure: "Figure") -> None:
+    """Escape the bytes of names that are no text, which fonts refuse."""
+    from matplotlib.text import Text
+
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        if not can_write("".join(labels), "utf-8"):  # else they would be fixed where they are
+            axis.set_ticks(axis.get_ticklocs(), labels=[writable(label, "utf-8") for label in labels])
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(writable(text.get_text(), "utf-8"))
+
+
 def save(figure: "Figure", path: Path) -> None:
     """Write the figure as a PNG that is there whole, or is what it was before."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
+    _make_drawable(figure)
     buffer = BytesIO()
     figure.savefig(buffer, format="png")
     atomic_write(path, buffer.getvalue())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -114,6 +115,24 @@ def database_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for a server."""
     parsed = make_url(url_expanded(url))
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def without_folder(name: str, url: str) -> str:
+    """The end of a message that there is no folder of a study, where an SQLite database knows the study."""
+    file = database_file(url)
+    if file is None or not file.is_file():
+        return ""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+            known = connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (name,)).fetchone()
+    except sqlite3.Error:
+        return ""
+    if known is None:
+        return ""
+    return (
+        f"; {shown_url(url)} has a study of this name, whose folder is gone: --optimize with its file makes "
+        f"it again, and --dashboard {shown_url(url)} shows its values"
+    )
 
 
 def shown_url(url: str) -> str:

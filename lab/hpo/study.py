@@ -23,7 +23,7 @@ from lab.hpo.identity import STUDY, is_foreign
 from lab.hpo.mirror import Mirror
 from lab.hpo.missing import told_missing
 from lab.hpo.opening import fork_study, open_study, refuse_lost, renamed, settled
-from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_hidden
+from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_folder, without_hidden
 from lab.hpo.supervisor import Supervisor
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Run
@@ -212,7 +212,8 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
     folder = Path(name) if os.path.exists(Path(name) / STUDY) else root / name  # noqa: PTH110
     if not os.path.exists(folder / STUDY):  # noqa: PTH110
         names = sorted(path.parent.name for path in root.glob(f"*/{STUDY}"))
-        raise ValueError(f"there is no study '{name}' in {root}{did_you_mean(name, names)}")
+        gone = without_folder(name, OptimizeConfig.defaults()["storage"])
+        raise ValueError(f"there is no study '{name}' in {root}{gone or did_you_mean(name, names)}")
     config = OptimizeConfig.from_yaml(folder / STUDY)
     file = database_file(config.storage)
     if file is not None and not file.exists():

@@ -66,3 +66,25 @@ def test_confirmation_without_any_folder(
 ) -> None:
     shutil.rmtree(workplace / "studies" / "small")
     assert HEAD in again(file, capsys, "--set", "confirm={top: 2, seeds: 2}")
+
+
+def test_report_and_dashboard_name_the_database_that_remains(
+    file: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(workplace / "studies" / "small")
+    for verb in ("--report", "--dashboard"):
+        capsys.readouterr()
+        assert main.main([verb, "small"]) == 2
+        err = capsys.readouterr().err
+        assert "; sqlite:///studies.db has a study of this name, whose folder is gone: --optimize with" in err
+        assert main.main([verb, "other"]) == 2
+        assert "is gone" not in capsys.readouterr().err
+
+
+def test_report_does_not_mix_two_studies_of_one_name(
+    file: Path, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / "studies" / "small" / "study_id.txt").write_text("0" * 32 + "\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main.main(["--report", "small"]) == 2
+    assert "has another study 'small' than the one of studies/small" in capsys.readouterr().err

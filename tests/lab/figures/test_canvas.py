@@ -1,0 +1,29 @@
+"""Names of files that are no text are drawn with their bytes escaped."""
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lab.figures import canvas
+
+NAME = os.fsdecode(b"gr\xf6\xdfe.png")
+
+
+@pytest.mark.parametrize("place", ["title", "tick", "legend", "text", "head"])
+def test_a_name_that_is_no_text(tmp_path: Path, place: str) -> None:
+    def drawn(name: str, file: str) -> bytes:
+        figure, (ax,) = canvas.grid(1, 1)
+        canvas.plain(ax, name if place == "title" else "title", "below")
+        ax.plot([0, 1], [1, 2], label=name if place == "legend" else "line")
+        if place == "tick":
+            ax.set_xticks([0, 1], labels=["a", name])
+        ax.text(0, 1, name if place == "text" else "text")
+        ax.legend()
+        canvas.head(figure, name if place == "head" else None)
+        canvas.save(figure, tmp_path / file)
+        with Image.open(tmp_path / file) as image:
+            return image.tobytes()
+
+    assert drawn(NAME, "a.png") == drawn(r"gr\xf6\xdfe.png", "b.png") != drawn("x.png", "c.png")
