@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable
@@ -342,6 +343,20 @@ def test_resumed_to_the_bit(config: Config, workplace: Path, name: str, accumula
     ends = [checkpoint.load(result.run_dir / "checkpoints" / "last.pt") for result in (whole, again)]
     for number, state in ends[0]["optimizer"]["state"].items():
         assert all(torch.equal(state[key], ends[1]["optimizer"]["state"][number][key]) for key in state)
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_a_stretched_schedule_keeps_both_rates(config: Config, workplace: Path, interval: str) -> None:
+    """Half a cosine of its own for each group, which an extended run follows from where it stands."""
+    cosine = {"target": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "auto", "interval": interval}
+    values: dict[str, Any] = {"scheduler": cosine, "criterion_optimizer": {"lr": 0.1}}
+    half = run(made(config, epochs=2, **values), console="silent")
+    values["checkpoint.every_epochs"] = 1
+    again = run(made(config, epochs=4, **values), run_dir=half.run_dir, resume=True, console="silent")
+    state = checkpoint.load(again.run_dir / "checkpoints" / "epoch_0003.pt")["optimizer"]
+    share = (1 + math.cos(math.pi * 3 / 4)) / 2
+    rates = [group["lr"] for group in state["param_groups"]]
+    assert rates == pytest.approx([1e-3 * share, 0.1 * share], rel=1e-6)
 
 
 def refused_resume(settings: RunConfig, folder: Path) -> str:

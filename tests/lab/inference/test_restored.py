@@ -13,6 +13,7 @@ from lab.checkpoint import CheckpointError
 from lab.config import RunConfig
 from lab.inference.loaded import load
 from lab.inference.plain import evaluate_run
+from lab.inference.restored import restore_loss
 from lab.trackers.csv_file import read_metrics
 from tests.test_loss_parameters import HERE as LOSSES
 from tests.test_loss_parameters import Noise
@@ -80,6 +81,12 @@ def test_the_loss_is_that_of_the_validation(
     assert other.values["loss"] != pytest.approx(best["val_loss"], rel=1e-6)
     if values.get("criterion") in (LOSSES + "Noise", LOSSES + "Drawn", HERE + "Centred"):
         assert other.notes == (f"{path} holds no state of the loss: it is judged by an untrained one",)
+
+
+def test_weights_of_the_config_are_no_state(tmp_path: Path) -> None:
+    """A checkpoint of before there was state of losses."""
+    criterion = nn.BCEWithLogitsLoss(pos_weight=torch.ones(1))
+    assert criterion.state_dict() and restore_loss({}, tmp_path, criterion, torch.device("cpu")) == []
 
 
 def test_a_loss_that_does_not_fit(config: Callable[..., RunConfig], workplace: Path) -> None:
