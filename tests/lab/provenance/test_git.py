@@ -396,14 +396,15 @@ def test_nor_one_of_settings_in_the_environment(
     assert mark.exists()
 
 
-@pytest.mark.parametrize("place", [".", "", "HERE", "sub/..", "LINK"])
-def test_a_program_called_git_in_the_current_folder_is_none(
+@pytest.mark.parametrize("place", [".", "", "HERE", "sub/..", "LINK", "sub"])
+def test_a_program_called_git_in_the_current_folder_or_below_is_none(
     project: Path, planted: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     mark = planted()
-    (project / "git").write_text(f"#!/bin/sh\ntouch {mark}\n")
-    (project / "git").chmod(0o755)
     (project / "sub").mkdir()
+    for folder in (project, project / "sub"):
+        (folder / "git").write_text(f"#!/bin/sh\ntouch {mark}\n")
+        (folder / "git").chmod(0o755)
     mark.with_name("link").symlink_to(project)
     place = place.replace("HERE", str(project)).replace("LINK", str(mark.with_name("link")))
     monkeypatch.chdir(project)
