@@ -1,8 +1,10 @@
 """From an import path to what it names, with a message for all that can go wrong on the way."""
 
+import functools
 import gc
 import importlib
 import inspect
+import os
 import pkgutil
 import sysconfig
 import typing
@@ -15,7 +17,11 @@ from typing import Any
 from lab.config.gate import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 
-_LIBRARIES = [str(FilePath(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "purelib", "platlib")]
+_PYTHON, _PACKAGES = (
+    tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in names})
+    for names in (("stdlib", "platstdlib"), ("purelib", "platlib"))
+)
+_PIPS, _DEBIANS = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
 def resolve(name: str) -> Callable[..., Any]:
@@ -41,12 +47,25 @@ def resolve(name: str) -> Callable[..., Any]:
     return typing.cast(Callable[..., Any], value)
 
 
+@functools.lru_cache(maxsize=4096)
 def is_installed(file: str | None) -> bool:
-    """Return whether a source file belongs to Python or an installed package; code without a file does."""
+    """Return whether a source file belongs to Python or an installed package; code without a file does.
+
+    A link among the packages that leads elsewhere, as to a package under development, makes it no package.
+    """
     if not file or file.startswith("<"):
         return True
-    parents = [str(parent) for parent in FilePath(file).resolve().parents]
-    return any(library in parents for library in _LIBRARIES) or "site-packages" in file
+    real = os.path.realpath(file)
+    return is_of_python(real) or _is_packaged(real)
+
+
+def is_of_python(file: str) -> bool:
+    """Return whether a file is one of Python's own library, by its path as it is written."""
+    return file.startswith(_PYTHON) and not _is_packaged(file)
+
+
+def _is_packaged(file: str) -> bool:
+    return _PIPS in file or _DEBIANS in file or file.startswith(_PACKAGES)
 
 
 def is_users(file: str) -> bool:

@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import os
 import sys
-import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from lab.config.homes import PROJECT
+from lab.config.importing import is_installed, is_of_python
 from lab.config.spec import is_import_path
 
-_PYTHON = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
-_PIPS, _DEBIANS = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 _OURS = (f"{PROJECT / 'lab'}{os.sep}", str(PROJECT / "main.py"), str(PROJECT / "util.py"))
 
 
@@ -57,7 +55,7 @@ def imported(paths: Collection[str]) -> list[Module]:
     judged: dict[str, bool] = {}
     for name, module in sorted(sys.modules.copy().items(), key=lambda item: item[0] not in named):
         file = _file_of(module)
-        if file is None or (file.startswith(_PYTHON) and not _is_packaged(file)):
+        if file is None or is_of_python(file):
             continue
         if file.startswith(_OURS):
             found[Path(file)] = Module(name, Path(file), name in named)
@@ -65,8 +63,8 @@ def imported(paths: Collection[str]) -> list[Module]:
         top = name.partition(".")[0]
         if top not in judged:  # the parts of an installed package are installed, wherever they lie
             of_top = _file_of(sys.modules.get(top))
-            judged[top] = of_top is not None and _is_installed(of_top)
-        if judged[top] or _is_installed(file):
+            judged[top] = of_top is not None and is_installed(of_top)
+        if judged[top] or is_installed(file):
             continue
         real = Path(os.path.realpath(file))
         if not _came_with_pip(real, name):
@@ -77,8 +75,8 @@ def imported(paths: Collection[str]) -> list[Module]:
 def installed(paths: Collection[str]) -> list[str]:
     """Return the installed packages that import paths name; the tool is none."""
     tops = {path.partition(".")[0] for path in paths}
-    files = {top: _file_of(sys.modules.get(top)) for top in sorted(tops)}
-    return [top for top, file in files.items() if file is not None and _is_packaged(os.path.realpath(file))]
+    files = {top: _file_of(sys.modules.get(top)) for top in sorted(tops - sys.stdlib_module_names)}
+    return [top for top, file in files.items() if file is not None and is_installed(file)]
 
 
 def named_places(paths: Collection[str]) -> list[Module]:
@@ -92,7 +90,7 @@ def named_places(paths: Collection[str]) -> list[Module]:
         places = [spec.origin] if spec and spec.has_location else spec and spec.submodule_search_locations
         for place in filter(None, places or ()):
             module = Module(top, Path(os.path.realpath(place)), True)
-            if not (_is_installed(place) or module.of_the_tool):
+            if not (is_installed(place) or module.of_the_tool):
                 found.append(module)
     return found
 
@@ -162,17 +160,6 @@ def _file_of(module: Any) -> str | None:
     """Return a module's file; what stands for modules in `sys.modules` may answer anything when asked."""
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
     return file if isinstance(file, str) and file.startswith(os.sep) else None
-
-
-def _is_packaged(file: str) -> bool:
-    return _PIPS in file or _DEBIANS in file
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_installed(file: str) -> bool:
-    """Return whether a file is Python's or lies where packages are installed, and is no link to elsewhere."""
-    real = os.path.realpath(file)
-    return _is_packaged(real) or real.startswith(_PYTHON)
 
 
 def _came_with_pip(file: Path, name: str) -> bool:
