@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from lab import rundir
-from lab.config import RunConfig
+from lab.config import RunConfig, gate
 from lab.events import EpochEnd, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import trial_process
 from lab.hpo.trial_folder import TAKEN, fenced
 from lab.hpo.trial_process import Begun, Ended, EpochDone, Finished, Order, Started, conduct
+from tests.continuing import STATEFUL, differences, tiny
+from util import run
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
 
@@ -211,3 +213,27 @@ def test_a_folder_that_another_process_holds_is_no_fault(
     with fenced(asked.folder, 1):
         finished = conduct(asked, fake_run, lambda message: None)
     assert (finished.outcome, finished.reason, finished.fault) == ("interrupted", trial_process.IN_USE, "")
+
+
+def test_a_trial_that_is_resumed_equals_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what its loss, its stream and its metrics remember."""
+    monkeypatch.setenv(gate.VARIABLE, "lab.faults")
+    config = tiny(
+        criterion={"target": f"{STATEFUL}.Remembering", "learns": True},
+        data={"target": f"{STATEFUL}.points", "kind": "waiting"},
+        metrics={"smooth": f"{STATEFUL}.Smoothed"},
+    )
+
+    def dies(message: Any) -> None:
+        if isinstance(message, EpochDone) and message.event.epoch == 2:
+            raise RuntimeError("gone")
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    conduct(order(tmp_path / "whole", config), run, lambda message: None)
+    assert conduct(order(tmp_path / "cut", config), run, dies).outcome == "failed"
+    finished = conduct(order(tmp_path / "cut", config, resume=True), run, lambda message: None)
+    assert (finished.outcome, finished.epochs) == ("completed", 3)
+    assert differences(tmp_path / "whole" / "trial", tmp_path / "cut" / "trial") == []
