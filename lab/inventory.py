@@ -181,4 +181,4 @@ def _holding(criterion: Any) -> Any:
     """The object whose attributes count: of a function, what it is bound to."""
     if isinstance(criterion, MethodType):
         return {"self": criterion.__self__}
-    return held(criterion) if isinstance(criterion, (FunctionType, partial)) else criterion
+    return (held(criterion) or criterion) if isinstance(criterion, (FunctionType, partial)) else criterion

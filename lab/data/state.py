@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from lab.components import Components, described
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
@@ -30,10 +30,11 @@ class LoaderState:
     the state that counts is that of the epoch's beginning.
     """
 
-    def __init__(self, what: str, loader: Any) -> None:
+    def __init__(self, phase: str, loader: Any) -> None:
         self._loader = loader
         dataset = dataset_of(loader)
-        self.title = described(what, loader if dataset is None else dataset)
+        kind = "stream" if isinstance(dataset, IterableDataset) else "data"
+        self.title = described(f"{phase} {kind}", loader if dataset is None else dataset)
         self.kind = type(loader if dataset is None else dataset).__qualname__
         self._own = has_own_state(loader)
         self._rereads = not isinstance(loader, (TensorLoader, SampleLoader)) and not self._own
@@ -79,8 +80,8 @@ def include(components: Components, data: Loaders) -> LoaderState:
     The validation data comes first: where both are cuts of one dataset, training's state counts.
     """
     if data.val is not None:
-        components.add("data.val", LoaderState("validation data", data.val))
-    train = LoaderState("training data", data.train)
+        components.add("data.val", LoaderState("validation", data.val))
+    train = LoaderState("training", data.train)
     components.add("data.train", train)
     return train
 
@@ -94,11 +95,10 @@ def dataset_of(loader: Any) -> Any:
 
 
 def _roots(loader: Any) -> dict[str, Any]:
-    """The objects of this process whose attributes count."""
+    """The objects of this process whose attributes count; a worker begins with a copy of its dataset."""
     if isinstance(loader, TensorLoader):
         return {}
-    reads_here = getattr(loader, "num_workers", 0) == 0
-    roots = {"dataset": dataset_of(loader)} if reads_here else {}
+    roots = {"dataset": dataset_of(loader)}
     if isinstance(loader, (SampleLoader, StreamLoader)):
         return roots
     if isinstance(loader, DataLoader):

@@ -58,8 +58,9 @@ def stateful(number: int, **values: Any) -> dict[str, Any]:
     config = variant(number)
     kind = number % 5
     if kind in (0, 2):
-        config["data"] = {"target": f"{_STATEFUL}.points", "kind": "own" if kind == 0 else "stream",
-                          "count": SAMPLES}  # fmt: skip
+        own = not config["loader"]["workers"]  # a worker's copy of a generator of its own can't be kept
+        source = {"kind": "own" if own else "stream", "count": SAMPLES}
+        config["data"] = {"target": f"{_STATEFUL}.points", **source}
     if kind in (0, 2, 4):
         config["criterion"] = {"target": f"{_STATEFUL}.Remembering", "learns": kind == 2}
     if kind in (1, 2):

@@ -13,6 +13,7 @@ from lab.checkpoint import CheckpointError
 from lab.config import RunConfig, gate
 from lab.events import Callback, EpochEnd
 from lab.tasks import Regression
+from lab.trackers.csv_file import read_metrics
 from tests.continuing import STATEFUL, Cutter, differences, interrupted, tiny, whole
 from util import run
 
@@ -230,7 +231,7 @@ def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path)
         ),
         (
             {"data.kind": "own"},
-            ["the training data Stream begins anew: data has changed"],
+            ["the training stream Stream begins anew: data has changed"],
         ),
         (
             {"metrics.smooth": "lab.metrics.RMSE"},
@@ -251,6 +252,29 @@ def test_state_of_another_setting_begins_anew(
     notes = interrupted(tmp_path, config, (1, 0), **{k.replace(".", "__"): v for k, v in change.items()})
     for message in messages:
         assert any(note.startswith(message) for note in notes), (message, notes)
+
+
+def test_sums_of_an_epoch_are_of_one_loss(tmp_path: Path) -> None:
+    """Within an epoch what the earlier loss summed up is left out, and a message says so."""
+    config = tiny(checkpoint={"every_n_steps": 1}, epochs=1)
+    notes = interrupted(tmp_path, config, (1, 3), criterion="torch.nn.L1Loss")
+    assert "train_loss of this epoch is of the batches after the checkpoint only" in notes
+    (row,) = read_metrics(tmp_path)
+    assert row["train_loss"] == pytest.approx(row["train_mae"], rel=1e-6)  # both of the last batch
+
+
+def counted(output: Tensor, target: Tensor) -> Tensor:
+    counted.calls = getattr(counted, "calls", 0) + int(output.requires_grad)  # type: ignore[attr-defined]
+    return (output - target).square().mean() / (1 + counted.calls)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_attributes_of_a_function_are_continued(tmp_path: Path) -> None:
+    config = tiny(criterion=f"{HERE}.counted", epochs=1)
+    whole(tmp_path, config)
+    done = counted.calls  # type: ignore[attr-defined]
+    del counted.calls  # type: ignore[attr-defined]
+    run(config.with_values({"epochs": 2}), run_dir=tmp_path, resume=True, console="quiet")
+    assert counted.calls == 2 * done == 6  # type: ignore[attr-defined]
 
 
 class Resized(nn.Module):

@@ -174,9 +174,8 @@ def test_what_changes_in_a_worker_is_named(tmp_path: Path, kind: str, named: str
     data = {"target": "tests.lab.data.test_state.sets", "kind": kind}
     notes = interrupted(tmp_path / "cut", tiny(data=data, loader={"workers": 1}), (1, 0))
     (note,) = [note for note in notes if "anew" in note]
-    assert note.startswith(
-        f"the training data {'Transformed' if kind == 'transform' else 'Growing'} has no state"
-    )
+    what = "data Transformed" if kind == "transform" else "stream Growing"
+    assert note.startswith(f"the training {what} has no state")
     assert named in note
 
 
@@ -249,3 +248,13 @@ def by_epoch() -> Any:
                 yield x, 3 * x - 1
 
     return Stream(), STILL
+
+
+def test_a_worker_begins_with_what_was_restored(tmp_path: Path) -> None:
+    """Two epochs read here, and the third by a worker, are as three that are read here."""
+    data = {"target": "tests.lab.data.test_state.sets", "kind": "growing"}
+    whole(tmp_path / "whole", tiny(data=data))
+    notes = interrupted(tmp_path / "cut", tiny(data=data), (2, 0), loader__workers=1)
+    assert not [note for note in notes if "anew" in note]
+    found = set(differences(tmp_path / "whole", tmp_path / "cut"))
+    assert found <= {"config", "components"}
