@@ -174,6 +174,17 @@ def test_what_does_not_count_is_named_with_what_does(monkeypatch: pytest.MonkeyP
     ]  # fmt: skip
 
 
+def test_the_table_of_the_docs_has_every_variable_and_its_key() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "trackers.md").read_text()
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| `WANDB_")]
+    rows = {cells[1].strip(): cells[2] for cells in lines}
+    for variable, key in environment.FIELDS.items():
+        assert f"`{key}`" in rows[f"`{variable}`"]
+    for variable in ("MODE", "PROJECT", "DIR", "RUN_ID", "RESUME"):
+        assert f"`WANDB_{variable}`" in rows
+    assert all(f"`{mode}`" in text for mode in environment.MODES)
+
+
 def test_the_folder_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
