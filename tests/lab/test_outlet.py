@@ -163,7 +163,7 @@ def test_a_closed_stream_does_not_lend_its_number_to_a_file(tmp_path: Path) -> N
     code = "import os\nfrom lab import outlet\nwith outlet.standard_streams():\n"
     code += f"    file = open({str(tmp_path / 'file')!r}, 'w')\n    assert file.fileno() > 2, file.fileno()\n"
     code += "    os.write(1, b'from C')\n"
-    assert shell('"$PYTHON" -c "$CODE" >&- 2>&-', CODE=code).returncode == 0
+    assert shell('"$PYTHON" -c "$CODE" <&- >&- 2>&-', CODE=code).returncode == 0
     assert (tmp_path / "file").read_bytes() == b""
 
 
