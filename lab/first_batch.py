@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch._utils import ExceptionWrapper
 
@@ -49,7 +50,7 @@ class FirstBatch:
 
     Args:
         what: the set, such as `training`.
-        model: what is called; a compiled one isn't asked for its output, since hooks would be compiled, too.
+        model: is called. The output of a compiled or scripted one isn't described: these take no hooks.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ class FirstBatch:
 
     def __enter__(self) -> "FirstBatch":
         self._batch = self._output = ""
-        if not self.done and not hasattr(self._model, "_orig_mod"):
+        compiled = hasattr(self._model, "_orig_mod") or isinstance(self._model, torch.jit.ScriptModule)
+        if not self.done and not compiled:
             self._hook = self._model.register_forward_hook(self._returned)
         return self
 

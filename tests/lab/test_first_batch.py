@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import main
 from lab import rundir
 from lab.first_batch import described, problem_of
+from util import Trainer
 
 OWN = """\
 from pathlib import Path
@@ -281,3 +284,18 @@ def test_described_lists_nested_parts() -> None:
     assert described({"x": half}) == "batch x: 2x3 float16"
     assert described((half, ints, [1, "a"])) == "inputs 2x3 float16, 2 int64, target int, str"
     assert described([half, torch.tensor(1.5)]) == "input 2x3 float16, target scalar float32"
+
+
+def test_a_network_of_torchscript_is_trained_as_it_is_without() -> None:
+    """It takes no forward hook."""
+    inputs = torch.linspace(-1, 1, 24).reshape(8, 3)
+    loader = DataLoader(TensorDataset(inputs, inputs.sum(1, keepdim=True)), batch_size=4)
+
+    def trained(script: bool) -> float:
+        torch.manual_seed(0)
+        plain = nn.Linear(3, 1)
+        net = torch.jit.script(plain) if script else plain
+        trainer = Trainer(net, torch.optim.SGD(net.parameters(), lr=0.1), None, nn.MSELoss(), callbacks=())
+        return trainer.train(loader, loader, 2)
+
+    assert trained(script=True) == trained(script=False)
