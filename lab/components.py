@@ -21,6 +21,11 @@ class Component(Protocol):
 
     title: str
     kind: str
+    advice: str
+    """What lets it resume exactly."""
+
+    def streams(self) -> list[str]:
+        """Its random streams."""
 
     def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
         """What a checkpoint keeps, and what it can't keep.
@@ -62,6 +67,8 @@ class Attributes:
         kind: the object to call it by; by default it itself.
     """
 
+    advice = f"; {ADVICE}"
+
     def __init__(
         self,
         what: str,
@@ -81,8 +88,13 @@ class Attributes:
 
     @property
     def has_own(self) -> bool:
-        """Whether its class has a `state_dict`."""
-        return has_own_state(self._held.root)
+        """Whether its class has a `state_dict`, and is the user's."""
+        ours = type(self._held.root).__module__.startswith("lab.callbacks")
+        return has_own_state(self._held.root) and not ours
+
+    def streams(self) -> list[str]:
+        """Those in its attributes."""
+        return self._held.streams()
 
     def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
         """The attributes that have changed."""
@@ -101,6 +113,7 @@ class Named:
     """A listener of the user's without a state of its own: what changes in it is named, and left alone."""
 
     has_own = False
+    advice = f"; {ADVICE}"
 
     def __init__(self, what: str, part: Any) -> None:
         self.title, self.kind = described(what, part), kind_of(part)
@@ -113,6 +126,10 @@ class Named:
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
         """Nothing is kept."""
+        return []
+
+    def streams(self) -> list[str]:
+        """A listener's are its own business."""
         return []
 
 
@@ -175,7 +192,7 @@ class Components:
     def unkeepable(self) -> list[Note]:
         """Warnings of states that no checkpoint can hold, due before the first epoch."""
         return [
-            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}; {ADVICE}", "warning")
+            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}{part.advice}", "warning")
             for part in self._parts.values()
             if part.has_own and (wrong := part.state(False)[1])
         ]
@@ -183,15 +200,26 @@ class Components:
     def begun_anew(self) -> list[Note]:
         """Warnings of listeners that have changed since the resume and keep nothing, unless named before."""
         return [
-            self._anew(part.title, wrong)
+            self._anew(part, wrong)
             for name, part in self._parts.items()
             if isinstance(part, Named) and name not in self._named and (wrong := part.state(False)[1])
         ]
 
+    def new(self) -> list[Note]:
+        """Warnings of what has a state for certain, where a checkpoint is older than all of these."""
+        return [
+            Note(
+                f"the checkpoint has no state of the {part.title}: it begins anew{_listed(streams)}",
+                "warning",
+            )
+            for part in self._parts.values()
+            if (streams := part.streams()) or part.has_own
+        ]
+
     @staticmethod
-    def _anew(title: str, reasons: list[str]) -> Note:
-        text = f"the {title} has no state that a checkpoint can hold: it begins anew ({'; '.join(reasons)})"
-        return Note(f"{text}; {ADVICE}", "warning")
+    def _anew(part: Component, reasons: list[str]) -> Note:
+        text = f"the {part.title} has no state that a checkpoint can hold: it begins anew"
+        return Note(f"{text} ({'; '.join(reasons)}){part.advice}", "warning")
 
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
@@ -204,7 +232,7 @@ class Components:
         elif unkept:
             lost = self._load(part, state)
             self._named.add(name)
-            self.notes.append(self._anew(part.title, [*unkept, *lost]))
+            self.notes.append(self._anew(part, [*unkept, *lost]))
             return
         elif state is not None:
             if not (lost := self._load(part, state)):
@@ -220,6 +248,10 @@ class Components:
 
     def _load(self, part: Component, state: Any) -> list[str]:
         return [] if state is None else part.load(state["values"], self._device)
+
+
+def _listed(names: list[str]) -> str:
+    return f" ({', '.join(names)})" if names else ""
 
 
 class Unkept(Callback):

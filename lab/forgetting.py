@@ -64,9 +64,12 @@ def begun_anew(reset: Resets, parts: Parts) -> list[Note]:
 
 def new_since(known: Parts, parts: Parts) -> list[Note]:
     """Warnings of states that the checkpoint doesn't have, such as one of an earlier version."""
+    notes = []
     if parts.get("criterion") is not None and "criterion" not in known:
-        return [Note("the checkpoint has no state of the criterion: it begins anew", "warning")]
-    return []
+        notes.append(Note("the checkpoint has no state of the criterion: it begins anew", "warning"))
+    if isinstance(components := parts.get("components"), Components) and "components" not in known:
+        notes += components.new()
+    return notes
 
 
 def _of_this_epoch(reset: Resets, content: Mapping[str, Any]) -> Iterator[Note]:

@@ -30,6 +30,8 @@ class LoaderState:
     the state that counts is that of the epoch's beginning.
     """
 
+    advice = ""  # the reasons say what to do
+
     def __init__(self, phase: str, loader: Any) -> None:
         self._loader = loader
         dataset = dataset_of(loader)
@@ -53,6 +55,10 @@ class LoaderState:
         """Whether the loader stands where the epoch continues, by a state of its own; asked once."""
         within, self.within = self.within, False
         return within and self._own
+
+    def streams(self) -> list[str]:
+        """The random streams of dataset, sampler and loader."""
+        return self._held.streams()
 
     def begin(self) -> None:
         """Note the state at the beginning of an epoch."""

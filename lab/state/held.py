@@ -23,6 +23,7 @@ from lab.state.plain import Unkeepable, is_constant, packed, unpacked
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _LARGE = 4096  # elements of a tensor, beyond which no copy is kept to compare it with
+_STREAMS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 _COLLECTIONS = (dict, list, tuple, set, frozenset, deque)
 _MANY = 1000  # items of a collection that are looked at one by one
 _KEPT_APART = 2**20  # bytes of a value that a copy is made of
@@ -91,6 +92,10 @@ class Held:
         self.root, self._tensors, self._most, self._closely = root, tensors, most, closely
         self.unkept: list[str] = []
         self._beginning = {leaf.path: self._seen(leaf) for leaf in self._leaves({})}
+
+    def streams(self) -> list[str]:
+        """The paths of random streams, which change for certain."""
+        return [leaf.path for leaf in self._leaves({}) if isinstance(leaf.value, _STREAMS)]
 
     def changed(self) -> list[str]:
         """The paths of what isn't as it was when this was made, or decides itself what it keeps."""

@@ -136,12 +136,14 @@ def test_a_checkpoint_has_the_buffers_of_the_loss(tmp_path: Path) -> None:
 
 
 def test_an_earlier_checkpoint_loads_with_a_message(tmp_path: Path) -> None:
-    for name, message in (
-        ("ClassBalanced", ["the checkpoint has no state of the criterion: it begins anew"]),
-        ("Curriculum", []),
+    anew = "the checkpoint has no state of the {}: it begins anew{}"
+    for name, kind, message in (
+        ("ClassBalanced", "memory", [anew.format("criterion", "")]),
+        ("Curriculum", "stream", []),
+        ("Curriculum", "own", [anew.format("training stream Stream", " (dataset.generator)")]),
     ):
-        folder = tmp_path / name
-        config = tiny(criterion=f"{HERE}.{name}")
+        folder = tmp_path / f"{name}-{kind}"
+        config = tiny(criterion=f"{HERE}.{name}", data={"target": f"{STATEFUL}.points", "kind": kind})
         run(config.with_values({"epochs": 1}), run_dir=folder, callbacks=[Cutter()], console="quiet")
         path = folder / "checkpoints" / "last.pt"
         content = checkpoint.load(path)
