@@ -47,6 +47,7 @@ USES = {
     ("lab/command_line.py", "_examples"): "test_the_examples_of_the_help",
     ("lab/dashboard.py", "refuse_open_door"): "test_the_tunnel_is_one",
     ("lab/hpo/opening.py", "_fork_command"): "test_the_fork_of_a_changed_study",
+    ("lab/hpo/storage.py", "without_folder"): "test_a_study_whose_folder_is_gone",
     ("lab/hpo/study.py", "_begin"): "test_the_dashboard_of_a_study",
     ("lab/hpo/study.py", "_end"): "test_a_stopped_study_and_its_winner",
     ("lab/hpo/winner.py", "_fill"): "test_what_a_studys_files_say_from_anywhere",
@@ -72,6 +73,7 @@ OPTIONS = {
     "lab/data/layouts/pairs.py": ("--set", "tests/test_moved_data.py"),
     "lab/data/manifest.py": ("--set", "test_data_that_is_not_named"),
     "lab/hpo/changes.py": ("--fork", "test_the_fork_of_a_changed_study"),
+    "lab/hpo/storage.py": ("--optimize", "test_a_study_whose_folder_is_gone"),
     "lab/inference/classified.py": ("--predict", "tests/test_classification.py"),
     "lab/inference/classify.py": ("--force", "tests/test_classification.py"),
     "lab/inference/export.py": ("--input", "tests/lab/inference/test_export.py"),
@@ -232,19 +234,27 @@ def test_a_stopped_run_and_its_upload(place: Place) -> None:
     assert steps == Counter(range(1, done + 3))
 
 
-def test_a_finished_run_is_extended(place: Place) -> None:
-    (run,) = (place.folder / "runs").iterdir()
-    epochs = len((run / "metrics.csv").read_text().splitlines()) - 1
-    out = place.lab("--resume", f"runs/{run.name}", "--set", f"epochs={epochs}", WANDB_MODE="disabled")
+@pytest.fixture(scope="module")
+def run(place: Place) -> Path:
+    """A run that is finished."""
+    elsewhere = Place(place.folder / "finished")
+    elsewhere.folder.mkdir()
+    elsewhere.lab("--run", elsewhere.write("run.yaml", {**RUN, "epochs": 2, "trackers": []}))
+    (found,) = (elsewhere.folder / "runs").iterdir()
+    return found.relative_to(place.folder)
+
+
+def test_a_finished_run_is_extended(place: Place, run: Path) -> None:
+    out = place.lab("--resume", str(run), "--set", "epochs=2")
     option = re.search(r"(--set epochs=)N with a larger N extends the run", out)
     assert option
-    place.lab("--resume", f"runs/{run.name}", *shlex.split(f"{option[1]}{epochs + 1}"), WANDB_MODE="disabled")
+    place.lab("--resume", str(run), *shlex.split(f"{option[1]}3"))
+    assert len((place.folder / run / "metrics.csv").read_text().splitlines()) == 4
 
 
-def test_a_run_that_found_the_disk_full(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_found_the_disk_full(place: Place, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.folder)
-    (run,) = (place.folder / "runs").iterdir()
-    command = commands.main("--resume", "RUN").replace("RUN", f"runs/{run.name}")
+    command = commands.main("--resume", "RUN").replace("RUN", shlex.quote(str(run)))
     assert "epochs" in place.shell(f"{command} --print-config")
 
 
@@ -262,7 +272,23 @@ def test_a_stopped_study_and_its_winner(place: Place, study: tuple[str, str]) ->
 
 
 def test_the_dashboard_of_a_study(place: Place, study: tuple[str, str]) -> None:
-    command = after(study[0], "Storage").partition("(")[2].removesuffix(")")
+    serve(place, after(study[0], "Storage").partition("(")[2].removesuffix(")"))
+
+
+def test_a_study_whose_folder_is_gone(place: Place, study: tuple[str, str]) -> None:
+    home, away = place.folder / "studies" / "night", place.folder / "away"
+    home.rename(away)
+    try:
+        error = place.lab("--report", "night", code=2)
+        command = re.search(r"makes it again, and (.+) shows its values", error)
+        assert command, error
+        serve(place, command[1])
+    finally:
+        away.rename(home)
+
+
+def serve(place: Place, command: str) -> None:
+    """Start a dashboard by its command, until it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

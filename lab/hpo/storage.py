@@ -24,6 +24,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
+from lab import commands
 from lab.paths import url_expanded
 from lab.redact import HIDDEN
 
@@ -131,7 +132,7 @@ def without_folder(name: str, url: str) -> str:
         return ""
     return (
         f"; {shown_url(url)} has a study of this name, whose folder is gone: --optimize with its file makes "
-        f"it again, and --dashboard {shown_url(url)} shows its values"
+        f"it again, and {commands.main('--dashboard', shown_url(url))} shows its values"
     )
 
 
