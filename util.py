@@ -228,7 +228,7 @@ class Trainer:
                     tally.add(result)
                     if step == batches[-1][0]:
                         group.finish(self.optimizer)
-                        first.check_gradients(self.reach, self.listeners.on_note)
+                        first.check_gradients(self.reach, self.listeners.on_note, result.loss)
                         tally.add_norm(self._step())
                         first.through()
                     self._reporter.step(step, tally)

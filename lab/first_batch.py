@@ -78,10 +78,10 @@ class FirstBatch:
             self._batch = described(batch)
         return batch
 
-    def check_gradients(self, reach: Reach, notify: Callable[[Note], None]) -> None:
+    def check_gradients(self, reach: Reach, notify: Callable[[Note], None], loss: Tensor) -> None:
         """Name the parameters that the first backward pass didn't reach, and those of the loss."""
         if not self.done:
-            for note in reach.notes():
+            for note in reach.notes(loss):
                 notify(note)
 
     def through(self) -> None:

@@ -1,9 +1,9 @@
 """Which parameters a training reaches: those of its network, and those of its loss."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
@@ -42,8 +42,12 @@ class Reach:
         """How many numbers of the loss are trained."""
         return sum(parameter.numel() for parameter in self.loss.values() if not is_lazy(parameter))
 
-    def notes(self) -> Iterator[Note]:
-        """What is remarkable after a first backward pass, found without a wait for the device."""
+    def notes(self, loss: Tensor | None = None) -> Iterator[Note]:
+        """What is remarkable after a first backward pass, found without a wait for the device.
+
+        Args:
+            loss: that of a batch; its graph leads to what is not among the parameters that are known.
+        """
         named = {**dict(self._network.named_parameters()), **self.loss}
         if without := [name for name, p in named.items() if p.requires_grad and p.grad is None]:
             yield Note(f"no gradient reaches {some(without)}", "warning")
@@ -56,13 +60,43 @@ class Reach:
                 "constructor and pass it to the optimizer, or freeze it with requires_grad_(False)",
                 "warning",
             )
-        if apart := list(beyond(self._parts["criterion"])):
+        apart = beyond(self._parts["criterion"])
+        known = {*named.values(), *now.values(), *(p for each in apart.values() for p in each.parameters())}
+        if loss is not None and (
+            unknown := [p for p in _leaves(loss) if p not in known and id(p) not in there]
+        ):
             yield Note(
-                f"the criterion uses the module {some(apart)} of its file, which is no part of the run: it "
-                "is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss a class",
+                f"the loss depends on {_shown(unknown)} that is not trained, for neither network, criterion "
+                "nor task holds it where it can be found: let a module hold it, an attribute or a list; or "
+                "freeze it with requires_grad_(False)",
+                "warning",
+            )
+        if apart:
+            yield Note(
+                f"the criterion uses the module {some(list(apart))} of its file, which is no part of the "
+                "run: it is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss "
+                "a class",
                 "warning",
             )
         if trained:
             yield Note(f"trained together with the network: {some(trained)}")
         if self._metrics:
             yield Note(f"{some(list(self._metrics))}: parameters of a metric, which are not trained")
+
+
+def _leaves(loss: Tensor) -> Iterator[nn.Parameter]:
+    """The parameters that a loss depends on."""
+    waiting, seen = [loss.grad_fn], set[Any]()
+    while waiting:
+        if (step := waiting.pop()) is None or step in seen:
+            continue
+        seen.add(step)
+        waiting += [before for before, _ in step.next_functions]
+        if isinstance(found := getattr(step, "variable", None), nn.Parameter):
+            yield found
+
+
+def _shown(parameters: Sequence[nn.Parameter]) -> str:
+    """Such as `a parameter of shape (3, 2) and 2 more`."""
+    more = f" and {len(parameters) - 1} more" if len(parameters) > 1 else ""
+    return f"a parameter of shape {tuple(parameters[0].shape)}{more}"

@@ -8,10 +8,10 @@ import random
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import Enum
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 ON_DEVICE = "on device"  # marks a tensor that returns to the run's device, wherever that is by then
-CONSTANT = (
+FUNCTIONS = (
     type, FunctionType, BuiltinFunctionType, MethodType, partial, inspect.Signature, ModuleType, torch.dtype,
-    Enum, re.Pattern, PurePath, range, slice, date, timedelta, np.dtype, np.ufunc,
+    re.Pattern, np.dtype, np.ufunc,
 )  # fmt: skip
+CONSTANT = (*FUNCTIONS, Enum, PurePath, range, slice, date, timedelta)
 _ARRAY = "array of numbers"  # marks an array of NumPy's
 _LEFT_OUT = object()
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size, set)
@@ -37,10 +38,18 @@ class Unkeepable(TypeError):
 
 def is_constant(value: Any) -> bool:
     """Return whether it is, or is made of, nothing but what no step changes."""
+    return is_made_of(CONSTANT, value)
+
+
+def is_made_of(kinds: tuple[type, ...], value: Any) -> bool:
+    """Return whether it is of these types, or a collection of nothing else."""
     if isinstance(value, (dict, list, tuple)) and value:
         parts = value.values() if isinstance(value, dict) else value
-        return all(is_constant(part) for part in parts)
-    return isinstance(value, CONSTANT)
+        try:
+            return all(is_made_of(kinds, part) for part in parts)
+        except RecursionError:  # within itself
+            return False
+    return isinstance(value, kinds)
 
 
 def packed(value: Any, path: str) -> Any:
@@ -50,18 +59,26 @@ def packed(value: Any, path: str) -> Any:
         Unkeepable: it holds something else than tensors, arrays, numbers, texts, random streams and
             collections of them.
     """
+    try:
+        return _packed(value, path)
+    except RecursionError:
+        raise Unkeepable(f"{path} is nested too deep, or within itself") from None
+
+
+def _packed(value: Any, path: str) -> Any:
     if isinstance(value, Tensor):
-        value = value.detach()
-        return value if value.device.type == "cpu" else {ON_DEVICE: value}
+        return _of_tensor(value.detach(), path)
     if type(value) in (bool, int, float, complex, str, bytes, type(None), torch.device):
         return value
     if type(value) in (list, tuple, torch.Size):
         kind = list if type(value) is list else tuple
-        return kind(packed(part, f"{path}[{index}]") for index, part in enumerate(value))
+        return kind(_packed(part, f"{path}[{index}]") for index, part in enumerate(value))
     if type(value) is dict:
         return _of_dict(value, path)
     if type(value) in _PACKERS:
         return {type(value).__name__: _PACKERS[type(value)](value, path)}
+    if isinstance(value, PurePath):
+        return {"Path": str(value)}
     if isinstance(value, np.generic) and value.dtype.kind in _NUMBERS:
         return {"scalar": torch.from_numpy(np.asarray(value).reshape(1).copy())}
     raise Unkeepable(f"{path} is of type {type(value).__name__}")
@@ -139,17 +156,28 @@ def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:
     return {name: unpacked(part, device) for name, part in value.items()}
 
 
+def _of_tensor(value: Tensor, path: str) -> Any:
+    if value.is_nested or value.is_quantized or value.is_meta:
+        kind = "nested" if value.is_nested else "quantized" if value.is_quantized else "meta"
+        raise Unkeepable(f"{path} is a {kind} tensor")
+    return value if value.device.type == "cpu" else {ON_DEVICE: value}
+
+
 def _of_dict(value: Mapping[Any, Any], path: str) -> dict[Any, Any]:
     for name in value:
         if type(name) not in (bool, int, float, str, bytes, type(None), tuple):
             raise Unkeepable(f"a key of {path} is of type {type(name).__name__}")
-    return {name: packed(part, f"{path}[{name!r}]") for name, part in value.items()}
+    return {name: _packed(part, f"{path}[{name!r}]") for name, part in value.items()}
 
 
 def _of_array(value: np.ndarray[Any, Any], path: str) -> Any:
     if value.dtype.kind not in _NUMBERS:
         raise Unkeepable(f"{path} is of type ndarray of {value.dtype}")
-    return torch.from_numpy(np.array(value, order="C", copy=True))
+    content = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
+    try:
+        return torch.from_numpy(content if content.flags.writeable else content.copy())
+    except TypeError:  # such as long double
+        raise Unkeepable(f"{path} is of type ndarray of {value.dtype}") from None
 
 
 def _of_random(value: random.Random, path: str) -> Any:
@@ -211,9 +239,14 @@ def _of_factory(value: defaultdict[Any, Any], path: str) -> Any:
 
 _PACKERS: Mapping[type, Callable[[Any, str], Any]] = {
     np.ndarray: _of_array,
-    set: lambda value, path: [packed(each, path) for each in value],
-    frozenset: lambda value, path: [packed(each, path) for each in value],
-    deque: lambda value, path: {"items": [packed(each, path) for each in value], "maxlen": value.maxlen},
+    range: lambda value, path: [value.start, value.stop, value.step],
+    slice: lambda value, path: [_packed(each, path) for each in (value.start, value.stop, value.step)],
+    date: lambda value, path: value.isoformat(),
+    datetime: lambda value, path: value.isoformat(),
+    timedelta: lambda value, path: [value.days, value.seconds, value.microseconds],
+    set: lambda value, path: [_packed(each, path) for each in value],
+    frozenset: lambda value, path: [_packed(each, path) for each in value],
+    deque: lambda value, path: {"items": [_packed(each, path) for each in value], "maxlen": value.maxlen},
     OrderedDict: _of_dict,
     Counter: _of_dict,
     defaultdict: _of_factory,
@@ -224,6 +257,12 @@ _PACKERS: Mapping[type, Callable[[Any, str], Any]] = {
 }
 _UNPACKERS: Mapping[str, Callable[[Any], Any]] = {
     "ndarray": lambda tensor: tensor.numpy().copy(),
+    "range": lambda ends: range(*ends),
+    "slice": lambda ends: slice(*ends),
+    "date": date.fromisoformat,
+    "datetime": datetime.fromisoformat,
+    "timedelta": lambda parts: timedelta(*parts),
+    "Path": Path,
     "scalar": lambda tensor: tensor.numpy()[0],
     "set": set,
     "frozenset": frozenset,
