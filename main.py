@@ -373,7 +373,7 @@ def complain(error: object) -> int:
 def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, loading.Document]:
     """The config, and the document that knows where each value was written."""
     overrides = [*options.set, *(["pictures.enabled=false"] if options.no_plots else [])]
-    return record.read_run(path, overrides)
+    return record.read_run(path, overrides, resumed=options.resume is not None)
 
 
 def find_run(name: str) -> Path:

@@ -16,15 +16,20 @@ _BARE = re.compile(r"(?m)(?<=: )\*{3}(?=\s*(?:#|$))")  # which would be an alias
 Config = TypeVar("Config", RunConfig, OptimizeConfig)
 
 
-def read_run(path: str | Path, overrides: Sequence[str]) -> tuple[RunConfig, loading.Document]:
+def read_run(
+    path: str | Path, overrides: Sequence[str], *, resumed: bool = False
+) -> tuple[RunConfig, loading.Document]:
     """The config, and the document that knows where each value was written.
+
+    Args:
+        resumed: W&B's environment is judged once it is known what the run began with.
 
     Raises:
         ConfigError: it can't be read, or is a record that lacks its secrets, or W&B's environment is wrong.
     """
     document = loading.override(loading.read(path), overrides, RunConfig.defaults())
     config = _whole(RunConfig.from_document(document), document)
-    if problems := list(problems_of(config)):
+    if not resumed and (problems := list(problems_of(config))):
         raise document.located(ConfigError(problems))
     return config, document
 

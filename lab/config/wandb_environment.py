@@ -51,7 +51,7 @@ def settled(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> Run
     Raises:
         ConfigError: a variable holds what W&B doesn't know.
     """
-    if problems := list(problems_of(config)):
+    if problems := list(problems_of(config, recorded or {})):
         raise ConfigError(problems)
     values = values_of(config, recorded or {}, FIELDS)
     return config.with_values(values) if values else config
@@ -80,22 +80,32 @@ def values_of(config: RunConfig, recorded: Mapping[str, Any], fields: Mapping[st
     return values
 
 
-def problems_of(config: RunConfig) -> Iterator[Problem]:
-    """The variables that W&B would not take, where the config has it as a tracker."""
+def problems_of(config: RunConfig, recorded: Mapping[str, Any] = {}) -> Iterator[Problem]:
+    """The variables that count and that W&B would not take, where the config has it as a tracker.
+
+    Args:
+        recorded: the config of the run that is resumed, or of the study that is continued.
+    """
     found = _tracker(config)
     if found is None:
         return
     path: Path = ("trackers", found[0])
-    if (mode := _value(MODE)) and mode not in MODES:
+    mode = _value(MODE)
+    if found[1].mode == "auto" and mode and mode not in MODES:
         yield Problem((*path, "mode"), f"{MODE} is {mode!r} in the environment; it can be {', '.join(MODES)}")
+    begun = _recorded(recorded) is not None
     project = str(_value(PROJECT) or "")
-    if _CLOSED.intersection(project) or len(project) > _LONGEST_PROJECT:
+    wrong = _CLOSED.intersection(project) or len(project) > _LONGEST_PROJECT
+    if wrong and not begun and "project" not in config.model_fields_set:
         what = f"at most {_LONGEST_PROJECT} characters and none of {' '.join(sorted(_CLOSED))}"
         yield Problem(("project",), f"{PROJECT} is {project!r} in the environment; W&B takes {what}")
-    if wrong := [tag for tag in _value("WANDB_TAGS") or () if len(tag) > _LONGEST_TAG]:
-        message = f"WANDB_TAGS has {wrong[0]!r} in the environment; W&B takes {_LONGEST_TAG} characters a tag"
+    tags = () if begun or found[1].tags else _value("WANDB_TAGS") or ()
+    if longest := [tag for tag in tags if len(tag) > _LONGEST_TAG]:
+        message = (
+            f"WANDB_TAGS has {longest[0]!r} in the environment; W&B takes {_LONGEST_TAG} characters a tag"
+        )
         yield Problem((*path, "tags"), message)
-    if _CLOSED_ID.intersection(name := str(_value(RUN_ID) or "")):
+    if not begun and _CLOSED_ID.intersection(name := str(_value(RUN_ID) or "")):
         message = f"{RUN_ID} is {name!r} in the environment; W&B takes none of {' '.join(sorted(_CLOSED_ID))}"
         yield Problem(path, message)
 

@@ -21,15 +21,14 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 _GRACE_SECONDS = 1.0
-# What a run is told by us, wherever it came from, and W&B's own name of the setting.
-_TOLD = {
-    "WANDB_ENTITY": "entity",
-    "WANDB_NAME": "run_name",
-    "WANDB_RUN_GROUP": "run_group",
-    "WANDB_JOB_TYPE": "run_job_type",
-    "WANDB_TAGS": "run_tags",
-    "WANDB_NOTES": "run_notes",
-}
+# What each run is given by this program, wherever it came from, so that W&B needn't read it again.
+_OURS = frozenset(
+    f"WANDB_{name}"
+    for name in (
+        "ENTITY", "PROJECT", "NAME", "RUN_GROUP", "JOB_TYPE", "TAGS", "NOTES", "MODE", "DIR", "RUN_ID",
+        "RESUME", "SILENT", "QUIET", "CONSOLE",
+    )
+)  # fmt: skip
 _SET_BY_US: set[str] = set()  # an earlier run of this process is no wish of the user
 
 
@@ -96,17 +95,41 @@ def start() -> Any:
 
     It gets a second at the end and is killed then: where a run wasn't finished, and the server answers no
     more, it held up the end of the interpreter for 28 s.
+
+    Raises:
+        ValueError: a variable of the environment holds what W&B does not take; it is named.
     """
     import wandb
 
+    _read_by_name(wandb.Settings)
     setup: Any = wandb.setup(wandb.Settings(silent=True))
-    for variable, setting in _TOLD.items():  # a run that is resumed keeps what it had
-        if os.environ.get(variable):
-            setattr(setup.settings, setting, None)
     process = setup._connection._proc
     if process is not None:  # None: it belongs to a process above ours
         process.join = partial(_end, process._process)
     return setup.settings
+
+
+def _read_by_name(settings: Any) -> None:
+    """Have W&B read the variables that are its own one by one, and leave out those that a run is given.
+
+    One that doesn't count for a run, and that W&B would not take, must not end the mirror.
+    """
+    read = settings.update_from_env_vars
+    if getattr(read, "by_name", False):
+        return
+
+    def by_name(self: Any, environ: Mapping[str, str]) -> None:
+        for variable in sorted(environ.keys() - _OURS):
+            try:
+                read(self, {variable: environ[variable]})
+            except ValueError as error:
+                listed: Any = getattr(error, "errors", list)()  # pydantic's own error is over several lines
+                why = listed[0]["msg"] if listed else str(error)
+                message = f"{variable} is {environ[variable]!r} in the environment, and W&B does not take it"
+                raise ValueError(f"{message}: {why}") from error
+
+    by_name.by_name = True  # type: ignore[attr-defined]
+    settings.update_from_env_vars = by_name
 
 
 def forget_dead() -> None:

@@ -52,7 +52,14 @@ def test_the_environment_fills_in_what_the_config_leaves_open(monkeypatch: pytes
 @pytest.mark.parametrize("project", ["lab", "mine"])
 def test_what_the_config_says_wins_be_it_the_default(monkeypatch: pytest.MonkeyPatch, project: str) -> None:
     put(monkeypatch, ALL)
-    said = {"type": "wandb", "entity": "e", "name": "n", "group": "g", "job_type": "j", "notes": "t"}
+    said: dict[str, Any] = {
+        "type": "wandb",
+        "entity": "e",
+        "name": "n",
+        "group": "g",
+        "job_type": "j",
+        "notes": "t",
+    }
     said |= {"tags": ["x"]}
     config = environment.settled(a_run(project=project, trackers=[said]))
     assert config.project == project
@@ -157,6 +164,22 @@ def test_what_wandb_would_not_take_is_refused_by_name(
     with pytest.raises(ConfigError) as raised:
         environment.settled(a_run())
     assert variable in str(raised.value) and named in str(raised.value)
+
+
+WRONG = {"WANDB_PROJECT": "a/b", "WANDB_TAGS": "t" * 65, "WANDB_RUN_ID": "a:b"}
+
+
+def test_what_wandb_would_not_take_is_no_problem_where_it_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put(monkeypatch, {**WRONG, "WANDB_MODE": "onlin"})
+    tracker = {"type": "wandb", "mode": "offline", "tags": ["x"]}
+    said = RunConfig.model_validate({**a_run().as_data(), "project": "mine", "trackers": [tracker]})
+    assert [problem.message.split()[0] for problem in environment.problems_of(said)] == ["WANDB_RUN_ID"]
+    assert len(list(environment.problems_of(a_run()))) == 4
+    monkeypatch.delenv("WANDB_MODE")
+    begun = a_run().as_data()
+    assert environment.settled(a_run(), begun).project == begun["project"]
 
 
 def test_what_does_not_count_is_named_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,3 +73,37 @@ def test_after_its_process_was_killed_there_is_another(tmp_path: Path, session: 
     session.close()  # `finish` does not wait for the file
     folder = tmp_path / "trial_00001" / "wandb"
     assert wandb_service.logged_steps([folder], begun.id) == {3}
+
+
+@pytest.fixture
+def no_process(session: WandbSession) -> Iterator[None]:
+    """W&B reads the environment anew, before and after."""
+    wandb_service.kill()
+    yield
+    wandb_service.kill()
+
+
+@pytest.mark.usefixtures("no_process")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("WANDB_TAGS", "a,,b"), ("WANDB_TAGS", "t" * 65), ("WANDB_PROJECT", "a/b"),
+        ("WANDB_RESUME", "perhaps"), ("WANDB_RUN_ID", "a:b"), ("WANDB_MODE", "onlin"),
+        ("WANDB_SILENT", "so so"), ("WANDB_CONSOLE", "none"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_wandb_refuses_and_that_does_not_count_ends_no_mirror(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert wandb_service.start().run_tags is None
+
+
+@pytest.mark.usefixtures("no_process")
+def test_of_the_rest_the_one_that_wandb_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "soon")
+    with pytest.raises(ValueError, match=r"^WANDB_INIT_TIMEOUT is 'soon' in the environment, and W&B"):
+        wandb_service.start()
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "7")
+    wandb_service.kill()
+    assert wandb_service.start().init_timeout == 7
