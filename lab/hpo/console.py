@@ -78,7 +78,8 @@ class StudyConsole:
     def note(self, text: str) -> None:
         """Something worth a line, shown even when quiet."""
         self._json("note", message=text)
-        self._line(text[:1].upper() + text[1:], always=True)
+        is_word = text.partition(" ")[0].rstrip(":,;").isalpha()  # a path or a name stays as it is
+        self._line(text[:1].upper() + text[1:] if is_word else text, always=True)
 
     def status(self, text: str) -> None:
         """Where the study stands, on a terminal in its last line."""

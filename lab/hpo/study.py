@@ -99,6 +99,7 @@ def _optimized(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     source = config.study_name
     if fork is not None:
+        refuse_lost(root / source, config)
         config = renamed(config, fork)
     folder = root / config.study_name
     rundir.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
@@ -217,12 +218,15 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
     config = OptimizeConfig.from_yaml(folder / STUDY)
     file = database_file(config.storage)
     if file is not None and not file.exists():
-        raise StorageError(f"the study's database {file} is not there")
+        raise StorageError(f"the study's database {file} is not there; put it back, for it has the values")
     database = Database(without_hidden(config.storage))
     try:
         study = optuna.load_study(study_name=config.study_name, storage=database.storage)
     except KeyError:
-        raise StorageError(f"{shown_url(config.storage)} holds no study '{config.study_name}'") from None
+        message = (
+            f"{shown_url(config.storage)} holds no study '{config.study_name}'; put the study's database back"
+        )
+        raise StorageError(message) from None
     if is_foreign(folder, study):
         raise StorageError(
             f"{shown_url(config.storage)} has another study '{config.study_name}' than the one of {folder}"

@@ -171,7 +171,12 @@ def test_the_command_says_where_and_leaves_the_trials_alone(
         err = capsys.readouterr().err
         assert f"small holds trials, and their database studies.db is {gone}; put it back, or move the" in err
         (workplace / "studies.db").touch()
-    assert (workplace / "studies.db").stat().st_size == 0 and not (workplace / "other.db").exists()
+    (workplace / "studies.db").unlink()
+    for arguments in (["--optimize", str(file), "--fork", "further"], ["--report", "small"]):
+        assert main.main(arguments) == 2
+        assert "database studies.db is not there; put it back" in capsys.readouterr().err
+        assert not (workplace / "studies.db").exists() and not (workplace / "studies" / "further").exists()
+    assert not (workplace / "other.db").exists()
     assert state() == before
     (workplace / "kept.db").replace(workplace / "studies.db")
     assert main.main(["--optimize", str(file), "--quiet", "--set", "n_trials=3"]) == 0

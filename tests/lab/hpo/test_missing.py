@@ -56,7 +56,7 @@ def test_new_trials_go_on_beside_what_is_gone(
 def test_a_single_folder_is_gone(file: Path, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(workplace / "studies/small/trial_00001")
     out = again(file, capsys)
-    assert "has no trial 1 of sqlite:///studies.db" in out
+    assert "\nstudies/small has no trial 1 of sqlite:///studies.db" in out
     best = int(out.split("Best     trial ")[1].split(":")[0])
     assert ("Again" in out) == (best == 0)
 
