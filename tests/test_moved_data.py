@@ -130,10 +130,22 @@ def test_what_was_trained_with_cannot_be_set(place: Path, say: Say, assignment: 
 
 
 @pytest.mark.parametrize(
-    ("assignment", "words"), [("data.root", "="), ("data.root={a: 1}", "expected a path")]
+    ("assignment", "words"),
+    [
+        ("data.root", "="),
+        ("data.root={a: 1}", "expected a path"),
+        ("data.manifest=x.csv", "data.manifest: class_folder takes no 'manifest'"),
+        ("data.rooot_dir=x", "takes no 'rooot_dir'"),
+        (
+            "data.root=$DATA/set",
+            "data.root: '$DATA/set': variables are not expanded in a path, and $DATA is one",
+        ),
+        ("data.root=~nobody-here/set", "data.root: '~nobody-here/set': there is no user 'nobody-here'"),
+    ],
 )
 def test_what_is_no_path_is_refused(place: Path, say: Say, assignment: str, words: str) -> None:
-    assert words in say(2, "--evaluate", run_of(place, "classes"), "--set", assignment)
+    error = say(2, "--evaluate", run_of(place, "classes"), "--set", assignment)
+    assert words in error and f"--set {assignment}" in error
 
 
 def test_other_images_than_those_of_the_training_are_named(place: Path, say: Say, tmp_path: Path) -> None:

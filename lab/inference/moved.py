@@ -61,9 +61,15 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
         if isinstance(value, (bool, Mapping)):
             problems.append(Problem(path, f"expected a path, found {shown(value)}", where))
         found[f"data.{name}"] = value
-    if problems:
-        raise ConfigError(problems)
+    if problems := problems or _refused(RunConfig.from_document(document), found):
+        raise document.located(ConfigError(problems))
     return found
+
+
+def _refused(config: RunConfig, found: Mapping[str, Any]) -> list[Problem]:
+    """What the run's data source doesn't take of these: an argument that it lacks, a path with a variable."""
+    wrong = ConfigError(list(config.data.check())).below(("data",)).problems
+    return [problem for problem in wrong if ".".join(map(str, problem.path[:2])) in found]
 
 
 def of_file(folder: Path, config: RunConfig) -> dict[str, str]:
