@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
+from lab import paths
 from lab.config.problems import ConfigError, Path, Problem
 from lab.config.run import RunConfig
 from lab.config.trackers import WandbConfig
@@ -105,6 +106,8 @@ def problems_of(config: RunConfig, recorded: Mapping[str, Any] = {}) -> Iterator
             f"WANDB_TAGS has {longest[0]!r} in the environment; W&B takes {_LONGEST_TAG} characters a tag"
         )
         yield Problem((*path, "tags"), message)
+    if (folder := str(_value(DIR) or "")) and (why := paths.problem_of(folder)):
+        yield Problem(path, f"{DIR} is {folder!r} in the environment: {why}")
     if not begun and _CLOSED_ID.intersection(name := str(_value(RUN_ID) or "")):
         message = f"{RUN_ID} is {name!r} in the environment; W&B takes none of {' '.join(sorted(_CLOSED_ID))}"
         yield Problem(path, message)

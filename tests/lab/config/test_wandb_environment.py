@@ -155,6 +155,9 @@ def test_the_modes_are_those_of_the_installed_wandb() -> None:
         ("WANDB_PROJECT", "p" * 129, "128 characters"),
         ("WANDB_TAGS", "short," + "t" * 65, "64 characters a tag"),
         ("WANDB_RUN_ID", "a:b", "none of"),
+        ("WANDB_DIR", "$SCRATCH/wandb", "variables are not expanded in a path, and $SCRATCH is one"),
+        ("WANDB_DIR", "${SCRATCH}", "${SCRATCH} is one"),
+        ("WANDB_DIR", "~nobody-here/wandb", "there is no user 'nobody-here'"),
     ],
 )
 def test_what_wandb_would_not_take_is_refused_by_name(
