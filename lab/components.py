@@ -12,6 +12,7 @@ import torch
 from lab.config import ConfigError, Problem
 from lab.events import Callback, EpochEnd, Note
 from lab.state.held import Held, has_own_state
+from lab.wording import some
 
 ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
 
@@ -192,7 +193,7 @@ class Components:
     def unkeepable(self) -> list[Note]:
         """Warnings of states that no checkpoint can hold, due before the first epoch."""
         return [
-            Note(f"the {part.title} won't resume exactly: {'; '.join(wrong)}{part.advice}", "warning")
+            Note(f"the {part.title} won't resume exactly: {some(wrong, '; ')}{part.advice}", "warning")
             for part in self._parts.values()
             if part.has_own and (wrong := part.state(False)[1])
         ]
@@ -219,7 +220,7 @@ class Components:
     @staticmethod
     def _anew(part: Component, reasons: list[str]) -> Note:
         text = f"the {part.title} has no state that a checkpoint can hold: it begins anew"
-        return Note(f"{text} ({'; '.join(reasons)}){part.advice}", "warning")
+        return Note(f"{text} ({some(reasons, '; ')}){part.advice}", "warning")
 
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
@@ -237,9 +238,7 @@ class Components:
         elif state is not None:
             if not (lost := self._load(part, state)):
                 return
-            text = (
-                f"the {part.title} has changed since the checkpoint: {', '.join(lost)} isn't there any more"
-            )
+            text = f"the {part.title} has changed since the checkpoint: {some(lost)} isn't there any more"
         elif part.has_own and not why:
             text = f"the checkpoint has no state of the {part.title}: it begins anew"
         else:
@@ -251,7 +250,7 @@ class Components:
 
 
 def _listed(names: list[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""
+    return f" ({some(names)})" if names else ""
 
 
 class Unkept(Callback):

@@ -30,7 +30,7 @@ def duration(seconds: object) -> str:
     return f"{whole // 60} min {whole % 60:02d} s"
 
 
-def some(names: Sequence[str]) -> str:
+def some(names: Sequence[str], between: str = ", ") -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+    return between.join(names[:5]) + more

@@ -18,6 +18,7 @@ from lab.data.problems import raise_all
 from lab.data.protocols import CollatedDataset, NamedDataset
 from lab.data.splits import Parts, Splits
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
+from lab.state.walk import Unwatched
 
 Mode = Literal["predcls", "sgcls", "sgdet"]
 _SUREST = 1 - 2**-20  # a detector's highest probability: 1 says that a class is given
@@ -111,7 +112,7 @@ class _Seen:
     match: Tensor
 
 
-class SceneSet(CollatedDataset, NamedDataset):
+class SceneSet(CollatedDataset, NamedDataset, Unwatched):
     """Videos as items; a batch is one pair of the same kind, see `lab.graphs.collate`.
 
     Args:

@@ -164,7 +164,9 @@ class Held:
             return False
         if isinstance(leaf.value, FUNCTIONS) and self._beginning.get(leaf.path) is None:
             return True  # made when it is first needed
-        return leaf.path in self._beginning and _same(self._beginning[leaf.path], self._seen(leaf))
+        if leaf.path not in self._beginning:  # of too many values the later ones were not looked at
+            return len(self._kinds) >= _LEAVES
+        return _same(self._beginning[leaf.path], self._seen(leaf))
 
     def _seen(self, leaf: Leaf) -> Any:
         """What tells whether the value is still the same: a copy of a small one, a mark of a large one."""

@@ -21,6 +21,7 @@ from lab.data.scene_graphs import (
     scene_splits,
 )
 from lab.graphs import UNKNOWN, IoUMatcher, Vocabulary, collate
+from lab.state.held import Held
 
 WORDS = Vocabulary(
     ("person", "cup", "table"),
@@ -183,6 +184,12 @@ def test_sets_keep_their_items_and_tell_facts() -> None:
     assert splits.test is None and splits.facts["dataset"] == "easg"
     assert splits.facts["counts"] == {"train": 2, "val": 1, "test": 0}
     assert splits.facts["split"]["train"] == ["v", "v"] and splits.facts["features"] == 0
+
+
+def test_kept_items_are_no_state() -> None:
+    dataset = SceneSet([VIDEO], Asking(WORDS))
+    held = Held({"dataset": dataset})
+    assert dataset[0] is dataset[0] and held.state() == {} and held.unkept == []
 
 
 def test_a_sample_is_seeded_and_keeps_the_order() -> None:

@@ -429,3 +429,23 @@ def test_large_collections_are_not_copied_to_be_measured(monkeypatch: pytest.Mon
     assert large == [100]  # the cache; of the table nothing
     array = thing.cache[0]
     assert np.shares_memory(plain.packed(array, "")["ndarray"].numpy(), array)
+
+
+def test_of_too_many_values_the_first_ones_are_compared() -> None:
+    """A cache that grows before them moves no later value into what is compared."""
+
+    class Record:
+        def __init__(self) -> None:
+            for name in range(30):
+                setattr(self, f"a{name}", 0)
+
+    class Records:
+        def __init__(self) -> None:
+            self.count, self.kept, self.records = 0, dict[int, Any](), [Record() for _ in range(900)]
+
+    thing = Records()
+    held = Held(thing)
+    thing.records[0].a0 = 5
+    thing.kept.update({1: Record(), 2: Record()})
+    thing.count = 1
+    assert list(held.state()) == ["count", "records[0].a0"]
