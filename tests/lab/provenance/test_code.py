@@ -14,6 +14,7 @@ import pytest
 from lab.config.homes import PROJECT
 from lab.provenance import code
 from lab.provenance.code import Code, key_of, notes_on
+from lab.provenance.modules import imported
 from tests.git_tools import alone, git, repository
 
 SOURCE = "class Net: ...\n"
@@ -21,14 +22,17 @@ SOURCE = "class Net: ...\n"
 
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No module of one test is there in the next, and no repository is found around the tests."""
+    """No module of another test is there, and no repository is found around the tests."""
     alone(monkeypatch)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.resolve()))
+    others = {module.name for module in imported(()) if not module.of_the_tool}
+    hidden = {name: sys.modules.pop(name) for name in others}
     before, path = set(sys.modules), list(sys.path)
     yield
     sys.path[:] = path
     for name in set(sys.modules) - before:
         del sys.modules[name]
+    sys.modules.update(hidden)
 
 
 def brought(folder: Path, *names: str) -> None:

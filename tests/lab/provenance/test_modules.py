@@ -56,12 +56,13 @@ def test_import_paths_stand_at_any_depth() -> None:
     assert set(import_paths(config)) == paths
 
 
-def test_packages_and_python_are_not_the_user_s() -> None:
+def test_packages_and_python_are_not_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
     found = files()
     assert not {"torch", "numpy", "json", "torch.nn", "numpy.linalg", "collections", "pytest"} & set(found)
     assert not any("site-packages" in str(file) for file in found.values())
     assert json and numpy and torch
     assert found["lab.provenance.modules"] == PROJECT / "lab" / "provenance" / "modules.py"
+    monkeypatch.delitem(sys.modules, "timm", raising=False)  # another test may have imported it
     assert installed({"torch.nn.Linear", "timm.create_model", "model.MLP", "json.loads"}) == ["torch"]
 
 
