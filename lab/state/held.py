@@ -173,6 +173,8 @@ class Held:
         value = leaf.value
         if leaf.slot is Slot.OWN:
             return None
+        if type(value) in (bool, int, float, type(None)):
+            return value
         if isinstance(value, CONSTANT):
             return Constant(value)
         if isinstance(value, Tensor):

@@ -15,6 +15,7 @@ from lab.state.plain import CONSTANT, FUNCTIONS, Unkeepable, is_made_of, packed
 
 COLLECTIONS = (dict, list, tuple, set, frozenset, deque)
 MANY = 1000  # items of a collection, with those of the ones in it, that are looked at one by one
+_SIMPLE = frozenset([bool, int, float, str, bytes, type(None)])
 _DEEPEST = 100  # objects within each other that are looked into
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 # Packages whose objects are tools: their attributes are no state of a training.
@@ -142,6 +143,9 @@ class Walk:
     def _part(self, leaf: Leaf) -> Iterator[Leaf | _Below]:
         """A value as a leaf where it is plain data, or what is below it."""
         value = leaf.value
+        if type(value) in _SIMPLE:  # most are
+            yield leaf
+            return
         if isinstance(value, Unwatched) or _is_tool(value):
             return
         if (
@@ -163,6 +167,13 @@ class Walk:
 
     def _of_collection(self, leaf: Leaf) -> Iterator[Leaf | _Below]:
         value = leaf.value
+        if (
+            type(value) in (list, tuple)
+            and len(value) <= MANY
+            and all(type(each) in _SIMPLE for each in value)
+        ):
+            yield leaf
+            return
         parts = [part for _, part in items_of(value)] if length(value) <= MANY else []
         if length(value) > MANY or not parts:
             yield leaf
