@@ -17,7 +17,7 @@ from lab.data.streams import Share, StreamLoader
 from lab.state.held import Held, has_own_state
 
 _MOST = 2**20  # bytes of one value: a dataset isn't copied into every checkpoint
-_OF_WORKERS = "in loader workers: {}; with workers: 0 it resumes exactly"
+_OF_WORKERS = "in loader workers: {}, fine for a cache; with workers: 0 it resumes exactly"
 _PERSISTENT = (
     "the random streams of workers that are kept over the epochs; persistent_workers=False resumes exactly"
 )
