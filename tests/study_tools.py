@@ -22,13 +22,15 @@ import torch
 from torch import nn
 
 class Faulty(nn.Module):
+    calls = 0  # in this process: an attribute of the instance would be restored with a checkpoint
+
     def __init__(self, fault="none", width=8, seconds=0.0, die_file=""):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1))
-        self.fault, self.seconds, self.calls, self.die_file = fault, seconds, 0, die_file
+        self.fault, self.seconds, self.die_file = fault, seconds, die_file
 
     def forward(self, x):
-        self.calls += 1
+        Faulty.calls += 1
         time.sleep(self.seconds)
         if self.fault == "type_error":
             raise TypeError("planted: unsupported operand")
@@ -38,7 +40,7 @@ class Faulty(nn.Module):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
         if self.fault == "memory_error":
             raise MemoryError("no more")
-        if self.fault == "exit" or (self.fault == "exit_often" and self.calls == 8):
+        if self.fault == "exit" or (self.fault == "exit_often" and Faulty.calls == 8):
             os._exit(7)
         if self.fault == "segfault":
             os.kill(os.getpid(), 11)

@@ -43,7 +43,7 @@ def test_a_change_is_refused_with_the_way_out_and_the_way_out_works(tmp_path: Pa
     line = next(n for n, text in enumerate(path.read_text().splitlines(), 1) if "high: 0.05" in text)
     assert f"{path}:{line}: search_space.optimizer.lr.high: the study has 0.1, the file has 0.05" in err
     assert numbers(tmp_path) == [0, 1, 2], "no trial is burned"
-    found = re.search(r"python main\.py (--optimize \S+ --fork small-2)\n", err)
+    found = re.search(r"main\.py (--optimize \S+ --fork small-2)\n", err)
     assert found is not None, err
     old = [trial for trial in tools.trials(tmp_path) if trial.params["optimizer.lr"] <= 0.05]
     assert 1 <= len(old) <= 3

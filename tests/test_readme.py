@@ -126,6 +126,9 @@ def test_the_best_network_comes_back(own_run: Path, place: Path) -> None:
 def test_the_study_runs_and_its_winner_again(place: Path) -> None:
     script = ROOT / "main.py"
     searched = python(place, script, "--optimize", "my_study.yaml").stdout
+    searched = searched.replace(
+        shlex.join([sys.executable, str(script)]), "python main.py"
+    )  # as it was called
     shown = next(body for language, body in BLOCKS if language == "text" and "Study    " in body)
     for line in (
         line for line in shown.splitlines() if not line.startswith(("Trial", "Best", " ", "[", "Done"))
