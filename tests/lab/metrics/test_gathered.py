@@ -132,7 +132,7 @@ def test_what_a_checkpoint_cannot_hold_is_named(value: Any, named: str) -> None:
 
 def test_tensors_of_another_device_come_to_the_run_s() -> None:
     metric = metrics.MAE()
-    metric._sum = torch.ones((), device="meta")
+    metric._sum = torch.ones(())
     state = gathered(metric)
     other = metrics.MAE()
     put_back(other, state, torch.device("meta"))
