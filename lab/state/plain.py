@@ -28,6 +28,8 @@ CONSTANT = (*FUNCTIONS, Enum, PurePath, range, slice, date, timedelta)
 _ARRAY = "array of numbers"  # marks an array of NumPy's
 _LEFT_OUT = object()
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.device, torch.dtype, torch.Size, set)
+_AS_THEY_ARE = frozenset([*_PLAIN, Tensor])
+_DICTS = (dict, OrderedDict, defaultdict, Counter)
 _NUMBERS = "biufc"  # kinds of NumPy's types that are tensors, too
 _FACTORIES: Mapping[str, Callable[[], Any]] = {each.__name__: each for each in (int, float, list, dict, set)}
 
@@ -99,6 +101,8 @@ def plainly(value: Any, path: str, wrong: list[str]) -> Any:
     if isinstance(value, dict):
         return _plain_dict(value, path, wrong)
     if type(value) in (list, tuple):
+        if all(type(item) in _AS_THEY_ARE for item in value):  # most are, and this runs at every checkpoint
+            return value
         before = len(wrong)
         items = [plainly(item, f"{path}[{index}]", wrong) for index, item in enumerate(value)]
         if any(item is _LEFT_OUT for item in items):
@@ -132,12 +136,14 @@ def with_arrays(value: Any) -> Any:
 
 
 def _plain_dict(value: dict[Any, Any], path: str, wrong: list[str]) -> Any:
+    if type(value) in _DICTS and all(type(item) in _AS_THEY_ARE for item in value.values()):
+        return value
     items = {
         name: plainly(item, f"{path}.{name}" if path else str(name), wrong) for name, item in value.items()
     }
     kept = {name: item for name, item in items.items() if item is not _LEFT_OUT}
     if len(kept) == len(value) and all(kept[name] is item for name, item in value.items()):
-        return value if type(value) in (dict, OrderedDict, defaultdict, Counter) else dict(value)
+        return value if type(value) in _DICTS else dict(value)
     return kept
 
 
