@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lab import checkpoint, metrics
 from lab.metrics.gathered import Unkeepable, gathered, put_back
+from lab.state.plain import ON_DEVICE
 
 CPU = torch.device("cpu")
 
@@ -133,7 +134,7 @@ def test_what_a_checkpoint_cannot_hold_is_named(value: Any, named: str) -> None:
 def test_tensors_of_another_device_come_to_the_run_s() -> None:
     metric = metrics.MAE()
     metric._sum = torch.ones(())
-    state = gathered(metric)
+    state = {**gathered(metric), "_sum": {ON_DEVICE: metric._sum}}  # as a checkpoint of a GPU has it
     other = metrics.MAE()
     put_back(other, state, torch.device("meta"))
     assert other._sum is not None and other._sum.device.type == "meta"
