@@ -287,7 +287,7 @@ class Trainer:
     def _one_epoch(self, dl_train: Loader, dl_val: Loader | None, epoch: int) -> events.EpochEnd:
         started = time.perf_counter() - self.midway.seconds
         if self.seed is not None:
-            seed_all(self.seed, epoch)
+            seed_all(self.seed, epoch, device=self.device)
         set_epoch(epoch, dl_train, dl_val)
         losses = ("train_loss",) if dl_val is None else ("train_loss", "val_loss")
         self._values = self.midway.begin({**dict.fromkeys(losses, math.nan), "lr": self.lr})

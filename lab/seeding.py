@@ -14,12 +14,20 @@ from lab.keys import mix
 T = TypeVar("T")
 
 
-def seed_all(*numbers: int) -> None:
-    """Seed Python, NumPy and torch (all devices) from the mixed numbers."""
+def seed_all(*numbers: int, device: torch.device | None = None) -> None:
+    """Seed Python, NumPy and torch from the mixed numbers.
+
+    Args:
+        device: where torch draws numbers, besides the CPU; by default all devices. Seeding accelerators that
+            are not initialized records stack traces, which costs more than all the rest.
+    """
     value = mix(*numbers)
     random.seed(value)
     np.random.seed(value % 2**32)
-    torch.manual_seed(value)
+    if device is not None and device.type == "cpu":
+        torch.default_generator.manual_seed(value)
+    else:
+        torch.manual_seed(value)
 
 
 @contextmanager

@@ -54,6 +54,13 @@ def test_neighbours_and_permuted_keys_are_unrelated() -> None:
     assert abs(float(np.corrcoef(values[:-1], values[1:])[0, 1])) < 0.1
 
 
+def test_a_run_on_the_cpu_has_the_streams_of_one_on_any_device() -> None:
+    seed_all(3, 1)
+    expected = draws()
+    seed_all(3, 1, device=torch.device("cpu"))
+    assert draws() == expected
+
+
 def test_seed_all_seeds_every_stream() -> None:
     seed_all(3, 1)
     first = draws()
