@@ -33,10 +33,15 @@ def kept(*parts: Any) -> Iterator[None]:
 @contextmanager
 def evaluating(*parts: Any) -> Iterator[None]:
     """Eval mode within, and afterwards each module's mode as it was."""
-    with kept(*parts):
-        for module in modules_in(*parts):
+    modules = modules_in(*parts)
+    flags = _flags(modules)
+    if any(flags.values()):  # else all of them are in eval mode, as between the epochs of a training
+        for module in modules:
             module.eval()
+    try:
         yield
+    finally:
+        _set(flags)
 
 
 class Modes:
@@ -172,7 +177,8 @@ def _flags(modules: Sequence[nn.Module]) -> dict[nn.Module, bool]:
 
 def _set(flags: Flags) -> None:
     for module, training in flags.items():
-        module.training = training
+        if module.training != training:
+            module.training = training
 
 
 def _holds(flags: Flags) -> bool:
