@@ -13,6 +13,7 @@ from typing import Any
 
 from lab import rundir
 from lab.config import homes
+from lab.config.diff import flatten
 from lab.events import Note
 from lab.provenance.code import KEY, key_of
 
@@ -146,15 +147,5 @@ def _is_list_of_mappings(value: Any) -> bool:
 
 def _keys(part: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys of texts that a part names."""
-    return _keys_in([part.get(name) for name in _CODE])
-
-
-def _keys_in(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and value.startswith(KEY):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _keys_in(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _keys_in(item)
+    values = flatten({name: part.get(name) for name in _CODE}).values()
+    return (value for value in values if isinstance(value, str) and value.startswith(KEY))

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lab.config.diff import flatten
 from lab.config.homes import PROJECT
 from lab.config.importing import is_installed, is_of_python
 from lab.config.spec import is_import_path
@@ -36,16 +37,9 @@ class Module:
         return str(self.file).startswith(_OURS)
 
 
-def import_paths(config: Any) -> Iterator[str]:
-    """Yield whatever in a config's plain data is written as an import path, at any depth."""
-    if isinstance(config, str) and is_import_path(config):
-        yield config
-    elif isinstance(config, Mapping):
-        for item in config.values():
-            yield from import_paths(item)
-    elif isinstance(config, (list, tuple)):
-        for item in config:
-            yield from import_paths(item)
+def import_paths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Return whatever in a config's plain data is written as an import path, at any depth."""
+    return (value for value in flatten(config).values() if isinstance(value, str) and is_import_path(value))
 
 
 def imported(paths: Collection[str]) -> list[Module]:
