@@ -97,7 +97,7 @@ class RngState:
         version, internal, gauss = random.getstate()
         state = {
             # A tensor: to pickle 625 numbers one by one is a third of the time that a small checkpoint takes.
-            "python": (version, torch.tensor(internal, device="cpu"), gauss),
+            "python": (version, torch.from_numpy(np.array(internal, dtype=np.int64)), gauss),
             "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position)),
             "numpy_gauss": (int(has_gauss), float(cached)),
             "torch": torch.get_rng_state(),
