@@ -24,6 +24,7 @@ from lab.state.plain import CONSTANT, FUNCTIONS, Unkeepable, packed, unpacked
 from lab.state.walk import (
     COLLECTIONS,
     MANY,
+    SIMPLE,
     Leaf,
     Slot,
     Unwatched,
@@ -160,13 +161,17 @@ class Held:
         return lost
 
     def _as_at_first(self, leaf: Leaf) -> bool:
-        if is_iterator(leaf.value):
+        path, value = leaf.path, leaf.value
+        first = self._beginning.get(path)
+        if type(value) in SIMPLE and type(first) is type(value) and first is not None and first == value:
+            return True  # as most are, and this runs at every checkpoint
+        if is_iterator(value):
             return False
-        if isinstance(leaf.value, FUNCTIONS) and self._beginning.get(leaf.path) is None:
+        if isinstance(value, FUNCTIONS) and first is None:
             return True  # made when it is first needed
-        if leaf.path not in self._beginning:  # of too many values the later ones were not looked at
+        if path not in self._beginning:  # of too many values the later ones were not looked at
             return len(self._kinds) >= _LEAVES
-        return _same(self._beginning[leaf.path], self._seen(leaf))
+        return _same(first, self._seen(leaf))
 
     def _seen(self, leaf: Leaf) -> Any:
         """What tells whether the value is still the same: a copy of a small one, a mark of a large one."""

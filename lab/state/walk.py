@@ -15,7 +15,7 @@ from lab.state.plain import CONSTANT, FUNCTIONS, Unkeepable, is_made_of, packed
 
 COLLECTIONS = (dict, list, tuple, set, frozenset, deque)
 MANY = 1000  # items of a collection, with those of the ones in it, that are looked at one by one
-_SIMPLE = frozenset([bool, int, float, str, bytes, type(None)])
+SIMPLE = frozenset([bool, int, float, str, bytes, type(None)])
 _DEEPEST = 100  # objects within each other that are looked into
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 # Packages whose objects are tools: their attributes are no state of a training.
@@ -128,7 +128,11 @@ class Walk:
     def _of_module(self, module: nn.Module, path: str, tensors: bool) -> Iterator[Leaf | _Below]:
         for name, part in list(vars(module).items()):
             if name not in _OF_EVERY_MODULE:
-                yield from self._part(Leaf(path, Slot.ATTRIBUTE, name, part))
+                leaf = Leaf(path, Slot.ATTRIBUTE, name, part)
+                if type(part) in SIMPLE:
+                    yield leaf
+                else:
+                    yield from self._part(leaf)
         for name, buffer in module._buffers.items():
             if buffer is not None and (tensors or name in module._non_persistent_buffers_set):
                 yield Leaf(path, Slot.BUFFER, name, buffer)
@@ -142,7 +146,7 @@ class Walk:
     def _part(self, leaf: Leaf) -> Iterator[Leaf | _Below]:
         """A value as a leaf where it is plain data, or what is below it."""
         value = leaf.value
-        if type(value) in _SIMPLE:  # most are
+        if type(value) in SIMPLE:  # most are
             yield leaf
             return
         if isinstance(value, Unwatched) or _is_tool(value):
@@ -169,7 +173,7 @@ class Walk:
         if (
             type(value) in (list, tuple)
             and len(value) <= MANY
-            and all(type(each) in _SIMPLE for each in value)
+            and all(type(each) in SIMPLE for each in value)
         ):
             yield leaf
             return
