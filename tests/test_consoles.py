@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests import study_tools as tools
+from tests.terminal import read_to_end
 
 MAIN = tools.ROOT / "main.py"
 C_LOCALE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -76,7 +77,7 @@ def test_a_study_on_ascii_whose_trials_print_what_it_cannot(tmp_path: Path) -> N
 
 
 def on_terminal(place: Path, columns: int, *arguments: str, **environment: str) -> str:
-    """What a terminal of a width is sent."""
+    """Run the command on a terminal of a width, and return what it is sent."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
@@ -86,13 +87,7 @@ def on_terminal(place: Path, columns: int, *arguments: str, **environment: str) 
         stderr=follower,
     )  # fmt: skip
     os.close(follower)
-    seen = b""
-    try:
-        while block := os.read(leader, 65536):
-            seen += block
-    except OSError:  # the other end is closed, and all is read
-        pass
-    os.close(leader)
+    seen = read_to_end(leader)
     assert process.wait(60) == 0, seen
     return seen.decode()
 

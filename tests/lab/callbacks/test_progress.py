@@ -18,6 +18,7 @@ from lab.config import RunConfig
 from lab.events import Note, PhaseStart, StepsDone, request_stop
 from lab.wording import figure
 from tests.run_events import epoch_end, run_end, run_start
+from tests.terminal import read_to_end
 from util import run
 
 FILES = {"Best model": Path("best.pt"), "Nothing": Path("nowhere")}
@@ -164,19 +165,12 @@ def test_only_a_marked_change_of_the_learning_rate_is_told(before: float, after:
 
 
 def read_terminal(write: Callable[[Any], None]) -> str:
-    """What a real terminal gets to see."""
+    """Return what a real terminal gets to see."""
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as stream:
         assert stream.isatty()
         write(stream)
-    seen = b""
-    try:
-        while block := os.read(leader, 65536):
-            seen += block
-    except OSError:  # the other end is closed, and all is read
-        pass
-    os.close(leader)
-    return seen.decode()
+    return read_to_end(leader).decode()
 
 
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
