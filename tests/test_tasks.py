@@ -18,6 +18,7 @@ from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.data.loaders import Loaders, create_loader, create_loaders
 from lab.labels import IGNORE
+from lab.nested import tensors_in
 from main import main
 from tests.conftest import ROOT
 from util import Trainer
@@ -125,18 +126,6 @@ def figures(trainer: Trainer, data: Loaders) -> dict[str, float]:
     return {key: value for key, value in trainer._values.items() if key.startswith("val_")}
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Those in nested mappings and sequences."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors(part)
-
-
 def test_a_batch_of_one(case: Case) -> None:
     trainer = trainer_of(case)
     batch = next(iter(create_loader(case[1].val_set, 1, shuffle=False)))
@@ -200,7 +189,7 @@ def test_a_new_sample_gets_a_prediction(name: str, case: Case) -> None:
     *inputs, target = next(iter(create_loader(case[1].val_set, 1, shuffle=False)))
     with torch.no_grad():
         prediction = trainer.task.predict(trainer.task.infer(trainer.model, *inputs))
-    found = list(tensors(prediction))
+    found = list(tensors_in(prediction))
     assert found and all(bool(part.isfinite().all()) for part in found if part.is_floating_point())
     if name.startswith(("classification", "tagging")):
         assert torch.allclose(prediction.sum(1), torch.ones_like(prediction.sum(1)))
