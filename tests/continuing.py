@@ -88,7 +88,7 @@ def interrupted(
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What of two runs isn't equal to the bit: values of epochs, parts of `last.pt`."""
+    """List what isn't equal to the bit in two runs: values of epochs, parts of `last.pt`."""
     rows = [
         [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(folder)]
         for folder in (one, other)

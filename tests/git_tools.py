@@ -8,7 +8,7 @@ import pytest
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
-    """What git prints; the plain program, with whatever the repository's settings have it start."""
+    """Return what plain git prints, which may start programs that the repository's settings name."""
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(
         ["git", *identity, *arguments], cwd=folder, check=check, capture_output=True, text=True

@@ -89,7 +89,7 @@ _OPTION = re.compile(
 
 
 def sources() -> Iterator[tuple[str, ast.AST]]:
-    """What the program consists of, without the fault suite, which calls it."""
+    """Yield the program's files, parsed; without the fault suite, which calls it."""
     for path in [ROOT / "main.py", ROOT / "util.py", *sorted((ROOT / "lab").rglob("*.py"))]:
         if "faults" not in path.relative_to(ROOT).parts:
             yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
@@ -157,7 +157,7 @@ class Place:
         return clean | {"PATH": path, "HOME": str(self.folder), "OMP_NUM_THREADS": "1"} | values
 
     def shell(self, command: str, code: int = 0, folder: Path | None = None, **values: str) -> str:
-        """What a command prints, errors included."""
+        """Run a command, and return what it prints, errors included."""
         done = subprocess.run(
             command, shell=True, cwd=folder or self.folder, env=self.environment(values),
             capture_output=True, text=True, timeout=120,
@@ -169,7 +169,7 @@ class Place:
         return self.shell(shlex.join([sys.executable, str(ROOT / "main.py"), *arguments]), code, **values)
 
     def stopped(self, *arguments: str, at: str) -> str:
-        """What is printed by a command that Ctrl-C ends once a line has `at` in it."""
+        """Return what a command prints that Ctrl-C ends once a line has `at` in it."""
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "main.py"), *arguments], cwd=self.folder, env=self.environment({}),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -197,7 +197,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def after(text: str, mark: str) -> str:
-    """What stands in a line behind a mark."""
+    """Return the rest of the only line with a mark, behind it."""
     (line,) = [line for line in text.splitlines() if mark in line]
     return line.partition(mark)[2].strip()
 
@@ -260,7 +260,7 @@ def test_a_run_that_found_the_disk_full(place: Place, run: Path, monkeypatch: py
 
 @pytest.fixture(scope="module")
 def study(place: Place) -> tuple[str, str]:
-    """What a study printed that Ctrl-C ended, and what the command that goes on did."""
+    """The output of a study that Ctrl-C ended, and that of the command that continues it."""
     out = place.stopped("--optimize", place.write("a study.yaml", STUDY), at="trial 1")
     return out, place.shell(f"{after(out, 'Go on  ')} --set n_trials=4")
 

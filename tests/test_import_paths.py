@@ -81,7 +81,7 @@ def found(name: str) -> bool:
 
 
 def has_field(value: Any, name: str) -> bool:
-    """Whether a class annotates an attribute without a value: a field of a dataclass or of a config."""
+    """Return whether a class annotates an attribute without a value: a field of a dataclass or config."""
     return isinstance(value, type) and any(
         name in vars(kind).get("__annotations__", {}) for kind in value.__mro__
     )

@@ -66,7 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def main(folder: Path, *arguments: str, code: int = 0, **environment: str) -> str:
-    """What `python main.py …` prints in a folder."""
+    """Run `python main.py …` in a folder, and return what it prints."""
     left_out = ("PYTHONPATH", "PYTHONSAFEPATH", "LAB_ALLOW_IMPORT", "LAB_MODULES")
     ours = {name: value for name, value in os.environ.items() if name not in left_out}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What users read of the command line and of wrong configs, word for word, beside `tests/snapshots`.
+"""Texts of the command line and of wrong configs, word for word, beside `tests/snapshots`.
 
 A change that is meant is written down by `UPDATE_SNAPSHOTS=1 python -m pytest -n 0 tests/test_snapshots.py`,
 and read in the diff of the commit. The two JSON Schemas are compared in `tests/test_configs.py`.

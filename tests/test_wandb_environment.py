@@ -1,4 +1,4 @@
-"""`main.py` with W&B's variables set, in processes of their own; W&B's own files say what it was told."""
+"""`main.py` with W&B's variables set, in processes of their own; W&B's own files show what reached it."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def environment(folder: Path, **values: str) -> dict[str, str]:
 
 
 def lab(folder: Path, *arguments: str, code: int = 0, **values: str) -> str:
-    """What `main.py` prints, errors included."""
+    """Run `main.py`, and return what it prints, errors included."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), *arguments],
         cwd=folder, env=environment(folder, **values), capture_output=True, text=True, timeout=120,
@@ -50,7 +50,7 @@ def write(folder: Path, **changes: Any) -> str:
     return "run.yaml"
 
 
-def told(folder: Path) -> list[WandbRun]:
+def wandb_runs(folder: Path) -> list[WandbRun]:
     """The runs in W&B's folders below this one, in their order."""
     files = sorted(folder.rglob("*run-2*/*.wandb"), key=lambda file: file.parent.name)
     return [read_run(file.parent) for file in files]
@@ -71,8 +71,8 @@ def test_a_run_takes_all_of_it_keeps_it_and_is_uploaded_whole(tmp_path: Path) ->
     out = lab(home, "--run", write(home), **ALL, WANDB_DIR="w & b")
     expected = ("own", "team", "shown", "sweep", "eval", ("a", "b"), "for the paper", "my-id")
     (run,) = (home / "runs").iterdir()
-    assert [facts(each) for each in told(files / "wandb")] == [expected]
-    assert not list(run.rglob("*.wandb")), "W&B's files are where WANDB_DIR says"
+    assert [facts(each) for each in wandb_runs(files / "wandb")] == [expected]
+    assert not list(run.rglob("*.wandb")), "W&B's files are in WANDB_DIR"
     assert "W&B: offline, as WANDB_MODE=dryrun says; to upload: " in out
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["project"], summary["name"]) == ("own", "run")
@@ -86,14 +86,14 @@ def test_a_run_takes_all_of_it_keeps_it_and_is_uploaded_whole(tmp_path: Path) ->
     for words in ("WANDB_PROJECT (it is own)", "WANDB_ENTITY (it is team)", "WANDB_TAGS (it is a,b)",
                   "WANDB_RUN_ID (it is my-id)"):  # fmt: skip
         assert words in note
-    assert [facts(each) for each in told(others / "wandb")] == [expected]
-    first, second = [*told(files / "wandb"), *told(others / "wandb")]
+    assert [facts(each) for each in wandb_runs(others / "wandb")] == [expected]
+    first, second = [*wandb_runs(files / "wandb"), *wandb_runs(others / "wandb")]
     assert (sorted(first.history), sorted(second.history)) == ([1, 2], [3, 4])
     assert uploaded(home, out) == Counter({1: 1, 2: 1, 3: 1, 4: 1})
 
 
 def uploaded(folder: Path, out: str) -> Counter[int]:
-    """How often a server gets each step by the command that was printed."""
+    """Count how often a server gets each step by the command that was printed."""
     (line,) = [line for line in out.splitlines() if "to upload: " in line]
     with wandb_server() as server:
         env = environment(folder, WANDB_BASE_URL=server.url, WANDB_API_KEY="0123456789" * 4)
@@ -125,7 +125,7 @@ def test_an_id_that_another_run_has_is_not_taken_twice(tmp_path: Path) -> None:
     lab(tmp_path, "--run", "run.yaml", WANDB_RUN_ID="mine")
     out = lab(tmp_path, "--run", "run.yaml", WANDB_RUN_ID="mine")
     assert "WANDB_RUN_ID is not used: it is the id of 2" in out
-    assert len({each.run.run_id for each in told(tmp_path / "runs")}) == 2
+    assert len({each.run.run_id for each in wandb_runs(tmp_path / "runs")}) == 2
 
 
 def test_print_config_shows_what_would_count(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_run_has_its_files(tmp_
     (tmp_path / "file").write_text("")
     out = lab(tmp_path, "--run", "run.yaml", WANDB_DIR="file")
     assert f"WANDB_DIR: {tmp_path / 'file'}: File exists; W&B's files lie in the run's folder" in out
-    assert [each.run.project for each in told(tmp_path / "runs")] == ["lab"]
+    assert [each.run.project for each in wandb_runs(tmp_path / "runs")] == ["lab"]
 
 
 def write_study(folder: Path, **changes: Any) -> None:
@@ -173,7 +173,7 @@ def test_a_study_stays_in_its_project_and_is_uploaded_from_wherever_it_is(tmp_pa
     write_study(tmp_path, n_trials=2)
     out = lab(tmp_path, "--optimize", "opt.yaml", WANDB_PROJECT="elsewhere", WANDB_DIR="kept here")
     assert "W&B: not used: WANDB_PROJECT (it is own);" in out
-    found = told(tmp_path / "kept here")
+    found = wandb_runs(tmp_path / "kept here")
     assert {(each.run.project, each.run.entity, each.run.run_group) for each in found} == {
         ("own", "team", "sweep")
     }

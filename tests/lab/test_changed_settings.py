@@ -1,4 +1,4 @@
-"""What a changed setting resets or refuses; every field of a config is decided."""
+"""The state that a changed setting resets or refuses; every field of a config is decided."""
 
 from typing import Any
 

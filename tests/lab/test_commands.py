@@ -1,4 +1,4 @@
-"""How commands are written here; that each works is tried in tests/test_commands.py."""
+"""The form of printed commands; that each works is tried in tests/test_commands.py."""
 
 import os
 import shlex

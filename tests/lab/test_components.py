@@ -1,4 +1,4 @@
-"""What the user's objects hold is restored by a resume, begins anew with a message, or is named."""
+"""State of the user's objects: a resume restores it, restarts it with a message, or names it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -136,11 +136,11 @@ def test_a_checkpoint_has_the_buffers_of_the_loss(tmp_path: Path) -> None:
 
 
 def test_an_earlier_checkpoint_loads_with_a_message(tmp_path: Path) -> None:
-    anew = "the checkpoint has no state of the {}: it begins anew{}"
+    template = "the checkpoint has no state of the {}: it begins anew{}"
     for name, kind, message in (
-        ("ClassBalanced", "memory", [anew.format("criterion", "")]),
+        ("ClassBalanced", "memory", [template.format("criterion", "")]),
         ("Curriculum", "stream", []),
-        ("Curriculum", "own", [anew.format("training stream Stream", " (dataset.generator)")]),
+        ("Curriculum", "own", [template.format("training stream Stream", " (dataset.generator)")]),
     ):
         folder = tmp_path / f"{name}-{kind}"
         config = tiny(criterion=f"{HERE}.{name}", data={"target": f"{STATEFUL}.points", "kind": kind})
@@ -257,7 +257,7 @@ def test_state_of_another_setting_begins_anew(
 
 
 def test_sums_of_an_epoch_are_of_one_loss(tmp_path: Path) -> None:
-    """Within an epoch what the earlier loss summed up is left out, and a message says so."""
+    """The sum of the earlier loss is left out within an epoch, with a message."""
     config = tiny(checkpoint={"every_n_steps": 1}, epochs=1)
     notes = interrupted(tmp_path, config, (1, 3), criterion="torch.nn.L1Loss")
     assert "train_loss of this epoch is of the batches after the checkpoint only" in notes

@@ -92,7 +92,7 @@ def test_other_signs_stand_in_for_what_cannot_be_written(encoding: str, expected
 
 
 class Full(io.StringIO):
-    """What a file on a disk is that is full for a while."""
+    """A file on a disk that is full for a while."""
 
     full = True
 

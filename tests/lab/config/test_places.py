@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def taken(**arguments: Any) -> dict[str, Any]:
-    """What a component is called with; the user's own, which annotates nothing."""
+    """Return what it is called with: a component of the user's own, which annotates nothing."""
     return arguments
 
 

@@ -52,7 +52,7 @@ def test_the_environment_fills_in_what_the_config_leaves_open(monkeypatch: pytes
 @pytest.mark.parametrize("project", ["lab", "mine"])
 def test_what_the_config_says_wins_be_it_the_default(monkeypatch: pytest.MonkeyPatch, project: str) -> None:
     put(monkeypatch, ALL)
-    said: dict[str, Any] = {
+    stated: dict[str, Any] = {
         "type": "wandb",
         "entity": "e",
         "name": "n",
@@ -60,10 +60,10 @@ def test_what_the_config_says_wins_be_it_the_default(monkeypatch: pytest.MonkeyP
         "job_type": "j",
         "notes": "t",
     }
-    said |= {"tags": ["x"]}
-    config = environment.settled(a_run(project=project, trackers=[said]))
+    stated |= {"tags": ["x"]}
+    config = environment.settled(a_run(project=project, trackers=[stated]))
     assert config.project == project
-    assert tracker(config).model_dump(exclude={"mode", "images", "timeout"}) == {**said, "tags": ("x",)}
+    assert tracker(config).model_dump(exclude={"mode", "images", "timeout"}) == {**stated, "tags": ("x",)}
 
 
 def test_a_name_in_the_config_is_that_of_the_wandb_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_without_wandb_the_environment_does_not_count(monkeypatch: pytest.Monkey
 
 
 def test_what_was_settled_survives_every_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other values of one seed, plain data, a file: none of them asks the environment anew."""
+    """Other values of one seed, plain data, a file: none of them reads the environment again."""
     put(monkeypatch, ALL)
     first = environment.settled(a_run(seeds=[0, 1]))
     put(monkeypatch, {"WANDB_PROJECT": "another", "WANDB_ENTITY": "another", "WANDB_TAGS": "another"})
@@ -104,7 +104,7 @@ def test_a_project_that_was_written_is_known_as_such_after_every_copy(
 
 
 def test_a_resumed_run_keeps_what_it_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it began without stays away, too: another entity would be another place."""
+    """Nothing that it began without is added: another entity would be another place."""
     began = environment.settled(a_run()).as_data()
     put(monkeypatch, ALL)
     for config in (a_run(), validate(RunConfig, began)):
@@ -125,7 +125,7 @@ def test_of_a_run_from_before_this_the_environment_counts_as_it_did(
 
 
 @pytest.mark.parametrize(
-    ("said", "variable", "expected"),
+    ("mode", "variable", "expected"),
     [
         ("auto", "", "auto"), ("auto", "online", "online"), ("auto", "run", "online"),
         ("auto", "shared", "online"), ("auto", "offline", "offline"), ("auto", "dryrun", "offline"),
@@ -133,9 +133,9 @@ def test_of_a_run_from_before_this_the_environment_counts_as_it_did(
         ("disabled", "online", "disabled"),
     ],
 )  # fmt: skip
-def test_the_mode(monkeypatch: pytest.MonkeyPatch, said: Any, variable: str, expected: str) -> None:
+def test_the_mode(monkeypatch: pytest.MonkeyPatch, mode: Any, variable: str, expected: str) -> None:
     put(monkeypatch, {"WANDB_MODE": variable})
-    assert environment.mode_of(WandbConfig(type="wandb", mode=said)) == expected
+    assert environment.mode_of(WandbConfig(type="wandb", mode=mode)) == expected
 
 
 def test_the_modes_are_those_of_the_installed_wandb() -> None:
@@ -177,8 +177,8 @@ def test_what_wandb_would_not_take_is_no_problem_where_it_does_not_count(
 ) -> None:
     put(monkeypatch, {**WRONG, "WANDB_MODE": "onlin"})
     tracker = {"type": "wandb", "mode": "offline", "tags": ["x"]}
-    said = RunConfig.model_validate({**a_run().as_data(), "project": "mine", "trackers": [tracker]})
-    assert [problem.message.split()[0] for problem in environment.problems_of(said)] == ["WANDB_RUN_ID"]
+    config = RunConfig.model_validate({**a_run().as_data(), "project": "mine", "trackers": [tracker]})
+    assert [problem.message.split()[0] for problem in environment.problems_of(config)] == ["WANDB_RUN_ID"]
     assert len(list(environment.problems_of(a_run()))) == 4
     monkeypatch.delenv("WANDB_MODE")
     begun = a_run().as_data()
@@ -190,12 +190,12 @@ def test_what_does_not_count_is_named_with_what_does(monkeypatch: pytest.MonkeyP
         monkeypatch,
         {"WANDB_PROJECT": "own", "WANDB_TAGS": "a,b", "WANDB_ENTITY": "team", "WANDB_MODE": "online"},
     )
-    said = WandbConfig(type="wandb", tags=("x", "y"), entity="team", mode="offline")
-    assert environment.overruled(said, "lab", {}) == [
+    stated = WandbConfig(type="wandb", tags=("x", "y"), entity="team", mode="offline")
+    assert environment.overruled(stated, "lab", {}) == [
         "WANDB_PROJECT (it is lab)", "WANDB_MODE (it is offline)", "WANDB_TAGS (it is x,y)",
     ]  # fmt: skip
     put(monkeypatch, {"WANDB_MODE": "dryrun", "WANDB_NAME": "n"})
-    assert environment.overruled(said, "own", {"WANDB_NAME": None, "WANDB_RUN_ID": None}) == [
+    assert environment.overruled(stated, "own", {"WANDB_NAME": None, "WANDB_RUN_ID": None}) == [
         "WANDB_NAME", "WANDB_TAGS (it is x,y)",
     ]  # fmt: skip
 

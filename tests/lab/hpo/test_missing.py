@@ -20,7 +20,7 @@ def file(workplace: Path) -> Path:
 
 
 def again(file: Path, capsys: pytest.CaptureFixture[str], *more: str) -> str:
-    """What the same command prints the next time."""
+    """Run the same command again, and return what it prints."""
     capsys.readouterr()
     assert main.main(["--optimize", str(file), *more]) == 0
     return capsys.readouterr().out

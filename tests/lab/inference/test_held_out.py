@@ -48,7 +48,7 @@ def test_images_get_the_normalisation_of_the_training() -> None:
         assert as_trained(image, old, new) is image
 
 
-def test_another_set_than_the_trainings_is_told(tmp_path: Path) -> None:
+def test_another_set_than_the_trainings_is_noted(tmp_path: Path) -> None:
     run = loaded(tmp_path, split={"train": ["a"], "val": ["x", "y"], "test": []}, **NORMALISED)
     data = Splits(TensorDataset(torch.zeros(1, 1)), None, None, NORMALISED)
     assert list(changes(run, data, "val", ["y", "x"])) == []
@@ -58,11 +58,11 @@ def test_another_set_than_the_trainings_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_changes_are_told(tmp_path: Path) -> None:
+def test_changes_are_noted(tmp_path: Path) -> None:
     run = loaded(tmp_path, split={"train": ["a", "b", "c"]}, **NORMALISED)
     data = TensorDataset(torch.zeros(1, 1))
-    told = list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d", "c", "b"], "seed_1"))
-    assert len(told) == 1 and told[0].startswith(
+    notes = list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d", "c", "b"], "seed_1"))
+    assert len(notes) == 1 and notes[0].startswith(
         "seed_1: the network was trained on 2 of these images, such as b"
     )
     assert list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d"])) == []

@@ -1,4 +1,4 @@
-"""What a record says of a run's code, in repositories of all kinds, and the lines for what it can't."""
+"""The record of a run's code in repositories of all kinds, and its notes on what it cannot hold."""
 
 import hashlib
 import importlib
@@ -228,7 +228,7 @@ def test_what_is_imported_later_is_added(tmp_path: Path) -> None:
     brought(tmp_path.resolve(), "first_l")
     found = Code()
     assert found.look(()) and not found.look(())
-    (tmp_path / "first_l.py").write_text("# edited while the run goes on\n")
+    (tmp_path / "first_l.py").write_text("# edited during the run\n")
     brought(tmp_path.resolve(), "second_l", "third_l")
     (tmp_path / "third_l.py").write_text("# edited after its import\n")
     assert found.look(())

@@ -1,4 +1,4 @@
-"""What git says of a folder, however it is set up, and that nothing of the folder's own is run for it."""
+"""Answers of git about a folder, whatever its settings; nothing that the folder configures is executed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Whose a module is: the user's, wherever Python found it, or an installed package's."""
+"""The owner of a module: the user, wherever Python found it, or an installed package."""
 
 import importlib
 import json

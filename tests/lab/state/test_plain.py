@@ -1,4 +1,4 @@
-"""Whatever becomes plain data becomes itself again, through a file that is read with weights_only."""
+"""Values are the same again after plain data and a file that is read with weights_only."""
 
 import random
 from collections import Counter, OrderedDict, defaultdict, deque

@@ -77,7 +77,7 @@ def test_after_its_process_was_killed_there_is_another(tmp_path: Path, session: 
 
 @pytest.fixture
 def no_process(session: WandbSession) -> Iterator[None]:
-    """W&B reads the environment anew, before and after."""
+    """End W&B's process before and after, so that it reads the environment again."""
     wandb_service.kill()
     yield
     wandb_service.kill()
