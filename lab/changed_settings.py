@@ -1,4 +1,4 @@
-"""What a setting that was changed before a resume does to the state in the checkpoint.
+"""The effect that a setting changed before a resume has on the state in the checkpoint.
 
 Every field of a run's config is decided here: state that belongs to another setting is never carried over.
 """
@@ -13,10 +13,10 @@ Change = tuple[str, Any, Any]
 
 
 class Effect(Enum):
-    """What becomes of the state."""
+    """The effect on the state."""
 
     REFUSED = "refused"
-    RESET = "begins anew, with a message"
+    RESET = "is reset, with a message"
     FROM_HERE = "stays; the new value counts from here on, with a message"
     NO_STATE = "nothing; the change is noted"
 
@@ -38,7 +38,7 @@ class Setting:
 
     @property
     def besides(self) -> str:
-        """What is refused where the field as a whole isn't, for the documentation."""
+        """The values that are refused where the field as a whole isn't, for the documentation."""
         below = [f"`{name}` is refused" for name in self.refused]
         below += [f"`{name}` is refused where the scheduler moves by steps" for name in self.by_steps]
         return "".join(f"; {each}" for each in below)
@@ -114,7 +114,7 @@ def refused(changed: Sequence[Change], config: Mapping[str, Any]) -> Iterator[Ch
 
 @dataclass(frozen=True)
 class Watching:
-    """Which value something watches, and how."""
+    """The value that something watches, and the way it does."""
 
     metric: str
     mode: str
@@ -123,7 +123,7 @@ class Watching:
 
 @dataclass(frozen=True)
 class Resets:
-    """What begins anew, each with the reason.
+    """The state that is reset, each with the reason.
 
     Args:
         components: by name, see `lab.components`.
@@ -140,7 +140,7 @@ class Resets:
 
 
 def resets(changed: Sequence[Change], was: Mapping[str, Any], now: Mapping[str, Any]) -> Resets:
-    """What begins anew after these changes of a config."""
+    """Return what is reset after these changes of a config."""
     names = [name for name, _, _ in changed]
     fields = {name.partition(".")[0] for name in names}
     metrics = tuple(dict.fromkeys(name.split(".")[1] for name in names if name.startswith("metrics.")))
@@ -172,7 +172,7 @@ def _monitor(config: Mapping[str, Any]) -> Watching:
 
 
 def _stopping(config: Mapping[str, Any]) -> Watching | None:
-    """What early stopping watches; None where it is off."""
+    """Return what early stopping watches; None where it is off."""
     asked = config.get("early_stopping_config")
     if not asked or not asked.get("enabled", True):
         return None
@@ -187,7 +187,7 @@ def _plateau(config: Mapping[str, Any]) -> bool:
 
 
 def _other(was: Watching | None, now: Watching | None, what: str) -> str:
-    """Why it begins anew; empty where both are the same, or where there is none now."""
+    """Return why it is reset; empty where both are the same, or where there is none now."""
     if now is None or was == now:
         return ""
     if was is None:

@@ -1,4 +1,4 @@
-"""What the objects of a run hold beside the parts that a checkpoint has always had: see `lab.inventory`.
+"""The state of the objects of a run beside the parts that a checkpoint has always had: see `lab.inventory`.
 
 Whatever an object of the user's keeps in its attributes and buffers is restored, as far as it is plain data.
 What isn't is named in the checkpoint, and at the resume.
@@ -23,13 +23,13 @@ class Component(Protocol):
     title: str
     kind: str
     advice: str
-    """What lets it resume exactly."""
+    """Advice that lets it resume exactly."""
 
     def streams(self) -> list[str]:
         """Its random streams."""
 
     def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
-        """What a checkpoint keeps, and what it can't keep.
+        """Return what a checkpoint keeps, and what it can't keep.
 
         Args:
             within: whether an epoch's training is under way.
@@ -44,7 +44,7 @@ class Component(Protocol):
 
     @property
     def has_own(self) -> bool:
-        """Whether there is a state for certain."""
+        """True where there is a state for certain."""
 
 
 def described(what: str, part: Any) -> str:
@@ -89,7 +89,7 @@ class Attributes:
 
     @property
     def has_own(self) -> bool:
-        """Whether its class has a `state_dict`, and is the user's."""
+        """True where its class has a `state_dict`, and is the user's."""
         ours = type(self._held.root).__module__.startswith("lab.callbacks")
         return has_own_state(self._held.root) and not ours
 
@@ -160,7 +160,7 @@ class Components:
         self._left_out = dict(reasons)
 
     def state_dict(self) -> dict[str, Any]:
-        """What there is, by name, and what can't be kept."""
+        """Return what there is, by name, and what can't be kept."""
         states: dict[str, Any] = {}
         unkept: dict[str, list[str]] = {}
         for name, part in self._parts.items():
@@ -198,10 +198,10 @@ class Components:
             if part.has_own and (wrong := part.state(False)[1])
         ]
 
-    def begun_anew(self) -> list[Note]:
+    def unkept_notes(self) -> list[Note]:
         """Warnings of listeners that have changed since the resume and keep nothing, unless named before."""
         return [
-            self._anew(part, wrong)
+            self._reset_note(part, wrong)
             for name, part in self._parts.items()
             if isinstance(part, Named) and name not in self._named and (wrong := part.state(False)[1])
         ]
@@ -210,7 +210,7 @@ class Components:
         """Warnings of what has a state for certain, where a checkpoint is older than all of these."""
         return [
             Note(
-                f"the checkpoint has no state of the {part.title}: it begins anew{_listed(streams)}",
+                f"the checkpoint has no state of the {part.title}: it is reset{_listed(streams)}",
                 "warning",
             )
             for part in self._parts.values()
@@ -218,8 +218,8 @@ class Components:
         ]
 
     @staticmethod
-    def _anew(part: Component, reasons: list[str]) -> Note:
-        text = f"the {part.title} has no state that a checkpoint can hold: it begins anew"
+    def _reset_note(part: Component, reasons: list[str]) -> Note:
+        text = f"the {part.title} has no state that a checkpoint can hold: it is reset"
         return Note(f"{text} ({some(reasons, '; ')}){part.advice}", "warning")
 
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
@@ -227,20 +227,20 @@ class Components:
         if part is None:
             text = f"the run has no {name} any more: its state in the checkpoint is left out"
         elif why and (state or unkept):
-            text = f"the {part.title} begins anew: {why}"
+            text = f"the {part.title} is reset: {why}"
         elif state is not None and state["kind"] != part.kind:
-            text = f"the {part.title} begins anew: the checkpoint has the state of {state['kind']}"
+            text = f"the {part.title} is reset: the checkpoint has the state of {state['kind']}"
         elif unkept:
             lost = self._load(part, state)
             self._named.add(name)
-            self.notes.append(self._anew(part, [*unkept, *lost]))
+            self.notes.append(self._reset_note(part, [*unkept, *lost]))
             return
         elif state is not None:
             if not (lost := self._load(part, state)):
                 return
             text = f"the {part.title} has changed since the checkpoint: {some(lost)} isn't there any more"
         elif part.has_own and not why:
-            text = f"the checkpoint has no state of the {part.title}: it begins anew"
+            text = f"the checkpoint has no state of the {part.title}: it is reset"
         else:
             return
         self.notes.append(Note(text, "warning"))
@@ -256,7 +256,7 @@ def _listed(names: list[str]) -> str:
 class Unkept(Callback):
     """Reports listeners that change and keep nothing; the last of all listeners of a resumed run.
 
-    A checkpoint is written before they hear of its epoch, so that the first one knows of no change.
+    A checkpoint is written before they receive its epoch, so that the first one knows of no change.
 
     Args:
         notify: takes the warnings.
@@ -269,5 +269,5 @@ class Unkept(Callback):
         """Report after the first epoch."""
         if not self._done:
             self._done = True
-            for note in self._components.begun_anew():
+            for note in self._components.unkept_notes():
                 self._notify(note)

@@ -16,7 +16,7 @@ Parts = Mapping[str, Any]
 
 
 def forget(reset: Resets, content: dict[str, Any], parts: Parts, config: Mapping[str, Any]) -> list[Note]:
-    """Take out of a checkpoint's content what begins anew.
+    """Take out of a checkpoint's content what is reset.
 
     Raises:
         ConfigError: nothing would be left to judge the run by, or the optimizer trains parameters of the
@@ -43,20 +43,20 @@ def forget(reset: Resets, content: dict[str, Any], parts: Parts, config: Mapping
     return list(_of_this_epoch(reset, content))
 
 
-def begun_anew(reset: Resets, parts: Parts) -> list[Note]:
-    """Messages on what began anew, and on components; what a plateau scheduler watched is forgotten here."""
+def reset_notes(reset: Resets, parts: Parts) -> list[Note]:
+    """Messages on what was reset, and on components; what a plateau scheduler watched is forgotten here."""
     notes = []
     if reset.best:
-        notes.append(f"{reset.best}: the best epoch is looked for anew, among those from here on")
+        notes.append(f"{reset.best}: the best epoch is reset, and looked for among those from here on")
     if reset.early_stopping and parts.get("early_stopping") is not None:
-        notes.append(f"early stopping begins to wait anew: {reset.early_stopping}")
+        notes.append(f"early stopping is reset: {reset.early_stopping}")
     if reset.plateau and isinstance(scheduler := parts.get("scheduler"), ReduceLROnPlateau):
         scheduler._reset()
-        notes.append(f"ReduceLROnPlateau looks for a plateau anew: {reset.plateau}")
+        notes.append(f"ReduceLROnPlateau is reset: {reset.plateau}")
     if reset.scaler:
-        notes.append(f"the gradient scaler begins anew: {reset.scaler}")
+        notes.append(f"the gradient scaler is reset: {reset.scaler}")
     if reset.criterion and parts.get("criterion") is not None:
-        notes.append(f"the loss's own state begins anew: {reset.criterion}")
+        notes.append(f"the loss's own state is reset: {reset.criterion}")
     components = parts.get("components")
     own = components.notes if isinstance(components, Components) else []
     return [*(Note(text, "warning") for text in notes), *own]
@@ -66,7 +66,7 @@ def new_since(known: Parts, parts: Parts) -> list[Note]:
     """Warnings of states that the checkpoint doesn't have, such as one of an earlier version."""
     notes = []
     if parts.get("criterion") is not None and "criterion" not in known:
-        notes.append(Note("the checkpoint has no state of the criterion: it begins anew", "warning"))
+        notes.append(Note("the checkpoint has no state of the criterion: it is reset", "warning"))
     if isinstance(components := parts.get("components"), Components) and "components" not in known:
         notes += components.new()
     return notes

@@ -29,11 +29,11 @@ from lab.tasks import Task
 
 
 class Continued(Enum):
-    """How a resume continues a state."""
+    """The way in which a resume continues a state."""
 
     RESTORED = "restored, to the bit"
     DERIVED = "follows from (seed, epoch, index)"
-    FRESH = "begins anew by definition"
+    FRESH = "starts from scratch by definition"
     NAMED = "not continued; a message names it"
 
 
@@ -148,7 +148,7 @@ def include(
 ) -> list[Callback]:
     """Add the objects around a training: its data, and its listeners; returns these in their order.
 
-    What has a state hears of an epoch before its checkpoint is written, right after the record.
+    What has a state receives an epoch before its checkpoint is written, right after the record.
     """
     trainer.midway.data = data_state.include(trainer.components, data)
     for callback in (*shipped, *own):

@@ -15,7 +15,7 @@ from lab.config.sections import AUTO
 from lab.data.inventory import changes
 from lab.definitions import LOSS, Definition, Numbers, logged, numbers, of_value, recorded, watched
 from lab.events import Note
-from lab.forgetting import begun_anew, forget, new_since
+from lab.forgetting import forget, new_since, reset_notes
 from lab.redact import redact
 from lab.state.plain import plainly
 
@@ -104,7 +104,7 @@ def resume_from(
         _restore_stretched(known, content)
     else:
         checkpoint.restore(known, content)
-    other += begun_anew(reset, parts)
+    other += reset_notes(reset, parts)
     done = content["course"]["epoch"]
     nothing = f"nothing is left to do: {done} epochs are done; --set epochs=N with a larger N extends the run"
     return [

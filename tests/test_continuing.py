@@ -65,7 +65,7 @@ def check(values: dict[str, Any], at: tuple[int, int]) -> None:
         whole(Path(place, "whole"), config)
         notes = interrupted(Path(place, "cut"), config, at)
         assert differences(Path(place, "whole"), Path(place, "cut")) == []
-        assert not [note for note in notes if "anew" in note or "won't resume" in note]
+        assert not [note for note in notes if "is reset" in note or "won't resume" in note]
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

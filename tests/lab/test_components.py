@@ -1,4 +1,4 @@
-"""State of the user's objects: a resume restores it, restarts it with a message, or names it."""
+"""State of the user's objects: a resume restores it, resets it with a message, or names it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_what_they_hold_is_continued(tmp_path: Path, values: dict[str, Any], at:
     whole(tmp_path / "whole", config)
     notes = interrupted(tmp_path / "cut", config, at)
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
-    assert not [note for note in notes if "anew" in note or "won't" in note]
+    assert not [note for note in notes if "is reset" in note or "won't" in note]
 
 
 def test_a_checkpoint_has_the_buffers_of_the_loss(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_checkpoint_has_the_buffers_of_the_loss(tmp_path: Path) -> None:
 
 
 def test_an_earlier_checkpoint_loads_with_a_message(tmp_path: Path) -> None:
-    template = "the checkpoint has no state of the {}: it begins anew{}"
+    template = "the checkpoint has no state of the {}: it is reset{}"
     for name, kind, message in (
         ("ClassBalanced", "memory", [template.format("criterion", "")]),
         ("Curriculum", "stream", []),
@@ -154,7 +154,7 @@ def test_an_earlier_checkpoint_loads_with_a_message(tmp_path: Path) -> None:
         checkpoint.save(path, left)
         listener = Cutter()
         run(config, run_dir=folder, resume=True, callbacks=[listener], console="quiet")
-        assert [note for note in listener.notes if "anew" in note and "Cutter" not in note] == message
+        assert [note for note in listener.notes if "is reset" in note and "Cutter" not in note] == message
 
 
 class Counter(Callback):
@@ -194,7 +194,7 @@ def test_listeners_without_a_state_dict_are_named(tmp_path: Path) -> None:
     second = Counter()
     (note,) = resumed(tmp_path, tiny(), second, first=(Counter(),))
     assert note.startswith(
-        "the callback Counter has no state that a checkpoint can hold: it begins anew (epochs "
+        "the callback Counter has no state that a checkpoint can hold: it is reset (epochs "
     )
     assert note.endswith("; give it state_dict and load_state_dict, of tensors, numbers and texts")
     assert second.epochs == 2
@@ -204,7 +204,7 @@ def test_listeners_that_come_and_go(tmp_path: Path) -> None:
     (note,) = resumed(tmp_path / "gone", tiny(), first=(counting(),))
     assert note == "the run has no callbacks.Counting any more: its state in the checkpoint is left out"
     (note,) = resumed(tmp_path / "new", tiny(), counting())
-    assert note == "the checkpoint has no state of the callback Counting: it begins anew"
+    assert note == "the checkpoint has no state of the callback Counting: it is reset"
 
 
 def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path) -> None:
@@ -216,8 +216,8 @@ def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path)
     )
     listener = Cutter()
     run(tiny(), run_dir=tmp_path, resume=True, callbacks=[Odd(), listener], console="quiet")
-    (note,) = [note for note in listener.notes if "begins anew" in note]
-    assert "the callback Odd has no state that a checkpoint can hold: it begins anew" in note
+    (note,) = [note for note in listener.notes if "is reset" in note]
+    assert "the callback Odd has no state that a checkpoint can hold: it is reset" in note
 
 
 @pytest.mark.parametrize(
@@ -226,18 +226,18 @@ def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path)
         (
             {"criterion": "torch.nn.L1Loss"},
             [
-                "criterion has changed, and val_loss with it: the best epoch is looked for anew",
-                "early stopping begins to wait anew: criterion has changed, and val_loss with it",
-                "the criterion L1Loss begins anew: criterion has changed",
+                "criterion has changed, and val_loss with it: the best epoch is reset, and looked for among",
+                "early stopping is reset: criterion has changed, and val_loss with it",
+                "the criterion L1Loss is reset: criterion has changed",
             ],
         ),
         (
             {"data.kind": "own"},
-            ["the training stream Stream begins anew: data has changed"],
+            ["the training stream Stream is reset: data has changed"],
         ),
         (
             {"metrics.smooth": "lab.metrics.RMSE"},
-            ["the metric smooth RMSE begins anew: metrics.smooth has changed"],
+            ["the metric smooth RMSE is reset: metrics.smooth has changed"],
         ),
     ],
     ids=str,

@@ -79,8 +79,8 @@ def test_another_monitor_looks_for_the_best_epoch_anew(
     assert resumed.early_stopping is not None
     assert (resumed.early_stopping.best, resumed.early_stopping.waited) == (None, 0)
     best, waiting, *_ = notes
-    assert best.startswith("warning: monitor was val_loss (min) and is ") and "looked for anew" in best
-    assert waiting.startswith("warning: early stopping begins to wait anew: what early stopping watches was ")
+    assert best.startswith("warning: monitor was val_loss (min) and is ") and "epoch is reset" in best
+    assert waiting.startswith("warning: early stopping is reset: what early stopping watches was ")
     with pytest.raises(ConfigError, match="epochs: 2 epochs are done, and monitor was val_loss"):
         resume(tmp_path, early.with_values({**change, "epochs": 2}))
 

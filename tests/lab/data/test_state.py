@@ -142,7 +142,7 @@ def test_loaders_that_are_given(tmp_path: Path, make: Callable[[], Any], at: tup
     whole(tmp_path / "whole", config, lambda: (make(), VAL))
     notes = interrupted(tmp_path / "cut", config, at, lambda: (make(), VAL))
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
-    assert not [note for note in notes if "anew" in note]
+    assert not [note for note in notes if "is reset" in note]
 
 
 SETS: dict[str, Callable[[], Any]] = {"transform": Transformed, "growing": Growing}
@@ -160,7 +160,7 @@ def test_data_of_a_config(tmp_path: Path, kind: str, at: tuple[int, int]) -> Non
     whole(tmp_path / "whole", config)
     notes = interrupted(tmp_path / "cut", config, at)
     assert differences(tmp_path / "whole", tmp_path / "cut") == []
-    assert not [note for note in notes if "anew" in note]
+    assert not [note for note in notes if "is reset" in note]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_data_of_a_config(tmp_path: Path, kind: str, at: tuple[int, int]) -> Non
 def test_what_changes_in_a_worker_is_named(tmp_path: Path, kind: str, named: str) -> None:
     data = {"target": "tests.lab.data.test_state.sets", "kind": kind}
     notes = interrupted(tmp_path / "cut", tiny(data=data, loader={"workers": 1}), (1, 0))
-    (note,) = [note for note in notes if "anew" in note]
+    (note,) = [note for note in notes if "is reset" in note]
     what = "data Transformed" if kind == "transform" else "stream Growing"
     assert note.startswith(f"the training {what} has no state")
     assert named in note
@@ -201,17 +201,17 @@ class Lines(IterableDataset[Any]):
             lambda: DataLoader(
                 STILL, 8, shuffle=True, num_workers=1, persistent_workers=True, multiprocessing_context="fork"
             ),
-            "TensorDataset has no state that a checkpoint can hold: it begins anew (the random streams of",
+            "TensorDataset has no state that a checkpoint can hold: it is reset (the random streams of",
         ),
         (
             lambda: DataLoader(Lines(), 8),
-            "Lines has no state that a checkpoint can hold: it begins anew (dataset.lines",
+            "Lines has no state that a checkpoint can hold: it is reset (dataset.lines",
         ),
     ],
 )
 def test_what_cannot_be_restored_is_named(tmp_path: Path, make: Callable[[], Any], named: str) -> None:
     notes = interrupted(tmp_path / "cut", tiny(net="model.MLP"), (1, 0), lambda: (make(), VAL))
-    (note,) = [note for note in notes if "anew" in note]
+    (note,) = [note for note in notes if "is reset" in note]
     assert named in note
 
 
@@ -228,7 +228,7 @@ def test_what_cannot_be_restored_is_named(tmp_path: Path, make: Callable[[], Any
 def test_what_follows_from_the_epoch_is_not_named(tmp_path: Path, data: dict[str, Any], workers: int) -> None:
     config = tiny(data=data, loader={"workers": workers})
     notes = interrupted(tmp_path / "cut", config, (2, 0))
-    assert not [note for note in notes if "anew" in note]
+    assert not [note for note in notes if "is reset" in note]
     content = checkpoint.load(tmp_path / "cut" / "checkpoints" / "last.pt")
     assert set(content["components"]["unkept"]) <= {"callbacks.Cutter"}
 
@@ -255,6 +255,6 @@ def test_a_worker_begins_with_what_was_restored(tmp_path: Path) -> None:
     data = {"target": "tests.lab.data.test_state.sets", "kind": "growing"}
     whole(tmp_path / "whole", tiny(data=data))
     notes = interrupted(tmp_path / "cut", tiny(data=data), (2, 0), loader__workers=1)
-    assert not [note for note in notes if "anew" in note]
+    assert not [note for note in notes if "is reset" in note]
     found = set(differences(tmp_path / "whole", tmp_path / "cut"))
     assert found <= {"config", "components"}
