@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not rundir.is_full(error):
             raise
         again = commands.main("--resume", "RUN")
-        how = f"what was saved before is whole; once there is space, the same command or {again} goes on"
+        how = f"what was saved before is whole; once there is space, the same command or {again} continues"
         print(f"main.py: {rundir.full(error)}; {how}", file=sys.stderr)
         return 1
 

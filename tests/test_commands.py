@@ -224,7 +224,7 @@ def test_a_stopped_run_and_its_upload(place: Place) -> None:
     out = place.stopped("--run", place.write("a run.yaml", RUN), at="Epoch   20/3000")
     login = re.search(r"no key is configured \((.+)\); to upload: ", out)
     assert login and "Usage: wandb login" in place.shell(f"{login[1]} --help")
-    again = after(out, "Go on  ")
+    again = after(out, "Resume  ")
     (run,) = (place.folder / "runs").iterdir()
     done = len((run / "metrics.csv").read_text().splitlines()) - 1
     out = place.shell(f"{again} --set epochs={done + 2}")
@@ -262,7 +262,7 @@ def test_a_run_that_found_the_disk_full(place: Place, run: Path, monkeypatch: py
 def study(place: Place) -> tuple[str, str]:
     """The output of a study that Ctrl-C ended, and that of the command that continues it."""
     out = place.stopped("--optimize", place.write("a study.yaml", STUDY), at="trial 1")
-    return out, place.shell(f"{after(out, 'Go on  ')} --set n_trials=4")
+    return out, place.shell(f"{after(out, 'Continue ')} --set n_trials=4")
 
 
 def test_a_stopped_study_and_its_winner(place: Place, study: tuple[str, str]) -> None:

@@ -117,7 +117,7 @@ class Progress(Callback):
             if path.exists():
                 self._line(f"{label:<12} {path}")
         if event.again:
-            self._line(f"{'Go on':<12} {event.again}")
+            self._line(f"{'Resume':<12} {event.again}")
 
     def _line(self, text: str) -> None:
         self._close_bar()

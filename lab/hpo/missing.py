@@ -33,5 +33,5 @@ def told_missing(folder: Path, trials: Sequence[FrozenTrial], database: str) -> 
         f"{folder} has {which} of {database}: the folders were removed, or are on another machine. The "
         f"search knows the value{'s' * several} of {'these trials' if several else 'this trial'}; weights, "
         "records and confirmation reruns can't be had here. Put the folders back, or take another study_name "
-        "to begin anew"
+        "to start from scratch"
     )

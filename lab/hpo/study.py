@@ -287,7 +287,7 @@ def _end(
         lines.append("No trial has finished well; the causes are in the report.")
     lines.append(f"Report   {page}")
     if command:
-        lines.append(f"Go on    {commands.again(command)}")
+        lines.append(f"Continue {commands.again(command)}")
     out.end(
         lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
         best=None if result.best is None else result.best.number,

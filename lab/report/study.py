@@ -109,7 +109,7 @@ def commands_of(study: Study) -> list[tuple[str, str]]:
     if home is not None and (home / rundir.CONFIG).is_file():
         found.append(("run the winner again", commands.main("--run", home / rundir.CONFIG)))
     if file.is_file():
-        found.append(("go on with the study", commands.main("--optimize", file)))
+        found.append(("continue the study", commands.main("--optimize", file)))
     found.append(("make this page again", commands.main("--report", study.folder)))
     return [(what, commands.anywhere(command)) for what, command in found]
 

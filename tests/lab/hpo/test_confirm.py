@@ -162,7 +162,7 @@ def test_ctrl_c_leaves_reruns_resumable_and_says_how_to_go_on(tmp_path: Path, is
     assert "Ctrl-C: leaving the reruns at work resumable; once more ends at once" in out
     tail = out.partition("once more ends at once\n")[2]
     assert "Stopped: Ctrl-C. Trials: 1 completed." in tail and "Best     trial 0: val_loss " in tail
-    assert "\nGo on    " in tail and tail.endswith(f"main.py --optimize {path}\n")
+    assert "\nContinue " in tail and tail.endswith(f"main.py --optimize {path}\n")
     assert json.loads((rerun / "summary.json").read_text())["outcome"] == "interrupted"
     assert list(rerun.rglob("last.pt")) and not (folder / "confirm.json").exists()
     assert sorted(p.name for p in rerun.parent.iterdir()) == ["seed_1"], "no other rerun was begun"

@@ -39,7 +39,7 @@ def test_the_folder_is_gone(
         (workplace / "studies" / "small").mkdir()
     out = again(file, capsys, "--quiet")
     assert "small has none of the 2 trained trials of sqlite:///studies.db: the folders were" in out
-    assert "take another study_name to begin anew" in out
+    assert "take another study_name to start from scratch" in out
     assert "Again" not in out, "no command that runs what is gone"
     assert (workplace / "studies/small/report.html").exists()
 

@@ -41,10 +41,10 @@ def test_a_stopped_study_shows_what_there_is_and_how_to_go_on(
     assert f"Stopped: {name}. Trials: 1 completed, 1 waiting." in tail
     assert any(line.startswith("Best     trial 0: val_loss ") for line in tail)
     assert "Report   studies/small/report.html" in tail and (folder / "report.html").exists()
-    assert tail[-1].startswith("Go on    ")
+    assert tail[-1].startswith("Continue ")
     assert tail[-1].endswith(f"main.py --optimize {shlex.quote(str(path))} --set seed=4")
     again = tools.finish(tools.start(tmp_path, *shlex.split(tail[-1])[4:]), 60)
-    assert again[0] == 0 and "Go on" not in again[1]
+    assert again[0] == 0 and "Continue" not in again[1]
     assert len(tools.trials(tmp_path)) == 3
 
 
