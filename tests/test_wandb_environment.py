@@ -73,7 +73,7 @@ def test_a_run_takes_all_of_it_keeps_it_and_is_uploaded_whole(tmp_path: Path) ->
     (run,) = (home / "runs").iterdir()
     assert [facts(each) for each in wandb_runs(files / "wandb")] == [expected]
     assert not list(run.rglob("*.wandb")), "W&B's files are in WANDB_DIR"
-    assert "W&B: offline, as WANDB_MODE=dryrun says; to upload: " in out
+    assert "W&B: offline, set by WANDB_MODE=dryrun; to upload: " in out
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["project"], summary["name"]) == ("own", "run")
     assert yaml.safe_load((run / "config.yaml").read_text())["project"] == "own"
@@ -136,7 +136,7 @@ def test_print_config_shows_what_would_count(tmp_path: Path) -> None:
 
 def test_disabled_means_no_run_and_a_line(tmp_path: Path) -> None:
     out = lab(tmp_path, "--run", write(tmp_path), WANDB_MODE="disabled", WANDB_PROJECT="own")
-    assert out.count("W&B: no run, as WANDB_MODE=disabled says") == 1
+    assert out.count("W&B: no run, set by WANDB_MODE=disabled") == 1
     assert not list(tmp_path.rglob("wandb"))
 
 

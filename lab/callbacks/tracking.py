@@ -118,7 +118,7 @@ def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Bac
     match config:
         case WandbConfig() if environment.mode_of(config) == "disabled":
             if config.mode == "auto":
-                notify(Note(f"W&B: no run, as {environment.mode_reason(config)}"))
+                notify(Note(f"W&B: no run, set by {environment.mode_reason(config)}"))
             return None
         case WandbConfig():
             from lab.trackers.wandb_run import WandbTracker

@@ -12,7 +12,7 @@ class WandbConfig(Frozen):
 
     type: Literal["wandb"]
     mode: Literal["auto", "online", "offline", "disabled"] = Field(
-        "auto", description="auto: as WANDB_MODE says, else online where a key is configured, else offline"
+        "auto", description="auto: as WANDB_MODE sets it, else online where a key is configured, else offline"
     )
     entity: str | None = Field(
         None, description="user or team; default: WANDB_ENTITY, else W&B's own setting"

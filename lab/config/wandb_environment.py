@@ -1,8 +1,8 @@
 """W&B's environment variables: they count where the config is silent (the table is in docs/trackers.md).
 
 A run's config is settled when the run begins, and kept so in its `config.yaml`: a resumed run stays in its
-project, whatever the environment says by then. How and where W&B writes (`WANDB_MODE`, `WANDB_DIR`) is asked
-anew each time.
+project, whatever the environment sets by then. How and where W&B writes (`WANDB_MODE`, `WANDB_DIR`) is read
+again each time.
 """
 
 import os
@@ -43,7 +43,7 @@ _LONGEST_PROJECT, _LONGEST_TAG = 128, 64
 
 
 def settled(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> RunConfig:
-    """A run's config with what the environment says of W&B, where the config doesn't; asked once a run.
+    """A run's config with what the environment sets for W&B, where the config doesn't; asked once a run.
 
     Args:
         recorded: the config of the run that is resumed, as its folder keeps it: it comes before the
@@ -114,15 +114,15 @@ def problems_of(config: RunConfig, recorded: Mapping[str, Any] = {}) -> Iterator
 
 
 def mode_of(tracker: WandbConfig) -> Mode:
-    """Online, offline or disabled, or `auto` where neither the config nor the environment says which."""
+    """Online, offline or disabled, or `auto` where neither the config nor the environment sets it."""
     if tracker.mode != "auto":
         return tracker.mode
     return MODES.get(str(_value(MODE)), "auto")
 
 
 def mode_reason(tracker: WandbConfig) -> str:
-    """Who says so."""
-    return "the config says" if tracker.mode != "auto" else f"{MODE}={os.environ.get(MODE)} says"
+    """The setting that the mode comes from."""
+    return "the config" if tracker.mode != "auto" else f"{MODE}={os.environ.get(MODE)}"
 
 
 def directory() -> FilePath | None:

@@ -80,7 +80,7 @@ class Mirror:
         if self._wandb is None:
             for tracker in found:
                 if tracker.mode == "auto":
-                    self._note(f"W&B: no run, as {environment.mode_reason(tracker)}")
+                    self._note(f"W&B: no run, set by {environment.mode_reason(tracker)}")
             return
         never = dict.fromkeys(
             (environment.NAME, environment.JOB_TYPE, environment.RUN_ID, environment.RESUME)

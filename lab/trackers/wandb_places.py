@@ -21,7 +21,7 @@ _OFFLINE, _ONLINE = "offline-run-*", "run-2*"
 
 @dataclass(frozen=True)
 class Places:
-    """Where W&B's files of one run folder are, and under which id W&B knows it.
+    """The places of W&B's files of one run folder, and the id under which W&B knows it.
 
     Args:
         folder: of the run.
@@ -31,7 +31,7 @@ class Places:
 
     @property
     def known(self) -> bool:
-        """Whether W&B has had a run of this folder."""
+        """True where W&B has had a run of this folder."""
         return (self.folder / FOLDER / ID).exists()
 
     def id(self, run_id: str, study: str = "", wanted: str | None = None) -> str:

@@ -52,7 +52,7 @@ class Described:
 
     @property
     def places(self) -> Places:
-        """Where W&B's files of it are."""
+        """The places of W&B's files of it."""
         return Places(self.folder)
 
     @property
@@ -190,7 +190,7 @@ class WandbSession:
         """Why the runs can't or shouldn't be online; a warning where the user may expect that they are."""
         mode = environment.mode_of(self._config)
         if mode == "offline":
-            return Note(f"as {environment.mode_reason(self._config)}")
+            return Note(f"set by {environment.mode_reason(self._config)}")
         import wandb
 
         try:

@@ -227,7 +227,7 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
         ("whole", [3]), ("study", 3), ("close",), mode="offline",
     )  # fmt: skip
     assert_nothing_was_held_up(done)
-    assert len(done.notes) == 2 and done.notes[0].startswith("W&B: offline, as the config says; ")
+    assert len(done.notes) == 2 and done.notes[0].startswith("W&B: offline, set by the config; ")
     assert "failed and is off for the rest of this run" in done.notes[1]
     assert done.notes[1].endswith("; further W&B runs are offline, " + done.notes[0].partition("says; ")[2])
     assert sorted(done.runs("trial_00001")[0].history) == [1, 2]
@@ -368,7 +368,7 @@ def test_a_real_study_leaves_both(
     )
     done = main_py("--optimize", "opt.yaml")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("W&B: offline, as the config says; to upload: find studies/night") == 1
+    assert done.stdout.count("W&B: offline, set by the config; to upload: find studies/night") == 1
     study = tmp_path / "studies" / "night"
     trials = optuna.load_study(study_name="night", storage=f"sqlite:///{tmp_path}/studies.db").get_trials()
     for trial in trials:

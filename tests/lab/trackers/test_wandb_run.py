@@ -115,7 +115,7 @@ def test_a_resumed_run_goes_on_under_its_id(offline: Done) -> None:
     assert resumed.wandb.run.run_id == before
     assert sorted(resumed.wandb.history) == [4], "the third is in the file before"
     assert_record_is_whole(resumed, 4)
-    assert resumed.notes[0][1].startswith("W&B: offline, as the config says; to upload: ")
+    assert resumed.notes[0][1].startswith("W&B: offline, set by the config; to upload: ")
 
 
 def test_a_resumed_run_gives_what_was_not_written_yet(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
     done = train(tmp_path / "run", mode="offline", epochs=5, pause=0.7, kill_service_at=4)
     assert_record_is_whole(done, 5)
     (_, first), (level, second), (_, third) = done.notes
-    assert first.startswith("W&B: offline, as the config says")
+    assert first.startswith("W&B: offline, set by the config")
     assert level == "warning" and second.startswith("W&B failed and is off for the rest of this run: ")
     assert "wandb sync " in third
     assert done.finish < 0.5 and done.exit < EXIT
@@ -208,4 +208,4 @@ def test_a_key_that_is_none_means_offline(tmp_path: Path) -> None:
 
 def test_wandb_mode_of_the_environment_is_heard(tmp_path: Path) -> None:
     done = train(tmp_path / "run", CLOSED, DUMMY_KEY, wandb_mode="offline")
-    assert done.notes[0][1].startswith("W&B: offline, as WANDB_MODE=")
+    assert done.notes[0][1].startswith("W&B: offline, set by WANDB_MODE=")
