@@ -18,7 +18,7 @@ def filled(value: Any, length: int) -> Any:
 
 
 def size(fact: Any) -> Any:
-    """How many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
+    """Return how many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
     if isinstance(fact, Mapping) and fact and all(isinstance(part, list) for part in fact.values()):
         return {name: len(part) for name, part in fact.items()}
     if isinstance(fact, (list, Mapping)):
@@ -37,7 +37,7 @@ def named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     wanted = [name for name, value in spec.arguments.items() if value == AUTO]
     missing = [name for name in wanted if name not in known and not spec.takes(name, AUTO)]
     if missing:
-        message = "found auto, but the data says nothing of it; write the value"
+        message = "found auto, but the data doesn't give it; write the value"
         raise ConfigError([Problem((*path, name), message) for name in missing])
     return {name: known[name] for name in (*wanted, *spec.automatic()) if name in known}
 
