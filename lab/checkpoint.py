@@ -44,7 +44,7 @@ def collect(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
 
 
 def unkeepable(parts: Mapping[str, Stateful | None]) -> dict[str, list[str]]:
-    """What of the parts' states is no plain data, by the part's name."""
+    """Return what of the parts' states is no plain data, by the part's name."""
     found: dict[str, list[str]] = {name: [] for name in parts}
     for name, part in parts.items():
         if part is not None:

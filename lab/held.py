@@ -76,7 +76,7 @@ def _within(
 
 
 def _bound(value: Any) -> Iterable[tuple[Any, Any]] | None:
-    """What a container or function holds, by name; None for another object."""
+    """Return what a container or function holds, by name; None for another object."""
     if isinstance(value, functools.partial):
         return [("func", value.func), *enumerate(value.args), *value.keywords.items()]
     if isinstance(value, MethodType):

@@ -1,4 +1,4 @@
-"""Which parameters a training reaches: those of its network, and those of its loss."""
+"""The parameters that a training reaches: those of its network, and those of its loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -39,11 +39,11 @@ class Reach:
 
     @property
     def count(self) -> int:
-        """How many numbers of the loss are trained."""
+        """The number of the loss's elements that are trained."""
         return sum(parameter.numel() for parameter in self.loss.values() if not is_lazy(parameter))
 
     def notes(self, loss: Tensor | None = None) -> Iterator[Note]:
-        """What is remarkable after a first backward pass, found without a wait for the device.
+        """Yield what is remarkable after a first backward pass, found without a wait for the device.
 
         Args:
             loss: that of a batch; its graph leads to what is not among the parameters that are known.

@@ -147,7 +147,7 @@ class SampleLoader(KeptWorkers):
 
     @property
     def changed_in_workers(self) -> str:
-        """What of the dataset changes where workers read it."""
+        """The attributes of the dataset that change where workers read it."""
         watch = self.dataset._watch if isinstance(self.dataset, SeededDataset) else None
         return "" if watch is None else watch.changed
 

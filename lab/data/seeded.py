@@ -10,7 +10,7 @@ from lab.keys import sample_rng
 from lab.seeding import seeded
 from lab.state.watch import Watch
 
-_OF_BATCHES = 1  # tells the random streams of batches from those of samples
+_OF_BATCHES = 1  # keeps the random streams of batches apart from those of samples
 
 
 class SeededDataset(Dataset[Any]):

@@ -1,4 +1,4 @@
-"""What a loader holds between two batches: of its dataset, sampler, generator and workers.
+"""The state of a loader between two batches: of its dataset, sampler, generator and workers.
 
 The loaders of `lab.data` draw from (seed, epoch, index). What a dataset keeps besides, such as a generator
 of its own, is read from its attributes where this process reads the data. A worker's copy can't be reached.
@@ -47,12 +47,12 @@ class LoaderState:
 
     @property
     def has_own(self) -> bool:
-        """Whether the loader, or the dataset, has a `state_dict`."""
+        """True where the loader, or the dataset, has a `state_dict`."""
         return self._own or has_own_state(dataset_of(self._loader))
 
     @property
     def continues(self) -> bool:
-        """Whether the loader stands where the epoch continues, by a state of its own; asked once."""
+        """True where the loader stands where the epoch continues, by a state of its own; asked once."""
         within, self.within = self.within, False
         return within and self._own
 
@@ -66,7 +66,7 @@ class LoaderState:
             self._beginning = self._held.copied(), list(self._held.unkept)
 
     def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         if within and self._rereads and self._beginning is not None:
             values, unkept = self._beginning
         else:
@@ -114,7 +114,7 @@ def _roots(loader: Any) -> dict[str, Any]:
 
 
 def _out_of_reach(loader: Any) -> list[str]:
-    """What only a worker knows."""
+    """Return what only a worker knows."""
     if isinstance(loader, (SampleLoader, StreamLoader)):
         changed = loader.changed_in_workers
         return [_OF_WORKERS.format(changed)] if changed else []

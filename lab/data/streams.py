@@ -138,7 +138,7 @@ class StreamLoader(KeptWorkers):
 
     @property
     def changed_in_workers(self) -> str:
-        """What of the dataset changes where workers read it."""
+        """The attributes of the dataset that change where workers read it."""
         return "" if self._watch is None else self._watch.changed
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,1 +1,1 @@
-"""Where a result came from: versions, machine, command and code, so that it can be made again."""
+"""The origin of a result: versions, machine, command and code, so that it can be made again."""

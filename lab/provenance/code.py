@@ -1,4 +1,4 @@
-"""Which code a run uses: the modules that are no package's, the repositories they lie in, and their text.
+"""The code that a run uses: the modules that are no package's, the repositories they lie in, and their text.
 
 Git keeps what is committed. Of everything else that was imported the text is kept, for the commit alone would
 stand for another program than the one that ran.
@@ -88,7 +88,7 @@ class Code:
         return key
 
     def as_data(self) -> dict[str, Any]:
-        """Return what a record says of the code, with keys of `texts` in place of texts."""
+        """Return what a record holds of the code, with keys of `texts` in place of texts."""
         tool = self._ask(self._tool)
         return {
             "tool": {

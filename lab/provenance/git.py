@@ -72,7 +72,7 @@ class Gap(StrEnum):
 
 @dataclass(frozen=True)
 class Repository:
-    """What git knows of a folder.
+    """A folder as git knows it.
 
     Args:
         folder: the top of the working tree; the folder asked about where there is none.
@@ -98,7 +98,7 @@ class Repository:
     detail: str = ""
 
     def tracked(self, files: Collection[Path]) -> set[Path]:
-        """Return which files git tracks; none where it isn't known, or where it was told not to look at them.
+        """Return which files git tracks; none where it isn't known, or where it is set not to look at them.
 
         Args:
             files: real paths, below the repository's folder.
@@ -118,7 +118,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What one question came to."""
+    """The answer to one question."""
 
     text: str
     code: int | None  # None where git was ended
@@ -239,7 +239,7 @@ def _filters(top: Path) -> Sequence[str] | _Answer:
 
 
 def _tracked(top: Path, names: Sequence[str]) -> Iterator[str]:
-    """Which of the files git tracks, and looks at: it may have been told to take one as unchanged."""
+    """Yield the files that git tracks, and looks at: it may be set to take one as unchanged."""
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
         found = _ask(top, "--literal-pathspecs", "ls-files", "-z", "-v", "--full-name", "--", *some)

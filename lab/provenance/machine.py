@@ -1,4 +1,4 @@
-"""Where a result came from, besides its config and its code: versions, machine, command.
+"""The origin of a result, besides its config and its code: versions, machine, command.
 
 Packages are asked for their version without being imported. What can't be found out is None: no record is
 worth a failed run.

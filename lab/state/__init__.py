@@ -1,4 +1,4 @@
-"""What objects hold that outlives a step, as plain data that a checkpoint can keep."""
+"""The state of objects that outlives a step, as plain data that a checkpoint can keep."""
 
 from lab.state.held import Held, kept_apart
 from lab.state.plain import Unkeepable, packed, unpacked

@@ -1,4 +1,4 @@
-"""What an object of the user's holds in its attributes, as far as it has changed since it was made.
+"""The attributes of a user's object, as far as they have changed since it was made.
 
 Attributes are found through objects, modules, lists and dicts. Functions, types and the like are constants;
 a file, a lock or a connection is no state. Whatever has a `state_dict` and a `load_state_dict` of its own
@@ -54,7 +54,7 @@ class Constant:
         if not isinstance(other, Constant):
             return False
         one, two = (v.func if isinstance(v, partial) else v for v in (self.value, other.value))
-        if isinstance(one, FUNCTIONS) and isinstance(two, FUNCTIONS):  # those that are made anew are the same
+        if isinstance(one, FUNCTIONS) and isinstance(two, FUNCTIONS):  # those made again are the same
             return getattr(one, "__qualname__", one) == getattr(two, "__qualname__", two)
         return type(one) is type(two) and bool(one == two)
 
@@ -110,7 +110,7 @@ class Held:
         return found
 
     def state(self) -> dict[str, Any]:
-        """What has changed, as plain data by path; what can't be kept is named in `unkept` instead."""
+        """Return what has changed, as plain data by path; what can't be kept is named in `unkept` instead."""
         found: dict[str, Any] = {}
         self.unkept = []
         for leaf in self._leaves(self._walk()):
@@ -174,7 +174,7 @@ class Held:
         return _same(first, self._seen(leaf))
 
     def _seen(self, leaf: Leaf) -> Any:
-        """What tells whether the value is still the same: a copy of a small one, a mark of a large one."""
+        """Return what to compare the value by: a copy of a small one, a mark of a large one."""
         value = leaf.value
         if leaf.slot is Slot.OWN:
             return None
@@ -201,7 +201,7 @@ class Held:
             return Mark(id(value), None)
 
     def _mark(self, tensor: Tensor) -> Mark:
-        """What is written through `.data` has no new version, so that what may be kept is summed up, too."""
+        """Return a version and, as writing through `.data` makes no new one, a sum of what may be kept."""
         total = None
         if self._closely and _is_ordinary(tensor):
             total = int(_bits(tensor).sum(dtype=torch.int64))

@@ -10,7 +10,7 @@ from lab.state.plain import Unkeepable, packed, unpacked
 
 
 class OwnState:
-    """What an object's own `state_dict` returns, as far as it is plain data.
+    """The state that an object's own `state_dict` returns, as far as it is plain data.
 
     Args:
         part: a module, or an object with `state_dict` and `load_state_dict`.

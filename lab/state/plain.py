@@ -119,7 +119,7 @@ def plainly(value: Any, path: str, wrong: list[str]) -> Any:
 
 
 def with_arrays(value: Any) -> Any:
-    """What `plainly` returned, with NumPy's arrays as they were."""
+    """Return what `plainly` returned, with NumPy's arrays as they were."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
             return value[_ARRAY].numpy().copy()

@@ -46,7 +46,7 @@ class Watch:
 
     @contextmanager
     def deriving(self) -> Iterator[None]:
-        """What changes in this block follows from the epoch's number, and is no state."""
+        """Count what changes in this block as following from the epoch's number, and as no state."""
         held = Held({"dataset": self._dataset}, most=2**20, closely=False)
         yield
         self._derived.update(held.changed())
@@ -61,5 +61,5 @@ class Watch:
 
     @property
     def changed(self) -> str:
-        """What changes in the workers; empty while nothing is known to."""
+        """The names of what changes in the workers; empty while nothing is known to."""
         return bytes(self._names.tolist()).rstrip(b"\0").decode(errors="replace")
