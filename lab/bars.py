@@ -22,7 +22,7 @@ def bar(
     """A bar that is gone when it is closed; it follows the terminal's width, and its signs the encoding.
 
     Args:
-        shown: by default where `out` is a terminal on which a line can be written anew.
+        shown: by default where `out` is a terminal on which a line can be rewritten.
         out: by default standard output.
     """
     console = out or Outlet()

@@ -82,7 +82,7 @@ def _quoted(argument: str | Path) -> str:
 
 
 def _python() -> str:
-    """How this Python is called here: by its name where that finds it."""
+    """Return how this Python is called here: by its name where that finds it."""
     if not sys.executable:
         return "python"
     own = Path(sys.executable)
@@ -94,5 +94,5 @@ def _python() -> str:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two names in one folder lead to one program."""
+    """Return whether two names in one folder lead to one program."""
     return one.name == other.name or one.resolve() == other.resolve()

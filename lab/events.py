@@ -163,7 +163,7 @@ class RunEnd:
     seconds: float
     samples_per_second: float
     files: Mapping[str, Path] = field(default_factory=dict)  # what was left behind, by label
-    again: str = ""  # the command that goes on with a run that was interrupted
+    again: str = ""  # the command that resumes a run that was interrupted
 
 
 class RunResult(float):

@@ -148,7 +148,7 @@ class Modes:
         return fixed
 
     def _remarks(self) -> Iterator[Note]:
-        """What a user should know of the parts that stay in eval mode, and of frozen ones that don't."""
+        """Yield what a user should know of parts that stay in eval mode, and of frozen ones that don't."""
         fixed = self._fixed or {}
         if fixed:
             text = f"{some(list(fixed))}: in eval mode since construction, and kept in it while training"

@@ -55,7 +55,7 @@ class Outlet:
 
     @property
     def live(self) -> bool:
-        """Whether it is a terminal on which a line can be written anew."""
+        """True for a terminal on which a line can be rewritten."""
         return self.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
     def settle(self) -> None:

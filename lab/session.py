@@ -77,7 +77,7 @@ class Session:
             yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
 
     def settled(self, config: RunConfig) -> RunConfig:
-        """The run's config, with what the environment says of W&B; of a resumed run, with what it said first.
+        """The run's config, with what the environment sets for W&B; of a resumed run, with what it set first.
 
         Raises:
             ConfigError: the run to resume is of another kind, or a variable holds what W&B doesn't know.

@@ -181,7 +181,7 @@ def test_a_threshold_of_other_weights_is_tuned_anew_by_the_command_that_is_named
     record.write_text(json.dumps({"threshold": 0.4, "epoch": 99}))
     try:
         out = say(0, "--predict", part, "--input", "my data/pairs/images", "--output", str(tmp_path / "out"))
-        command = out.partition("it is not used; ")[2].partition(" tunes it anew")[0]
+        command = out.partition("it is not used; ")[2].partition(" tunes it again")[0]
         words = shlex.split(command)[2:]
         say(0, *words, "--set", "data.root=my data/pairs")
         assert json.loads(record.read_text())["epoch"] != 99

@@ -24,7 +24,7 @@ class Diagnostics(Callback):
         self._wide = 0  # epochs in a row with too wide a gap
 
     def state_dict(self) -> dict[str, Any]:
-        """Which warnings were made, and for how long the gap has been wide."""
+        """Return which warnings were made, and for how long the gap has been wide."""
         return {"told": sorted(self._told), "wide": self._wide}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ def _has_trials(folder: Path) -> bool:
 
 
 def _moved(folder: Path, url: str) -> str:
-    """What a folder holds whose trials were searched with another database; empty where it was this one."""
+    """Name the database that the folder's trials were searched with; empty where it was this one."""
     try:
         before = shown_url(str(loading.read(folder / STUDY).data.get("storage", url)))
     except (ConfigError, ArgumentError):

@@ -61,7 +61,7 @@ def open_study(config: OptimizeConfig, database: Database, folder: Path | None =
 
 
 def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
-    """A study's config with what its beginning, or else the environment, says of W&B.
+    """A study's config with what its beginning, or else the environment, sets for W&B.
 
     Raises:
         ConfigError: a variable holds what W&B doesn't know.
@@ -75,7 +75,7 @@ def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
 
 
 def refuse_lost(folder: Path, config: OptimizeConfig) -> None:
-    """Refuse to make a database anew while the folder holds trials of one that is gone.
+    """Refuse to make a database again while the folder holds trials of one that is gone.
 
     Raises:
         ConfigError: it does.
@@ -140,7 +140,7 @@ def fork_study(
                 raise ConfigError(found) from None
         study = study or _create(config, database)
         study.set_user_attr(FORKED, source)
-        # With trials of another study it has to have that study's cut; else it begins anew.
+        # With trials of another study it has to have that study's cut; else it starts from scratch.
         rule = fork.group_rule if fork is not None and fork.trials else GroupRule.NEAREST
         study = _opened(config, database, study, folder, rule)
         if fork is None or _COPIED in study.user_attrs:

@@ -77,7 +77,7 @@ def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -
 
 
 def _others(facts: Mapping[str, Any], split: Split, names: Iterable[str], what: str) -> Iterator[str]:
-    """Where the set holds other images than it did when the run was trained."""
+    """Yield a line where the set holds other images than it did when the run was trained."""
     then = (facts.get("split") or {}).get(split)
     if then is None or not (different := set(then) ^ (now := set(names))):
         return

@@ -124,8 +124,8 @@ def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, An
     """Read a run's folder, that of a trial, or a study's `best/`; downloads nothing.
 
     Args:
-        data: where the run's data lies now, by path: `{"data.root": "elsewhere"}`; by default where the
-            folder's `config.yaml` says.
+        data: where the run's data lies now, by path: `{"data.root": "elsewhere"}`; by default as in the
+            folder's `config.yaml`.
         device: other than the config says. Without one, a device that this machine doesn't have is replaced
             by the best there is.
 

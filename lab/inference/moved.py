@@ -1,4 +1,4 @@
-"""Where a finished run's data lies now: what `--set` may tell `--evaluate` and `--export`.
+"""The place of a finished run's data now: what `--set` may change for `--evaluate` and `--export`.
 
 The weights' own config counts for everything that was trained with, the cut of the data included. Where its
 files lie is another matter: a run is copied to another machine, or its images are.
@@ -12,7 +12,7 @@ from lab import commands, rundir
 from lab.config import ConfigError, Problem, RunConfig, loading
 from lab.config.problems import shown
 
-# The last word of an argument that says where files lie, or how many of them are kept in memory.
+# The last word of an argument that sets where files lie, or how many of them are kept in memory.
 _PLACES = frozenset(
     (
         *("root", "path", "folder", "dir", "directory", "file", "filename", "manifest", "metadata", "table"),
@@ -23,10 +23,10 @@ _OTHERS = ("cache_gb",)
 
 
 def is_place(name: str, value: Any = None) -> bool:
-    """Whether an argument of a data source says where its files lie: `root`, `train_dir`, `csv_files`.
+    """Return whether an argument of a data source sets where files lie: `root`, `train_dir`, `csv_files`.
 
     Args:
-        value: that the run has for it; a path with folders tells, too, whatever the name is.
+        value: that the run has for it; a path with folders counts, too, whatever the name is.
     """
     last = name.lower().rpartition("_")[2]
     alike = {last, last.removesuffix("s"), last.removesuffix("ies") + "y"}
@@ -34,10 +34,10 @@ def is_place(name: str, value: Any = None) -> bool:
 
 
 def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
-    """What `--set` says of where a run's data lies, by path.
+    """Return where `--set` places a run's data, by path.
 
     Raises:
-        ConfigError: it says anything else, or can't be read; all problems in one error.
+        ConfigError: it sets anything else, or can't be read; all problems in one error.
     """
     if not assignments:
         return {}
@@ -67,13 +67,13 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _refused(config: RunConfig, found: Mapping[str, Any]) -> list[Problem]:
-    """What the run's data source doesn't take of these: an argument that it lacks, a path with a variable."""
+    """Return what the run's data source doesn't take of these: unknown arguments, paths with a variable."""
     wrong = ConfigError(list(config.data.check())).below(("data",)).problems
     return [problem for problem in wrong if ".".join(map(str, problem.path[:2])) in found]
 
 
 def of_file(folder: Path, config: RunConfig) -> dict[str, str]:
-    """Where the run's `config.yaml` says that the data lies, by path, where the weights' config differs."""
+    """Return where the run's `config.yaml` places the data, by path, where the weights' config differs."""
     try:
         data = loading.read(folder / rundir.CONFIG).data.get("data")
     except ConfigError:
@@ -87,7 +87,7 @@ def of_file(folder: Path, config: RunConfig) -> dict[str, str]:
 
 
 def hint(config: RunConfig) -> str:
-    """What to do where a run's data is not where it is looked for; empty where no argument says where."""
+    """Return what to do where a run's data isn't found; empty where no argument sets its place."""
     known = {k: v for k, v in config.data.arguments.items() if is_place(k, v) and isinstance(v, str)}
     if not known:
         return ""

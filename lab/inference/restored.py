@@ -1,4 +1,4 @@
-"""What a checkpoint keeps beside the weights, for those who judge: state of network, task and loss."""
+"""The state of network, task and loss that a checkpoint keeps beside the weights, for those who judge."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -122,7 +122,7 @@ def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -
     if record.get("epoch", epoch) != epoch:
         notes.append(
             f"{path} was tuned with the weights of epoch {record['epoch']}, and these are of epoch {epoch}: "
-            f"it is not used; {commands.main('--evaluate', folder, '--tune-threshold')} tunes it anew"
+            f"it is not used; {commands.main('--evaluate', folder, '--tune-threshold')} tunes it again"
         )
         return task.threshold
     return float(value)
