@@ -92,5 +92,5 @@ def test_a_task_and_metrics_get_facts_too() -> None:
     config.check()
     assert config.create_task({"classes": ["a", "b"]}).classes == ("a", "b")
     assert list(config.create_metrics({"classes": ["a", "b"]})) == ["sick"]
-    with pytest.raises(ConfigError, match=r"metrics\.sick\.classes: found auto, but the data doesn't give it"):
+    with pytest.raises(ConfigError, match=r"metrics\.sick\.classes: found auto, but the data doesn't"):
         config.create_metrics({})
