@@ -43,14 +43,13 @@ class Group:
     @classmethod
     def of(cls, batches: Sequence[Any], weights: Callable[[Any], Ahead | None]) -> "Group":
         """The group of these batches; `weights` returns the denominators of one, or None."""
-        alone = len(batches) == 1
-        return cls([] if alone else [weights(batch) for batch in batches])
+        return _ALONE if len(batches) == 1 else cls([weights(batch) for batch in batches])
 
     def loss(self, result: StepResult) -> Tensor:
         """Return the value to pass backward for the next batch."""
-        place, self._at = self._at, self._at + 1
         if self._alone:
             return result.loss
+        place, self._at = self._at, self._at + 1
         if self._ahead is None:
             return self._by_reference(result)
         own, size = self._ahead[place]
@@ -84,6 +83,9 @@ class Group:
         self._weight = self._weight + weight
         weighted: Tensor = result.loss * _ratio(weight, self._reference)
         return weighted
+
+
+_ALONE = Group([])
 
 
 def groups(items: Iterator[T], size: int) -> Iterator[list[T]]:

@@ -65,7 +65,8 @@ class Tally:
         Raises:
             NotFinite, Unfit: as `read`.
         """
-        self._targets.add(self.steps + len(self._pending) + 1, result.doubts, result.marks)
+        if result.doubts or result.marks is not None:
+            self._targets.add(self.steps + len(self._pending) + 1, result.doubts, result.marks)
         self._pending.append(result.loss.detach())
         self._pending_sizes.append(result.size)
         terms = result.terms
