@@ -271,6 +271,7 @@ def test_a_dead_server_means_offline_and_the_printed_command_uploads_it(tmp_path
     with wandb_server() as server:
         env = environment(folder, server.url, DUMMY_KEY)
         env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"}
+        env["WANDB_DIR"] = str(tmp_path)  # else its log lies in this folder
         # From this folder, for the command may lead to wandb from where it was printed.
         subprocess.run(command, shell=True, env=env, capture_output=True, timeout=60, check=True)
     names = {asked.get("displayName") for name, asked in server.asked if name == "UpsertBucket"}
