@@ -349,7 +349,7 @@ def compare(options: argparse.Namespace) -> int:
 
 def selftest(options: argparse.Namespace) -> int:
     """--selftest."""
-    from lab.faults import suite
+    from selftest import suite
 
     try:
         only = suite.chosen(options.only)

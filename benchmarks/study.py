@@ -52,7 +52,7 @@ for number in range(int(sys.argv[1])):
 RAW = """
 import sys
 import optuna
-from lab.callbacks.pruning import Pruning
+from benchmarks.prune_by_trial import Pruning
 from lab.config import RunConfig
 from util import run
 

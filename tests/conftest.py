@@ -13,7 +13,7 @@ import torch
 
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.faults.postgres import HINT, find_postgres
+from selftest.postgres import HINT, find_postgres
 
 ROOT = Path(__file__).parent.parent
 NUCLEI = ROOT.parent / "shared" / "data" / "nuclei"

@@ -9,11 +9,11 @@ from lab import checkpoint
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Note
-from lab.faults.learning import digest
 from lab.trackers.csv_file import read_metrics
+from selftest.watched_training import digest
 from util import run
 
-STATEFUL = "lab.faults.stateful"
+STATEFUL = "selftest.stateful_parts"
 _CLOCKS = ("cost",)
 
 
@@ -48,7 +48,7 @@ def tiny(**values: Any) -> RunConfig:
     """A config with all that a test doesn't ask for left out; three epochs of three batches."""
     base = {
         "data": {"target": f"{STATEFUL}.points"},
-        "net": {"target": "lab.faults.planted.Forgetful"},
+        "net": {"target": "selftest.faulty_parts.Forgetful"},
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.01},
         "metrics": {"mae": "lab.metrics.MAE"},
         "batch_size": 8,

@@ -14,7 +14,7 @@ MAX_FILE, MAX_TEST_FILE, MAX_FUNCTION = 400, 500, 60
 # Imports lead to a strictly lower rank, or stay within the same part.
 RANKS = {
     7: ["main"],
-    6: ["lab.dashboard", "lab.faults"],
+    6: ["lab.dashboard", "selftest"],
     5: ["lab.hpo"],
     4: ["util", "lab.inference", "lab.preflight", "lab.report"],
     3: ["lab.accumulation", "lab.callbacks", "lab.evaluation", "lab.hints", "lab.inventory", "lab.rehearsal",
@@ -32,7 +32,7 @@ RANKS = {
          "lab.paths", "lab.redact", "lab.signs", "lab.state", "lab.torch_losses"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
-SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py")])
+SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py"), *(ROOT / "selftest").rglob("*.py")])
 OTHERS = sorted(
     path for folder in ("tests", "benchmarks", "environments") for path in (ROOT / folder).rglob("*.py")
 )
@@ -57,7 +57,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
         names = []
     for name in names:
         parts = name.split(".")
-        if parts[0] in ("lab", "main", "util", "model"):
+        if parts[0] in ("lab", "main", "util", "model", "selftest"):
             yield ".".join(parts[:2] if parts[0] == "lab" else parts[:1])
     for child in ast.iter_child_nodes(tree):
         yield from imported(child)
@@ -82,8 +82,10 @@ def test_every_file_has_a_layer_and_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [path for path in SOURCES if "lab" in path.relative_to(ROOT).parts], ids=name
 )
-def test_lab_knows_nothing_of_the_three_files(path: Path) -> None:
-    assert not {"main", "util", "model"} & set(imported(ast.parse(path.read_text(encoding="utf-8"))))
+def test_lab_knows_nothing_of_the_three_files_and_the_self_test(path: Path) -> None:
+    assert not {"main", "util", "model", "selftest"} & set(
+        imported(ast.parse(path.read_text(encoding="utf-8")))
+    )
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=name)

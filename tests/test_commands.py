@@ -27,8 +27,8 @@ import yaml
 
 from lab import command_line, commands
 from lab.config import ConfigError
-from lab.faults.wandb_server import wandb_server
 from lab.record import read_run
+from selftest.wandb_server import wandb_server
 
 ROOT = Path(__file__).parent.parent
 RUN = {
@@ -91,8 +91,7 @@ _OPTION = re.compile(
 def sources() -> Iterator[tuple[str, ast.AST]]:
     """Yield the program's files, parsed; without the fault suite, which calls it."""
     for path in [ROOT / "main.py", ROOT / "util.py", *sorted((ROOT / "lab").rglob("*.py"))]:
-        if "faults" not in path.relative_to(ROOT).parts:
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
+        yield str(path.relative_to(ROOT)), ast.parse(path.read_text(encoding="utf-8"))
 
 
 def texts(tree: ast.AST) -> Iterator[str]:

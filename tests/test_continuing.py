@@ -36,7 +36,7 @@ def features(draw: st.DrawFn) -> dict[str, Any]:
     schedule = draw(st.sampled_from(SCHEDULES))
     return {
         "data": {"target": f"{STATEFUL}.points", "kind": kind},
-        "net": draw(st.sampled_from(["lab.faults.planted.Forgetful", f"{STATEFUL}.PartlyFrozen"])),
+        "net": draw(st.sampled_from(["selftest.faulty_parts.Forgetful", f"{STATEFUL}.PartlyFrozen"])),
         "criterion": draw(
             st.sampled_from(["torch.nn.MSELoss", {"target": f"{STATEFUL}.Remembering", "learns": learns}])
         ),
@@ -60,7 +60,7 @@ PLACES = st.tuples(st.integers(1, 3), st.integers(0, 3))
 
 def check(values: dict[str, Any], at: tuple[int, int]) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(gate.VARIABLE, "lab.faults")
+        patch.setenv(gate.VARIABLE, "selftest")
         config = tiny(**values)
         whole(Path(place, "whole"), config)
         notes = interrupted(Path(place, "cut"), config, at)

@@ -238,7 +238,7 @@ def test_links_lead_somewhere() -> None:
 def test_the_tests_that_the_checklist_names_exist() -> None:
     current = Path()
     for file, test in re.findall(
-        r"`([\w/]*test_\w+\.py)?(?:::(\w+))?`", (ROOT / "docs" / "seeds.md").read_text()
+        r"`([\w/]*test_\w+\.py)?(?:::(\w+))?`", (ROOT / "docs" / "requirements.md").read_text()
     ):
         current = ROOT / "tests" / file if file else current
         if file or test:

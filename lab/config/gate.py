@@ -54,8 +54,8 @@ CLOSED = (
     "albumentations.load", "albumentations.save",
     "sklearn.conftest", "sklearn.datasets", "sklearn.externals", "sklearn.show_versions",
     "sklearn.tree.export_*", "sklearn.utils",
-    "lab.config", "lab.faults", "lab.hpo.server", "lab.rundir",
-    "main", "util", "tests", "benchmarks", "runs", "studies", "wandb",
+    "lab.config", "lab.hpo.server", "lab.rundir",
+    "main", "util", "selftest", "tests", "benchmarks", "environments", "runs", "studies", "wandb",
 )  # fmt: skip
 _INSTALLED = {FilePath(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}
 _OF_C = re.compile(r"torch\._C\._(nn|special|linalg|fft)")  # functions that public modules show as theirs

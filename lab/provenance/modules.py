@@ -16,7 +16,8 @@ from lab.config.homes import PROJECT
 from lab.config.importing import is_installed, is_of_python
 from lab.config.spec import is_import_path
 
-_OURS = (f"{PROJECT / 'lab'}{os.sep}", str(PROJECT / "main.py"), str(PROJECT / "util.py"))
+_FOLDERS, _FILES = ("lab", "selftest"), ("main.py", "util.py")
+_OURS = (*(f"{PROJECT / name}{os.sep}" for name in _FOLDERS), *(str(PROJECT / name) for name in _FILES))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def is_edited(module: Module, since: float) -> bool:
 def digest() -> str:
     """Return a number that stands for the tool's own files, where no commit does."""
     whole = hashlib.sha256()
-    for file in sorted([*(PROJECT / "lab").rglob("*.py"), PROJECT / "main.py", PROJECT / "util.py"]):
+    packages = (file for name in _FOLDERS for file in (PROJECT / name).rglob("*.py"))
+    for file in sorted([*packages, *(PROJECT / name for name in _FILES)]):
         content = file.read_bytes() if file.is_file() else b""
         whole.update(file.relative_to(PROJECT).as_posix().encode() + b"\0")
         whole.update(hashlib.sha256(content).digest())

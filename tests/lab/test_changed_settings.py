@@ -78,7 +78,7 @@ PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
         ),
         (
             {},
-            {"data": {"target": "lab.faults.stateful.points", "kind": "own"}},
+            {"data": {"target": "selftest.stateful_parts.points", "kind": "own"}},
             {"components": {"data.train": "data has changed", "data.val": "data has changed"}},
         ),
         ({}, {"precision": "bf16"}, {}),
@@ -96,7 +96,7 @@ STEPS = {"scheduler": {"target": "torch.optim.lr_scheduler.StepLR", "step_size":
 @pytest.mark.parametrize(
     ("was", "now", "names"),
     [
-        ({}, {"net": "lab.faults.stateful.PartlyFrozen"}, ["net.target"]),
+        ({}, {"net": "selftest.stateful_parts.PartlyFrozen"}, ["net.target"]),
         ({}, {"seeds": [3]}, ["seeds.0"]),
         ({"batch_size": 8}, {"batch_size": 4}, []),
         ({**STEPS, "batch_size": 8}, {**STEPS, "batch_size": 4}, ["batch_size"]),

@@ -22,7 +22,7 @@ HERE = "tests.lab.test_components"
 
 @pytest.fixture(autouse=True)
 def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gate.VARIABLE, "lab.faults,tests")
+    monkeypatch.setenv(gate.VARIABLE, "selftest,tests")
 
 
 def resumed(
@@ -179,7 +179,7 @@ class Odd(Callback):
 
 
 def counting() -> Any:
-    from lab.faults.stateful import Counting
+    from selftest.stateful_parts import Counting
 
     return Counting()
 

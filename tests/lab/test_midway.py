@@ -15,11 +15,11 @@ from lab.config import RunConfig, gate
 from lab.config.sections import LoaderConfig
 from lab.data.loaders import create_loader
 from lab.events import Callback, EpochEnd, MidEpoch, Note
-from lab.faults.bench import PLANTED
-from lab.faults.learning import digest, variant
-from lab.faults.planted import Forgetful, Noisy
 from lab.metrics import MAE, R2
 from lab.trackers.csv_file import read_metrics
+from selftest.bench import PLANTED
+from selftest.faulty_parts import Forgetful, Noisy
+from selftest.watched_training import digest, variant
 from util import Trainer, run
 
 pytestmark = pytest.mark.usefixtures("_planted")
@@ -203,7 +203,7 @@ class Cutter(Callback):
 @pytest.mark.parametrize("number", [0, 2, 4])
 def test_a_run_that_is_resumed_within_an_epoch(tmp_path: Path, number: int) -> None:
     config = RunConfig.model_validate(
-        variant(number, checkpoint={"every_n_steps": 7}, net={"target": "lab.faults.planted.Forgetful"})
+        variant(number, checkpoint={"every_n_steps": 7}, net={"target": "selftest.faulty_parts.Forgetful"})
     )
     run(config, run_dir=tmp_path / "whole", console="quiet")
     for step in (17, 25):

@@ -9,6 +9,7 @@ import pytest
 from lab.config import ConfigError, OptimizeConfig, RunConfig, gate
 from lab.config.importing import resolve
 from lab.config.validation import validate
+from tests.conftest import ROOT
 
 Write = Callable[[str], str]
 
@@ -61,7 +62,7 @@ def test_what_networks_and_data_are_made_of_is_open(name: str) -> None:
         ("lab.rundir.os.system", ".*"),
         ("lab.rundir.atomic_write", ".*"),
         ("lab.config.importing.resolve", ".*"),
-        ("lab.faults.bench.Bench", ".*"),
+        ("selftest.bench.Bench", ".*"),
         ("sklearn.datasets.clear_data_home", ".*"),
         ("timm.models.load_checkpoint", ".*; --allow-import timm.models.load_checkpoint .*"),
         ("albumentations.load", ".*"),
@@ -201,10 +202,18 @@ def test_a_folder_that_is_a_record_is_no_module_of_ones_own(
 @pytest.mark.parametrize(
     "path",
     ["sklearn.tree.export_graphviz", "sklearn.metrics.tests.test_common.f", "sklearn.show_versions",
-     "lab.faults.planted.Souring"],
+     "selftest.faulty_parts.Souring"],
 )  # fmt: skip
 def test_what_writes_files_or_dies_on_demand_is_closed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(gate.VARIABLE, raising=False)
     assert not gate.is_open(path)
-    monkeypatch.setenv(gate.VARIABLE, "lab.faults.planted")
-    assert gate.is_open("lab.faults.planted.Souring") and not gate.is_open("lab.faults.bench.Bench")
+    monkeypatch.setenv(gate.VARIABLE, "selftest.faulty_parts")
+    assert gate.is_open("selftest.faulty_parts.Souring") and not gate.is_open("selftest.bench.Bench")
+
+
+def test_of_the_project_itself_configs_may_name_only_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new package or module at the top is importable, as it is beside main.py, and has to be closed."""
+    monkeypatch.delenv(gate.VARIABLE, raising=False)
+    top = {path.stem for path in ROOT.glob("*.py")} | {path.parent.name for path in ROOT.glob("*/*.py")}
+    assert {"main", "model", "lab", "selftest", "tests"} <= top
+    assert [name for name in sorted(top) if gate.is_open(f"{name}.anything")] == ["model"]

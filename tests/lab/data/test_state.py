@@ -22,7 +22,7 @@ STILL = TensorDataset(X, 3 * X - 1)
 
 @pytest.fixture(autouse=True)
 def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(gate.VARIABLE, "lab.faults,tests")
+    monkeypatch.setenv(gate.VARIABLE, "selftest,tests")
 
 
 class Jittering(nn.Module):
@@ -220,8 +220,8 @@ def test_what_cannot_be_restored_is_named(tmp_path: Path, make: Callable[[], Any
     "data",
     [
         {"target": "lab.data.function", "train_count": 24, "val_count": 8},
-        {"target": "lab.faults.stateful.points", "kind": "noisy"},
-        {"target": "lab.faults.stateful.points", "kind": "stream"},
+        {"target": "selftest.stateful_parts.points", "kind": "noisy"},
+        {"target": "selftest.stateful_parts.points", "kind": "stream"},
         {"target": "tests.lab.data.test_state.by_epoch"},
     ],
 )

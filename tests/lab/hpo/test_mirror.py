@@ -21,12 +21,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lab import commands
 from lab.callbacks.hparams import HParams
 from lab.config import RunConfig
-from lab.faults.wandb_files import WandbRun, read_run
-from lab.faults.wandb_server import wandb_server
 from lab.hpo.claims import Trial
 from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.mirror import hparams, table
+from selftest.wandb_files import WandbRun, read_run
+from selftest.wandb_server import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "mirror_scenario.py"
 DUMMY_KEY = "0123456789" * 4

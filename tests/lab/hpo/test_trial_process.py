@@ -219,7 +219,7 @@ def test_a_trial_that_is_resumed_equals_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what its loss, its stream and its metrics remember."""
-    monkeypatch.setenv(gate.VARIABLE, "lab.faults")
+    monkeypatch.setenv(gate.VARIABLE, "selftest")
     config = tiny(
         criterion={"target": f"{STATEFUL}.Remembering", "learns": True},
         data={"target": f"{STATEFUL}.points", "kind": "waiting"},

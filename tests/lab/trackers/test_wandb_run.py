@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from lab import commands
-from lab.faults.wandb_files import WandbRun, read_run
-from lab.faults.wandb_server import wandb_server
 from lab.trackers.csv_file import read_metrics
+from selftest.wandb_files import WandbRun, read_run
+from selftest.wandb_server import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "wandb_scenario.py"
 DUMMY_KEY = "0123456789" * 4

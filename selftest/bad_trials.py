@@ -1,0 +1,283 @@
+"""Trials whose code fails in every way there is, and configurations that kill whatever runs them."""
+
+import html
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+
+from lab.config.optimize import OptimizeConfig
+from lab.hpo.opening import open_study
+from lab.hpo.storage import Database
+from lab.report.study import REPORT
+from selftest.base import Verdict
+from selftest.bench import Bench
+from selftest.crew import last_line
+from selftest.studies import STUDIES, small_study, write_file
+
+_BACK = 50.0  # megabytes that the memory may differ in the end
+_LONGEST = 600.0  # seconds
+_DIED = "died.txt"
+# What is planted -> its outcome, and what its cause has to say.
+CAUSES: Mapping[str, tuple[str, str]] = {
+    "error": ("failed", "TypeError: planted: unsupported operand"),
+    "oom": ("out_of_memory", "OutOfMemoryError: CUDA out of memory"),
+    "memory_error": ("out_of_memory", "MemoryError: planted: no more"),
+    "system_exit": ("failed", "SystemExit: 3"),
+    "segfault": ("failed", "its process was ended by SIGSEGV"),
+}
+_KILLERS = ("exit", "kill")
+
+
+def bad_trials(bench: Bench, count: int) -> Verdict:
+    """`count` trials in two processes at a time; every second one fails, and leaves 64 MB lying about."""
+    folder = bench.folder("bad-trials")
+    kinds = list(CAUSES)
+    faults = [kinds[number // 2 % len(kinds)] if number % 2 else "none" for number in range(count)]
+    config = _study(folder, len(faults), list(CAUSES), isolation="process", run__net__ballast=64)
+    trials = _enqueued(config, [_point(fault, number) for number, fault in enumerate(faults)])
+    command = bench.start(folder, "--optimize", str(write_file(folder, config)))
+    base, end, most = _watch_memory(command, trials)
+    done = bench.finish(command, timeout=1.0)
+    found = trials.read()
+    broken = [f"the command ended with {done.code}: {last_line(done.err or done.out)}"] * (done.code != 0)
+    broken += judge_bad(found, faults, _page(folder))
+    if abs(end - base) > _BACK:
+        broken.append(f"the memory was {base:.0f} MB, and {end:.0f} MB in the end")
+    trials.close()
+    good = sum(trial.state == TrialState.COMPLETE and _outcome(trial) == "completed" for trial in found)
+    figures = {
+        "good ones completed": good,
+        "good ones": faults.count("none"),
+        "causes told": sum(_told(trial, fault) for trial, fault in zip(found, faults, strict=False)),
+        "bad ones": count - faults.count("none"),
+        "MB more in the end": end - base,
+        "MB more at most": most - base,
+    }
+    return Verdict(figures, broken)
+
+
+def killing_configuration(bench: Bench, count: int) -> Verdict:
+    """`count` configurations that kill their process, among good ones; each is asked for a second time.
+
+    Once with a process for each trial, and once without, where the whole command dies and is started again.
+    """
+    broken: list[str] = []
+    tries: Counter[str] = Counter()
+    values: list[list[Any]] = []
+    starts = 0
+    for isolation in ("process", "none"):
+        folder = bench.folder(f"killing-{isolation}")
+        points = _with_killers(count)
+        config = _study(folder, len(points), list(_KILLERS), isolation=isolation, run__net__note=_DIED)
+        trials = _enqueued(config, points)
+        began = _through(
+            bench, folder, config, most=1 if isolation == "process" else 2 * count + 1, broken=broken
+        )
+        starts += began - 1
+        died = (folder / _DIED).read_text().splitlines() if (folder / _DIED).exists() else []
+        tries.update(died)
+        found = trials.read()
+        trials.close()
+        broken += [f"{isolation}: {line}" for line in judge_killers(found, died, _page(folder))]
+        values.append([trial.values for trial in found if trial.params.get("net.fault") == "none"])
+    if values[0] != values[1]:
+        broken.append(f"good ones have other values without processes: {values[1]}, with: {values[0]}")
+    figures = {
+        "killing configurations": 2 * count,
+        "tries each": max((number // 2 for number in tries.values()), default=0),
+        "good ones completed": sum(map(len, values)),
+        "commands that died with them": starts,
+    }
+    return Verdict(figures, broken)
+
+
+def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -> list[str]:
+    """What is wrong with trials of which these faults were asked.
+
+    Args:
+        page: the text of the report.
+    """
+    broken = [f"{len(trials)} trials, expected {len(faults)}"] * (len(trials) != len(faults))
+    for trial, fault in zip(trials, faults, strict=False):
+        where = f"trial {trial.number} ({fault})"
+        if fault == "none":
+            if trial.state != TrialState.COMPLETE or _outcome(trial) != "completed":
+                broken.append(f"{where}: {_outcome(trial)}, expected completed: {_cause(trial)}")
+            continue
+        outcome, cause = CAUSES[fault]
+        if (found := _outcome(trial)) != outcome:
+            broken.append(f"{where}: {found}, expected {outcome}: {_cause(trial)}")
+        if cause not in _cause(trial):
+            broken.append(f"{where}: the cause is {_cause(trial)!r}, expected {cause!r}")
+        if not _row(page, trial.number, _cause(trial)):
+            broken.append(f"{where}: the report doesn't tell its cause")
+    return broken
+
+
+def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str) -> list[str]:
+    """What is wrong after a study with killing configurations, each of which was asked for twice.
+
+    Args:
+        died: `fault width` of each process that was killed.
+        page: the text of the report.
+    """
+    broken, seen = [], set()
+    killed = Counter(died)
+    for trial in trials:
+        fault, width = trial.params.get("net.fault"), trial.params.get("net.width")
+        where = f"trial {trial.number} ({fault} {width})"
+        if fault == "none":
+            if trial.state != TrialState.COMPLETE or trial.user_attrs.get("attempts") != 1:
+                broken.append(f"{where}: {_outcome(trial)} after {trial.user_attrs.get('attempts')} attempts")
+            continue
+        if trial.state != TrialState.FAIL:
+            broken.append(f"{where}: {trial.state.name}, expected FAIL")
+        first = (fault, width) not in seen
+        seen.add((fault, width))
+        if first and (number := killed[f"{fault} {width}"]) != 2:
+            broken.append(f"{where}: tried {number} times, expected 2")
+        if "quarantined" not in _cause(trial):
+            broken.append(f"{where}: the cause is {_cause(trial)!r}, which names no quarantine")
+        values = f"<code>net.fault</code> {fault}, <code>net.width</code> {width}"
+        if first and values not in page[page.find('id="quarantine"') :]:
+            broken.append(f"{where}: its values are not among the quarantined ones of the report")
+    return broken
+
+
+class _Trials:
+    """A study's trials, read past what its command caches."""
+
+    def __init__(self, config: OptimizeConfig) -> None:
+        self._database = Database(config.storage)
+        self.study = open_study(config, self._database)
+
+    def read(self) -> list[FrozenTrial]:
+        """As they are now."""
+        study = optuna.load_study(study_name=self.study.study_name, storage=self._database.backend)
+        return study.get_trials(deepcopy=False)
+
+    def finished(self) -> int:
+        """How many of them are over."""
+        query = sqlalchemy.text("SELECT count(*) FROM trials WHERE state NOT IN ('WAITING', 'RUNNING')")
+        with self._database.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.engine.dispose()
+
+
+def _study(folder: Path, n_trials: int, faults: list[str], **changes: Any) -> OptimizeConfig:
+    space = {
+        "net.fault": {"type": "categorical", "choices": ["none", *faults]},
+        "net.width": {"type": "int", "low": 4, "high": 4 + 2 * n_trials},
+    }
+    workers = 2 if changes["isolation"] == "process" else 1
+    return small_study(
+        f"sqlite:///{folder / 'studies.db'}", n_trials, search_space=space, max_attempts=2, workers=workers,
+        run__net__seconds=0.0, **changes,
+    )  # fmt: skip
+
+
+def _point(fault: str, number: int) -> dict[str, Any]:
+    return {"net.fault": fault, "net.width": 4 + number}
+
+
+def _with_killers(count: int) -> list[dict[str, Any]]:
+    """Each killing configuration among good ones, and once more when all of them have been tried."""
+    points: list[dict[str, Any]] = [_point("none", 0)]
+    killers = [_point(_KILLERS[index % len(_KILLERS)], 4 * index + 1) for index in range(count)]
+    for index, killer in enumerate([*killers, *killers]):
+        points += [killer, _point("none", 2 * index + 2)]
+    return points
+
+
+def _enqueued(config: OptimizeConfig, points: Sequence[dict[str, Any]]) -> _Trials:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trials = _Trials(config)
+    for point in points:
+        trials.study.enqueue_trial(point)
+    return trials
+
+
+def _through(bench: Bench, folder: Path, config: OptimizeConfig, most: int, broken: list[str]) -> int:
+    """Start the command until the study is over, or so often; how often that was."""
+    path = write_file(folder, config)
+    for start in range(1, most + 1):
+        if config.isolation == "process":
+            code: int | None = bench.command(folder, "--optimize", str(path), timeout=_LONGEST).code
+        else:
+            process = bench.warm(folder, "--optimize", str(path))
+            process.join(_LONGEST)
+            code = process.exitcode
+        if code == 0:
+            return start
+    broken.append(f"{config.isolation}: after {most} starts the command still ends with {code}")
+    return most
+
+
+def _watch_memory(command: "subprocess.Popen[str]", trials: _Trials) -> tuple[float, float, float]:
+    """The megabytes of the command and of the server that trials are forked from: early, at the end, at most.
+
+    Early is when a tenth of the trials is over, and the end is that of the last one: after it the report is
+    drawn, which takes memory of its own.
+    """
+    base = end = most = 0.0
+    total, deadline = len(trials.read()), time.monotonic() + _LONGEST
+    while command.poll() is None and time.monotonic() < deadline:
+        now, done = _megabytes(command.pid), trials.finished()
+        if done < total and done >= max(2, total // 10):
+            base, end, most = base or now, now, max(most, now)
+        time.sleep(0.1)
+    return base, end, most
+
+
+def _megabytes(pid: int) -> float:
+    """Resident memory of a process and its children, without theirs: trials are the server's children."""
+    total = 0
+    for each in (pid, *_children(pid)):
+        with suppress(OSError):
+            found = re.search(
+                r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{each}/status").read_text(encoding="utf-8"), re.MULTILINE
+            )
+            total += int(found[1]) if found else 0
+    return total / 1024
+
+
+def _children(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split())
+
+
+def _page(folder: Path) -> str:
+    path = folder / STUDIES / "small" / REPORT
+    return path.read_text() if path.exists() else ""
+
+
+def _row(page: str, number: int, cause: str) -> bool:
+    """Whether the report's table of what went wrong has this trial with its cause."""
+    start = page.find(f'<tr><th scope="row">{number}</th>', page.find("What went wrong"))
+    return bool(cause) and html.escape(cause) in page[start : page.find("</tr>", start)].replace(
+        "&#39;", "&#x27;"
+    )
+
+
+def _outcome(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("outcome", trial.state.name))
+
+
+def _cause(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get("cause", ""))
+
+
+def _told(trial: FrozenTrial, fault: str) -> bool:
+    return fault in CAUSES and CAUSES[fault][1] in _cause(trial)

@@ -1,0 +1,182 @@
+"""Checkpoints whose writer is killed (-9) in the middle, and checkpoints that are damaged where they lie."""
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count as numbers
+from pathlib import Path
+
+import torch
+
+from lab import rundir
+from lab.callbacks.checkpointing import Checkpointing
+from lab.checkpoint import CheckpointError, load, load_latest
+from lab.config.sections import CheckpointConfig
+from lab.events import EpochEnd
+from selftest.base import Verdict, short_of
+from selftest.bench import CONSOLE, Bench
+from selftest.crew import last_line
+from selftest.resuming import RUN, differences, outcome
+from selftest.watched_training import train, variant
+
+FOLDER = "checkpoints"
+WRITTEN = "written.txt"
+_FLOATS = 6 * 2**20  # of 4 bytes each in a checkpoint
+_IMPROVED = 3  # every third epoch is the best so far
+_RESUMED = 10  # one damaged checkpoint in so many is resumed from
+_START = 30.0  # seconds that a writer may take to begin
+
+
+def killed_writes(bench: Bench, count: int) -> Verdict:
+    """Kill a process that writes checkpoints of 24 MB all the time, so often in the middle of a write.
+
+    Whether it was in the middle is seen by what it leaves: the file that has no name of its own yet.
+    """
+    folder, broken = bench.folder("writer"), list[str]()
+    middle, kills, behind = 0, 0, 0
+    while middle < count and kills < 4 * count + 10:
+        chance = random.Random(kills)
+        before = len(_lines(folder))
+        process = bench.fork(folder, write_forever)
+        deadline = time.monotonic() + _START
+        while len(_lines(folder)) == before and process.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0.0, 0.15))
+        process.kill()
+        process.join()
+        where = f"kill {kills} (seed {kills})"
+        if process.exitcode != -signal.SIGKILL or len(_lines(folder)) == before:
+            said = last_line((folder / CONSOLE).read_text())
+            broken.append(f"{where}: expected it to write until it is killed, found that it ended: {said}")
+            break
+        kills += 1
+        middle += any((folder / FOLDER).glob(".*.tmp"))
+        late, faults = judge_writes(folder / FOLDER, int(_lines(folder)[-1]))
+        behind = max(behind, late)
+        broken += [f"{where}: {fault}" for fault in faults]
+        bench.told(f"{middle} of {count} killed in the middle of a write, {len(broken)} unloadable or behind")
+    figures = {
+        "kills": kills,
+        "in the middle of a write": middle,
+        "unloadable": len(broken),
+        "checkpoints behind": behind,
+    }
+    return Verdict(figures, [*broken, *short_of(count, middle, "kills in the middle of a write")])
+
+
+def write_forever() -> None:
+    """Write checkpoints as a run does, each of its own number; say which are done. Begin after the newest."""
+    folder, epoch = Path(FOLDER), 0
+    keeper = Checkpointing(
+        folder, CheckpointConfig(), lambda: {"number": epoch, "model": torch.full((_FLOATS,), float(epoch))}
+    )
+    first = load_latest(folder)[0]["number"] + 1 if (folder / "last.pt").exists() else 1
+    for epoch in numbers(first):
+        keeper.on_epoch_end(EpochEnd(epoch, 10**9, {}, epoch % _IMPROVED == 0, 0, {}, 0.0, 0.0))
+        with Path(WRITTEN).open("a", encoding="utf-8") as file:
+            file.write(f"{epoch}\n")
+
+
+def judge_writes(folder: Path, written: int) -> tuple[int, Sequence[str]]:
+    """How many checkpoints are lost of those that were written to their end, and what is wrong with any."""
+    faults = []
+    for path in sorted(folder.glob("*.pt")):
+        try:
+            content = load(path)
+        except CheckpointError as error:
+            faults.append(f"expected every checkpoint to load, found {error}")
+            continue
+        if not torch.equal(content["model"], torch.full_like(content["model"], float(content["number"]))):
+            faults.append(f"expected {path.name} to be one write's, found a mixture")
+    try:
+        content, path, _ = load_latest(folder)
+    except CheckpointError as error:
+        return written, [*faults, f"expected one to go on with, found {error}"]
+    behind = max(0, written - int(content["number"]))
+    if behind > 1:
+        faults.append(
+            f"expected number {written} or the one before, found {content['number']} in {path.name}"
+        )
+    return behind, faults
+
+
+def damaged(bench: Bench, count: int) -> Verdict:
+    """Flip bits of `last.pt`, cut it off, zero a block; each is noticed, and `prev.pt` loaded instead.
+
+    Of some a run goes on: it says so on the console, and ends as one with a whole checkpoint does.
+    """
+    config = variant(0, epochs=2)
+    whole, broken = bench.folder("whole"), list[str]()
+    bench.fork(whole, train, bench.run, config).join()
+    expected = outcome(whole / RUN)
+    detected, resumed, said = 0, 0, 0
+    content = (whole / RUN / rundir.CHECKPOINTS / "last.pt").read_bytes()
+    for index, (what, spoilt) in zip(range(count), damages(content), strict=False):
+        folder = bench.folder(f"damaged-{index}")
+        shutil.copytree(whole / RUN, folder / RUN)
+        last = folder / RUN / rundir.CHECKPOINTS / "last.pt"
+        last.unlink()  # best.pt may be the same file
+        last.write_bytes(spoilt)
+        faults = judge_damage(last.parent)
+        detected += not faults
+        if index % _RESUMED == 0:
+            process = bench.fork(folder, train, bench.run, config)
+            process.join()
+            resumed += process.exitcode == 0
+            console = (folder / CONSOLE).read_text()
+            said += "passed over a damaged checkpoint" in console
+            if process.exitcode or "passed over a damaged checkpoint" not in console:
+                faults.append(
+                    f"expected the console to say so, found exit code {process.exitcode}: {console[-300:]}"
+                )
+            else:
+                faults += differences("after going on", expected, outcome(folder / RUN))
+        broken += [f"{what}: {fault}" for fault in faults]
+        shutil.rmtree(folder)
+        bench.told(f"{index + 1} of {count} checkpoints damaged, {detected} detected")
+    figures = {"damaged": count, "detected": detected, "gone on with": resumed, "said on the console": said}
+    return Verdict(figures, broken)
+
+
+def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """The content damaged, each time at another place, and how: bits flipped mostly."""
+    for index in numbers():
+        chance = random.Random(index)
+        place = chance.randrange(len(content))
+        if index % 4 == 1:
+            yield f"cut off after {place} of {len(content)} bytes", content[:place]
+        elif index % 8 == 3:
+            zeroed = bytes(min(512, len(content) - place))
+            if content[place : place + len(zeroed)] == zeroed:
+                continue
+            yield (
+                f"{len(zeroed)} bytes zeroed at {place}",
+                content[:place] + zeroed + content[place + len(zeroed) :],
+            )
+        else:
+            bit = chance.randrange(8)
+            flipped = bytes([content[place] ^ (1 << bit)])
+            yield f"bit {bit} of byte {place} flipped", content[:place] + flipped + content[place + 1 :]
+
+
+def judge_damage(folder: Path) -> list[str]:
+    """What is wrong with how a damaged `last.pt` is taken."""
+    try:
+        load(folder / "last.pt")
+        return ["expected the damage to be noticed, found it loaded"]
+    except CheckpointError:
+        pass
+    try:
+        _, path, faults = load_latest(folder)
+    except CheckpointError as error:
+        return [f"expected prev.pt to be loaded, found {error}"]
+    if path.name != "prev.pt" or len(faults) != 1 or "last.pt" not in faults[0]:
+        return [f"expected prev.pt and a word on last.pt, found {path.name} and {faults}"]
+    return []
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / WRITTEN
+    return path.read_text().split("\n")[:-1] if path.exists() else []

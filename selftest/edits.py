@@ -1,0 +1,216 @@
+"""A study's file is edited when the study has trials: refused before any other, or known to be harmless."""
+
+import copy
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.trial import TrialState
+
+from selftest.base import Verdict
+from selftest.bench import CONSOLE, Bench
+from selftest.crew import last_line
+from selftest.studies import FILE, small_study, write_file
+
+_TRIALS = 3
+_LONGEST = 120.0  # seconds
+_DOCUMENT = Path("docs") / "studies.md"
+_LR = "optimizer.lr"
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a study's file.
+
+    Args:
+        name: what is changed.
+        path: of the value in the file, as a refusal names it.
+        change: changes the file's data.
+        harmless: whether the study goes on with it, as docs/studies.md has to say.
+    """
+
+    name: str
+    path: str
+    change: Callable[[Data], None]
+    harmless: bool = False
+
+
+def _set(*path: str, to: Any) -> Callable[[Data], None]:
+    def change(data: Data) -> None:
+        here = data
+        for part in path[:-1]:
+            here = here[part]
+        here[path[-1]] = to
+
+    return change
+
+
+def _choices(*values: Any) -> Callable[[Data], None]:
+    return _set("search_space", "criterion", "choices", to=list(values))
+
+
+_MSE, _HUBER, _L1 = "torch.nn.MSELoss", "torch.nn.HuberLoss", "torch.nn.L1Loss"
+EDITS = (
+    Edit("direction", "run.monitor.mode", _set("run", "monitor", "mode", to="max")),
+    Edit("choice added", "search_space.criterion.choices", _choices(_MSE, _HUBER, _L1)),
+    Edit("choice removed", "search_space.criterion.choices", _choices(_MSE)),
+    Edit("choices reordered", "search_space.criterion.choices", _choices(_HUBER, _MSE)),
+    Edit("range", "search_space.optimizer.lr.high", _set("search_space", _LR, "high", to=0.02)),
+    Edit("log", "search_space.optimizer.lr.log", _set("search_space", _LR, "log", to=False)),
+    Edit(
+        "sampler",
+        "sampler",
+        _set("sampler", to={"target": "optuna.samplers.TPESampler"}),
+        harmless=True,
+    ),
+    Edit("pruner", "pruner", _set("pruner", to={"target": "optuna.pruners.MedianPruner"}), harmless=True),
+    Edit("metric", "run.monitor.metric", _set("run", "monitor", "metric", to="train_loss")),
+    Edit("epochs", "run.epochs", _set("run", "epochs", to=2)),
+    Edit("data", "run.data.train_count", _set("run", "data", "train_count", to=64)),
+    Edit("net", "run.net.target", _set("run", "net", to={"target": "model.MLP", "layers": 1})),
+)
+
+
+def edited_studies(bench: Bench, count: int) -> Verdict:
+    """Each edit (at most `count` of them) on a copy of a study with finished trials."""
+    origin = bench.folder("edited")
+    data = _file(origin)
+    code, said = _optimize(bench, origin, str(origin / FILE))
+    assert code == 0, said
+    refused = harmless = ways_out = burned = 0
+    broken: list[str] = []
+    for edit in EDITS[:count]:
+        folder = bench.folder("edited")
+        shutil.copytree(origin, folder, dirs_exist_ok=True)
+        (folder / CONSOLE).write_text("")
+        changed = copy.deepcopy(data)
+        edit.change(changed)
+        changed["n_trials"] += 1 if edit.harmless else 0
+        text = yaml.safe_dump(changed, sort_keys=False)
+        (folder / FILE).write_text(text)
+        code, said = _optimize(bench, folder, FILE)
+        trials = _trials(folder, "small")
+        if edit.harmless:
+            broken += judge_harmless(edit, code, said, trials, document(bench.main.parent))
+            harmless += 1
+            continue
+        broken += judge_refusal(edit, code, said, text)
+        refused += code == 2
+        burned += len(trials) - _TRIALS
+        ways_out += not (wrong := _take_the_way_out(bench, folder, edit, said))
+        broken += wrong
+    broken += [f"{burned} trials were burned"] * (burned != 0)
+    figures = {
+        "edits": len(EDITS[:count]),
+        "refused": refused,
+        "documented as harmless": harmless,
+        "ways out that lead on": ways_out,
+        "trials burned": burned,
+    }
+    return Verdict(figures, broken)
+
+
+def judge_refusal(edit: Edit, code: int | None, said: str, file: str) -> list[str]:
+    """What is wrong with how an edit was refused.
+
+    Args:
+        said: what the command has printed.
+        file: the study's file as it is.
+    """
+    where = f"{edit.name}: "
+    if code != 2:
+        return [f"{where}exit code {code}, expected 2: {last_line(said)}"]
+    broken = []
+    found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", said)
+    if found is None:
+        return [f"{where}no line of the file with {edit.path}: {said[:400]}"]
+    line = file.splitlines()[int(found[1]) - 1]
+    if edit.path.rpartition(".")[2] not in line and "target" not in line:
+        broken.append(f"{where}line {found[1]} is {line!r}, expected that of {edit.path}")
+    if not re.search(r"the study has .+, the file has .+|the file (adds|lacks) .+", found[2]):
+        broken.append(f"{where}no difference in {found[2]!r}")
+    if "--fork" not in said:
+        broken.append(f"{where}no way out is told")
+    if "Traceback" in said:
+        broken.append(f"{where}a traceback: {last_line(said)}")
+    return broken
+
+
+def judge_harmless(
+    edit: Edit, code: int | None, said: str, trials: list[str], document: Mapping[str, str]
+) -> list[str]:
+    """What is wrong with how a harmless edit was taken: the study goes on, and its page says so.
+
+    Args:
+        trials: the states of all trials.
+        document: the rows of the table of changes.
+    """
+    broken = []
+    if code != 0:
+        broken.append(f"{edit.name}: exit code {code}, expected 0: {last_line(said)}")
+    if trials != ["COMPLETE"] * (_TRIALS + 1):
+        broken.append(f"{edit.name}: the trials are {trials}, expected one more that is complete")
+    answers = [answer for change, answer in document.items() if f"`{edit.name}`" in change]
+    if document and not any(answer.startswith("fine") for answer in answers):
+        broken.append(f"{edit.name}: {_DOCUMENT} does not say that it is fine: {answers}")
+    return broken
+
+
+def document(project: Path) -> dict[str, str]:
+    """What docs/studies.md says of each kind of change; empty where it is not there."""
+    path = project / _DOCUMENT
+    if not path.exists():
+        return {}
+    cells = [
+        line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")
+    ]
+    return {row[1].strip(): row[2].strip() for row in cells if len(row) == 4}
+
+
+def _file(folder: Path) -> Data:
+    """Write the study's file; returns its data."""
+    config = small_study(
+        "sqlite:///studies.db", _TRIALS, run__epochs=1, run__net__seconds=0.0,
+        run__monitor={"metric": "val_loss", "mode": "min"}, run__criterion=_MSE,
+        search_space__criterion={"type": "categorical", "choices": [_MSE, _HUBER]},
+    )  # fmt: skip
+    data: Data = yaml.safe_load(write_file(folder, config).read_text())
+    return data
+
+
+def _take_the_way_out(bench: Bench, folder: Path, edit: Edit, said: str) -> list[str]:
+    """Give the command that the refusal tells; what is wrong with that."""
+    found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", said, re.MULTILINE)
+    if found is None:
+        return [f"{edit.name}: no command to fork the study: {said[-400:]}"]
+    code, said = _optimize(bench, folder, *shlex.split(found[1])[1:])
+    states = _trials(folder, found[2])
+    if code != 0 or states.count("COMPLETE") < _TRIALS:
+        return [f"{edit.name}: {found[1]} ended with {code}, its trials are {states}: {last_line(said)}"]
+    if _trials(folder, "small") != ["COMPLETE"] * _TRIALS:
+        return [f"{edit.name}: {found[1]} has touched the study that it forks"]
+    return []
+
+
+def _optimize(bench: Bench, folder: Path, *arguments: str) -> tuple[int | None, str]:
+    """Exit code of `--optimize`, and what it has printed."""
+    before = len((folder / CONSOLE).read_text()) if (folder / CONSOLE).exists() else 0
+    process = bench.warm(folder, "--optimize", *arguments)
+    process.join(_LONGEST)
+    return process.exitcode, (folder / CONSOLE).read_text()[before:]
+
+
+def _trials(folder: Path, name: str) -> list[str]:
+    """The state of each trial."""
+    try:
+        study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'studies.db'}")
+    except KeyError:
+        return []
+    return [TrialState(trial.state).name for trial in study.get_trials(deepcopy=False)]

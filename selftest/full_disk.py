@@ -1,0 +1,343 @@
+"""The disk full at each point of writing: what was saved stays, it is said, and with space it goes on."""
+
+import json
+import sqlite3
+import time
+import traceback
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import checkpoint, rundir
+from lab.trackers.csv_file import read_metrics
+from selftest.base import Verdict
+from selftest.bench import Bench, as_main, end_group
+from selftest.small_disk import NoSmallDisk, SmallDisk, fill, fill_at_opening, free
+
+EPOCHS, TRIALS = 4, 3
+_WAITS = 12.0  # seconds after which a command is taken to wait for space
+_PATIENCE = 90.0
+_SAYING = ("No space left on device", "disk is full")
+_SHOWN = ("report.html", "leaderboard.csv", "metrics.json")
+_METRICS = 220  # so many that each row of the record needs another page of the disk
+Kind = str  # run, pictures, mirrors, study, workers (a study of processes), evaluate
+
+
+@dataclass(frozen=True)
+class Point:
+    """Something that is written.
+
+    Args:
+        what: for people.
+        kind: of the command that writes it.
+        file: a part of its path.
+        time: which opening of the file it is.
+        room: pages of 4 KiB that are left, so that it breaks off in the middle.
+    """
+
+    what: str
+    kind: Kind
+    file: str
+    time: int = 1
+    room: int = 0
+
+
+POINTS = (
+    Point("a row of metrics.csv, in its middle", "run", "metrics.csv", 4, room=1),
+    Point("the checkpoint of epoch 3", "run", "last.pt", 3, room=2),
+    Point("the database during a study", "study", "trial_00001/metrics.csv", 2),
+    Point("a study's report", "study", "report.html"),
+    Point("a run's config", "run", "config.yaml"),
+    Point("its provenance", "run", "provenance.json"),
+    Point("its events, at the start", "run", "events.jsonl"),
+    Point("its events, later", "run", "events.jsonl", 4),
+    Point("metrics.csv, at the start", "run", "metrics.csv"),
+    Point("the first checkpoint", "run", "last.pt", room=3),
+    Point("the summary at the start", "run", "summary.json"),
+    Point("the summary at the end", "run", "summary.json", 2),
+    Point("history.png", "pictures", "history.png"),
+    Point("TensorBoard's events", "mirrors", "events.out.tfevents"),
+    Point("W&B's files", "mirrors", "run_id.txt"),
+    Point("a study's database, at its making", "study", "studies.db.lock"),
+    Point("a study's file", "study", "study.yaml"),
+    Point("a trial's trial.json, and all that its process writes", "workers", "trial_00001/.trial.json"),
+    Point("best/", "study", "best/.config.yaml"),
+    Point("an evaluation", "evaluate", "evaluation/"),
+)
+
+
+def full_disk(bench: Bench, count: int) -> Verdict:
+    """The disk is filled up as each of the points is about to be written; then there is space again."""
+    folder = bench.folder("disk")
+    try:
+        with SmallDisk(bench, folder):
+            pass
+    except NoSmallDisk as error:
+        return Verdict({"points": 0}, (), (f"no file system of limited size can be had: {error}",))
+    reference = _reference(bench)
+    lost, unclear, stuck = list[str](), list[str](), list[str]()
+    for point in POINTS[:count]:
+        for all_of_a_kind, found in zip((lost, unclear, stuck), _try(bench, point, reference), strict=True):
+            all_of_a_kind += found
+    return Verdict(
+        {
+            "points": min(count, len(POINTS)), "lost": len(lost), "not said clearly": len(unclear),
+            "not gone on": len(stuck),
+        },
+        [*lost, *unclear, *stuck],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """What a folder holds of runs and studies.
+
+    Args:
+        epochs: of the newest checkpoint of each run that can be loaded.
+        rows: the record of each run, without the seconds.
+        outcomes: of the runs.
+        trials: the finished ones, with their values.
+        files: those that people look at.
+        fault: why something can't be read.
+    """
+
+    epochs: dict[str, int]
+    rows: dict[str, list[dict[str, float]]]
+    outcomes: dict[str, str]
+    trials: dict[str, float]
+    files: list[str]
+    fault: str = ""
+
+
+def state_of(place: Path) -> State:
+    """Look at the runs and the database below a folder."""
+    runs = sorted(path.parent for path in place.rglob(rundir.CHECKPOINTS))
+    runs = [run for run in runs if (run / rundir.CONFIG).exists()]  # else nothing has begun in it
+    epochs, rows, faults = {}, {}, []
+    for run in runs:
+        name = str(run.relative_to(place))
+        try:
+            rows[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run)]
+            if any((run / rundir.CHECKPOINTS).glob("*.pt")):
+                epochs[name] = checkpoint.load_latest(run / rundir.CHECKPOINTS)[0]["course"]["epoch"]
+        except ValueError as error:
+            faults.append(str(error))
+    outcomes = {
+        str(run.relative_to(place)): str((rundir.read_summary(run) or {}).get("outcome")) for run in runs
+    }
+    trials: dict[str, float] = {}
+    try:
+        trials = _finished(place / "studies.db")
+    except (sqlite3.Error, ValueError) as error:
+        faults.append(f"studies.db: {error}")
+    files = sorted(path.name for name in _SHOWN for path in place.rglob(name) if path.stat().st_size)
+    return State(epochs, rows, outcomes, trials, files, "; ".join(faults))
+
+
+def judge_kept(what: str, before: State, after: State) -> list[str]:
+    """What was saved when the disk was full, and isn't any more."""
+    wrong = [f"{what}: {after.fault}"] if after.fault else []
+    for run, epoch in before.epochs.items():
+        if after.epochs.get(run, 0) < epoch:
+            wrong.append(
+                f"{what}: {run}: a checkpoint of epoch {epoch} expected, found {after.epochs.get(run)}"
+            )
+    for run, rows in before.rows.items():
+        if after.rows.get(run, [])[: len(rows)] != rows:
+            wrong.append(f"{what}: {run}: {len(rows)} rows expected, found {len(after.rows.get(run, []))}")
+    for number, values in before.trials.items():
+        if after.trials.get(number) != values:
+            wrong.append(f"{what}: trial {number}: {values} expected, found {after.trials.get(number)}")
+    return wrong
+
+
+def judge_said(what: str, code: int | None, said: str) -> list[str]:
+    """Whether it was said clearly."""
+    if "Traceback" in said:
+        return [f"{what}: no traceback expected, found one: {said.strip().splitlines()[-1][:200]}"]
+    if not any(words in said for words in _SAYING):
+        return [f"{what}: that the disk is full expected, found code {code} and: {said.strip()[-200:]!r}"]
+    return []
+
+
+def judge_end(what: str, kind: Kind, after: State, wanted: list[dict[str, float]]) -> list[str]:
+    """Whether it has gone on and ended as if nothing had been the matter.
+
+    Args:
+        wanted: the rows of a run on a disk that has space.
+    """
+    wrong = [f"{what}: {after.fault}"] if after.fault else []
+    missing = sorted(_LEAVES.get(kind, set()) - set(after.files))
+    wrong += [f"{what}: {name} expected in the end, found none" for name in missing]
+    if kind in _STUDIES:
+        if sorted(after.trials) != [str(number) for number in range(TRIALS)]:
+            wrong.append(f"{what}: {TRIALS} finished trials expected, found {after.trials}")
+        return wrong
+    if list(after.outcomes.values()) != ["completed"]:
+        wrong.append(f"{what}: one completed run expected, found {after.outcomes}")
+    if list(after.epochs.values()) != [EPOCHS]:
+        wrong.append(f"{what}: a checkpoint of epoch {EPOCHS} expected, found {after.epochs}")
+    if list(after.rows.values()) != [wanted]:
+        wrong.append(f"{what}: the rows of a run without a fault expected, found others")
+    return wrong
+
+
+_STUDIES = ("study", "workers")
+_LEAVES: dict[Kind, set[str]] = {
+    **{kind: {"report.html", "leaderboard.csv"} for kind in _STUDIES},
+    "evaluate": {"metrics.json"},
+}
+
+
+def _finished(database: Path) -> dict[str, float]:
+    """The values of the finished trials, from a database that is whole; nothing where there is none.
+
+    Raises:
+        ValueError: it isn't whole.
+    """
+    if not database.exists():
+        return {}
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        (check,) = connection.execute("PRAGMA integrity_check").fetchone()
+        if check != "ok":
+            raise ValueError(str(check))
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trial_values'").fetchone():
+            return {}
+        rows = connection.execute(
+            "SELECT number, value FROM trials JOIN trial_values USING (trial_id) WHERE state = 'COMPLETE'"
+        )
+        return {str(number): float(value) for number, value in rows}
+
+
+def _try(
+    bench: Bench, point: Point, wanted: dict[Kind, list[dict[str, float]]]
+) -> tuple[list[str], list[str], list[str]]:
+    """What was lost, what was not said clearly, what did not go on."""
+    folder, what = bench.folder("disk"), f"full at {point.what}"
+    _write(folder)
+    with SmallDisk(bench, folder) as disk:
+        if point.kind == "evaluate":
+            disk.fork(folder, as_main, bench.main, ("--run", str(folder / "run.yaml"), "--quiet")).join(
+                _PATIENCE
+            )
+        process = disk.fork(folder, _until_full, bench.main, point, folder)
+        deadline = time.monotonic() + _PATIENCE
+        while not (folder / "before.json").exists() and process.is_alive() and time.monotonic() < deadline:
+            process.join(0.05)
+        process.join(_WAITS)
+        before = _read(folder / "before.json")
+        if before is None:
+            assert process.pid is not None
+            end_group(process.pid)
+            said = (folder / "console.txt").read_text()[-300:]
+            return [], [f"{what}: it to be written expected, found that it is not: {said!r}"], []
+        if process.is_alive():  # it waits for space
+            disk.fork(folder, free, disk.place).join()
+        process.join(_PATIENCE)
+        unclear = judge_said(what, process.exitcode, (folder / "console.txt").read_text())
+        lost = judge_kept(what, before, _look(disk, folder, "after.json"))
+        disk.fork(folder, free, disk.place).join()
+        stuck = list[str]()
+        if process.exitcode != 0 or point.kind in _STUDIES:
+            again = disk.fork(folder, _again, bench.main, point.kind, folder)
+            again.join(_PATIENCE)
+            if again.exitcode != 0:
+                said = (folder / "console.txt").read_text()[-300:]
+                stuck.append(f"{what}: 0 expected with space again, found {again.exitcode}: {said!r}")
+        stuck += judge_end(what, point.kind, _look(disk, folder, "end.json"), wanted[point.kind])
+        return lost, unclear, stuck
+
+
+def _until_full(main: Path, point: Point, folder: Path) -> None:
+    """The command, on a disk that is full from a point on; what was saved by then is noted elsewhere."""
+    here = Path.cwd()
+
+    def now() -> None:
+        _note_state(here, folder / "before.json")
+        fill(here, point.room)
+
+    fill_at_opening(point.file, point.time, now)
+    try:
+        as_main(main, _arguments(point.kind, folder))
+    except Exception:  # noqa: BLE001 - what the interpreter does at its end, before the console is closed
+        traceback.print_exc()
+        raise SystemExit(1) from None
+
+
+def _again(main: Path, kind: Kind, folder: Path) -> None:
+    """The same command, or the run that was begun."""
+    begun = [path.parent for path in Path("runs").glob(f"*/{rundir.CONFIG}")]
+    if begun and kind != "evaluate":
+        as_main(main, ("--resume", str(begun[0]), "--quiet"))
+    else:
+        as_main(main, _arguments(kind, folder))
+
+
+def _arguments(kind: Kind, folder: Path) -> tuple[str, ...]:
+    match kind:
+        case "study" | "workers":
+            return ("--optimize", str(folder / f"{kind}.yaml"))
+        case "evaluate":
+            return ("--evaluate", str(next(Path("runs").iterdir())))
+        case _:
+            return ("--run", str(folder / f"{kind}.yaml"), "--quiet")
+
+
+def _look(disk: SmallDisk, folder: Path, name: str) -> State:
+    disk.fork(folder, _note_state, disk.place, folder / name).join()
+    found = _read(folder / name)
+    assert found is not None, f"{name}: {(folder / 'console.txt').read_text()[-500:]}"
+    return found
+
+
+def _note_state(place: Path, path: Path) -> None:
+    path.write_text(json.dumps(asdict(state_of(place))), encoding="utf-8")
+
+
+def _read(path: Path) -> State | None:
+    return State(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _reference(bench: Bench) -> dict[Kind, list[dict[str, float]]]:
+    """The rows of runs on a disk that has space."""
+    folder = bench.folder("disk-reference")
+    _write(folder)
+    found = {}
+    for kind in ("run", "pictures"):
+        (here := folder / kind).mkdir()
+        bench.fork(here, as_main, bench.main, ("--run", str(folder / f"{kind}.yaml"), "--quiet")).join()
+        (found[kind],) = state_of(here).rows.values()
+    return {
+        **found,
+        "evaluate": found["run"],
+        "mirrors": found["pictures"],
+        **{kind: [] for kind in _STUDIES},
+    }
+
+
+def _write(folder: Path) -> None:
+    """The files of the commands."""
+    run: dict[str, Any] = {
+        "data": {"target": "lab.data.function", "train_count": 64, "val_count": 32},
+        "net": {"target": "model.MLP", "width": 64, "layers": 2},
+        "batch_size": 32, "epochs": EPOCHS, "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    plain = {**run, "pictures": {"enabled": False}}
+    many = {f"mean_absolute_error_number_{i:03}": "lab.metrics.MAE" for i in range(_METRICS)}
+    study: dict[str, Any] = {
+        "study_name": "small", "run": plain, "n_trials": TRIALS, "isolation": "none",
+        "sampler": {"target": "optuna.samplers.RandomSampler"},
+        "search_space": {"optimizer.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+    }  # fmt: skip
+    files: dict[str, dict[str, Any]] = {
+        "run": {**plain, "metrics": many},
+        "pictures": run,
+        "mirrors": {**plain, "trackers": [{"type": "tensorboard"}, {"type": "wandb", "mode": "offline"}]},
+        "study": study,
+        "workers": {**study, "isolation": "process"},
+    }
+    for name, content in files.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))

@@ -1,0 +1,94 @@
+"""Search spaces with points that can't be built, repeated points, and points that are to be tried first."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selftest.inputs.base import RUN, WrongInput
+from selftest.inputs.sections import config, mine
+
+STUDY = "study.yaml"
+_OPTIMIZE = ("--optimize", STUDY, "--json")
+_LR = {"optimizer.lr": {"type": "float", "low": 1e-3, "high": 0.5, "log": True}}
+_WIDTHS = {
+    "net.width": {"type": "int", "low": 8, "high": 64},
+    "net.heads": {"type": "int", "low": 2, "high": 8},
+}
+_CHOICES = {
+    "optimizer.lr": {"type": "categorical", "choices": [0.01, 0.1]},
+    "batch_size": {"type": "categorical", "choices": [4, 8, 12]},
+}
+
+
+def _study(net: str, n_trials: int, space: Mapping[str, Any], **more: Any) -> Any:
+    def files(folder: Path) -> Mapping[str, Any]:
+        study = {
+            "study_name": "input", "run": RUN, "n_trials": n_trials, "isolation": "none", "preflight": "off",
+            "search_space": dict(space), **more,
+        }  # fmt: skip
+        (folder / STUDY).write_text(yaml.safe_dump(study, sort_keys=False))
+        return config(
+            task="lab.tasks.Classification",
+            data=mine("classes"),
+            net=mine(net),
+            criterion="torch.nn.CrossEntropyLoss",
+        )
+
+    return files
+
+
+def studies() -> Iterator[WrongInput]:
+    """Small studies; each trial takes a tenth of a second."""
+
+    def given(
+        what: str, files: Any, expected: Mapping[str, float], words: tuple[str, ...] = ()
+    ) -> WrongInput:
+        return WrongInput("studies", what, files, expected, words, command=_OPTIMIZE)
+
+    yield given(
+        "heads that must divide a width, by a constraint",
+        _study("Attend", 8, _WIDTHS, constraints=["net.width % net.heads == 0"]),
+        {"trials": 8.0, "points": 8.0, "failed": 0.0, "infeasible": 0.0},
+    )
+    yield given(
+        "heads that must divide a width, by the constructor",
+        _study("Picky", 8, _WIDTHS),
+        {"trials": 8.0, "points": 8.0, "failed": 0.0},
+    )
+    for n_trials in (6, 5):
+        yield given(
+            f"{n_trials} trials in a space of 6 points",
+            _study("Fixed", n_trials, _CHOICES),
+            {"trials": float(n_trials), "points": float(n_trials), "failed": 0.0},
+        )
+    yield given(
+        "20 trials in a space of 6 points",
+        _study("Fixed", 20, _CHOICES),
+        {"trials": 6.0, "points": 6.0, "failed": 0.0},
+    )
+    first = [{"optimizer.lr": 0.05}, {"optimizer.lr": 0.002}]
+    yield given(
+        "two points to try first",
+        _study("Fixed", 3, _LR, enqueue=first),
+        {"trials": 3.0, "points": 3.0, "first": 0.05},
+    )
+    for what, wrong, word in (
+        ("an unknown name", {"enqueue": [{"optimizer.rl": 0.05}]}, "optimizer.rl: is not searched"),
+        ("a value out of range", {"enqueue": [{"optimizer.lr": 0.9}]}, "0.9 is no number from"),
+        ("one point twice", {"enqueue": [first[0], first[0]]}, "enqueue.1: is the same point"),
+        ("a constraint on an unknown name", {"constraints": ["net.widht > 3"]}, "names net.widht"),
+        ("a constraint that is no expression", {"constraints": ["optimizer.lr >"]}, "can't be read"),
+        ("a constraint that calls a function", {"constraints": ["open('x', 'w') != 0"]}, "can't call open"),
+        ("a constraint of endless cost", {"constraints": ["9 ** 9 ** 9 > 0"]}, "9 ** 9 ** 9 > 0"),
+    ):  # fmt: skip
+        yield given(what, _study("Fixed", 3, _LR, **wrong), {}, (word,))
+    yield WrongInput(
+        "studies",
+        "a constraint that nothing fulfils",
+        _study("Fixed", 3, _LR, constraints=["optimizer.lr > 1"]),
+        {},
+        ("violated: optimizer.lr > 1",),
+        command=_OPTIMIZE,
+    )

@@ -1,0 +1,331 @@
+"""Targets that a loss accepts and misreads, means that depend on batching, streams, schedules."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from selftest.inputs import users
+from selftest.inputs.base import WrongInput
+from selftest.inputs.sections import COUNT, mine, written
+
+TRAIN, WHOLE = 12, 22
+_CLASSES = {"task": "lab.tasks.Classification", "criterion": "torch.nn.CrossEntropyLoss"}
+_MASKS = {
+    "task": "lab.tasks.Segmentation",
+    "net": mine("Bright"),
+    "criterion": "torch.nn.BCEWithLogitsLoss",
+    "metrics": {"dice": "lab.metrics.Dice"},
+}
+
+
+def targets() -> Iterator[WrongInput]:
+    """Class indices, shares and masks of which some value can't be meant."""
+    yield from _indices()
+    yield from _forms()
+    yield from _masks()
+
+
+def _indices() -> Iterator[WrongInput]:
+    for value, where, at in (
+        (3, "val", -1), (3, "train", 0), (7, "val", 0), (-1, "val", 3), (-1, "train", 5), (-7, "train", -1),
+        (255, "val", -1), (99, "train", 1),
+    ):  # fmt: skip
+        yield WrongInput(
+            "targets",
+            f"class {value} in item {at} of {where}, of a network with 3 outputs",
+            written(data=mine("classes", planted=value, at=at, where=where), net=mine("Fixed"), **_CLASSES),
+            {},
+            (_found(value),),
+        )
+    for place in ("val", "train"):
+        x, y = (each.clone() for each in users.classes(planted=-100, where=place)[1].tensors)
+        logits = _logits(x)
+        labelled = y != -100
+        yield WrongInput(
+            "targets",
+            f"an unlabelled sample (-100) in {place}",
+            written(
+                data=mine("classes", planted=-100, where=place),
+                net=mine("Fixed"),
+                metrics={"accuracy": "lab.metrics.Accuracy"},
+                **_CLASSES,
+            ),
+            {
+                "val_loss": float(F.cross_entropy(logits, y)),
+                "val_accuracy": float((logits.argmax(1) == y)[labelled].float().mean()),
+            },
+        )
+
+
+def _found(value: float) -> str:
+    """The beginning of a message on targets, by the first value."""
+    return f"targets have values such as {value:g};"
+
+
+def _forms() -> Iterator[WrongInput]:
+    x, y = users.classes()[1].tensors
+    logits = _logits(x)
+    true = {"val_loss": float(F.cross_entropy(logits, y))}
+    shares = {"val_loss": float(F.cross_entropy(logits, (F.one_hot(y, 3).float() + 1) / 4))}
+    sums = "shares of the classes, from 0 to 1, that sum to 1"
+    for kind, expected, words in (
+        ("int32", true, ()),
+        ("uint8", true, ()),
+        ("one-hot", true, ()),
+        ("shares", shares, ()),
+        ("float", {}, ("the target is (8,) of torch.float32",)),
+        ("half", {}, ("the target is (8,) of torch.float32",)),
+        ("one-hot int", {}, ("the target is (8, 3) of torch.int64",)),
+        ("multi-hot", {}, (sums,)),
+        ("no-hot", {}, (sums,)),
+        ("parts", {}, (sums,)),
+        ("percent", {}, (sums,)),
+        ("nan", {}, (_found(math.nan),)),
+        ("column", {}, ("the target is (8, 1) of torch.int64",)),
+    ):
+        yield WrongInput(
+            "targets",
+            f"classes as {kind}",
+            written(
+                data=mine("typed", kind=kind),
+                net=mine("Fixed"),
+                metrics={"accuracy": "lab.metrics.Accuracy"},
+                **_CLASSES,
+            ),
+            expected,
+            words,
+        )
+
+
+def _masks() -> Iterator[WrongInput]:
+    for high, low in ((255.0, 0.0), (2.0, 1.0), (1.0, -1.0), (128.0, 0.0), (0.0, 255.0), (100.0, 0.0)):
+        yield WrongInput(
+            "targets",
+            f"masks of {low:g} and {high:g}",
+            written(data=mine("masks", high=high, low=low), **_MASKS),
+            {},
+            (_found(high if high not in (0.0, 1.0) else low),),
+        )
+    for extra, at, where in (
+        (2.0, 0, "val"), (2.0, 7, "val"), (-1.0, 11, "train"), (254.0, 0, "train"), (math.nan, 3, "val"),
+        (math.inf, 3, "train"), (1.5, 7, "val"),
+    ):  # fmt: skip
+        yield WrongInput(
+            "targets",
+            f"a pixel of {extra:g} in mask {at} of {where}",
+            written(data=mine("masks", extra=extra, at=at, where=where), **_MASKS),
+            {},
+            (_found(extra),),
+        )
+    for dtype, channel in (
+        ("uint8", True),
+        ("int64", True),
+        ("bool", True),
+        ("float64", True),
+        ("float32", False),
+    ):
+        yield WrongInput(
+            "targets",
+            f"masks of {dtype}, {'with' if channel else 'without'} a channel",
+            written(data=mine("masks", dtype=dtype, channel=channel), **_MASKS),
+            {"val_dice": 1.0} if channel else {},
+            () if channel else ("one shape (n, 1, h, w)",),
+        )
+
+
+def means() -> Iterator[WrongInput]:
+    """The loss of a set, by torch on one batch of everything; the product gets it in batches."""
+    for batch_size in (1, 3, 4, 7):
+        for name, sections, expected in (*_of_classes(), *_of_numbers(), *_of_labels(), *_of_masks()):
+            yield WrongInput(
+                "means",
+                f"{name}, in batches of {batch_size}",
+                written(batch_size=batch_size, **sections),
+                {"val_loss": expected},
+            )
+
+
+def _of_classes() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+    x, y = users.classes()[1].tensors
+    logits, weight = _logits(x), torch.tensor([1.0, 5.0, 0.2])
+    losses: Mapping[str, tuple[Mapping[str, Any], Tensor]] = {
+        "class weights": ({"weight": [1.0, 5.0, 0.2]}, F.cross_entropy(logits, y, weight)),
+        "an ignored class": ({"ignore_index": 1}, F.cross_entropy(logits, y, ignore_index=1)),
+        "class weights and smoothing": (
+            {"weight": [1.0, 5.0, 0.2], "label_smoothing": 0.1},
+            F.cross_entropy(logits, y, weight, label_smoothing=0.1),
+        ),
+    }
+    for name, (arguments, value) in losses.items():
+        criterion = {"target": "torch.nn.CrossEntropyLoss", **arguments}
+        yield (
+            name,
+            _CLASSES | {"data": mine("classes"), "net": mine("Fixed"), "criterion": criterion},
+            float(value),
+        )
+    ours = {"target": "lab.losses.CrossEntropy", "class_weights": [1.0, 5.0, 0.2]}
+    sections = _CLASSES | {"data": mine("classes"), "net": mine("Fixed"), "criterion": ours}
+    yield "class weights of the project's own loss", sections, float(F.cross_entropy(logits, y, weight))
+
+
+def _of_numbers() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+    x, y = users.numbers()[1].tensors
+    for name, value in (("MSELoss", F.mse_loss(_logits(x), y)), ("HuberLoss", F.huber_loss(_logits(x), y))):
+        sections = {
+            "task": "lab.tasks.Regression",
+            "data": mine("numbers"),
+            "net": mine("Fixed"),
+            "criterion": f"torch.nn.{name}",
+        }
+        yield name, sections, float(value)
+
+
+def _of_labels() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+    x, y = users.labels()[1].tensors
+    positive = torch.tensor([3.0, 1.0, 0.5])
+    value = F.binary_cross_entropy_with_logits(_logits(x), y, pos_weight=positive)
+    criterion = {"target": "torch.nn.BCEWithLogitsLoss", "pos_weight": [3.0, 1.0, 0.5]}
+    sections = {
+        "task": "lab.tasks.Task",
+        "data": mine("labels"),
+        "net": mine("Fixed"),
+        "criterion": criterion,
+    }
+    yield "weights of positives", sections, float(value)
+
+
+def _of_masks() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+    x, mask = users.masks(extra=255.0)[1].tensors
+    logits = users.Bright()(x).detach()
+    judged = mask != 255
+    bce = F.binary_cross_entropy_with_logits(logits[judged], mask[judged])
+    sections = _MASKS | {
+        "data": mine("masks", extra=255.0),
+        "criterion": {"target": "lab.losses.WeightedSum", "terms": {"bce": 1.0}},
+    }
+    yield "ignored pixels", sections, float(bce)
+    truth = mask * judged
+    found = logits.sigmoid() * judged
+    sums = [(each * judged).flatten(1).sum(1) for each in (found * truth, found, truth)]
+    dice = ((2 * sums[0] + 1) / (sums[1] + sums[2] + 1)).mean()
+    sections = _MASKS | {"data": mine("masks", extra=255.0), "criterion": "lab.losses.BCEDice"}
+    yield "ignored pixels and Dice", sections, float(0.5 * bce + 0.5 * (1 - dice))
+
+
+def nested() -> Iterator[WrongInput]:
+    """Targets within targets, networks that return more than a tensor, data sets with unlucky attributes."""
+    x, y = users.features(23)[TRAIN:], torch.arange(TRAIN, 23) % 3
+    value = {"val_loss": float(F.cross_entropy(_logits(x), y))}
+    for form in ("tensor", "dict", "tuple", "list", "deep", "number"):
+        sections = {"task": "lab.tasks.Task", "net": mine("Fixed"), "criterion": "mine.first"}
+        yield WrongInput(
+            "nested",
+            f"targets that are a {form}, beside attributes called sizes, sample and names",
+            written(data=mine("nested", form=form), batch_size=4, **sections),
+            value,
+        )
+    x, y = users.classes()[1].tensors
+    value = {"val_loss": float(F.cross_entropy(_logits(x), y))}
+    refused = {"two": "a tuple", "other": "a dict", "list": "a list", "none": "a nonetype"}
+    for form in ("out", "out and aux", "logits", "named", "one", *refused):
+        yield WrongInput(
+            "nested",
+            f"a network that returns {form}",
+            written(
+                data=mine("classes"),
+                net=mine("Fixed", form=form),
+                metrics={"accuracy": "lab.metrics.Accuracy"},
+                **_CLASSES,
+            ),
+            {} if form in refused else value,
+            (f"the network returns {refused[form]}",) if form in refused else (),
+        )
+
+
+def streams() -> Iterator[WrongInput]:
+    """An epoch of a stream has each sample once, whatever the number of workers."""
+    x, y = users.features(23)[TRAIN:], torch.arange(TRAIN, 23) % 3
+    value = float(F.cross_entropy(_logits(x), y))
+    for sized in (True, False):
+        for workers, shard in ((0, None), (1, None), (2, None), (2, True), (3, True), (2, "dataset")):
+            loader: dict[str, Any] = {"workers": workers} | ({} if shard is None else {"shard": shard})
+            # Twelve samples in batches of eight; three workers have four each.
+            length = {} if sized else {"steps_per_epoch": max(2, workers)}
+            yield WrongInput(
+                "streams",
+                f"a stream {'with' if sized else 'without'} a length, {workers} workers, shard {shard}",
+                written(
+                    data=mine("stream", sized=sized, shared=shard == "dataset"),
+                    net=mine("Fixed"),
+                    loader=loader,
+                    metrics=dict(COUNT),
+                    **length,
+                    **_CLASSES,
+                ),
+                {"train_count": float(TRAIN), "val_count": 11.0, "val_loss": value},
+            )
+    unknown = written(data=mine("stream", sized=False), net=mine("Fixed"), **_CLASSES)
+    yield WrongInput("streams", "a stream of unknown length", unknown, {}, ("set steps_per_epoch",))
+
+
+def early() -> Iterator[WrongInput]:
+    """Faults that show before training: schedules, last batches, types, lists, values not finite."""
+    usual = _CLASSES | {"data": mine("classes"), "net": mine("Fixed")}
+    for epochs, steps in ((6, 11), (3, 5), (2, 3), (4, 1)):
+        schedule = {
+            "target": "torch.optim.lr_scheduler.OneCycleLR",
+            "interval": "step",
+            "max_lr": 0.1,
+            "total_steps": steps,
+        }
+        yield WrongInput(
+            "early",
+            f"a schedule of {steps} steps for {epochs} epochs of two",
+            written(**usual | {"scheduler": schedule, "epochs": epochs}),
+            {},
+            (f"the schedule has {steps}:",),
+        )
+    yield WrongInput(
+        "early",
+        "a last batch of one sample with batch norm",
+        written(**usual | {"net": mine("Normed"), "batch_size": 11}),
+        {},
+        ("the last training batch has one sample",),
+    )
+    whole = torch.utils.data.default_collate(list(users.in_lists()[1]))
+    value = {"val_loss": float(F.cross_entropy(_logits(whole[0]), whole[1]))}
+    data = written(**usual | {"data": mine("in_lists")})
+    yield WrongInput("early", "the list of random_split", data, value)
+    regression = {"task": "lab.tasks.Regression", "net": mine("Fixed"), "criterion": "torch.nn.MSELoss"}
+    for dtype in ("float64", "float16", "bfloat16"):
+        x, y = users.numbers(dtype=dtype)[1].tensors
+        value = {"val_loss": float(F.mse_loss(_logits(x), y))}
+        yield WrongInput(
+            "early",
+            f"inputs of {dtype}",
+            written(data=mine("numbers", dtype=dtype), **regression),
+            value,
+        )
+    for planted in (math.nan, math.inf, -math.inf):
+        yield WrongInput(
+            "early",
+            f"{planted} in an input",
+            written(data=mine("numbers", planted=planted), **regression),
+            {},
+            ("validation item 10",),
+            code=1,  # the run diverges, and a warning names the item
+        )
+    narrow = written(**regression | {"data": mine("numbers", outputs=2)})
+    yield WrongInput("early", "a target of another shape", narrow, {}, ("both must have one shape",))
+    wide = {"target": "torch.nn.Linear", "in_features": 9, "out_features": 3}
+    unfit = written(**regression | {"data": mine("numbers"), "net": wide})
+    word = "net: the first training batch failed"
+    yield WrongInput("early", "a network of another width", unfit, {}, (word,))
+
+
+def _logits(x: Tensor) -> Tensor:
+    return torch.as_tensor(users.Fixed()(x)).detach()

@@ -1,0 +1,320 @@
+"""Files of strangers: hostile configs, checkpoints, databases and data sets, of which nothing is executed."""
+
+import ast
+import itertools
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from subprocess import Popen
+
+from PIL import Image
+
+from lab import rundir
+from selftest import malicious_pickles
+from selftest.base import Verdict
+from selftest.bench import CONSOLE, Bench, Done
+from selftest.malicious_imports import INTRUDER, MARKER, PAYLOADS, Payload
+
+_AT_A_TIME = 2
+_PATIENCE = 120.0  # seconds for a command
+_RUN = """\
+epochs: 1
+device: cpu
+threads: 1
+task: lab.tasks.Segmentation
+data: {target: lab.data.spheroids, train_count: 4, val_count: 2, size: 32}
+net: {target: torch.nn.Conv2d, in_channels: 1, out_channels: 1, kernel_size: 3, padding: 1}
+criterion: torch.nn.BCEWithLogitsLoss
+pictures: {enabled: false}
+"""
+_STUDY = """\
+study_name: hostile
+n_trials: 3
+isolation: none
+sampler: {target: optuna.samplers.CmaEsSampler, n_startup_trials: 1, warn_independent_sampling: false}
+run:
+  epochs: 1
+  device: cpu
+  data: {target: lab.data.function, train_count: 16, val_count: 8}
+  net: {target: model.MLP, width: 4, layers: 1}
+  pictures: {enabled: false}
+search_space:
+  optimizer.lr: {type: float, low: 0.001, high: 0.1}
+  optimizer.weight_decay: {type: float, low: 0.001, high: 0.1}
+"""
+_GENOME = """\
+epochs: 1
+device: cpu
+task: lab.tasks.SceneGraph
+data: {target: lab.data.action_genome, root: .}
+net: {target: model.RelationNet, objects: auto, relations: auto}
+criterion: lab.graph_loss.SceneGraphLoss
+"""
+# What is never called; what is called only with this argument, and what with that.
+_LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",
+          "joblib.load", "dill.load", "dill.loads", "yaml.load", "yaml.unsafe_load",
+          "torch.hub.load", "eval", "exec", "os.system", "os.popen", "pandas.read_pickle"}  # fmt: skip
+_ONLY_WITH = {"torch.load": ("weights_only", "True"), "np.load": ("allow_pickle", "False")}
+
+
+def import_payloads(bench: Bench, count: int) -> Verdict:
+    """Configs whose import paths lead to other doors, each by the real command."""
+    elsewhere = bench.folder("elsewhere")
+    broken: list[str] = []
+    executed = 0
+    payloads = PAYLOADS[:count]
+    waiting: list[tuple[Payload, Path, Popen[str]]] = []
+    for payload in payloads:
+        folder = bench.folder("payload")
+        _plant(folder, elsewhere)
+        path = payload.write(folder)
+        environment = {"PYTHONPATH": str(elsewhere), "STRANGER": str(folder / MARKER)}
+        waiting.append(
+            (payload, folder, bench.start(folder, *payload.arguments(path), environment=environment))
+        )
+        if len(waiting) == _AT_A_TIME or payload is payloads[-1]:
+            for tried, where, process in waiting:
+                done = bench.finish(process)
+                broken += judge_payload(tried, done, (where / MARKER).exists())
+                executed += (where / MARKER).exists()
+            waiting.clear()
+    return Verdict({"executed": executed, "payloads": len(payloads), "wrong": len(broken)}, broken)
+
+
+def judge_payload(payload: Payload, done: Done, executed: bool) -> Iterator[str]:
+    """What is wrong with how a command took a payload."""
+    if executed:
+        yield f"{payload.name}: refused expected, found it executed"
+    if done.code != 2:
+        yield f"{payload.name}: exit code 2 expected, found {done.code}: {_last(done.err)}"
+    said = [line for line in done.err.splitlines() if payload.wanted in line]
+    if not said:
+        yield f"{payload.name}: a refusal of '{payload.wanted}' expected, found {_last(done.err)}"
+    elif payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", said[0]):
+        yield f"{payload.name}: its line in the file expected, found {said[0].strip()}"
+    if "Traceback" in done.err:
+        yield f"{payload.name}: no traceback expected, found {_last(done.err)}"
+
+
+def _plant(folder: Path, elsewhere: Path) -> None:
+    """What the payloads would load: a pickle, an array of objects, a hub's module; a module on the path."""
+    marks = "import os\nfrom pathlib import Path\nPath(os.environ['STRANGER']).touch()\n"
+    (elsewhere / f"{INTRUDER}.py").write_text(f"{marks}class Net: pass\nclass Task: pass\n")
+    (folder / "hubconf.py").write_text(f"{marks}def net(): pass\n")
+    (folder / "evil.pt").write_bytes(malicious_pickles.calling("os", "system", f"touch {folder / MARKER}"))
+    (folder / "evil.npy").write_bytes(malicious_pickles.array_of_objects(f"touch {folder / MARKER}"))
+    (folder / "evil.yaml").write_text("criterion: os.system\n")
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1][:200] if lines else "nothing"
+
+
+def hostile_files(bench: Bench, count: int) -> Verdict:
+    """Checkpoints before every command that reads one; a study's database; the pickles of a data set."""
+    broken: list[str] = []
+    doors = executed = 0
+    runs = true_runs(bench)
+    for name, make in list(malicious_pickles.CHECKPOINTS.items())[:count]:
+        found = _at_every_door(bench, runs, name, make)
+        doors += len(DOORS)
+        executed += any(end.executed for end in found)
+        broken += [line for end in found for line in judge_file(end)]
+    for found in (_poisoned(bench, runs), _database(bench), _data_set(bench)):
+        doors += len(found)
+        executed += any(end.executed for end in found)
+        broken += [line for end in found for line in judge_file(end)]
+    loose = loose_reads(bench.main.parent)
+    return Verdict(
+        {
+            "executed": executed,
+            "checkpoints": min(count, len(malicious_pickles.CHECKPOINTS)),
+            "readings": doors,
+            "loose reads in the sources": len(loose),
+            "wrong": len(broken) + len(loose),
+        },
+        [*broken, *loose],
+    )
+
+
+@dataclass(frozen=True)
+class End:
+    """How a command took a hostile file.
+
+    Args:
+        wanted: the right exit code.
+        names: what its last words have in them.
+        code: its exit code, negative where a signal ended it.
+        said: what it printed.
+    """
+
+    what: str
+    wanted: int
+    names: str
+    code: int | None
+    said: str
+    executed: bool
+
+
+def judge_file(end: End) -> Iterator[str]:
+    """What is wrong with it."""
+    if end.executed:
+        yield f"{end.what}: refused expected, found it executed"
+    if end.code != end.wanted:
+        yield f"{end.what}: exit code {end.wanted} expected, found {end.code}: {_last(end.said)}"
+    if end.names not in end.said:
+        yield f"{end.what}: a word of '{end.names.strip()}' expected, found {_last(end.said)}"
+    if "Traceback" in end.said:
+        yield f"{end.what}: no traceback expected, found {_last(end.said)}"
+
+
+# What is read by which command, in a copy of a true run.
+DOORS: Mapping[str, tuple[str, ...]] = {
+    "--resume": ("--resume", "run", "--set", "epochs=2", "--quiet"),
+    "--predict": ("--predict", "run", "--input", "images", "--output", "predicted", "--quiet"),
+    "--evaluate": ("--evaluate", "run"),
+    "--export": ("--export", "safetensors", "run", "--input", "images"),
+    "--predict of best/": ("--predict", "best", "--input", "images", "--output", "again", "--quiet"),
+}
+
+
+def true_runs(bench: Bench) -> Path:
+    """A folder with a true run, the same as a study's `best/`, and an image."""
+    folder = bench.folder("true")
+    (folder / "run.yaml").write_text(_RUN)
+    process = bench.warm(folder, "--run", "run.yaml", "--quiet")
+    process.join(_PATIENCE)
+    (made,) = (folder / "runs").iterdir()
+    made.rename(folder / "run")
+    (folder / "best").mkdir()
+    shutil.copy(folder / "run" / rundir.CONFIG, folder / "best")
+    shutil.copy(folder / "run" / rundir.CHECKPOINTS / "best.pt", folder / "best")
+    (folder / "images").mkdir()
+    Image.new("L", (32, 32), 90).save(folder / "images" / "a.png")
+    return folder
+
+
+def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.Make) -> list[End]:
+    """What each command makes of a checkpoint, the commands side by side in folders of their own."""
+    began = []
+    true = malicious_pickles.Entries.read((runs / "best" / "best.pt").read_bytes())
+    for door, arguments in DOORS.items():
+        folder = bench.folder("door")
+        shutil.copytree(runs, folder, dirs_exist_ok=True)
+        content = malicious_pickles.sealed(make(true, f"touch {folder / MARKER}"))
+        for path in folder.rglob("*.pt"):
+            path.write_bytes(content)
+        began.append((f"{name}, {door}", folder, bench.warm(folder, *arguments)))
+        if len(began) % _AT_A_TIME == 0:
+            _wait([process for _, _, process in began])
+    _wait([process for _, _, process in began])
+    return [_end(what, 2, ".pt: ", folder, process) for what, folder, process in began]
+
+
+def _poisoned(bench: Bench, runs: Path) -> list[End]:
+    """A sound checkpoint whose own config, by which its network is built, names another door."""
+    folder = bench.folder("poisoned")
+    shutil.copytree(runs, folder, dirs_exist_ok=True)
+    bench.fork(folder, _poison, Path("best/best.pt"), f"touch {folder / MARKER}").join(_PATIENCE)
+    process = bench.warm(folder, *DOORS["--predict of best/"])
+    process.join(_PATIENCE)
+    return [_end("a config within a checkpoint", 2, "'os.system' may not be named", folder, process)]
+
+
+def _poison(path: Path, command: str) -> None:
+    from lab import checkpoint
+
+    content = checkpoint.load(path)
+    content["config"]["net"] = {"target": "os.system", "command": command}
+    checkpoint.save(path, content)
+
+
+def _end(what: str, wanted: int, names: str, folder: Path, process: ForkServerProcess) -> End:
+    said = (folder / CONSOLE).read_text(errors="replace") if (folder / CONSOLE).exists() else ""
+    return End(what, wanted, names, process.exitcode, said, (folder / MARKER).exists())
+
+
+def _wait(processes: Sequence[ForkServerProcess]) -> None:
+    for process in processes:
+        process.join(_PATIENCE)
+
+
+def _database(bench: Bench) -> list[End]:
+    """A study of CMA-ES whose database got pickles, where Optuna keeps its optimizer and elsewhere."""
+    folder = bench.folder("database")
+    (folder / "study.yaml").write_text(_STUDY)
+    bench.warm(folder, "--optimize", "study.yaml", "--quiet").join(_PATIENCE)
+    spoil(folder / "studies.db", f"touch {folder / MARKER}")
+    ends = []
+    for arguments in (
+        ("--optimize", "study.yaml", "--set", "n_trials=5", "--quiet"),
+        ("--optimize", "study.yaml", "--set", "n_trials=5", "--fork", "other", "--quiet"),
+        ("--report", "hostile"),
+    ):
+        process = bench.warm(folder, *arguments)
+        process.join(_PATIENCE)
+        ends.append(_end(f"a hostile studies.db, {' '.join(arguments)}", 0, "hostile", folder, process))
+    return ends
+
+
+def spoil(database: Path, command: str) -> None:
+    """Write pickles where Optuna keeps that of its optimizer, and into all other attributes."""
+    evil = json.dumps(malicious_pickles.calling("os", "system", command).hex())
+    names = [f"{kind}optimizer:0" for kind in ("cma:", "sepcma:", "cmawm:")]
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for owner, owners in (("trial", "trials"), ("study", "studies")):
+            for kind, name in itertools.product(("system", "user"), names):
+                connection.execute(
+                    f"INSERT INTO {owner}_{kind}_attributes ({owner}_id, key, value_json) "
+                    f"SELECT {owner}_id, ?, ? FROM {owners}",
+                    (name, evil),
+                )
+
+
+def _data_set(bench: Bench) -> list[End]:
+    """The pickles that Action Genome is published as."""
+    ends = []
+    codes = {"a call": malicious_pickles.system, "a name with dots": malicious_pickles.dotted}
+    for name, code in codes.items():
+        folder = bench.folder("genome")
+        evil = code(f"touch {folder / MARKER}")
+        (folder / "run.yaml").write_text(_GENOME)
+        for listed in ("object_classes.txt", "relationship_classes.txt"):
+            (folder / listed).write_text(
+                "\n".join(["person", *(f"thing{letter}" for letter in "abcdefghijkl")])
+            )
+        for place, content in (("person_bbox.pkl", evil), ("object_bbox_and_relationship.pkl", b"}" + evil)):
+            (folder / place).write_bytes(malicious_pickles.PROTO + content + malicious_pickles.STOP)
+        process = bench.warm(folder, "--run", "run.yaml", "--quiet")
+        process.join(_PATIENCE)
+        ends.append(_end(f"{name} in a data set's pickles", 2, ".pkl: holds ", folder, process))
+    return ends
+
+
+def loose_reads(root: Path) -> list[str]:
+    """Calls in the project's own sources that could execute what they read, with file and line."""
+    files = [*root.glob("*.py"), *(root / "lab").rglob("*.py"), *(root / "selftest").rglob("*.py")]
+    return [
+        f"{path.relative_to(root)}:{line}: {what}"
+        for path in sorted(files)
+        for line, what in loose_calls(path.read_text(encoding="utf-8"))
+    ]
+
+
+def loose_calls(source: str) -> Iterator[tuple[int, str]]:
+    """Those of one source: line and call."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+        wanted = _ONLY_WITH.get(name)
+        if name in _LOOSE or (wanted is not None and given.get(wanted[0]) != wanted[1]):
+            yield node.lineno, f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"

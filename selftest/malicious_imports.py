@@ -1,0 +1,190 @@
+"""Import paths that lead to other doors: what a stranger may write into a config."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MARKER = "executed"  # a file that each payload makes
+INTRUDER = "intruder"  # a module that makes it when it is imported, in no folder of the project
+_RUN: dict[str, Any] = {
+    "epochs": 1,
+    "device": "cpu",
+    "data": {"target": "lab.data.function", "train_count": 16, "val_count": 8},
+    "net": {"target": "model.MLP", "width": 4, "layers": 1},
+    "pictures": {"enabled": False},
+}
+_STUDY: dict[str, Any] = {
+    "study_name": "small",
+    "n_trials": 1,
+    "search_space": {"optimizer.lr": {"choices": [0.1, 0.01]}},
+}
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A config with something in it that runs code.
+
+    Args:
+        name: what it is called.
+        wanted: what the refusal names.
+        run: keys of a run that it sets; MARK in a text stands for the marker's path.
+        study: keys of a study that it sets; without any it is a run.
+        verb: of the command; of `resume`, `predict` and `evaluate` the run's folder is the stranger's.
+        options: of the command besides.
+    """
+
+    name: str
+    wanted: str
+    run: Mapping[str, Any] = field(default_factory=dict)
+    study: Mapping[str, Any] = field(default_factory=dict)
+    verb: str = "run"
+    options: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> Path:
+        """The config's file, for `folder` as the place of the marker."""
+        run = {**_RUN, **self.run}
+        data = {**_STUDY, "run": run, **self.study} if self.study else run
+        path = folder / ("study.yaml" if self.study else "config.yaml")
+        text = json.dumps(data, indent=1)  # which is YAML, too
+        path.write_text(text.replace("MARK", str(folder / MARKER)))
+        return path
+
+    def arguments(self, path: Path) -> tuple[str, ...]:
+        """Of the command."""
+        stranger = self.verb in ("resume", "predict", "evaluate")
+        more = ("--input", "images", "--output", "out") if self.verb == "predict" else ()
+        return (f"--{self.verb}", str(path.parent if stranger else path.name), *more, *self.options)
+
+
+_SYSTEM = {"target": "os.system", "command": "touch MARK"}
+_POPEN = {"target": "subprocess.Popen", "args": ["touch", "MARK"]}
+_CODE = "__import__('pathlib').Path('MARK').touch()"
+
+
+def _net(path: str, /, **arguments: Any) -> Mapping[str, Any]:
+    return {"net": {"target": path, **arguments}}
+
+
+def _choices(value: Any) -> Mapping[str, Any]:
+    return {"search_space": {"net": {"choices": ["model.MLP", value]}, "optimizer.lr": {"choices": [0.1]}}}
+
+
+PAYLOADS = (
+    Payload("os.system as a loss", "os.system", {"criterion": _SYSTEM}),
+    Payload("builtins.eval", "builtins.eval", _net("builtins.eval", source=_CODE)),
+    Payload("builtins.exec", "builtins.exec", {"task": {"target": "builtins.exec", "source": _CODE}}),
+    Payload("subprocess.Popen as data", "subprocess.Popen", {"data": _POPEN}),
+    Payload(
+        "posix.system as an optimizer", "posix.system", {"optimizer": {**_SYSTEM, "target": "posix.system"}}
+    ),
+    Payload(
+        "pty.spawn as a metric",
+        "pty.spawn",
+        {"metrics": {"m": {"target": "pty.spawn", "argv": ["touch", "MARK"]}}},
+    ),
+    Payload(
+        "subprocess.call as a schedule",
+        "subprocess.call",
+        {"scheduler": {**_POPEN, "target": "subprocess.call"}},
+    ),
+    Payload("os by way of torch", "torch.os.system", _net("torch.os.system", command="touch MARK")),
+    Payload(
+        "torch.hub.load",
+        "torch.hub.load",
+        _net("torch.hub.load", repo_or_dir=".", model="net", source="local"),
+    ),
+    Payload("torch.load", "torch.load", _net("torch.load", f="evil.pt", weights_only=False)),
+    Payload(
+        "a compiler",
+        "torch.utils.cpp_extension.load",
+        _net("torch.utils.cpp_extension.load", name="evil", sources=["evil.cpp"]),
+    ),
+    Payload(
+        "a file for a tree",
+        "sklearn.tree.export_graphviz",
+        {"data": {"target": "sklearn.tree.export_graphviz", "decision_tree": 1, "out_file": "MARK"}},
+    ),
+    Payload(
+        "a part of the fault suite",
+        "selftest",
+        _net("selftest.bench.end_group", pid=0),
+    ),
+    Payload(
+        "numpy.load",
+        "numpy.load",
+        {"data": {"target": "numpy.load", "file": "evil.npy", "allow_pickle": True}},
+    ),
+    Payload(
+        "pickle.load",
+        "pickle.load",
+        {"data": {"target": "pickle.load", "file": {"target": "builtins.open", "file": "evil.pt"}}},
+    ),
+    Payload(
+        "os by way of lab",
+        "lab.rundir.os.system",
+        {"criterion": {**_SYSTEM, "target": "lab.rundir.os.system"}},
+    ),
+    Payload(
+        "os by way of a good module",
+        "lab.data.workers.os",
+        {"criterion": {**_SYSTEM, "target": "lab.data.workers.os.system"}},
+    ),
+    Payload(
+        "torch.hub by way of the user's module",
+        "model.torch",
+        _net("model.torch.hub.load", repo_or_dir=".", model="net", source="local"),
+    ),
+    Payload(
+        "globals of a method",
+        "__init__",
+        _net("model.MLP.__init__.__globals__.os.system", command="touch MARK"),
+    ),
+    Payload("subclasses of object", "__class__", _net("torch.nn.Linear.__class__.__base__.__subclasses__")),
+    Payload(
+        "among transforms",
+        "os.system",
+        {"data": {**_RUN["data"], "target": "lab.data.shapes", "transforms": [_SYSTEM]}},
+    ),
+    Payload("deep within arguments", "subprocess.Popen", _net("model.MLP", width=[{"a": [{"b": _POPEN}]}])),
+    Payload("as a tracker", "os.system", {"trackers": ["tensorboard", _SYSTEM]}),
+    Payload("a module elsewhere on the path", INTRUDER, _net(f"{INTRUDER}.Net")),
+    Payload(
+        "the command itself",
+        "main.main",
+        {"data": {"target": "main.main", "arguments": ["--run", "evil.yaml", "--allow-import", "os"]}},
+    ),
+    Payload("as a sampler", "subprocess.Popen", study={"sampler": _POPEN}, verb="optimize"),
+    Payload(
+        "within a sampler",
+        "os.system",
+        verb="optimize",
+        study={
+            "sampler": {
+                "target": "optuna.samplers.PartialFixedSampler",
+                "fixed_params": {},
+                "base_sampler": _SYSTEM,
+            }
+        },
+    ),
+    Payload(
+        "within a pruner",
+        "os.system",
+        verb="optimize",
+        study={
+            "pruner": {"target": "optuna.pruners.PatientPruner", "patience": 1, "wrapped_pruner": _SYSTEM}
+        },
+    ),
+    Payload("as a choice", "os.system", study=_choices(_SYSTEM), verb="optimize"),
+    Payload(
+        "as a choice, without any check",
+        f"{INTRUDER}.Net",
+        verb="optimize",
+        study={**_choices(f"{INTRUDER}.Net"), "preflight": "off", "isolation": "none"},
+    ),
+    Payload("a run folder to go on with", "os.system", {"criterion": _SYSTEM}, verb="resume"),
+    Payload("a run folder to predict with", "os.system", {"task": _SYSTEM}, verb="predict"),
+    Payload("a run folder to judge", f"{INTRUDER}.Task", {"task": f"{INTRUDER}.Task"}, verb="evaluate"),
+    Payload("on the command line", "os.system", verb="run", options=("--set", "net=os.system")),
+)

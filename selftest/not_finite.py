@@ -1,0 +1,242 @@
+"""NaN and infinities in loss, gradient and metric of trials, under every pruner and in both directions."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lab import rundir
+from lab.checkpoint import CheckpointError, load
+from lab.config import RunConfig
+from lab.config.optimize import OptimizeConfig
+from lab.events import RunResult
+from lab.hpo import study
+from lab.hpo.opening import open_study
+from lab.hpo.storage import Database
+from lab.hpo.trial_process import Run
+from lab.report.ranking import ranked
+from selftest.base import Verdict
+from selftest.bench import CONSOLE, Bench
+from selftest.studies import small_study
+
+URL = "sqlite:///studies.db"
+PRUNERS: Sequence[Mapping[str, Any]] = (
+    {"target": "optuna.pruners.NopPruner"},
+    {"target": "optuna.pruners.MedianPruner", "n_startup_trials": 0},
+    {"target": "optuna.pruners.PercentilePruner", "percentile": 25.0, "n_startup_trials": 0},
+    {"target": "optuna.pruners.PatientPruner", "wrapped_pruner": None, "patience": 0},
+    {"target": "optuna.pruners.ThresholdPruner", "lower": -1e9, "upper": 1e9},
+    {"target": "optuna.pruners.SuccessiveHalvingPruner"},
+    {"target": "optuna.pruners.HyperbandPruner"},
+    {"target": "optuna.pruners.WilcoxonPruner"},
+    {"target": "lab.hpo.pfl.PredictedFinalLoss"},
+)
+MODES = ("min", "max")
+PLACES, VALUES = ("loss", "gradient", "metric"), ("nan", "inf", "-inf")
+KINDS = tuple((place, value) for place in PLACES for value in VALUES)
+_BATCHES, _EPOCHS = 4, 3
+_NOTES, _STEPS = "notes.jsonl", "steps.txt"
+_LONGEST = 300.0  # seconds of a study
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault under one pruner in one direction."""
+
+    pruner: int
+    mode: str
+    place: str
+    value: str
+
+
+def cases(count: int) -> list[Case]:
+    """The first of all cases; nine in a row have nine pruners and nine faults."""
+    return [
+        Case(pruner, MODES[(block // len(KINDS) + pruner) % 2], *KINDS[(block + pruner) % len(KINDS)])
+        for block in range(len(KINDS) * len(MODES))
+        for pruner in range(len(PRUNERS))
+    ][:count]
+
+
+def not_finite(bench: Bench, count: int) -> Verdict:
+    """Let trials that were the best so far go bad in their second epoch, among good ones.
+
+    The faults of one pruner and direction are trials of one study, each after a good one.
+    """
+    grouped: dict[tuple[int, str], list[Case]] = defaultdict(list)
+    for case in cases(count):
+        grouped[case.pruner, case.mode].append(case)
+    studies = []
+    for (pruner, mode), faults in grouped.items():
+        points = [point for fault in faults for point in (("none", "nan"), (fault.place, fault.value))]
+        studies.append((pruner, mode, [*points, ("none", "nan")]))
+    broken: list[str] = []
+    tried, late, best, kept = 0, 0, 0, 0
+    for pruner, mode, folder, process in _begun(bench, studies):
+        process.join(_LONGEST)
+        name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
+        if process.exitcode != 0:
+            said = (folder / CONSOLE).read_text()[-300:]
+            broken.append(f"{name}: expected the study to end, found exit code {process.exitcode}: {said}")
+            continue
+        for found in json.loads((folder / _NOTES).read_text()):
+            faulty = judge(found)
+            tried += found["place"] != "none"
+            late = max(late, found["steps after"])
+            best += found["best"] and found["place"] != "none"
+            kept += found["place"] != "none" and not faulty
+            broken += [f"{name}, {found['value']} in {found['place']}: {fault}" for fault in faulty]
+        bench.told(f"{tried} of {count} faults, {len(broken)} not as promised")
+    figures = {
+        "faults": tried,
+        "steps trained after it": late,
+        "best": best,
+        "stopped with its checkpoint": kept,
+    }
+    return Verdict(figures, broken)
+
+
+def _begun(
+    bench: Bench, studies: Iterable[tuple[int, str, Sequence[tuple[str, str]]]]
+) -> Iterator[tuple[int, str, Path, ForkServerProcess]]:
+    """Start the studies, two at a time."""
+    waiting: list[tuple[int, str, Path, ForkServerProcess]] = []
+    for pruner, mode, points in studies:
+        folder = bench.folder(f"pruner-{pruner}-{mode}")
+        process = bench.fork(folder, conduct, bench.run, pruner, mode, points)
+        waiting.append((pruner, mode, folder, process))
+        if len(waiting) == 2:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]]) -> None:
+    """Do the study in the working folder, and write down what became of each of its trials."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    kept: dict[int, dict[str, Any]] = {}
+
+    def watched(run_config: RunConfig, *, run_dir: Path, **options: Any) -> RunResult:
+        result = run(run_config, run_dir=run_dir, **options)
+        kept[int(run_dir.name.rpartition("_")[2])] = look(run_dir)  # before the study removes weights
+        return result
+
+    config = souring(pruner, mode, len(points))
+    opened = open_study(config, Database(config.storage))
+    for quality, (place, value) in enumerate(points, 1):
+        opened.enqueue_trial({"net.quality": quality, "net.place": place, "net.value": value})
+    study.optimize(config, watched, console="plain")
+    done = optuna.load_study(study_name=config.study_name, storage=Database(config.storage).backend)
+    order = ranked(done.trials, done.directions)
+    steps = [tuple(map(int, line.split())) for line in Path(_STEPS).read_text(encoding="utf-8").splitlines()]
+    told = [
+        describe(trial, kept.get(trial.number, {}), steps)
+        | {"best": trial.number in (done.best_trial.number, order[0].number), "mode": mode}
+        for trial in done.trials
+    ]
+    rundir.atomic_write(Path(_NOTES), rundir.to_json(told))
+
+
+def souring(pruner: int, mode: str, n_trials: int) -> OptimizeConfig:
+    """The study of one pruner and direction."""
+    net = {"target": "selftest.faulty_parts.Souring", "batches": _BATCHES, "sign": 1 if mode == "min" else -1,
+           "quality": 1, "place": "none", "value": "nan", "note": _STEPS}  # fmt: skip
+    return small_study(
+        URL,
+        n_trials,
+        pruner=PRUNERS[pruner],
+        search_space={
+            "net.quality": {"type": "int", "low": 1, "high": 1000},
+            "net.place": {"type": "categorical", "choices": ["none", *PLACES]},
+            "net.value": {"type": "categorical", "choices": list(VALUES)},
+        },
+        run__net=net,
+        run__data={"target": "lab.data.function", "train_count": 8 * _BATCHES, "val_count": 8},
+        run__batch_size=8,
+        run__epochs=_EPOCHS,
+        run__task="lab.tasks.Task",
+        run__criterion="selftest.faulty_parts.FirstColumn",
+        run__metrics={"level": "selftest.faulty_parts.Level"},
+        run__monitor={"metric": "val_level", "mode": mode},
+        run__optimizer={"target": "torch.optim.SGD", "lr": 1e-6},
+        run__check_gradients=True,
+        run__early_stopping_config={"enabled": False},
+    )
+
+
+def look(folder: Path) -> dict[str, Any]:
+    """Which epoch the checkpoints of a run are of, and whether its weights are finite."""
+    found: dict[str, Any] = {}
+    for name in ("last.pt", "best.pt"):
+        try:
+            content = load(folder / rundir.CHECKPOINTS / name)
+        except CheckpointError as error:
+            found[name] = str(error)
+            continue
+        finite = all(bool(weight.isfinite().all()) for weight in content["model"].values())
+        found[name] = content["course"]["epoch"] if finite else "not finite"
+    return found
+
+
+def describe(trial: FrozenTrial, kept: Mapping[str, Any], steps: Iterable[tuple[int, ...]]) -> dict[str, Any]:
+    """What became of a trial, as plain data."""
+    quality, place = trial.params["net.quality"], trial.params["net.place"]
+    allowed = {"none": _BATCHES * _EPOCHS, "metric": 2 * _BATCHES}.get(place, _BATCHES + 2)
+    mine = [step for other, step in steps if other == quality]
+    reported = trial.intermediate_values
+    return {
+        "place": place,
+        "value": trial.params["net.value"],
+        "state": trial.state.name,
+        "worth": [repr(value) for value in trial.values or ()],
+        "outcome": trial.user_attrs.get("outcome"),
+        "cause": trial.user_attrs.get("cause", ""),
+        "reported": {str(epoch): repr(value) for epoch, value in reported.items()},
+        "steps after": max(0, max(mine, default=0) - allowed),
+        "steps": len(mine),
+        **kept,
+    }
+
+
+def judge(found: Mapping[str, Any]) -> list[str]:
+    """What is wrong with what became of a trial."""
+    place, value = found["place"], found["value"]
+    if place == "none":
+        ended = found["outcome"] == "completed" and found["state"] == TrialState.COMPLETE.name
+        return (
+            []
+            if ended
+            else [f"expected the good trials to complete, found {found['outcome']}: {found['cause']}"]
+        )
+    norm = "nan" if value == "nan" else "inf"
+    cause = {
+        "loss": f"train loss is {value} at step 2 of epoch 2",
+        "gradient": f"gradient norm is {norm} at step 2 of epoch 2",
+        "metric": f"val_level is {value} in epoch 2",
+    }[place]
+    worst = repr(math.inf if found["mode"] == "min" else -math.inf)
+    expected = {
+        "outcome": "diverged",
+        "cause": cause,
+        "steps after": 0,
+        "best": False,
+        "worth": [worst],
+        "last.pt": 1,
+        "best.pt": 1,
+    }
+    faults = [
+        f"{name}: expected {wanted}, found {found.get(name)}"
+        for name, wanted in expected.items()
+        if found.get(name) != wanted
+    ]
+    if found.get("best") is False and not all(
+        math.isfinite(float(each)) for each in found["reported"].values()
+    ):
+        faults.append(f"expected finite values for the pruner, found {found['reported']}")
+    return faults

@@ -1,0 +1,213 @@
+"""Planted secrets: none of them is in anything that is written down."""
+
+import os
+import random
+import string
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import sqlalchemy
+import yaml
+
+from selftest.base import Verdict
+from selftest.bench import CONSOLE, Bench, as_main
+from selftest.postgres import HINT
+
+_PATIENCE = 180.0
+_PEM = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
+Form: TypeAlias = Callable[[str], Any]
+_LETTERS = string.ascii_letters + string.digits
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Something that nobody may read.
+
+    Args:
+        what: for people.
+        core: the part that is looked for.
+        text: as it is planted.
+        path: in the config's `data`; empty where it is planted elsewhere.
+        variable: of the environment.
+    """
+
+    what: str
+    core: str
+    text: Any
+    path: str = ""
+    variable: str = ""
+
+
+def planted_secrets(bench: Bench, count: int) -> Verdict:
+    """Runs, good, broken and resumed, and a study are given `count` secrets; then all bytes are searched."""
+    secrets = plant(random.Random(22))[:count]
+    folder = bench.folder("secrets")
+    inputs = folder / "inputs"
+    inputs.mkdir()
+    postgres = bench.postgres()
+    storage = (
+        _with_password(postgres.new_database(), secrets) if postgres is not None else "sqlite:///studies.db"
+    )
+    _write(inputs, secrets, storage)
+    environment = {secret.variable: str(secret.text) for secret in secrets if secret.variable}
+    told, broken = list[str](), list[str]()
+
+    def do(wanted: int, *arguments: str) -> None:
+        process = bench.fork(folder, _main, bench.main, arguments, environment)
+        process.join(_PATIENCE)
+        told.append(" ".join(arguments[:1]))
+        if process.exitcode != wanted:
+            said = (folder / CONSOLE).read_text(errors="replace")[-500:]
+            broken.append(f"{told[-1]}: exit code {wanted} expected, found {process.exitcode}: {said}")
+
+    given = [f"{word}" for secret in secrets if secret.path.startswith("!") for word in _set(secret)]
+    do(0, "--run", str(inputs / "run.yaml"), *given)
+    do(2, "--run", str(inputs / "run.yaml"), *given, "--set", "net.breaks=true", "--set", "name=broken")
+    (run,) = (folder / "runs").glob("*_good")
+    do(2, "--resume", str(run), "--set", "epochs=3")  # the record has no secrets to go on with
+    do(0, "--resume", str(run), "--run", str(inputs / "run.yaml"), *given, "--set", "epochs=3")
+    do(0, "--optimize", str(inputs / "opt.yaml"))
+    do(0, "--report", "small")
+    files = [path for path in folder.rglob("*") if path.is_file() and inputs not in path.parents]
+    hits = list(search(secrets, ((str(path.relative_to(folder)), path.read_bytes()) for path in files)))
+    if postgres is not None:
+        hits += search(secrets, [("the database", _dump(storage))])
+    figures = {
+        "secrets": len(secrets),
+        "files": len(files),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+    untried = [] if postgres is not None else [f"a database's password: {HINT}"]
+    return Verdict({**figures, "hits": len(hits)}, [*broken, *hits], untried)
+
+
+def search(secrets: list[Secret], written: Any) -> Iterator[str]:
+    """A line for each secret that stands somewhere.
+
+    Args:
+        written: names, and bytes.
+    """
+    for name, content in written:
+        for secret in secrets:
+            if (at := content.find(secret.core.encode())) >= 0:
+                around = content[max(0, at - 40) : at].decode(errors="replace")
+                yield f"{name}: nothing of '{secret.what}' expected, found it after {around!r}"
+
+
+def plant(rng: random.Random) -> list[Secret]:
+    """The secrets, each with a core of its own."""
+
+    def core(length: int = 24, letters: str = _LETTERS) -> str:
+        return "".join(rng.choices(letters, k=length - 2)) + "a7"
+
+    forms: list[tuple[str, str, Form]] = [
+        ("a password", "password", str),
+        ("a key to an API", "api_key", str),
+        ("a token", "token", str),
+        ("a password in a URL", "url", "https://me:{}@host/x".format),
+        ("a token in a URL", "address", "https://host/x?access_token={}&y=1".format),
+        ("a secret in nested lists", "nested", lambda text: [[{"secret": text}], []]),
+        ("credentials", "credentials", lambda text: {"user": "me", "value": [text]}),
+        ("a header in a list", "headers", lambda text: ["Accept: */*", f"Authorization: Bearer {text}"]),
+        ("a Hugging Face token under a plain name", "hub", "hf_{}".format),
+        ("a GitHub token under a plain name", "remote", "ghp_{}".format),
+        ("an OpenAI key under a plain name", "model", "sk-{}".format),
+        ("a Slack token under a plain name", "channel", "xoxb-{}".format),
+        ("an AWS secret key", "aws_secret_access_key", str),
+        ("a private key", "private_key", _PEM.format),
+        ("a private key under a plain name", "certificate", _PEM.format),
+        ("a line of an .env file", "dotenv", "DB_PASSWORD={}".format),
+        ("a passphrase of words", "passphrase", "correct horse {}".format),
+        ("an SQL connection", "dsn", "host=h user=me password={} dbname=x".format),
+    ]
+    found = [Secret(what, c := core(), form(c), path) for what, path, form in forms]
+    aws = "AKIA" + core(16, string.ascii_uppercase + string.digits).upper()
+    found.append(Secret("an AWS key under a plain name", aws, aws, "bucket"))
+    parts = [core(20), core(20), core(20)]
+    jwt = f"eyJ{parts[0]}.eyJ{parts[1]}.{parts[2]}"
+    found.append(Secret("a JSON web token under a plain name", parts[2], jwt, "session_name"))
+    command: list[tuple[str, str, Form]] = [
+        ("a token in the command line", "!extra_token", str),
+        ("a password in a URL of the command line", "!extra_url", "postgresql://me:{}@host/db".format),
+    ]
+    found += [Secret(what, c := core(), form(c), path) for what, path, form in command]
+    variables: list[tuple[str, str, Form]] = [
+        ("the key of W&B", "WANDB_API_KEY", str),
+        ("the token of Hugging Face", "HF_TOKEN", "hf_{}".format),
+        ("a password of the environment", "SERVICE_PASSWORD", str),
+        ("a URL of the environment", "DATABASE_URL", "postgresql://me:{}@host/db".format),
+    ]
+    for what, name, form in variables:
+        c = core(40, "0123456789abcdef") if name == "WANDB_API_KEY" else core()
+        found.append(Secret(what, c, form(c), variable=name))
+    found += [
+        Secret("a bearer in a traceback", c := core(), f"got 401 with Authorization: Bearer {c}"),
+        Secret("a password in a traceback", c := core(), f"connect(user='me', password='{c}') failed"),
+        Secret("a URL in a traceback", c := core(), f"can't reach s3://me:{c}@bucket/x"),
+        Secret("the database's password", c := core(), c),
+    ]
+    return found
+
+
+def _set(secret: Secret) -> list[str]:
+    return ["--set", f"data.{secret.path.removeprefix('!')}={secret.text}"]
+
+
+def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
+    """A run's and a study's file, and what the network says."""
+    data: dict[str, Any] = {"target": "selftest.faulty_parts.guarded"}
+    data |= {each.path: each.text for each in secrets if each.path and not each.path.startswith("!")}
+    by_name = {each.what: each for each in secrets}
+    said = [str(each.text) for each in secrets]  # all of them, one way or another
+    texts = [each.text for each in secrets if "in a traceback" in each.what]
+    known = [
+        f"reached with {each.text!r}" for each in by_name.values() if each.variable or each.path == "token"
+    ]
+    lines = [" ".join(known), f"warned: {' '.join(known)}", *map(str, texts), *known]
+    (folder / "said.txt").write_text("\n".join(line.replace("\n", " ") for line in lines))
+    net = {"target": "selftest.faulty_parts.Telling", "file": str(folder / "said.txt")}
+    run: dict[str, Any] = {
+        "name": "good", "data": data, "net": net, "epochs": 2, "batch_size": 32,
+        "device": "cpu", "threads": 1, "pictures": {"enabled": False},
+        "trackers": [{"type": "wandb", "mode": "offline"}, {"type": "tensorboard"}],
+    }  # fmt: skip
+    heads = [
+        {"target": "selftest.faulty_parts.Head", "size": size, "api_key": text}
+        for size, text in enumerate(said[1:3])
+    ]
+    study = {
+        "study_name": "small", "run": run, "n_trials": 3, "storage": storage,
+        "preflight": "off", "max_consecutive_failures": 10,
+        "sampler": {"target": "optuna.samplers.RandomSampler"},
+        "search_space": {"net.breaks": {"choices": [False, True]}, "net.head": {"choices": heads}},
+    }  # fmt: skip
+    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    (folder / "opt.yaml").write_text(yaml.safe_dump(study))
+
+
+def _with_password(url: str, secrets: list[Secret]) -> str:
+    """The URL with the last secret for a password: a server of the bench's own trusts whoever comes."""
+    parsed = sqlalchemy.engine.make_url(url)
+    password = next((each.core for each in secrets if each.what == "the database's password"), None)
+    if parsed.password is not None or password is None:
+        return url
+    return parsed.set(password=password).render_as_string(hide_password=False)
+
+
+def _dump(url: str) -> bytes:
+    """All that the database holds, as text."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            names = sqlalchemy.inspect(engine).get_table_names()
+            rows = [connection.execute(sqlalchemy.text(f'SELECT * FROM "{name}"')).all() for name in names]
+    finally:
+        engine.dispose()
+    return repr(rows).encode()
+
+
+def _main(main: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    as_main(main, arguments)

@@ -1,0 +1,299 @@
+"""Strangers who ask the servers that are started here: the dashboard, and whatever a run leaves listening."""
+
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftest.base import Verdict
+from selftest.bench import Bench
+from selftest.sockets import Listening, family, listening, request, say, status
+
+TOKEN = "a-token-0f-the-b3nch"
+MARK = b"planted-7391"  # in every file that nobody may see
+_PATIENCE = 60.0  # seconds until a server answers
+_FEW = 5  # lines of a dashboard whose database is away
+_RUN = """\
+data: {target: lab.data.function, train_count: 256, val_count: 64}
+net: {target: model.MLP, width: 4, layers: 1}
+epochs: 5
+device: cpu
+threads: 1
+pictures: {enabled: false}
+trackers: [{type: wandb, mode: offline}]
+"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something said to a server, and what it may answer.
+
+    Args:
+        statuses: of the right answers; 0 for none at all.
+        shows: what the right answer holds.
+    """
+
+    what: str
+    data: bytes
+    statuses: tuple[int, ...]
+    shows: bytes = b""
+
+
+def loopback(bench: Bench, count: int) -> Verdict:
+    """A dashboard without a token and one with it, asked by `count` strangers; addresses; a run's sockets."""
+    folder = bench.folder("servers")
+    _plant(folder)
+    database = (folder / "studies.db").read_bytes()
+    broken: list[str] = []
+    opened, guarded = dashboards(bench, folder, (), ("--token", TOKEN))
+    run = bench.start(_run_folder(bench), "--run", "run.yaml")
+    strangers = ([(opened, each) for each in STRANGERS] + [(guarded, each) for each in WITHOUT_TOKEN])[:count]
+    friends = [(opened, each) for each in FRIENDS] + [(guarded, each) for each in WITH_TOKEN]
+    for server, asked in [*friends, *strangers, *friends[:1]]:
+        broken += judge_answer(asked, say(server.port, asked.data))
+    broken += _with_cookie(guarded.port)
+    seen = {server.name: listening(family(server.process.pid)) for server in (opened, guarded)}
+    seen["a run with W&B"] = _watched(bench, run)
+    broken += [line for name, found in seen.items() for line in judge_sockets(name, found)]
+    refused = _refusals(bench, folder)
+    broken += refused
+    if (folder / "studies.db").read_bytes() != database:
+        broken.append("the database: unchanged by readers expected, found changed")
+    for server in (opened, guarded):
+        broken += server.ended(bench)
+    return Verdict(
+        {
+            "strangers": len(strangers), "friends": len(friends) + 1, "addresses refused": len(REFUSED),
+            "listening": sum(map(len, seen.values())), "wrong": len(broken),
+        },
+        broken,
+    )  # fmt: skip
+
+
+def judge_answer(asked: Asked, heard: bytes) -> list[str]:
+    """What is wrong with an answer."""
+    wrong = []
+    if status(heard) not in asked.statuses:
+        wanted = " or ".join(map(str, asked.statuses))
+        wrong.append(f"{asked.what}: {wanted} expected, found {status(heard)}")
+    if MARK in heard:
+        wrong.append(f"{asked.what}: showed what nobody may see")
+    if TOKEN.encode() in heard:
+        wrong.append(f"{asked.what}: told the token")
+    if asked.shows not in heard:
+        wrong.append(f"{asked.what}: {asked.shows.decode()!r} expected in the answer")
+    return wrong
+
+
+def judge_sockets(name: str, found: set[Listening]) -> list[str]:
+    """Those that other machines can reach."""
+    elsewhere = sorted(each for each in found if not each.on_loopback)
+    return [f"{name}: loopback expected, found {each.address}:{each.port}" for each in elsewhere]
+
+
+FRIENDS = (
+    Asked("the list of studies", request("/api/studies"), (200,), b'"small"'),
+    Asked("the dashboard", request("/dashboard"), (200,), b"<html"),
+    Asked("the first page", request("/", host="localhost:1"), (302,)),
+    Asked(
+        "the list of reports", request("/studies/", host="[::1]:PORT"), (200,), b"/studies/small/report.html"
+    ),
+    Asked("a study's pages", request("/studies/small/"), (200,), b"leaderboard.csv"),
+    Asked("a report", request("/studies/small/report.html"), (200,), b"the report"),
+    Asked("the best trial's files", request("/studies/small/best"), (200,), b"metrics.csv"),
+    Asked("one of them", request("/studies/small/best/metrics.csv"), (200,), b"epoch"),
+)
+WITH_TOKEN = (
+    Asked(
+        "the token in the header", request("/api/studies", f"Authorization: Bearer {TOKEN}"), (200,), b"small"
+    ),
+    Asked(
+        "the token in the address", request(f"/studies/?token={TOKEN}"), (303,), b"HttpOnly; SameSite=Strict"
+    ),
+)
+
+
+def _strangers() -> list[Asked]:
+    """What a server without a token is asked by those who are not to be answered."""
+    names = ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "", "0.0.0.0:PORT",
+             "localhost@evil.example", "evil.example#localhost",
+             "localhost\r\nHost: evil.example")  # fmt: skip
+    found = [Asked(f"called {name!r}", request("/api/studies", host=name), (403,)) for name in names]
+    found.append(Asked("called nothing", b"GET /api/studies HTTP/1.0\r\n\r\n", (403,)))
+    found.append(
+        Asked("a proxy's address", request("http://localhost/studies/", host="evil.example"), (403,))
+    )
+    changes = {"POST": "/api/studies", "DELETE": "/api/studies/1", "PUT": "/api/studies/1/note",
+               "PATCH": "/api/studies/1", "OPTIONS": "/api/studies", "TRACE": "/"}  # fmt: skip
+    found += [
+        Asked(
+            f"{method} {path}",
+            request(path, method=method, body='{"study_name": "x", "direction": 1}'),
+            (405,),
+        )
+        for method, path in changes.items()
+    ]
+    rename = request("/api/studies/1/rename", method="POST", body='{"study_name": "stolen"}')
+    found.append(Asked("POST /api/studies/1/rename", rename, (405,)))
+    outside = (
+        "/studies/../secret.txt", "/studies/%2e%2e/secret.txt", "/studies/small/..%2f..%2fsecret.txt",
+        "/studies/small/best/../../../secret.txt", "/studies/..%5csecret.txt", "/studies//../secret.txt",
+        "/studies/small/best/%2e%2e/study.yaml", "/studies/small/study.yaml", "/studies/small/best/best.pt",
+        "/studies/small/.lock", "/studies/small/best/.hidden.json", "/studies/small/best/out.json",
+        "/studies/small/best/study.json", "/studies/out/secret.txt", "/studies/out/best/secret.txt",
+        "/studies/small/best/%00", "/studies/small/best/secret.txt%00.png", "/studies/" + "a" * 5000,
+        "/studies//etc/passwd", "//etc/passwd", "/static/../_app.py", "/static/%2e%2e/_app.py",
+        "/static/..%2f..%2f..%2f..%2f..%2fetc/passwd", "/studies/%ff%fe",
+        "/studies/small/trial_00000/config.yaml",
+    )  # fmt: skip
+    found += [Asked(f"GET {path[:60]}", request(path), (403, 404)) for path in outside]
+    found.append(Asked("a long address", request("/" + "a" * 70_000), (414,)))
+    found.append(Asked("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (0, 400, 403)))
+    found.append(Asked("a line of nothing", b"GET\r\n\r\n", (0, 400)))
+    return found
+
+
+def _without_token() -> list[Asked]:
+    """What a server with a token is asked by those who don't know it."""
+    wrong = ("", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", TOKEN + "&token=x", "\xff")
+    found = [Asked(f"token {token!r}", request(f"/api/studies?token={token}"), (401,)) for token in wrong]
+    paths = ("/", "/api/studies", "/dashboard", "/studies/", "/studies/small/report.html",
+             "/static/bundle.js", "/favicon.ico", "/studies/../secret.txt", "/csv/1")  # fmt: skip
+    found += [Asked(f"no token for {path}", request(path), (401,)) for path in paths]
+    headers = (
+        "Authorization: Bearer wrong", "Authorization: Bearer", f"Authorization: Basic {TOKEN}",
+        f"Cookie: lab_PORT={TOKEN}", "Cookie: lab_PORT=", "Cookie: lab_PORT=x; token=" + TOKEN,
+        "Cookie: \x01;;=", f"X-Token: {TOKEN}",
+    )  # fmt: skip
+    found += [Asked(f"by {header!r}", request("/api/studies", header), (401,)) for header in headers]
+    delete = request("/api/studies/1", f"Authorization: Bearer {TOKEN}", method="DELETE")
+    found.append(Asked("DELETE with the token", delete, (405,)))
+    rebound = request(f"/?token={TOKEN}", host="evil.example")
+    found.append(Asked("the token under another name", rebound, (403,)))
+    return found
+
+
+STRANGERS, WITHOUT_TOKEN = tuple(_strangers()), tuple(_without_token())
+COUNT = len(STRANGERS) + len(WITHOUT_TOKEN)
+# What is refused before anything listens.
+REFUSED: tuple[tuple[str, ...], ...] = (
+    ("--host", "0.0.0.0"),
+    ("--host", "::"),
+    ("--host", ""),
+    ("--host", "192.0.2.1"),
+    ("--host", "0.0.0.0", "--token", "short"),
+    ("--token", "too short to be"),
+    ("sqlite:///missing.db",),
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A dashboard that answers."""
+
+    name: str
+    process: "subprocess.Popen[str]"
+    port: int
+
+    def ended(self, bench: Bench, complaints: bool = False) -> list[str]:
+        """End it by Ctrl-C, which it does quietly; what is wrong with that.
+
+        Args:
+            complaints: whether it may have said a few lines, of a database that was away.
+        """
+        self.process.send_signal(2)
+        done = bench.finish(self.process, 20)
+        quiet = not done.err or (complaints and done.err.count("\n") <= _FEW)
+        if done.code in (0, 130) and quiet:
+            return []
+        return [f"{self.name}, after Ctrl-C: 130 and silence expected, found {done.code}: {done.err[-300:]}"]
+
+
+def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Server]:
+    """Dashboards that answer; the port of each is told in the first line that it prints."""
+    started = [bench.start(folder, "--dashboard", *each, "--port", "0") for each in options]
+    servers = []
+    for given, process in zip(options, started, strict=True):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        match = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        if match is None:
+            done = bench.finish(process)
+            raise RuntimeError(f"the dashboard did not start: {line}{done.out}{done.err}")
+        name = f"the dashboard {' '.join(given[:1]) or 'without a token'}"
+        servers.append(Server(name, process, int(match[1])))
+    return servers
+
+
+def _with_cookie(port: int) -> list[str]:
+    """The cookie that comes for the token opens the door, and the address that it leads to has no token."""
+    heard = say(port, request(f"/studies/?token={TOKEN}"))
+    cookie = re.search(rb"Set-Cookie: ([^;]+)", heard)
+    if cookie is None:
+        return ["the token in the address: a cookie expected, found none"]
+    asked = Asked("the cookie", request("/studies/", f"Cookie: {cookie[1].decode()}"), (200,), b"small")
+    return judge_answer(asked, say(port, asked.data))
+
+
+def _refusals(bench: Bench, folder: Path) -> list[str]:
+    """Addresses that are open to others, tokens that can be guessed, a database that isn't there."""
+    wrong = []
+    started = [bench.start(folder, "--dashboard", *options, "--port", "0") for options in REFUSED]
+    for options, process in zip(REFUSED, started, strict=True):
+        done = bench.finish(process, 60)
+        if done.code != 2 or "Traceback" in done.err:
+            found = f"{done.code} {done.err[-200:]}"
+            wrong.append(f"--dashboard {' '.join(options)}: exit code 2 expected, found {found}")
+    if (folder / "missing.db").exists():
+        wrong.append("a database that isn't there: left alone expected, found made")
+    return wrong
+
+
+def _watched(bench: Bench, run: "subprocess.Popen[str]") -> set[Listening]:
+    """Where a run and all that it starts listen, looked at until it ends."""
+    found: set[Listening] = set()
+    deadline = time.monotonic() + _PATIENCE
+    while run.poll() is None and time.monotonic() < deadline:
+        found |= listening(family(run.pid))
+        time.sleep(0.1)
+    done = bench.finish(run, 1)
+    if done.code:
+        raise RuntimeError(f"the run failed: {done.err[-500:]}")
+    return found
+
+
+def _run_folder(bench: Bench) -> Path:
+    folder = bench.folder("servers-run")
+    (folder / "run.yaml").write_text(_RUN)
+    return folder
+
+
+def _plant(folder: Path) -> None:
+    """A database, a study's pages, and beside them what nobody may see."""
+    import optuna
+
+    from lab.hpo.storage import Database
+
+    database = Database(f"sqlite:///{folder / 'studies.db'}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.create_study(storage=database.storage, study_name="small")
+    database.engine.dispose()
+    study = folder / "studies" / "small"
+    (study / "best").mkdir(parents=True)
+    (study / "trial_00000").mkdir()
+    shown = {"report.html": "<p>the report", "leaderboard.csv": "trial", "best/metrics.csv": "epoch"}
+    for name, text in shown.items():
+        (study / name).write_text(text)
+    hidden: Sequence[Path] = [
+        *(study / name for name in ("study.yaml", "best/best.pt", ".lock", "best/.hidden.json")),
+        *(study / "trial_00000" / "config.yaml", folder / "secret.txt"),
+    ]
+    for path in hidden:
+        path.write_bytes(MARK)
+    (study / "best" / "out.json").symlink_to(folder / "secret.txt")
+    (study / "best" / "study.json").symlink_to(study / "study.yaml")
+    with suppress(OSError):
+        (folder / "studies" / "out").symlink_to(folder)

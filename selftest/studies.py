@@ -1,0 +1,69 @@
+"""Small studies to try faults with: cheap trials whose record can be looked at, and workers on them."""
+
+from pathlib import Path
+from typing import Any
+
+from lab.config.optimize import OptimizeConfig
+from lab.hpo import study
+from lab.hpo.trial_process import Run
+
+STUDIES = Path("studies")
+FILE = "study.yaml"
+
+
+def small_study(url: str, n_trials: int, **changes: Any) -> OptimizeConfig:
+    """A study of cheap trials, two epochs of a tenth of a second each.
+
+    Its sampler draws from a continuous space, so that no two trials have the same values.
+
+    Args:
+        changes: `section__key=value`, such as `run__epochs=4`.
+    """
+    data: dict[str, Any] = {
+        "study_name": "small",
+        "storage": url,
+        "n_trials": n_trials,
+        "isolation": "none",
+        "preflight": "off",
+        "max_attempts": 1000,  # a trial that is killed by chance is not what kills
+        "lease_seconds": 10.0,
+        "sampler": "optuna.samplers.RandomSampler",
+        "run": {
+            "epochs": 2,
+            "batch_size": 32,
+            "device": "cpu",
+            "threads": 1,
+            "pictures": {"enabled": False},
+            "data": {"target": "lab.data.function", "train_count": 128, "val_count": 32},
+            "net": {"target": "selftest.faulty_parts.Faulty", "width": 8, "seconds": 0.02},
+            "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
+        },
+        "search_space": {
+            "optimizer.lr": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+            "net.width": {"type": "int", "low": 4, "high": 64},
+        },
+    }
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        here = data
+        for part in parents:
+            here = here.setdefault(part, {})
+        here[last] = value
+    return OptimizeConfig.model_validate(data)
+
+
+def work(config: OptimizeConfig, run: Run) -> None:
+    """Be one of the workers of a study; what `python main.py --optimize` does once its file is read."""
+    study.optimize(config, run, console="plain")
+
+
+def write_file(folder: Path, config: OptimizeConfig) -> Path:
+    """The study's file, for the real command."""
+    path = folder / FILE
+    path.write_text(config.to_yaml())
+    return path
+
+
+def trial_folder(folder: Path, number: int, name: str = "small") -> Path:
+    """Where a trial of a study in `folder` lives."""
+    return folder / STUDIES / name / f"trial_{number:05d}"

@@ -1,0 +1,256 @@
+"""W&B away, W&B's process killed: the run neither waits for it nor loses a row, and W&B gets each once."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import yaml
+
+from lab import rundir
+from lab.trackers.csv_file import read_metrics
+from lab.trackers.jsonl import read_events
+from selftest.base import Verdict
+from selftest.bench import Bench, as_main, end_group
+from selftest.sockets import family
+from selftest.wandb_files import read_run
+from selftest.wandb_server import wandb_server
+
+BOUND = 5.0  # seconds that W&B may cost a run
+EPOCHS = 48
+_STEP = 0.02  # seconds of a batch; an epoch has three
+_KEY = "0123456789" * 4
+_PATIENCE = 120.0  # seconds for a run that takes three
+_CONFIG = {
+    "data": {"target": "lab.data.function", "train_count": 64, "val_count": 16},
+    "net": {"target": "selftest.faulty_parts.Faulty", "seconds": _STEP},
+    "batch_size": 32,
+    "epochs": EPOCHS,
+    "device": "cpu",
+    "threads": 1,
+    "pictures": {"enabled": False},
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run left.
+
+    Args:
+        seconds: from its start to the end of its process.
+        rows: epochs of its record, in order.
+        warned: whether the record has a word of W&B's trouble.
+    """
+
+    code: int | None
+    seconds: float
+    outcome: str
+    rows: tuple[int, ...]
+    warned: bool
+
+
+def wandb_away(bench: Bench, count: int) -> Verdict:
+    """Four ways to be away; then W&B's process is killed `count` times, and the run as often."""
+    broken: list[str] = []
+    _train(bench, "warm-up", None)  # the first also waits for what all others find imported
+    without = _train(bench, "without", None)
+    broken += judge_run("without W&B", without, trouble=False)
+    delays = []
+    with _black_hole() as hole:
+        away = {
+            "no key": {}, "refused": _server(f"http://127.0.0.1:{_closed_port()}"),
+            "black hole": _server(hole), "no DNS": _server("http://wandb.invalid"),
+        }  # fmt: skip
+        for name, environment in away.items():
+            trained = _train(bench, name.replace(" ", "-"), environment)
+            broken += judge_run(name, trained, trouble=name != "no key")
+            delays.append(trained.seconds - without.seconds)
+            if bench.judge_times and delays[-1] > BOUND:
+                broken.append(f"{name}: {BOUND:g} s at most expected, found {delays[-1]:.1f} s")
+    for seed in range(count):
+        broken += _kill_service(bench, seed)
+    steps = 0
+    for seed in range(count):
+        found, wrong = _kill_run(bench, seed)
+        steps, broken = steps + found, broken + wrong
+    return Verdict(
+        {
+            "ways to be away": len(away), "s of delay at most": max(delays),
+            "kills of W&B's process": count, "kills of the run": count, "steps synced once": steps,
+            "wrong": len(broken),
+        },
+        broken,
+    )  # fmt: skip
+
+
+def judge_run(name: str, trained: Trained, *, trouble: bool) -> list[str]:
+    """What is wrong with a run that W&B was not to disturb.
+
+    Args:
+        trouble: whether there was some, of which the record is to have a word.
+    """
+    wrong = []
+    if trained.code != 0 or trained.outcome != "completed":
+        wrong.append(f"{name}: completed, 0 expected, found {trained.outcome}, {trained.code}")
+    if trained.rows != tuple(range(1, EPOCHS + 1)):
+        wrong.append(f"{name}: rows 1 to {EPOCHS} expected, found {list(trained.rows)}")
+    if trouble and not trained.warned:
+        wrong.append(f"{name}: a word on W&B expected in {rundir.EVENTS}, found none")
+    return wrong
+
+
+def judge_steps(name: str, steps: Mapping[int, int]) -> list[str]:
+    """What is wrong with the steps that W&B holds: how often each."""
+    wrong = [f"{name}: step {step} once expected, found {n} times" for step, n in steps.items() if n != 1]
+    missing = sorted(set(range(1, EPOCHS + 1)) - steps.keys())
+    return wrong + ([f"{name}: steps 1 to {EPOCHS} expected, found none of {missing}"] if missing else [])
+
+
+def _server(url: str) -> dict[str, str]:
+    return {"WANDB_BASE_URL": url, "WANDB_API_KEY": _KEY}
+
+
+def _start(bench: Bench, folder: Path, *arguments: str, environment: Mapping[str, str]) -> ForkServerProcess:
+    return bench.fork(folder, _main, bench.main, (*arguments, "--quiet"), dict(environment))
+
+
+def _main(main: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+    as_main(main, arguments)
+
+
+def _write(folder: Path, mode: str | None, timeout: float = BOUND) -> None:
+    trackers = [] if mode is None else [{"type": "wandb", "mode": mode, "timeout": timeout}]
+    (folder / "run.yaml").write_text(yaml.safe_dump({**_CONFIG, "trackers": trackers}))
+
+
+def _environment(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """A home that knows no key, and no setting of the user's."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    unset = {name: "" for name in os.environ if name.startswith("WANDB_")}
+    return {**unset, "WANDB_API_KEY": "", "HOME": str(home), **given}
+
+
+def _train(bench: Bench, name: str, environment: Mapping[str, str] | None) -> Trained:
+    """A run to its end, with W&B where there is an environment for it."""
+    folder = bench.folder(f"wandb-{name}")
+    _write(folder, None if environment is None else "auto")
+    started = time.monotonic()
+    process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, environment or {}))
+    process.join(_PATIENCE)
+    return _left(folder, process.exitcode, time.monotonic() - started)
+
+
+def _kill_service(bench: Bench, seed: int) -> list[str]:
+    """W&B's process killed at a random instant of a run."""
+    folder = bench.folder("wandb-service")
+    _write(folder, "offline")
+    started = time.monotonic()
+    process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, {}))
+    assert process.pid is not None
+    while not (services := _services(process.pid)) and process.is_alive():
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0.0, 3 * _STEP * EPOCHS))
+    for pid in services:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.join(_PATIENCE)
+    name = f"W&B's process killed, seed {seed}"
+    trained = _left(folder, process.exitcode, time.monotonic() - started)
+    wrong = judge_run(name, trained, trouble=False)
+    return wrong if services else [*wrong, f"{name}: a process of W&B's expected, found none"]
+
+
+def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
+    """The run killed once W&B has begun, resumed, synced: how many steps a server has, and what is wrong."""
+    folder, name = bench.folder("wandb-run"), f"the run killed, seed {seed}"
+    _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
+    environment = _environment(folder, {})
+    process = _start(bench, folder, "--run", "run.yaml", environment=environment)
+    while process.is_alive() and not any(folder.glob("runs/*/wandb/*/*.wandb")):
+        time.sleep(0.01)
+    time.sleep(random.Random(seed).uniform(0.0, 1.5))  # it writes once a second
+    assert process.pid is not None
+    end_group(process.pid)  # W&B's process as well: a machine that is taken away
+    process.join()
+    (run,) = (folder / "runs").glob("*_*")
+    started = time.monotonic()
+    resumed = _start(bench, folder, "--resume", str(run), environment=environment)
+    resumed.join(_PATIENCE)
+    wrong = judge_run(name, _left(folder, resumed.exitcode, time.monotonic() - started), trouble=False)
+    written = Counter(step for each in _offline(run) for step in read_run(each).steps)
+    wrong += judge_steps(f"{name}, offline files", written)
+    synced, said = _synced(run, environment)
+    wrong += [f"{line}; it says {said!r}" for line in judge_steps(f"{name}, wandb sync", synced)]
+    return len(synced), wrong
+
+
+def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:
+    """The steps that a server gets by `wandb sync`, and what that says."""
+    with wandb_server() as server:
+        command = [sys.executable, "-m", "wandb", "sync", *map(str, _offline(run))]
+        done = subprocess.run(
+            command,
+            env={**os.environ, **environment, **_server(server.url)},
+            cwd=run,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PATIENCE,
+            check=False,
+        )
+        rows = server.streamed.get("wandb-history.jsonl", [])
+        return Counter(int(row["_step"]) for row in rows), (done.stdout + done.stderr)[-300:]
+
+
+def _offline(run: Path) -> list[Path]:
+    """W&B's folders; one that was killed before its first write has no file."""
+    return sorted(file.parent for file in (run / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def _left(folder: Path, code: int | None, seconds: float) -> Trained:
+    """What a run left in the one run folder below."""
+    (run,) = (folder / "runs").glob("*_*")
+    summary = rundir.read_summary(run) or {}
+    notes = [event["message"] for event in read_events(run) if event["event"] == "note"]
+    warned = any("W&B" in note for note in notes)
+    return Trained(code, seconds, str(summary.get("outcome")), tuple(_rows(folder)), warned)
+
+
+def _rows(folder: Path) -> list[int]:
+    return [int(row["epoch"]) for run in (folder / "runs").glob("*_*") for row in read_metrics(run)]
+
+
+def _services(pid: int) -> list[int]:
+    """W&B's processes below this one."""
+    found = []
+    for each in family(pid):
+        with suppress(OSError):
+            if b"wandb-core" in Path(f"/proc/{each}/cmdline").read_bytes():
+                found.append(each)
+    return found
+
+
+@contextmanager
+def _black_hole() -> Iterator[str]:
+    """The URL of a server that accepts and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)  # the kernel accepts; nobody reads
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def _closed_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

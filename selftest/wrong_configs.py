@@ -1,0 +1,66 @@
+"""Wrong YAML files, each given to the real command: what it says of them, and how soon."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from selftest.base import Verdict, short_of
+from selftest.bench import Bench, Done
+from selftest.config_slips import WRONG, Wrong, wrong_files
+
+SECONDS = 1.5  # at most
+_ANY = r"\d+"
+_TRIES = 3
+
+
+def mutated_files(bench: Bench, count: int) -> Verdict:
+    """Copies of the project's configs with a slip each: it is told with file, line and hint, and soon."""
+    configs = bench.main.parent / "configs"
+    broken: list[str] = []
+    times: list[float] = []
+    again = 0
+    for number, original, wrong in wrong_files(configs, count):
+        folder = bench.folder("config")
+        shutil.copytree(configs, folder, dirs_exist_ok=True)
+        if wrong.content is not None:
+            (folder / WRONG).write_bytes(wrong.content)
+        tries, done = _told(bench, folder, wrong)
+        times.append(seconds := min(tries))
+        again += len(tries) - 1
+        what = f"{wrong.what}, in {original}, number {number}"
+        broken += [f"{what}: {line}" for line in judge(wrong, done)]
+        if seconds > SECONDS and bench.judge_times:
+            broken.append(f"{what}: {SECONDS} s expected, found {seconds:.2f}")
+        shutil.rmtree(folder)
+    broken += short_of(count, len(times), "slips that a config has a place for")
+    figures = {"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}
+    return Verdict({**figures, "timed again": again}, broken)
+
+
+def judge(wrong: Wrong, done: Done) -> Iterator[str]:
+    """What is wrong with what was said of a wrong file."""
+    if done.code != 2:
+        yield f"exit code 2 expected, found {done.code}"
+    if "Traceback" in done.err:
+        yield f"no traceback expected, found {done.err.strip().splitlines()[-1]}"
+    line = _ANY if wrong.line < 0 else str(wrong.line)
+    place = re.escape(wrong.name) + (rf":{line}: " if wrong.line else "")
+    told = [line for line in done.err.splitlines() if re.search(place, line)]
+    if not told:
+        yield f"'{place}' expected, found {done.err.strip()[:300]}"
+    elif not any(wrong.hint in line for line in told):
+        yield f"'{wrong.hint}' expected, found {told[0].strip()[:300]}"
+
+
+def _told(bench: Bench, folder: Path, wrong: Wrong) -> tuple[list[float], Done]:
+    """The command's answer, and its seconds each time: where it takes long the machine may be busy."""
+    times = []
+    for _ in range(_TRIES):
+        began = time.monotonic()
+        done = bench.command(folder, "--optimize" if wrong.study else "--run", wrong.name)
+        times.append(time.monotonic() - began)
+        if times[-1] <= SECONDS:
+            break
+    return times, done

@@ -1,0 +1,143 @@
+"""Other people's input, given to the real command: right, refused or warned of, never wrong in silence."""
+
+import csv
+import json
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from lab import rundir
+from lab.report.leaderboard import LEADERBOARD
+from selftest.base import Verdict, short_of
+from selftest.bench import CONSOLE, Bench
+from selftest.inputs import files, layouts, masks, predictions, studies, targets
+from selftest.inputs.base import GOOD, OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
+from selftest.inputs.sections import MODULE, USERS
+
+_AT_ONCE = 2
+_LONGEST = 120.0  # seconds of an input
+KINDS = (
+    files.images,
+    masks.masks,
+    files.discovery,
+    layouts.layouts,
+    layouts.class_folders,
+    layouts.tables,
+    targets.targets,
+    targets.means,
+    targets.nested,
+    targets.streams,
+    targets.early,
+    predictions.predictions,
+    studies.studies,
+)
+
+
+def every_input() -> list[WrongInput]:
+    """All inputs, the kinds by turns, so that the first few are of every kind."""
+    waiting = deque(list(kind()) for kind in KINDS)
+    found: list[WrongInput] = []
+    while waiting:
+        kind = waiting.popleft()
+        found.append(kind.pop(0))
+        if kind:
+            waiting.append(kind)
+    return found
+
+
+def wrong_input(bench: Bench, count: int) -> Verdict:
+    """Give inputs to `--run`, each in a folder and a process of its own."""
+    chosen = every_input()[:count]
+    endings: Counter[Ending] = Counter()
+    broken: list[str] = []
+    for given, folder, process in _begun(bench, chosen):
+        process.join(_LONGEST)
+        if given.then and process.exitcode == 0:
+            process = bench.warm(folder, *given.then)
+            process.join(_LONGEST)
+        seen = look(folder, process.exitcode)
+        endings[ending := judge(given, seen)] += 1
+        if ending not in GOOD:
+            broken.append(f"{given.kind}, {given.what}: {describe(given, seen, ending)}")
+        bench.told(f"{endings.total()} of {len(chosen)} inputs, {len(broken)} not as promised")
+        shutil.rmtree(folder)
+    figures = {"inputs": endings.total(), **{ending.value: endings[ending] for ending in Ending}}
+    return Verdict(figures, [*broken, *short_of(count, len(chosen), "inputs")])
+
+
+def _begun(
+    bench: Bench, chosen: Sequence[WrongInput]
+) -> Iterator[tuple[WrongInput, Path, ForkServerProcess]]:
+    """Start the commands, two at a time."""
+    waiting: deque[tuple[WrongInput, Path, ForkServerProcess]] = deque()
+    for given in chosen:
+        folder = bench.folder("input")
+        sections = given.files(folder)
+        shutil.copy(USERS, folder / f"{MODULE}.py")
+        (folder / RUN).write_text(yaml.safe_dump(dict(sections), sort_keys=False))
+        waiting.append((given, folder, bench.warm(folder, *given.command)))
+        if len(waiting) == _AT_ONCE:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def look(folder: Path, code: int | None) -> Seen:
+    """Read what a command has left in its folder."""
+    console = folder / CONSOLE
+    summaries = sorted(folder.glob(f"runs/*/{rundir.SUMMARY}"))
+    values = json.loads(summaries[-1].read_text()).get("last") or {} if summaries else {}
+    values |= _predicted(folder) | _searched(folder)
+    return Seen(code, console.read_text(errors="replace") if console.exists() else "", values)
+
+
+def _predicted(folder: Path) -> dict[str, float]:
+    """The number of masks, and the least Dice among them."""
+    masks = sorted((folder / OUTPUT / "masks").glob("*.png"))
+    if not masks:
+        return {}
+    dice = []
+    for path in masks:
+        found, truth = (_mask(each) for each in (path, folder / TRUTH / path.name))
+        whole = int(found.sum() + truth.sum())
+        dice.append(2 * int((found & truth).sum()) / whole if found.shape == truth.shape else 0.0)
+    return {"predicted_dice": min(dice), "predicted": float(len(masks))}
+
+
+def _mask(path: Path) -> NDArray[np.bool_]:
+    with Image.open(path) as image:
+        return np.asarray(image) > 0
+
+
+def _searched(folder: Path) -> dict[str, float]:
+    """Trials of a study, points, failed and infeasible trials, and the learning rate of the first one."""
+    found = sorted(folder.glob(f"studies/*/{LEADERBOARD}"))
+    if not found:
+        return {}
+    with found[0].open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    space = yaml.safe_load((folder / studies.STUDY).read_text())["search_space"]
+    points = {tuple(row[name] for name in space) for row in rows}
+    outcomes = Counter(row["outcome"] for row in rows)
+    counts = {
+        "trials": float(len(rows)),
+        "points": float(len(points)),
+        "failed": float(outcomes["failed"]),
+        "infeasible": float(outcomes["infeasible"]),
+    }
+    first = next((row.get("optimizer.lr") for row in rows if row["trial"] == "0"), None)
+    return counts | ({"first": float(first)} if first else {})
+
+
+def describe(given: WrongInput, seen: Seen, ending: Ending) -> str:
+    """The expected and the actual outcome of an input."""
+    found = {name: seen.values.get(name) for name in given.expected} or dict(seen.values)
+    figures = f"expected {dict(given.expected) or 'a refusal'}, found {found}"
+    last = next((line for line in reversed(seen.console.splitlines()) if not line.startswith("{")), "")
+    return f"{ending.value}; exit code {seen.code}; {figures}; {last.strip()[:200]}"

@@ -1,0 +1,51 @@
+"""The ruler of outages: a command that crashed, and a reader that found nobody."""
+
+import threading
+
+import pytest
+
+from selftest.audit import Found
+from selftest.bench import Done
+from selftest.crew import until
+from selftest.database_outages import Outage, Reader, Unread, judge_end, verdict
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (Done(0, "", ""), []),
+        (Done(0, "", "[W] the database was away"), []),
+        (Done(1, "", "Traceback\nOperationalError: locked"), ["it ended with 1: OperationalError: locked"]),
+        (Done(0, "", "Traceback\nOperationalError: locked"), ["a traceback: OperationalError: locked"]),
+    ],
+)
+def test_how_a_command_ends(done: Done, said: list[str]) -> None:
+    assert judge_end(done) == said
+
+
+def test_all_that_is_wrong_is_told() -> None:
+    lost = Outage(
+        crashes=["boom"], found=Found(lost=["trial 3 has reported the epochs [1]"]), reads=4, seconds=5
+    )
+    calm = Outage(reads=7, read_errors=["locked"], seconds=2.5)
+    made = verdict({"PostgreSQL": lost, "SQLite": calm}, ["nothing"])
+    assert not made.held and len(made.broken) == 3 and list(made.untried) == ["nothing"]
+    assert made.broken[0] == "PostgreSQL: a command crashed: boom"
+    assert (made.figures["crashes"], made.figures["lost"], made.figures["reads"]) == (1, 1, 11)
+
+
+def test_a_reader_counts_what_it_reads_and_tells_what_it_does_not() -> None:
+    away = threading.Event()
+
+    def read() -> None:
+        if away.is_set():
+            raise Unread("nobody there")
+
+    with Reader("the page", read) as reader:
+        assert reader.once_more(30.0) == []
+        away.set()
+        assert until(lambda: bool(reader.errors), 30.0)
+        assert reader.once_more(0.3) == ["the page: nothing is read after the outage"]
+        away.clear()
+        assert reader.once_more(30.0) == []
+    assert reader.reads >= 2 and set(reader.errors) == {"the page: nobody there"}
