@@ -1,7 +1,7 @@
 """What a classifier says of samples, one after another and asked in batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -9,19 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.inference.loaded import Loaded
-from lab.tasks import Classification
 
 T = TypeVar("T")
 Probabilities = NDArray[np.float32]
-
-
-def require_classifier(loaded: Loaded) -> None:
-    """Raise ValueError where the run's task is another one."""
-    if not isinstance(loaded.task, Classification):
-        raise ValueError(
-            f"{loaded.folder}: this is for lab.tasks.Classification, "
-            f"and this run's task is {loaded.config.task.target}"
-        )
 
 
 def answers(
@@ -48,7 +38,7 @@ def class_names(loaded: Loaded, classes: int) -> list[str]:
     return loaded.classes if len(loaded.classes) == classes else [str(index) for index in range(classes)]
 
 
-def _shapes(sample: tuple[Any, Sequence[Tensor]]) -> list[torch.Size]:
+def _shapes(sample: tuple[object, Sequence[Tensor]]) -> list[torch.Size]:
     return [each.shape for each in sample[1]]
 
 
@@ -56,7 +46,6 @@ def _asked(
     loaded: Loaded, samples: Sequence[tuple[T, Sequence[Tensor]]]
 ) -> Iterator[tuple[T, Sequence[Tensor], Probabilities]]:
     inputs = [torch.stack(each) for each in zip(*(inputs for _, inputs in samples), strict=True)]
-    with torch.no_grad(), loaded.runtime.autocast():
-        said = loaded.task.predict(loaded.task.infer(loaded.model, *loaded.runtime.move(inputs)))
-    for (what, shown), row in zip(samples, said.float().cpu().numpy(), strict=True):
+    likely = loaded.predicted(*inputs).float().cpu().numpy()
+    for (what, shown), row in zip(samples, likely, strict=True):
         yield what, shown, row

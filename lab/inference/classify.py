@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,11 +15,12 @@ from lab.data.labelled import prepare
 from lab.data.problems import MOST_SHOWN, raise_all
 from lab.data.reading import SUFFIXES, ImageReader
 from lab.data.tables import listed_file, read_table
-from lab.inference.answers import Probabilities, answers, class_names, require_classifier
-from lab.inference.failures import Failure, told
+from lab.inference.answers import Probabilities, answers, class_names
 from lab.inference.inputs import RECORD, images_in
-from lab.inference.loaded import Loaded
+from lab.inference.loaded import Loaded, require_task
+from lab.inference.prediction import Prediction, make_folders
 from lab.paths import expanded
+from lab.tasks import Classification
 from lab.wording import duration
 
 PREDICTIONS = "predictions.csv"
@@ -36,31 +36,22 @@ class Item:
 
 
 @dataclass
-class ClassPrediction:
-    """What came of it.
+class ClassificationPrediction(Prediction):
+    """The counts of a prediction.
 
     Args:
-        images: how many were predicted, and `counts` how many of them are said to be of each class.
-        failed: those that can't be read, which are not in the table.
+        counts: how many of the images are said to be of each class.
     """
 
-    output: Path
-    images: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    failed: list[Failure] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
-    def as_text(self) -> str:
-        """For the console: warnings first, then what was written where."""
-        lines = [*(f"Warning: {note}" for note in self.notes), *told(self.failed, self.output)]
+    def lines(self) -> Iterator[str]:
+        """Where the table is, and the most frequent classes."""
         counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
-        lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output / PREDICTIONS}")
+        yield f"Predicted {counted} in {duration(self.seconds)}: {self.output / PREDICTIONS}"
         most = sorted(self.counts.items(), key=lambda each: -each[1])
-        said = ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count)
-        lines += [f"Said: {said}{', …' if len(most) > MOST_SHOWN else ''}"] if said else []
-        lines += [f"{len(self.failed)} failed."] if self.failed else []
-        return "\n".join(lines)
+        if said := ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count):
+            yield f"Said: {said}{', …' if len(most) > MOST_SHOWN else ''}"
 
 
 def predict(
@@ -71,7 +62,7 @@ def predict(
     value_range: Sequence[float] | None = None,
     force: bool = False,
     bar: bool | None = None,
-) -> ClassPrediction:
+) -> ClassificationPrediction:
     """Say of every image which class it is; write `predictions.csv` and `prediction.json`.
 
     Images are prepared as the training prepared its own. A row has the image's name and path, its most
@@ -89,7 +80,7 @@ def predict(
             already. Nothing has been written then.
     """
     started = time.perf_counter()
-    require_classifier(loaded)
+    require_task(loaded, Classification)
     missing = [name for name in ("in_channels", "size") if name not in loaded.facts]
     if missing:
         raise ValueError(
@@ -97,18 +88,17 @@ def predict(
             "(Splits.facts), so that new ones can't be prepared like them"
         )
     reader = loaded.image_reader(value_range)
-    done = ClassPrediction(expanded(output), notes=list(loaded.notes))
+    done = ClassificationPrediction(expanded(output), notes=list(loaded.notes))
     items = _found(Path(input), loaded.config.data.arguments, done.notes)
     _require_room(done.output, expanded(input), force)
-    rows, classes = list[list[Any]](), loaded.classes
+    rows, classes = list[list[object]](), loaded.classes
     with bars.bar(len(items), "image", shown=bar) as progress:
-        for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done.failed, progress)):
+        for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done, progress)):
             classes = class_names(loaded, len(likely))
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
-                reason = f"{item.path}: the network's answer is not finite: {likely.tolist()}"
-                done.failed.append(Failure(item.name, reason))
+                done.fail(item.name, f"{item.path}: the network's answer is not finite: {likely.tolist()}")
     done.notes += reader.depths.unlike(loaded.facts, reader.value_range)
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
@@ -116,7 +106,9 @@ def predict(
     if done.images > 1 and len(said) == 1:
         done.notes.append(f"all {done.images} images are said to be {rows[0][2]}")
     done.seconds = time.perf_counter() - started
-    _write(loaded, done, classes, rows)
+    head = ["name", "path", "class", "probability", *(f"p_{name}" for name in classes)]
+    rundir.atomic_write(done.output / PREDICTIONS, rundir.to_csv(head, rows))
+    done.write_record(loaded, classes=classes, images=done.images, counts=done.counts)
     return done
 
 
@@ -159,7 +151,7 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
     return [Item(row.cells[column], listed_file(root, row.cells[column])) for row in rows]
 
 
-def _found(path: Path, data: Mapping[str, Any], notes: list[str]) -> list[Item]:
+def _found(path: Path, data: Mapping[str, object], notes: list[str]) -> list[Item]:
     """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
     column, table, root = (data.get(name) for name in ("image", "path", "root"))
     ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
@@ -175,7 +167,7 @@ def _prepared(
     loaded: Loaded,
     items: Sequence[Item],
     reader: ImageReader,
-    failed: list[Failure],
+    done: Prediction,
     progress: bars.Bar,
 ) -> Iterator[tuple[Item, list[Tensor]]]:
     """The images that can be read, as the network gets them."""
@@ -183,13 +175,13 @@ def _prepared(
         try:
             image = reader.read(item.path)
         except ValueError as error:
-            failed.append(Failure(item.name, str(error)))
+            done.fail(item.name, error)
         else:
             yield item, [prepare(image, loaded.facts)]
         progress.update()
 
 
-def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[Any]:
+def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[object]:
     best = int(likely.argmax())
     shares = likely.tolist()
     return [item.name, str(item.path), classes[best], shares[best], *shares]
@@ -202,25 +194,4 @@ def _require_room(output: Path, input: Path, force: bool) -> None:
         raise ValueError(f"{input} is to be read and would be replaced; choose another output folder")
     if there and not force:
         raise ValueError(f"{there[0]} would be replaced; choose another output folder, or --force")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{output}: can't be written: {error.strerror or error}") from error
-
-
-def _write(loaded: Loaded, done: ClassPrediction, classes: Sequence[str], rows: list[list[Any]]) -> None:
-    """The table and the record."""
-    head = ["name", "path", "class", "probability", *(f"p_{name}" for name in classes)]
-    rundir.atomic_write(done.output / PREDICTIONS, rundir.to_csv(head, rows))
-    record = {
-        "run": loaded.folder.absolute(),
-        "weights": loaded.weights.name,
-        "epoch": loaded.epoch,
-        "classes": list(classes),
-        "images": done.images,
-        "counts": done.counts,
-        "failed": {failure.name: failure.reason for failure in done.failed},
-        "notes": done.notes,
-        "seconds": round(done.seconds, 3),
-    }
-    rundir.atomic_write(done.output / RECORD, rundir.to_json(record, indent=2) + "\n")
+    make_folders([output])

@@ -108,7 +108,7 @@ def metadata(loaded: Segmenter) -> dict[str, str]:
     how = "none" if normalise is None else "image" if normalise.mean is None else "train"
     inputs = "image float32 (N, C, H, W)" + ("" if loaded.sequences is None else ", sequence int64 (N,)")
     binary = len(loaded.classes) == 2
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "inputs": inputs,
         "outputs": "logits float32 (N, K, H, W)",
         "activation": "sigmoid" if binary else "softmax",

@@ -1,14 +1,12 @@
 """`--evaluate` of scene graphs: how many annotated triplets a network finds, beside who only counts them."""
 
 import inspect
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import numpy as np
-import torch
 
 from lab.config import ConfigError
 from lab.data.loaders import create_loader
@@ -16,8 +14,9 @@ from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.graphs import Said, Scenes, Vocabulary
-from lab.inference.held_out import Split, about, absent, changes, usual_split
-from lab.inference.loaded import Loaded, load, missing_parts, parts_of
+from lab.inference.base import Evaluation, Evaluator, Options, Progress, evaluate
+from lab.inference.held_out import HeldOut, Split
+from lab.inference.loaded import Loaded, load
 from lab.metrics.scene_graph import (
     CONSTRAINTS,
     Constraint,
@@ -35,7 +34,6 @@ WHO = ("network", "frequency")
 WORST, BEST = 2, 2
 _FACTS = ("objects", "relations", "exclusive", "features", "mode", "dataset")
 THRESHOLD, IOU = 0.9, 0.5  # of the constraint `semi`, and of boxes
-Told = Callable[[int, int, str], object]
 Ranks = dict[Constraint, Ranked]
 
 
@@ -75,19 +73,16 @@ class Example:
 
 
 @dataclass
-class GraphEvaluation:
-    """What came of it. Plain data, which `lab.report.graphs` writes down.
+class SceneGraphEvaluation(Evaluation):
+    """Where the annotated triplets were found. `lab.report.graphs` writes it.
 
     Args:
         mode: the one that the run was trained in; it comes first among those that were `asked`.
         objects: the names of the boxes' classes.
         predicates: (group, name), in the order of `Ranked.predicate`.
         worst, best: frames of the run's own mode, by Recall@20 with constraint.
-        about: how it was done, for the reader.
     """
 
-    folder: Path
-    split: Split
     mode: Mode
     dataset: Dataset
     objects: list[str]
@@ -95,14 +90,11 @@ class GraphEvaluation:
     asked: list[Asked] = field(default_factory=list)
     worst: list[Example] = field(default_factory=list)
     best: list[Example] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    about: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
 
     @property
-    def parts(self) -> list[str]:
-        """The folds or seeds, in order; empty where the run is a single one."""
-        return [part for part in dict.fromkeys(each.part for each in self.asked) if part]
+    def items(self) -> list[Asked]:
+        """What was found in each mode of each part."""
+        return self.asked
 
     @property
     def modes(self) -> list[Mode]:
@@ -116,89 +108,64 @@ class GraphEvaluation:
 
 
 def evaluate_run(
-    folder: Path | str,
-    split: Split | None = None,
-    *,
-    device: str | None = None,
-    data: Mapping[str, Any] | None = None,
-    told: Told = lambda done, videos, what: None,
-) -> GraphEvaluation:
+    folder: Path | str, split: Split | None = None, **options: Unpack[Options]
+) -> SceneGraphEvaluation:
     """Judge a run on videos of its own data: each fold or seed by its own network, where there are several.
 
-    The data is built anew from the run's config, in the mode of the training and then in the others, where it
-    can: a network that learnt from true boxes and classes can be asked about a detector's.
+    The network is asked in the mode of the training and then in the others, where it can: one that learnt
+    from true boxes and classes can be asked about a detector's.
 
-    Args:
-        split: by default `test` where there is one, else `val`; `val` for folds, whose validation videos are
-            those that the fold's network hasn't learnt from.
-        device: other than the config says.
-        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
-        told: called with the videos that are done, how many there are, and in which mode they are asked.
+    The arguments and the errors are those of `lab.inference.base.evaluate`.
 
     Raises:
-        CheckpointError: there are no weights, or they don't fit.
-        ConfigError: the config can't be read, or its data or network can't be built.
-        ValueError: the run's task is another, there are no such videos, or the names of what they show are
-            not those of the training.
+        ValueError: the names of what the videos show are not those of the training.
     """
-    folder, started = Path(folder), time.perf_counter()
-    result: GraphEvaluation | None = None
-    for path, part in parts_of(folder):
-        loaded = load(path, device=device, data=data)
-        if not isinstance(loaded.task, SceneGraph):
-            found = loaded.config.task.target
-            raise ValueError(f"{path}: this is for lab.tasks.SceneGraph, and this run's task is {found}")
-        splits = loaded.create_splits()
-        split = split or usual_split(splits, part)
-        if result is None:
-            result = _empty(folder, split, loaded, splits)
-        else:
-            result.about["weights"] += f"; {part}: {about(loaded)['weights']}"
-        _judge(result, loaded, splits, part, told)
-    assert result is not None
-    result.notes += missing_parts(folder)
-    result.seconds = time.perf_counter() - started
-    return result
+    return evaluate(SceneGraphEvaluator(), folder, split, **options)
 
 
-def _empty(folder: Path, split: Split, loaded: Loaded, splits: Splits) -> GraphEvaluation:
-    facts = splits.facts
-    missing = [name for name in _FACTS if name not in facts]
-    if missing:
-        raise ValueError(
-            f"{folder}: the facts of its data, {loaded.config.data.target}, lack {', '.join(missing)}; "
-            "lab.graphs.Vocabulary.facts gives most of them"
+class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
+    """How scene graphs are judged: beside the frequencies of the training set, and in every mode."""
+
+    task = SceneGraph
+    load = staticmethod(load)
+
+    def begin(self, folder: Path, held_out: HeldOut[Loaded]) -> SceneGraphEvaluation:
+        """Make a result in the mode of the training."""
+        facts = held_out.splits.facts
+        missing = [name for name in _FACTS if name not in facts]
+        if missing:
+            raise ValueError(
+                f"{folder}: the facts of its data, {held_out.loaded.config.data.target}, lack "
+                f"{', '.join(missing)}; lab.graphs.Vocabulary.facts gives most of them"
+            )
+        how = {
+            "trained in the mode": str(facts["mode"]),
+            "boxes match from": f"IoU {IOU:g}",
+            "semi constraint": f"probabilities above {THRESHOLD:g}",
+            "frequency": "shares of the predicates in the training set, by the classes of subject and object",
+        }
+        names = predicate_names(facts["dataset"], facts["relations"])
+        return SceneGraphEvaluation(
+            folder, held_out.split, facts["mode"], facts["dataset"], list(facts["objects"]), names, about=how
         )
-    how = {
-        **about(loaded),
-        "trained in the mode": str(facts["mode"]),
-        "boxes match from": f"IoU {IOU:g}",
-        "semi constraint": f"probabilities above {THRESHOLD:g}",
-        "frequency": "shares of the predicates in the training set, by the classes of subject and object",
-    }
-    names = predicate_names(facts["dataset"], facts["relations"])
-    return GraphEvaluation(
-        folder, split, facts["mode"], facts["dataset"], list(facts["objects"]), names, about=how
-    )
 
-
-def _judge(result: GraphEvaluation, loaded: Loaded, splits: Splits, part: str, told: Told) -> None:
-    """Add what one network finds in each mode."""
-    _require_same_names(loaded, splits)
-    guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
-    names = names_of(getattr(splits, result.split)) or ()
-    notes = list(changes(loaded, splits, result.split, names, part, "videos"))
-    result.asked.append(_Asking(loaded, splits, result, guesser, part).ask(result.mode, told))
-    for mode in get_args(Mode):
-        if mode == result.mode:
-            continue
-        try:
-            others = _in_mode(loaded, mode)
-        except ValueError as error:
-            notes.append(f"{mode} is not asked: {error}")
-        else:
-            result.asked.append(_Asking(loaded, others, result, guesser, part).ask(mode, told))
-    result.notes += [note for note in notes if note not in result.notes]
+    def judge(self, result: SceneGraphEvaluation, held_out: HeldOut[Loaded], on_progress: Progress) -> None:
+        """Add what one network finds in each mode."""
+        loaded, splits = held_out.loaded, held_out.splits
+        _require_same_names(loaded, splits)
+        guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
+        notes = list(held_out.changes(names_of(held_out.dataset) or (), "videos"))
+        _ask(result, held_out, result.mode, guesser, on_progress)
+        for mode in get_args(Mode):
+            if mode == result.mode:
+                continue
+            try:
+                others = _in_mode(loaded, mode)
+            except ValueError as error:
+                notes.append(f"{mode} is not asked: {error}")
+            else:
+                _ask(result, replace(held_out, splits=others), mode, guesser, on_progress)
+        result.note(notes)
 
 
 def _in_mode(loaded: Loaded, mode: Mode) -> Splits:
@@ -220,54 +187,53 @@ def _in_mode(loaded: Loaded, mode: Mode) -> Splits:
     return splits
 
 
-class _Asking:
-    """One network and the guesser, asked about the videos of one set in one mode."""
+def _ask(
+    result: SceneGraphEvaluation,
+    held_out: HeldOut[Loaded],
+    mode: Mode,
+    guesser: Frequencies,
+    on_progress: Progress,
+) -> None:
+    """Add where the network and the guesser find the triplets of a set that was made in one mode."""
+    loaded, dataset = held_out.loaded, held_out.dataset
+    if dataset is None or not len(dataset):
+        raise held_out.absent("videos")
+    frames: dict[str, list[FrameGraph]] = {who: [] for who in WHO}
+    places: list[tuple[str, float]] = []
+    videos, done = names_of(dataset) or [str(index) for index in range(len(dataset))], 0
+    loader: Any = create_loader(dataset, loaded.config.batch_size, shuffle=False)
+    for scenes, truth in loader:
+        frames["network"] += frames_of(loaded.predicted(scenes), truth)
+        frames["frequency"] += frames_of(loaded.task.predict(_guess(guesser, scenes)), truth)
+        times = zip(scenes["video_of_frame"].tolist(), scenes["time"].tolist(), strict=True)
+        places += [(videos[done + video], when) for video, when in times]
+        done += len(truth["videos"])
+        on_progress(done, len(videos), held_out.label(mode))
+    ranks = {who: {each: _rank(result.dataset, frames[who], each) for each in CONSTRAINTS} for who in WHO}
+    if mode == result.mode:
+        _keep(result, frames["network"], places)
+    count = len(np.unique(ranks["network"]["with"].frame))
+    result.asked.append(Asked(mode, held_out.part, len(videos), count, ranks))
 
-    def __init__(
-        self, loaded: Loaded, splits: Splits, result: GraphEvaluation, guesser: Frequencies, part: str
-    ) -> None:
-        self._loaded, self._result, self._guesser, self._part = loaded, result, guesser, part
-        self._set: Any = getattr(splits, result.split)
-        if self._set is None or not len(self._set):
-            raise absent(loaded, result.split, "videos")
 
-    def ask(self, mode: Mode, told: Told) -> Asked:
-        """Where each finds the annotated triplets."""
-        frames: dict[str, list[FrameGraph]] = {who: [] for who in WHO}
-        places: list[tuple[str, float]] = []
-        videos = names_of(self._set) or [str(index) for index in range(len(self._set))]
-        label, done = " ".join(word for word in (self._part, mode) if word), 0
-        task, runtime, size = self._loaded.task, self._loaded.runtime, self._loaded.config.batch_size
-        loader: Any = create_loader(self._set, size, shuffle=False)
-        for scenes, truth in loader:
-            with torch.no_grad(), runtime.autocast():
-                said = task.predict(task.infer(self._loaded.model, runtime.move(scenes)))
-            frames["network"] += frames_of(said, truth)
-            frames["frequency"] += frames_of(task.predict(_guess(self._guesser, scenes)), truth)
-            times = zip(scenes["video_of_frame"].tolist(), scenes["time"].tolist(), strict=True)
-            places += [(videos[done + video], when) for video, when in times]
-            done += len(truth["videos"])
-            told(done, len(videos), label)
-        ranks = {who: {each: self._rank(frames[who], each) for each in CONSTRAINTS} for who in WHO}
-        if mode == self._result.mode:
-            self._keep(frames["network"], places)
-        return Asked(mode, self._part, len(videos), len(np.unique(ranks["network"]["with"].frame)), ranks)
+def _rank(dataset: Dataset, frames: Sequence[FrameGraph], constraint: Constraint) -> Ranked:
+    return rank(frames, dataset=dataset, constraint=constraint, threshold=THRESHOLD, iou=IOU)
 
-    def _rank(self, frames: Sequence[FrameGraph], constraint: Constraint) -> Ranked:
-        return rank(frames, dataset=self._result.dataset, constraint=constraint, threshold=THRESHOLD, iou=IOU)
 
-    def _keep(self, frames: Sequence[FrameGraph], places: Sequence[tuple[str, float]]) -> None:
-        """Put the frames that are told best and worst among those to look at, one a video."""
-        found = [
-            Example(video, time, frame, self._rank([frame], "with"))
-            for frame, (video, time) in zip(frames, places, strict=True)
-            if len(frame.true_pairs)
-        ]
-        found = [example for example in found if len(example.ranked.rank)]
-        for kept, count, sign in ((self._result.worst, WORST, 1), (self._result.best, BEST, -1)):
-            ordered = sorted([*kept, *found], key=lambda each: sign * each.recall)
-            first = {example.video: example for example in reversed(ordered)}
-            kept[:] = sorted(first.values(), key=lambda each: sign * each.recall)[:count]
+def _keep(
+    result: SceneGraphEvaluation, frames: Sequence[FrameGraph], places: Sequence[tuple[str, float]]
+) -> None:
+    """Put the frames with the highest and lowest recall among those to look at, one a video."""
+    found = [
+        Example(video, time, frame, _rank(result.dataset, [frame], "with"))
+        for frame, (video, time) in zip(frames, places, strict=True)
+        if len(frame.true_pairs)
+    ]
+    found = [example for example in found if len(example.ranked.rank)]
+    for kept, count, sign in ((result.worst, WORST, 1), (result.best, BEST, -1)):
+        ordered = sorted([*kept, *found], key=lambda each: sign * each.recall)
+        first = {example.video: example for example in reversed(ordered)}
+        kept[:] = sorted(first.values(), key=lambda each: sign * each.recall)[:count]
 
 
 def _require_same_names(loaded: Loaded, splits: Splits) -> None:

@@ -1,17 +1,19 @@
 """The set that a finished run is judged on, as its data is today, and how that differs from the training."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from lab.data.depths import changed
-from lab.data.protocols import names_of as item_names
+from lab.data.protocols import names_of
 from lab.data.splits import Splits
 from lab.inference.loaded import Loaded
 
 Split = Literal["val", "test"]
+N = TypeVar("N", bound=Loaded)
 
 
 def usual_split(splits: Splits, part: str = "") -> Split:
@@ -19,46 +21,98 @@ def usual_split(splits: Splits, part: str = "") -> Split:
     return "val" if splits.test is None or part.startswith("fold") else "test"
 
 
-def about(loaded: Loaded) -> dict[str, str]:
-    """What was asked, for the reader of a report."""
-    return {
-        "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
-        "network": str(loaded.config.net.target),
-        "data": str(loaded.config.data.target),
-        "device": f"{loaded.runtime.device}, {loaded.config.precision}",
-    }
-
-
-def absent(loaded: Loaded, split: Split, items: str, hint: str = "") -> ValueError:
-    """The error for a set that the run does not have.
+@dataclass(frozen=True)
+class HeldOut(Generic[N]):
+    """The set that one network is judged on.
 
     Args:
-        items: of the set.
-        hint: added where it is the test set.
+        splits: the run's data, as it is today.
+        part: the fold or seed, where there are several.
     """
-    if split == "val" and loaded.config.val is None:
-        return ValueError(f"{loaded.folder}: it was trained with val: null, so it has no validation {items}")
-    return ValueError(f"{loaded.folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
 
+    loaded: N
+    splits: Splits
+    split: Split
+    part: str = ""
 
-def names_of(splits: Splits, split: Split, loaded: Loaded) -> list[str]:
-    """One an item; their numbers where the data has no names.
+    @property
+    def dataset(self) -> Any:
+        """The set itself, or None."""
+        return getattr(self.splits, self.split)
 
-    Raises:
-        ValueError: there is no such set, it is empty, or its items can't be asked for by number.
-    """
-    dataset, folder = getattr(splits, split), loaded.folder
-    if dataset is None:
-        raise absent(loaded, split, "images", "; data.test_share sets some aside")
-    try:
-        count = len(dataset)
-        dataset.__getitem__  # noqa: B018
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f"{folder}: the items of its {split} data can't be asked for by number") from error
-    if not count:
-        raise ValueError(f"{folder}: its {split} data is empty")
-    names = item_names(dataset)
-    return [str(index) for index in range(count)] if names is None else names
+    @property
+    def where(self) -> str:
+        """`fold_1: `, before what is reported of one part of several."""
+        return f"{self.part}: " if self.part else ""
+
+    def label(self, what: str) -> str:
+        """`fold_1 images`: what is being done, and of which part."""
+        return f"{self.part} {what}".strip()
+
+    def about(self) -> dict[str, str]:
+        """What is judged, for the reader of a report."""
+        loaded = self.loaded
+        return {
+            "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
+            "network": str(loaded.config.net.target),
+            "data": str(loaded.config.data.target),
+            "device": f"{loaded.runtime.device}, {loaded.config.precision}",
+        }
+
+    def absent(self, items: str, hint: str = "") -> ValueError:
+        """The error for a set that the run does not have.
+
+        Args:
+            items: of the set.
+            hint: added where it is the test set.
+        """
+        folder, split = self.loaded.folder, self.split
+        if split == "val" and self.loaded.config.val is None:
+            return ValueError(f"{folder}: it was trained with val: null, so it has no validation {items}")
+        return ValueError(f"{folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
+
+    def names(self) -> list[str]:
+        """One an item; their numbers where the data has no names.
+
+        Raises:
+            ValueError: there is no such set, it is empty, or its items can't be asked for by number.
+        """
+        dataset, which = self.dataset, f"{self.loaded.folder}: "
+        if dataset is None:
+            raise self.absent("images", "; data.test_share sets some aside")
+        try:
+            count = len(dataset)
+            dataset.__getitem__  # noqa: B018
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{which}the items of its {self.split} data can't be asked for by number"
+            ) from error
+        if not count:
+            raise ValueError(f"{which}its {self.split} data is empty")
+        names = names_of(dataset)
+        return [str(index) for index in range(count)] if names is None else names
+
+    def changes(self, names: Iterable[str], what: str = "images") -> Iterator[str]:
+        """What the user should know of judging by these images, after what loading found.
+
+        Args:
+            names: of the set's images.
+            what: they are.
+        """
+        loaded, now, where, names = self.loaded, self.splits.facts, self.where, list(names)
+        yield from loaded.notes
+        seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
+        if seen:
+            yield (
+                f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
+                f"has changed since, and their figures say nothing of new {what}"
+            )
+        yield from (f"{where}{other}" for other in _others(loaded.facts, self.split, names, what))
+        if depths := changed(loaded.facts, now):
+            yield f"{where}{depths}"
+        then = normalisation(loaded.facts)
+        if then is not None and then != normalisation(now):
+            yield f"{where}the training images have changed since; the normalisation is that of the training"
 
 
 def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -> Tensor:
@@ -76,6 +130,12 @@ def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -
     return (image * new_std + new_mean - mean) / std
 
 
+def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation by channel; None where every image has its own, or none."""
+    mean, std = facts.get("mean"), facts.get("std")
+    return None if mean is None or std is None else (list(mean), list(std))
+
+
 def _others(facts: Mapping[str, Any], split: Split, names: Iterable[str], what: str) -> Iterator[str]:
     """Yield a line where the set holds other images than it did when the run was trained."""
     then = (facts.get("split") or {}).get(split)
@@ -85,42 +145,3 @@ def _others(facts: Mapping[str, Any], split: Split, names: Iterable[str], what: 
     found = [(more, "it has that the training's had not"), (fewer, "the training's had that it has not")]
     some = "; ".join(f"{len(each)} {word}, such as {each[0]}" for each, word in found if each)
     yield f"the {split} set holds other {what} than when the run was trained: {some}"
-
-
-def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Mean and deviation by channel; None where every image has its own, or none."""
-    mean, std = facts.get("mean"), facts.get("std")
-    return None if mean is None or std is None else (list(mean), list(std))
-
-
-def changes(
-    loaded: Loaded,
-    splits: Splits,
-    split: Split,
-    names: Iterable[str],
-    part: str = "",
-    what: str = "images",
-) -> Iterator[str]:
-    """What the user should know of judging by these images, after what loading found.
-
-    Args:
-        split: the set that is judged.
-        names: of its images.
-        part: the fold or seed, where there are several.
-        what: they are.
-    """
-    yield from loaded.notes
-    names = list(names)
-    where = f"{part}: " if part else ""
-    seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
-    if seen:
-        yield (
-            f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
-            f"has changed since, and their figures say nothing of new {what}"
-        )
-    yield from (f"{where}{other}" for other in _others(loaded.facts, split, names, what))
-    if depths := changed(loaded.facts, splits.facts):
-        yield f"{where}{depths}"
-    then = normalisation(loaded.facts)
-    if then is not None and then != normalisation(splits.facts):
-        yield f"{where}the training images have changed since; the normalisation is that of the training"

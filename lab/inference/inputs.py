@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lab.data.discovery import READ, find_images, key, key_in
 from lab.data.problems import indented, raise_all, shown
@@ -54,7 +53,7 @@ class Layout:
     root: str | None = None
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> "Layout":
+    def of(cls, data: Mapping[str, object]) -> "Layout":
         """By the arguments of the config's `data`."""
         wanted = {
             "images": data.get("images"),

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from lab import rundir
@@ -27,8 +28,9 @@ from lab.seeding import seed_all
 from lab.tasks import Task
 from lab.terms import ignored_by
 
+T = TypeVar("T")
 # Arguments by which networks fetch weights, and their values that fetch none.
-_DOWNLOADING: Mapping[str, Any] = {"encoder_weights": None, "pretrained": False}
+_DOWNLOADING: Mapping[str, object] = {"encoder_weights": None, "pretrained": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,11 @@ class Loaded:
         criterion = self.runtime.place(self.config.create_criterion(self.facts))
         return criterion, restore_loss(self.state, self.weights, criterion, self.runtime.device)
 
+    def predicted(self, *inputs: Any) -> Any:
+        """The task's predictions of a batch that lies anywhere, on the network's device."""
+        with torch.no_grad(), self.runtime.autocast():
+            return self.task.predict(self.task.infer(self.model, *self.runtime.move(inputs)))
+
     def create_splits(self) -> Splits:
         """The run's data, made anew as the run made it.
 
@@ -120,7 +127,9 @@ class Loaded:
         return splits._replace(val=None) if self.config.val is None else splits
 
 
-def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, Any] | None = None) -> Loaded:
+def load(
+    folder: Path | str, *, device: str | None = None, data: Mapping[str, object] | None = None
+) -> Loaded:
     """Read a run's folder, that of a trial, or a study's `best/`; downloads nothing.
 
     Args:
@@ -173,6 +182,20 @@ def load(folder: Path | str, *, device: str | None = None, data: Mapping[str, An
         state={name: content[name] for name in ("criterion", "components") if name in content},
         notes=tuple(notes),
     )
+
+
+def require_task(loaded: Loaded, kind: type[T]) -> T:
+    """The run's task, which must be of this class.
+
+    Raises:
+        ValueError: it is another.
+    """
+    if not isinstance(loaded.task, kind):
+        raise ValueError(
+            f"{loaded.folder}: this is for lab.tasks.{kind.__name__}, "
+            f"and this run's task is {loaded.config.task.target}"
+        )
+    return loaded.task
 
 
 def task_of(folder: Path) -> type | None:

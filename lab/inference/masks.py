@@ -48,7 +48,7 @@ def predict_mask(
     settings: Settings,
     sequence: int | None = None,
     probabilities: Path | None = None,
-    told: Callable[[int, int], Any] = lambda done, rows: None,
+    told: Callable[[int, int], object] = lambda done, rows: None,
 ) -> NDArray[np.uint8]:
     """The mask (H, W) of class indices.
 

@@ -6,7 +6,6 @@ files lie is another matter: a run is copied to another machine, or its images a
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lab import commands, rundir
 from lab.config import ConfigError, Problem, RunConfig, loading
@@ -22,7 +21,7 @@ _PLACES = frozenset(
 _OTHERS = ("cache_gb",)
 
 
-def is_place(name: str, value: Any = None) -> bool:
+def is_place(name: str, value: object = None) -> bool:
     """Return whether an argument of a data source sets where files lie: `root`, `train_dir`, `csv_files`.
 
     Args:
@@ -33,7 +32,7 @@ def is_place(name: str, value: Any = None) -> bool:
     return name in _OTHERS or bool(_PLACES & alike) or (isinstance(value, str) and "/" in value)
 
 
-def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
+def values(folder: Path, assignments: Sequence[str]) -> dict[str, object]:
     """Return where `--set` places a run's data, by path.
 
     Raises:
@@ -43,7 +42,7 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
         return {}
     document = loading.override(loading.read(folder / rundir.CONFIG), assignments, RunConfig.defaults())
     before = RunConfig.from_document(loading.read(folder / rundir.CONFIG)).data.arguments
-    found, problems = dict[str, Any](), [*document.problems]
+    found, problems = dict[str, object](), [*document.problems]
     unread = {problem.where for problem in problems}
     for assignment in assignments:
         path, where = loading.split(assignment.partition("=")[0].strip()), f"--set {assignment}"
@@ -66,7 +65,7 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _refused(config: RunConfig, found: Mapping[str, Any]) -> list[Problem]:
+def _refused(config: RunConfig, found: Mapping[str, object]) -> list[Problem]:
     """Return what the run's data source doesn't take of these: unknown arguments, paths with a variable."""
     wrong = ConfigError(list(config.data.check())).below(("data",)).problems
     return [problem for problem in wrong if ".".join(map(str, problem.path[:2])) in found]

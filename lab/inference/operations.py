@@ -17,36 +17,37 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-Formula = Callable[[Sequence[Any], Any], Any]  # to int, or None where only the run's values would show it
+Arguments = Sequence[Any]  # of an operation: tensors, numbers and lists of them
+Formula = Callable[[Arguments, Tensor], int | None]  # None where only the run's values would show it
 
 
 def _product(left: int) -> Formula:
     """Matrix products whose factors are the arguments `left` and `left + 1`."""
 
-    def count(args: Sequence[Any], out: Any) -> Any:
+    def count(args: Arguments, out: Tensor) -> int | None:
         a, b = args[left], args[left + 1]
-        return 2 * a.numel() * (b.shape[-1] if b.dim() > 1 else 1)
+        return int(2 * a.numel() * (b.shape[-1] if b.dim() > 1 else 1))
 
     return count
 
 
-def _linear(args: Sequence[Any], out: Tensor) -> Any:
+def _linear(args: Arguments, out: Tensor) -> int | None:
     """`input, weight, bias`, where it isn't taken apart into a product and a sum."""
-    return 2 * args[0].numel() * args[1].shape[0]
+    return int(2 * args[0].numel() * args[1].shape[0])
 
 
-def _convolution(args: Sequence[Any], out: Tensor) -> Any:
+def _convolution(args: Arguments, out: Tensor) -> int | None:
     """`input, weight, bias, stride, padding, dilation, transposed, ...`; any groups and dimensions."""
     image, weight, transposed = args[0], args[1], args[6]
     places = image if transposed else out
-    return 2 * places.numel() * math.prod(weight.shape[1:])
+    return int(2 * places.numel() * math.prod(weight.shape[1:]))
 
 
-def _attention(args: Sequence[Any], out: Any) -> Any:
+def _attention(args: Arguments, out: Tensor) -> int | None:
     """Query times keys, and the result times values, (N, heads, tokens, width) each; a mask saves nothing."""
     query, key, value = args[:3]
     rows, tokens = math.prod(query.shape[:-1]), key.shape[-2]
-    return 2 * rows * tokens * (query.shape[-1] + value.shape[-1])
+    return int(2 * rows * tokens * (query.shape[-1] + value.shape[-1]))
 
 
 def _padded_attention(lengths: int) -> Formula:
@@ -55,7 +56,7 @@ def _padded_attention(lengths: int) -> Formula:
     Sequences packed one after another are given by the argument `lengths`; their cost depends on its values.
     """
 
-    def count(args: Sequence[Any], out: Any) -> Any:
+    def count(args: Arguments, out: Tensor) -> int | None:
         if args[lengths] is not None:
             return None
         return _attention([each.transpose(1, 2) for each in args[:3]], out)
@@ -63,12 +64,12 @@ def _padded_attention(lengths: int) -> Formula:
     return count
 
 
-def _recurrent(weights: Callable[[Sequence[Any]], Sequence[Tensor]]) -> Formula:
+def _recurrent(weights: Callable[[Arguments], Sequence[Tensor]]) -> Formula:
     """Every weight matrix is used once for each row of the input, (steps, N, features) or (rows, ...)."""
 
-    def count(args: Sequence[Any], out: Any) -> Any:
+    def count(args: Arguments, out: Tensor) -> int | None:
         rows = math.prod(args[0].shape[:-1])
-        return sum(2 * rows * each.numel() for each in weights(args) if each.dim() == 2)
+        return int(sum(2 * rows * each.numel() for each in weights(args) if each.dim() == 2))
 
     return count
 
@@ -188,11 +189,11 @@ def count_operations(run: Callable[[], object]) -> tuple[int, tuple[str, ...]]:
     return counter.flops, tuple(sorted(counter.uncounted))
 
 
-def _not_compiled() -> AbstractContextManager[Any]:
+def _not_compiled() -> AbstractContextManager[object]:
     """Run compiled code as it was written. Importing the compiler only to turn it off would take seconds."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
-    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
 
 
@@ -204,14 +205,14 @@ def _light(func: Any, name: str, key: str) -> bool:
     return torch.Tag.pointwise in func.tags or func.is_view or _LIGHT.fullmatch(key) is not None
 
 
-def _tensors(args: Sequence[Any]) -> list[Tensor]:
+def _tensors(args: Arguments) -> list[Tensor]:
     return [each for each in args if isinstance(each, Tensor)]
 
 
-def _dense(args: Sequence[Any]) -> bool:
+def _dense(args: Arguments) -> bool:
     return all(each.layout in _DENSE and not each.is_nested for each in _tensors(args))
 
 
-def _complex(args: Sequence[Any]) -> bool:
+def _complex(args: Arguments) -> bool:
     """A product of complex numbers is four products and two sums, added up in two more."""
     return any(each.is_complex() for each in _tensors(args))

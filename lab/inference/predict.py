@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,11 @@ from lab import bars, rundir
 from lab.data.masks import MASK_VALUES, MaskReader, MaskValues
 from lab.data.problems import MOST_SHOWN, indented
 from lab.data.reading import ImageReader
-from lab.inference.failures import Failure, told
 from lab.inference.inputs import RECORD, Item, Layout, find_items
 from lab.inference.masks import Settings, predict_mask, write_png
 from lab.inference.objects import class_counts, find_objects
 from lab.inference.pictures import outlined, scaled
+from lab.inference.prediction import Prediction, make_folders
 from lab.inference.scores import MEAN, score
 from lab.inference.segmenter import Segmenter, left_out
 from lab.inference.source import Source
@@ -31,38 +30,27 @@ UNKNOWN = -1  # the index of a sequence that the training didn't have
 
 
 @dataclass
-class Prediction:
-    """What came of it.
+class SegmentationPrediction(Prediction):
+    """The counts of a prediction, and its scores; where only the truth is at fault the mask was written.
 
     Args:
-        images: how many were predicted.
-        failed: those that were skipped; where only the truth is at fault the mask was written.
         metrics: means over the images with truth, by class and measure.
         mean_over: the classes that the mean of classes is over.
     """
 
-    output: Path
-    images: int = 0
     objects: int = 0
-    failed: list[Failure] = field(default_factory=list)
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
     mean_over: str = ""
-    seconds: float = 0.0
 
-    def as_text(self) -> str:
-        """For the console: warnings first, then what was written where."""
-        lines = [*(f"Warning: {note}" for note in self.notes), *told(self.failed, self.output)]
+    def lines(self) -> Iterator[str]:
+        """Where the masks are, and what they are worth."""
         counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
         counted += "" if self.objects == 1 else "s"
-        lines.append(f"Predicted {counted} in {duration(self.seconds)}: {self.output}")
+        yield f"Predicted {counted} in {duration(self.seconds)}: {self.output}"
         for name, values in self.metrics.items():
             figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
             over = f" and {self.mean_over}" if name == MEAN and self.mean_over else ""
-            lines.append(f"{name:<10} {figures}  (means over images{over})")
-        if self.failed:
-            lines.append(f"{len(self.failed)} failed.")
-        return "\n".join(lines)
+            yield f"{name:<10} {figures}  (means over images{over})"
 
 
 @dataclass(frozen=True)
@@ -105,7 +93,7 @@ def predict(
     root: Path | None = None,
     force: bool = False,
     bar: bool | None = None,
-) -> Prediction:
+) -> SegmentationPrediction:
     """Predict every image; write `masks/`, `overlays/`, `objects.csv`, and where truth exists `metrics.csv`.
 
     A mask is 0 and 255, or class indices of more than two classes, and lies on the image as viewers show it.
@@ -132,13 +120,13 @@ def predict(
     started = time.perf_counter()
     settings = _settings(loaded, tile, overlap, flips, threshold)
     _require_sense(loaded, min_area, pixel_size)
-    over = mean_over(loaded.classes, loaded.background)
-    done = Prediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)], mean_over=over)
+    done = SegmentationPrediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)])
+    done.mean_over = mean_over(loaded.classes, loaded.background)
     items = find_items(input, Layout.of(loaded.config.data.arguments), root, done.notes)
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
     indices = _sequence_indices(loaded, items, sequence, done.notes)
     _require_room(files, items, force)
-    _make_folders(files, items)
+    make_folders(sorted({path.parent for path in files.all(items)}))
     work = _Work(loaded, settings, files, done, loaded.image_reader(value_range), min_area, pixel_size)
     with bars.bar(len(items), "image", shown=bar) as progress:
         for item, index in zip(items, indices, strict=True):
@@ -150,40 +138,38 @@ def predict(
     return done
 
 
+@dataclass
 class _Work:
     """Takes one image after the other, and keeps what the tables are made of."""
 
-    def __init__(
-        self,
-        loaded: Segmenter,
-        settings: Settings,
-        files: _Files,
-        done: Prediction,
-        reader: ImageReader,
-        min_area: int,
-        pixel_size: float | None,
-    ) -> None:
-        self._loaded, self._settings, self._files, self._done = loaded, settings, files, done
-        self._min_area, self._pixel_size = min_area, pixel_size
-        self._reader, self._truth = reader, _truth_reader(loaded)
-        self._objects: list[list[Any]] = []
-        self._scores: dict[str, dict[str, dict[str, float | None]]] = {}
-        self._pixels = np.zeros(256, np.int64)
+    loaded: Segmenter
+    settings: Settings
+    files: _Files
+    done: SegmentationPrediction
+    reader: ImageReader
+    min_area: int
+    pixel_size: float | None
+    objects: list[list[object]] = field(default_factory=list)
+    scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
-    def predict(self, item: Item, sequence: int | None, told: Callable[[int, int], Any]) -> None:
+    def __post_init__(self) -> None:
+        self.truth = _truth_reader(self.loaded)
+
+    def predict(self, item: Item, sequence: int | None, told: Callable[[int, int], object]) -> None:
         """Write what there is to say of one image, or that it can't be read."""
-        loaded, files, done = self._loaded, self._files, self._done
+        loaded, files, done = self.loaded, self.files, self.done
         try:
-            source = Source(item.image, self._reader)
+            source = Source(item.image, self.reader)
         except ValueError as error:
-            done.failed.append(Failure(item.name, str(error)))
+            done.fail(item.name, error)
             return
-        mask = predict_mask(loaded, source, self._settings, sequence, files.likely(item), told)
+        mask = predict_mask(loaded, source, self.settings, sequence, files.likely(item), told)
         picture = scaled(source.pixels)
         del source  # before the objects are counted, which takes as much again
-        found = find_objects(mask, self._min_area, loaded.background)
-        self._objects += object_rows(item.name, found, loaded.classes, self._pixel_size)
-        self._pixels += class_counts(mask)
+        found = find_objects(mask, self.min_area, loaded.background)
+        self.objects += object_rows(item.name, found, loaded.classes, self.pixel_size)
+        self.pixels += class_counts(mask)
         write_png(files.overlay(item), outlined(picture, mask, loaded.background))
         self._judge(item, mask)
         write_png(files.mask(item), np.multiply(mask, 255, out=mask) if len(loaded.classes) == 2 else mask)
@@ -194,53 +180,46 @@ class _Work:
         if item.truth is None:
             return
         try:
-            truth = self._truth.read(item.truth)
+            truth = self.truth.read(item.truth)
         except ValueError as error:
-            self._done.failed.append(Failure(item.name, str(error)))
+            self.done.fail(item.name, error)
             return
         try:
-            self._scores[item.name] = score(mask, truth, self._loaded.classes, self._loaded.background)
+            self.scores[item.name] = score(mask, truth, self.loaded.classes, self.loaded.background)
         except ValueError as error:
-            self._done.failed.append(Failure(item.name, f"{item.truth}: {error}"))
+            self.done.fail(item.name, f"{item.truth}: {error}")
 
     def finish(self) -> None:
         """Write the tables and the record."""
-        done, output = self._done, self._files.output
-        done.metrics = means(self._scores)
-        done.notes += self._reader.depths.unlike(self._loaded.facts, self._reader.value_range)
-        learnt = set((self._loaded.facts.get("split") or {}).get("train") or ())
-        if seen := sum(name in learnt for name in self._scores):
+        done, output = self.done, self.files.output
+        done.metrics = means(self.scores)
+        done.notes += self.reader.depths.unlike(self.loaded.facts, self.reader.value_range)
+        learnt = set((self.loaded.facts.get("split") or {}).get("train") or ())
+        if seen := sum(name in learnt for name in self.scores):
             done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
-        counts = self._pixels[: len(self._loaded.classes)]
+        counts = self.pixels[: len(self.loaded.classes)]
         if np.count_nonzero(counts) == 1:
-            only = self._loaded.classes[int(counts.argmax())]
+            only = self.loaded.classes[int(counts.argmax())]
             which = "the image" if done.images == 1 else f"all {done.images} images"
             done.notes.append(f"every pixel of {which} is predicted to be {only}")
-        rundir.atomic_write(output / OBJECTS, objects_csv(self._objects, self._pixel_size))
-        if self._scores:
-            rundir.atomic_write(output / METRICS, metrics_csv(self._scores))
+        rundir.atomic_write(output / OBJECTS, objects_csv(self.objects, self.pixel_size))
+        if self.scores:
+            rundir.atomic_write(output / METRICS, metrics_csv(self.scores))
         else:  # what an earlier prediction left there, which this one may replace, is not of these masks
             (output / METRICS).unlink(missing_ok=True)
-        record = {
-            "run": self._loaded.folder.absolute(),
-            "weights": self._loaded.weights.name,
-            "epoch": self._loaded.epoch,
-            "classes": self._loaded.classes,
-            "mean_over": done.mean_over,
-            "settings": {
-                **vars(self._settings),
-                "min_area": self._min_area,
-                "pixel_size_um": self._pixel_size,
-                "value_range": self._reader.value_range,
+        done.write_record(
+            self.loaded,
+            mean_over=done.mean_over,
+            settings={
+                **vars(self.settings),
+                "min_area": self.min_area,
+                "pixel_size_um": self.pixel_size,
+                "value_range": self.reader.value_range,
             },
-            "images": done.images,
-            "objects": done.objects,
-            "metrics": done.metrics,
-            "failed": {failure.name: failure.reason for failure in done.failed},
-            "notes": done.notes,
-            "seconds": round(done.seconds, 3),
-        }
-        rundir.atomic_write(output / RECORD, rundir.to_json(record, indent=2) + "\n")
+            images=done.images,
+            objects=done.objects,
+            metrics=done.metrics,
+        )
 
 
 def _settings(
@@ -284,14 +263,6 @@ def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
         head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be replaced"
         lines = indented([str(path) for path in there])
         raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *lines]))
-
-
-def _make_folders(files: _Files, items: Sequence[Item]) -> None:
-    for folder in sorted({path.parent for path in files.all(items)}):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"{folder}: can't be written: {error.strerror or error}") from error
 
 
 def _sequence_indices(

@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab import commands
 from lab.config import RunConfig
 from lab.data.masks import BINARY
-from lab.inference.loaded import Loaded, load
+from lab.inference.loaded import Loaded, load, require_task
 from lab.labels import Auto, background_index
 from lab.tasks import Segmentation
 
@@ -51,7 +50,7 @@ class Segmenter(Loaded):
 
 
 def load_segmenter(
-    folder: Path | str, *, device: str | None = None, data: Mapping[str, Any] | None = None
+    folder: Path | str, *, device: str | None = None, data: Mapping[str, object] | None = None
 ) -> Segmenter:
     """As `load`, for a run whose task is segmentation.
 
@@ -61,12 +60,7 @@ def load_segmenter(
         ValueError: the folder is no run, several seeds or folds, or its task is not segmentation.
     """
     loaded = load(folder, device=device, data=data)
-    task = loaded.task
-    if not isinstance(task, Segmentation):
-        raise ValueError(
-            f"{loaded.folder}: this is for lab.tasks.Segmentation, and this run's task is "
-            f"{loaded.config.task.target}"
-        )
+    task = require_task(loaded, Segmentation)
     notes = list(loaded.notes)
     if not loaded.facts:
         notes.append(

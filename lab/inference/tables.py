@@ -1,7 +1,6 @@
 """The tables of a prediction: a row an object, and a row an image and class."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from lab.inference.objects import MaskObject
 from lab.inference.scores import MEASURES
@@ -31,7 +30,7 @@ def object_columns(pixel_size: float | None) -> list[str]:
 
 def object_rows(
     image: str, objects: Iterable[MaskObject], classes: Sequence[str], pixel_size: float | None
-) -> list[list[Any]]:
+) -> list[list[object]]:
     """A row an object; with a pixel's size in µm, its size and place in µm too."""
     rows = []
     for each in objects:
@@ -52,7 +51,7 @@ def object_rows(
     return rows
 
 
-def objects_csv(rows: Iterable[Sequence[Any]], pixel_size: float | None) -> str:
+def objects_csv(rows: Iterable[Sequence[object]], pixel_size: float | None) -> str:
     """`objects.csv`, its head included."""
     return to_csv(object_columns(pixel_size), rows)
 

@@ -1,10 +1,10 @@
 """What `--evaluate` leaves of a classifier: figures for programs, tables, pictures, a page, and a text."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lab import rundir
 from lab.figures.classification import (
@@ -15,8 +15,9 @@ from lab.figures.classification import (
     reliability_figure,
     roc_figure,
 )
-from lab.metrics.class_scores import MEASURES, SUMMARY, roc_curves, summary
-from lab.report import classification_page
+from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, roc_curves, summary
+from lab.report import evaluation_base as base
+from lab.report import pages
 from lab.report.classification_rows import (
     NAMES,
     area,
@@ -27,20 +28,18 @@ from lab.report.classification_rows import (
     pooling,
     speeds,
 )
-from lab.report.evaluation import figure, spread
-from lab.report.pages import counted
-from lab.report.table import Align, render, terminal_width
-from lab.wording import duration
+from lab.report.evaluation_base import counted, figure, spread
 
 if TYPE_CHECKING:
-    from lab.inference.classified import ClassEvaluation
+    from lab.inference.classified import ClassificationEvaluation
 
-METRICS, PREDICTIONS, CONFUSION, REPORT = "metrics.json", "predictions.csv", "confusion.csv", "report.html"
+PREDICTIONS, CONFUSION = "predictions.csv", "confusion.csv"
 PICTURES = ("confusion", "reliability", "roc", "mistakes")
 _MOST_CLASSES = 30  # in the text for the console
+_MOST_WRONG = 1000  # rows of wrong answers on the page
 
 
-def write(evaluation: "ClassEvaluation", directory: Path) -> Path:
+def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
     """Write the figures, the tables, the pictures and the page; returns the page's path.
 
     `metrics.json`, `predictions.csv`, `confusion.csv`, a PNG of each of `PICTURES`, and `report.html`. Of ROC
@@ -49,19 +48,14 @@ def write(evaluation: "ClassEvaluation", directory: Path) -> Path:
     Raises:
         OSError: the folder can't be written.
     """
-    rundir.atomic_write(directory / METRICS, rundir.to_json(as_data(evaluation), indent=2) + "\n")
-    rundir.atomic_write(directory / PREDICTIONS, predictions(evaluation))
-    rundir.atomic_write(directory / CONFUSION, confusion(evaluation))
-    for name in PICTURES:  # what an earlier evaluation left there is not of these answers
-        (directory / f"{name}.png").unlink(missing_ok=True)
-    draw(evaluation, directory)
-    paths = {name: directory / f"{name}.png" for name in PICTURES}
-    drawn = {name: path.read_bytes() for name, path in paths.items() if path.exists()}
-    rundir.atomic_write(directory / REPORT, classification_page.page(evaluation, drawn))
-    return directory / REPORT
+    tables = {PREDICTIONS: predictions(evaluation), CONFUSION: confusion(evaluation)}
+    base.write(directory, as_data(evaluation), tables)
+    drawn = base.pictures(directory, PICTURES, lambda folder: draw(evaluation, folder))
+    rundir.atomic_write(directory / base.REPORT, page(evaluation, drawn))
+    return directory / base.REPORT
 
 
-def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
+def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
     """The pictures, as PNG files."""
     scores, classes = evaluation.scores(), evaluation.classes
     run = f"{evaluation.folder.name}:{' pooled' if evaluation.parts else ''}"
@@ -98,19 +92,18 @@ def draw(evaluation: "ClassEvaluation", directory: Path) -> None:
         mistakes_figure(wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: surest mistakes")
 
 
-def as_data(evaluation: "ClassEvaluation") -> dict[str, Any]:
+def as_data(evaluation: "ClassificationEvaluation") -> dict[str, object]:
     """Everything as plain data; what isn't defined is NaN.
 
     Of several parts the figures at the top are means over them, and those of all answers are in `pooled`.
     """
     classes, parts = evaluation.classes, evaluation.parts
-    return {
-        "run": evaluation.folder.absolute(),
-        "split": evaluation.split,
-        "images": len(evaluation.answers),
-        "classes": classes,
+    return base.as_data(
+        evaluation,
+        images=len(evaluation.answers),
+        classes=classes,
         **(_of_parts(evaluation) if parts else _of_all(evaluation)),
-        "mistakes": [
+        mistakes=[
             {
                 "name": each.answer.name,
                 **({"part": each.answer.part} if parts else {}),
@@ -120,14 +113,11 @@ def as_data(evaluation: "ClassEvaluation") -> dict[str, Any]:
             }
             for each in evaluation.mistakes
         ],
-        "efficiency": _efficiency(evaluation),
-        "notes": evaluation.notes,
-        "about": evaluation.about,
-        "seconds": round(evaluation.seconds, 3),
-    }
+        efficiency=_efficiency(evaluation),
+    )
 
 
-def _of_all(evaluation: "ClassEvaluation") -> dict[str, Any]:
+def _of_all(evaluation: "ClassificationEvaluation") -> dict[str, object]:
     """The figures of all answers together."""
     scores = evaluation.scores()
     return {
@@ -145,7 +135,7 @@ def _of_all(evaluation: "ClassEvaluation") -> dict[str, Any]:
     }
 
 
-def _of_parts(evaluation: "ClassEvaluation") -> dict[str, Any]:
+def _of_parts(evaluation: "ClassificationEvaluation") -> dict[str, object]:
     """The means over folds or seeds, the figures of each, their spread, and those of all answers."""
     over = over_parts(evaluation)
     means = {name: math.nan if each is None else each.mean for name, each in over.items()}
@@ -155,12 +145,12 @@ def _of_parts(evaluation: "ClassEvaluation") -> dict[str, Any]:
         "roc_auc": means["auc"],
         "calibration_error": means["calibration_error"],
         "parts": {part: summary(evaluation.scores(part)) for part in evaluation.parts},
-        "over_parts": {name: None if each is None else vars(each) for name, each in over.items()},
+        "over_parts": base.plain(over),
         "pooled": {"note": pooling(evaluation), **_of_all(evaluation)},
     }
 
 
-def predictions(evaluation: "ClassEvaluation") -> str:
+def predictions(evaluation: "ClassificationEvaluation") -> str:
     """`predictions.csv`: a row an image, in the order in which they were asked, with all probabilities."""
     classes = evaluation.classes
     part = ["part"] if evaluation.parts else []
@@ -180,39 +170,39 @@ def predictions(evaluation: "ClassEvaluation") -> str:
     return rundir.to_csv(head, rows)
 
 
-def confusion(evaluation: "ClassEvaluation") -> str:
+def confusion(evaluation: "ClassificationEvaluation") -> str:
     """`confusion.csv`: a row a true class, a column what was said."""
     rows = evaluation.scores().confusion.tolist()
     named = ([name, *row] for name, row in zip(evaluation.classes, rows, strict=True))
     return rundir.to_csv(["true", *evaluation.classes], named)
 
 
-def as_text(evaluation: "ClassEvaluation", report: Path | None = None) -> str:
+def as_text(evaluation: "ClassificationEvaluation", report: Path | None = None) -> str:
     """The tables for a terminal, warnings first."""
-    said, width = headline(evaluation), terminal_width()
-    lines = [f"Warning: {note}" for note in evaluation.notes]
-    lines += [f"{evaluation.folder.name}, {_counted(evaluation)}, {duration(evaluation.seconds)}", ""]
-    lines += [
-        f"accuracy {said['accuracy']}, ROC-AUC {said['auc']}, "
-        f"calibration error (ECE) {said['calibration_error']}",
-        "",
-    ]
+    return base.as_text(evaluation, counted(evaluation), _lines(evaluation), report)
+
+
+def _lines(evaluation: "ClassificationEvaluation") -> Iterator[str]:
+    shown = headline(evaluation)
+    yield (
+        f"accuracy {shown['accuracy']}, ROC-AUC {shown['auc']}, "
+        f"calibration error (ECE) {shown['calibration_error']}"
+    )
+    yield ""
     if evaluation.parts:
-        lines += [_by_part(evaluation, width), "", f"Pooled: {pooling(evaluation)}", ""]
-    lines += _by_class(evaluation, width)
+        yield from (_by_part(evaluation), "", f"Pooled: {pooling(evaluation)}", "")
+    yield from _by_class(evaluation)
     if mistaken := confused(evaluation):
         pairs = (f"{true} for {said} ({count})" for true, said, count, _ in mistaken)
-        lines += ["", f"Taken for another most often: {', '.join(pairs)}"]
+        yield from ("", f"Taken for another most often: {', '.join(pairs)}")
     if evaluation.efficiency is not None:
-        lines += ["", *(f"{name}: {value}" for name, value in cost(evaluation.efficiency))]
-        head = [evaluation.efficiency.device, "median", "95th percentile", "images/s"]
-        rows = [[f"batch {row[0]}", *row[1:]] for row in speeds(evaluation.efficiency)]
-        lines += [render(head, rows, _aligned(head), width)] if rows else []
-    lines += ["", f"Report: {report}"] if report else []
-    return "\n".join(lines)
+        yield from ("", *(f"{name}: {value}" for name, value in cost(evaluation.efficiency)))
+        if rows := [[f"batch {row[0]}", *row[1:]] for row in speeds(evaluation.efficiency)]:
+            head = [evaluation.efficiency.device, "median", "95th percentile", "images/s"]
+            yield base.table(head, rows)
 
 
-def _by_part(evaluation: "ClassEvaluation", width: int | None) -> str:
+def _by_part(evaluation: "ClassificationEvaluation") -> str:
     """The table of folds or seeds, and their mean."""
     head = ["", *(NAMES[name] for name in SUMMARY), "images"]
     body = []
@@ -220,11 +210,11 @@ def _by_part(evaluation: "ClassEvaluation", width: int | None) -> str:
         values = summary(evaluation.scores(part))
         body.append([part, *map(figure, values.values()), str(evaluation.scores(part).samples)])
     over = over_parts(evaluation)
-    body.append(["mean ± spread", *(spread(over[name]) for name in SUMMARY), ""])
-    return render(head, body, _aligned(head), width)
+    body.append([base.SPREAD, *(spread(over[name]) for name in SUMMARY), ""])
+    return base.table(head, body)
 
 
-def _by_class(evaluation: "ClassEvaluation", width: int | None) -> Iterator[str]:
+def _by_class(evaluation: "ClassificationEvaluation") -> Iterator[str]:
     """The table of classes and means; of many classes those with the lowest F1."""
     scores = evaluation.scores()
     head = ["", *(NAMES[name] for name in MEASURES), NAMES["auc"], "images"]
@@ -243,18 +233,13 @@ def _by_class(evaluation: "ClassEvaluation", width: int | None) -> Iterator[str]
         ("weighted mean", scores.weighted, ""),
     ):
         body.append([name, *map(figure, vars(means).values()), curve, str(scores.samples)])
-    yield render(head, body, _aligned(head), width)
+    yield base.table(head, body)
     if len(named) < len(scores.classes):
-        yield f"The {len(named)} classes with the lowest F1 of {len(scores.classes)}; the others: {METRICS}"
+        which = f"The {len(named)} classes with the lowest F1 of {len(scores.classes)}"
+        yield f"{which}; the others: {base.METRICS}"
 
 
-def _aligned(head: Sequence[str]) -> list[Align]:
-    """Names to the left, figures to the right."""
-    right: list[Align] = [">"] * (len(head) - 1)
-    return ["<", *right]
-
-
-def _efficiency(evaluation: "ClassEvaluation") -> dict[str, Any] | None:
+def _efficiency(evaluation: "ClassificationEvaluation") -> dict[str, object] | None:
     found = evaluation.efficiency
     if found is None:
         return None
@@ -271,5 +256,69 @@ def _efficiency(evaluation: "ClassEvaluation") -> dict[str, Any] | None:
     return {**vars(found), "speeds": timed}
 
 
-def _counted(evaluation: "ClassEvaluation") -> str:
-    return counted(len(evaluation.answers), evaluation.split, evaluation.parts)
+def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> str:
+    """The page's HTML.
+
+    Args:
+        drawn: PNG files by name; a picture that isn't there is left out.
+    """
+    scores, parts = evaluation.scores(), evaluation.parts
+    wrong = sorted(
+        (each for each in evaluation.answers if each.said != each.truth), key=lambda each: -each.confidence
+    )
+    said, counts = headline(evaluation), counted(evaluation)
+    return base.page(
+        "classification_page.html.j2",
+        evaluation,
+        counts,
+        [
+            ("parts", base.PARTS, parts),
+            ("scores", "Scores", True),
+            ("confusion", "Confusion", "confusion" in drawn),
+            ("calibration", "Calibration", "reliability" in drawn),
+            ("roc", "ROC", "roc" in drawn),
+            ("mistakes", "Surest mistakes", "mistakes" in drawn),
+            ("efficiency", "Efficiency", evaluation.efficiency),
+            ("wrong", "Wrong answers", wrong),
+        ],
+        filters={"area": area},
+        verdict=verdict(evaluation, scores, counts),
+        tiles=[
+            ("accuracy", said["accuracy"]),
+            ("F1, macro", said["f1"]),
+            ("ROC-AUC", said["auc"]),
+            ("calibration error", said["calibration_error"]),
+        ],
+        scores=scores,
+        measures=MEASURES,
+        summary=SUMMARY,
+        names=NAMES,
+        by_class=list(zip(evaluation.classes, scores.classes, strict=True)),
+        means=[("macro", scores.macro, area(scores.auc)), ("weighted", scores.weighted, "")],
+        parts=[(part, summary(evaluation.scores(part)), evaluation.scores(part).samples) for part in parts],
+        over=over_parts(evaluation),
+        pooling=pooling(evaluation) if parts else "",
+        confused=confused(evaluation),
+        pictures={name: pages.embedded(png) for name, png in drawn.items()},
+        costs=list(cost(evaluation.efficiency)) if evaluation.efficiency else [],
+        speeds=speeds(evaluation.efficiency) if evaluation.efficiency else [],
+        wrong=wrong,
+        shown=min(len(wrong), _MOST_WRONG),
+    )
+
+
+def verdict(evaluation: "ClassificationEvaluation", scores: Scores, counted: str) -> str:
+    """Two or three sentences with the figure that matters; of several parts it is their mean ± spread."""
+    wrong = round(scores.samples * (1 - scores.accuracy))
+    if evaluation.parts:
+        said = headline(evaluation)
+        text = f"Accuracy is {said['accuracy']} and F1 {said['f1']}, mean ± spread, on {counted}."
+        text += f" Pooled, {wrong:,} of {scores.samples:,} answers are wrong."
+    else:
+        text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
+        text += f"{figure(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
+    found = [each for each in zip(evaluation.classes, scores.classes, strict=True) if each[1].support]
+    name, lowest = min(found, key=lambda each: each[1].shares.recall)
+    if wrong:
+        text += f" Recognised least often: {name}, {100 * lowest.shares.recall:.0f} % of {lowest.support}."
+    return text

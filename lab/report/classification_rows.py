@@ -1,16 +1,17 @@
 """A classifier's figures as a person reads them, for the page and for the console."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.metrics.class_scores import SUMMARY, most_confused, summary
-from lab.metrics.scores import Summary, describe
-from lab.report.evaluation import figure
+from lab.metrics.class_scores import most_confused, summary
+from lab.metrics.scores import Summary
+from lab.report import evaluation_base as base
+from lab.report.evaluation_base import figure, kind_of, spread
 from lab.wording import duration
 
 if TYPE_CHECKING:
-    from lab.inference.classified import ClassEvaluation
+    from lab.inference.classified import ClassificationEvaluation
     from lab.inference.efficiency import Efficiency
 
 NAMES = {
@@ -29,41 +30,41 @@ def area(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
-def over_parts(evaluation: "ClassEvaluation") -> dict[str, Summary | None]:
+def over_parts(evaluation: "ClassificationEvaluation") -> dict[str, Summary | None]:
     """The spread of the parts' figures, by name: of a fold or seed from the next."""
     found = [summary(evaluation.scores(part)) for part in evaluation.parts]
-    return {name: describe(each[name] for each in found if not math.isnan(each[name])) for name in SUMMARY}
+    return base.over_parts(
+        [{name: None if math.isnan(value) else value for name, value in each.items()} for each in found]
+    )
 
 
-def headline(evaluation: "ClassEvaluation") -> dict[str, str]:
+def headline(evaluation: "ClassificationEvaluation") -> dict[str, str]:
     """The figures of `SUMMARY` by name, as text: of several parts `0.912 ± 0.051`, their mean and spread.
 
     Not those of all answers: probabilities of different networks, put in one order, rank worse than each
     network's own. Where some parts lack a figure it is said how many have it.
     """
     if not (parts := evaluation.parts):
-        return {name: _shown(name, value) for name, value in summary(evaluation.scores()).items()}
-    told = {}
+        return {name: _shown(value, name) for name, value in summary(evaluation.scores()).items()}
+    shown = {}
     for name, over in over_parts(evaluation).items():
-        if over is None:
-            told[name] = "–"
-            continue
-        alone = math.isnan(over.deviation)
-        told[name] = _shown(name, over.mean) + ("" if alone else f" ± {_shown(name, over.deviation)}")
-        told[name] += "" if over.count == len(parts) else f" ({over.count} of {len(parts)} {_kind(parts)}s)"
-    return told
+        some = (
+            f" ({over.count} of {len(parts)} {kind_of(parts)}s)" if over and over.count < len(parts) else ""
+        )
+        shown[name] = spread(over, name, _shown) + some
+    return shown
 
 
-def pooling(evaluation: "ClassEvaluation") -> str:
+def pooling(evaluation: "ClassificationEvaluation") -> str:
     """What the figures of all answers are of, where there are several parts."""
-    kind = _kind(evaluation.parts)
+    kind = kind_of(evaluation.parts)
     text = f"the {len(evaluation.answers):,} answers of {len(evaluation.parts)} {kind}s together"
     if kind == "fold" and evaluation.split == "val":  # each image is held out once
         return text
     return f"{text}; each image is counted once a {kind}"
 
 
-def confused(evaluation: "ClassEvaluation") -> list[tuple[str, str, int, float]]:
+def confused(evaluation: "ClassificationEvaluation") -> list[tuple[str, str, int, float]]:
     """(true class, said class, images, their share of the true class) of the most frequent mistakes."""
     scores, names = evaluation.scores(), evaluation.classes
     return [
@@ -89,13 +90,8 @@ def speeds(efficiency: "Efficiency") -> list[list[str]]:
     ]
 
 
-def _shown(name: str, value: float) -> str:
+def _shown(value: float, name: str) -> str:
     return area(value) if name == "auc" else figure(value)
-
-
-def _kind(parts: Sequence[str]) -> str:
-    """`fold` or `seed`."""
-    return parts[0].partition("_")[0]
 
 
 def _megabytes(size: int) -> str:

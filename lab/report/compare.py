@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 from zlib import crc32
 
 from lab import rundir
@@ -49,7 +48,7 @@ def compare(names: Sequence[str], roots: Path | Iterable[Path], picture: Path | 
     return "\n\n".join(parts)
 
 
-def differences(configs: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+def differences(configs: Mapping[str, Mapping[str, object]]) -> list[tuple[str, list[object]]]:
     """(path, one value per config) for each dotted path where not all are the same; `MISSING` if absent."""
     flat = [flatten(config) for config in configs.values()]
     paths = dict.fromkeys(path for each in flat for path in each)
@@ -77,7 +76,7 @@ def results(runs: Mapping[str, RunRow]) -> str:
     return "\n".join([body, *footnotes(marked)])
 
 
-def config_of(run: RunRow) -> Mapping[str, Any]:
+def config_of(run: RunRow) -> Mapping[str, object]:
     """The run's config from its summary, or from its snapshot where there is no summary.
 
     Raises:
@@ -125,7 +124,7 @@ def _metrics(runs: Sequence[RunRow], curves: Sequence[Rows]) -> list[str]:
     return [name for name in dict.fromkeys([*wanted, *others]) if name in logged][:MAX_PANELS]
 
 
-def _differences_text(configs: Mapping[str, Mapping[str, Any]]) -> str:
+def _differences_text(configs: Mapping[str, Mapping[str, object]]) -> str:
     rows = differences(configs)
     if not rows:
         return "The configs are the same."
@@ -133,7 +132,7 @@ def _differences_text(configs: Mapping[str, Mapping[str, Any]]) -> str:
     return table.render(["config", *configs], cells, width=table.terminal_width())
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if value is MISSING:
         return repr(MISSING)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -2,29 +2,26 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lab import rundir
 from lab.figures.graphs import Bar, Drawn, Line, examples_figure, predicates_figure, recall_figure
 from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
-from lab.metrics.scores import Summary, describe
+from lab.metrics.scores import Summary
+from lab.report import evaluation_base as base
 from lab.report import pages
-from lab.report.evaluation import figure, spread
-from lab.report.table import Align, render, terminal_width
+from lab.report.evaluation_base import figure, spread
 from lab.tasks.scene_graph import drawn_frame
-from lab.wording import duration
 
 if TYPE_CHECKING:
-    from lab.inference.graphs import Example, GraphEvaluation
+    from lab.inference.graphs import Example, SceneGraphEvaluation
 
-METRICS, RECALL, PREDICATES, REPORT = "metrics.json", "recall.csv", "predicates.csv", "report.html"
+RECALL, PREDICATES = "recall.csv", "predicates.csv"
 PICTURES = ("recall", "predicates", "examples")
 WHO = ("network", "frequency")
 K = 20  # of what is shown where there is room for one
-_ALIGN: list[Align] = ["<", "<", "<", *([">"] * (2 * len(KS)))]  # type: ignore[list-item]
 HEADINGS = [*(f"R@{k}" for k in KS), *(f"mR@{k}" for k in KS)]
 
 
@@ -38,7 +35,7 @@ class Row(NamedTuple):
     mean_recall: list[float]
 
 
-def write(evaluation: "GraphEvaluation", directory: Path) -> Path:
+def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
     """Write `metrics.json`, `recall.csv`, `predicates.csv`, a PNG of each of `PICTURES`, and `report.html`.
 
     Returns:
@@ -47,17 +44,14 @@ def write(evaluation: "GraphEvaluation", directory: Path) -> Path:
     Raises:
         OSError: the folder can't be written.
     """
-    rundir.atomic_write(directory / METRICS, rundir.to_json(as_data(evaluation), indent=2) + "\n")
-    rundir.atomic_write(directory / RECALL, recall_table(evaluation))
-    rundir.atomic_write(directory / PREDICATES, predicate_table(evaluation))
-    for name in PICTURES:  # what an earlier evaluation left there is not of these videos
-        (directory / f"{name}.png").unlink(missing_ok=True)
-    draw(evaluation, directory)
-    rundir.atomic_write(directory / REPORT, page(evaluation, directory))
-    return directory / REPORT
+    tables = {RECALL: recall_table(evaluation), PREDICATES: predicate_table(evaluation)}
+    base.write(directory, as_data(evaluation), tables)
+    drawn = base.pictures(directory, PICTURES, lambda folder: draw(evaluation, folder))
+    rundir.atomic_write(directory / base.REPORT, page(evaluation, drawn))
+    return directory / base.REPORT
 
 
-def rows(evaluation: "GraphEvaluation", part: str | None = None) -> list[Row]:
+def rows(evaluation: "SceneGraphEvaluation", part: str | None = None) -> list[Row]:
     """All figures, the network's and below them the frequencies', of all parts or of one."""
     found = []
     for mode in evaluation.modes:
@@ -69,7 +63,7 @@ def rows(evaluation: "GraphEvaluation", part: str | None = None) -> list[Row]:
     return found
 
 
-def bars(evaluation: "GraphEvaluation") -> list[Bar]:
+def bars(evaluation: "SceneGraphEvaluation") -> list[Bar]:
     """Recall@20 of each predicate, in the run's own mode with the constraint; without those of no triplet."""
     network, frequency = (evaluation.ranks(evaluation.mode, who, "with") for who in WHO)
     triplets = Counter(network.predicate.tolist())
@@ -81,40 +75,33 @@ def bars(evaluation: "GraphEvaluation") -> list[Bar]:
     ]
 
 
-def over_parts(evaluation: "GraphEvaluation") -> tuple[Summary | None, Summary | None]:
+def over_parts(evaluation: "SceneGraphEvaluation") -> dict[str, Summary | None]:
     """The spread over folds or seeds of Recall@20 and mean Recall@20, own mode, with the constraint."""
     ranks = [evaluation.ranks(evaluation.mode, "network", "with", part) for part in evaluation.parts]
-    return describe(each.recall(K) for each in ranks), describe(each.mean_recall(K) for each in ranks)
+    return base.over_parts(
+        [{f"recall@{K}": each.recall(K), f"mean_recall@{K}": each.mean_recall(K)} for each in ranks]
+    )
 
 
-def as_data(evaluation: "GraphEvaluation") -> dict[str, Any]:
+def as_data(evaluation: "SceneGraphEvaluation") -> dict[str, object]:
     """Everything as plain data; what isn't defined is NaN."""
-    recall, means = over_parts(evaluation)
-    over = {
-        f"{name}@{K}": None if each is None else vars(each)
-        for name, each in {"recall": recall, "mean_recall": means}.items()
-    }
-    return {
-        "run": evaluation.folder.absolute(),
-        "split": evaluation.split,
-        "mode": evaluation.mode,
-        "dataset": evaluation.dataset,
-        "asked": [
+    return base.as_data(
+        evaluation,
+        mode=evaluation.mode,
+        dataset=evaluation.dataset,
+        asked=[
             {"mode": each.mode, "part": each.part, "videos": each.videos, "frames": each.frames}
             for each in evaluation.asked
         ],
-        "recall": list(_by_k(evaluation)),
-        "predicates": [each._asdict() for each in bars(evaluation)],
-        **({"over_parts": over} if evaluation.parts else {}),
-        "notes": evaluation.notes,
-        "about": evaluation.about,
-        "seconds": round(evaluation.seconds, 3),
-    }
+        recall=list(_by_k(evaluation)),
+        predicates=[each._asdict() for each in bars(evaluation)],
+        **({"over_parts": base.plain(over_parts(evaluation))} if evaluation.parts else {}),
+    )
 
 
-def recall_table(evaluation: "GraphEvaluation") -> str:
+def recall_table(evaluation: "SceneGraphEvaluation") -> str:
     """`recall.csv`: a row per mode, constraint and K; and part, where there are several."""
-    lines: list[list[Any]] = []
+    lines: list[list[object]] = []
     parts: list[str | None] = [*evaluation.parts]
     for part in parts or [None]:
         for line in _by_k(evaluation, part):
@@ -124,10 +111,10 @@ def recall_table(evaluation: "GraphEvaluation") -> str:
     return rundir.to_csv([*(["part"] if evaluation.parts else []), *head], lines)
 
 
-def predicate_table(evaluation: "GraphEvaluation") -> str:
+def predicate_table(evaluation: "SceneGraphEvaluation") -> str:
     """`predicates.csv`: a row per mode, constraint and annotated predicate, with its recall at each K."""
 
-    def lines() -> Iterator[list[Any]]:
+    def lines() -> Iterator[list[object]]:
         for mode in evaluation.modes:
             for constraint in CONSTRAINTS:
                 ranks = [evaluation.ranks(mode, who, constraint) for who in WHO]
@@ -142,7 +129,7 @@ def predicate_table(evaluation: "GraphEvaluation") -> str:
     return rundir.to_csv([*head, *(f"{who}_recall{k}" for who in WHO for k in KS)], lines())
 
 
-def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
+def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
     """The pictures, as PNG files; none of examples where no frame has a triplet."""
     name = evaluation.folder.name
     panels: dict[tuple[str, str], list[Line]] = {
@@ -158,37 +145,33 @@ def draw(evaluation: "GraphEvaluation", directory: Path) -> None:
     if found := bars(evaluation):
         title = f"Recall@{K} of each predicate: {evaluation.mode}, with constraint"
         predicates_figure(found, directory / "predicates.png", title=title)
-    if frames := [drawn(evaluation, each) for each in (*evaluation.worst, *_apart(evaluation))]:
+    best = base.apart(evaluation.best, evaluation.worst, id)
+    if frames := [drawn(evaluation, each) for each in (*evaluation.worst, *best)]:
         title = f"{name}: {evaluation.mode}, with constraint; the worst frames and the best"
         examples_figure(frames, directory / "examples.png", k=K, title=title)
 
 
-def drawn(evaluation: "GraphEvaluation", example: "Example") -> Drawn:
+def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> Drawn:
     """A frame as it is drawn."""
     names = [name for _, name in evaluation.predicates]
     title = f"{example.video}, frame {example.time:g}"
     return drawn_frame(example.frame, example.ranked, evaluation.dataset, evaluation.objects, names, title)
 
 
-def as_text(evaluation: "GraphEvaluation", report: Path | None = None) -> str:
-    """The tables for a terminal, warnings first."""
-    width = terminal_width()
-    lines = [f"Note: {note}" for note in evaluation.notes]
-    took = duration(evaluation.seconds)
-    lines += [f"{evaluation.folder.name}, {_counted(evaluation)}, {took}", "", verdict(evaluation), ""]
+def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> str:
+    """The tables for a terminal, notes first."""
     body = [
         [row.mode, row.constraint, row.who, *map(figure, (*row.recall, *row.mean_recall))]
         for row in rows(evaluation)
     ]
-    lines.append(render(["mode", "constraint", "who", *HEADINGS], body, _ALIGN, width))
+    lines = [verdict(evaluation), "", base.table(["mode", "constraint", "who", *HEADINGS], body, 3)]
     lines += ["", f"R@K: Recall@K, mR@K: mean Recall@K; of each predicate: {PREDICATES}"]
     if evaluation.parts:
-        lines += ["", render(["", f"R@{K}", f"mR@{K}"], list(_of_parts(evaluation)), ["<", ">", ">"], width)]
-    lines += ["", f"Report: {report}"] if report else []
-    return "\n".join(lines)
+        lines += ["", base.table(["", f"R@{K}", f"mR@{K}"], list(_of_parts(evaluation)))]
+    return base.as_text(evaluation, _counted(evaluation), lines, report, "Note")
 
 
-def verdict(evaluation: "GraphEvaluation") -> str:
+def verdict(evaluation: "SceneGraphEvaluation") -> str:
     """A sentence with the figure that matters."""
     network, frequency = (evaluation.ranks(evaluation.mode, who, "with").mean_recall(K) for who in WHO)
     if math.isnan(network):
@@ -200,36 +183,36 @@ def verdict(evaluation: "GraphEvaluation") -> str:
     return f"{text}: {network / frequency:.1f} times as much." if frequency else f"{text}."
 
 
-def page(evaluation: "GraphEvaluation", directory: Path) -> str:
-    """The page's HTML, with the pictures that lie in `directory`."""
-    paths = {name: directory / f"{name}.png" for name in PICTURES}
-    pictures = {name: pages.embedded(path.read_bytes()) for name, path in paths.items() if path.exists()}
-    counted, first = _counted(evaluation), rows(evaluation)[0]
-    sections = [("scores", "Scores"), ("parts", "Folds and seeds"), ("predicates", "Predicates")]
-    sections += [("examples", "Examples"), ("provenance", "Provenance")]
-    there = {"scores", "provenance", *pictures, *(["parts"] if evaluation.parts else [])}
-    provenance = [("run", str(evaluation.folder)), ("videos", counted), *evaluation.about.items()]
-    provenance += [("took", duration(evaluation.seconds))]
-    provenance += [("written", datetime.now().astimezone().isoformat(" ", "seconds"))]
-    return pages.render(
+def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
+    """The page's HTML.
+
+    Args:
+        drawn: PNG files by name.
+    """
+    first = rows(evaluation)[0]
+    return base.page(
         "graphs_page.html.j2",
-        {"figure": figure},
-        it=evaluation,
+        evaluation,
+        _counted(evaluation),
+        [
+            ("scores", "Scores", True),
+            ("parts", base.PARTS, evaluation.parts),
+            ("predicates", "Predicates", "predicates" in drawn),
+            ("examples", "Examples", "examples" in drawn),
+        ],
+        what="videos",
         verdict=verdict(evaluation),
-        counted=counted,
         tiles=list(zip(HEADINGS, (*first.recall, *first.mean_recall), strict=True)),
-        sections=[(id, name) for id, name in sections if id in there],
         headings=HEADINGS,
         rows=rows(evaluation),
         parts=list(_of_parts(evaluation)),
         bars=bars(evaluation),
         k=K,
-        pictures=pictures,
-        provenance=provenance,
+        pictures={name: pages.embedded(png) for name, png in drawn.items()},
     )
 
 
-def _by_k(evaluation: "GraphEvaluation", part: str | None = None) -> Iterator[dict[str, Any]]:
+def _by_k(evaluation: "SceneGraphEvaluation", part: str | None = None) -> Iterator[dict[str, object]]:
     """A line per mode, constraint and K: what the network has, and the frequencies."""
     found = rows(evaluation, part)
     for network, frequency in zip(found[::2], found[1::2], strict=True):
@@ -245,23 +228,17 @@ def _by_k(evaluation: "GraphEvaluation", part: str | None = None) -> Iterator[di
             }
 
 
-def _of_parts(evaluation: "GraphEvaluation") -> Iterator[list[str]]:
+def _of_parts(evaluation: "SceneGraphEvaluation") -> Iterator[list[str]]:
     """Name, Recall@20 and mean Recall@20 of each fold or seed, and their spread."""
     for part in evaluation.parts:
         ranks = evaluation.ranks(evaluation.mode, "network", "with", part)
         yield [part, figure(ranks.recall(K)), figure(ranks.mean_recall(K))]
     if evaluation.parts:
-        yield ["mean ± spread", *map(spread, over_parts(evaluation))]
+        yield [base.SPREAD, *map(spread, over_parts(evaluation).values())]
 
 
-def _apart(evaluation: "GraphEvaluation") -> Sequence["Example"]:
-    """The best frames that aren't among the worst too, in a small set."""
-    return [each for each in evaluation.best if not any(each is other for other in evaluation.worst)]
-
-
-def _counted(evaluation: "GraphEvaluation") -> str:
+def _counted(evaluation: "SceneGraphEvaluation") -> str:
     """`50 test videos, 400 frames`, of all parts."""
     own = [each for each in evaluation.asked if each.mode == evaluation.mode]
     videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
-    counted = pages.counted(videos, evaluation.split, evaluation.parts, "video")
-    return f"{counted}, {frames:,} frames"
+    return f"{base.counted(evaluation, videos, 'video')}, {frames:,} frames"

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from lab.definitions import LOSS, logged
 
@@ -21,7 +21,7 @@ class Row(Protocol):
     def definition(self, name: str) -> int: ...
 
     @property
-    def config(self) -> Mapping[str, Any]: ...
+    def config(self) -> Mapping[str, object]: ...
 
     def number(self, name: str) -> float: ...
 
@@ -51,7 +51,7 @@ def older(rows: Iterable[Row], names: Iterable[str]) -> Marked:
     return marked
 
 
-def _recipe(config: Mapping[str, Any], metric: str) -> str:
+def _recipe(config: Mapping[str, object], metric: str) -> str:
     """All of a run that the definition of a metric can depend on."""
     name, metrics = logged(metric), config.get("metrics")
     own = metrics.get(name) if isinstance(metrics, Mapping) else None

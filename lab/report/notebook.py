@@ -266,7 +266,7 @@ def _json(row: RunRow) -> str:
         return rundir.printed_json(data)
 
 
-def _alive(pid: Any) -> bool:
+def _alive(pid: object) -> bool:
     if not isinstance(pid, int) or pid <= 0:
         return False
     try:
@@ -285,7 +285,7 @@ def _changed(folder: Path) -> float:
         return 0.0
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

@@ -1,38 +1,31 @@
 """What `--evaluate` leaves of a task that has no evaluation of its own: its figures, as they are."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lab import rundir
+from lab.report import evaluation_base as base
 from lab.wording import figure
 
 if TYPE_CHECKING:
-    from lab.inference.plain import Plain
-
-METRICS = "metrics.json"
+    from lab.inference.plain import GenericEvaluation
 
 
-def write(evaluation: "Plain", directory: Path) -> Path:
+def write(evaluation: "GenericEvaluation", directory: Path) -> Path:
     """Write `metrics.json`; returns its path.
 
     Raises:
         OSError: the folder can't be written.
     """
-    rundir.atomic_write(directory / METRICS, rundir.to_json(as_data(evaluation), indent=2) + "\n")
-    return directory / METRICS
+    return base.write(directory, as_data(evaluation))
 
 
-def as_data(evaluation: "Plain") -> dict[str, Any]:
+def as_data(evaluation: "GenericEvaluation") -> dict[str, object]:
     """Everything as plain data."""
-    return {
-        "run": evaluation.folder.absolute(),
-        "split": evaluation.split,
-        "scores": dict(evaluation.values),
-        "notes": list(evaluation.notes),
-    }
+    found = base.as_data(evaluation, scores=dict(evaluation.values))
+    return {name: found[name] for name in ("run", "split", "scores", "notes")}
 
 
-def as_text(evaluation: "Plain", report: Path | None = None) -> str:
+def as_text(evaluation: "GenericEvaluation", report: Path | None = None) -> str:
     """A line a figure, for a terminal."""
     width = max(map(len, evaluation.values))
     lines = [f"{name:<{width}}  {figure(value)}" for name, value in evaluation.values.items()]

@@ -13,7 +13,7 @@ from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lab import commands, rundir
 from lab.redact import redact, redact_text
@@ -75,7 +75,7 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
     return path
 
 
-def page(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> str:
+def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> str:
     """The page's HTML. `about`: the study's user attributes."""
     return pages.render(
         "study_page.html.j2",
@@ -152,7 +152,7 @@ def inlined(folder: Path | None) -> list[Inlined]:
     return found
 
 
-def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, Any]) -> list[tuple[str, str]]:
+def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> list[tuple[str, str]]:
     """(name, value) of where these results came from."""
     sampler, pruner = config.sampler.target, config.pruner.target if config.pruner else "none"
     stored = about.get("versions")
@@ -184,7 +184,7 @@ def label(kind: str) -> str:
     return LABELS.get(kind, kind.replace("_", " "))
 
 
-def _figures(study: Study) -> dict[str, Any]:
+def _figures(study: Study) -> dict[str, object]:
     """The pictures, by the section that shows them."""
     objectives = range(len(study.objectives))
     confirmation = study.confirmation

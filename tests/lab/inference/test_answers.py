@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.inference.answers import answers, class_names, require_classifier
-from lab.inference.loaded import Loaded, load
+from lab.inference.answers import answers, class_names
+from lab.inference.loaded import Loaded, load, require_task
+from lab.tasks import Classification
 from tests.classified_tools import HERE, Levels
 from tests.inference_tools import make_run
 
@@ -54,6 +55,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
 
 
 def test_other_tasks_are_refused(tmp_path: Path) -> None:
-    require_classifier(classifier(tmp_path / "a"))
+    loaded = classifier(tmp_path / "a")
+    assert require_task(loaded, Classification) is loaded.task
     with pytest.raises(ValueError, match=r"for lab.tasks.Classification, and this run's task is .*Segment"):
-        require_classifier(load(make_run(tmp_path / "b")))
+        require_task(load(make_run(tmp_path / "b")), Classification)

@@ -13,7 +13,14 @@ from sklearn import metrics
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.data.reading import read_image
-from lab.inference.classified import MISTAKES, Answer, ClassEvaluation, _of_classes, _picture, evaluate_run
+from lab.inference.classified import (
+    MISTAKES,
+    Answer,
+    ClassificationEvaluation,
+    _of_classes,
+    _picture,
+    evaluate_run,
+)
 from lab.inference.loaded import load
 from lab.trackers.csv_file import read_metrics
 from tests.classified_tools import CLASSES, HERE, Levels, config, make_images, partly, train, train_levels
@@ -114,7 +121,9 @@ def test_seeds_answer_the_same_images(images: Path, tmp_path: Path) -> None:
 
 def test_progress_is_told(trained: Path) -> None:
     told: list[tuple[int, int, str]] = []
-    evaluate_run(trained, efficiency=False, told=lambda done, images, what: told.append((done, images, what)))
+    evaluate_run(
+        trained, efficiency=False, on_progress=lambda done, images, what: told.append((done, images, what))
+    )
     assert told == [(n, 12, "images") for n in range(1, 13)]
 
 
@@ -146,7 +155,7 @@ def test_one_answer_for_all_is_told(images: Path, tmp_path: Path) -> None:
 
 
 def told(answers: list[Answer], classes: int) -> list[str]:
-    return list(_of_classes(ClassEvaluation(Path("run"), "val", list("abc")[:classes], answers)))
+    return list(_of_classes(ClassificationEvaluation(Path("run"), "val", list("abc")[:classes], answers)))
 
 
 def said(truth: int, classes: int, best: int, part: str = "") -> Answer:
@@ -195,7 +204,7 @@ def test_no_such_images(images: Path, tmp_path: Path) -> None:
 
 
 def test_figures_are_computed_once(levels: Path) -> None:
-    found: ClassEvaluation = evaluate_run(levels, efficiency=False)
+    found: ClassificationEvaluation = evaluate_run(levels, efficiency=False)
     assert found.scores() is found.scores()
 
 

@@ -33,7 +33,7 @@ def facts(folder: Path, **changed: Any) -> None:
 def test_figures_are_those_of_the_best_epoch(folder: Path) -> None:
     best = max(read_metrics(folder), key=lambda row: row["val_mean_recall20"])
     told: list[tuple[int, int, str]] = []
-    found = evaluate_run(folder, "val", told=lambda *each: told.append(each))
+    found = evaluate_run(folder, "val", on_progress=lambda *each: told.append(each))
     ranks = found.ranks("predcls", "network", "with")
     assert ranks.recall(20) == pytest.approx(best["val_recall20"], rel=1e-5)
     assert ranks.mean_recall(20) == pytest.approx(best["val_mean_recall20"], rel=1e-5)

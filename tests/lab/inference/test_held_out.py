@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 from lab.data.normalise import Normalise
 from lab.data.protocols import NamedDataset
 from lab.data.splits import Splits
-from lab.inference.held_out import as_trained, changes, names_of, usual_split
+from lab.inference.held_out import HeldOut, as_trained, usual_split
 from lab.inference.loaded import Loaded, load
 from tests.inference_tools import make_run
 
@@ -28,14 +28,18 @@ def test_names_are_the_datas_or_numbers(tmp_path: Path) -> None:
     plain = TensorDataset(torch.zeros(3, 1))
     splits = Splits(plain, plain, Named([0, 0]))  # type: ignore[arg-type]
     assert (usual_split(splits), usual_split(Splits(plain, plain))) == ("test", "val")
-    assert names_of(splits, "test", run) == ["a", "b"] and names_of(splits, "val", run) == ["0", "1", "2"]
+    assert HeldOut(run, splits, "test").names() == ["a", "b"] and HeldOut(run, splits, "val").names() == [
+        "0",
+        "1",
+        "2",
+    ]
     for splits, split, message in (
         (Splits(plain, plain), "test", "has no test images; data.test_share"),
         (Splits(plain, TensorDataset(torch.zeros(0, 1))), "val", "val data is empty"),
         (Splits(plain, iter(())), "val", "can't be asked for by number"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ValueError, match=message):
-            names_of(splits, split, run)  # type: ignore[arg-type]
+            HeldOut(run, splits, split).names()  # type: ignore[arg-type]
 
 
 def test_images_get_the_normalisation_of_the_training() -> None:
@@ -51,8 +55,8 @@ def test_images_get_the_normalisation_of_the_training() -> None:
 def test_another_set_than_the_trainings_is_noted(tmp_path: Path) -> None:
     run = loaded(tmp_path, split={"train": ["a"], "val": ["x", "y"], "test": []}, **NORMALISED)
     data = Splits(TensorDataset(torch.zeros(1, 1)), None, None, NORMALISED)
-    assert list(changes(run, data, "val", ["y", "x"])) == []
-    assert list(changes(run, data, "val", ["z", "y", "w"], "fold_2")) == [
+    assert list(HeldOut(run, data, "val").changes(["y", "x"])) == []
+    assert list(HeldOut(run, data, "val", "fold_2").changes(["z", "y", "w"])) == [
         "fold_2: the val set holds other images than when the run was trained: "
         "2 it has that the training's had not, such as w; 1 the training's had that it has not, such as x"
     ]
@@ -61,10 +65,12 @@ def test_another_set_than_the_trainings_is_noted(tmp_path: Path) -> None:
 def test_changes_are_noted(tmp_path: Path) -> None:
     run = loaded(tmp_path, split={"train": ["a", "b", "c"]}, **NORMALISED)
     data = TensorDataset(torch.zeros(1, 1))
-    notes = list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d", "c", "b"], "seed_1"))
+    same = Splits(data, data, None, NORMALISED)
+    notes = list(HeldOut(run, same, "val", "seed_1").changes(["d", "c", "b"]))
     assert len(notes) == 1 and notes[0].startswith(
         "seed_1: the network was trained on 2 of these images, such as b"
     )
-    assert list(changes(run, Splits(data, data, None, NORMALISED), "val", ["d"])) == []
-    (note,) = changes(run, Splits(data, data, None, {**NORMALISED, "std": [1, 1, 1]}), "val", ["d"])
+    assert list(HeldOut(run, same, "val").changes(["d"])) == []
+    other = same._replace(facts={**NORMALISED, "std": [1, 1, 1]})
+    (note,) = HeldOut(run, other, "val").changes(["d"])
     assert note == "the training images have changed since; the normalisation is that of the training"

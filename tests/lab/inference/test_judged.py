@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lab import rundir
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.judged import BEST, TUNED_ON_ITSELF, WORST, Evaluation, evaluate_run
+from lab.inference.judged import BEST, TUNED_ON_ITSELF, WORST, SegmentationEvaluation, evaluate_run
 from lab.inference.segmenter import load_segmenter
 from lab.metrics.scores import summarise
 from lab.trackers.csv_file import read_metrics
@@ -182,7 +182,7 @@ def test_settings_have_their_effect(trained: Path) -> None:
 
 def test_progress_is_told(trained: Path) -> None:
     told: list[tuple[int, int, str]] = []
-    evaluate_run(trained, told=lambda done, images, what: told.append((done, images, what)))
+    evaluate_run(trained, on_progress=lambda done, images, what: told.append((done, images, what)))
     assert told == [(n, 4, "images") for n in range(1, 5)]
 
 
@@ -257,7 +257,7 @@ def test_several_classes(tmp_path: Path) -> None:
         **{"data.classes": names, "net": {"target": f"{HERE}.Small", "classes": 3}, "data.test_share": 0.0},
     )
     folder = train(tmp_path / "run", settings)
-    found: Evaluation = evaluate_run(folder)
+    found: SegmentationEvaluation = evaluate_run(folder)
     summary = summarise(found.images, "dice")
     assert summary is not None
     assert summary.mean == pytest.approx(best_epoch(folder)["val_dice"], abs=2e-4)

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from lab import rundir
-from lab.checkpoint import CheckpointError
+from lab.checkpoint import CheckpointError, load, save
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.inference.plain import evaluate_run
 from lab.report import plain as report
+from lab.tasks import Regression
 from lab.trackers.csv_file import read_metrics
 from util import run
 
@@ -63,3 +64,23 @@ def test_the_test_set_is_the_usual_one(tmp_path: Path) -> None:
     found, again = evaluate_run(folder), evaluate_run(folder, "test")
     assert found.split == "test" and found.values == again.values
     assert found.values != evaluate_run(folder, "val").values
+
+
+class Own:
+    """A task that is no `lab.tasks.Task`, and passes everything on to one."""
+
+    def __init__(self) -> None:
+        self._task = Regression()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
+def test_any_task_is_judged(tmp_path: Path) -> None:
+    folder = train(tmp_path / "run", epochs=1)
+    path = folder / rundir.CHECKPOINTS / "best.pt"
+    content = load(path)
+    content["config"]["task"] = "tests.lab.inference.test_plain.Own"
+    expected = evaluate_run(folder).values
+    save(path, content)
+    assert evaluate_run(folder).values == expected

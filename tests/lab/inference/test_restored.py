@@ -73,14 +73,14 @@ def test_the_loss_is_that_of_the_validation(
     result = run(config(**{**base, **values}), console="silent")
     found = evaluate_run(result.run_dir)
     best = min(read_metrics(result.run_dir), key=lambda row: row["val_loss"])
-    assert found.values["loss"] == pytest.approx(best["val_loss"], rel=1e-6) and found.notes == ()
+    assert found.values["loss"] == pytest.approx(best["val_loss"], rel=1e-6) and found.notes == []
     fresh = {"criterion": {}, "components": {}}
     path = result.run_dir / "checkpoints" / "best.pt"
     checkpoint.save(path, {**checkpoint.load(path), **fresh})
     other = evaluate_run(result.run_dir)
     assert other.values["loss"] != pytest.approx(best["val_loss"], rel=1e-6)
     if values.get("criterion") in (LOSSES + "Noise", LOSSES + "Drawn", HERE + "Centred"):
-        assert other.notes == (f"{path} holds no state of the loss: it is judged by an untrained one",)
+        assert other.notes == [f"{path} holds no state of the loss: it is judged by an untrained one"]
 
 
 def test_weights_of_the_config_are_no_state(tmp_path: Path) -> None:

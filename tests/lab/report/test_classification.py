@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from lab import rundir
-from lab.inference.classified import Answer, ClassEvaluation, Mistake
+from lab.inference.classified import Answer, ClassificationEvaluation, Mistake
 from lab.inference.efficiency import Efficiency, Speed
 from lab.inference.held_out import Split
 from lab.report import classification as report
-from lab.report.classification_page import verdict
+from lab.report.classification import verdict
 from tests.lab.report.test_evaluation import Page
 
 SPEEDS = (Speed(1, 0.002, 0.003, 100), Speed(32, 0.016, 0.02, 50))
@@ -30,7 +30,7 @@ def answer(name: str, truth: int, likely: Sequence[float], part: str = "") -> An
 
 
 @pytest.fixture
-def three() -> ClassEvaluation:
+def three() -> ClassificationEvaluation:
     """Two of three cats, the dog and no bird: one cat is taken for a dog, one bird for a cat."""
     answers = [
         answer("c/1.png", 0, [0.75, 0.25, 0]),
@@ -40,7 +40,7 @@ def three() -> ClassEvaluation:
         answer("b/1.png", 2, [0.5, 0.25, 0.25]),
     ]
     picture = np.full((8, 8, 3), 100, np.uint8)
-    return ClassEvaluation(
+    return ClassificationEvaluation(
         Path("runs/pets"),
         "test",
         ["cat", "d<o>g", "bird"],
@@ -54,7 +54,7 @@ def three() -> ClassEvaluation:
 
 
 @pytest.fixture
-def folds() -> ClassEvaluation:
+def folds() -> ClassificationEvaluation:
     """Accuracy 1 in the first fold, 0.5 in the second, whose ROC-AUC isn't defined."""
     answers = [
         answer("a", 0, [0.75, 0.25], "fold_0"),
@@ -62,10 +62,10 @@ def folds() -> ClassEvaluation:
         answer("c", 1, [0.25, 0.75], "fold_1"),
         answer("d", 1, [0.75, 0.25], "fold_1"),
     ]
-    return ClassEvaluation(Path("runs/cross"), "val", ["healthy", "sick"], answers)
+    return ClassificationEvaluation(Path("runs/cross"), "val", ["healthy", "sick"], answers)
 
 
-def apart(kind: str, split: Split) -> ClassEvaluation:
+def apart(kind: str, split: Split) -> ClassificationEvaluation:
     """Two parts that rank without a mistake, the one's probabilities all above the other's."""
     likely = {"0": (0.125, 0.25), "1": (0.75, 0.875)}
     answers = [
@@ -73,14 +73,14 @@ def apart(kind: str, split: Split) -> ClassEvaluation:
         for part, shares in likely.items()
         for truth, p in enumerate(shares)
     ]
-    return ClassEvaluation(Path("runs/apart"), split, ["healthy", "sick"], answers)
+    return ClassificationEvaluation(Path("runs/apart"), split, ["healthy", "sick"], answers)
 
 
 def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_files(tmp_path: Path, three: ClassEvaluation) -> None:
+def test_files(tmp_path: Path, three: ClassificationEvaluation) -> None:
     home = tmp_path / "evaluation"
     assert report.write(three, home) == home / "report.html"
     assert sorted(path.name for path in home.iterdir()) == [
@@ -117,10 +117,10 @@ def test_files(tmp_path: Path, three: ClassEvaluation) -> None:
     assert "parts" not in data and data["notes"] == three.notes
 
 
-def test_what_is_not_there_has_no_picture(tmp_path: Path, three: ClassEvaluation) -> None:
+def test_what_is_not_there_has_no_picture(tmp_path: Path, three: ClassificationEvaluation) -> None:
     report.write(three, tmp_path)
     alone = [answer("a", 0, [0.75, 0.25]), answer("b", 0, [0.625, 0.375])]
-    path = report.write(ClassEvaluation(Path("runs/all_right"), "val", ["a", "b"], alone), tmp_path)
+    path = report.write(ClassificationEvaluation(Path("runs/all_right"), "val", ["a", "b"], alone), tmp_path)
     assert not (tmp_path / "roc.png").exists() and not (tmp_path / "mistakes.png").exists()
     page = Page(path.read_text())
     assert page.open == [] and not {"roc", "mistakes", "wrong", "efficiency", "parts"} & set(page.ids)
@@ -129,7 +129,7 @@ def test_what_is_not_there_has_no_picture(tmp_path: Path, three: ClassEvaluation
     assert json.loads((tmp_path / "metrics.json").read_text())["roc_auc"] is None
 
 
-def test_the_tables(three: ClassEvaluation, folds: ClassEvaluation) -> None:
+def test_the_tables(three: ClassificationEvaluation, folds: ClassificationEvaluation) -> None:
     rows = read_csv(report.predictions(three))
     assert list(rows[0]) == ["name", "true", "class", "probability", "right", "p_cat", "p_d<o>g", "p_bird"]
     assert [row["class"] for row in rows] == ["cat", "cat", "d<o>g", "d<o>g", "cat"]
@@ -140,7 +140,7 @@ def test_the_tables(three: ClassEvaluation, folds: ClassEvaluation) -> None:
     assert [row["part"] for row in read_csv(report.predictions(folds))] == ["fold_0"] * 2 + ["fold_1"] * 2
 
 
-def test_folds_are_pooled_and_their_spread_told(folds: ClassEvaluation) -> None:
+def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation) -> None:
     data = json.loads(rundir.to_json(report.as_data(folds)))
     assert data["accuracy"] == 0.75 and data["roc_auc"] == 1 and data["calibration_error"] == 0.25
     assert data["macro"]["recall"] == pytest.approx((1 + 0.25) / 2)  # of the class that isn't there: 0
@@ -190,11 +190,11 @@ def test_an_image_counts_once_a_seed(tmp_path: Path) -> None:
     assert report.as_data(apart("fold", "test"))["pooled"]["note"].endswith("is counted once a fold")
 
 
-def test_a_mean_of_some_parts_says_so(folds: ClassEvaluation) -> None:
+def test_a_mean_of_some_parts_says_so(folds: ClassificationEvaluation) -> None:
     assert "ROC-AUC 1.0000 (1 of 2 folds), " in report.as_text(folds)
 
 
-def test_text_for_the_console(three: ClassEvaluation) -> None:
+def test_text_for_the_console(three: ClassificationEvaluation) -> None:
     lines = report.as_text(three, Path("there/report.html")).splitlines()
     assert lines[0] == "Warning: something <to> know"
     assert lines[1] == "pets, 5 test images, 3.0 s"
@@ -214,13 +214,15 @@ def test_many_classes_are_told_from_the_worst() -> None:
     classes = [f"k{n}" for n in range(40)]
     likely = np.eye(40)[[*range(39), 0]] * 0.5 + 0.0125
     answers = [answer(name, n, likely[n].tolist()) for n, name in enumerate(classes)]
-    text = report.as_text(ClassEvaluation(Path("run"), "val", classes, answers))
+    text = report.as_text(ClassificationEvaluation(Path("run"), "val", classes, answers))
     names = [line.split()[0] for line in text.splitlines() if re.match(r"k\d+ ", line)]
     assert len(names) == 30 and names[:2] == ["k39", "k0"]  # recall 0, and precision 0.5
     assert "The 30 classes with the lowest F1 of 40; the others: metrics.json" in text
 
 
-def test_the_page_stands_alone(tmp_path: Path, three: ClassEvaluation, folds: ClassEvaluation) -> None:
+def test_the_page_stands_alone(
+    tmp_path: Path, three: ClassificationEvaluation, folds: ClassificationEvaluation
+) -> None:
     for evaluation, sections in ((three, {"mistakes", "roc", "efficiency", "wrong"}), (folds, {"parts"})):
         html = report.write(evaluation, tmp_path).read_text()
         page = Page(html)
@@ -231,7 +233,7 @@ def test_the_page_stands_alone(tmp_path: Path, three: ClassEvaluation, folds: Cl
         assert not re.search(r'(src|href)="(?!data:|#)', html)
 
 
-def test_names_are_text_and_not_markup(tmp_path: Path, three: ClassEvaluation) -> None:
+def test_names_are_text_and_not_markup(tmp_path: Path, three: ClassificationEvaluation) -> None:
     html = report.write(three, tmp_path).read_text()
     assert "d&lt;o&gt;g" in html and "c&lt;3&gt;.png" in html and "d<o>" not in html
     assert "something &lt;to&gt; know" in html and "2,000" in html
@@ -240,11 +242,13 @@ def test_names_are_text_and_not_markup(tmp_path: Path, three: ClassEvaluation) -
 def test_the_page_shows_the_first_wrong_answers(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     answers = [answer(f"im{n}", 0, [p, 1 - p]) for n, p in enumerate(rng.uniform(0, 0.4999, 1100))]
-    html = report.write(ClassEvaluation(Path("run"), "val", ["a", "b"], answers), tmp_path).read_text()
+    html = report.write(
+        ClassificationEvaluation(Path("run"), "val", ["a", "b"], answers), tmp_path
+    ).read_text()
     assert "The first 1,000 of 1,100" in html and html.count("<td>im") == 1000
 
 
-def test_verdict(three: ClassEvaluation) -> None:
+def test_verdict(three: ClassificationEvaluation) -> None:
     said = verdict(three, three.scores(), "5 test images")
     assert said == (
         "60.0 % of 5 test images are recognised, 2 are not; F1 is 0.444, averaged over 3 classes. "
@@ -252,7 +256,7 @@ def test_verdict(three: ClassEvaluation) -> None:
     )
 
 
-def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassEvaluation) -> None:
+def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassificationEvaluation) -> None:
     report.write(three, tmp_path)
     for name in report.PICTURES:
         width, height = Image.open(tmp_path / f"{name}.png").size

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.inference.classified import Answer, ClassEvaluation
+from lab.inference.classified import Answer, ClassificationEvaluation
 from lab.inference.efficiency import Efficiency, Speed
 from lab.report.classification_rows import area, confused, cost, over_parts, speeds
 
@@ -56,7 +56,7 @@ def test_parts_and_mistakes() -> None:
         Answer("a", 0, likely[1], "seed_1"),
         Answer("b", 1, likely[1], "seed_1"),
     ]
-    evaluation = ClassEvaluation(Path("run"), "test", ["x", "y"], answers)
+    evaluation = ClassificationEvaluation(Path("run"), "test", ["x", "y"], answers)
     accuracy = over_parts(evaluation)["accuracy"]
     assert accuracy is not None and accuracy.mean == 0.75
     assert accuracy.deviation == pytest.approx(np.std([1, 0.5], ddof=1))

@@ -12,7 +12,7 @@ import pytest
 
 from lab import rundir
 from lab.figures.panels import IGNORED
-from lab.inference.judged import Case, Evaluation
+from lab.inference.judged import Case, SegmentationEvaluation
 from lab.metrics.scores import MEASURES, ImageScores
 from lab.report import evaluation as report
 
@@ -32,10 +32,10 @@ def case(scores: ImageScores, grey: bool = False) -> Case:
 
 
 @pytest.fixture
-def binary() -> Evaluation:
+def binary() -> SegmentationEvaluation:
     """Dice 0.8, 0.5 and 1.0."""
     images = [image("a<b>.png", (4, 5, 5)), image("b", (1, 2, 2), hd95=30.0), image("empty", (0, 0, 0))]
-    return Evaluation(
+    return SegmentationEvaluation(
         Path("runs/some_run"),
         "test",
         ["background", "cell"],
@@ -51,14 +51,14 @@ def binary() -> Evaluation:
 
 
 @pytest.fixture
-def folds() -> Evaluation:
+def folds() -> SegmentationEvaluation:
     """Two folds of three classes; the first one's second image lacks the third class."""
     images = [
         image("a", (4, 5, 5), (1, 1, 3), part="fold_0"),
         image("b", (5, 5, 5), (0, 0, 0), part="fold_0"),
         image("c", (1, 5, 5), (0, 2, 2), part="fold_1"),
     ]
-    return Evaluation(
+    return SegmentationEvaluation(
         Path("runs/cross"),
         "val",
         ["background", "cell", "debris"],
@@ -71,7 +71,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_files_of_a_binary_run(tmp_path: Path, binary: Evaluation) -> None:
+def test_files_of_a_binary_run(tmp_path: Path, binary: SegmentationEvaluation) -> None:
     assert report.write(binary, tmp_path / "evaluation") == tmp_path / "evaluation" / "report.html"
     assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == [
         "images.csv",
@@ -90,7 +90,7 @@ def test_files_of_a_binary_run(tmp_path: Path, binary: Evaluation) -> None:
     assert "parts" not in data and data["notes"] == binary.notes
 
 
-def test_the_table_has_a_row_an_image(binary: Evaluation, folds: Evaluation) -> None:
+def test_the_table_has_a_row_an_image(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
     rows = read_csv(report.table(binary))
     assert list(rows[0]) == ["name", "height", "width", "dice", "iou", "precision", "recall", "hd95_px"]
     assert [row["name"] for row in rows] == ["a<b>.png", "b", "empty"]
@@ -104,7 +104,7 @@ def test_the_table_has_a_row_an_image(binary: Evaluation, folds: Evaluation) -> 
     assert [row["debris_hd95_px"] for row in rows] == ["3", "", "3"]
 
 
-def test_folds_are_pooled_and_their_spread_told(folds: Evaluation) -> None:
+def test_folds_are_pooled_and_their_spread_told(folds: SegmentationEvaluation) -> None:
     data = json.loads(json.dumps(report.as_data(folds), default=str))
     assert list(data["scores"]) == ["mean", "background", "cell", "debris"]
     assert data["scores"]["mean"]["dice"]["mean"] == pytest.approx((0.65 + 1 + 0.1) / 3, abs=1e-6)
@@ -115,7 +115,7 @@ def test_folds_are_pooled_and_their_spread_told(folds: Evaluation) -> None:
     assert data["over_parts"]["dice"]["deviation"] == pytest.approx(np.std([0.825, 0.1], ddof=1), abs=1e-6)
 
 
-def test_text_for_the_console(binary: Evaluation, folds: Evaluation) -> None:
+def test_text_for_the_console(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
     lines = report.as_text(binary, Path("there/report.html")).splitlines()
     assert lines[0] == "Warning: something <to> know"
     assert lines[1] == "some_run, 3 test images, threshold 0.45 (tuned), 3.0 s"
@@ -132,22 +132,7 @@ def test_text_for_the_console(binary: Evaluation, folds: Evaluation) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("value", "measure", "said"),
-    [
-        (None, "dice", "–"),
-        (float("nan"), "iou", "–"),
-        (0.91249, "dice", "0.912"),
-        (0.0, "recall", "0.000"),
-        (17.26, "hd95", "17.3"),
-        (4.214, "hd95", "4.21"),
-    ],
-)
-def test_figures_for_a_person(value: float | None, measure: str, said: str) -> None:
-    assert report.figure(value, measure) == said
-
-
-def test_verdict_counts_what_failed(binary: Evaluation, folds: Evaluation) -> None:
+def test_verdict_counts_what_failed(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
     assert report.verdict(binary) == "Dice 0.767 ± 0.252 and IoU 0.667 ± 0.333 per image, on 3 test images."
     assert (
         "averaged over 2 classes without background, on 3 held-out images of 2 folds. 1 of them is below"
@@ -187,7 +172,7 @@ class Page(HTMLParser):
         pass
 
 
-def test_the_page_stands_alone(binary: Evaluation, folds: Evaluation) -> None:
+def test_the_page_stands_alone(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
     for evaluation, sections in ((binary, {"tuning", "worst"}), (folds, {"parts", "worst"})):
         html = report.page(evaluation)
         page = Page(html)
@@ -199,20 +184,22 @@ def test_the_page_stands_alone(binary: Evaluation, folds: Evaluation) -> None:
         assert not re.search(r'(src|href)="(?!data:|#)', html)
 
 
-def test_names_are_text_and_not_markup(binary: Evaluation) -> None:
+def test_names_are_text_and_not_markup(binary: SegmentationEvaluation) -> None:
     html = report.page(binary)
     assert "a&lt;b&gt;.png" in html and "a<b>" not in html
     assert "something &lt;to&gt; know" in html
 
 
-def test_the_page_says_what_the_colours_mean(binary: Evaluation, folds: Evaluation) -> None:
+def test_the_page_says_what_the_colours_mean(
+    binary: SegmentationEvaluation, folds: SegmentationEvaluation
+) -> None:
     assert "another class" not in report.page(binary) and "not judged</li>" not in report.page(binary)
     html = report.page(folds)
     assert "another class" in html and "not judged</li>" in html and "Dice of debris" in html
 
 
 def test_one_image_has_no_spread() -> None:
-    alone = Evaluation(Path("run"), "val", ["background", "cell"], images=[image("a", (4, 5, 5))])
+    alone = SegmentationEvaluation(Path("run"), "val", ["background", "cell"], images=[image("a", (4, 5, 5))])
     assert "cell, per image   0.800  " in report.as_text(alone)
     assert report.verdict(alone).endswith("on 1 validation image.")
     assert Page(report.page(alone)).open == []

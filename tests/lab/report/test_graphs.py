@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.inference.graphs import Asked, Example, GraphEvaluation
+from lab.inference.graphs import Asked, Example, SceneGraphEvaluation
 from lab.metrics.scene_graph import CONSTRAINTS, FrameGraph, Ranked
 from lab.report import graphs as report
 
@@ -30,9 +30,11 @@ def frame() -> FrameGraph:
     return FrameGraph(boxes, labels, np.ones(3), pairs, relations, boxes, labels, pairs, predicates)
 
 
-def evaluation(*parts: str) -> GraphEvaluation:
+def evaluation(*parts: str) -> SceneGraphEvaluation:
     """Three of four triplets in two frames are found by the network, one by the frequencies."""
-    found = GraphEvaluation(Path("runs/one"), "test", "predcls", "action_genome", ["person", "cup"], NAMES)
+    found = SceneGraphEvaluation(
+        Path("runs/one"), "test", "predcls", "action_genome", ["person", "cup"], NAMES
+    )
     network = ranked((0, 0, 1), (0, 2, 15), (1, 0, 2), (1, 3, math.inf))
     frequency = ranked((0, 0, 4), (0, 2, math.inf), (1, 0, math.inf), (1, 3, math.inf))
     for number, part in enumerate(parts or ("",)):

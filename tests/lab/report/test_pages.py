@@ -3,16 +3,7 @@ import base64
 import pytest
 from jinja2 import UndefinedError
 
-from lab.report.pages import counted, embedded, render
-
-
-def test_what_was_judged() -> None:
-    assert counted(1, "test", []) == "1 test image"
-    assert counted(1200, "val", []) == "1,200 validation images"
-    assert counted(60, "val", ["fold_0", "fold_1"]) == "60 held-out images of 2 folds"
-    assert counted(60, "test", ["fold_0", "fold_1"]) == "60 test images of 2 folds"
-    assert counted(24, "test", ["seed_0", "seed_1"]) == "24 test images of 2 seeds"
-    assert counted(3, "test", [], "video") == "3 test videos"
+from lab.report.pages import embedded, render
 
 
 def test_a_picture_is_part_of_the_page() -> None:

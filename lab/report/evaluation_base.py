@@ -1,0 +1,170 @@
+"""The parts that the reports of all evaluations share: files, numbers, the head and the end of each."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lab import rundir
+from lab.metrics.scores import HD95, Summary, describe
+from lab.report import pages
+from lab.report.table import render, terminal_width
+from lab.wording import duration
+
+if TYPE_CHECKING:
+    from lab.inference.base import Evaluation
+
+METRICS, REPORT = "metrics.json", "report.html"
+PARTS, SPREAD = "Folds and seeds", "mean ± spread"
+T = TypeVar("T")
+
+
+def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] | None = None) -> Path:
+    """Write `metrics.json` and other files by name; returns the path of the last one.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    path = directory
+    for name, text in {METRICS: rundir.to_json(data, indent=2) + "\n", **(texts or {})}.items():
+        path = directory / name
+        rundir.atomic_write(path, text)
+    return path
+
+
+def pictures(directory: Path, names: Iterable[str], draw: Callable[[Path], None]) -> dict[str, bytes]:
+    """Draw pictures into a folder; returns the PNG files by name, without those that there is nothing for."""
+    paths = {name: directory / f"{name}.png" for name in names}
+    for path in paths.values():  # what an earlier evaluation left there is not of this one
+        path.unlink(missing_ok=True)
+    draw(directory)
+    return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
+
+
+def as_data(evaluation: "Evaluation", **values: object) -> dict[str, object]:
+    """The values as plain data, between what was judged and how."""
+    return {
+        "run": evaluation.folder.absolute(),
+        "split": evaluation.split,
+        **values,
+        "notes": evaluation.notes,
+        "about": evaluation.about,
+        "seconds": round(evaluation.seconds, 3),
+    }
+
+
+def as_text(
+    evaluation: "Evaluation", counted: str, lines: Iterable[str], report: Path | None, kind: str = "Warning"
+) -> str:
+    """Lines for a terminal, between the notes and the path of the report."""
+    return "\n".join(
+        [
+            *(f"{kind}: {note}" for note in evaluation.notes),
+            f"{evaluation.folder.name}, {counted}, {duration(evaluation.seconds)}",
+            "",
+            *lines,
+            *(["", f"Report: {report}"] if report else []),
+        ]
+    )
+
+
+def page(
+    template: str,
+    evaluation: "Evaluation",
+    counted: str,
+    sections: Sequence[tuple[str, str, object]],
+    *,
+    what: str = "images",
+    settings: Iterable[tuple[str, str]] = (),
+    filters: Mapping[str, Callable[..., object]] | None = None,
+    **values: object,
+) -> str:
+    """A page's HTML.
+
+    Args:
+        counted: the text of what was judged, `what` it is.
+        sections: id and name of each, and whether there is anything in it.
+        settings: name and value of what was chosen for this evaluation, for the provenance.
+        filters: of the template, besides `figure` and `spread`.
+        values: for the template.
+    """
+    provenance = [
+        ("run", str(evaluation.folder)),
+        (what, counted),
+        *settings,
+        *evaluation.about.items(),
+        ("took", duration(evaluation.seconds)),
+        ("written", datetime.now().astimezone().isoformat(" ", "seconds")),
+    ]
+    return pages.render(
+        template,
+        {"figure": figure, "spread": spread, **(filters or {})},
+        it=evaluation,
+        counted=counted,
+        sections=[(id, name) for id, name, there in (*sections, ("provenance", "Provenance", True)) if there],
+        provenance=provenance,
+        **values,
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:
+    """A table for the terminal: the first columns are names, the others numbers."""
+    return render(head, rows, ["<" if n < names else ">" for n in range(len(head))], terminal_width())
+
+
+def counted(evaluation: "Evaluation", count: int | None = None, what: str = "image") -> str:
+    """What was judged: `12 test images`, `60 held-out images of 5 folds`, `1,080 test images of 3 seeds`.
+
+    Args:
+        count: by default that of the evaluation's items.
+        what: one of them.
+    """
+    parts, split = evaluation.parts, evaluation.split
+    kind = "test" if split == "test" else "validation"
+    if parts and parts[0].startswith("fold") and split == "val":
+        kind = "held-out"
+    count = len(evaluation.items) if count is None else count
+    text = f"{count:,} {kind} {what}{'' if count == 1 else 's'}"
+    return f"{text} of {len(parts)} {kind_of(parts)}s" if parts else text
+
+
+def kind_of(parts: Sequence[str]) -> str:
+    """`fold` or `seed`."""
+    return parts[0].partition("_")[0]
+
+
+def over_parts(values: Sequence[Mapping[str, float | None]]) -> dict[str, Summary | None]:
+    """The spread of the parts' values, by name: of a fold or seed from the next. None is no value."""
+    names = values[0] if values else ()
+    return {name: describe(found for each in values if (found := each[name]) is not None) for name in names}
+
+
+def plain(summaries: Mapping[str, Summary | None]) -> dict[str, object]:
+    """Summaries as plain data."""
+    return {name: None if each is None else vars(each) for name, each in summaries.items()}
+
+
+def apart(best: Iterable[T], worst: Iterable[T], key: Callable[[T], object]) -> list[T]:
+    """The best cases that aren't among the worst too, in a small set; equal keys are the same case."""
+    shown = [key(case) for case in worst]
+    return [case for case in best if key(case) not in shown]
+
+
+def figure(value: float | None, measure: str = "dice") -> str:
+    """A share as `0.912`, a distance as `17.3` or `4.21`, nothing as `–`."""
+    if value is None or math.isnan(value):
+        return "–"
+    if measure == HD95:
+        return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    return f"{value:.3f}"
+
+
+def spread(
+    summary: Summary | None, measure: str = "dice", shown: Callable[[float, str], str] = figure
+) -> str:
+    """`0.912 ± 0.051`."""
+    if summary is None:
+        return "–"
+    alone = math.isnan(summary.deviation)
+    return shown(summary.mean, measure) + ("" if alone else f" ± {shown(summary.deviation, measure)}")
