@@ -10,7 +10,9 @@ from lab.data.splits import WARNINGS
 from lab.data.streams import StreamLoader
 from lab.definitions import FIRST, Definition
 from lab.events import Note
+from lab.import_aliases import notes as moved_paths
 from lab.labels import Auto, background_of, listed, mean_over
+from lab.provenance.modules import import_paths
 from lab.torch_losses import known
 
 _RARE = 10  # times fewer samples than another class are worth a note
@@ -54,6 +56,7 @@ def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definit
         notes.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
     if config.loader.workers and isinstance(data.train, TensorLoader):
         notes.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
+    notes += [Note(each, "warning") for each in moved_paths(import_paths(config.as_data()))]
     return notes
 
 

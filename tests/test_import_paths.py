@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lab.config import gate
+from lab.import_aliases import MOVED, current
+
 ROOT = Path(__file__).resolve().parent.parent
 OLD = ROOT / "tests" / "old"
 PACKAGES = (
@@ -87,8 +90,55 @@ def has_field(value: Any, name: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("source", [in_configs, in_stored_studies, in_documents, in_schemas])
+def in_configs_of_older_versions() -> Iterator[tuple[str, str]]:
+    yield from listed("named_in_configs.txt")
+
+
+def in_modules_of_older_versions() -> Iterator[tuple[str, str]]:
+    yield from listed("imported_by_modules.txt")
+
+
+def listed(file: str) -> Iterator[tuple[str, str]]:
+    for name in (OLD / file).read_text(encoding="utf-8").split():
+        yield f"tests/old/{file}", name
+
+
+def in_the_table_of_moved_paths() -> Iterator[tuple[str, str]]:
+    for old, new in MOVED.items():
+        yield "lab/import_aliases.py", old.replace(":", ".")
+        yield "lab/import_aliases.py", new.replace(":", ".")
+
+
+PRESENT = [in_configs, in_documents, in_schemas]
+OLDER = [in_stored_studies, in_configs_of_older_versions, in_modules_of_older_versions]
+
+
+@pytest.mark.parametrize("source", [*PRESENT, *OLDER, in_the_table_of_moved_paths])
+@pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed:DeprecationWarning")
 def test_it_resolves(source: Any) -> None:
     named = sorted(set(source()))
-    assert named
+    assert named or source is in_the_table_of_moved_paths
     assert [(place, name) for place, name in named if not found(name)] == []
+
+
+@pytest.mark.parametrize("source", PRESENT)
+def test_what_ships_names_present_paths(source: Any) -> None:
+    assert [(place, name) for place, name in sorted(set(source())) if current(name) != name] == []
+
+
+def test_what_configs_could_name_they_can_name_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(gate.VARIABLE, raising=False)
+    assert [name for _, name in in_configs_of_older_versions() if not gate.is_open(name)] == []
+
+
+def test_no_moved_path_leads_to_another() -> None:
+    assert [
+        new for old, new in MOVED.items() if current(new.replace(":", ".")) != new.replace(":", ".")
+    ] == []
+
+
+@pytest.mark.filterwarnings("ignore:.* is deprecated and will be removed:DeprecationWarning")
+def test_the_old_path_of_a_module_is_the_module_itself() -> None:
+    modules = {old: new for old, new in MOVED.items() if ":" not in old}
+    assert [old for old, new in modules.items()
+            if importlib.import_module(old) is not importlib.import_module(new)] == []  # fmt: skip

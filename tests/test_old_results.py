@@ -1,5 +1,6 @@
 """Runs and studies of commit 9de05b7, in `tests/old`: what is continued, what is refused, what is marked."""
 
+import csv
 import json
 import shutil
 import sqlite3
@@ -179,6 +180,134 @@ def test_a_study_whose_objective_has_not_changed_is_continued(
     assert study.user_attrs["definitions"] == 2
     assert "definition" not in (old / "studies" / "curve" / "leaderboard.csv").read_text()
     assert main(["--optimize", "curve_study.yaml", "--set", "n_trials=4", *HERE]) == 0
+
+
+def rows_of(run: Path) -> list[dict[str, float]]:
+    """The values of each epoch but for its time."""
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_old_runs_are_listed_with_their_values(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "--json"]) == 0
+    rows = {row["run_id"]: row for row in json.loads(capsys.readouterr().out)}
+    expected = {name: summary(old / "runs" / name) for name in ("back", "curve", "loss", "patients", "sky")}
+    assert {name: (rows[name]["outcome"], rows[name]["value"]) for name in expected} == {
+        name: ("completed", values["value"]) for name, values in expected.items()
+    }
+    assert rows["folds"]["outcome"] == "interrupted"
+    assert main(["--list", "--sort", "value", "--outcome", "completed"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    ordered = sorted(expected, key=lambda name: expected[name]["value"])
+    assert [name for name in names if name in rows] in (ordered, ordered[::-1])
+
+
+@pytest.mark.parametrize("name", ["curve", "patients"])
+def test_a_continued_run_has_the_values_of_one_that_never_stopped(old: Path, name: str) -> None:
+    run = old / "runs" / name
+    before = rows_of(run)
+    assert main(["--resume", f"runs/{name}", "--set", "epochs=4"]) == 0
+    after = rows_of(run)
+    assert len(before) == 2 and after[:2] == before
+    if name == "curve":  # the data of `patients` would be cut in another way today
+        assert main(["--run", "curve.yaml", "--set", "name=whole", "--set", "epochs=4"]) == 0
+        whole = rows_of(next((old / "runs").glob("*_whole")))
+        assert [list(row) for row in whole] == [list(row) for row in after]
+        for row, wanted in zip(after, whole, strict=True):
+            assert row == pytest.approx(wanted, rel=1e-6)
+    assert [row["epoch"] for row in after] == [1, 2, 3, 4]
+    assert after[3]["train_loss"] < after[2]["train_loss"] < before[1]["train_loss"]
+
+
+def test_an_old_run_without_an_evaluation_of_its_own_has_the_values_that_it_recorded(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = old / "runs" / "curve" / "checkpoints"
+    shutil.copy(checkpoints / "last.pt", checkpoints / "best.pt")  # the second epoch was the best
+    assert main(["--evaluate", "runs/curve", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    last = rows_of(old / "runs" / "curve")[1]
+    assert found["split"] == "val"
+    assert found["scores"]["loss"] == pytest.approx(last["val_loss"], rel=1e-6)
+    assert found["scores"]["mae"] == pytest.approx(last["val_mae"], rel=1e-6)
+    assert (
+        json.loads(next((old / "runs" / "curve").rglob("metrics.json")).read_text())["scores"]
+        == (found["scores"])
+    )
+
+
+def leaderboard(folder: Path) -> dict[int, dict[str, str]]:
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        return {int(row["trial"]): row for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "outcomes"),
+    [
+        ("sky", "val_dice", ["completed", "completed"]),
+        ("curve", "val_loss", ["completed", "completed"]),
+        ("patients", "val_loss", ["completed", "waiting"]),
+    ],
+)
+def test_an_old_study_is_reported_with_its_values(
+    old: Path, capsys: pytest.CaptureFixture[str], name: str, metric: str, outcomes: list[str]
+) -> None:
+    stored = stored_trials(old / "studies.db", name)
+    folder = old / "studies" / name
+    assert main(["--report", name]) == 0
+    assert Path(capsys.readouterr().out.strip()) == folder.relative_to(old) / "report.html"
+    rows = leaderboard(folder)
+    assert [rows[number]["outcome"] for number in sorted(rows)] == outcomes
+    for number, (rate, value) in stored.items():
+        assert float(rows[number]["optimizer.lr"]) == rate
+        assert rows[number][metric] == ("" if value is None else repr(value))
+    values = [value for _, value in stored.values() if value is not None]
+    best = max(values) if metric == "val_dice" else min(values)
+    ranked = [float(rows[number][metric]) for number in rows if rows[number]["rank"] == "1"]
+    assert ranked == [best]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert name in page and f"{best:.4g}"[:5] in page
+
+
+def stored_trials(database: Path, study: str) -> dict[int, tuple[float, float | None]]:
+    """Number -> learning rate and value, by SQL alone."""
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT number, param_value, value FROM trials JOIN studies USING (study_id) "
+            "JOIN trial_params USING (trial_id) LEFT JOIN trial_values USING (trial_id) "
+            "WHERE study_name = ?",
+            (study,),
+        ).fetchall()
+    connection.close()
+    return {number: (rate, value) for number, rate, value in rows}
+
+
+def test_a_continued_study_keeps_its_trials_and_names_the_best_of_all(
+    old: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = stored_trials(old / "studies.db", "curve")
+    assert main(["--optimize", "curve_study.yaml", "--set", "n_trials=5", *HERE]) == 0
+    after = stored_trials(old / "studies.db", "curve")
+    assert len(before) == 2 and len(after) == 5 and after.items() >= before.items()
+    folder = old / "studies" / "curve"
+    for number in (2, 3, 4):  # what is stored is what the trial's own run has
+        rows, (rate, value) = rows_of(folder / f"trial_{number:05d}"), after[number]
+        assert rows[0]["lr"] == rate and value == min(row["val_loss"] for row in rows)
+    best = min(after, key=lambda number: after[number][1] or 0.0)
+    assert f"Best     trial {best}: val_loss" in capsys.readouterr().out
+    if best > 1:  # the folders of the old trials are not here
+        assert json.loads((folder / "best" / "trial.json").read_text())["number"] == best
+
+
+def test_the_trial_that_was_interrupted_goes_on_where_it_was(old: Path) -> None:
+    trial = old / "studies" / "patients" / "trial_00001"
+    before = rows_of(trial)
+    assert main(["--optimize", "patients_study.yaml", *HERE]) == 0
+    after = rows_of(trial)
+    assert (len(before), len(after)) == (1, 2) and after[:1] == before
+    rate, value = stored_trials(old / "studies.db", "patients")[1]
+    assert value == min(row["val_loss"] for row in after) and after[1]["lr"] == rate
 
 
 def draw_patients(folder: Path) -> None:

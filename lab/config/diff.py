@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lab.import_aliases import current
+
 
 class Missing:
     """Stands where one config has no such path, for None is a value."""
@@ -34,13 +36,18 @@ def differences(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> list[tuple[str, A
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal as config values are: 1 is 1.0 but not true, NaN is NaN, and a tuple is a list."""
+    """Equal as config values are: 1 is 1.0 but not true, NaN is NaN, a tuple is a list.
+
+    An import path of an earlier version is the present one.
+    """
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, str) and isinstance(b, str):
+        return a == b or current(a) == current(b)
     return bool(a == b or (a != a and b != b))
 
 

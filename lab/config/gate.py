@@ -18,6 +18,7 @@ from typing import Any
 
 from lab.config.homes import OF_A_RECORD, files_of, homes, open_homes
 from lab.config.problems import ConfigError, Path, Problem, nearest
+from lab.import_aliases import current
 
 PLACES = "beside main.py, in the current folder or installed"
 VARIABLE = "LAB_ALLOW_IMPORT"  # what --allow-import sets, for all processes of the command
@@ -80,6 +81,7 @@ def admit(path: str) -> None:
     Raises:
         ConfigError: it may not be named; with what may, and the way out.
     """
+    path = current(path)
     for part in path.split("."):
         if part.startswith("_"):
             raise _problem(f"'{path}' may not be named: what begins with _, as '{part}' does, is private")
@@ -110,10 +112,11 @@ def admit_found(value: Any, path: str) -> None:
 
 def is_open(path: str) -> bool:
     """Whether a config may name a place, by its words."""
+    path = current(path)
     no = _longest(path, CLOSED)
     if path.partition(".")[0] in PACKAGES and "tests" in path.split("."):
         no = len(path)
-    granted = _longest(path, filter(None, os.environ.get(VARIABLE, "").split(",")))
+    granted = _longest(path, map(current, filter(None, os.environ.get(VARIABLE, "").split(","))))
     if granted >= max(no, 0) or _longest(path, OPEN) > no:
         return True
     first, _, rest = path.partition(".")

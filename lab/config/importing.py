@@ -16,6 +16,7 @@ from typing import Any
 
 from lab.config.gate import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
+from lab.import_aliases import current
 
 _PYTHON, _PACKAGES = (
     tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in names})
@@ -30,6 +31,7 @@ def resolve(name: str) -> Callable[..., Any]:
     Raises:
         ConfigError: it may not be named, can't be imported, or is no class or function.
     """
+    name = current(name)
     admit(name)
     first, *rest = name.split(".")
     value: Any = _import(first)
@@ -71,7 +73,7 @@ def _is_packaged(file: str) -> bool:
 def is_users(file: str) -> bool:
     """Return whether a source file is the user's: neither of Python or a package, nor of this project."""
     lab = FilePath(__file__).resolve().parent.parent
-    own = {lab, lab.parent / "main.py", lab.parent / "util.py"}
+    own = {lab, *(lab.parent / name for name in ("selftest", "main.py", "util.py"))}
     path = FilePath(file).resolve()
     return not is_installed(file) and own.isdisjoint((path, *path.parents))
 

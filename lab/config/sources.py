@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
+from lab.import_aliases import current
+
 _MOST = 3_000_000  # bytes of sources that one command reads
 # Thousands of lines, of which this matters.
 _SHORT = {
@@ -68,6 +70,7 @@ def source_of(name: str) -> Source:
         Unknown: it has none that can be read.
     """
     global _read
+    name = current(name)
     file = file_of(name)
     if file is None or file.suffix != ".py":
         raise Unknown

@@ -10,6 +10,7 @@ from typing import Any
 from lab.config.gate import admit
 from lab.config.problems import ConfigError, Problem, nearest
 from lab.config.sources import Source, Unknown, bound, file_of, public, reached, source_of
+from lab.import_aliases import current
 
 _KEPT = {
     "final",
@@ -35,6 +36,7 @@ def look(path: str) -> Callable[..., Any] | None:
     Raises:
         ConfigError: nothing of this name is there, or a config may not name it.
     """
+    path = current(path)
     admit(path)
     try:
         return _stand_in(path)

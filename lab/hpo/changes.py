@@ -159,7 +159,7 @@ def _differences(
     if own in but or same(a, b):
         return
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        if a.get("target") != b.get("target"):
+        if not same(a.get("target"), b.get("target")):
             yield (*path, "target"), a.get("target", MISSING), b.get("target", MISSING)
             return
         for key in {**a, **b}:
@@ -252,7 +252,7 @@ def _other_choices(old: Sequence[Any], new: Sequence[Any]) -> str:
         (mine, other)
         for mine, other in zip(old, new, strict=False)
         if isinstance(mine, Mapping) and isinstance(other, Mapping) and not same(mine, other)
-        if mine.get("target") == other.get("target")
+        if same(mine.get("target"), other.get("target"))
     ]
     added = [c for c in new if not _among(c, [*old, *(other for _, other in changed)])]
     gone = [c for c in old if not _among(c, [*new, *(mine for mine, _ in changed)])]

@@ -11,6 +11,7 @@ import optuna
 import sqlalchemy
 from optuna.distributions import (
     BaseDistribution,
+    CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
     check_distribution_compatibility,
@@ -22,6 +23,7 @@ from optuna.study import StudyDirection
 
 from lab import commands
 from lab.config import wandb_environment
+from lab.config.diff import same
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.space import KEY
@@ -247,7 +249,7 @@ def _refuse_redefined(config: OptimizeConfig, study: optuna.Study, command: str)
 
 
 def _align(config: OptimizeConfig, database: Database, study: optuna.Study, command: str) -> None:
-    """Give the trials' parameters the file's bounds, where these are wider.
+    """Give the trials' parameters the file's bounds, where these are wider, and its names of the choices.
 
     For Optuna a parameter whose bounds vary among trials is none that they share: GP, CMA-ES, NSGA-II and a
     multivariate TPE would draw it at random from then on, and a quasi-random sequence keep to the old bounds.
@@ -264,12 +266,14 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
         if name not in config.search_space:
             continue
         old, new = json_to_distribution(written), config.search_space[name].distribution()
+        renamed = _renamed(old, new)
         try:
-            check_distribution_compatibility(old, new)
+            if not renamed:
+                check_distribution_compatibility(old, new)
         except ValueError as error:
             problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
             _raise(config, ConfigError([problem], f"A fork can hold it anew:\n  {command}"))
-        if _holds(new, old) and old != new:
+        if (renamed or _holds(new, old)) and old != new:
             values = {"distribution_json": distribution_to_json(new)}
             own = (of_the_study, columns.param_name == name, columns.distribution_json == written)
             wider.append(sqlalchemy.update(columns).where(*own).values(values))
@@ -285,6 +289,13 @@ def _holds(new: BaseDistribution, old: BaseDistribution) -> bool:
     return (
         isinstance(new, numbers) and isinstance(old, numbers) and new.low <= old.low and old.high <= new.high
     )
+
+
+def _renamed(old: BaseDistribution, new: BaseDistribution) -> bool:
+    """Return whether the choices are the same, but for import paths of earlier versions."""
+    if not (isinstance(old, CategoricalDistribution) and isinstance(new, CategoricalDistribution)):
+        return False
+    return same(old.choices, new.choices)
 
 
 def _fork(config: OptimizeConfig, source: str, database: Database) -> Fork:

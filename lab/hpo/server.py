@@ -14,6 +14,7 @@ from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.gate import is_open
 from lab.config.problems import Problem
 from lab.hpo.redefined import problems_of
+from lab.import_aliases import current
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
@@ -34,7 +35,7 @@ def warm_up(config: RunConfig, *modules: str) -> None:
 
     A user's own modules are imported in each trial: they might touch a GPU, and then nothing can be forked.
     """
-    found = {target.rpartition(".")[0] for target in targets(config)}
+    found = {current(target).rpartition(".")[0] for target in targets(config)}
     known = sorted(module for module in found if module.split(".")[0] in _KNOWN and is_open(module))
     late = [*_LATE, *(_PICTURES if config.pictures.enabled else ())]
     late += _TENSORBOARD if any(tracker.type == "tensorboard" for tracker in config.shipped_trackers) else ()

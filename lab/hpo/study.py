@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab import commands, rundir
+from lab import commands, import_aliases, rundir
 from lab.callbacks.progress import Style
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
@@ -116,7 +116,10 @@ def _optimized(
     _begin(out, config, study, folder)
     if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
-    for lacking in notes_on(set(import_paths(config.as_data()))):  # a trial's are in its own console.log
+    paths = set(import_paths(config.as_data()))
+    for moved in import_aliases.notes(sorted(paths)):
+        out.note(moved)
+    for lacking in notes_on(paths):  # a trial's are in its own console.log
         out.note(lacking.message)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)

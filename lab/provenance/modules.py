@@ -15,6 +15,7 @@ from lab.config.diff import flatten
 from lab.config.homes import PROJECT
 from lab.config.importing import is_installed, is_of_python
 from lab.config.spec import is_import_path
+from lab.import_aliases import current
 
 _FOLDERS, _FILES = ("lab", "selftest"), ("main.py", "util.py")
 _OURS = (*(f"{PROJECT / name}{os.sep}" for name in _FOLDERS), *(str(PROJECT / name) for name in _FILES))
@@ -50,7 +51,7 @@ def imported(paths: Collection[str]) -> list[Module]:
     judged: dict[str, bool] = {}
     for name, module in sorted(sys.modules.copy().items(), key=lambda item: item[0] not in named):
         file = _file_of(module)
-        if file is None or is_of_python(file):
+        if file is None or is_of_python(file) or current(name) != name:
             continue
         if file.startswith(_OURS):
             found[Path(file)] = Module(name, Path(file), name in named)
@@ -147,7 +148,7 @@ def _from_loader(module: ModuleType | None) -> tuple[bytes, str] | None:
 
 def _module_of(path: str) -> str:
     """Return the imported module that an import path leads into; empty where there is none."""
-    parts = path.split(".")
+    parts = current(path).split(".")
     names = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
     return next((name for name in names if name in sys.modules), "")
 
