@@ -21,22 +21,26 @@ from lab.checkpoint import Stateful
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
+from lab.epoch_cursor import EpochCursor
 from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, StopRequest, named, request_stop
 from lab.first_batch import first_batches
 from lab.hints import hints
-from lab.inventory import components_of, include, parts_of, unkeepable
+from lab.inventory import components_of, include, parts_of, state_of, unkeepable
 from lab.meaning import definitions_with
 from lab.metrics import Metric
-from lab.midway import Midway
+from lab.metrics.gathered import Unkeepable
 from lab.modes import Modes
 from lab.monitoring import Course, NotFinite, Schedule, refuse_val_values
 from lab.reach import Reach
 from lab.rehearsal import rehearse
 from lab.resume import cut_as_before, record_of, resume_from
+from lab.run_context import RunContext
+from lab.run_events import run_end, run_start
+from lab.run_outcome import outcome_of
+from lab.run_record import recorded
 from lab.runtime import Runtime, averaged
 from lab.seeding import seed_all
-from lab.session import Session
 from lab.signals import undisturbed
 from lab.tasks import Task
 
@@ -152,24 +156,30 @@ class Trainer:
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
         self.components = components_of(self.model, self.criterion, self.task, self.metrics, self.device)
-        self.midway = Midway(
-            self.reach, every_n_steps, accumulate_grad_batches, self.listeners, self.device, self.components
-        )
+        self.cursor = EpochCursor(every_n_steps, accumulate_grad_batches, self.device)
         self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
-    def from_config(cls, config: RunConfig, *, batches: int, facts: Mapping[str, Any] = {}) -> "Trainer":
+    def from_config(
+        cls,
+        config: RunConfig,
+        *,
+        batches: int,
+        facts: Mapping[str, Any] = {},
+        runtime: Runtime | None = None,
+    ) -> "Trainer":
         """Build all from a config but listeners; the weights come from its first seed.
 
         Args:
             batches: in an epoch, for a scheduler whose length is `auto`.
             facts: what the data says of itself, for a network some of whose arguments are `auto`.
+            runtime: that of the data, where there is one already.
 
         Raises:
             ConfigError: a component can't be built.
         """
         seed_all(config.seeds[0])
-        runtime = Runtime.from_config(config)
+        runtime = runtime or Runtime.from_config(config)
         model = runtime.place_network(config.create_model(facts))
         task = runtime.place(config.create_task(facts))
         criterion = runtime.place(config.create_criterion(facts))
@@ -214,11 +224,11 @@ class Trainer:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
         tally = Tally(self.task, self.metrics["train"], "train loss", self._check_gradients)
-        epoch = self.course.epoch + 1
-        self._reporter.begin("train", epoch, self.epochs, len(dl_train))
-        started = time.perf_counter() - self.midway.seconds
+        steps = len(dl_train)
+        self._reporter.begin("train", self.course.epoch + 1, self.epochs, steps)
+        started = time.perf_counter() - self.cursor.seconds
         with self.modes.training(self.listeners.on_note), self.first["train"] as first:
-            for batches in groups(self.midway.batches(dl_train, tally, epoch), self._accumulate):
+            for batches in groups(self.cursor.batches(dl_train, tally), self._accumulate):
                 moved = [self.runtime.move(batch) for _, batch in batches]
                 group = Group.of(moved, lambda batch: self.task.weights(self.criterion, batch))
                 for (step, _), batch in zip(batches, moved, strict=True):
@@ -232,6 +242,8 @@ class Trainer:
                         tally.add_norm(self._step())
                         first.through()
                     self._reporter.step(step, tally)
+                if self.cursor.due(step, steps):
+                    self._snapshot(step, steps, time.perf_counter() - started, tally)
         self._reporter.note(self.runtime.remarks, self.task.remarks)
         values = tally.values()
         self.course.samples += tally.samples
@@ -284,13 +296,17 @@ class Trainer:
         """Everything with a state, by the name it has in a checkpoint."""
         return parts_of(self)
 
+    def state(self, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The content of a checkpoint: at a position within an epoch (of `MidEpoch`), or between two."""
+        return state_of(self, position)
+
     def _one_epoch(self, dl_train: Loader, dl_val: Loader | None, epoch: int) -> events.EpochEnd:
-        started = time.perf_counter() - self.midway.seconds
+        started = time.perf_counter() - self.cursor.seconds
         if self.seed is not None:
             seed_all(self.seed, epoch, device=self.device)
         set_epoch(epoch, dl_train, dl_val)
         losses = ("train_loss",) if dl_val is None else ("train_loss", "val_loss")
-        self._values = self.midway.begin({**dict.fromkeys(losses, math.nan), "lr": self.lr})
+        self._values = self.cursor.values or {**dict.fromkeys(losses, math.nan), "lr": self.lr}
         stop: StopRequest | None = None
         try:
             self.train_epoch(dl_train)
@@ -314,6 +330,25 @@ class Trainer:
         return events.EpochEnd(
             epoch, self.epochs, values, improved, best.epoch, best.values, seconds, next_lr, stop
         )
+
+    def _snapshot(self, step: int, steps: int, seconds: float, tally: Tally) -> None:
+        """Let the listeners keep the state within this epoch.
+
+        Raises:
+            NotFinite: a loss or a weight is; that of a training gone wrong is no state to continue from.
+        """
+        tally.read()
+        if not self.reach.finite():
+            raise NotFinite(f"a weight is not finite after step {step}")
+        try:
+            position = self.cursor.position(step, steps, seconds, self._values, tally)
+        except Unkeepable as error:
+            self.cursor.every = None
+            message = f"checkpoint.every_n_steps has no effect: the metric's {error}, which a checkpoint"
+            hint = "can't hold; give it state_dict and load_state_dict, of tensors and numbers"
+            self.listeners.on_note(events.Note(f"{message} {hint}", "warning"))
+        else:
+            self.listeners.on_mid_epoch(events.MidEpoch(self.course.epoch + 1, step, steps, position))
 
     def _step(self) -> Tensor | None:
         norm = self.runtime.step(self.optimizer, self._clip_norm, self._check_gradients)
@@ -350,43 +385,47 @@ def run(
         RunInUse: another process runs in this folder.
     """
     with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
-        session = Session(folder, resume, callbacks, console, command, source=source)
-        run_config = session.settled(run_config)
+        context = RunContext(folder, resume, callbacks, console, command, source=source)
+        run_config = context.settled(run_config)
         if len(run_config.repeats) == 1:
-            return _run_once(run_config, dl_train, dl_val, session)
+            return _run_once(run_config, dl_train, dl_val, context)
         with RepeatsSummary(folder, run_config, console) as summary:
-            for config, below in summary.unless_stopped(session.per_repeat(run_config)):
+            for config, below in summary.unless_stopped(context.per_repeat(run_config)):
                 summary.add(_run_once(config, dl_train, dl_val, below))
         return summary.result
 
 
 def _run_once(
-    config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, session: Session
+    config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, context: RunContext
 ) -> events.RunResult:
-    checkpoints = session.folder / rundir.CHECKPOINTS
-    data = create_loaders(config, dl_train, dl_val, Runtime.from_config(config).device)
-    trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts)
+    # Build: runtime, data, trainer, listeners.
+    checkpoints = context.folder / rundir.CHECKPOINTS
+    runtime = Runtime.from_config(config)
+    data = create_loaders(config, dl_train, dl_val, runtime.device)
+    trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts, runtime=runtime)
     described = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
     about = record_of(config, data.facts, described)
-    listeners = data.listen(trainer.listeners)
     count = trainer.task.pictured or config.pictures.count
     look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
-    own = shipped(session.folder, config, trainer, look, about, session.console)
-    listeners.callbacks = include(trainer, data, own, session.callbacks, session.resume)
-    resumed = resume_from(checkpoints, about, trainer.parts(), described) if session.resume else []
+    listeners = data.listen(trainer.listeners)
+    own = shipped(context.folder, config, trainer, look, about, context.console)
+    listeners.callbacks = include(trainer, data, own, context.callbacks, context.resume)
+    # Restore a checkpoint, and report what would surprise later.
+    resumed = resume_from(checkpoints, about, trainer.parts(), described) if context.resume else []
     noted = unkeepable(trainer) + hints(config, trainer.criterion, data, described)
     listeners.on_notes([*noted, *rehearse(config, trainer, data), *resumed])
-    begin = session.start_event(config, trainer, data, about["definitions"])
+    # Train.
+    begin = run_start(context, config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
     with undisturbed() as disturbed:
         try:
-            with session.recorded(config, trainer.device, begin, listeners), disturbed():
+            with recorded(context, config, trainer.device, begin, listeners), disturbed():
                 listeners.on_run_start(begin)
                 trainer.train(data.train, data.val, config.epochs)
         except BaseException as error:
-            trainer.outcome, trainer.reason = session.fault(error)
+            trainer.outcome, trainer.reason = outcome_of(error, context.folder)
             raise
         finally:
             data.stop()
-            listeners.on_run_end(end := session.end_event(trainer, config.main_loss))
-    return events.RunResult(end, session.folder)
+            listeners.on_run_end(end := run_end(context, trainer, config.main_loss))
+    return events.RunResult(end, context.folder)

@@ -37,9 +37,13 @@ class CheckpointError(ValueError):
     """A checkpoint that is damaged, or is none."""
 
 
-def collect(parts: Mapping[str, Stateful | None]) -> dict[str, Any]:
-    """The states of the parts by name, as plain data; a part that is None is left out."""
-    states = {name: part.state_dict() for name, part in parts.items() if part is not None}
+def collect(parts: Mapping[str, Stateful | Mapping[str, Any] | None]) -> dict[str, Any]:
+    """The states of the parts by name, as plain data; a mapping is a state, and None is left out."""
+    states = {
+        name: part if isinstance(part, Mapping) else part.state_dict()
+        for name, part in parts.items()
+        if part is not None
+    }
     return {name: plainly(_as_dict(state), name, []) for name, state in states.items()}
 
 

@@ -138,12 +138,10 @@ class Components:
     """The objects of a run by name.
 
     Attributes:
-        within: whether an epoch's training is under way.
         notes: on what was restored, and what wasn't.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        self.within = False
         self.notes: list[Note] = []
         self._device = torch.device(device)
         self._parts: dict[str, Component] = {}
@@ -159,12 +157,16 @@ class Components:
         """Don't restore these, by the beginning of their names, for they belong to another setting."""
         self._left_out = dict(reasons)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what there is, by name, and what can't be kept."""
+    def state_dict(self, within: bool = False) -> dict[str, Any]:
+        """Return what there is, by name, and what can't be kept.
+
+        Args:
+            within: whether an epoch's training is under way.
+        """
         states: dict[str, Any] = {}
         unkept: dict[str, list[str]] = {}
         for name, part in self._parts.items():
-            values, wrong = part.state(self.within)
+            values, wrong = part.state(within)
             if values:
                 states[name] = {"kind": part.kind, "values": dict(values)}
             if wrong:

@@ -1,5 +1,6 @@
 """The one way in which a set is judged, within the epochs of a run and after it."""
 
+import copy
 import functools
 import math
 import time
@@ -307,14 +308,18 @@ class Peek:
         return Samples(inputs, targets, _on_cpu(predictions))
 
     def best(self) -> Samples | None:
-        """The same with the best checkpoint's weights, which the network then keeps.
+        """The same with the best checkpoint's weights; the network has its own again afterwards.
 
         Raises:
             CheckpointError: it can't be read.
         """
         network = self._predictor.model if self._predictor.ema is None else self._predictor.ema.module
-        network.load_state_dict(network_state(load(self._best)))
-        return self()
+        own = copy.deepcopy(network.state_dict())
+        try:
+            network.load_state_dict(network_state(load(self._best)))
+            return self()
+        finally:
+            network.load_state_dict(own)
 
     def _read(self) -> list[Any]:
         if not hasattr(self._dataset, "__getitem__") or not hasattr(self._dataset, "__len__"):

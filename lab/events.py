@@ -1,7 +1,29 @@
-"""What a run tells its listeners: frozen values, and the way to ask it to stop.
+"""The events of a run: frozen values that callbacks receive, and the way to ask the run to stop.
 
-Listeners never get the Trainer. They are called in the order in which `util.run` lists them, and a listener
-that wants the run to end returns `request_stop(...)` from `on_epoch_end`.
+Callbacks never get the Trainer. They are called in the order in which `util.run` lists them, and one that
+wants the run to end returns `request_stop(...)` from `on_epoch_end`. The loop, with each event in its place:
+
+    build runtime, data, trainer and callbacks; restore the checkpoint of a resumed run
+    on_run_start(RunStart)
+    for epoch in epochs:
+        seed everything by (seed, epoch)
+        on_phase_start(PhaseStart)                    # "train"
+        for batches in groups:                        # those that share an optimizer step
+            for batch in batches:
+                result = task.step(model, criterion, batch)
+                backward
+                after the last of them: clip the gradients, optimizer and averaged weights step
+                on_steps(StepsDone)                   # a few times a second
+            on_mid_epoch(MidEpoch)                    # where checkpoint.every_n_steps is due
+        on_phase_start(PhaseStart)                    # "val", unless the config has `val: null`
+        for batch in validation batches:
+            result = task.step(model, criterion, batch)
+            on_steps(StepsDone)
+        best epoch, early stopping, scheduler
+        on_epoch_end(EpochEnd)                        # a StopRequest ends the loop
+    on_run_end(RunEnd)                                # after an exception, too
+
+`on_note(Note)` may come at any time, from `on_run_start` on and before.
 """
 
 from collections.abc import Iterable, Mapping
@@ -111,11 +133,12 @@ class StepsDone:
 
 @dataclass(frozen=True)
 class MidEpoch:
-    """Within an epoch's training, a moment at which its state is whole and can be kept."""
+    """Within an epoch's training, after an optimizer step: its state is complete and can be kept."""
 
     epoch: int  # not finished
     step: int  # so many of its batches are done
     steps: int
+    position: Mapping[str, Any] = field(default_factory=dict)  # what `Trainer.state` needs to know of it
 
 
 @dataclass(frozen=True)

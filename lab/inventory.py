@@ -16,9 +16,9 @@ from lab.checkpoint import Stateful
 from lab.components import ADVICE, Attributes, Components, Named, Unkept
 from lab.data import state as data_state
 from lab.data.loaders import Loaders
+from lab.epoch_cursor import EpochCursor
 from lab.events import Callback, Listeners, Note, Phase
 from lab.held import held
-from lab.midway import Midway
 from lab.modes import Modes
 from lab.monitoring import Course
 from lab.runtime import Runtime
@@ -100,7 +100,7 @@ class Trained(Protocol):
     task: Task
     ema: Any
     course: Course
-    midway: Midway
+    cursor: EpochCursor
     early_stopping: Any
     components: Components
     modes: Modes
@@ -117,12 +117,24 @@ def parts_of(trainer: Trained) -> dict[str, Stateful | None]:
         "scaler": trainer.runtime.scaler,
         "ema": trainer.ema,
         "course": trainer.course,
-        "midway": trainer.midway,
+        "midway": trainer.cursor,
         "early_stopping": trainer.early_stopping,
         "criterion": OwnState.of(trainer.criterion),
         "components": trainer.components,
         "rng": RngState(),
     }
+
+
+def state_of(trainer: Trained, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The state of everything, as a checkpoint keeps it.
+
+    Args:
+        position: within the epoch under way (`MidEpoch.position`); None between epochs.
+    """
+    parts: dict[str, Stateful | Mapping[str, Any] | None] = {**parts_of(trainer)}
+    if position is not None:
+        parts |= {"midway": position, "components": trainer.components.state_dict(within=True)}
+    return checkpoint.collect(parts)
 
 
 def components_of(
@@ -150,7 +162,7 @@ def include(
 
     What has a state receives an epoch before its checkpoint is written, right after the record.
     """
-    trainer.midway.data = data_state.include(trainer.components, data)
+    trainer.cursor.data = data_state.include(trainer.components, data)
     for callback in (*shipped, *own):
         kind = type(callback)
         if has_own_state(callback):

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lab.checkpoint import Stateful, collect
 from lab.config import ConfigError, RunConfig
 from lab.config.importing import blame
 from lab.data.loaders import Loaders, TensorLoader, create_loaders
@@ -45,14 +44,14 @@ class Trainable(Trained, Protocol):
 
     def val_epoch(self, dl_val: Any) -> float: ...
 
-    def parts(self) -> dict[str, Stateful | None]: ...
+    def state(self) -> dict[str, Any]: ...
 
 
 def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
 
     Args:
-        build: makes a Trainer: `build(config, batches=..., facts=...)`.
+        build: makes a Trainer: `build(config, batches=..., facts=..., runtime=...)`.
 
     Raises:
         ConfigError: a component can't be built.
@@ -62,8 +61,9 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     data: Loaders | None = None
     try:
         first = config.with_values(next(iter(config.repeats.values())))
-        data = create_loaders(first, None, None, Runtime.from_config(config).device)
-        trainer = build(first, batches=len(data.train), facts=data.facts)
+        runtime = Runtime.from_config(config)
+        data = create_loaders(first, None, None, runtime.device)
+        trainer = build(first, batches=len(data.train), facts=data.facts, runtime=runtime)
         parameters = sum(p.numel() for p in trainer.model.parameters())
         report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
         if own := trainer.reach.loss:
@@ -179,7 +179,7 @@ def _costs(config: RunConfig, trainer: Trainable, epoch: float) -> Costs:
         peak_bytes=_peak(trainer.runtime.device),
         epoch_seconds=epoch,
         seconds=epoch * config.epochs * repeats,
-        checkpoint_bytes=_bytes(collect(trainer.parts())),
+        checkpoint_bytes=_bytes(trainer.state()),
         checkpoints=(min(config.epochs, 3) + (config.epochs // every if every else 0)) * repeats,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
@@ -36,6 +37,11 @@ class Reach:
         """All of the network and the trained ones of the loss."""
         yield from self._network.parameters()
         yield from self.loss.values()
+
+    def finite(self) -> bool:
+        """Return whether all of them are finite, which waits for the device."""
+        flags = [parameter.detach().isfinite().all() for parameter in self.parameters()]
+        return not flags or bool(torch.stack(flags).all())
 
     @property
     def count(self) -> int:

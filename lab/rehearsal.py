@@ -19,9 +19,9 @@ from lab.config.importing import blame
 from lab.config.sections import AUTO
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
 from lab.data.state import dataset_of
+from lab.epoch_cursor import EpochCursor
 from lab.events import Note
 from lab.held import modules_in
-from lab.midway import Midway
 from lab.modes import Modes, kept
 from lab.monitoring import Course
 from lab.runtime import Runtime
@@ -42,7 +42,7 @@ class Trained(Protocol):
     task: Task
     runtime: Runtime
     course: Course
-    midway: Midway
+    cursor: EpochCursor
     modes: Modes
 
 
@@ -73,7 +73,7 @@ def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
     done = 0
     if spec.interval == "step":
         steps = math.ceil(batches / config.accumulate_grad_batches)
-        done = trainer.midway.begin_at(batches) // config.accumulate_grad_batches
+        done = trainer.cursor.begin_at(batches) // config.accumulate_grad_batches
     left, earlier = epochs * steps - done, trainer.course.epoch * steps + done
     unit, name = f"{spec.interval}s", spec.target.rpartition(".")[2]
     try:

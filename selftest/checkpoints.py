@@ -70,7 +70,7 @@ def write_forever() -> None:
     """Write checkpoints as a run does, each of its own number; say which are done. Begin after the newest."""
     folder, epoch = Path(FOLDER), 0
     keeper = Checkpointing(
-        folder, CheckpointConfig(), lambda: {"number": epoch, "model": torch.full((_FLOATS,), float(epoch))}
+        folder, CheckpointConfig(), lambda _: {"number": epoch, "model": torch.full((_FLOATS,), float(epoch))}
     )
     first = load_latest(folder)[0]["number"] + 1 if (folder / "last.pt").exists() else 1
     for epoch in numbers(first):

@@ -56,7 +56,7 @@ USES = {
     ("lab/inference/segmenter.py", "_threshold"): "tests/test_moved_data.py",
     ("lab/report/notebook.py", "as_table"): "test_the_first_run",
     ("lab/report/study.py", "commands_of"): "test_what_a_studys_files_say_from_anywhere",
-    ("lab/session.py", "end_event"): "test_a_stopped_run_and_its_upload",
+    ("lab/run_events.py", "run_end"): "test_a_stopped_run_and_its_upload",
     ("lab/trackers/wandb_places.py", "_typed"): "test_a_stopped_run_and_its_upload",
     ("lab/trackers/wandb_session.py", "_why_offline"): "test_a_stopped_run_and_its_upload",
     ("lab/trackers/wandb_session.py", "how_to_upload"): "test_a_stopped_run_and_its_upload",

@@ -9,6 +9,8 @@ from lab import checkpoint, rundir
 from lab.config.sections import CheckpointConfig
 from lab.events import Callback, EpochEnd, MidEpoch, RunEnd
 
+Content = Callable[[Mapping[str, Any] | None], Mapping[str, Any]]
+
 
 class Checkpointing(Callback):
     """Writes one file an epoch, and more within it where asked; the other names are links to it.
@@ -16,12 +18,10 @@ class Checkpointing(Callback):
     A diverged epoch is not written, so that `last` and `best` stay the last good ones.
 
     Args:
-        content: gives the state to write, at the time it is called.
+        content: gives the state to write, at a position within an epoch, or at None between epochs.
     """
 
-    def __init__(
-        self, folder: Path, config: CheckpointConfig, content: Callable[[], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, folder: Path, config: CheckpointConfig, content: Content) -> None:
         self._folder, self._config, self._content = folder, config, content
         self._epoch = self._written_epoch = 0
         self._written_at = time.monotonic()
@@ -31,7 +31,7 @@ class Checkpointing(Callback):
     def on_mid_epoch(self, event: MidEpoch) -> None:
         """Write what a resumed run can go on with in the middle of this epoch."""
         if self._due:
-            self._write()
+            self._write(event.position)
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Write what this epoch calls for."""
@@ -63,10 +63,10 @@ class Checkpointing(Callback):
     def _due(self) -> bool:
         return time.monotonic() - self._written_at >= self._config.every_seconds
 
-    def _write(self) -> Path:
+    def _write(self, position: Mapping[str, Any] | None = None) -> Path:
         last = self._folder / "last.pt"
         if last.exists():
             rundir.link(last, self._folder / "prev.pt")
-        checkpoint.save(last, self._content())
+        checkpoint.save(last, self._content(position))
         self._written_epoch, self._written_at = self._epoch, time.monotonic()
         return last

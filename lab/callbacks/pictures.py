@@ -21,7 +21,7 @@ class Pictures(Callback):
 
     Args:
         predict: what the network says of some validation samples now, or None.
-        predict_best: the same with the best epoch's weights, which the network then keeps.
+        predict_best: the same with the best epoch's weights.
         image: takes a panel for the trackers: epoch, name, (height, width, 3).
     """
 

@@ -11,7 +11,6 @@ from lab.callbacks.pictures import Pictures
 from lab.callbacks.progress import Progress, Style
 from lab.callbacks.summary import Summary
 from lab.callbacks.tracking import create_tracking
-from lab.checkpoint import Stateful, collect
 from lab.config import RunConfig
 from lab.events import Callback, Listeners
 from lab.tasks import Samples, Task
@@ -23,7 +22,7 @@ class Trained(Protocol):
     task: Task
     listeners: Listeners
 
-    def parts(self) -> dict[str, Stateful | None]: ...
+    def state(self, position: Mapping[str, Any] | None = None) -> dict[str, Any]: ...
 
 
 class Look(Protocol):
@@ -48,7 +47,9 @@ def shipped(
     return [
         tracking,
         Checkpointing(
-            folder / rundir.CHECKPOINTS, config.checkpoint, lambda: {**about, **collect(trainer.parts())}
+            folder / rundir.CHECKPOINTS,
+            config.checkpoint,
+            lambda position: {**about, **trainer.state(position)},
         ),
         Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, notify),
         Diagnostics(config.diagnostics, notify),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lab import evaluation
+from lab import checkpoint, evaluation
 from lab.evaluation import NotFinite, Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, PhaseStart, StepsDone
 from lab.metrics import MAE, Accuracy
@@ -268,8 +268,8 @@ def test_evaluate_names_what_is_not_finite() -> None:
 
 class Predictor:
     def __init__(self, model: nn.Module, task: Task | None = None, precision: str = "fp32") -> None:
-        self.task, self.runtime = task or Task(), Runtime("cpu", precision)
-        self.evaluated = model
+        self.task, self.runtime, self.ema = task or Task(), Runtime("cpu", precision), None
+        self.evaluated = self.model = model
 
 
 class Pairs(Dataset[Any]):
@@ -356,6 +356,21 @@ def test_peek_reads_the_samples_once_and_predicts_each_time() -> None:
     second = peek()
     assert first is not None and second is not None and data.reads == 2
     assert torch.allclose(second.predictions, first.predictions + 1)
+
+
+def test_predictions_of_the_best_weights_leave_the_network_its_own(tmp_path: Path) -> None:
+    data, model = Pairs([image(2), image(2)]), nn.Conv2d(1, 1, 1)
+    peek = Peek(Predictor(model), data, 2, tmp_path / "best.pt")
+    best = peek()
+    checkpoint.save(tmp_path / "best.pt", checkpoint.collect({"model": model}))
+    with torch.no_grad():
+        assert model.bias is not None
+        model.bias += 1
+    own = model.bias.clone()
+    again = peek.best()
+    assert best is not None and again is not None
+    assert torch.equal(torch.as_tensor(again.predictions), torch.as_tensor(best.predictions))
+    assert torch.equal(model.bias, own)
 
 
 @pytest.mark.parametrize(

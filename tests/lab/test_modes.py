@@ -69,10 +69,10 @@ class Kept(Callback):
         self.notes.append(event)
 
     def on_mid_epoch(self, event: MidEpoch) -> None:
-        self.states[f"{event.epoch}.{event.step}"] = copy.deepcopy(checkpoint.collect(self.trainer.parts()))
+        self.states[f"{event.epoch}.{event.step}"] = copy.deepcopy(self.trainer.state(event.position))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        self.states[str(event.epoch)] = copy.deepcopy(checkpoint.collect(self.trainer.parts()))
+        self.states[str(event.epoch)] = copy.deepcopy(self.trainer.state())
         self.seen.append(flags(self.trainer.model))
 
     @property

@@ -1,6 +1,6 @@
 """Which checkpoints a run keeps, and what is in each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ class Run:
 
     def __init__(self, folder: Path, **config: Any) -> None:
         self.folder, self.epoch = folder / "checkpoints", 0
-        self.keeper = Checkpointing(self.folder, CheckpointConfig(**config), lambda: {"epoch": self.epoch})
+        self.keeper = Checkpointing(self.folder, CheckpointConfig(**config), self.content)
+
+    def content(self, position: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {"epoch": self.epoch, "position": position}
 
     def epochs(self, count: int, improved: Callable[[int], bool] = lambda epoch: False, **end: Any) -> None:
         for _ in range(count):
@@ -138,6 +141,14 @@ def test_within_an_epoch_last_is_written_and_prev_is_the_one_before(tmp_path: Pa
     run.epoch = 1
     run.epochs(1)
     assert run.kept() == {"best.pt": 1, "last.pt": 2, "prev.pt": 22}
+
+
+def test_a_checkpoint_within_an_epoch_has_its_position(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.keeper.on_mid_epoch(MidEpoch(epoch=1, step=5, steps=9, position={"step": 5}))
+    assert load(run.folder / "last.pt")["position"] == {"step": 5}
+    run.epochs(1)
+    assert [load(run.folder / name)["position"] for name in ("last.pt", "prev.pt")] == [None, {"step": 5}]
 
 
 def test_within_an_epoch_as_seldom_as_it_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

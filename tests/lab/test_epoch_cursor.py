@@ -1,4 +1,4 @@
-"""Within an epoch: where its state can be kept, and that a training goes on from there unchanged."""
+"""The position within an epoch: where a state can be kept, and a training that continues from it."""
 
 import copy
 from collections.abc import Callable
@@ -43,8 +43,7 @@ class Keeper(Callback):
 
     def on_mid_epoch(self, event: MidEpoch) -> None:
         assert self.trainer is not None
-        state = checkpoint.collect(self.trainer.parts())
-        self.kept[event.epoch, event.step] = copy.deepcopy(state)
+        self.kept[event.epoch, event.step] = copy.deepcopy(self.trainer.state(event.position))
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         self.ends.append(event)
@@ -100,7 +99,7 @@ def test_goes_on_as_if_nothing_had_been(loader: Callable[[], Any], accumulate: i
     for place in ((2, 12), (1, 9 if accumulate > 1 else 4)):
         other, again = made(accumulate_grad_batches=accumulate)
         checkpoint.restore(other.parts(), record.kept[place])
-        assert other.midway.step == place[1]
+        assert other.cursor.step == place[1]
         other.train(data, DataLoader(VAL, 4), 3)
         assert [dict(end.values) for end in again.ends] == [
             dict(end.values) for end in record.ends[place[0] - 1 :]
@@ -111,7 +110,7 @@ def test_goes_on_as_if_nothing_had_been(loader: Callable[[], Any], accumulate: i
 
 
 def without_clock(trainer: Trainer) -> dict[str, Any]:
-    state = checkpoint.collect(trainer.parts())
+    state = trainer.state()
     state["course"] = {**state["course"], "cost": state["course"]["cost"][0]}
     return state
 
@@ -119,7 +118,7 @@ def without_clock(trainer: Trainer) -> dict[str, Any]:
 def test_the_state_is_empty_but_for_that_moment() -> None:
     trainer, keeper = made()
     trainer.train(samples(0), DataLoader(VAL, 4), 1)
-    assert trainer.midway.state_dict() == {} and trainer.midway.step == 0
+    assert trainer.cursor.state_dict() == {} and trainer.cursor.step == 0
     assert all(state["midway"]["step"] == step for (_, step), state in keeper.kept.items())
     assert trainer.course.samples == 120
 
@@ -135,7 +134,7 @@ def test_an_epoch_of_another_length_goes_on_at_the_same_share() -> None:
     trainer.train(samples(0), DataLoader(VAL, 4), 1)
     other, _ = made(accumulate_grad_batches=4)
     checkpoint.restore(other.parts(), keeper.kept[1, 8])
-    assert [other.midway.begin_at(steps) for steps in (15, 30, 7)] == [8, 16, 0]
+    assert [other.cursor.begin_at(steps) for steps in (15, 30, 7)] == [8, 16, 0]
 
 
 class Breaking(Callback):

@@ -1,0 +1,30 @@
+"""The outcome of a run that an exception ended."""
+
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from lab import rundir
+from lab.events import Outcome, Stopped
+from lab.first_batch import fault_of, message_of
+from lab.infeasible import Infeasible
+from lab.redact import redact_text
+from lab.runtime import is_out_of_memory
+from lab.signals import Interrupted
+
+
+def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
+    """The outcome and its reason; the traceback of a failure is kept in the run's folder."""
+    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+        return "interrupted", error.reason if isinstance(error, Interrupted) else "Ctrl-C"
+    if isinstance(error, Stopped):
+        return error.outcome, error.reason
+    if isinstance(error, Infeasible):
+        return "infeasible", redact_text(str(error))
+    text = redact_text("".join(traceback.format_exception(error)))
+    with suppress(OSError):  # a full disk may be the very fault
+        rundir.atomic_write(path := folder / rundir.TRACEBACK, text)
+        if (fault := fault_of(error)) is not None:
+            fault.traceback = path
+    outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+    return outcome, redact_text(message_of(error))
