@@ -1,4 +1,4 @@
-"""Who did what to a study's trials: a log that the database itself keeps, and what it is judged by.
+"""An audit of a study's trials: a log that the database itself keeps, and what it is judged by.
 
 Triggers write down every change of a trial's state, of its values and of its lease, in the transaction that
 makes it. So a trial that was finished twice is seen, though its row says nothing of it any more.
@@ -7,9 +7,10 @@ makes it. So a trial that was finished twice is seen, though its row says nothin
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -91,8 +92,14 @@ class Audit:
                 for statement in _trigger(change, f"audit_{index}", self.database.file is not None):
                     connection.execute(sqlalchemy.text(statement))
 
+    def enqueue(self, points: Iterable[Mapping[str, Any]]) -> None:
+        """Add trials with these values, to be run in this order."""
+        study = optuna.load_study(study_name=self.config.study_name, storage=self.database.backend)
+        for point in points:
+            study.enqueue_trial(dict(point))
+
     def trials(self) -> list[FrozenTrial]:
-        """What the database holds now."""
+        """The trials that the database holds now."""
         study = optuna.load_study(study_name=self.config.study_name, storage=self.database.backend)
         return study.get_trials(deepcopy=False)
 
@@ -116,10 +123,13 @@ class Audit:
         with self.database.engine.connect() as connection:
             return {row.number: row.owner for row in connection.execute(query, {"study": self.study_id})}
 
+    def finished(self) -> int:
+        """The number of trials that are over."""
+        return sum(trial.state.is_finished() for trial in self.trials())
+
     def over(self) -> bool:
-        """Whether all trials are finished that were asked for."""
-        done = sum(trial.state.is_finished() for trial in self.trials())
-        return done >= self.config.total
+        """Return whether all trials are finished that were asked for."""
+        return self.finished() >= self.config.total
 
     def judge(self) -> "Found":
         """Look at all there is, once nobody is at work any more."""
@@ -136,7 +146,7 @@ class Audit:
 
 @dataclass
 class Found:
-    """What is wrong with a study, a line for each thing."""
+    """All that is wrong with a study, a line for each thing."""
 
     lost: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
@@ -149,7 +159,7 @@ class Found:
             getattr(self, name).extend(lines)
 
     def counted(self) -> dict[str, int]:
-        """How many of each kind."""
+        """The number of each kind."""
         return {name: len(lines) for name, lines in vars(self).items()}
 
     def lines(self, where: str) -> list[str]:
@@ -158,7 +168,7 @@ class Found:
 
 
 def judge(trials: Sequence[FrozenTrial], log: Sequence[Change], total: int) -> Found:
-    """Whether each of `total` configurations was completed exactly once, as it was proposed.
+    """Judge whether each of `total` configurations was completed exactly once, as it was proposed.
 
     Args:
         trials: what the study holds in the end.
@@ -190,7 +200,7 @@ def judge(trials: Sequence[FrozenTrial], log: Sequence[Change], total: int) -> F
 
 
 def judge_record(trial: FrozenTrial, folder: Path, epochs: int, found: Found) -> None:
-    """Whether a completed trial's own record has each epoch once, and says what the database says."""
+    """Judge whether a completed trial's own record has each epoch once, and agrees with the database."""
     if trial.state != TrialState.COMPLETE:
         return
     name = f"trial {trial.number}"

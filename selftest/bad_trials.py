@@ -2,7 +2,6 @@
 
 import html
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,18 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
-import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.optimize import OptimizeConfig
-from lab.hpo.opening import open_study
-from lab.hpo.storage import Database
 from lab.report.study import REPORT
-from selftest.base import Verdict
-from selftest.bench import Bench
-from selftest.crew import last_line
+from selftest.audit import Audit
+from selftest.bench import Bench, Process
 from selftest.studies import STUDIES, small_study, write_file
+from selftest.verdict import Verdict
 
 _BACK = 50.0  # megabytes that the memory may differ in the end
 _LONGEST = 600.0  # seconds
@@ -43,16 +38,16 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
     kinds = list(CAUSES)
     faults = [kinds[number // 2 % len(kinds)] if number % 2 else "none" for number in range(count)]
     config = _study(folder, len(faults), list(CAUSES), isolation="process", run__net__ballast=64)
-    trials = _enqueued(config, [_point(fault, number) for number, fault in enumerate(faults)])
+    audit = _enqueued(folder, config, [_point(fault, number) for number, fault in enumerate(faults)])
     command = bench.start(folder, "--optimize", str(write_file(folder, config)))
-    base, end, most = _watch_memory(command, trials)
-    done = bench.finish(command, timeout=1.0)
-    found = trials.read()
-    broken = [f"the command ended with {done.code}: {last_line(done.err or done.out)}"] * (done.code != 0)
+    base, end, most = _watch_memory(command, audit)
+    done = command.done(1.0)
+    found = audit.trials()
+    broken = [f"the command ended with {done.code}: {done.last}"] * (done.code != 0)
     broken += judge_bad(found, faults, _page(folder))
     if abs(end - base) > _BACK:
         broken.append(f"the memory was {base:.0f} MB, and {end:.0f} MB in the end")
-    trials.close()
+    audit.close()
     good = sum(trial.state == TrialState.COMPLETE and _outcome(trial) == "completed" for trial in found)
     figures = {
         "good ones completed": good,
@@ -78,15 +73,15 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
         folder = bench.folder(f"killing-{isolation}")
         points = _with_killers(count)
         config = _study(folder, len(points), list(_KILLERS), isolation=isolation, run__net__note=_DIED)
-        trials = _enqueued(config, points)
+        audit = _enqueued(folder, config, points)
         began = _through(
             bench, folder, config, most=1 if isolation == "process" else 2 * count + 1, broken=broken
         )
         starts += began - 1
         died = (folder / _DIED).read_text().splitlines() if (folder / _DIED).exists() else []
         tries.update(died)
-        found = trials.read()
-        trials.close()
+        found = audit.trials()
+        audit.close()
         broken += [f"{isolation}: {line}" for line in judge_killers(found, died, _page(folder))]
         values.append([trial.values for trial in found if trial.params.get("net.fault") == "none"])
     if values[0] != values[1]:
@@ -101,7 +96,7 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
 
 
 def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -> list[str]:
-    """What is wrong with trials of which these faults were asked.
+    """Judge trials of which these faults were asked.
 
     Args:
         page: the text of the report.
@@ -124,7 +119,7 @@ def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -
 
 
 def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str) -> list[str]:
-    """What is wrong after a study with killing configurations, each of which was asked for twice.
+    """Judge a study with killing configurations, each of which was asked for twice.
 
     Args:
         died: `fault width` of each process that was killed.
@@ -153,29 +148,6 @@ def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str)
     return broken
 
 
-class _Trials:
-    """A study's trials, read past what its command caches."""
-
-    def __init__(self, config: OptimizeConfig) -> None:
-        self._database = Database(config.storage)
-        self.study = open_study(config, self._database)
-
-    def read(self) -> list[FrozenTrial]:
-        """As they are now."""
-        study = optuna.load_study(study_name=self.study.study_name, storage=self._database.backend)
-        return study.get_trials(deepcopy=False)
-
-    def finished(self) -> int:
-        """How many of them are over."""
-        query = sqlalchemy.text("SELECT count(*) FROM trials WHERE state NOT IN ('WAITING', 'RUNNING')")
-        with self._database.engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
-
-    def close(self) -> None:
-        """Let go of the database."""
-        self._database.engine.dispose()
-
-
 def _study(folder: Path, n_trials: int, faults: list[str], **changes: Any) -> OptimizeConfig:
     space = {
         "net.fault": {"type": "categorical", "choices": ["none", *faults]},
@@ -201,40 +173,34 @@ def _with_killers(count: int) -> list[dict[str, Any]]:
     return points
 
 
-def _enqueued(config: OptimizeConfig, points: Sequence[dict[str, Any]]) -> _Trials:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    trials = _Trials(config)
-    for point in points:
-        trials.study.enqueue_trial(point)
-    return trials
+def _enqueued(folder: Path, config: OptimizeConfig, points: Sequence[dict[str, Any]]) -> Audit:
+    audit = Audit(config, folder)
+    audit.enqueue(points)
+    return audit
 
 
 def _through(bench: Bench, folder: Path, config: OptimizeConfig, most: int, broken: list[str]) -> int:
     """Start the command until the study is over, or so often; how often that was."""
     path = write_file(folder, config)
     for start in range(1, most + 1):
-        if config.isolation == "process":
-            code: int | None = bench.command(folder, "--optimize", str(path), timeout=_LONGEST).code
-        else:
-            process = bench.warm(folder, "--optimize", str(path))
-            process.join(_LONGEST)
-            code = process.exitcode
-        if code == 0:
+        begin = bench.start if config.isolation == "process" else bench.warm
+        done = begin(folder, "--optimize", str(path)).done(_LONGEST)
+        if done.code == 0:
             return start
-    broken.append(f"{config.isolation}: after {most} starts the command still ends with {code}")
+    broken.append(f"{config.isolation}: after {most} starts the command still ends with {done.code}")
     return most
 
 
-def _watch_memory(command: "subprocess.Popen[str]", trials: _Trials) -> tuple[float, float, float]:
+def _watch_memory(command: Process, audit: Audit) -> tuple[float, float, float]:
     """The megabytes of the command and of the server that trials are forked from: early, at the end, at most.
 
     Early is when a tenth of the trials is over, and the end is that of the last one: after it the report is
     drawn, which takes memory of its own.
     """
     base = end = most = 0.0
-    total, deadline = len(trials.read()), time.monotonic() + _LONGEST
-    while command.poll() is None and time.monotonic() < deadline:
-        now, done = _megabytes(command.pid), trials.finished()
+    total, deadline = len(audit.trials()), time.monotonic() + _LONGEST
+    while command.alive and time.monotonic() < deadline:
+        now, done = _megabytes(command.pid), audit.finished()
         if done < total and done >= max(2, total // 10):
             base, end, most = base or now, now, max(most, now)
         time.sleep(0.1)
@@ -264,7 +230,7 @@ def _page(folder: Path) -> str:
 
 
 def _row(page: str, number: int, cause: str) -> bool:
-    """Whether the report's table of what went wrong has this trial with its cause."""
+    """Return whether the report's table of what went wrong has this trial with its cause."""
     start = page.find(f'<tr><th scope="row">{number}</th>', page.find("What went wrong"))
     return bool(cause) and html.escape(cause) in page[start : page.find("</tr>", start)].replace(
         "&#39;", "&#x27;"

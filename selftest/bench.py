@@ -1,4 +1,4 @@
-"""Where faults are tried: a folder on the storage in question, the real command, warm processes, a server."""
+"""A bench to try faults at: a folder on the storage in question, the real command, warm processes."""
 
 import os
 import runpy
@@ -6,20 +6,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing import process as processes
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.config import RunConfig, gate
 from lab.hpo import server
 from lab.hpo.trial_process import Run
 from selftest.postgres import Postgres, find_postgres
 
+T = TypeVar("T")
 CONSOLE = "console.txt"
 PLANTED = "selftest.faulty_parts,selftest.stateful_parts"  # which configs may name here alone
 _SMALL = {
@@ -37,11 +40,84 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WANDB_API_KEY": "", "PYTHONIOENCODING":
 
 @dataclass(frozen=True)
 class Done:
-    """What a command came to."""
+    """The end of a process.
+
+    Args:
+        code: its exit code; negative where a signal ended it.
+        out: what it printed; of a process that was forked, its console's whole text.
+        late: it took too long, and was killed for that.
+    """
 
     code: int
     out: str
     err: str
+    late: bool = False
+
+    @property
+    def said(self) -> str:
+        """All that it printed."""
+        return self.out + self.err
+
+    @property
+    def last(self) -> str:
+        """Its last words: the error that ended it, where there is one."""
+        return last_line(self.err or self.out)
+
+
+class Process:
+    """A process of the bench, be it the real command or a fork: wait for it, send it signals, read its words.
+
+    Args:
+        console: the file that a fork prints into; the real command prints into pipes.
+    """
+
+    def __init__(self, made: "subprocess.Popen[str] | ForkServerProcess", console: Path) -> None:
+        assert made.pid is not None
+        self.made, self.pid = made, made.pid
+        self._console = console
+        self._before = console.stat().st_size if console.exists() else 0  # of those who printed there earlier
+
+    @property
+    def alive(self) -> bool:
+        """True until it has ended."""
+        if isinstance(self.made, subprocess.Popen):
+            return self.made.poll() is None
+        return self.made.is_alive()
+
+    def done(self, seconds: float = 300.0) -> Done:
+        """Wait for its end; one that takes too long is killed (-9) with its group."""
+        if isinstance(self.made, subprocess.Popen):
+            late = False
+            try:
+                out, err = self.made.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                late = True
+                end_group(self.pid)
+                out, err = self.made.communicate()
+            return Done(self.made.returncode, out, err, late)
+        self.made.join(seconds)
+        if late := self.made.is_alive():
+            end_group(self.pid)
+            self.made.join()
+        assert self.made.exitcode is not None
+        return Done(self.made.exitcode, self.said, "", late)
+
+    @property
+    def said(self) -> str:
+        """All that a fork has printed so far."""
+        if not self._console.exists():
+            return ""
+        return self._console.read_bytes()[self._before :].decode(errors="replace")
+
+    def line(self) -> str:
+        """The next line that the real command prints."""
+        assert isinstance(self.made, subprocess.Popen) and self.made.stdout is not None
+        return self.made.stdout.readline()
+
+    def send(self, number: int, group: bool = False) -> None:
+        """Send it a signal, or all of its group as terminals and batch systems do."""
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.pid, number)
 
 
 class Bench:
@@ -61,8 +137,7 @@ class Bench:
         self.place, self.main, self.run, self.told = place.resolve(), main.resolve(), run, told
         self.judge_times = judge_times
         self._granted = os.environ.get(gate.VARIABLE, "")
-        self._started: list[subprocess.Popen[str]] = []
-        self._forked: list[ForkServerProcess] = []
+        self._started: list[Process] = []
         self._postgres: Postgres | None = None
         self._looked_for_postgres = self._is_warm = False
 
@@ -80,6 +155,10 @@ class Bench:
             self._postgres.close()
         shutil.rmtree(self.place, ignore_errors=True)
 
+    def in_time(self, seconds: float, limit: float) -> bool:
+        """True where a promised time was kept, or isn't judged."""
+        return seconds <= limit or not self.judge_times
+
     def folder(self, name: str) -> Path:
         """A new empty folder of the bench, the working folder of what is tried there."""
         for attempt in range(10_000):
@@ -89,11 +168,9 @@ class Bench:
                 return path
         raise AssertionError(f"{self.place}: 10,000 folders of the name {name}")
 
-    def start(
-        self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> "subprocess.Popen[str]":
+    def start(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         """The real `python main.py ...` in a folder, in the background and in a process group of its own."""
-        process = subprocess.Popen(
+        command = subprocess.Popen(
             [sys.executable, str(self.main), *arguments],
             cwd=folder,
             env={**os.environ, **_ENVIRONMENT, **(environment or {})},
@@ -104,8 +181,7 @@ class Bench:
             errors="replace",
             start_new_session=True,
         )
-        self._started.append(process)
-        return process
+        return self._with(Process(command, folder / CONSOLE))
 
     def command(
         self,
@@ -115,18 +191,9 @@ class Bench:
         timeout: float = 300.0,
     ) -> Done:
         """The real `python main.py ...` in a folder, to its end; one that takes too long is killed (-9)."""
-        return self.finish(self.start(folder, *arguments, environment=environment), timeout)
+        return self.start(folder, *arguments, environment=environment).done(timeout)
 
-    def finish(self, process: "subprocess.Popen[str]", timeout: float = 300.0) -> Done:
-        """Wait for a command that was started; one that takes too long is killed (-9)."""
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            end_group(process.pid)
-            out, err = process.communicate()
-        return Done(process.returncode, out, err)
-
-    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
+    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> Process:
         """A process from a server that has imported everything, in hundredths of a second.
 
         It runs in the folder, in a process group of its own, and prints into `console.txt` there.
@@ -135,14 +202,13 @@ class Bench:
             function: of a module, with arguments that can be pickled.
         """
         self._warm_up()
-        process = server.context().Process(target=_forked, args=(folder, function, arguments))
-        process.start()
+        fork = server.context().Process(target=_forked, args=(folder, function, arguments))
+        fork.start()
         # Each start polls all children. Of two threads that poll one, only the first gets its exit code.
-        processes._children.discard(process)  # type: ignore[attr-defined]
-        self._forked.append(process)
-        return process
+        processes._children.discard(fork)  # type: ignore[attr-defined]
+        return self._with(Process(fork, folder / CONSOLE))
 
-    def warm(self, folder: Path, *arguments: str) -> ForkServerProcess:
+    def warm(self, folder: Path, *arguments: str) -> Process:
         """The real `python main.py ...` as `start` has it, in a process that has imported everything."""
         return self.fork(folder, as_main, self.main, arguments)
 
@@ -155,22 +221,65 @@ class Bench:
 
     def end_processes(self) -> None:
         """End whatever still runs of what was started here."""
-        for command in self._started:
-            if command.poll() is None:
-                end_group(command.pid)
-                command.communicate()
-        for process in self._forked:
-            if process.is_alive() and process.pid is not None:
+        for process in self._started:
+            if process.alive:
                 end_group(process.pid)
-            process.join()
+            process.done()
         self._started.clear()
-        self._forked.clear()
+
+    def _with(self, process: Process) -> Process:
+        self._started.append(process)
+        return process
 
     def _warm_up(self) -> None:
         if self._is_warm:  # what forks in a thread must not touch signals
             return
         self._is_warm = True
         server.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
+
+
+def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
+    """Wait for something; True where it has come."""
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(pause)
+    return met
+
+
+def in_order(
+    begun: Iterable[tuple[T, Process]], at_once: int, seconds: float = 300.0
+) -> Iterator[tuple[T, Done]]:
+    """Wait for processes in the order in which they begin, so many of which run side by side."""
+    waiting: deque[tuple[T, Process]] = deque()
+    for each in begun:
+        waiting.append(each)
+        if len(waiting) == at_once:
+            what, process = waiting.popleft()
+            yield what, process.done(seconds)
+    for what, process in waiting:
+        yield what, process.done(seconds)
+
+
+def left_alive(group: int, seconds: float = 30.0) -> list[int]:
+    """The processes of a group that still live so long after its leader has ended; zombies don't."""
+    until(lambda: not any(_members(group)), seconds)
+    return list(_members(group))
+
+
+def _members(group: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                yield int(stat.parent.name)
+
+
+def last_line(text: str) -> str:
+    """The last words of a process: the error that ended it, where there is one."""
+    head, found, tail = text.rpartition("Traceback (most recent call last):\n")
+    lines = [line for line in (tail if found else head + tail).splitlines() if line.strip()]
+    errors = [line for line in lines if found and not line.startswith(" ")]
+    return next(iter(errors or reversed(lines)), "it said nothing")
 
 
 def end_group(pid: int) -> None:

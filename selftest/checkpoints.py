@@ -15,10 +15,9 @@ from lab.callbacks.checkpointing import Checkpointing
 from lab.checkpoint import CheckpointError, load, load_latest
 from lab.config.sections import CheckpointConfig
 from lab.events import EpochEnd
-from selftest.base import Verdict, short_of
-from selftest.bench import CONSOLE, Bench
-from selftest.crew import last_line
-from selftest.resuming import RUN, differences, outcome
+from selftest.bench import Bench, until
+from selftest.killed_runs import RUN, differences, outcome
+from selftest.verdict import Tally, Verdict
 from selftest.watched_training import train, variant
 
 FOLDER = "checkpoints"
@@ -34,36 +33,29 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
 
     Whether it was in the middle is seen by what it leaves: the file that has no name of its own yet.
     """
-    folder, broken = bench.folder("writer"), list[str]()
-    middle, kills, behind = 0, 0, 0
-    while middle < count and kills < 4 * count + 10:
-        chance = random.Random(kills)
-        before = len(_lines(folder))
+    folder, middle = bench.folder("writer"), "in the middle of a write"
+    tally = Tally({"kills": 0, middle: 0, "unloadable": 0, "checkpoints behind": 0})
+    figures = tally.figures
+    while figures[middle] < count and figures["kills"] < 4 * count + 10:
+        seed = int(figures["kills"])
+        where, before = f"kill {seed} (seed {seed})", len(_lines(folder))
         process = bench.fork(folder, write_forever)
-        deadline = time.monotonic() + _START
-        while len(_lines(folder)) == before and process.is_alive() and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(chance.uniform(0.0, 0.15))
-        process.kill()
-        process.join()
-        where = f"kill {kills} (seed {kills})"
-        if process.exitcode != -signal.SIGKILL or len(_lines(folder)) == before:
-            said = last_line((folder / CONSOLE).read_text())
-            broken.append(f"{where}: expected it to write until it is killed, found that it ended: {said}")
+        until(lambda: len(_lines(folder)) > before or not process.alive, _START, 0.001)  # noqa: B023 - called here
+        time.sleep(random.Random(seed).uniform(0.0, 0.15))
+        process.send(signal.SIGKILL)
+        done = process.done()
+        if done.code != -signal.SIGKILL or len(_lines(folder)) == before:
+            tally.take(where, [f"expected it to write until it is killed, found that it ended: {done.last}"])
             break
-        kills += 1
-        middle += any((folder / FOLDER).glob(".*.tmp"))
+        tally.add("kills")
+        tally.add(middle, any((folder / FOLDER).glob(".*.tmp")))
         late, faults = judge_writes(folder / FOLDER, int(_lines(folder)[-1]))
-        behind = max(behind, late)
-        broken += [f"{where}: {fault}" for fault in faults]
-        bench.told(f"{middle} of {count} killed in the middle of a write, {len(broken)} unloadable or behind")
-    figures = {
-        "kills": kills,
-        "in the middle of a write": middle,
-        "unloadable": len(broken),
-        "checkpoints behind": behind,
-    }
-    return Verdict(figures, [*broken, *short_of(count, middle, "kills in the middle of a write")])
+        tally.most("checkpoints behind", late)
+        tally.take(where, faults)
+        bench.told(f"{figures[middle]} of {count} killed {middle}, {len(tally.broken)} unloadable or behind")
+    figures["unloadable"] = len(tally.broken)
+    tally.at_least(count, figures[middle], f"kills {middle}")
+    return tally.verdict()
 
 
 def write_forever() -> None:
@@ -80,7 +72,7 @@ def write_forever() -> None:
 
 
 def judge_writes(folder: Path, written: int) -> tuple[int, Sequence[str]]:
-    """How many checkpoints are lost of those that were written to their end, and what is wrong with any."""
+    """Count the lost among the checkpoints that were written to their end, and judge the others."""
     faults = []
     for path in sorted(folder.glob("*.pt")):
         try:
@@ -107,11 +99,10 @@ def damaged(bench: Bench, count: int) -> Verdict:
 
     Of some a run goes on: it says so on the console, and ends as one with a whole checkpoint does.
     """
-    config = variant(0, epochs=2)
-    whole, broken = bench.folder("whole"), list[str]()
-    bench.fork(whole, train, bench.run, config).join()
+    config, whole = variant(0, epochs=2), bench.folder("whole")
+    bench.fork(whole, train, bench.run, config).done()
     expected = outcome(whole / RUN)
-    detected, resumed, said = 0, 0, 0
+    tally = Tally({"damaged": count, "detected": 0, "gone on with": 0, "said on the console": 0})
     content = (whole / RUN / rundir.CHECKPOINTS / "last.pt").read_bytes()
     for index, (what, spoilt) in zip(range(count), damages(content), strict=False):
         folder = bench.folder(f"damaged-{index}")
@@ -119,25 +110,20 @@ def damaged(bench: Bench, count: int) -> Verdict:
         last = folder / RUN / rundir.CHECKPOINTS / "last.pt"
         last.unlink()  # best.pt may be the same file
         last.write_bytes(spoilt)
-        faults = judge_damage(last.parent)
-        detected += not faults
+        tally.add("detected", tally.take(what, judge_damage(last.parent)))
         if index % _RESUMED == 0:
-            process = bench.fork(folder, train, bench.run, config)
-            process.join()
-            resumed += process.exitcode == 0
-            console = (folder / CONSOLE).read_text()
-            said += "passed over a damaged checkpoint" in console
-            if process.exitcode or "passed over a damaged checkpoint" not in console:
-                faults.append(
-                    f"expected the console to say so, found exit code {process.exitcode}: {console[-300:]}"
-                )
+            done = bench.fork(folder, train, bench.run, config).done()
+            said = "passed over a damaged checkpoint" in done.said
+            tally.add("gone on with", done.code == 0)
+            tally.add("said on the console", said)
+            if done.code or not said:
+                ended = f"found exit code {done.code}: {done.said[-300:]}"
+                tally.take(what, [f"expected the console to say so, {ended}"])
             else:
-                faults += differences("after going on", expected, outcome(folder / RUN))
-        broken += [f"{what}: {fault}" for fault in faults]
+                tally.take(f"{what}: after going on", differences(expected, outcome(folder / RUN)))
         shutil.rmtree(folder)
-        bench.told(f"{index + 1} of {count} checkpoints damaged, {detected} detected")
-    figures = {"damaged": count, "detected": detected, "gone on with": resumed, "said on the console": said}
-    return Verdict(figures, broken)
+        bench.told(f"{index + 1} of {count} checkpoints damaged, {tally.figures['detected']} detected")
+    return tally.verdict()
 
 
 def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -162,7 +148,7 @@ def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def judge_damage(folder: Path) -> list[str]:
-    """What is wrong with how a damaged `last.pt` is taken."""
+    """Judge how a damaged `last.pt` is taken."""
     try:
         load(folder / "last.pt")
         return ["expected the damage to be noticed, found it loaded"]

@@ -4,15 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.context import ForkServerProcess
 
 from lab import rundir
 from selftest.audit import Audit
-from selftest.bench import CONSOLE, Bench, end_group
+from selftest.bench import Bench, Process, end_group, until
 from selftest.studies import STUDIES, work, write_file
 
 PATIENCE = 180.0  # seconds for a study to come to its end once nobody kills any more
@@ -34,8 +31,8 @@ class Crew:
         self.orphans: list[str] = []  # trials that stayed with a dead worker for longer than a lease
         self.longest = 0.0  # seconds that any did
         self._bench, self._audit, self._size, self._lanes = bench, audit, size, lanes
-        self._warm: list[ForkServerProcess] = []
-        self._command: subprocess.Popen[str] | None = None
+        self._warm: list[Process] = []
+        self._command: Process | None = None
         self._killed: dict[int, float] = {}  # pid -> when
         self._left: set[tuple[int, str]] = set()  # trials and their dead owners
         self._file = audit.folder
@@ -51,11 +48,11 @@ class Crew:
 
     def tend(self) -> None:
         """Put others in the place of those that are gone, and see how long dead ones keep their trials."""
-        for worker in [worker for worker in self._warm if not worker.is_alive()]:
+        for worker in [worker for worker in self._warm if not worker.alive]:
             self._warm.remove(worker)
-            if worker.pid not in self._killed and worker.exitcode != 0:
-                said = last_line((self._audit.folder / CONSOLE).read_text(errors="replace"))
-                self.broken.append(f"a worker ended with {worker.exitcode}: {said}")
+            done = worker.done()
+            if worker.pid not in self._killed and done.code != 0:
+                self.broken.append(f"a worker ended with {done.code}: {done.last}")
         if len(self._warm) < self._size and not self._audit.over():
             config, run = self._audit.config, self._bench.run
             self._warm.append(self._bench.fork(self._audit.folder, work, config, run))
@@ -63,7 +60,7 @@ class Crew:
 
     def kill(self, chance: random.Random) -> None:
         """Kill (-9) one of all the processes there are, or now and then all warm workers at once."""
-        warm = [worker.pid for worker in self._warm if worker.pid is not None]
+        warm = [worker.pid for worker in self._warm]
         trials, commands = self.trials(), self._commands()
         if not (victims := [*warm, *trials, *commands]):
             return
@@ -91,7 +88,7 @@ class Crew:
         self._kill_one(self._command.pid)
         if not alone:
             end_group(self._command.pid)
-        self._bench.finish(self._command)
+        self._command.done()
         self._command = None
 
     def finish(self) -> None:
@@ -99,9 +96,9 @@ class Crew:
         if not until(self._is_over, PATIENCE):
             self.broken.append(f"the study has not ended {PATIENCE:.0f} s after the last kill")
         if self._command is not None:
-            done = self._bench.finish(self._command, timeout=1.0)
+            done = self._command.done(1.0)
             if done.code != 0:
-                self.broken.append(f"the command ended with {done.code}: {last_line(done.err or done.out)}")
+                self.broken.append(f"the command ended with {done.code}: {done.last}")
         self._bench.end_processes()
 
     def trials(self) -> list[int]:
@@ -119,19 +116,19 @@ class Crew:
 
     @property
     def left(self) -> int:
-        """How often a dead worker left a trial behind."""
+        """The number of trials that dead workers left behind."""
         return len(self._left)
 
     def ended(self) -> bool:
-        """Whether the command has come to its end."""
+        """Return whether the command has come to its end."""
         return not self._commands()
 
     def _commands(self) -> list[int]:
-        return [self._command.pid] if self._command is not None and self._command.poll() is None else []
+        return [self._command.pid] if self._command is not None and self._command.alive else []
 
     def _is_over(self) -> bool:
         self.tend()
-        return not self._commands() and not any(worker.is_alive() for worker in self._warm)
+        return not self._commands() and not any(worker.alive for worker in self._warm)
 
     def _kill_one(self, pid: int) -> None:
         with suppress(ProcessLookupError):
@@ -155,19 +152,3 @@ class Crew:
 def _process(owner: str) -> int:
     """The process number in the name of a lease's owner."""
     return int(owner.split(":")[-2])
-
-
-def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
-    """Wait for something; whether it has come."""
-    deadline = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < deadline:
-        time.sleep(pause)
-    return met
-
-
-def last_line(text: str) -> str:
-    """What a process has said last: the error that ended it, where there is one."""
-    head, found, tail = text.rpartition("Traceback (most recent call last):\n")
-    lines = [line for line in (tail if found else head + tail).splitlines() if line.strip()]
-    errors = [line for line in lines if found and not line.startswith(" ")]
-    return next(iter(errors or reversed(lines)), "it said nothing")

@@ -1,13 +1,11 @@
 """The database is locked by somebody else, or its server is gone for a while; others read on."""
 
 import sqlite3
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,12 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from selftest.audit import Audit, Found
-from selftest.base import Verdict
-from selftest.bench import Bench, Done
-from selftest.crew import last_line, until
+from selftest.bench import Bench, Done, last_line, until
 from selftest.postgres import HINT, Postgres
 from selftest.servers import Server, dashboards
 from selftest.sockets import request, say, status
 from selftest.studies import small_study, write_file
+from selftest.verdict import Tally, Verdict
 
 _TRIALS, _EPOCHS = 6, 8  # of 0.1 s each
 _LONGEST = 300.0  # seconds for a study of a few
@@ -31,60 +28,33 @@ _OFTEN = 0.1  # seconds between two looks of a reader
 _BACK = 30.0  # seconds until a reader has to see the database again
 
 
-@dataclass
-class Outage:
-    """What one outage came to."""
-
-    crashes: list[str] = field(default_factory=list)
-    found: Found = field(default_factory=Found)
-    reads: int = 0
-    pages: int = 0
-    read_errors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def broken(self, where: str) -> list[str]:
-        """All that is wrong with it."""
-        crashes = [f"{where}: a command crashed: {line}" for line in self.crashes]
-        reads = [f"{where}: the reader failed: {line}" for line in self.read_errors]
-        return [*crashes, *reads, *self.found.lines(where)]
-
-
 def database_away(bench: Bench, count: int) -> Verdict:
     """The SQLite file locked for half of `count` seconds; PostgreSQL gone for all of them."""
     server = bench.postgres()  # before there are threads
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the readers find nobody there, as they should
-    untried = []
-    tries: dict[str, Callable[[], Outage]] = {"SQLite": lambda: _locked(bench, count / 2)}
+    tally = new_tally()
+    tries: dict[str, Callable[[], float]] = {"SQLite": lambda: _locked(bench, count / 2, tally)}
     if server is None:
-        untried.append(HINT)
+        tally.untried.append(HINT)
     elif not server.own:
-        untried.append("PostgreSQL: the server of TEST_DB_URL is not this program's to stop")
+        tally.untried.append("PostgreSQL: the server of TEST_DB_URL is not this program's to stop")
     else:
         owned = server
-        tries["PostgreSQL"] = lambda: _gone(bench, owned, float(count))
+        tries["PostgreSQL"] = lambda: _gone(bench, owned, float(count), tally)
     with ThreadPoolExecutor(len(tries)) as pool:
         futures = {name: pool.submit(each) for name, each in tries.items()}
-        outcomes = {name: future.result() for name, future in futures.items()}
-    return verdict(outcomes, untried)
+        for name, future in futures.items():
+            tally.figures[f"s without {name}"] = future.result()
+    return tally.verdict()
 
 
-def verdict(outcomes: dict[str, Outage], untried: list[str]) -> Verdict:
-    """All of them in one."""
-    found = Found()
-    for outcome in outcomes.values():
-        found.add(outcome.found)
-    figures: dict[str, int | float | str] = {
-        "crashes": sum(len(outcome.crashes) for outcome in outcomes.values()),
-        **found.counted(),
-        "reads": sum(outcome.reads for outcome in outcomes.values()),
-        "pages of the dashboard": sum(outcome.pages for outcome in outcomes.values()),
-        "reads that failed": sum(len(outcome.read_errors) for outcome in outcomes.values()),
-        **{f"s without {name}": outcome.seconds for name, outcome in outcomes.items()},
-    }
-    return Verdict(figures, [line for name, each in outcomes.items() for line in each.broken(name)], untried)
+def new_tally() -> Tally:
+    """All figures but the seconds of each outage."""
+    read = {"reads": 0, "pages of the dashboard": 0, "reads that failed": 0}
+    return Tally({"crashes": 0, **Found().counted(), **read})
 
 
-def _locked(bench: Bench, seconds: float) -> Outage:
+def _locked(bench: Bench, seconds: float, tally: Tally) -> float:
     """Two commands share a file that a third party locks whole; readers see what is in it meanwhile."""
     folder = bench.folder("locked")
     file = folder / "studies.db"
@@ -95,10 +65,10 @@ def _locked(bench: Bench, seconds: float) -> Outage:
             time.sleep(seconds)
             connection.execute("ROLLBACK")
 
-    return _with_outage(bench, folder, f"sqlite:///{file}", 2, lock, seconds, may_fail=False)
+    return _with_outage(bench, "SQLite", folder, f"sqlite:///{file}", lock, seconds, tally)
 
 
-def _gone(bench: Bench, server: Postgres, seconds: float) -> Outage:
+def _gone(bench: Bench, server: Postgres, seconds: float, tally: Tally) -> float:
     """One command with two trials at a time loses its server, and gets it back."""
 
     def stop() -> None:
@@ -106,30 +76,27 @@ def _gone(bench: Bench, server: Postgres, seconds: float) -> Outage:
         time.sleep(seconds)
         server.start()
 
-    folder = bench.folder("gone")
-    return _with_outage(bench, folder, server.new_database(), 1, stop, seconds, may_fail=True)
+    url = server.new_database()
+    return _with_outage(bench, "PostgreSQL", bench.folder("gone"), url, stop, seconds, tally)
 
 
 def _with_outage(
     bench: Bench,
+    storage: str,
     folder: Path,
     url: str,
-    commands: int,
     outage: Callable[[], None],
     seconds: float,
-    may_fail: bool,
-) -> Outage:
-    """Have an outage while a study runs.
-
-    Args:
-        commands: how many work on the study; two trials are at work in all.
-        may_fail: whether a reader may find nobody there.
-    """
+    tally: Tally,
+) -> float:
+    """Have an outage while a study runs, with two trials at work in all; returns its seconds."""
+    locked = storage == "SQLite"  # then readers see on; else nobody is there
+    commands = 2 if locked else 1
     config = small_study(
         url, _TRIALS, isolation="process", workers=3 - commands, lease_seconds=max(2.0, seconds / 4),
         run__epochs=_EPOCHS,
     )  # fmt: skip
-    audit, outcome = Audit(config, folder), Outage(seconds=seconds)
+    audit, crashes, unread = Audit(config, folder), list[str](), list[str]()
     path = write_file(folder, config)
     (dashboard,) = dashboards(bench, folder, (url,))
     with (
@@ -137,40 +104,49 @@ def _with_outage(
         Reader("the dashboard", _of(dashboard)) as page,
     ):
         running = [bench.start(folder, "--optimize", str(path)) for _ in range(commands)]
-        if not until(lambda: _at_work(audit) or _ended(running), _LONGEST) or _ended(running):
-            outcome.crashes.append("no two trials have come to work")
+
+        def ended() -> bool:
+            return not all(command.alive for command in running)
+
+        if not until(lambda: _at_work(audit) or ended(), _LONGEST) or ended():
+            crashes.append("no two trials have come to work")
         else:
             before = [reader.reads for reader in (direct, page)]
             outage()
             after = [reader.reads for reader in (direct, page)]
-            if not may_fail and any(now <= then for now, then in zip(after, before, strict=True)):
-                outcome.read_errors.append(f"read on expected, found {before} reads before and {after} after")
-        ends = [bench.finish(command, _LONGEST) for command in running]
+            if locked and any(now <= then for now, then in zip(after, before, strict=True)):
+                unread.append(f"read on expected, found {before} reads before and {after} after")
+        crashes += [line for command in running for line in judge_end(command.done(_LONGEST))]
         for reader in (direct, page):  # the outage is over: it must see again what is there
-            outcome.read_errors += reader.once_more()
-    outcome.crashes += [line for done in ends for line in judge_end(done)]
-    outcome.crashes += dashboard.ended(bench, complaints=may_fail)
-    outcome.reads, outcome.pages = direct.reads, page.reads
-    outcome.read_errors += [] if may_fail else [*direct.errors, *page.errors]
-    outcome.found = audit.judge()
+            unread += reader.once_more()
+    crashes += dashboard.ended(complaints=not locked)
+    unread += [*direct.errors, *page.errors] if locked else []
+    take(tally, storage, crashes, unread, audit.judge())
+    tally.add("reads", direct.reads)
+    tally.add("pages of the dashboard", page.reads)
     audit.close()
-    return outcome
+    return seconds
+
+
+def take(tally: Tally, storage: str, crashes: list[str], unread: list[str], found: Found) -> None:
+    """Take in all that is wrong after an outage."""
+    tally.add("crashes", len(crashes))
+    tally.add("reads that failed", len(unread))
+    tally.take(f"{storage}: a command crashed", crashes)
+    tally.take(f"{storage}: the reader failed", unread)
+    tally.take(storage, found)
 
 
 def judge_end(done: Done) -> list[str]:
-    """What is wrong with how a command ended."""
+    """Judge how a command ended."""
     if done.code != 0:
-        return [f"it ended with {done.code}: {last_line(done.err or done.out)}"]
+        return [f"it ended with {done.code}: {done.last}"]
     return [f"a traceback: {last_line(done.err)}"] * ("Traceback" in done.err)
 
 
 def _at_work(audit: Audit) -> bool:
-    """Whether two trials have reported something."""
+    """Return whether two trials have reported something."""
     return sum(bool(trial.intermediate_values) for trial in audit.trials()) >= 2
-
-
-def _ended(commands: "list[subprocess.Popen[str]]") -> bool:
-    return any(command.poll() is not None for command in commands)
 
 
 class Unread(Exception):

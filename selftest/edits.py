@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
 import yaml
-from optuna.trial import TrialState
 
-from selftest.base import Verdict
-from selftest.bench import CONSOLE, Bench
-from selftest.crew import last_line
-from selftest.studies import FILE, small_study, write_file
+from selftest.bench import Bench, last_line
+from selftest.studies import FILE, small_study, trials_in, write_file
+from selftest.verdict import Tally, Verdict
 
 _TRIALS = 3
 _LONGEST = 120.0  # seconds
@@ -84,41 +81,32 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
     data = _file(origin)
     code, said = _optimize(bench, origin, str(origin / FILE))
     assert code == 0, said
-    refused = harmless = ways_out = burned = 0
-    broken: list[str] = []
-    for edit in EDITS[:count]:
+    edits, burned, way_out = EDITS[:count], "trials burned", "ways out that lead on"
+    tally = Tally({"edits": len(edits), "refused": 0, "documented as harmless": 0, way_out: 0, burned: 0})
+    for edit in edits:
         folder = bench.folder("edited")
         shutil.copytree(origin, folder, dirs_exist_ok=True)
-        (folder / CONSOLE).write_text("")
         changed = copy.deepcopy(data)
         edit.change(changed)
         changed["n_trials"] += 1 if edit.harmless else 0
         text = yaml.safe_dump(changed, sort_keys=False)
         (folder / FILE).write_text(text)
         code, said = _optimize(bench, folder, FILE)
-        trials = _trials(folder, "small")
+        trials = _states(folder, "small")
         if edit.harmless:
-            broken += judge_harmless(edit, code, said, trials, document(bench.main.parent))
-            harmless += 1
+            tally.broken += judge_harmless(edit, code, said, trials, document(bench.main.parent))
+            tally.add("documented as harmless")
             continue
-        broken += judge_refusal(edit, code, said, text)
-        refused += code == 2
-        burned += len(trials) - _TRIALS
-        ways_out += not (wrong := _take_the_way_out(bench, folder, edit, said))
-        broken += wrong
-    broken += [f"{burned} trials were burned"] * (burned != 0)
-    figures = {
-        "edits": len(EDITS[:count]),
-        "refused": refused,
-        "documented as harmless": harmless,
-        "ways out that lead on": ways_out,
-        "trials burned": burned,
-    }
-    return Verdict(figures, broken)
+        tally.broken += judge_refusal(edit, code, said, text)
+        tally.add("refused", code == 2)
+        tally.add(burned, len(trials) - _TRIALS)
+        tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, said)))
+    tally.expect(tally.figures[burned] == 0, f"{tally.figures[burned]} trials were burned")
+    return tally.verdict()
 
 
 def judge_refusal(edit: Edit, code: int | None, said: str, file: str) -> list[str]:
-    """What is wrong with how an edit was refused.
+    """Judge how an edit was refused: a line for each thing that is wrong.
 
     Args:
         said: what the command has printed.
@@ -146,7 +134,7 @@ def judge_refusal(edit: Edit, code: int | None, said: str, file: str) -> list[st
 def judge_harmless(
     edit: Edit, code: int | None, said: str, trials: list[str], document: Mapping[str, str]
 ) -> list[str]:
-    """What is wrong with how a harmless edit was taken: the study goes on, and its page says so.
+    """Judge how a harmless edit was taken: the study continues, and its page says so.
 
     Args:
         trials: the states of all trials.
@@ -164,7 +152,7 @@ def judge_harmless(
 
 
 def document(project: Path) -> dict[str, str]:
-    """What docs/studies.md says of each kind of change; empty where it is not there."""
+    """Read what docs/studies.md says of each kind of change; empty where it is not there."""
     path = project / _DOCUMENT
     if not path.exists():
         return {}
@@ -185,32 +173,25 @@ def _file(folder: Path) -> Data:
     return data
 
 
-def _take_the_way_out(bench: Bench, folder: Path, edit: Edit, said: str) -> list[str]:
+def _take_the_way_out(bench: Bench, folder: Path, said: str) -> list[str]:
     """Give the command that the refusal tells; what is wrong with that."""
     found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", said, re.MULTILINE)
     if found is None:
-        return [f"{edit.name}: no command to fork the study: {said[-400:]}"]
+        return [f"no command to fork the study: {said[-400:]}"]
     code, said = _optimize(bench, folder, *shlex.split(found[1])[1:])
-    states = _trials(folder, found[2])
+    states = _states(folder, found[2])
     if code != 0 or states.count("COMPLETE") < _TRIALS:
-        return [f"{edit.name}: {found[1]} ended with {code}, its trials are {states}: {last_line(said)}"]
-    if _trials(folder, "small") != ["COMPLETE"] * _TRIALS:
-        return [f"{edit.name}: {found[1]} has touched the study that it forks"]
+        return [f"{found[1]} ended with {code}, its trials are {states}: {last_line(said)}"]
+    if _states(folder, "small") != ["COMPLETE"] * _TRIALS:
+        return [f"{found[1]} has touched the study that it forks"]
     return []
 
 
-def _optimize(bench: Bench, folder: Path, *arguments: str) -> tuple[int | None, str]:
+def _optimize(bench: Bench, folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code of `--optimize`, and what it has printed."""
-    before = len((folder / CONSOLE).read_text()) if (folder / CONSOLE).exists() else 0
-    process = bench.warm(folder, "--optimize", *arguments)
-    process.join(_LONGEST)
-    return process.exitcode, (folder / CONSOLE).read_text()[before:]
+    done = bench.warm(folder, "--optimize", *arguments).done(_LONGEST)
+    return done.code, done.said
 
 
-def _trials(folder: Path, name: str) -> list[str]:
-    """The state of each trial."""
-    try:
-        study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'studies.db'}")
-    except KeyError:
-        return []
-    return [TrialState(trial.state).name for trial in study.get_trials(deepcopy=False)]
+def _states(folder: Path, name: str) -> list[str]:
+    return [trial.state.name for trial in trials_in(folder, name)]

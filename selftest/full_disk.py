@@ -2,20 +2,20 @@
 
 import json
 import sqlite3
-import time
 import traceback
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from lab import checkpoint, rundir
 from lab.trackers.csv_file import read_metrics
-from selftest.base import Verdict
-from selftest.bench import Bench, as_main, end_group
+from selftest.bench import Bench, as_main, end_group, until
 from selftest.small_disk import NoSmallDisk, SmallDisk, fill, fill_at_opening, free
+from selftest.verdict import Tally, Verdict
 
 EPOCHS, TRIALS = 4, 3
 _WAITS = 12.0  # seconds after which a command is taken to wait for space
@@ -23,6 +23,7 @@ _PATIENCE = 90.0
 _SAYING = ("No space left on device", "disk is full")
 _SHOWN = ("report.html", "leaderboard.csv", "metrics.json")
 _METRICS = 220  # so many that each row of the record needs another page of the disk
+Rows: TypeAlias = Mapping[str, list[dict[str, float]]]  # of each kind of command
 Kind = str  # run, pictures, mirrors, study, workers (a study of processes), evaluate
 
 
@@ -78,22 +79,16 @@ def full_disk(bench: Bench, count: int) -> Verdict:
     except NoSmallDisk as error:
         return Verdict({"points": 0}, (), (f"no file system of limited size can be had: {error}",))
     reference = _reference(bench)
-    lost, unclear, stuck = list[str](), list[str](), list[str]()
-    for point in POINTS[:count]:
-        for all_of_a_kind, found in zip((lost, unclear, stuck), _try(bench, point, reference), strict=True):
-            all_of_a_kind += found
-    return Verdict(
-        {
-            "points": min(count, len(POINTS)), "lost": len(lost), "not said clearly": len(unclear),
-            "not gone on": len(stuck),
-        },
-        [*lost, *unclear, *stuck],
-    )  # fmt: skip
+    points = POINTS[:count]
+    tally = Tally({"points": len(points), "lost": 0, "not said clearly": 0, "not gone on": 0})
+    for point in points:
+        _try(bench, point, reference, tally)
+    return tally.verdict()
 
 
 @dataclass(frozen=True)
 class State:
-    """What a folder holds of runs and studies.
+    """The runs and studies that a folder holds.
 
     Args:
         epochs: of the newest checkpoint of each run that can be loaded.
@@ -137,51 +132,49 @@ def state_of(place: Path) -> State:
     return State(epochs, rows, outcomes, trials, files, "; ".join(faults))
 
 
-def judge_kept(what: str, before: State, after: State) -> list[str]:
-    """What was saved when the disk was full, and isn't any more."""
-    wrong = [f"{what}: {after.fault}"] if after.fault else []
+def judge_kept(before: State, after: State) -> list[str]:
+    """Name what was saved when the disk was full, and isn't any more."""
+    wrong = [after.fault] if after.fault else []
     for run, epoch in before.epochs.items():
         if after.epochs.get(run, 0) < epoch:
-            wrong.append(
-                f"{what}: {run}: a checkpoint of epoch {epoch} expected, found {after.epochs.get(run)}"
-            )
+            wrong.append(f"{run}: a checkpoint of epoch {epoch} expected, found {after.epochs.get(run)}")
     for run, rows in before.rows.items():
         if after.rows.get(run, [])[: len(rows)] != rows:
-            wrong.append(f"{what}: {run}: {len(rows)} rows expected, found {len(after.rows.get(run, []))}")
+            wrong.append(f"{run}: {len(rows)} rows expected, found {len(after.rows.get(run, []))}")
     for number, values in before.trials.items():
         if after.trials.get(number) != values:
-            wrong.append(f"{what}: trial {number}: {values} expected, found {after.trials.get(number)}")
+            wrong.append(f"trial {number}: {values} expected, found {after.trials.get(number)}")
     return wrong
 
 
-def judge_said(what: str, code: int | None, said: str) -> list[str]:
-    """Whether it was said clearly."""
+def judge_said(code: int | None, said: str) -> list[str]:
+    """Judge whether the full disk was named clearly."""
     if "Traceback" in said:
-        return [f"{what}: no traceback expected, found one: {said.strip().splitlines()[-1][:200]}"]
+        return [f"no traceback expected, found one: {said.strip().splitlines()[-1][:200]}"]
     if not any(words in said for words in _SAYING):
-        return [f"{what}: that the disk is full expected, found code {code} and: {said.strip()[-200:]!r}"]
+        return [f"that the disk is full expected, found code {code} and: {said.strip()[-200:]!r}"]
     return []
 
 
-def judge_end(what: str, kind: Kind, after: State, wanted: list[dict[str, float]]) -> list[str]:
-    """Whether it has gone on and ended as if nothing had been the matter.
+def judge_end(kind: Kind, after: State, wanted: list[dict[str, float]]) -> list[str]:
+    """Judge whether it continued and ended as if the disk had never been full.
 
     Args:
         wanted: the rows of a run on a disk that has space.
     """
-    wrong = [f"{what}: {after.fault}"] if after.fault else []
+    wrong = [after.fault] if after.fault else []
     missing = sorted(_LEAVES.get(kind, set()) - set(after.files))
-    wrong += [f"{what}: {name} expected in the end, found none" for name in missing]
+    wrong += [f"{name} expected in the end, found none" for name in missing]
     if kind in _STUDIES:
         if sorted(after.trials) != [str(number) for number in range(TRIALS)]:
-            wrong.append(f"{what}: {TRIALS} finished trials expected, found {after.trials}")
+            wrong.append(f"{TRIALS} finished trials expected, found {after.trials}")
         return wrong
     if list(after.outcomes.values()) != ["completed"]:
-        wrong.append(f"{what}: one completed run expected, found {after.outcomes}")
+        wrong.append(f"one completed run expected, found {after.outcomes}")
     if list(after.epochs.values()) != [EPOCHS]:
-        wrong.append(f"{what}: a checkpoint of epoch {EPOCHS} expected, found {after.epochs}")
+        wrong.append(f"a checkpoint of epoch {EPOCHS} expected, found {after.epochs}")
     if list(after.rows.values()) != [wanted]:
-        wrong.append(f"{what}: the rows of a run without a fault expected, found others")
+        wrong.append("the rows of a run without a fault expected, found others")
     return wrong
 
 
@@ -212,43 +205,41 @@ def _finished(database: Path) -> dict[str, float]:
         return {str(number): float(value) for number, value in rows}
 
 
-def _try(
-    bench: Bench, point: Point, wanted: dict[Kind, list[dict[str, float]]]
-) -> tuple[list[str], list[str], list[str]]:
-    """What was lost, what was not said clearly, what did not go on."""
+def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
+    """Fill the disk up at a point; count what was lost, what was not said clearly, what did not go on."""
     folder, what = bench.folder("disk"), f"full at {point.what}"
     _write(folder)
+
+    def take(figure: str, lines: list[str]) -> None:
+        tally.add(figure, len(lines))
+        tally.take(what, lines)
+
     with SmallDisk(bench, folder) as disk:
         if point.kind == "evaluate":
-            disk.fork(folder, as_main, bench.main, ("--run", str(folder / "run.yaml"), "--quiet")).join(
+            disk.fork(folder, as_main, bench.main, ("--run", str(folder / "run.yaml"), "--quiet")).done(
                 _PATIENCE
             )
         process = disk.fork(folder, _until_full, bench.main, point, folder)
-        deadline = time.monotonic() + _PATIENCE
-        while not (folder / "before.json").exists() and process.is_alive() and time.monotonic() < deadline:
-            process.join(0.05)
-        process.join(_WAITS)
+        until(lambda: (folder / "before.json").exists() or not process.alive, _PATIENCE)
+        until(lambda: not process.alive, _WAITS)
         before = _read(folder / "before.json")
         if before is None:
-            assert process.pid is not None
             end_group(process.pid)
-            said = (folder / "console.txt").read_text()[-300:]
-            return [], [f"{what}: it to be written expected, found that it is not: {said!r}"], []
-        if process.is_alive():  # it waits for space
-            disk.fork(folder, free, disk.place).join()
-        process.join(_PATIENCE)
-        unclear = judge_said(what, process.exitcode, (folder / "console.txt").read_text())
-        lost = judge_kept(what, before, _look(disk, folder, "after.json"))
-        disk.fork(folder, free, disk.place).join()
-        stuck = list[str]()
-        if process.exitcode != 0 or point.kind in _STUDIES:
-            again = disk.fork(folder, _again, bench.main, point.kind, folder)
-            again.join(_PATIENCE)
-            if again.exitcode != 0:
-                said = (folder / "console.txt").read_text()[-300:]
-                stuck.append(f"{what}: 0 expected with space again, found {again.exitcode}: {said!r}")
-        stuck += judge_end(what, point.kind, _look(disk, folder, "end.json"), wanted[point.kind])
-        return lost, unclear, stuck
+            said = process.done().said[-300:]
+            take("not said clearly", [f"it to be written expected, found that it is not: {said!r}"])
+            return
+        if process.alive:  # it waits for space
+            disk.fork(folder, free, disk.place).done()
+        done = process.done(_PATIENCE)
+        take("not said clearly", judge_said(done.code, done.said))
+        take("lost", judge_kept(before, _look(disk, folder, "after.json")))
+        disk.fork(folder, free, disk.place).done()
+        if done.code != 0 or point.kind in _STUDIES:
+            again = disk.fork(folder, _again, bench.main, point.kind, folder).done(_PATIENCE)
+            if again.code != 0:
+                said = again.said[-300:]
+                take("not gone on", [f"0 expected with space again, found {again.code}: {said!r}"])
+        take("not gone on", judge_end(point.kind, _look(disk, folder, "end.json"), wanted[point.kind]))
 
 
 def _until_full(main: Path, point: Point, folder: Path) -> None:
@@ -287,9 +278,9 @@ def _arguments(kind: Kind, folder: Path) -> tuple[str, ...]:
 
 
 def _look(disk: SmallDisk, folder: Path, name: str) -> State:
-    disk.fork(folder, _note_state, disk.place, folder / name).join()
+    done = disk.fork(folder, _note_state, disk.place, folder / name).done()
     found = _read(folder / name)
-    assert found is not None, f"{name}: {(folder / 'console.txt').read_text()[-500:]}"
+    assert found is not None, f"{name}: {done.said[-500:]}"
     return found
 
 
@@ -301,14 +292,14 @@ def _read(path: Path) -> State | None:
     return State(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def _reference(bench: Bench) -> dict[Kind, list[dict[str, float]]]:
+def _reference(bench: Bench) -> Rows:
     """The rows of runs on a disk that has space."""
     folder = bench.folder("disk-reference")
     _write(folder)
     found = {}
     for kind in ("run", "pictures"):
         (here := folder / kind).mkdir()
-        bench.fork(here, as_main, bench.main, ("--run", str(folder / f"{kind}.yaml"), "--quiet")).join()
+        bench.fork(here, as_main, bench.main, ("--run", str(folder / f"{kind}.yaml"), "--quiet")).done()
         (found[kind],) = state_of(here).rows.values()
     return {
         **found,

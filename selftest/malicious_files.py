@@ -6,20 +6,18 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from subprocess import Popen
 
 from PIL import Image
 
 from lab import rundir
 from selftest import malicious_pickles
-from selftest.base import Verdict
-from selftest.bench import CONSOLE, Bench, Done
+from selftest.bench import Bench, Done, Process, in_order
 from selftest.malicious_imports import INTRUDER, MARKER, PAYLOADS, Payload
+from selftest.verdict import Tally, Verdict
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
@@ -66,44 +64,43 @@ _ONLY_WITH = {"torch.load": ("weights_only", "True"), "np.load": ("allow_pickle"
 def import_payloads(bench: Bench, count: int) -> Verdict:
     """Configs whose import paths lead to other doors, each by the real command."""
     elsewhere = bench.folder("elsewhere")
-    broken: list[str] = []
-    executed = 0
     payloads = PAYLOADS[:count]
-    waiting: list[tuple[Payload, Path, Popen[str]]] = []
-    for payload in payloads:
-        folder = bench.folder("payload")
-        _plant(folder, elsewhere)
-        path = payload.write(folder)
-        environment = {"PYTHONPATH": str(elsewhere), "STRANGER": str(folder / MARKER)}
-        waiting.append(
-            (payload, folder, bench.start(folder, *payload.arguments(path), environment=environment))
-        )
-        if len(waiting) == _AT_A_TIME or payload is payloads[-1]:
-            for tried, where, process in waiting:
-                done = bench.finish(process)
-                broken += judge_payload(tried, done, (where / MARKER).exists())
-                executed += (where / MARKER).exists()
-            waiting.clear()
-    return Verdict({"executed": executed, "payloads": len(payloads), "wrong": len(broken)}, broken)
+    tally = Tally({"executed": 0, "payloads": len(payloads), "wrong": 0})
+
+    def begun() -> Iterator[tuple[tuple[Payload, Path], Process]]:
+        for payload in payloads:
+            folder = bench.folder("payload")
+            _plant(folder, elsewhere)
+            path = payload.write(folder)
+            environment = {"PYTHONPATH": str(elsewhere), "STRANGER": str(folder / MARKER)}
+            process = bench.start(folder, *payload.arguments(path), environment=environment)
+            yield (payload, folder), process
+
+    for (payload, folder), done in in_order(begun(), _AT_A_TIME):
+        executed = (folder / MARKER).exists()
+        tally.add("executed", executed)
+        tally.take(payload.name, judge_payload(payload, done, executed))
+    tally.figures["wrong"] = len(tally.broken)
+    return tally.verdict()
 
 
 def judge_payload(payload: Payload, done: Done, executed: bool) -> Iterator[str]:
-    """What is wrong with how a command took a payload."""
+    """Judge how a command took a payload."""
     if executed:
-        yield f"{payload.name}: refused expected, found it executed"
+        yield "refused expected, found it executed"
     if done.code != 2:
-        yield f"{payload.name}: exit code 2 expected, found {done.code}: {_last(done.err)}"
+        yield f"exit code 2 expected, found {done.code}: {_last(done.err)}"
     said = [line for line in done.err.splitlines() if payload.wanted in line]
     if not said:
-        yield f"{payload.name}: a refusal of '{payload.wanted}' expected, found {_last(done.err)}"
+        yield f"a refusal of '{payload.wanted}' expected, found {_last(done.err)}"
     elif payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", said[0]):
-        yield f"{payload.name}: its line in the file expected, found {said[0].strip()}"
+        yield f"its line in the file expected, found {said[0].strip()}"
     if "Traceback" in done.err:
-        yield f"{payload.name}: no traceback expected, found {_last(done.err)}"
+        yield f"no traceback expected, found {_last(done.err)}"
 
 
 def _plant(folder: Path, elsewhere: Path) -> None:
-    """What the payloads would load: a pickle, an array of objects, a hub's module; a module on the path."""
+    """Write what the payloads would load: a pickle, an array of objects, a hub's module, one on the path."""
     marks = "import os\nfrom pathlib import Path\nPath(os.environ['STRANGER']).touch()\n"
     (elsewhere / f"{INTRUDER}.py").write_text(f"{marks}class Net: pass\nclass Task: pass\n")
     (folder / "hubconf.py").write_text(f"{marks}def net(): pass\n")
@@ -146,7 +143,7 @@ def hostile_files(bench: Bench, count: int) -> Verdict:
 
 @dataclass(frozen=True)
 class End:
-    """How a command took a hostile file.
+    """The end of a command that was given a hostile file.
 
     Args:
         wanted: the right exit code.
@@ -164,7 +161,7 @@ class End:
 
 
 def judge_file(end: End) -> Iterator[str]:
-    """What is wrong with it."""
+    """Judge it."""
     if end.executed:
         yield f"{end.what}: refused expected, found it executed"
     if end.code != end.wanted:
@@ -189,8 +186,7 @@ def true_runs(bench: Bench) -> Path:
     """A folder with a true run, the same as a study's `best/`, and an image."""
     folder = bench.folder("true")
     (folder / "run.yaml").write_text(_RUN)
-    process = bench.warm(folder, "--run", "run.yaml", "--quiet")
-    process.join(_PATIENCE)
+    bench.warm(folder, "--run", "run.yaml", "--quiet").done(_PATIENCE)
     (made,) = (folder / "runs").iterdir()
     made.rename(folder / "run")
     (folder / "best").mkdir()
@@ -202,30 +198,29 @@ def true_runs(bench: Bench) -> Path:
 
 
 def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.Make) -> list[End]:
-    """What each command makes of a checkpoint, the commands side by side in folders of their own."""
-    began = []
+    """Give each command a checkpoint, side by side in folders of their own."""
     true = malicious_pickles.Entries.read((runs / "best" / "best.pt").read_bytes())
-    for door, arguments in DOORS.items():
-        folder = bench.folder("door")
-        shutil.copytree(runs, folder, dirs_exist_ok=True)
-        content = malicious_pickles.sealed(make(true, f"touch {folder / MARKER}"))
-        for path in folder.rglob("*.pt"):
-            path.write_bytes(content)
-        began.append((f"{name}, {door}", folder, bench.warm(folder, *arguments)))
-        if len(began) % _AT_A_TIME == 0:
-            _wait([process for _, _, process in began])
-    _wait([process for _, _, process in began])
-    return [_end(what, 2, ".pt: ", folder, process) for what, folder, process in began]
+
+    def begun() -> Iterator[tuple[tuple[str, Path], Process]]:
+        for door, arguments in DOORS.items():
+            folder = bench.folder("door")
+            shutil.copytree(runs, folder, dirs_exist_ok=True)
+            content = malicious_pickles.sealed(make(true, f"touch {folder / MARKER}"))
+            for path in folder.rglob("*.pt"):
+                path.write_bytes(content)
+            yield (f"{name}, {door}", folder), bench.warm(folder, *arguments)
+
+    ended = in_order(begun(), _AT_A_TIME, _PATIENCE)
+    return [_end(what, 2, ".pt: ", folder, done) for (what, folder), done in ended]
 
 
 def _poisoned(bench: Bench, runs: Path) -> list[End]:
     """A sound checkpoint whose own config, by which its network is built, names another door."""
     folder = bench.folder("poisoned")
     shutil.copytree(runs, folder, dirs_exist_ok=True)
-    bench.fork(folder, _poison, Path("best/best.pt"), f"touch {folder / MARKER}").join(_PATIENCE)
-    process = bench.warm(folder, *DOORS["--predict of best/"])
-    process.join(_PATIENCE)
-    return [_end("a config within a checkpoint", 2, "'os.system' may not be named", folder, process)]
+    bench.fork(folder, _poison, Path("best/best.pt"), f"touch {folder / MARKER}").done(_PATIENCE)
+    done = bench.warm(folder, *DOORS["--predict of best/"]).done(_PATIENCE)
+    return [_end("a config within a checkpoint", 2, "'os.system' may not be named", folder, done)]
 
 
 def _poison(path: Path, command: str) -> None:
@@ -236,21 +231,15 @@ def _poison(path: Path, command: str) -> None:
     checkpoint.save(path, content)
 
 
-def _end(what: str, wanted: int, names: str, folder: Path, process: ForkServerProcess) -> End:
-    said = (folder / CONSOLE).read_text(errors="replace") if (folder / CONSOLE).exists() else ""
-    return End(what, wanted, names, process.exitcode, said, (folder / MARKER).exists())
-
-
-def _wait(processes: Sequence[ForkServerProcess]) -> None:
-    for process in processes:
-        process.join(_PATIENCE)
+def _end(what: str, wanted: int, names: str, folder: Path, done: Done) -> End:
+    return End(what, wanted, names, done.code, done.said, (folder / MARKER).exists())
 
 
 def _database(bench: Bench) -> list[End]:
     """A study of CMA-ES whose database got pickles, where Optuna keeps its optimizer and elsewhere."""
     folder = bench.folder("database")
     (folder / "study.yaml").write_text(_STUDY)
-    bench.warm(folder, "--optimize", "study.yaml", "--quiet").join(_PATIENCE)
+    bench.warm(folder, "--optimize", "study.yaml", "--quiet").done(_PATIENCE)
     spoil(folder / "studies.db", f"touch {folder / MARKER}")
     ends = []
     for arguments in (
@@ -258,9 +247,8 @@ def _database(bench: Bench) -> list[End]:
         ("--optimize", "study.yaml", "--set", "n_trials=5", "--fork", "other", "--quiet"),
         ("--report", "hostile"),
     ):
-        process = bench.warm(folder, *arguments)
-        process.join(_PATIENCE)
-        ends.append(_end(f"a hostile studies.db, {' '.join(arguments)}", 0, "hostile", folder, process))
+        done = bench.warm(folder, *arguments).done(_PATIENCE)
+        ends.append(_end(f"a hostile studies.db, {' '.join(arguments)}", 0, "hostile", folder, done))
     return ends
 
 
@@ -292,9 +280,8 @@ def _data_set(bench: Bench) -> list[End]:
             )
         for place, content in (("person_bbox.pkl", evil), ("object_bbox_and_relationship.pkl", b"}" + evil)):
             (folder / place).write_bytes(malicious_pickles.PROTO + content + malicious_pickles.STOP)
-        process = bench.warm(folder, "--run", "run.yaml", "--quiet")
-        process.join(_PATIENCE)
-        ends.append(_end(f"{name} in a data set's pickles", 2, ".pkl: holds ", folder, process))
+        done = bench.warm(folder, "--run", "run.yaml", "--quiet").done(_PATIENCE)
+        ends.append(_end(f"{name} in a data set's pickles", 2, ".pkl: holds ", folder, done))
     return ends
 
 

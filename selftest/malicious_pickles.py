@@ -38,7 +38,7 @@ def raw(value: bytes) -> Code:
 
 
 def named(module: str, name: str) -> Code:
-    """What an import path names."""
+    """Pickle what an import path names."""
     return f"c{module}\n{name}\n".encode()
 
 
@@ -53,7 +53,7 @@ def several(*parts: Code) -> Code:
 
 
 def call(function: Code, *arguments: Code) -> Code:
-    """What a function returns."""
+    """Pickle what a function returns."""
     return function + several(*arguments) + b"R"
 
 
@@ -89,7 +89,7 @@ class Entries:
 
     @property
     def pickle(self) -> bytes:
-        """What torch unpickles."""
+        """The part that torch unpickles."""
         return next(content for name, content in self.parts if name.endswith("/data.pkl"))
 
     def with_pickle(self, content: bytes) -> "Entries":
@@ -156,7 +156,7 @@ def _tar(true: Entries, command: str) -> bytes:
 
 
 def _script(true: Entries, command: str) -> bytes:
-    """What makes torch take it for a compiled program."""
+    """The entries that make torch take it for a compiled program."""
     code = b"def forward(self, x: Tensor) -> Tensor:\n  return x\n"
     more = {"TOP/constants.pkl": calling("os", "system", command), "TOP/code/__torch__.py": code}
     return true.with_parts(**more).packed()

@@ -5,7 +5,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from lab.hpo.opening import open_study
 from lab.hpo.storage import Database
 from lab.hpo.trial_process import Run
 from lab.report.ranking import ranked
-from selftest.base import Verdict
-from selftest.bench import CONSOLE, Bench
+from selftest.bench import Bench, Process, in_order
 from selftest.studies import small_study
+from selftest.verdict import Tally, Verdict
 
 URL = "sqlite:///studies.db"
 PRUNERS: Sequence[Mapping[str, Any]] = (
@@ -77,44 +76,32 @@ def not_finite(bench: Bench, count: int) -> Verdict:
     for (pruner, mode), faults in grouped.items():
         points = [point for fault in faults for point in (("none", "nan"), (fault.place, fault.value))]
         studies.append((pruner, mode, [*points, ("none", "nan")]))
-    broken: list[str] = []
-    tried, late, best, kept = 0, 0, 0, 0
-    for pruner, mode, folder, process in _begun(bench, studies):
-        process.join(_LONGEST)
+    after, kept = "steps trained after it", "stopped with its checkpoint"
+    tally = Tally({"faults": 0, after: 0, "best": 0, kept: 0})
+    for (pruner, mode, folder), done in in_order(_begun(bench, studies), at_once=2, seconds=_LONGEST):
         name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
-        if process.exitcode != 0:
-            said = (folder / CONSOLE).read_text()[-300:]
-            broken.append(f"{name}: expected the study to end, found exit code {process.exitcode}: {said}")
+        if done.code != 0:
+            ended = f"found exit code {done.code}: {done.said[-300:]}"
+            tally.take(name, [f"expected the study to end, {ended}"])
             continue
         for found in json.loads((folder / _NOTES).read_text()):
-            faulty = judge(found)
-            tried += found["place"] != "none"
-            late = max(late, found["steps after"])
-            best += found["best"] and found["place"] != "none"
-            kept += found["place"] != "none" and not faulty
-            broken += [f"{name}, {found['value']} in {found['place']}: {fault}" for fault in faulty]
-        bench.told(f"{tried} of {count} faults, {len(broken)} not as promised")
-    figures = {
-        "faults": tried,
-        "steps trained after it": late,
-        "best": best,
-        "stopped with its checkpoint": kept,
-    }
-    return Verdict(figures, broken)
+            faulty = found["place"] != "none"
+            right = tally.take(f"{name}, {found['value']} in {found['place']}", judge(found))
+            tally.most(after, found["steps after"])
+            tally.add("faults", faulty)
+            tally.add("best", faulty and found["best"])
+            tally.add(kept, faulty and right)
+        bench.told(f"{tally.figures['faults']} of {count} faults, {len(tally.broken)} not as promised")
+    return tally.verdict()
 
 
 def _begun(
     bench: Bench, studies: Iterable[tuple[int, str, Sequence[tuple[str, str]]]]
-) -> Iterator[tuple[int, str, Path, ForkServerProcess]]:
-    """Start the studies, two at a time."""
-    waiting: list[tuple[int, str, Path, ForkServerProcess]] = []
+) -> Iterator[tuple[tuple[int, str, Path], Process]]:
+    """Start the studies."""
     for pruner, mode, points in studies:
         folder = bench.folder(f"pruner-{pruner}-{mode}")
-        process = bench.fork(folder, conduct, bench.run, pruner, mode, points)
-        waiting.append((pruner, mode, folder, process))
-        if len(waiting) == 2:
-            yield waiting.pop(0)
-    yield from waiting
+        yield (pruner, mode, folder), bench.fork(folder, conduct, bench.run, pruner, mode, points)
 
 
 def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]]) -> None:
@@ -171,7 +158,7 @@ def souring(pruner: int, mode: str, n_trials: int) -> OptimizeConfig:
 
 
 def look(folder: Path) -> dict[str, Any]:
-    """Which epoch the checkpoints of a run are of, and whether its weights are finite."""
+    """The epoch that each checkpoint of a run is of, where its weights are finite."""
     found: dict[str, Any] = {}
     for name in ("last.pt", "best.pt"):
         try:
@@ -185,7 +172,7 @@ def look(folder: Path) -> dict[str, Any]:
 
 
 def describe(trial: FrozenTrial, kept: Mapping[str, Any], steps: Iterable[tuple[int, ...]]) -> dict[str, Any]:
-    """What became of a trial, as plain data."""
+    """The end of a trial, as plain data."""
     quality, place = trial.params["net.quality"], trial.params["net.place"]
     allowed = {"none": _BATCHES * _EPOCHS, "metric": 2 * _BATCHES}.get(place, _BATCHES + 2)
     mine = [step for other, step in steps if other == quality]
@@ -205,7 +192,7 @@ def describe(trial: FrozenTrial, kept: Mapping[str, Any], steps: Iterable[tuple[
 
 
 def judge(found: Mapping[str, Any]) -> list[str]:
-    """What is wrong with what became of a trial."""
+    """Judge the end of a trial."""
     place, value = found["place"], found["value"]
     if place == "none":
         ended = found["outcome"] == "completed" and found["state"] == TrialState.COMPLETE.name

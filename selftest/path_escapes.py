@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from selftest.base import Verdict
-from selftest.bench import CONSOLE, Bench
+from selftest.bench import Bench, Process, in_order
 from selftest.malicious_files import true_runs
+from selftest.verdict import Tally, Verdict
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
@@ -77,19 +77,17 @@ class Ended:
 
 def hostile_names(bench: Bench, count: int) -> Verdict:
     """Commands with hostile names of runs, studies, images, files, and links that lead out."""
-    runs = true_runs(bench)
-    broken: list[str] = []
-    written = 0
     cases = CASES[:count]
-    for start in range(0, len(cases), _AT_A_TIME):
-        for ended in _tried(bench, runs, cases[start : start + _AT_A_TIME]):
-            written += len(changes(ended.before, ended.after))
-            broken += judge(ended)
-    return Verdict({"written outside": written, "names": len(cases), "wrong": len(broken)}, broken)
+    tally = Tally({"written outside": 0, "names": len(cases), "wrong": 0})
+    for ended in _tried(bench, true_runs(bench), cases):
+        tally.add("written outside", len(changes(ended.before, ended.after)))
+        tally.broken += judge(ended)
+    tally.figures["wrong"] = len(tally.broken)
+    return tally.verdict()
 
 
 def judge(ended: Ended) -> Iterator[str]:
-    """What is wrong with how a case ended."""
+    """Judge how a case ended."""
     what = ended.case.what
     for change in changes(ended.before, ended.after):
         yield f"{what}: nothing outside expected, found {change}"
@@ -103,7 +101,7 @@ def judge(ended: Ended) -> Iterator[str]:
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """What was made, changed or removed."""
+    """Name what was made, changed or removed."""
     return [
         f"{path} {'made' if path not in before else 'removed' if path not in after else 'changed'}"
         for path in sorted({*before, *after})
@@ -128,25 +126,23 @@ def listing(folder: Path, without: Path) -> dict[str, str]:
     return found
 
 
-def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> list[Ended]:
+def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[Ended]:
     """The cases side by side, each in `a/b/work` of a place of its own, with files beside it."""
-    began = []
-    for case in cases:
-        place = bench.folder("names")
-        work = place / "a" / "b" / "work"
-        work.mkdir(parents=True)
-        (place / "a" / "outside").mkdir()
-        for name in ("mine.jsonl", "last.pt"):
-            (place / "a" / "outside" / name).write_text("mine")
-        shutil.copytree(runs, work / "true")
-        arguments = case.prepare(work)
-        began.append((case, place, work, listing(place, work), bench.warm(work, *arguments)))
-    ended = []
-    for case, place, work, before, process in began:
-        process.join(_PATIENCE)
-        said = (work / CONSOLE).read_text(errors="replace")
-        ended.append(Ended(case, process.exitcode, said, before, listing(place, work)))
-    return ended
+
+    def begun() -> Iterator[tuple[tuple[Case, Path, Path, dict[str, str]], Process]]:
+        for case in cases:
+            place = bench.folder("names")
+            work = place / "a" / "b" / "work"
+            work.mkdir(parents=True)
+            (place / "a" / "outside").mkdir()
+            for name in ("mine.jsonl", "last.pt"):
+                (place / "a" / "outside" / name).write_text("mine")
+            shutil.copytree(runs, work / "true")
+            arguments = case.prepare(work)
+            yield (case, place, work, listing(place, work)), bench.warm(work, *arguments)
+
+    for (case, place, work, before), done in in_order(begun(), _AT_A_TIME, _PATIENCE):
+        yield Ended(case, done.code, done.said, before, listing(place, work))
 
 
 def _filled(name: str, work: Path) -> str:

@@ -27,7 +27,7 @@ class Postgres:
 
     @property
     def own(self) -> bool:
-        """Whether it may be stopped."""
+        """True where it may be stopped."""
         return self._server is not None
 
     def new_database(self) -> str:

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 import sqlalchemy
 import yaml
 
-from selftest.base import Verdict
-from selftest.bench import CONSOLE, Bench, as_main
+from selftest.bench import Bench, as_main
 from selftest.postgres import HINT
+from selftest.verdict import Verdict
 
 _PATIENCE = 180.0
 _PEM = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
@@ -52,15 +52,13 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     )
     _write(inputs, secrets, storage)
     environment = {secret.variable: str(secret.text) for secret in secrets if secret.variable}
-    told, broken = list[str](), list[str]()
+    broken = list[str]()
 
     def do(wanted: int, *arguments: str) -> None:
-        process = bench.fork(folder, _main, bench.main, arguments, environment)
-        process.join(_PATIENCE)
-        told.append(" ".join(arguments[:1]))
-        if process.exitcode != wanted:
-            said = (folder / CONSOLE).read_text(errors="replace")[-500:]
-            broken.append(f"{told[-1]}: exit code {wanted} expected, found {process.exitcode}: {said}")
+        done = bench.fork(folder, _main, bench.main, arguments, environment).done(_PATIENCE)
+        if done.code != wanted:
+            said = f"exit code {wanted} expected, found {done.code}: {done.said[-500:]}"
+            broken.append(f"{arguments[0]}: {said}")
 
     given = [f"{word}" for secret in secrets if secret.path.startswith("!") for word in _set(secret)]
     do(0, "--run", str(inputs / "run.yaml"), *given)

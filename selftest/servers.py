@@ -1,16 +1,15 @@
 """Strangers who ask the servers that are started here: the dashboard, and whatever a run leaves listening."""
 
 import re
-import subprocess
-import time
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from selftest.base import Verdict
-from selftest.bench import Bench
+from selftest.bench import Bench, Process, until
 from selftest.sockets import Listening, family, listening, request, say, status
+from selftest.verdict import Verdict
 
 TOKEN = "a-token-0f-the-b3nch"
 MARK = b"planted-7391"  # in every file that nobody may see
@@ -56,14 +55,14 @@ def loopback(bench: Bench, count: int) -> Verdict:
         broken += judge_answer(asked, say(server.port, asked.data))
     broken += _with_cookie(guarded.port)
     seen = {server.name: listening(family(server.process.pid)) for server in (opened, guarded)}
-    seen["a run with W&B"] = _watched(bench, run)
+    seen["a run with W&B"] = _watched(run)
     broken += [line for name, found in seen.items() for line in judge_sockets(name, found)]
     refused = _refusals(bench, folder)
     broken += refused
     if (folder / "studies.db").read_bytes() != database:
         broken.append("the database: unchanged by readers expected, found changed")
     for server in (opened, guarded):
-        broken += server.ended(bench)
+        broken += server.ended()
     return Verdict(
         {
             "strangers": len(strangers), "friends": len(friends) + 1, "addresses refused": len(REFUSED),
@@ -74,7 +73,7 @@ def loopback(bench: Bench, count: int) -> Verdict:
 
 
 def judge_answer(asked: Asked, heard: bytes) -> list[str]:
-    """What is wrong with an answer."""
+    """Judge an answer."""
     wrong = []
     if status(heard) not in asked.statuses:
         wanted = " or ".join(map(str, asked.statuses))
@@ -117,7 +116,7 @@ WITH_TOKEN = (
 
 
 def _strangers() -> list[Asked]:
-    """What a server without a token is asked by those who are not to be answered."""
+    """Requests to a server without a token that are not to be answered."""
     names = ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "", "0.0.0.0:PORT",
              "localhost@evil.example", "evil.example#localhost",
              "localhost\r\nHost: evil.example")  # fmt: skip
@@ -157,7 +156,7 @@ def _strangers() -> list[Asked]:
 
 
 def _without_token() -> list[Asked]:
-    """What a server with a token is asked by those who don't know it."""
+    """Requests to a server with a token by those who don't know it."""
     wrong = ("", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", TOKEN + "&token=x", "\xff")
     found = [Asked(f"token {token!r}", request(f"/api/studies?token={token}"), (401,)) for token in wrong]
     paths = ("/", "/api/studies", "/dashboard", "/studies/", "/studies/small/report.html",
@@ -195,17 +194,17 @@ class Server:
     """A dashboard that answers."""
 
     name: str
-    process: "subprocess.Popen[str]"
+    process: Process
     port: int
 
-    def ended(self, bench: Bench, complaints: bool = False) -> list[str]:
+    def ended(self, complaints: bool = False) -> list[str]:
         """End it by Ctrl-C, which it does quietly; what is wrong with that.
 
         Args:
             complaints: whether it may have said a few lines, of a database that was away.
         """
-        self.process.send_signal(2)
-        done = bench.finish(self.process, 20)
+        self.process.send(signal.SIGINT)
+        done = self.process.done(20)
         quiet = not done.err or (complaints and done.err.count("\n") <= _FEW)
         if done.code in (0, 130) and quiet:
             return []
@@ -217,12 +216,10 @@ def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Se
     started = [bench.start(folder, "--dashboard", *each, "--port", "0") for each in options]
     servers = []
     for given, process in zip(options, started, strict=True):
-        assert process.stdout is not None
-        line = process.stdout.readline()
+        line = process.line()
         match = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
         if match is None:
-            done = bench.finish(process)
-            raise RuntimeError(f"the dashboard did not start: {line}{done.out}{done.err}")
+            raise RuntimeError(f"the dashboard did not start: {line}{process.done().said}")
         name = f"the dashboard {' '.join(given[:1]) or 'without a token'}"
         servers.append(Server(name, process, int(match[1])))
     return servers
@@ -243,7 +240,7 @@ def _refusals(bench: Bench, folder: Path) -> list[str]:
     wrong = []
     started = [bench.start(folder, "--dashboard", *options, "--port", "0") for options in REFUSED]
     for options, process in zip(REFUSED, started, strict=True):
-        done = bench.finish(process, 60)
+        done = process.done(60)
         if done.code != 2 or "Traceback" in done.err:
             found = f"{done.code} {done.err[-200:]}"
             wrong.append(f"--dashboard {' '.join(options)}: exit code 2 expected, found {found}")
@@ -252,14 +249,16 @@ def _refusals(bench: Bench, folder: Path) -> list[str]:
     return wrong
 
 
-def _watched(bench: Bench, run: "subprocess.Popen[str]") -> set[Listening]:
-    """Where a run and all that it starts listen, looked at until it ends."""
+def _watched(run: Process) -> set[Listening]:
+    """The sockets of a run and all that it starts, watched until it ends."""
     found: set[Listening] = set()
-    deadline = time.monotonic() + _PATIENCE
-    while run.poll() is None and time.monotonic() < deadline:
-        found |= listening(family(run.pid))
-        time.sleep(0.1)
-    done = bench.finish(run, 1)
+
+    def over() -> bool:
+        found.update(listening(family(run.pid)))
+        return not run.alive
+
+    until(over, _PATIENCE, 0.1)
+    done = run.done(1)
     if done.code:
         raise RuntimeError(f"the run failed: {done.err[-500:]}")
     return found

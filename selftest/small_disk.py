@@ -6,11 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from selftest.bench import Bench
+from selftest.bench import Bench, Process
 
 FILLER = "filler.bin"
 _SIZE = "8m"
@@ -58,7 +57,7 @@ class SmallDisk:
     def __exit__(self, *exception: object) -> None:
         self._holder.communicate()
 
-    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
+    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> Process:
         """A process of the bench whose working folder is this file system."""
         inside = (self._holder.pid, self._user, self.place, function, arguments)
         return self._bench.fork(folder, _inside, *inside)

@@ -1,4 +1,4 @@
-"""Who listens where, by the kernel's own tables; and bytes said to a socket as no browser would say them."""
+"""Listening sockets, by the kernel's own tables; and bytes sent to a socket as no browser would send them."""
 
 import ipaddress
 import socket
@@ -20,12 +20,12 @@ class Listening:
 
     @property
     def on_loopback(self) -> bool:
-        """Whether no other machine can reach it."""
+        """True where no other machine can reach it."""
         return ipaddress.ip_address(self.address).is_loopback
 
 
 def listening(pids: Iterable[int]) -> set[Listening]:
-    """Where these processes listen."""
+    """The addresses at which these processes listen."""
     sockets = {link for pid in pids for link in _open_files(pid) if link.startswith("socket:[")}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -63,7 +63,7 @@ def say(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
 def request(
     path: str, *headers: str, method: str = "GET", host: str = "127.0.0.1:PORT", body: str = ""
 ) -> bytes:
-    """What a browser says to a server; the word PORT stands for the server's."""
+    """A request as a browser sends it; the word PORT stands for the server's."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Connection: close", *headers]
     lines += [f"Content-Length: {len(body)}", "Content-Type: application/json"] if body else []
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")

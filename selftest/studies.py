@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.trial import FrozenTrial
+
 from lab.config.optimize import OptimizeConfig
 from lab.hpo import study
 from lab.hpo.trial_process import Run
@@ -64,6 +67,15 @@ def write_file(folder: Path, config: OptimizeConfig) -> Path:
     return path
 
 
+def trials_in(folder: Path, name: str = "small") -> list[FrozenTrial]:
+    """The trials of a study in the SQLite database of a folder; none where there is no such study."""
+    try:
+        study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'studies.db'}")
+    except KeyError:
+        return []
+    return study.get_trials(deepcopy=False)
+
+
 def trial_folder(folder: Path, number: int, name: str = "small") -> Path:
-    """Where a trial of a study in `folder` lives."""
+    """The folder of a trial of a study in `folder`."""
     return folder / STUDIES / name / f"trial_{number:05d}"

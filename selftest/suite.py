@@ -5,11 +5,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lab import rundir
 from lab.hpo.trial_process import Run
@@ -18,222 +18,126 @@ from lab.wording import duration
 from selftest import (
     bad_trials,
     checkpoints,
+    concurrent_workers,
     database_outages,
     edits,
     full_disk,
-    joining,
-    kills,
+    killed_runs,
+    killed_workers,
     malicious_files,
-    malicious_imports,
     not_finite,
     path_escapes,
-    resuming,
     secrets,
     servers,
-    stalled,
-    stopping,
+    stop_signals,
+    suspended_workers,
     wandb_outages,
     wrong_configs,
     wrong_input,
 )
-from selftest.base import Fault, Verdict
 from selftest.bench import Bench
+from selftest.malicious_imports import PAYLOADS
+from selftest.verdict import Verdict
+
+Attempt: TypeAlias = Callable[[Bench, int], Verdict]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line of the table of promises.
+
+    Args:
+        number: of the line.
+        quick: how often it is tried within the five minutes of all.
+        full: how often for the figures that are published.
+        attempt: tries it so often.
+        title: what happens.
+        promise: what comes of it.
+    """
+
+    number: int
+    quick: int
+    full: int
+    attempt: Attempt
+    title: str
+    promise: str
+
 
 FAULTS = (
-    Fault(
-        1,
-        "workers killed (-9) at random instants, 4 at a time, on SQLite and PostgreSQL",
-        "every configuration ends exactly once",
-        12,
-        200,
-        kills.kill_workers,
-    ),
-    Fault(
-        2,
-        "runs killed (-9) again and again, loader workers 0 and 2; stateful losses and streams, two-mode "
-        "optimizers, frozen layers",
-        "resumed equals uninterrupted, to the bit",
-        2,
-        25,
-        resuming.kill_runs,
-    ),
-    Fault(
-        3,
-        "kills (-9) at random steps within an epoch of the same runs, checkpoint.every_n_steps",
-        "this epoch and the next equal uninterrupted ones; at most one interval is lost",
-        3,
-        50,
-        resuming.kill_within_epochs,
-    ),
-    Fault(
-        4,
-        "8 workers start at once on a database that isn't there, SQLite and PostgreSQL",
-        "all of them join one study",
-        2,
-        20,
-        joining.start_at_once,
-    ),
-    Fault(
-        5,
-        "48 queued trials, 8 workers in lock-step",
-        "each runs once",
-        2,
-        20,
-        joining.queue_in_lockstep,
-    ),
-    Fault(
-        6,
-        "4 workers, kills and restarts of the whole command",
-        "exactly n_trials are finished",
-        4,
-        20,
-        kills.exactly_n_trials,
-    ),
-    Fault(
-        7,
-        "the database locked for long, read meanwhile; PostgreSQL gone",
-        "no crash, each report once",
-        5,
-        60,
-        database_outages.database_away,
-    ),
-    Fault(
-        8,
-        "a worker stopped (SIGSTOP) past its lease, then continued",
-        "it stops by itself and writes nothing",
-        2,
-        20,
-        stalled.stopped_workers,
-    ),
-    Fault(
-        9,
-        "SIGINT, SIGTERM, SIGHUP, and a second one",
-        "stops within 5 s or a step, resumable; the second: at once",
-        1,
-        20,
-        stopping.signals,
-    ),
-    Fault(
-        10,
-        "exceptions, no memory, SystemExit, crashes in every second trial",
-        "the others complete, each bad one has its cause, the memory comes back",
-        12,
-        100,
-        bad_trials.bad_trials,
-    ),
-    Fault(
-        11,
-        "a configuration that always kills its worker",
-        "given up after 2 tries and named; the others unaffected",
-        1,
-        5,
-        bad_trials.killing_configuration,
-    ),
-    Fault(
-        12,
-        "kill -9 in the middle of writing a checkpoint",
-        "none unloadable, at most one behind",
-        10,
-        200,
-        checkpoints.killed_writes,
-    ),
-    Fault(
-        13,
-        "the disk full at each point of writing",
-        "nothing saved is lost, said clearly, goes on when there is space",
-        4,
-        20,
-        full_disk.full_disk,
-    ),
-    Fault(
-        14,
-        "bits flipped in checkpoints, checkpoints cut off",
-        "all detected, the previous one is used, and said",
-        20,
-        200,
-        checkpoints.damaged,
-    ),
-    Fault(
-        15,
-        "NaN and infinities in loss, gradient, metric, under 9 pruners and 2 directions",
-        "stops within a step or an epoch, is never best, the checkpoint before it stays",
-        9,
-        162,
-        not_finite.not_finite,
-    ),
-    Fault(
-        16,
-        "W&B without key, refused, a black hole, without DNS; its process killed",
-        "5 s at most, every run finishes, nothing missing locally, each step once after a sync",
-        1,
-        20,
-        wandb_outages.wandb_away,
-    ),
-    Fault(
-        17,
-        "edits of a study's file under one name",
-        "refused with the difference and the way out, or harmless",
-        12,
-        12,
-        edits.edited_studies,
-    ),
-    Fault(
-        18,
-        "wrong YAML files",
-        "file and line, 1.5 s at most, no traceback",
-        10,
-        100,
-        wrong_configs.mutated_files,
-    ),
-    Fault(
-        19,
-        "hostile checkpoints, studies.db, dataset pickles",
-        "nothing in them is executed",
-        5,
-        23,
-        malicious_files.hostile_files,
-    ),
-    Fault(
-        20,
-        "import paths that lead to other doors",
-        "nothing is executed",
-        len(malicious_imports.PAYLOADS),
-        len(malicious_imports.PAYLOADS),
-        malicious_files.import_payloads,
-    ),
-    Fault(
-        21,
-        "hostile names of runs, studies, datasets, images",
-        "nothing is written outside",
-        len(path_escapes.CASES),
-        len(path_escapes.CASES),
-        path_escapes.hostile_names,
-    ),
-    Fault(
-        22,
-        "secrets in config, environment, command line, URL, traceback",
-        "none is written down",
-        30,
-        30,
-        secrets.planted_secrets,
-    ),
-    Fault(
-        23,
-        "strangers who ask our servers",
-        "loopback only; elsewhere only with a token",
-        servers.COUNT,
-        servers.COUNT,
-        servers.loopback,
-    ),
-    Fault(
-        24,
-        "other people's files, layouts, tables, targets, losses and streams",
-        "the right figure, or a refusal or a warning that names the cause; no silent error",
-        24,
-        327,
-        wrong_input.wrong_input,
-    ),
-)
+    Fault(1, 12, 200, killed_workers.kill_workers,
+          "workers killed (-9) at random instants, 4 at a time, on SQLite and PostgreSQL",
+          "every configuration ends exactly once"),
+    Fault(2, 2, 25, killed_runs.kill_runs,
+          "runs killed (-9) again and again, loader workers 0 and 2; stateful losses and streams, two-mode "
+          "optimizers, frozen layers",
+          "resumed equals uninterrupted, to the bit"),
+    Fault(3, 3, 50, killed_runs.kill_within_epochs,
+          "kills (-9) at random steps within an epoch of the same runs, checkpoint.every_n_steps",
+          "this epoch and the next equal uninterrupted ones; at most one interval is lost"),
+    Fault(4, 2, 20, concurrent_workers.start_at_once,
+          "8 workers start at once on a database that isn't there, SQLite and PostgreSQL",
+          "all of them join one study"),
+    Fault(5, 2, 20, concurrent_workers.queue_in_lockstep,
+          "48 queued trials, 8 workers in lock-step",
+          "each runs once"),
+    Fault(6, 4, 20, killed_workers.exactly_n_trials,
+          "4 workers, kills and restarts of the whole command",
+          "exactly n_trials are finished"),
+    Fault(7, 5, 60, database_outages.database_away,
+          "the database locked for long, read meanwhile; PostgreSQL gone",
+          "no crash, each report once"),
+    Fault(8, 2, 20, suspended_workers.stopped_workers,
+          "a worker stopped (SIGSTOP) past its lease, then continued",
+          "it stops by itself and writes nothing"),
+    Fault(9, 1, 20, stop_signals.signals,
+          "SIGINT, SIGTERM, SIGHUP, and a second one",
+          "stops within 5 s or a step, resumable; the second: at once"),
+    Fault(10, 12, 100, bad_trials.bad_trials,
+          "exceptions, no memory, SystemExit, crashes in every second trial",
+          "the others complete, each bad one has its cause, the memory comes back"),
+    Fault(11, 1, 5, bad_trials.killing_configuration,
+          "a configuration that always kills its worker",
+          "given up after 2 tries and named; the others unaffected"),
+    Fault(12, 10, 200, checkpoints.killed_writes,
+          "kill -9 in the middle of writing a checkpoint",
+          "none unloadable, at most one behind"),
+    Fault(13, 4, 20, full_disk.full_disk,
+          "the disk full at each point of writing",
+          "nothing saved is lost, said clearly, goes on when there is space"),
+    Fault(14, 20, 200, checkpoints.damaged,
+          "bits flipped in checkpoints, checkpoints cut off",
+          "all detected, the previous one is used, and said"),
+    Fault(15, 9, 162, not_finite.not_finite,
+          "NaN and infinities in loss, gradient, metric, under 9 pruners and 2 directions",
+          "stops within a step or an epoch, is never best, the checkpoint before it stays"),
+    Fault(16, 1, 20, wandb_outages.wandb_away,
+          "W&B without key, refused, a black hole, without DNS; its process killed",
+          "5 s at most, every run finishes, nothing missing locally, each step once after a sync"),
+    Fault(17, 12, 12, edits.edited_studies,
+          "edits of a study's file under one name",
+          "refused with the difference and the way out, or harmless"),
+    Fault(18, 10, 100, wrong_configs.mutated_files,
+          "wrong YAML files",
+          "file and line, 1.5 s at most, no traceback"),
+    Fault(19, 5, 23, malicious_files.hostile_files,
+          "hostile checkpoints, studies.db, dataset pickles",
+          "nothing in them is executed"),
+    Fault(20, len(PAYLOADS), len(PAYLOADS), malicious_files.import_payloads,
+          "import paths that lead to other doors",
+          "nothing is executed"),
+    Fault(21, len(path_escapes.CASES), len(path_escapes.CASES), path_escapes.hostile_names,
+          "hostile names of runs, studies, datasets, images",
+          "nothing is written outside"),
+    Fault(22, 30, 30, secrets.planted_secrets,
+          "secrets in config, environment, command line, URL, traceback",
+          "none is written down"),
+    Fault(23, servers.COUNT, servers.COUNT, servers.loopback,
+          "strangers who ask our servers",
+          "loopback only; elsewhere only with a token"),
+    Fault(24, 24, 327, wrong_input.wrong_input,
+          "other people's files, layouts, tables, targets, losses and streams",
+          "the right figure, or a refusal or a warning that names the cause; no silent error"),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lab.trackers.wandb_service import records
 
 @dataclass
 class WandbRun:
-    """What a `.wandb` file says of its run."""
+    """The content of a `.wandb` file."""
 
     run: Any = None  # W&B's own message
     config: dict[str, Any] = field(default_factory=dict)

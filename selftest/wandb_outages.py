@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import yaml
@@ -19,9 +18,9 @@ import yaml
 from lab import rundir
 from lab.trackers.csv_file import read_metrics
 from lab.trackers.jsonl import read_events
-from selftest.base import Verdict
-from selftest.bench import Bench, as_main, end_group
+from selftest.bench import Bench, Process, as_main, end_group, until
 from selftest.sockets import family
+from selftest.verdict import Tally, Verdict
 from selftest.wandb_files import read_run
 from selftest.wandb_server import wandb_server
 
@@ -43,7 +42,7 @@ _CONFIG = {
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left.
+    """All that a run left.
 
     Args:
         seconds: from its start to the end of its process.
@@ -60,11 +59,12 @@ class Trained:
 
 def wandb_away(bench: Bench, count: int) -> Verdict:
     """Four ways to be away; then W&B's process is killed `count` times, and the run as often."""
-    broken: list[str] = []
+    delay, steps = "s of delay at most", "steps synced once"
+    kills = {"kills of W&B's process": count, "kills of the run": count}
+    tally = Tally({"ways to be away": 0, delay: 0.0, **kills, steps: 0, "wrong": 0})
     _train(bench, "warm-up", None)  # the first also waits for what all others find imported
     without = _train(bench, "without", None)
-    broken += judge_run("without W&B", without, trouble=False)
-    delays = []
+    tally.take("without W&B", judge_run(without, trouble=False))
     with _black_hole() as hole:
         away = {
             "no key": {}, "refused": _server(f"http://127.0.0.1:{_closed_port()}"),
@@ -72,54 +72,50 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
         }  # fmt: skip
         for name, environment in away.items():
             trained = _train(bench, name.replace(" ", "-"), environment)
-            broken += judge_run(name, trained, trouble=name != "no key")
-            delays.append(trained.seconds - without.seconds)
-            if bench.judge_times and delays[-1] > BOUND:
-                broken.append(f"{name}: {BOUND:g} s at most expected, found {delays[-1]:.1f} s")
+            tally.take(name, judge_run(trained, trouble=name != "no key"))
+            seconds = trained.seconds - without.seconds
+            late = f"{name}: {BOUND:g} s at most expected, found {seconds:.1f} s"
+            tally.expect(bench.in_time(seconds, BOUND), late)
+            tally.add("ways to be away")
+            tally.most(delay, seconds)
     for seed in range(count):
-        broken += _kill_service(bench, seed)
-    steps = 0
+        tally.take(f"W&B's process killed, seed {seed}", _kill_service(bench, seed))
     for seed in range(count):
         found, wrong = _kill_run(bench, seed)
-        steps, broken = steps + found, broken + wrong
-    return Verdict(
-        {
-            "ways to be away": len(away), "s of delay at most": max(delays),
-            "kills of W&B's process": count, "kills of the run": count, "steps synced once": steps,
-            "wrong": len(broken),
-        },
-        broken,
-    )  # fmt: skip
+        tally.add(steps, found)
+        tally.take(f"the run killed, seed {seed}", wrong)
+    tally.figures["wrong"] = len(tally.broken)
+    return tally.verdict()
 
 
-def judge_run(name: str, trained: Trained, *, trouble: bool) -> list[str]:
-    """What is wrong with a run that W&B was not to disturb.
+def judge_run(trained: Trained, *, trouble: bool) -> list[str]:
+    """Judge a run that W&B was not to disturb.
 
     Args:
         trouble: whether there was some, of which the record is to have a word.
     """
     wrong = []
     if trained.code != 0 or trained.outcome != "completed":
-        wrong.append(f"{name}: completed, 0 expected, found {trained.outcome}, {trained.code}")
+        wrong.append(f"completed, 0 expected, found {trained.outcome}, {trained.code}")
     if trained.rows != tuple(range(1, EPOCHS + 1)):
-        wrong.append(f"{name}: rows 1 to {EPOCHS} expected, found {list(trained.rows)}")
+        wrong.append(f"rows 1 to {EPOCHS} expected, found {list(trained.rows)}")
     if trouble and not trained.warned:
-        wrong.append(f"{name}: a word on W&B expected in {rundir.EVENTS}, found none")
+        wrong.append(f"a word on W&B expected in {rundir.EVENTS}, found none")
     return wrong
 
 
-def judge_steps(name: str, steps: Mapping[int, int]) -> list[str]:
-    """What is wrong with the steps that W&B holds: how often each."""
-    wrong = [f"{name}: step {step} once expected, found {n} times" for step, n in steps.items() if n != 1]
+def judge_steps(steps: Mapping[int, int]) -> list[str]:
+    """Judge how often W&B holds each step."""
+    wrong = [f"step {step} once expected, found {n} times" for step, n in steps.items() if n != 1]
     missing = sorted(set(range(1, EPOCHS + 1)) - steps.keys())
-    return wrong + ([f"{name}: steps 1 to {EPOCHS} expected, found none of {missing}"] if missing else [])
+    return wrong + ([f"steps 1 to {EPOCHS} expected, found none of {missing}"] if missing else [])
 
 
 def _server(url: str) -> dict[str, str]:
     return {"WANDB_BASE_URL": url, "WANDB_API_KEY": _KEY}
 
 
-def _start(bench: Bench, folder: Path, *arguments: str, environment: Mapping[str, str]) -> ForkServerProcess:
+def _start(bench: Bench, folder: Path, *arguments: str, environment: Mapping[str, str]) -> Process:
     return bench.fork(folder, _main, bench.main, (*arguments, "--quiet"), dict(environment))
 
 
@@ -147,8 +143,7 @@ def _train(bench: Bench, name: str, environment: Mapping[str, str] | None) -> Tr
     _write(folder, None if environment is None else "auto")
     started = time.monotonic()
     process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, environment or {}))
-    process.join(_PATIENCE)
-    return _left(folder, process.exitcode, time.monotonic() - started)
+    return _left(folder, process, started)
 
 
 def _kill_service(bench: Bench, seed: int) -> list[str]:
@@ -157,41 +152,34 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
     _write(folder, "offline")
     started = time.monotonic()
     process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, {}))
-    assert process.pid is not None
-    while not (services := _services(process.pid)) and process.is_alive():
-        time.sleep(0.01)
+    until(lambda: bool(_services(process.pid)) or not process.alive, _PATIENCE, 0.01)
+    services = _services(process.pid)
     time.sleep(random.Random(seed).uniform(0.0, 3 * _STEP * EPOCHS))
     for pid in services:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    process.join(_PATIENCE)
-    name = f"W&B's process killed, seed {seed}"
-    trained = _left(folder, process.exitcode, time.monotonic() - started)
-    wrong = judge_run(name, trained, trouble=False)
-    return wrong if services else [*wrong, f"{name}: a process of W&B's expected, found none"]
+    wrong = judge_run(_left(folder, process, started), trouble=False)
+    return wrong if services else [*wrong, "a process of W&B's expected, found none"]
 
 
 def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     """The run killed once W&B has begun, resumed, synced: how many steps a server has, and what is wrong."""
-    folder, name = bench.folder("wandb-run"), f"the run killed, seed {seed}"
+    folder = bench.folder("wandb-run")
     _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
     environment = _environment(folder, {})
     process = _start(bench, folder, "--run", "run.yaml", environment=environment)
-    while process.is_alive() and not any(folder.glob("runs/*/wandb/*/*.wandb")):
-        time.sleep(0.01)
+    until(lambda: any(folder.glob("runs/*/wandb/*/*.wandb")) or not process.alive, _PATIENCE, 0.01)
     time.sleep(random.Random(seed).uniform(0.0, 1.5))  # it writes once a second
-    assert process.pid is not None
     end_group(process.pid)  # W&B's process as well: a machine that is taken away
-    process.join()
+    process.done()
     (run,) = (folder / "runs").glob("*_*")
     started = time.monotonic()
     resumed = _start(bench, folder, "--resume", str(run), environment=environment)
-    resumed.join(_PATIENCE)
-    wrong = judge_run(name, _left(folder, resumed.exitcode, time.monotonic() - started), trouble=False)
+    wrong = judge_run(_left(folder, resumed, started), trouble=False)
     written = Counter(step for each in _offline(run) for step in read_run(each).steps)
-    wrong += judge_steps(f"{name}, offline files", written)
+    wrong += [f"offline files: {line}" for line in judge_steps(written)]
     synced, said = _synced(run, environment)
-    wrong += [f"{line}; it says {said!r}" for line in judge_steps(f"{name}, wandb sync", synced)]
+    wrong += [f"wandb sync: {line}; it says {said!r}" for line in judge_steps(synced)]
     return len(synced), wrong
 
 
@@ -218,8 +206,9 @@ def _offline(run: Path) -> list[Path]:
     return sorted(file.parent for file in (run / "wandb").glob("offline-run-*/*.wandb"))
 
 
-def _left(folder: Path, code: int | None, seconds: float) -> Trained:
-    """What a run left in the one run folder below."""
+def _left(folder: Path, process: Process, started: float) -> Trained:
+    """Wait for a run, and read the one run folder that it left below."""
+    code, seconds = process.done(_PATIENCE).code, time.monotonic() - started
     (run,) = (folder / "runs").glob("*_*")
     summary = rundir.read_summary(run) or {}
     notes = [event["message"] for event in read_events(run) if event["event"] == "note"]

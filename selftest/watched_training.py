@@ -84,7 +84,7 @@ class Footprints(Callback):
         self._epoch, self._training = 0, False
 
     def on_phase_start(self, event: PhaseStart) -> None:
-        """Which epoch it is."""
+        """Note the epoch."""
         self._epoch, self._training = event.epoch, event.phase == "train"
 
     def on_steps(self, event: StepsDone) -> None:

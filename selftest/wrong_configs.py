@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from selftest.base import Verdict, short_of
 from selftest.bench import Bench, Done
 from selftest.config_slips import WRONG, Wrong, wrong_files
+from selftest.verdict import Tally, Verdict
 
 SECONDS = 1.5  # at most
 _ANY = r"\d+"
@@ -18,29 +18,27 @@ _TRIES = 3
 def mutated_files(bench: Bench, count: int) -> Verdict:
     """Copies of the project's configs with a slip each: it is told with file, line and hint, and soon."""
     configs = bench.main.parent / "configs"
-    broken: list[str] = []
-    times: list[float] = []
-    again = 0
+    tally = Tally({"files": 0, "wrong": 0, "s at most": 0.0, "timed again": 0})
     for number, original, wrong in wrong_files(configs, count):
         folder = bench.folder("config")
         shutil.copytree(configs, folder, dirs_exist_ok=True)
         if wrong.content is not None:
             (folder / WRONG).write_bytes(wrong.content)
         tries, done = _told(bench, folder, wrong)
-        times.append(seconds := min(tries))
-        again += len(tries) - 1
-        what = f"{wrong.what}, in {original}, number {number}"
-        broken += [f"{what}: {line}" for line in judge(wrong, done)]
-        if seconds > SECONDS and bench.judge_times:
-            broken.append(f"{what}: {SECONDS} s expected, found {seconds:.2f}")
+        what, seconds = f"{wrong.what}, in {original}, number {number}", min(tries)
+        tally.add("files")
+        tally.add("timed again", len(tries) - 1)
+        tally.most("s at most", seconds)
+        tally.take(what, judge(wrong, done))
+        tally.expect(bench.in_time(seconds, SECONDS), f"{what}: {SECONDS} s expected, found {seconds:.2f}")
         shutil.rmtree(folder)
-    broken += short_of(count, len(times), "slips that a config has a place for")
-    figures = {"files": len(times), "wrong": len(broken), "s at most": max(times, default=0.0)}
-    return Verdict({**figures, "timed again": again}, broken)
+    tally.at_least(count, tally.figures["files"], "slips that a config has a place for")
+    tally.figures["wrong"] = len(tally.broken)
+    return tally.verdict()
 
 
 def judge(wrong: Wrong, done: Done) -> Iterator[str]:
-    """What is wrong with what was said of a wrong file."""
+    """Judge what was printed of a wrong file."""
     if done.code != 2:
         yield f"exit code 2 expected, found {done.code}"
     if "Traceback" in done.err:

@@ -5,7 +5,6 @@ import json
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from PIL import Image
 
 from lab import rundir
 from lab.report.leaderboard import LEADERBOARD
-from selftest.base import Verdict, short_of
-from selftest.bench import CONSOLE, Bench
+from selftest.bench import CONSOLE, Bench, Process, in_order
 from selftest.inputs import files, layouts, masks, predictions, studies, targets
 from selftest.inputs.base import GOOD, OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
 from selftest.inputs.sections import MODULE, USERS
+from selftest.verdict import Tally, Verdict
 
 _AT_ONCE = 2
 _LONGEST = 120.0  # seconds of an input
@@ -55,37 +54,31 @@ def every_input() -> list[WrongInput]:
 def wrong_input(bench: Bench, count: int) -> Verdict:
     """Give inputs to `--run`, each in a folder and a process of its own."""
     chosen = every_input()[:count]
-    endings: Counter[Ending] = Counter()
-    broken: list[str] = []
-    for given, folder, process in _begun(bench, chosen):
-        process.join(_LONGEST)
-        if given.then and process.exitcode == 0:
-            process = bench.warm(folder, *given.then)
-            process.join(_LONGEST)
-        seen = look(folder, process.exitcode)
-        endings[ending := judge(given, seen)] += 1
+    tally = Tally({"inputs": 0, **dict.fromkeys((ending.value for ending in Ending), 0)})
+    for (given, folder), done in in_order(_begun(bench, chosen), _AT_ONCE, _LONGEST):
+        code = done.code
+        if given.then and code == 0:
+            code = bench.warm(folder, *given.then).done(_LONGEST).code
+        seen = look(folder, code)
+        ending = judge(given, seen)
+        tally.add("inputs")
+        tally.add(ending.value)
         if ending not in GOOD:
-            broken.append(f"{given.kind}, {given.what}: {describe(given, seen, ending)}")
-        bench.told(f"{endings.total()} of {len(chosen)} inputs, {len(broken)} not as promised")
+            tally.take(f"{given.kind}, {given.what}", [describe(given, seen, ending)])
+        bench.told(f"{tally.figures['inputs']} of {len(chosen)} inputs, {len(tally.broken)} not as promised")
         shutil.rmtree(folder)
-    figures = {"inputs": endings.total(), **{ending.value: endings[ending] for ending in Ending}}
-    return Verdict(figures, [*broken, *short_of(count, len(chosen), "inputs")])
+    tally.at_least(count, len(chosen), "inputs")
+    return tally.verdict()
 
 
-def _begun(
-    bench: Bench, chosen: Sequence[WrongInput]
-) -> Iterator[tuple[WrongInput, Path, ForkServerProcess]]:
-    """Start the commands, two at a time."""
-    waiting: deque[tuple[WrongInput, Path, ForkServerProcess]] = deque()
+def _begun(bench: Bench, chosen: Sequence[WrongInput]) -> Iterator[tuple[tuple[WrongInput, Path], Process]]:
+    """Start the commands."""
     for given in chosen:
         folder = bench.folder("input")
         sections = given.files(folder)
         shutil.copy(USERS, folder / f"{MODULE}.py")
         (folder / RUN).write_text(yaml.safe_dump(dict(sections), sort_keys=False))
-        waiting.append((given, folder, bench.warm(folder, *given.command)))
-        if len(waiting) == _AT_ONCE:
-            yield waiting.popleft()
-    yield from waiting
+        yield (given, folder), bench.warm(folder, *given.command)
 
 
 def look(folder: Path, code: int | None) -> Seen:

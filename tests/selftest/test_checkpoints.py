@@ -1,4 +1,4 @@
-"""What the rulers of checkpoints take offence at: one that is lost, lags behind, or is damaged and loaded."""
+"""Checkpoints that the judges reject: one that is lost, lags behind, or is damaged and loaded."""
 
 import itertools
 from pathlib import Path

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from selftest.bench import Bench
-from selftest.crew import Crew, last_line, until
+from selftest.bench import Bench, Done
+from selftest.crew import Crew
 from selftest.studies import small_study
 
 
@@ -43,11 +43,11 @@ def test_a_trial_that_stays_with_a_dead_worker_for_longer_than_a_lease_is_told(t
 
 def test_a_worker_that_ends_without_being_killed_is_told(tmp_path: Path, bench: Bench) -> None:
     tried = crew(tmp_path, bench, {})
-    (tmp_path / "console.txt").write_text("Traceback (most recent call last):\nValueError: planted\n\n")
-    tried._warm = [SimpleNamespace(pid=1, exitcode=1, is_alive=lambda: False)]  # type: ignore[list-item]
+    said = "Traceback (most recent call last):\nValueError: planted\n\n"
+    tried._warm = [SimpleNamespace(pid=1, alive=False, done=lambda: Done(1, said, ""))]  # type: ignore[list-item]
     tried.tend()
     assert tried.broken == ["a worker ended with 1: ValueError: planted"]
-    tried._warm = [SimpleNamespace(pid=77, exitcode=-9, is_alive=lambda: False)]  # type: ignore[list-item]
+    tried._warm = [SimpleNamespace(pid=77, alive=False, done=lambda: Done(-9, "", ""))]  # type: ignore[list-item]
     tried._killed[77] = time.monotonic()
     tried.tend()
     assert len(tried.broken) == 1
@@ -58,9 +58,3 @@ def test_with_nobody_there_nobody_is_killed(tmp_path: Path) -> None:
     tried.kill(random.Random(0))
     tried.kill_trial(random.Random(0))
     assert (tried.kills, tried.trials_killed, tried.trials(), tried.ended()) == (0, 0, [], True)
-
-
-def test_waiting_and_last_words() -> None:
-    assert until(lambda: True, 0.0) and not until(lambda: False, 0.05, pause=0.01)
-    assert (last_line("a\nb\n\n"), last_line("")) == ("b", "it said nothing")
-    assert last_line("Traceback (most recent call last):\n  x = 1\nKeyError: 3\nTrial 5\n") == "KeyError: 3"

@@ -5,9 +5,8 @@ import threading
 import pytest
 
 from selftest.audit import Found
-from selftest.bench import Done
-from selftest.crew import until
-from selftest.database_outages import Outage, Reader, Unread, judge_end, verdict
+from selftest.bench import Done, until
+from selftest.database_outages import Reader, Unread, judge_end, new_tally, take
 
 
 @pytest.mark.parametrize(
@@ -24,14 +23,18 @@ def test_how_a_command_ends(done: Done, said: list[str]) -> None:
 
 
 def test_all_that_is_wrong_is_told() -> None:
-    lost = Outage(
-        crashes=["boom"], found=Found(lost=["trial 3 has reported the epochs [1]"]), reads=4, seconds=5
-    )
-    calm = Outage(reads=7, read_errors=["locked"], seconds=2.5)
-    made = verdict({"PostgreSQL": lost, "SQLite": calm}, ["nothing"])
-    assert not made.held and len(made.broken) == 3 and list(made.untried) == ["nothing"]
-    assert made.broken[0] == "PostgreSQL: a command crashed: boom"
-    assert (made.figures["crashes"], made.figures["lost"], made.figures["reads"]) == (1, 1, 11)
+    tally = new_tally()
+    lost = Found(lost=["trial 3 has reported the epochs [1]"])
+    take(tally, "PostgreSQL", ["boom"], [], lost)
+    take(tally, "SQLite", [], ["locked"], Found())
+    made = tally.verdict()
+    assert made.broken == [
+        "PostgreSQL: a command crashed: boom",
+        "PostgreSQL: lost: trial 3 has reported the epochs [1]",
+        "SQLite: the reader failed: locked",
+    ]
+    figures = made.figures
+    assert (figures["crashes"], figures["lost"], figures["reads that failed"]) == (1, 1, 1)
 
 
 def test_a_reader_counts_what_it_reads_and_tells_what_it_does_not() -> None:

@@ -19,21 +19,21 @@ WELL = State({"runs/a": EPOCHS}, {"runs/a": ROWS}, {"runs/a": "completed"}, {"0"
     ("changes", "lost"),
     [
         ({}, ""),
-        ({"epochs": {"runs/a": 3}}, "it: runs/a: a checkpoint of epoch 4 expected, found 3"),
-        ({"epochs": {}}, "it: runs/a: a checkpoint of epoch 4 expected, found None"),
-        ({"rows": {"runs/a": ROWS[:-1]}}, "it: runs/a: 4 rows expected, found 3"),
-        ({"rows": {"runs/a": [*ROWS[:-1], {"epoch": 4.0}]}}, "it: runs/a: 4 rows expected, found 4"),
-        ({"trials": {}}, "it: trial 0: 0.5 expected, found None"),
-        ({"trials": {"0": 0.6}}, "it: trial 0: 0.5 expected, found 0.6"),
-        ({"fault": "studies.db: malformed"}, "it: studies.db: malformed"),
+        ({"epochs": {"runs/a": 3}}, "runs/a: a checkpoint of epoch 4 expected, found 3"),
+        ({"epochs": {}}, "runs/a: a checkpoint of epoch 4 expected, found None"),
+        ({"rows": {"runs/a": ROWS[:-1]}}, "runs/a: 4 rows expected, found 3"),
+        ({"rows": {"runs/a": [*ROWS[:-1], {"epoch": 4.0}]}}, "runs/a: 4 rows expected, found 4"),
+        ({"trials": {}}, "trial 0: 0.5 expected, found None"),
+        ({"trials": {"0": 0.6}}, "trial 0: 0.5 expected, found 0.6"),
+        ({"fault": "studies.db: malformed"}, "studies.db: malformed"),
     ],
 )
 def test_what_is_lost_is_seen(changes: dict[str, Any], lost: str) -> None:
-    assert judge_kept("it", WELL, replace(WELL, **changes)) == ([lost] if lost else [])
+    assert judge_kept(WELL, replace(WELL, **changes)) == ([lost] if lost else [])
 
 
 def test_more_than_before_is_no_loss() -> None:
-    assert judge_kept("it", State({}, {}, {}, {}, []), WELL) == []
+    assert judge_kept(State({}, {}, {}, {}, []), WELL) == []
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_more_than_before_is_no_loss() -> None:
     [
         ("main.py: the disk is full: x: No space left on device", ""),
         ("database or disk is full", ""),
-        ("Traceback (most recent call last):\nOSError: No space left on device", "it: no traceback expected"),
-        ("", "it: that the disk is full expected, found code 1 and: ''"),
+        ("Traceback (most recent call last):\nOSError: No space left on device", "no traceback expected"),
+        ("", "that the disk is full expected, found code 1 and: ''"),
     ],
 )
 def test_what_is_said_is_judged(said: str, wrong: str) -> None:
-    found = judge_said("it", 1, said)
+    found = judge_said(1, said)
     assert len(found) == bool(wrong) and "".join(found).startswith(wrong)
 
 
@@ -54,16 +54,16 @@ def test_what_is_said_is_judged(said: str, wrong: str) -> None:
     ("changes", "stuck"),
     [
         ({}, ""),
-        ({"outcomes": {"runs/a": "failed"}}, "it: one completed run expected"),
-        ({"outcomes": {"runs/a": "completed", "runs/b": "completed"}}, "it: one completed run expected"),
-        ({"epochs": {"runs/a": 3}}, "it: a checkpoint of epoch 4 expected"),
-        ({"rows": {"runs/a": ROWS[::-1]}}, "it: the rows of a run without a fault expected, found others"),
-        ({"files": []}, "it: metrics.json expected in the end, found none"),
-        ({"fault": "torn"}, "it: torn"),
+        ({"outcomes": {"runs/a": "failed"}}, "one completed run expected"),
+        ({"outcomes": {"runs/a": "completed", "runs/b": "completed"}}, "one completed run expected"),
+        ({"epochs": {"runs/a": 3}}, "a checkpoint of epoch 4 expected"),
+        ({"rows": {"runs/a": ROWS[::-1]}}, "the rows of a run without a fault expected, found others"),
+        ({"files": []}, "metrics.json expected in the end, found none"),
+        ({"fault": "torn"}, "torn"),
     ],
 )
 def test_the_end_is_judged(changes: dict[str, Any], stuck: str) -> None:
-    found = judge_end("it", "evaluate", replace(WELL, **changes), ROWS)
+    found = judge_end("evaluate", replace(WELL, **changes), ROWS)
     assert len(found) == bool(stuck) and "".join(found).startswith(stuck)
 
 
@@ -72,7 +72,7 @@ def test_the_end_is_judged(changes: dict[str, Any], stuck: str) -> None:
 )
 def test_the_end_of_a_study_is_judged(trials: dict[str, float], right: bool) -> None:
     state = State({}, {}, {}, trials, ["leaderboard.csv", "report.html"])
-    assert (judge_end("it", "study", state, []) == []) == right
+    assert (judge_end("study", state, []) == []) == right
 
 
 def test_points_differ() -> None:
@@ -96,8 +96,8 @@ def test_a_small_disk_is_filled_and_freed(bench: Bench) -> None:
     try:
         with SmallDisk(bench, folder) as disk:
             process = disk.fork(folder, _try_it, disk.place)
-            process.join()
-            assert process.exitcode == 0, (folder / "console.txt").read_text()
+            done = process.done()
+            assert done.code == 0, done.said
             assert list(disk.place.iterdir()) == [], "others don't see it"
     except NoSmallDisk as error:
         pytest.skip(str(error))

@@ -1,4 +1,4 @@
-"""What the ruler says of a command that lets a stranger's file in."""
+"""Verdicts on commands that accept a stranger's file."""
 
 import json
 import sqlite3
@@ -21,11 +21,11 @@ RUN, PREDICT = Payload("a", "os.system"), Payload("a", "os.system", verb="predic
         (RUN, Done(2, "", GOOD), False, []),
         (PREDICT, Done(2, "", GOOD.replace("config.yaml:3: ", "")), False, []),
         (RUN, Done(2, "", GOOD.replace("config.yaml:3: ", "--set net=os.system: ")), False, []),
-        (RUN, Done(2, "", GOOD), True, ["a: refused expected, found it executed"]),
-        (RUN, Done(0, "", GOOD), False, ["a: exit code 2 expected, found 0"]),
-        (RUN, Done(2, "", "no room"), False, ["a: a refusal of 'os.system' expected, found no room"]),
-        (RUN, Done(2, "", GOOD.replace("config.yaml:3: ", "")), False, ["a: its line in the file expected"]),
-        (RUN, Done(2, "", GOOD + "\nTraceback\nboom"), False, ["a: no traceback expected, found boom"]),
+        (RUN, Done(2, "", GOOD), True, ["refused expected, found it executed"]),
+        (RUN, Done(0, "", GOOD), False, ["exit code 2 expected, found 0"]),
+        (RUN, Done(2, "", "no room"), False, ["a refusal of 'os.system' expected, found no room"]),
+        (RUN, Done(2, "", GOOD.replace("config.yaml:3: ", "")), False, ["its line in the file expected"]),
+        (RUN, Done(2, "", GOOD + "\nTraceback\nboom"), False, ["no traceback expected, found boom"]),
     ],
 )
 def test_a_payload_that_got_in_is_told(payload: Payload, done: Done, executed: bool, said: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the ruler of values that aren't finite takes offence at."""
+"""Trials with values that aren't finite, as the judge rejects them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the ruler says of a name that got out."""
+"""Verdicts on names that lead out of the working folder."""
 
 from pathlib import Path
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from selftest import suite
-from selftest.base import Fault, Verdict
 from selftest.bench import Bench
-from selftest.suite import FAULTS, try_faults
+from selftest.suite import FAULTS, Fault, try_faults
+from selftest.verdict import Verdict
 from tests.conftest import ROOT
 
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)

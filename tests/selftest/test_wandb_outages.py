@@ -18,28 +18,28 @@ WELL = Trained(0, 2.0, "completed", tuple(range(1, EPOCHS + 1)), True)
     ("changes", "wrong"),
     [
         ({}, ""),
-        ({"code": -9}, "it: completed, 0 expected, found completed, -9"),
-        ({"outcome": "failed"}, "it: completed, 0 expected, found failed, 0"),
-        ({"rows": (*range(1, EPOCHS), EPOCHS, EPOCHS)}, f"it: rows 1 to {EPOCHS} expected, found [1, 2, 3"),
-        ({"rows": (2, 3)}, f"it: rows 1 to {EPOCHS} expected, found [2, 3]"),
-        ({"warned": False}, "it: a word on W&B expected in events.jsonl, found none"),
+        ({"code": -9}, "completed, 0 expected, found completed, -9"),
+        ({"outcome": "failed"}, "completed, 0 expected, found failed, 0"),
+        ({"rows": (*range(1, EPOCHS), EPOCHS, EPOCHS)}, f"rows 1 to {EPOCHS} expected, found [1, 2, 3"),
+        ({"rows": (2, 3)}, f"rows 1 to {EPOCHS} expected, found [2, 3]"),
+        ({"warned": False}, "a word on W&B expected in events.jsonl, found none"),
     ],
 )
 def test_runs_are_judged(changes: dict[str, Any], wrong: str) -> None:
-    found = judge_run("it", replace(WELL, **changes), trouble=True)
+    found = judge_run(replace(WELL, **changes), trouble=True)
     assert len(found) == bool(wrong) and "".join(found).startswith(wrong)
 
 
 def test_no_trouble_needs_no_word() -> None:
-    assert judge_run("it", replace(WELL, warned=False), trouble=False) == []
+    assert judge_run(replace(WELL, warned=False), trouble=False) == []
 
 
 def test_steps_are_there_once() -> None:
     steps = Counter(range(1, EPOCHS + 1))
-    assert judge_steps("it", steps) == []
-    assert judge_steps("it", steps + Counter([3])) == ["it: step 3 once expected, found 2 times"]
+    assert judge_steps(steps) == []
+    assert judge_steps(steps + Counter([3])) == ["step 3 once expected, found 2 times"]
     del steps[2]
-    assert judge_steps("it", steps) == [f"it: steps 1 to {EPOCHS} expected, found none of [2]"]
+    assert judge_steps(steps) == [f"steps 1 to {EPOCHS} expected, found none of [2]"]
 
 
 def test_the_black_hole_accepts_and_is_silent() -> None:

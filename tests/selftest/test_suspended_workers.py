@@ -1,4 +1,4 @@
-"""What a worker that was stopped may not have changed."""
+"""Changes that a worker which was stopped may not have made."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from selftest.stalled import difference
+from selftest.suspended_workers import difference
 
 
 def trial(**changes: Any) -> FrozenTrial:

@@ -8,7 +8,7 @@ from lab import rundir
 from lab.hpo.opening import open_study
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import write_trial
-from selftest.joining import judge_new
+from selftest.concurrent_workers import judge_new
 from selftest.studies import small_study, trial_folder
 
 VALUES = {"optimizer.lr": 0.01, "net.width": 8}

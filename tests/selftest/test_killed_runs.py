@@ -1,4 +1,4 @@
-"""What the rulers of resumed runs take offence at: any bit that differs, a batch that was left out."""
+"""Resumed runs that the judges reject: for any bit that differs, or a batch that was left out."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 from lab.config import RunConfig, gate
 from selftest.bench import PLANTED
-from selftest.resuming import differences, epochs, judge_steps, outcome
+from selftest.killed_runs import differences, epochs, judge_steps, outcome
 from selftest.watched_training import digest, footprints, stateful
 from util import run
 
@@ -31,11 +31,11 @@ def test_a_digest_sees_every_bit(one: Any, other: Any) -> None:
 
 
 def test_differences_are_named() -> None:
-    assert list(differences("run 3", {"model": "a" * 64}, {"model": "a" * 64})) == []
-    (said,) = differences("run 3", {"model": "a" * 64, "rng": "c"}, {"model": "b" * 64, "rng": "c"})
-    assert said == f"run 3: model: expected sha256 {'a' * 16}, found {'b' * 16}"
-    (said,) = differences("run 3", {"ema": "a"}, {})
-    assert said == "run 3: ema: expected sha256 a, found nothing"
+    assert list(differences({"model": "a" * 64}, {"model": "a" * 64})) == []
+    (said,) = differences({"model": "a" * 64, "rng": "c"}, {"model": "b" * 64, "rng": "c"})
+    assert said == f"model: expected sha256 {'a' * 16}, found {'b' * 16}"
+    (said,) = differences({"ema": "a"}, {})
+    assert said == "ema: expected sha256 a, found nothing"
 
 
 def test_steps() -> None:
@@ -62,8 +62,8 @@ def test_runs_of_the_same_kind_are_equal_and_of_another_seed_are_not(
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         values = stateful(number, epochs=2, seeds=seed, checkpoint={"every_epochs": 1})
         run(RunConfig.model_validate(values), run_dir=tmp_path / name, console="quiet")
-    assert list(differences("", epochs(tmp_path / "one"), epochs(tmp_path / "same"))) == []
-    differing = " ".join(differences("", outcome(tmp_path / "one"), outcome(tmp_path / "other")))
+    assert list(differences(epochs(tmp_path / "one"), epochs(tmp_path / "same"))) == []
+    differing = " ".join(differences(outcome(tmp_path / "one"), outcome(tmp_path / "other")))
     assert all(part in differing for part in ("model", "optimizer", "history", "record"))
 
 

@@ -1,4 +1,4 @@
-"""What many studies came to, taken together."""
+"""The results of many studies, taken together."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +7,8 @@ from typing import Any
 from optuna.trial import TrialState, create_trial
 
 from selftest.audit import Found
-from selftest.kills import Tally
+from selftest.killed_workers import FIGURES, take_study
+from selftest.verdict import Tally
 
 
 def test_whatever_is_wrong_with_a_study_is_counted_and_told(tmp_path: Path) -> None:
@@ -20,10 +21,10 @@ def test_whatever_is_wrong_with_a_study_is_counted_and_told(tmp_path: Path) -> N
         judge=lambda: Found(lost=["trial 2"]), trials=lambda: [create_trial(state=TrialState.FAIL)],
         close=lambda: None,
     )  # fmt: skip
-    tally = Tally()
-    tally.take_in(crew, audit, "SQLite, seed 7")
-    tally.take_in(crew, audit, "SQLite, seed 8")
-    verdict = tally.verdict([])
+    tally = Tally(FIGURES)
+    assert take_study(tally, crew, audit, "SQLite, seed 7") == 1
+    take_study(tally, crew, audit, "SQLite, seed 8")
+    verdict = tally.verdict()
     assert not verdict.held
     assert verdict.as_text().startswith(
         "2 lost, 0 twice, 2 running, 0 changed, 50 kills, 18 trials left behind by the dead, 2 trials"

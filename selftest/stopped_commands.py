@@ -1,0 +1,167 @@
+"""Commands that are stopped from outside at random instants, and continued to the same result."""
+
+import random
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from selftest.bench import Bench, Done, Process, left_alive, until
+from selftest.terminals import Terminal, as_main_in_terminal
+from selftest.verdict import Tally
+
+PROMISED = 5.0  # seconds, or a step, for an orderly end
+AT_ONCE = 1.0  # seconds after a second signal
+LONGEST = 120.0  # seconds for a command
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stop of a command.
+
+    Args:
+        first: a signal.
+        second: another, on the way to its end.
+        terminal: the terminal that it runs in is closed, by which the kernel sends the first.
+    """
+
+    first: signal.Signals
+    second: signal.Signals | None = None
+    terminal: bool = False
+
+    @property
+    def title(self) -> str:
+        """Its name."""
+        second = "" if self.second is None else f", then {self.second.name}"
+        return "terminal closed" if self.terminal else self.first.name + second
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command that was stopped so."""
+        return 128 + (self.second or self.first)
+
+
+class Command(ABC):
+    """A run or a study that is stopped.
+
+    Attributes:
+        title: its name, by which its stops are counted.
+        real: it is the real command, which is not over before it is stopped; else a warm process.
+        within: seconds after its beginning in which it is stopped.
+        pause: seconds between two signals.
+        step: seconds that it may need beyond what is promised.
+    """
+
+    title: str
+    real = False
+    within = 0.5
+    pause = 0.05
+    step = 0.0
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    @abstractmethod
+    def made(self) -> Path:
+        """A new folder with the command's files."""
+
+    @abstractmethod
+    def arguments(self, folder: Path) -> tuple[str, ...]:
+        """The command that begins, or continues after a stop."""
+
+    def last_arguments(self, folder: Path) -> tuple[str, ...]:
+        """The command that continues to the end."""
+        return self.arguments(folder)
+
+    @abstractmethod
+    def progress(self, folder: Path) -> int:
+        """A number that is another one as soon as a command has begun."""
+
+    def over(self, folder: Path, each: Stop, done: Done) -> bool:
+        """True where it came to its end before the stop."""
+        return done.code == 0 and not self.real
+
+    @abstractmethod
+    def judge(self, folder: Path, done: Done) -> Iterable[str]:
+        """Judge what a stop leaves."""
+
+    def running(self, folder: Path) -> list[int]:
+        """The trials that are said to be at work."""
+        return []
+
+    @abstractmethod
+    def differences(self, folder: Path) -> Iterable[str]:
+        """In what its result differs from that of one which nobody stopped."""
+
+    def begin(self, folder: Path, terminal: Terminal | None = None) -> Process:
+        """Start it, or continue it."""
+        arguments = self.arguments(folder)
+        if terminal is not None:
+            return self.bench.fork(folder, as_main_in_terminal, self.bench.main, arguments, terminal.name)
+        return (self.bench.start if self.real else self.bench.warm)(folder, *arguments)
+
+
+def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> int:
+    """Start a command, stop it, and so on; in the end all has to be as if nobody had.
+
+    Returns:
+        How often it was stopped; less often than wanted where it came to its end before.
+    """
+    chance, folder, count = random.Random(seed), command.made(), 0
+    for index, each in enumerate(stops):
+        where = f"{command.title}, seed {seed}.{index}: {each.title}"
+        before = command.progress(folder)
+        with ExitStack() as stack:
+            terminal = stack.enter_context(Terminal()) if each.terminal else None
+            process = command.begin(folder, terminal)
+            until(lambda: command.progress(folder) != before or not process.alive, LONGEST, 0.005)  # noqa: B023 - it is called here
+            if command.real and not process.alive:
+                tally.take(where, [f"ended by itself: {process.done().said[-300:]}"])
+                return count
+            time.sleep(chance.uniform(0.0, command.within))
+            if terminal is not None:
+                terminal.close()
+            else:
+                process.send(each.first, group=each.second is None and chance.random() < 0.5)
+            if each.second is not None:
+                time.sleep(command.pause)
+                if not tally.expect(process.alive, f"{where}: ended before the second"):
+                    return count
+                process.send(each.second)
+            started = time.monotonic()
+            done = process.done(LONGEST)
+        if command.over(folder, each, done):
+            break
+        count += 1
+        judge_end(tally, where, each, done.code, time.monotonic() - started, command)
+        if each.second is None:
+            tally.take(where, command.judge(folder, done))
+            tally.add("RUNNING", len(command.running(folder)))
+        if alive := left_alive(process.pid):
+            tally.take(where, [f"{len(alive)} processes are left behind"])
+    if count:
+        where = f"{command.title}, seed {seed}"
+        begin = command.bench.start if command.real else command.bench.warm
+        done = begin(folder, *command.last_arguments(folder)).done(LONGEST)
+        ended = tally.expect(
+            done.code == 0, f"{where}: continued, it ended with {done.code}: {done.said[-300:]}"
+        )
+        if ended and tally.take(where, command.differences(folder)):
+            tally.add("resumed to the same result", count)
+    return count
+
+
+def judge_end(tally: Tally, where: str, each: Stop, code: int, seconds: float, command: Command) -> None:
+    """Take in how a command ended, and how long that took."""
+    if each.second is None:
+        tally.add(command.title)
+        tally.most("s at most", seconds)
+    else:
+        tally.add("second signals")
+        tally.most("s at most after a second", seconds)
+    tally.expect(code == each.code, f"{where}: ended with {code}, expected {each.code}")
+    limit = PROMISED + command.step if each.second is None else AT_ONCE
+    tally.expect(command.bench.in_time(seconds, limit), f"{where}: took {seconds:.1f} s")
