@@ -99,7 +99,7 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
             )  # fmt: skip
     except ConfigError as error:
         raise document.located(error) from error
-    return 1 if result.outcome in ("diverged", "failed") else 0
+    return result.outcome.exit_code
 
 
 def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":

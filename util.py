@@ -23,7 +23,7 @@ from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.epoch_cursor import EpochCursor
 from lab.evaluation import Peek, Reporter, Tally, evaluate
-from lab.events import Callback, Listeners, StopRequest, named, request_stop
+from lab.events import Callback, Listeners, Outcome, StopRequest, named, request_stop
 from lab.first_batch import first_batches
 from lab.hints import hints
 from lab.inventory import components_of, include, parts_of, state_of, unkeepable
@@ -145,7 +145,7 @@ class Trainer:
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
         self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
         self.seed, self.epochs, self.reason = seed, 0, ""
-        self.outcome: events.Outcome = "completed"
+        self.outcome = Outcome.COMPLETED
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
@@ -276,7 +276,7 @@ class Trainer:
         """
         if dl_val is None:
             refuse_val_values((self.monitor.metric, self._watched, *self._schedule.watched))
-        self.epochs, self.outcome, self.reason = epochs, "completed", ""
+        self.epochs, self.outcome, self.reason = epochs, Outcome.COMPLETED, ""
         stop: StopRequest | None = None
         if self.early_stopping and self.early_stopping.exhausted:
             stop = request_stop("it had stopped early already; a higher patience lets it go on")
@@ -290,7 +290,7 @@ class Trainer:
     @property
     def value(self) -> float:
         """What the training is worth: the monitor's best or last value; infinitely bad if it diverged."""
-        return self.course.best.worst if self.outcome == "diverged" else self.course.value
+        return self.course.best.worst if self.outcome is Outcome.DIVERGED else self.course.value
 
     def parts(self) -> dict[str, Stateful | None]:
         """Everything with a state, by the name it has in a checkpoint."""
@@ -313,10 +313,10 @@ class Trainer:
             if dl_val is not None:
                 self.val_epoch(dl_val)
         except NotFinite as error:
-            stop = request_stop(f"{error} of epoch {epoch}", "diverged")
+            stop = request_stop(f"{error} of epoch {epoch}", Outcome.DIVERGED)
         values, best = dict(self._values), self.course.best
         if stop is None and not math.isfinite(monitored := best.monitored(values)):
-            stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", "diverged")
+            stop = request_stop(f"{self.monitor.metric} is {monitored} in epoch {epoch}", Outcome.DIVERGED)
         improved = stop is None and best.update(epoch, values)
         if stop is None and self.early_stopping and self.early_stopping(named(values, self._watched)):
             waited = self.early_stopping.waited

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lab.events import Callback, EpochEnd, StopRequest, named, request_stop
+from lab.events import Callback, EpochEnd, Outcome, StopRequest, named, request_stop
 
 if TYPE_CHECKING:
     import optuna
@@ -29,4 +29,6 @@ class Pruning(Callback):
         self._trial.report(value, event.epoch)
         if not self._trial.should_prune():
             return None
-        return request_stop(f"{self._metric} {value:.6g} at epoch {event.epoch} is not promising", "pruned")
+        return request_stop(
+            f"{self._metric} {value:.6g} at epoch {event.epoch} is not promising", Outcome.PRUNED
+        )

@@ -26,22 +26,13 @@ wants the run to end returns `request_stop(...)` from `on_epoch_end`. The loop, 
 `on_note(Note)` may come at any time, from `on_run_start` on and before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-Outcome = Literal[
-    "completed",
-    "early_stopped",
-    "pruned",
-    "infeasible",
-    "diverged",
-    "out_of_memory",
-    "timed_out",
-    "interrupted",
-    "failed",
-]
+RUNNING, WAITING = "running", "waiting"  # stored or shown in place of an outcome while there is none
 Phase = Literal["train", "val"]
 Values = Mapping[str, float]
 
@@ -57,17 +48,88 @@ def named(values: Values, name: str) -> float:
     return values[name]
 
 
+class Outcome(StrEnum):
+    """The ways a run can end; the values are the names that are stored and shown."""
+
+    COMPLETED = "completed"
+    EARLY_STOPPED = "early_stopped"
+    PRUNED = "pruned"
+    INFEASIBLE = "infeasible"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @classmethod
+    def read(cls, stored: object) -> "Outcome | None":
+        """The outcome that a file or a study holds; None for `running`, for nothing, and for other names."""
+        try:
+            return cls(stored)
+        except ValueError:
+            return None
+
+    @classmethod
+    def of_repeats(cls, outcomes: "Sequence[Outcome]") -> "Outcome":
+        """The outcome of a run of several seeds or folds: the one that ended it, or spoilt its value."""
+        order = (cls.INTERRUPTED, cls.TIMED_OUT, cls.PRUNED, cls.DIVERGED, cls.COMPLETED, *outcomes)
+        return next((outcome for outcome in order if outcome in outcomes), cls.COMPLETED)
+
+    @property
+    def is_result(self) -> bool:
+        """True where the run's value is a result that may be ranked."""
+        return self in (Outcome.COMPLETED, Outcome.EARLY_STOPPED)
+
+    @property
+    def is_success(self) -> bool:
+        """True where training ended as intended, also by a pruner: its last state is kept as `final`."""
+        return self.is_result or self is Outcome.PRUNED
+
+    @property
+    def went_wrong(self) -> bool:
+        """True where somebody may want to look for the cause."""
+        return self.is_infinitely_bad or self in (Outcome.TIMED_OUT, Outcome.FAILED)
+
+    @property
+    def is_infinitely_bad(self) -> bool:
+        """True where the worst value there is stands for the run, so that a search avoids its point."""
+        return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+
+    @property
+    def is_final(self) -> bool:
+        """False where the run is to be continued."""
+        return self is not Outcome.INTERRUPTED
+
+    @property
+    def ends_all_repeats(self) -> bool:
+        """True where a callback has judged the run and not the seed: no other seed or fold is begun."""
+        return self in (Outcome.PRUNED, Outcome.TIMED_OUT, Outcome.INTERRUPTED)
+
+    @property
+    def has_traceback(self) -> bool:
+        """True where an exception that nobody intended ended the run."""
+        return self in (Outcome.OUT_OF_MEMORY, Outcome.FAILED)
+
+    @property
+    def exit_code(self) -> int:
+        """What the process that ran it alone exits with."""
+        return int(self in (Outcome.DIVERGED, Outcome.FAILED))
+
+
 @dataclass(frozen=True)
 class StopRequest:
     """Why a run ends before its last epoch, and under which outcome it is filed."""
 
     reason: str
-    outcome: Outcome = "early_stopped"
+    outcome: Outcome = Outcome.EARLY_STOPPED
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outcome", Outcome(self.outcome))  # a user's callback may give its name
 
 
-def request_stop(reason: str, outcome: Outcome = "early_stopped") -> StopRequest:
+def request_stop(reason: str, outcome: Outcome | str = Outcome.EARLY_STOPPED) -> StopRequest:
     """A listener's answer that ends the run after the present epoch."""
-    return StopRequest(reason, outcome)
+    return StopRequest(reason, Outcome(outcome))
 
 
 class Stopped(SystemExit):
@@ -77,9 +139,9 @@ class Stopped(SystemExit):
         outcome: what the run is filed under.
     """
 
-    def __init__(self, reason: str, outcome: Outcome = "interrupted") -> None:
+    def __init__(self, reason: str, outcome: Outcome | str = Outcome.INTERRUPTED) -> None:
         super().__init__(143)
-        self.reason, self.outcome = reason, outcome
+        self.reason, self.outcome = reason, Outcome(outcome)
 
 
 @dataclass(frozen=True)
@@ -157,7 +219,7 @@ class EpochEnd:
 
     @property
     def diverged(self) -> bool:
-        return self.stop is not None and self.stop.outcome == "diverged"
+        return self.stop is not None and self.stop.outcome is Outcome.DIVERGED
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,9 @@ def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) ->
         f"{name.removesuffix('.pt').capitalize()} model": rundir.CHECKPOINTS + "/" + name for name in names
     }
     labels |= {"Curves": rundir.HISTORY, "Predictions": rundir.PREDICTIONS, "Summary": rundir.SUMMARY}
-    labels |= {"Traceback": rundir.TRACEBACK} if trainer.outcome in ("failed", "out_of_memory") else {}
+    labels |= {"Traceback": rundir.TRACEBACK} if trainer.outcome.has_traceback else {}
     whole = context.folder if context.group is None else context.folder.parent
-    again = commands.main("--resume", whole) if trainer.outcome == "interrupted" else ""
+    again = commands.main("--resume", whole) if trainer.outcome is Outcome.INTERRUPTED else ""
     return RunEnd(
         outcome=trainer.outcome,
         again=again,

@@ -16,15 +16,15 @@ from lab.signals import Interrupted
 def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
     """The outcome and its reason; the traceback of a failure is kept in the run's folder."""
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
-        return "interrupted", error.reason if isinstance(error, Interrupted) else "Ctrl-C"
+        return Outcome.INTERRUPTED, error.reason if isinstance(error, Interrupted) else "Ctrl-C"
     if isinstance(error, Stopped):
         return error.outcome, error.reason
     if isinstance(error, Infeasible):
-        return "infeasible", redact_text(str(error))
+        return Outcome.INFEASIBLE, redact_text(str(error))
     text = redact_text("".join(traceback.format_exception(error)))
     with suppress(OSError):  # a full disk may be the very fault
         rundir.atomic_write(path := folder / rundir.TRACEBACK, text)
         if (fault := fault_of(error)) is not None:
             fault.traceback = path
-    outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+    outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
     return outcome, redact_text(message_of(error))

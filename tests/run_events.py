@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab.events import EpochEnd, RunEnd, RunStart
+from lab.events import EpochEnd, Outcome, RunEnd, RunStart
 
 
 def run_start(folder: Path, **changes: Any) -> RunStart:
@@ -43,9 +43,9 @@ def epoch_end(epoch: int, values: Mapping[str, float] | None = None, **changes: 
     return replace(end, **changes)
 
 
-def run_end(**changes: Any) -> RunEnd:
+def run_end(outcome: str = "completed", **changes: Any) -> RunEnd:
     end = RunEnd(
-        outcome="completed",
+        outcome=Outcome(outcome),
         reason="",
         epochs=4,
         value=0.5,

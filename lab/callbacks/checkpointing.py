@@ -51,7 +51,7 @@ class Checkpointing(Callback):
 
     def on_run_end(self, event: RunEnd) -> None:
         """Name the finished training's last checkpoint `final`."""
-        if event.outcome not in ("completed", "early_stopped", "pruned"):
+        if not event.outcome.is_success:
             return
         if self._written_epoch < self._epoch:  # a listener ended the run at an epoch that was passed over
             self._write()

@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.events import Callback, RunEnd, RunStart
+from lab.events import Callback, Outcome, RunEnd, RunStart
 from lab.redact import redact
 from lab.trackers.tensorboard import FOLDER
-
-_GOOD = ("completed", "early_stopped", "pruned")
 
 
 class HParams(Callback):
@@ -37,7 +35,7 @@ class HParams(Callback):
 
     def on_run_end(self, event: RunEnd) -> None:
         """Write it all; a run that was interrupted will go on, and end another time."""
-        if self._start is None or event.outcome == "interrupted":
+        if self._start is None or event.outcome is Outcome.INTERRUPTED:
             return
         try:
             self._write(self._start, event)
@@ -53,7 +51,7 @@ class HParams(Callback):
 
         known = {"parameters": float(start.parameters), "seconds": end.seconds, **end.best}
         tried = {name: shown(value) for name, value in self._values.items()}
-        status = api_pb2.STATUS_SUCCESS if end.outcome in _GOOD else api_pb2.STATUS_FAILURE
+        status = api_pb2.STATUS_SUCCESS if end.outcome.is_success else api_pb2.STATUS_FAILURE
         info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
         data = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=info))
         over = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=data, tensor=metadata.NULL_TENSOR)

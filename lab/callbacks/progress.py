@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Literal
 
 from lab.bars import Bar, bar
-from lab.events import Callback, EpochEnd, Note, PhaseStart, RunEnd, RunStart, StepsDone
+from lab.events import Callback, EpochEnd, Note, Outcome, PhaseStart, RunEnd, RunStart, StepsDone
 from lab.outlet import Outlet
 from lab.rundir import printed_json
 from lab.wording import duration, figure
@@ -100,7 +100,7 @@ class Progress(Callback):
         self._json("run_end", **vars(event))
         if self._style == "json":
             return
-        because = f": {event.reason}" if event.reason and event.outcome != "completed" else ""
+        because = f": {event.reason}" if event.reason and event.outcome is not Outcome.COMPLETED else ""
         outcome = event.outcome.replace("_", " ").capitalize()
         epochs = f"{event.epochs} epoch{'' if event.epochs == 1 else 's'}"
         speed = f", {event.samples_per_second:,.0f} training samples/s" if event.samples_per_second else ""
@@ -110,7 +110,7 @@ class Progress(Callback):
                 f"{name} {figure(value)}" for name, value in _ordered(event.best) if name != "lr"
             )
             self._line(f"Best     epoch {event.best_epoch}: {best}")
-        if event.outcome in ("completed", "early_stopped") and event.epochs:
+        if event.outcome.is_result and event.epochs:
             name, kind = next((name, kind) for name, kind in _FINAL.items() if name in event.last)
             self._line(f"Training finished. Final {kind} loss: {figure(event.last[name])}")
         for label, path in event.files.items() if self._style != "quiet" else ():

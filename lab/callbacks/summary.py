@@ -12,14 +12,13 @@ from lab import rundir
 from lab.callbacks.progress import Style
 from lab.config import ConfigError, RunConfig
 from lab.definitions import newest
-from lab.events import Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
+from lab.events import RUNNING, Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
 from lab.outlet import Outlet
 from lab.record import written
 from lab.redact import redact, redact_text
 from lab.wording import figure
 
 T = TypeVar("T")
-_TAKEN = ("pruned", "timed_out", "interrupted")  # by a listener, which has judged the run and not the seed
 
 
 class Summary(Callback):
@@ -35,7 +34,7 @@ class Summary(Callback):
         self._head = {
             "project": event.project,
             "name": event.name,
-            "outcome": "running",
+            "outcome": RUNNING,
             "seed": event.seed,
             "monitor": event.config.get("monitor"),
             "loss_mean": event.loss_mean,
@@ -88,7 +87,7 @@ class RepeatsSummary:
         paths = [self._folder / name for name in (rundir.CONFIG, rundir.SUMMARY)]
         self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
         rundir.atomic_write(self._folder / rundir.CONFIG, written(self._config.as_data()))
-        rundir.write_summary(self._folder, {**self._head, "outcome": "running"})
+        rundir.write_summary(self._folder, {**self._head, "outcome": RUNNING})
         return self
 
     def add(self, result: RunResult) -> None:
@@ -104,19 +103,20 @@ class RepeatsSummary:
                 return
 
     def _stopped(self) -> RunResult | None:
-        return next((result for _, result in self._results if result.outcome in _TAKEN), None)
+        return next((result for _, result in self._results if result.outcome.ends_all_repeats), None)
 
     @property
     def result(self) -> RunResult:
         """The mean over the repeats; as bad as it gets where one of them diverged."""
-        return RunResult(self._end("completed"), self._folder)
+        return RunResult(self._end(Outcome.COMPLETED), self._folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConfigError) and not self._results:
             self._put_back()
             return
         stopped = isinstance(error, (KeyboardInterrupt, Stopped))
-        end = self._end("completed" if error is None else "interrupted" if stopped else "failed")
+        broken = Outcome.INTERRUPTED if stopped else Outcome.FAILED
+        end = self._end(Outcome.COMPLETED if error is None else broken)
         table = [
             {
                 self._kind: int(number),
@@ -162,12 +162,12 @@ class RepeatsSummary:
 
     def _end(self, outcome: Outcome) -> RunEnd:
         results = [result for _, result in self._results]
-        diverged = [number for number, result in self._results if result.outcome == "diverged"]
+        diverged = [number for number, result in self._results if result.outcome is Outcome.DIVERGED]
         reason = ""
-        if outcome == "completed" and (stopped := self._stopped()):
+        if outcome is Outcome.COMPLETED and (stopped := self._stopped()):
             outcome, reason = stopped.outcome, stopped.reason
         elif diverged:
-            outcome = "diverged" if outcome == "completed" else outcome
+            outcome = Outcome.DIVERGED if outcome is Outcome.COMPLETED else outcome
             reason = f"{self._kind} {', '.join(diverged)} diverged"
         return RunEnd(
             outcome=outcome,

@@ -16,7 +16,7 @@ from lab import rundir
 from lab.config import RunConfig
 from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
-from lab.events import StopRequest
+from lab.events import Outcome, StopRequest
 from lab.group_rule import GroupRule, recorded
 from lab.hpo.console import StudyConsole
 from lab.hpo.mirror import unmirrored
@@ -31,7 +31,6 @@ from lab.wording import figure
 CONFIRM = "confirm.json"
 _FOLDER = "confirm"
 _LEVEL = 0.95
-_INFINITELY_BAD = ("diverged", "out_of_memory")
 _TICK = 0.5  # seconds between two looks for a signal
 
 
@@ -143,20 +142,20 @@ class _Batch:
     def _handle(self, job: Job, message: Message | Died) -> Answer:
         if isinstance(message, (Finished, Died)):
             rerun: _Rerun = job.subject
-            outcome = message.outcome if isinstance(message, Finished) else "failed"
+            outcome = message.outcome if isinstance(message, Finished) else Outcome.FAILED
             value = figure(message.value) if isinstance(message, Finished) else message.reason
             _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
         elif isinstance(message, EpochDone) and (stop := self._signals.received) is not None:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, "interrupted")
+            return StopRequest(stop.reason, Outcome.INTERRUPTED)
         return None
 
 
 def _drop_weights(rerun: _Rerun) -> None:
     """Of a rerun that ended well nothing but the value was asked for; diverged ones have one, too."""
-    summary = rundir.read_summary(rerun.folder) or {}
-    if summary.get("outcome") not in (None, "running", "interrupted", "failed"):
+    outcome = Outcome.read((rundir.read_summary(rerun.folder) or {}).get("outcome"))
+    if outcome not in (None, Outcome.INTERRUPTED, Outcome.FAILED):
         for weights in rerun.folder.rglob(f"{rundir.CHECKPOINTS}/*.pt"):
             with suppress(OSError):
                 weights.unlink()
@@ -187,10 +186,10 @@ def _value(rerun: _Rerun, mode: str = "min") -> float | None:
     NaN where it failed, which is no evidence about the trial; None where it has not ended yet.
     """
     summary = rundir.read_summary(rerun.folder) or {}
-    outcome = summary.get("outcome")
-    if outcome in (None, "running", "interrupted"):
+    outcome = Outcome.read(summary.get("outcome"))
+    if outcome is None or not outcome.is_final:
         return None
-    if outcome in _INFINITELY_BAD:
+    if outcome.is_infinitely_bad:
         return math.inf if mode == "min" else -math.inf
     value = summary.get("value")
     return float(value) if value is not None else math.nan

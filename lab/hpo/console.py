@@ -62,7 +62,7 @@ class StudyConsole:
             "trial_end", trial=number, outcome=outcome, values=objectives, params=values, epochs=epochs,
             seconds=seconds, cause=cause, best=best,
         )  # fmt: skip
-        good = outcome in ("completed", "early_stopped", "pruned")
+        good = outcome.is_success
         result = "  ".join(f"{name} {figure(value)}" for name, value in objectives.items()) if good else ""
         named = values if shown is None else shown
         point = "  ".join(f"{name}={_shown(value)}" for name, value in named.items())
@@ -118,7 +118,7 @@ def standing(counts: Counter[str], total: int, running: int, best: str, seconds_
     """`12/20 done (3 pruned, 1 failed), 2 running · best 0.0123 (trial 7) · about 2 min left`."""
     done = sum(counts.values())
     kinds = ", ".join(
-        f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name != "completed"
+        f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if name != Outcome.COMPLETED
     )
     parts = [
         f"{done}/{total} done{f' ({kinds})' if kinds else ''}{f', {running} running' if running else ''}"

@@ -5,6 +5,8 @@ from datetime import datetime
 
 import optuna
 
+from lab.events import Outcome
+
 _HOPELESS = 20  # infeasible trials without a feasible one
 DIED = "its process died"  # the fault of a trial that kills whatever it runs in
 
@@ -27,14 +29,14 @@ class Failures:
             for trial in self._study.get_trials(deepcopy=False)
             if trial.datetime_complete is not None
             and trial.datetime_complete >= self._since
-            and trial.user_attrs.get("outcome") != "infeasible"
+            and trial.user_attrs.get("outcome") != Outcome.INFEASIBLE
         ]
         last = [trial for _, trial in sorted(finished, key=lambda item: (item[0], item[1].number))]
         last = last[-self._limit :]
         faults = {trial.user_attrs.get("fault") for trial in last}
         if len(last) < self._limit or len(faults) > 1 or not faults.pop():
             return ""
-        if any(trial.user_attrs.get("outcome") != "failed" for trial in last):
+        if any(trial.user_attrs.get("outcome") != Outcome.FAILED for trial in last):
             return ""
         numbers = ", ".join(str(trial.number) for trial in last)
         return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"
@@ -45,7 +47,7 @@ class Failures:
         causes = Counter(
             str(trial.user_attrs.get("cause"))
             for trial in trials
-            if trial.user_attrs.get("outcome") == "infeasible"
+            if trial.user_attrs.get("outcome") == Outcome.INFEASIBLE
         )
         if causes.total() < max(_HOPELESS, self._limit) or causes.total() < len(trials):
             return ""

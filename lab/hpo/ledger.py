@@ -91,16 +91,16 @@ class Ledger:
     def finish(self, trial: Trial, finished: Finished) -> tuple[Outcome, list[float]]:
         """The trial is over: outcome, values and state in one transaction; returns outcome and values."""
         values = objectives(self._config.base.monitor, finished)
-        outcome: Outcome = judged(finished.outcome, values)
+        outcome = judged(finished.outcome, values)
         state = STATES[outcome]
         stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
-        if outcome == "pruned" and trial.curve.points and len(self._study.directions) == 1:
+        if outcome is Outcome.PRUNED and trial.curve.points and len(self._study.directions) == 1:
             stored = [trial.curve.points[max(trial.curve.points)]]
         facts = _facts(trial, outcome, finished)
 
         def write(writer: Writer) -> None:
             writer.note(**facts)
-            if outcome == "infeasible":
+            if outcome is Outcome.INFEASIBLE:
                 writer.violate(VIOLATED, BY)
             writer.finish(state, stored)
 

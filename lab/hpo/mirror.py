@@ -30,7 +30,6 @@ from lab.trackers.wandb_run import WandbTracker, recorded
 from lab.trackers.wandb_session import Described, WandbSession
 
 _MOST_ENDING = 64  # runs that W&B may be behind with, each of which has a thread
-_GOOD = ("completed", "early_stopped")
 _NAN = float("nan")
 
 
@@ -151,7 +150,7 @@ class Mirror:
         since = time.monotonic()
         for trial in {id(run.trial): run.trial for run in self._open.values()}.values():
             reason = "another process has taken this trial over" if trial.lost else ""
-            self._finish(trial, outcome="interrupted", cause=reason)
+            self._finish(trial, outcome=Outcome.INTERRUPTED, cause=reason)
         self._tell()
         for background in self._ending:
             background.wait(since)
@@ -207,10 +206,10 @@ class Mirror:
         """Ask the W&B runs of a trial to end; without an outcome, each as its seed did."""
         for key in [key for key in self._open if key[0] == trial.number and key != but]:
             run = self._open.pop(key)
-            end = run.end or _broken_off(outcome or "interrupted")
+            end = run.end or _broken_off(outcome or Outcome.INTERRUPTED)
             if outcome is not None:
                 repeats = len(trial.recipe.repeats) if trial.recipe else 1
-                whole = values if values and repeats == 1 and outcome in _GOOD else {}  # else their mean
+                whole = values if values and repeats == 1 and outcome.is_result else {}  # else their mean
                 end = replace(end, outcome=outcome, reason=cause or end.reason, best={**whole, **end.best})
             run.background.request_finish(replace(end, reason=redact_text(end.reason)))
             self._ending.append(run.background)

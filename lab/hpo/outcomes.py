@@ -18,15 +18,15 @@ from lab.hpo.trial_process import Finished
 # Optuna's system attribute of the one constraint that infeasible trials violate: more than 0 is a violation.
 VIOLATED, BY = "constraints:feasible", 1.0
 STATES: Mapping[Outcome, TrialState] = {
-    "completed": TrialState.COMPLETE,
-    "early_stopped": TrialState.COMPLETE,
-    "diverged": TrialState.COMPLETE,
-    "out_of_memory": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "infeasible": TrialState.PRUNED,
-    "timed_out": TrialState.FAIL,
-    "failed": TrialState.FAIL,
-    "interrupted": TrialState.WAITING,
+    Outcome.COMPLETED: TrialState.COMPLETE,
+    Outcome.EARLY_STOPPED: TrialState.COMPLETE,
+    Outcome.DIVERGED: TrialState.COMPLETE,
+    Outcome.OUT_OF_MEMORY: TrialState.COMPLETE,
+    Outcome.PRUNED: TrialState.PRUNED,
+    Outcome.INFEASIBLE: TrialState.PRUNED,
+    Outcome.TIMED_OUT: TrialState.FAIL,
+    Outcome.FAILED: TrialState.FAIL,
+    Outcome.INTERRUPTED: TrialState.WAITING,
 }
 
 
@@ -37,7 +37,7 @@ def objectives(monitor: Monitor, finished: Finished) -> list[float]:
     """
     modes = [monitor.mode, *(other.mode for other in monitor.also)]
     worst = [math.inf if mode == "min" else -math.inf for mode in modes]
-    if finished.outcome not in ("completed", "early_stopped"):
+    if not finished.outcome.is_result:
         return worst
     source = finished.best if monitor.returns == "best" else finished.last
     special = {"parameters": float(finished.parameters), "seconds": finished.seconds}
@@ -47,5 +47,4 @@ def objectives(monitor: Monitor, finished: Finished) -> list[float]:
 
 def judged(outcome: Outcome, values: Sequence[float]) -> Outcome:
     """The outcome once the values are known: a run that completed without a finite value has diverged."""
-    good = outcome in ("completed", "early_stopped")
-    return "diverged" if good and not all(map(math.isfinite, values)) else outcome
+    return Outcome.DIVERGED if outcome.is_result and not all(map(math.isfinite, values)) else outcome

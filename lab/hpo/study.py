@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from lab import commands, import_aliases, rundir
 from lab.callbacks.progress import Style
 from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
-from lab.events import Stopped
+from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import server
 from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
@@ -128,7 +128,7 @@ def _optimized(
         )
         try:
             stop = supervisor.optimize()
-            done = stop is None or stop.outcome == "completed"
+            done = stop is None or stop.outcome is Outcome.COMPLETED
             if done and config.confirm is not None:
                 confirm(config, study, folder, run, out, signals)
         except Stopped as signal:
@@ -167,8 +167,8 @@ def _over(
 ) -> StudyResult:
     """Write the report and say how it ended."""
     page = _report(folder, study, config, out)
-    failed = best is None or (stop is not None and stop.outcome == "failed")
-    done = stop is None or stop.outcome == "completed"
+    failed = best is None or (stop is not None and stop.outcome is Outcome.FAILED)
+    done = stop is None or stop.outcome is Outcome.COMPLETED
     result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study), done)
     _end(out, config, result, page, command)
     return result
@@ -238,11 +238,10 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
 
 
 def _outcomes(study: optuna.Study) -> Counter[str]:
-    states = {"RUNNING": "running", "WAITING": "waiting"}
     return Counter(
-        str(trial.user_attrs.get("outcome") or states.get(trial.state.name, "completed"))
+        str(trial.user_attrs.get("outcome") or Outcome.COMPLETED)
         if trial.state.is_finished()
-        else states[trial.state.name]
+        else {TrialState.RUNNING: RUNNING, TrialState.WAITING: WAITING}[trial.state]
         for trial in study.get_trials(deepcopy=False)
         if FORKED not in trial.user_attrs
     )

@@ -14,7 +14,7 @@ import optuna
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
-from lab.events import Stopped, StopRequest, named
+from lab.events import Outcome, Stopped, StopRequest, named
 from lab.group_rule import recorded
 from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import DIED, Failures
@@ -107,7 +107,7 @@ class Supervisor:
         if self._signals.received is not None:
             raise self._signals.received
         if self._ending is None and (reason := self._claims.exhausted) is not None:
-            return Stopped(str(reason), "failed" if reason.infeasible else "completed")
+            return Stopped(str(reason), Outcome.FAILED if reason.infeasible else Outcome.COMPLETED)
         return self._ending
 
     def _go_on(self) -> bool:
@@ -138,7 +138,7 @@ class Supervisor:
     def _start(self, trial: Trial, slot: Slot) -> None:
         """Begin a trial or go on with it, unless that is pointless."""
         if trial.recipe is None:
-            self._file(trial, Finished("failed", trial.problem, fault="invalid config"))
+            self._file(trial, Finished(Outcome.FAILED, trial.problem, fault="invalid config"))
             return
         if trial.deaths >= self._config.max_attempts:
             self._give_up(trial, DIED)
@@ -146,7 +146,7 @@ class Supervisor:
         twin = self._patiently(partial(self._failures.quarantined, trial.number))
         if twin is not None:
             reason = f"not begun: its configuration is that of trial {twin}, which is quarantined"
-            self._file(trial, Finished("failed", reason))
+            self._file(trial, Finished(Outcome.FAILED, reason))
             return
         verdict = self._catch_up(trial, len(trial.recipe.repeats)) if trial.resume else None
         if verdict is not None:
@@ -227,12 +227,12 @@ class Supervisor:
         step, mean = trial.curve.add(message.seed_index, event.epoch, value)
         self._ledger.report(trial, {step: mean})
         if trial.lost:
-            return StopRequest(TAKEN, "interrupted")
+            return StopRequest(TAKEN, Outcome.INTERRUPTED)
         if stop := self._signals.received or self._ending:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, "interrupted")
+            return StopRequest(stop.reason, Outcome.INTERRUPTED)
         if reason := self._overdue(job, trial):
-            return StopRequest(reason, "timed_out")
+            return StopRequest(reason, Outcome.TIMED_OUT)
         last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.repeats))
         return None if last or event.stop is not None else self._pruned(trial, step)
 
@@ -243,7 +243,7 @@ class Supervisor:
             return None
         value = figure(trial.curve.points[step])
         return StopRequest(
-            f"{self._ledger.watched(trial)} {value} at epoch {step} is not promising", "pruned"
+            f"{self._ledger.watched(trial)} {value} at epoch {step} is not promising", Outcome.PRUNED
         )
 
     def _overdue(self, job: Job, trial: Trial) -> str:
@@ -254,7 +254,7 @@ class Supervisor:
         return f"it took longer than {duration(limit)}" if seconds > limit else ""
 
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
-        waits = finished.outcome == "interrupted" and not self._ends()
+        waits = finished.outcome is Outcome.INTERRUPTED and not self._ends()
         if trial.lost or finished.reason == TAKEN:
             trial.lost = True
             self._upkeep.note(f"trial {trial.number}: {TAKEN}")
@@ -262,11 +262,11 @@ class Supervisor:
             self._again(job, trial, "this process was held up, and the trial did not wait")
         elif waits and finished.reason == IN_USE:
             self._again(job, trial, f"{IN_USE}; it waits for that one to end")
-        elif finished.outcome == "interrupted":  # not asked for, it is as good as a death
+        elif finished.outcome is Outcome.INTERRUPTED:  # not asked for, it is as good as a death
             if finished.reason.startswith(rundir.FULL):
-                self._end(Stopped(finished.reason, "failed"))
+                self._end(Stopped(finished.reason, Outcome.FAILED))
             self._died(job, trial, finished.reason)
-        elif finished.outcome == "out_of_memory" and self._can_halve(trial):
+        elif finished.outcome is Outcome.OUT_OF_MEMORY and self._can_halve(trial):
             self._ledger.begin_anew(trial)
             self._again(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
@@ -281,7 +281,7 @@ class Supervisor:
         if trial.lost:
             return
         if job.stopping is not None and (overdue := self._overdue(job, trial)):
-            self._file(trial, Finished("timed_out", overdue))
+            self._file(trial, Finished(Outcome.TIMED_OUT, overdue))
         elif self._ends():
             self._give_back(trial)
         else:
@@ -294,7 +294,7 @@ class Supervisor:
     def _give_up(self, trial: Trial, reason: str) -> None:
         reason = f"{reason}; tried {trial.deaths} times, and quarantined"
         done = len(trial.curve.points)
-        finished = Finished("failed", reason, epochs=done, seconds=trial.earlier_seconds, fault=DIED)
+        finished = Finished(Outcome.FAILED, reason, epochs=done, seconds=trial.earlier_seconds, fault=DIED)
         self._file(trial, finished)
 
     def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
@@ -310,12 +310,12 @@ class Supervisor:
         if trial.lost:
             return
         self._upkeep.finished(trial, outcome, finished, values)
-        if outcome == "failed" and (error := self._patiently(self._failures.repeated)):
-            self._end(Stopped(error, "failed"))
-        if outcome == "infeasible":
+        if outcome is Outcome.FAILED and (error := self._patiently(self._failures.repeated)):
+            self._end(Stopped(error, Outcome.FAILED))
+        if outcome is Outcome.INFEASIBLE:
             self._infeasible()
         if full := self._upkeep.full():
-            self._end(Stopped(full, "failed"))
+            self._end(Stopped(full, Outcome.FAILED))
 
     def _infeasible(self) -> None:
         """Report once if the sampler learns nothing from such trials; give up where there are no others."""
@@ -326,7 +326,7 @@ class Supervisor:
                 "study's file keeps any sampler away from such points, and costs no trials"
             )
         if reason := self._patiently(self._failures.hopeless):
-            self._end(Stopped(reason, "failed"))
+            self._end(Stopped(reason, Outcome.FAILED))
 
     def _watch(self) -> None:
         """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""
@@ -341,7 +341,7 @@ class Supervisor:
             if job.subject.lost:
                 self._workers.stop(job, Stopped(TAKEN))
             elif reason := self._overdue(job, job.subject):
-                self._workers.stop(job, Stopped(reason, "timed_out"))
+                self._workers.stop(job, Stopped(reason, Outcome.TIMED_OUT))
         self._upkeep.status()
 
     def _end(self, stop: Stopped) -> None:

@@ -194,7 +194,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         return _broken(error, order, relay)
     ends = relay.ends
     return Finished(
-        outcome=_worst([end.outcome for end in ends]),
+        outcome=Outcome.of_repeats([end.outcome for end in ends]),
         reason=next((end.reason for end in ends if end.reason), ""),
         value=float(result),
         best=result.best,
@@ -218,7 +218,7 @@ def main(connection: Connection, order: Order, run: Run) -> None:
     except OSError as error:
         if not rundir.is_full(error):
             raise
-        connection.send(Finished("interrupted", rundir.full(error)))
+        connection.send(Finished(Outcome.INTERRUPTED, rundir.full(error)))
         return
     into_files()
     sys.stdout, sys.stderr = cast(TextIO, Veil(sys.stdout)), cast(TextIO, Veil(sys.stderr))
@@ -336,13 +336,13 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     if isinstance(error, Stopped):
         return Finished(error.outcome, error.reason, **common)
     if isinstance(error, rundir.RunInUse):
-        return Finished("interrupted", IN_USE, **common)
+        return Finished(Outcome.INTERRUPTED, IN_USE, **common)
     if isinstance(error, KeyboardInterrupt):
-        return Finished("interrupted", str(error) or "KeyboardInterrupt", **common)
+        return Finished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
     if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
-        return Finished("interrupted", rundir.full(error), **common)
+        return Finished(Outcome.INTERRUPTED, rundir.full(error), **common)
     if reason := _infeasible(error, order.searched):
-        return Finished("infeasible", redact_text(reason), **common)
+        return Finished(Outcome.INFEASIBLE, redact_text(reason), **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):
@@ -350,7 +350,7 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
-    outcome: Outcome = "out_of_memory" if is_out_of_memory(error) else "failed"
+    outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
     return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
 
 
@@ -367,11 +367,3 @@ def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
     places = [problem.path for problem in error.problems]
     chosen = any(place[:1] == own[:1] for place in places for own in searched)
     return "; ".join(map(str, error.problems)) if error.declared or chosen else ""
-
-
-def _worst(outcomes: Sequence[Outcome]) -> Outcome:
-    """The outcome of a run of several seeds: the one that ended it, or spoilt its value."""
-    order: tuple[Outcome, ...] = ("interrupted", "timed_out", "pruned", "diverged", "completed")
-    return next(
-        (outcome for outcome in order if outcome in outcomes), outcomes[0] if outcomes else "completed"
-    )

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lab.config.optimize import OptimizeConfig
-from lab.events import Callback, Outcome
+from lab.events import RUNNING, Callback, Outcome
 from lab.hpo.claims import FORKED, Trial
 from lab.hpo.console import StudyConsole, standing
 from lab.hpo.estimate import time_left, trials_left
@@ -82,7 +82,7 @@ class Upkeep:
     def finished(self, trial: Trial, outcome: Outcome, finished: Finished, values: list[float]) -> None:
         """A trial is over, and the database knows."""
         shown = dict(zip(self._metrics, values, strict=True))
-        if outcome == "pruned":
+        if outcome is Outcome.PRUNED:
             last = trial.curve.points[max(trial.curve.points)] if trial.curve.points else float("nan")
             shown = {self._config.prune_on or self._metrics[0]: last}
         facts = {
@@ -120,7 +120,7 @@ class Upkeep:
 
     def given_back(self, trial: Trial) -> None:
         """A trial was interrupted and waits."""
-        self._mirror.trial_over(trial, "interrupted", {})
+        self._mirror.trial_over(trial, Outcome.INTERRUPTED, {})
 
     def full(self) -> str:
         """Why there is no room for more trials; empty where there is."""
@@ -148,7 +148,7 @@ class Upkeep:
     def _standing(self) -> str:
         ours = [trial for trial in self._trials if FORKED not in trial.user_attrs]
         finished = [trial for trial in ours if trial.state.is_finished()]
-        counts = Counter(str(trial.user_attrs.get("outcome", "completed")) for trial in finished)
+        counts = Counter(str(trial.user_attrs.get("outcome", Outcome.COMPLETED)) for trial in finished)
         best = ranked(self._trials, self._study.directions)
         shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
         running = [trial for trial in ours if trial.state == TrialState.RUNNING]
@@ -171,7 +171,7 @@ class Upkeep:
     def facts(self, trial: Trial) -> dict[str, Any]:
         """What the trial's own folder says of it."""
         return {
-            "outcome": "running",
+            "outcome": RUNNING,
             "study": self._config.study_name,
             "number": trial.number,
             "params": trial.values,

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO, cast
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
-from lab.events import Stopped
+from lab.events import Outcome, Stopped
 from lab.hpo import server, trial_process
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.trial_process import Answer, EpochDone, Finished, Message, Order, Run
@@ -186,10 +186,10 @@ class InProcess:
         try:
             finished = self._conducted(job)
         except Stopped as stop:  # where a run hears of nothing yet, or no longer
-            finished = Finished("interrupted", stop.reason)
+            finished = Finished(Outcome.INTERRUPTED, stop.reason)
         finally:
             self.jobs.remove(job)
-        if finished.outcome == "out_of_memory":
+        if finished.outcome is Outcome.OUT_OF_MEMORY:
             _free_memory()  # before it is tried again
         self._handler(job, finished)
 
@@ -222,7 +222,7 @@ class InProcess:
         except OSError as error:
             if not rundir.is_full(error):
                 raise
-            finished = finished or Finished("interrupted", rundir.full(error))
+            finished = finished or Finished(Outcome.INTERRUPTED, rundir.full(error))
         return finished
 
 

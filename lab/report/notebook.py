@@ -15,17 +15,17 @@ from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from lab import commands, rundir
 from lab.definitions import of_value, recorded
-from lab.events import Outcome
+from lab.events import RUNNING, Outcome
 from lab.report import table
 from lab.report.marks import footnotes, marked_number, older
 from lab.wording import duration, figure
 
 KILLED, UNREADABLE, NO_SUMMARY = "killed", "unreadable", "no summary"
-OUTCOMES = (*get_args(Outcome), "running", KILLED, UNREADABLE, NO_SUMMARY)
+OUTCOMES = (*Outcome, RUNNING, KILLED, UNREADABLE, NO_SUMMARY)
 _FIELDS = ("value", "epochs", "seconds", "samples_per_second", "parameters", "best_epoch", "seed")
 _COUNTS = ("epochs", "parameters", "best_epoch", "seed")
 _DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # NaN, as others may write it
@@ -253,7 +253,7 @@ def _read(folder: str, host: str) -> RunRow:
     if not isinstance(summary, dict):
         return RunRow(Path(folder), UNREADABLE, {})
     outcome = str(summary.get("outcome", UNREADABLE))
-    if outcome == "running" and summary.get("host") == host and not _alive(summary.get("pid")):
+    if outcome == RUNNING and summary.get("host") == host and not _alive(summary.get("pid")):
         outcome = KILLED
     return RunRow(Path(folder), outcome, summary)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lab.events import Outcome
+
 if TYPE_CHECKING:
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
-
-GOOD = ("completed", "early_stopped")
 
 
 def finished_well(trial: "FrozenTrial") -> bool:
@@ -22,7 +22,8 @@ def finished_well(trial: "FrozenTrial") -> bool:
     Diverged trials and those that ran out of memory are COMPLETE for Optuna, so that samplers learn from
     them; they are no result. A complete trial without an `outcome` was added by hand: it counts as completed.
     """
-    if trial.state.name != "COMPLETE" or trial.user_attrs.get("outcome", GOOD[0]) not in GOOD:
+    outcome = Outcome.read(trial.user_attrs.get("outcome", Outcome.COMPLETED))
+    if trial.state.name != "COMPLETE" or outcome is None or not outcome.is_result:
         return False
     return bool(trial.values) and all(math.isfinite(value) for value in trial.values)
 

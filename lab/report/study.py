@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab import commands, rundir
+from lab.events import Outcome
 from lab.redact import redact, redact_text
 from lab.report import (
     leaderboard,
@@ -44,7 +45,7 @@ _SIDE = 1600  # pixels of an inlined picture's longer side
 _HEAVY = 900_000  # bytes from which a picture is inlined as JPEG
 _PICTURES = {rundir.HISTORY: "Curves of the winner", rundir.PREDICTIONS: "Predictions of the winner"}
 LABELS = {  # where a mark's kind isn't a name to show
-    "early_stopped": "stopped early",
+    Outcome.EARLY_STOPPED: "stopped early",
     "mean": "mean with 95 % interval",
     "seed": "one seed",
     "front": "on the front",

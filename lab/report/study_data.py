@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lab import rundir
 from lab.definitions import FIRST, of_value, recorded
+from lab.events import RUNNING, WAITING, Outcome
 from lab.redact import redact_text
 from lab.report import ranking
 from lab.wording import figure
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 
 BEST, CONFIRM = "best", "confirm.json"
 # In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
-WRONG = ("diverged", "out_of_memory", "timed_out", "failed")
-ENDED = ("completed", "early_stopped", "pruned", "infeasible", *WRONG)
-OUTCOMES = (*ENDED, "interrupted", "waiting", "running")
+WRONG = tuple(outcome for outcome in Outcome if outcome.went_wrong)
+ENDED = tuple(outcome for outcome in Outcome if outcome.is_final)
+OUTCOMES = (*ENDED, Outcome.INTERRUPTED, WAITING, RUNNING)
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,10 @@ class Study:
                 found |= {metric: old} if old else {}
         return found
 
-    def having(self, *outcomes: str) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.outcome in outcomes)
+    @property
+    def unsettled(self) -> tuple[Trial, ...]:
+        """The trials that have not ended."""
+        return tuple(trial for trial in self.trials if trial.outcome not in ENDED)
 
 
 def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study:
@@ -318,20 +321,21 @@ def _trial(
 
 def _outcome(trial: "FrozenTrial", begun: bool) -> str:
     """The outcome that was stored where it agrees with Optuna's state, else what the state says."""
-    stored = trial.user_attrs.get("outcome")
+    stored = Outcome.read(trial.user_attrs.get("outcome"))
+    wrong = stored if stored is not None and stored.went_wrong else None
     match trial.state.name:
         case "COMPLETE":
             if not all(math.isfinite(value) for value in trial.values):
-                return stored if stored in WRONG else "diverged"
-            return stored if stored in (*ranking.GOOD, *WRONG) else "completed"
+                return wrong or Outcome.DIVERGED
+            return stored if stored is not None and (stored.is_result or wrong) else Outcome.COMPLETED
         case "PRUNED":
-            return "infeasible" if stored == "infeasible" else "pruned"
+            return Outcome.INFEASIBLE if stored is Outcome.INFEASIBLE else Outcome.PRUNED
         case "FAIL":
-            return stored if stored in WRONG else "failed"
+            return wrong or Outcome.FAILED
         case "RUNNING":
-            return "running"
+            return RUNNING
         case _:
-            return "interrupted" if begun or stored == "interrupted" else "waiting"
+            return Outcome.INTERRUPTED if begun or stored is Outcome.INTERRUPTED else WAITING
 
 
 def _categorical(trial: "FrozenTrial", path: str) -> bool:

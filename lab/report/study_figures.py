@@ -11,6 +11,7 @@ from itertools import combinations
 
 from markupsafe import Markup
 
+from lab.events import RUNNING, Outcome
 from lab.report import svg
 from lab.report.study_data import ENDED, OUTCOMES, WRONG, Confirmation, Objective, Study, Trial, amount
 from lab.report.study_findings import span
@@ -89,11 +90,13 @@ def curves(study: Study) -> Picture | None:
         parts.append(svg.tag("line", x1=at, x2=at, y1=y.start, y2=y.stop, class_="bound"))
     limit = max(_LEAST_POINTS, _POINTS // len(drawn))
     # Good ones over pruned ones over those that went wrong; the winner over all.
-    order = sorted(drawn, key=lambda trial: (trial is study.winner, trial.good, trial.outcome == "pruned"))
+    order = sorted(
+        drawn, key=lambda trial: (trial is study.winner, trial.good, trial.outcome == Outcome.PRUNED)
+    )
     density = "many" if len(drawn) > 60 else "some"
     for trial in order:
         parts.append(_curve(trial, x, y, limit, density, trial is study.winner))
-    parts += [_end(trial, x, y) for trial in order if trial.outcome in ("pruned", *WRONG)]
+    parts += [_end(trial, x, y) for trial in order if trial.outcome in (Outcome.PRUNED, *WRONG)]
     if order[-1] is study.winner:
         parts.append(_end(order[-1], x, y, "winner"))
     label = f"learning curves of {len(drawn)} trials"
@@ -146,7 +149,7 @@ def valued(study: Study, number: int) -> list[tuple[Trial, float]]:
     for trial in study.trials:
         if trial.good:
             found.append((trial, trial.values[number]))
-        elif trial.outcome == "pruned" and study.objectives[number] is study.reported:
+        elif trial.outcome == Outcome.PRUNED and study.objectives[number] is study.reported:
             found += [(trial, trial.last)] if trial.last is not None else []
     return found
 
@@ -182,7 +185,7 @@ def _curve(trial: Trial, x: Scale, y: Scale, limit: int, density: str, winner: b
             stretches.append([])
     drawn = [svg.thinned(stretch, limit) for stretch in stretches if stretch]
     written = "".join(svg.path(stretch if len(stretch) > 1 else stretch * 2) for stretch in drawn)
-    kind = "winner" if winner else trial.outcome if trial.outcome in ENDED else "running"
+    kind = "winner" if winner else trial.outcome if trial.outcome in ENDED else RUNNING
     told = svg.tag("title", f"trial {trial.number}, {trial.outcome.replace('_', ' ')}")
     return svg.tag("path", told, d=written, class_=f"curve {density} l-{kind}")
 

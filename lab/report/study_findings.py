@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lab.events import Outcome
 from lab.report.study_data import OUTCOMES, WRONG, Dimension, Objective, Study, amount
 
 EDGE = 0.05  # share of a parameter's range, on its own scale
@@ -145,7 +146,7 @@ def edges(study: Study) -> list[EdgeWarning]:
 
 def savings(study: Study) -> Savings | None:
     """Epochs and time that pruned trials didn't take; None where nothing was pruned."""
-    pruned = [trial for trial in study.own if trial.outcome == "pruned" and trial.epochs_planned]
+    pruned = [trial for trial in study.own if trial.outcome == Outcome.PRUNED and trial.epochs_planned]
     saved = sum(max(0, (trial.epochs_planned or 0) - trial.epochs) for trial in pruned)
     if not saved:
         return None
@@ -178,7 +179,7 @@ def _no_winner(study: Study) -> str:
         return "No trial has been started yet."
     counts = ", ".join(f"{row.count} {row.outcome.replace('_', ' ')}" for row in rows)
     total = sum(row.count for row in rows)
-    yet = " yet" if study.having("running", "waiting", "interrupted") else ""
+    yet = " yet" if study.unsettled else ""
     said = f"None of {total} trials has a result{yet}" if total > 1 else f"The one trial has no result{yet}"
     wrong = Counter(trial.cause for trial in study.own if trial.outcome in WRONG and trial.cause)
     most = wrong.most_common(1)

@@ -19,8 +19,6 @@ from lab.trackers.wandb_session import Described, WandbSession
 if TYPE_CHECKING:
     import wandb
 
-_GOOD = ("completed", "early_stopped", "pruned")
-
 
 class WandbTracker:
     """One W&B run a run folder: the values under their own names over `epoch`, pictures, and how it ended.
@@ -114,14 +112,14 @@ class WandbTracker:
         run = self._opened()
         run.summary.update(
             {
-                "outcome": event.outcome,
+                "outcome": str(event.outcome),
                 "reason": event.reason,
                 "value": event.value,
                 "best_epoch": event.best_epoch,
                 **{f"best.{name}": value for name, value in event.best.items()},
             }
         )
-        run.finish(exit_code=0 if event.outcome in _GOOD else 1)
+        run.finish(exit_code=0 if event.outcome.is_success else 1)
         if not self._shared:
             self._session.close()
 

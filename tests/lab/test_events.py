@@ -1,6 +1,7 @@
 """Listeners are called in their order, and a result is a number that knows where it comes from."""
 
 import copy
+import json
 import math
 import pickle
 from pathlib import Path
@@ -8,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from lab.events import (
+    RUNNING,
     Callback,
     EpochEnd,
     Listeners,
     Note,
+    Outcome,
     PhaseStart,
     RunEnd,
     RunResult,
     RunStart,
     StepsDone,
+    Stopped,
     StopRequest,
     request_stop,
 )
@@ -61,7 +65,7 @@ def test_all_are_told_in_order_and_the_first_stop_counts(tmp_path: Path) -> None
     log: list[tuple[str, str]] = []
     stops = [None, request_stop("pruned", "pruned"), request_stop("late")]
     listeners = Listeners([Told(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
-    assert tell_everything(listeners, tmp_path) == StopRequest("pruned", "pruned")
+    assert tell_everything(listeners, tmp_path) == StopRequest("pruned", Outcome.PRUNED)
     kinds = ["run_start", "phase_start", "steps", "epoch_end", "note", "run_end"]
     assert log == [(name, kind) for kind in kinds for name in "abc"]
 
@@ -87,6 +91,58 @@ def test_nobody_listens(tmp_path: Path) -> None:
 )
 def test_diverged(stop: StopRequest | None, diverged: bool) -> None:
     assert epoch_end(1, stop=stop).diverged is diverged
+
+
+DONE, EARLY, CUT, UNFIT, NAN, OOM, LATE, LEFT, FAILED = Outcome
+PROPERTIES: dict[str, set[Outcome]] = {
+    "is_result": {DONE, EARLY},
+    "is_success": {DONE, EARLY, CUT},
+    "went_wrong": {NAN, OOM, LATE, FAILED},
+    "is_infinitely_bad": {NAN, OOM},
+    "is_final": {DONE, EARLY, CUT, UNFIT, NAN, OOM, LATE, FAILED},
+    "ends_all_repeats": {CUT, LATE, LEFT},
+    "has_traceback": {OOM, FAILED},
+    "exit_code": {NAN, FAILED},
+}
+
+
+@pytest.mark.parametrize("name", PROPERTIES)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_each_property_of_each_outcome(name: str, outcome: Outcome) -> None:
+    assert getattr(outcome, name) == (outcome in PROPERTIES[name])
+
+
+def test_no_property_of_an_outcome_is_without_its_row() -> None:
+    assert set(PROPERTIES) == {name for name, value in vars(Outcome).items() if isinstance(value, property)}
+
+
+def test_the_stored_names_of_outcomes_stay() -> None:
+    names = ("completed", "early_stopped", "pruned", "infeasible", "diverged", "out_of_memory", "timed_out",
+             "interrupted", "failed")  # fmt: skip
+    assert tuple(Outcome) == names  # equal to their names, which are the keys of old files
+    assert json.dumps(list(Outcome)) == json.dumps(names) and f"{Outcome.TIMED_OUT}" == "timed_out"
+    assert [Outcome.read(name) for name in names] == list(Outcome)
+    assert [Outcome.read(other) for other in (RUNNING, "Completed", "", None, 3, ["completed"])] == [None] * 6
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "whole"),
+    [
+        ([], DONE), ([DONE, DONE], DONE), ([EARLY, EARLY], EARLY), ([EARLY, DONE], DONE), ([DONE, NAN], NAN),
+        ([NAN, CUT], CUT), ([CUT, LATE], LATE), ([LATE, LEFT], LEFT), ([EARLY, NAN, DONE], NAN),
+        ([FAILED], FAILED), ([OOM], OOM),
+    ],
+)  # fmt: skip
+def test_the_outcome_of_several_repeats(outcomes: list[Outcome], whole: Outcome) -> None:
+    assert Outcome.of_repeats(outcomes) is whole
+
+
+def test_a_stop_takes_the_name_of_an_outcome() -> None:
+    for stop in (request_stop("x", "pruned"), StopRequest("x", "pruned"), Stopped("x", "pruned")):  # type: ignore[arg-type]
+        assert stop.outcome is Outcome.PRUNED
+        assert pickle.loads(pickle.dumps(stop)).outcome is Outcome.PRUNED
+    with pytest.raises(ValueError, match="'prunned' is not a valid Outcome"):
+        request_stop("x", "prunned")
 
 
 def test_events_cannot_be_changed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from lab import rundir
 from lab.config import RunConfig
 from lab.data.loaders import create_loaders
+from lab.events import Outcome
 from lab.run_context import RunContext
 from lab.run_events import run_end, run_start
 from util import Trainer
@@ -39,7 +40,7 @@ def test_start_event(
 
 
 def test_end_event_of_a_run_that_saw_nothing(tmp_path: Path, trainer: Trainer) -> None:
-    trainer.outcome, trainer.reason = "failed", "because"
+    trainer.outcome, trainer.reason = Outcome.FAILED, "because"
     event = run_end(RunContext(tmp_path), trainer)
     assert (event.outcome, event.reason, event.epochs, event.value) == ("failed", "because", 0, math.inf)
     assert math.isnan(event.best["val_loss"]) and math.isnan(event.last["val_loss"])
@@ -66,6 +67,6 @@ def test_the_end_of_an_interrupted_run_has_the_command_that_resumes(
     tmp_path: Path, trainer: Trainer, group: str | None
 ) -> None:
     folder = tmp_path / "whole" / "seed_1"
-    trainer.outcome = "interrupted"
+    trainer.outcome = Outcome.INTERRUPTED
     event = run_end(RunContext(folder, group=group), trainer)
     assert event.again.endswith(f"--resume {folder.parent if group else folder}")

@@ -13,7 +13,7 @@ import torch
 
 from lab import rundir
 from lab.config import RunConfig, gate
-from lab.events import EpochEnd, RunEnd, RunResult, RunStart, Stopped, request_stop
+from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import trial_process
 from lab.hpo.trial_folder import TAKEN, fenced
 from lab.hpo.trial_process import Begun, Ended, EpochDone, Finished, Order, Started, conduct
@@ -32,14 +32,14 @@ def fake_run(run_config: RunConfig, **options: Any) -> RunResult:
     (relay,) = options["callbacks"]
     folder: Path = options["run_dir"]
     relay.on_run_start(RunStart("id", folder, "p", "n", 0, {}, 1, 3, "cpu", 25, 100, 8, 4))
-    outcome, reason, done = "completed", "", 0
+    outcome, reason, done = Outcome.COMPLETED, "", 0
     for epoch in (1, 2, 3):
         done = epoch
         stop = relay.on_epoch_end(EpochEnd(epoch, 3, VALUES, False, 1, VALUES, 0.5, 0.1))
         if stop is not None:
             outcome, reason = stop.outcome, stop.reason
             break
-    end = RunEnd(outcome, reason, done, 0.5, 1, VALUES, VALUES, 1.5, 10.0)  # type: ignore[arg-type]
+    end = RunEnd(outcome, reason, done, 0.5, 1, VALUES, VALUES, 1.5, 10.0)
     relay.on_run_end(end)
     return RunResult(end, folder)
 

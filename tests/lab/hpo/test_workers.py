@@ -38,8 +38,7 @@ def run(run_config: RunConfig, **options: Any) -> RunResult:
             time.sleep(0.01)
     if run_config.name in ("sleeps", "deaf"):
         time.sleep(600)
-    outcome: Outcome
-    outcome, reason = ("completed", "") if stop is None else (stop.outcome, stop.reason)
+    outcome, reason = (Outcome.COMPLETED, "") if stop is None else (stop.outcome, stop.reason)
     end = RunEnd(outcome, reason, 1, 0.5, 1, VALUES, VALUES, 1.5, 10.0)
     relay.on_run_end(end)
     return RunResult(end, folder)

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from lab.config.optimize import OptimizeConfig
-from lab.report.ranking import GOOD
+from lab.events import Outcome
 
 RUN: dict[str, Any] = {
     "data": {"target": "lab.data.function", "name": "sin"},
@@ -111,7 +111,7 @@ def fill(
         outcome, cause, done = _fate(number, rng, epochs)
         curve = {epoch: value for epoch, value in curve.items() if epoch <= done}
         values = (end, 1000.0 * layers) if several else (end,)
-        reached = values if outcome in GOOD else ()
+        reached = values if Outcome(outcome).is_result else ()
         add(
             study, config, params, outcome, reached, curve, cause=cause, epochs=done, epochs_planned=epochs,
             seconds=3.0 * done, best_epoch=done,

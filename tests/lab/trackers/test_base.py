@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lab.config.trackers import TensorBoardConfig, WandbConfig
-from lab.events import Note, StopRequest
+from lab.events import Note, request_stop
 from lab.trackers import wandb_service
 from lab.trackers.background import Background
 from lab.trackers.base import Tracker
@@ -79,6 +79,6 @@ def test_a_run_that_diverges(create: Callable[[], Tracker], tmp_path: Path) -> N
     values = {"train_loss": math.inf, "val_loss": math.nan, "score": -math.inf}
     tracker.start(run_start(tmp_path))
     tracker.epoch(
-        epoch_end(1, values, best_epoch=0, best={}, stop=StopRequest("val_loss is nan", "diverged"))
+        epoch_end(1, values, best_epoch=0, best={}, stop=request_stop("val_loss is nan", "diverged"))
     )
     tracker.finish(run_end(outcome="diverged", value=math.inf, best_epoch=0, best=values, last=values))

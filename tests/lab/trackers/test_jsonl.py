@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.events import Note, StopRequest
+from lab.events import Note, request_stop
 from lab.rundir import EVENTS
 from lab.trackers.jsonl import JsonlTracker, read_events
 from tests.run_events import epoch_end, run_end, run_start
@@ -52,7 +52,7 @@ def test_not_finite_is_null(tmp_path: Path) -> None:
 def test_what_was_decided_at_the_end_of_an_epoch(tmp_path: Path) -> None:
     tracker = started(tmp_path)
     tracker.epoch(epoch_end(1, next_lr=0.01))
-    tracker.epoch(epoch_end(2, stop=StopRequest("val_loss is nan", "diverged")))
+    tracker.epoch(epoch_end(2, stop=request_stop("val_loss is nan", "diverged")))
     _, _, change, _, stop = read_events(tmp_path)
     del change["time"], stop["time"]
     assert change == {"event": "lr_change", "epoch": 1, "before": 0.1, "after": 0.01}
