@@ -65,7 +65,7 @@ class Outcome(StrEnum):
     def read(cls, stored: object) -> "Outcome | None":
         """The outcome that a file or a study holds; None for `running`, for nothing, and for other names."""
         try:
-            return cls(stored)
+            return cls(str(stored))
         except ValueError:
             return None
 

@@ -4,7 +4,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,7 @@ from lab.hpo.sampling import create_sampler
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
 from lab.redact import redact
-
-FORKED = "forked_from"
-ENQUEUED = "enqueued"  # user attribute: the point of the study's file that a trial began with
+from lab.report.trial_attributes import Spans, TrialAttributes
 
 
 @dataclass
@@ -62,7 +60,7 @@ class Trial:
     saved: float = 0.0
     restarts: int = 0
     halvings: int = 0
-    spans: list[list[float]] = field(default_factory=list)
+    spans: Spans = ()
     since: float = 0.0
     earlier_seconds: float = 0.0
     ran: RunConfig | None = None
@@ -134,7 +132,7 @@ class Claims:
                     self._leave_out(marker, f"the study has its {self._config.total} trials; raise n_trials")
             return False
         for marker, fixed in [*self._enqueued(trials), ("", {})]:
-            draft = new_draft(len(trials), fixed, {ENQUEUED: marker} if marker else {})
+            draft = new_draft(len(trials), fixed, TrialAttributes(enqueued=marker or None).stored())
             try:
                 found = self._proposed(draft, trials)
             except Exhausted as reason:
@@ -156,7 +154,7 @@ class Claims:
     def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The points of the file that are still to be tried first: (what distinguishes them, as stored)."""
         space = self._config.space
-        begun = {trial.user_attrs.get(ENQUEUED) for trial in trials}
+        begun = {TrialAttributes.of(trial).enqueued for trial in trials}
         tried = {key(space, trial.params) for trial in trials}
         for point in self._config.enqueue:
             params = stored(space, point)
@@ -196,12 +194,12 @@ class Claims:
             values = self._values(lease)
         except Exhausted as reason:
             values, problem = {}, str(reason)
-        known = self._study._storage.get_trial(lease.trial_id).user_attrs
-        spans, since = list(known.get("spans", ())), time.time()
-        if died and "since" in known:  # to when its owner was last heard of
-            spans.append([known["since"], max(lease.seen, known["since"])])
+        known = TrialAttributes.of(self._study._storage.get_trial(lease.trial_id))
+        spans, since, halvings = known.spans or (), time.time(), known.halvings or 0
+        if died and known.since is not None:  # to when its owner was last heard of
+            spans = (*spans, (known.since, max(lease.seen, known.since)))
         with self._leases.writing(lease) as writer:
-            writer.note(since=since, spans=spans)
+            writer.note(TrialAttributes(since=since, spans=spans))
         folder = self._folder / f"trial_{lease.number:05d}"
         try:
             recipe = None if problem else self._config.trial_config(values)
@@ -213,13 +211,13 @@ class Claims:
             recipe=recipe,
             problem=problem,
             folder=folder,
-            resume=_goes_on(folder, lease.number, values, int(known.get("halvings", 0))),
+            resume=_goes_on(folder, lease.number, values, halvings),
             died=died,
-            deaths=int(known.get("deaths", 0)),
-            progress=int(known.get("progress", 0)),
-            saved=float(known.get("saved", 0.0)),
-            restarts=int(known.get("restarts", 0)),
-            halvings=int(known.get("halvings", 0)),
+            deaths=known.deaths or 0,
+            progress=known.progress or 0,
+            saved=known.saved or 0.0,
+            restarts=known.restarts or 0,
+            halvings=halvings,
             spans=spans,
             since=since,
             curve=Curve(recipe.epochs if recipe else 1),
@@ -255,7 +253,7 @@ class Claims:
 
 def _made(trials: Sequence[FrozenTrial]) -> int:
     """The number of trials that count: those of another study don't."""
-    return sum(FORKED not in trial.user_attrs for trial in trials)
+    return sum(TrialAttributes.of(trial).forked_from is None for trial in trials)
 
 
 def _goes_on(folder: Path, number: int, values: dict[str, Any], halvings: int) -> bool:
@@ -280,11 +278,12 @@ def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], float] = ti
     Pauses between two calls don't count, and trials side by side count once. It hangs on what the storage
     holds, so that all processes agree on it.
     """
-    spans: list[list[float]] = []
+    spans: list[tuple[float, float]] = []
     for trial in trials:
-        spans += trial.user_attrs.get("spans", ())
-        if trial.state == TrialState.RUNNING and "since" in trial.user_attrs:
-            spans.append([trial.user_attrs["since"], now()])
+        known = TrialAttributes.of(trial)
+        spans += known.spans or ()
+        if trial.state == TrialState.RUNNING and known.since is not None:
+            spans.append((known.since, now()))
     total, end = 0.0, 0.0
     for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))

@@ -6,6 +6,7 @@ from datetime import datetime
 import optuna
 
 from lab.events import Outcome
+from lab.report.trial_attributes import TrialAttributes
 
 _HOPELESS = 20  # infeasible trials without a feasible one
 DIED = "its process died"  # the fault of a trial that kills whatever it runs in
@@ -29,26 +30,24 @@ class Failures:
             for trial in self._study.get_trials(deepcopy=False)
             if trial.datetime_complete is not None
             and trial.datetime_complete >= self._since
-            and trial.user_attrs.get("outcome") != Outcome.INFEASIBLE
+            and TrialAttributes.of(trial).outcome != Outcome.INFEASIBLE
         ]
         last = [trial for _, trial in sorted(finished, key=lambda item: (item[0], item[1].number))]
         last = last[-self._limit :]
-        faults = {trial.user_attrs.get("fault") for trial in last}
+        known = [TrialAttributes.of(trial) for trial in last]
+        faults = {each.fault for each in known}
         if len(last) < self._limit or len(faults) > 1 or not faults.pop():
             return ""
-        if any(trial.user_attrs.get("outcome") != Outcome.FAILED for trial in last):
+        if any(each.outcome != Outcome.FAILED for each in known):
             return ""
         numbers = ", ".join(str(trial.number) for trial in last)
-        return f"trials {numbers} failed alike: {last[-1].user_attrs['cause']}"
+        return f"trials {numbers} failed alike: {known[-1].cause}"
 
     def hopeless(self) -> str:
         """The reason to stop with a space none of whose points can be built; else an empty text."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished()]
-        causes = Counter(
-            str(trial.user_attrs.get("cause"))
-            for trial in trials
-            if trial.user_attrs.get("outcome") == Outcome.INFEASIBLE
-        )
+        known = map(TrialAttributes.of, trials)
+        causes = Counter(str(each.cause) for each in known if each.outcome == Outcome.INFEASIBLE)
         if causes.total() < max(_HOPELESS, self._limit) or causes.total() < len(trials):
             return ""
         cause, count = causes.most_common(1)[0]
@@ -62,7 +61,7 @@ class Failures:
             (
                 trial.number
                 for trial in trials
-                if trial.user_attrs.get("quarantined") and trial.params == own and trial.number != number
+                if trial.params == own and trial.number != number and TrialAttributes.of(trial).quarantined
             ),
             None,
         )

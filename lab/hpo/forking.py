@@ -23,8 +23,8 @@ from lab.config.space import Space
 from lab.config.validation import validate
 from lab.group_rule import recorded
 from lab.hpo.changes import BASE, CONFIG, Data, path_of, read_space, run_problems
-from lab.hpo.claims import FORKED
 from lab.hpo.outcomes import VIOLATED
+from lab.report.trial_attributes import TrialAttributes
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -44,7 +44,7 @@ class Fork:
         redefined: the difference in what the objectives mean; with one no trial fits.
 
     Attributes:
-        trials: those that fit, ready to be added; `FORKED` says where they are from.
+        trials: those that fit, ready to be added; `forked_from` says where they are from.
         reasons: how many of the others don't fit for what.
         group_rule: the rule by which the data of all of them was cut.
     """
@@ -105,8 +105,7 @@ class Fork:
         problem = next(run_problems(run, _with(self._new, found)), None)
         if problem is not None:
             raise _Unfit(f"another {dotted(problem.path[1:])}")
-        attributes = dict(trial.user_attrs)
-        attributes.setdefault(FORKED, f"{self._name} {trial.number}")  # a fork's fork: where its folder is
+        origin = TrialAttributes(forked_from=f"{self._name} {trial.number}")
         return FrozenTrial(
             number=-1,
             trial_id=-1,
@@ -117,7 +116,7 @@ class Fork:
             datetime_complete=trial.datetime_complete,
             params=params,
             distributions={name: self._space.parameters[name].distribution() for name in params},
-            user_attrs=attributes,
+            user_attrs={**origin.stored(), **trial.user_attrs},  # a fork's fork: where its folder is
             # No more of it: the rest is what a sampler or pruner of the old study noted for itself.
             system_attrs={name: value for name, value in trial.system_attrs.items() if name == VIOLATED},
             intermediate_values=trial.intermediate_values,

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy
 from optuna.storages._rdb import models
@@ -21,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from lab.hpo.storage import Database, is_dead, process_identity
+from lab.report.trial_attributes import TrialAttributes
 
 _TABLE = Table(
     "lab_leases",
@@ -207,9 +207,9 @@ class Writer:
         for step, value in values.items():
             self._backend._set_trial_intermediate_value_without_commit(self._session, self._id, step, value)
 
-    def note(self, **attributes: Any) -> None:
+    def note(self, attributes: TrialAttributes) -> None:
         """Store user attributes."""
-        for name, value in attributes.items():
+        for name, value in attributes.stored().items():
             self._backend._set_trial_attr_without_commit(
                 self._session, models.TrialUserAttributeModel, self._id, name, value
             )

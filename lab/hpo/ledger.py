@@ -2,14 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from lab import rundir
 from lab.config.optimize import OptimizeConfig
 from lab.events import Outcome
 from lab.hpo.claims import Trial, with_sampler
@@ -17,10 +15,10 @@ from lab.hpo.curve import Curve, recorded
 from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
 from lab.hpo.outcomes import BY, STATES, VIOLATED, judged, objectives
-from lab.hpo.redefined import DEFINITIONS
 from lab.hpo.storage import patiently
 from lab.hpo.trial_folder import saved_at
 from lab.hpo.trial_process import Finished
+from lab.report.trial_attributes import Spans, TrialAttributes
 
 
 class Ledger:
@@ -55,11 +53,11 @@ class Ledger:
 
     def report(self, trial: Trial, points: Mapping[int, float]) -> None:
         """Store points of the curve by step, or where Optuna has no place for them the whole curve."""
-        curve = {str(step): value for step, value in trial.curve.points.items()}
         if len(self._study.directions) == 1:
             self._write(trial, lambda writer: writer.report(points))
         else:
-            self._write(trial, lambda writer: writer.note(curve=curve))
+            curve = TrialAttributes(curve=dict(trial.curve.points))
+            self._write(trial, lambda writer: writer.note(curve))
 
     def catch_up(self, trial: Trial) -> None:
         """Report what the trial's own record has."""
@@ -74,8 +72,8 @@ class Ledger:
         got_on = done > trial.progress or saved > trial.saved
         trial.deaths = 1 if got_on else trial.deaths + 1
         trial.progress, trial.saved, trial.restarts = done, saved, trial.restarts + 1
-        facts = {"deaths": trial.deaths, "progress": done, "saved": saved, "restarts": trial.restarts}
-        self._write(trial, lambda writer: writer.note(**facts))
+        counts = TrialAttributes(deaths=trial.deaths, progress=done, saved=saved, restarts=trial.restarts)
+        self._write(trial, lambda writer: writer.note(counts))
 
     def begin_anew(self, trial: Trial) -> None:
         """Forget what a batch that was too large has reported; the next one is half of it."""
@@ -84,7 +82,7 @@ class Ledger:
 
         def write(writer: Writer) -> None:
             writer.forget_reports()
-            writer.note(halvings=trial.halvings)
+            writer.note(TrialAttributes(halvings=trial.halvings))
 
         self._write(trial, write)
 
@@ -96,10 +94,10 @@ class Ledger:
         stored: Sequence[float] | None = values if state == TrialState.COMPLETE else None
         if outcome is Outcome.PRUNED and trial.curve.points and len(self._study.directions) == 1:
             stored = [trial.curve.points[max(trial.curve.points)]]
-        facts = _facts(trial, outcome, finished)
+        attributes = _attributes(trial, outcome, finished)
 
         def write(writer: Writer) -> None:
-            writer.note(**facts)
+            writer.note(attributes)
             if outcome is Outcome.INFEASIBLE:
                 writer.violate(VIOLATED, BY)
             writer.finish(state, stored)
@@ -119,7 +117,7 @@ class Ledger:
             return
         try:
             with self._leases.writing(trial.lease) as writer:
-                writer.note(spans=_spans(trial))
+                writer.note(TrialAttributes(spans=_spans(trial)))
                 writer.give_back()
         except LeaseLost:
             trial.lost = True
@@ -137,28 +135,24 @@ class Ledger:
             trial.lost = True
 
 
-def _facts(trial: Trial, outcome: Outcome, finished: Finished) -> dict[str, Any]:
-    """The user attributes of a finished trial."""
-    facts: dict[str, Any] = {
-        "outcome": outcome,
-        "cause": finished.reason,
-        "fault": finished.fault,
-        "seconds": finished.seconds,
-        "epochs": finished.epochs,
-        "epochs_planned": trial.recipe.epochs * len(trial.recipe.repeats) if trial.recipe else 0,
-        "best_epoch": finished.best_epoch,
-        "attempts": trial.restarts + 1,
-        "spans": _spans(trial),
-    }
-    if finished.definitions:
-        facts[DEFINITIONS] = dict(finished.definitions)
-    if finished.fault == DIED:
-        facts["quarantined"] = True
-    if trial.recipe is not None and len(trial.recipe.repeats) > 1:
-        facts["repeats"] = dict(zip(trial.recipe.repeats, finished.repeats, strict=False))
-    plain: dict[str, Any] = rundir.plain(facts)  # PostgreSQL refuses NaN in JSON
-    return plain
+def _attributes(trial: Trial, outcome: Outcome, finished: Finished) -> TrialAttributes:
+    """The attributes of a finished trial."""
+    repeats = trial.recipe.repeats if trial.recipe is not None else {}
+    return TrialAttributes(
+        outcome=outcome,
+        cause=finished.reason,
+        fault=finished.fault,
+        seconds=finished.seconds,
+        epochs=finished.epochs,
+        epochs_planned=trial.recipe.epochs * len(repeats) if trial.recipe is not None else 0,
+        best_epoch=finished.best_epoch,
+        attempts=trial.restarts + 1,
+        spans=_spans(trial),
+        definitions=dict(finished.definitions) or None,
+        quarantined=finished.fault == DIED or None,
+        repeats=dict(zip(repeats, finished.repeats, strict=False)) if len(repeats) > 1 else None,
+    )
 
 
-def _spans(trial: Trial) -> list[list[float]]:
-    return [*trial.spans, [trial.since, time.time()]]
+def _spans(trial: Trial) -> Spans:
+    return (*trial.spans, (trial.since, time.time()))

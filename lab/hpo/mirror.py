@@ -25,6 +25,7 @@ from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_process import Ended, EpochDone, Started
 from lab.hpo.winner import BEST
 from lab.redact import redact, redact_text
+from lab.report.trial_attributes import TrialAttributes
 from lab.trackers.background import Background
 from lab.trackers.wandb_run import WandbTracker, recorded
 from lab.trackers.wandb_session import Described, WandbSession
@@ -280,18 +281,18 @@ def table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> tuple[list[s
     columns: list[str | int] = ["trial", "outcome", *metrics, *parameters, "epochs", "seconds"]
     rows = []
     for trial in trials:
-        attributes = trial.user_attrs
+        attributes = TrialAttributes.of(trial)
         values = trial.values or [None] * len(metrics)
         values = [*values, *[None] * (len(metrics) - len(values))]  # one that was pruned has one at most
         known = redact(trial.params)
         rows.append(
             [
                 trial.number,
-                attributes.get("outcome", trial.state.name.lower()),
+                str(attributes.outcome or trial.state.name.lower()),
                 *values,
                 *(known.get(name) for name in parameters),
-                attributes.get("epochs"),
-                attributes.get("seconds"),
+                attributes.epochs,
+                attributes.seconds,
             ]
         )
     return columns, rows

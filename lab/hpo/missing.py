@@ -5,8 +5,8 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lab.hpo.claims import FORKED
 from lab.hpo.identity import numbers
+from lab.report.trial_attributes import TrialAttributes
 
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -19,11 +19,8 @@ def told_missing(folder: Path, trials: Sequence[FrozenTrial], database: str) -> 
     Args:
         database: as it is shown.
     """
-    trained = [
-        trial.number
-        for trial in trials
-        if trial.state in _FINISHED and FORKED not in trial.user_attrs and trial.user_attrs.get("epochs")
-    ]
+    known = [(trial.number, TrialAttributes.of(trial)) for trial in trials if trial.state in _FINISHED]
+    trained = [number for number, each in known if each.forked_from is None and each.epochs]
     gone = [number for number in trained if not (folder / f"trial_{number:05d}").is_dir()]
     if not gone:
         return ""

@@ -32,13 +32,14 @@ from lab.definitions import CURRENT
 from lab.group_rule import GroupRule, as_record, recorded
 from lab.hpo import changes, identity, server
 from lab.hpo.changes import BASE, CONFIG
-from lab.hpo.claims import FORKED
 from lab.hpo.forking import Fork
 from lab.hpo.identity import identify, refuse_foreign
 from lab.hpo.redefined import DEFINITIONS, newest_of
 from lab.hpo.storage import Database, shown_url
 from lab.redact import redact, redact_arguments
+from lab.report.trial_attributes import TrialAttributes
 
+_SOURCE = "forked_from"  # attribute of a fork: the study that it was made from
 _COPIED = "forked_trials"  # attribute of a fork: how many trials it was given, once it has them all
 
 
@@ -131,7 +132,7 @@ def fork_study(
     fork = None if study is not None and _COPIED in study.user_attrs else _fork(config, source, database)
     with database.exclusive(name):
         study = _load(name, database)
-        if study is not None and study.user_attrs.get(FORKED) != source and not _is_blank(study):
+        if study is not None and study.user_attrs.get(_SOURCE) != source and not _is_blank(study):
             message = f"there is a study '{name}' already, and it is no fork of '{source}'; take another name"
             raise ConfigError([Problem((), message, f"--fork {name}")])
         if folder is not None:
@@ -141,14 +142,14 @@ def fork_study(
                 found = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
                 raise ConfigError(found) from None
         study = study or _create(config, database)
-        study.set_user_attr(FORKED, source)
+        study.set_user_attr(_SOURCE, source)
         # With trials of another study it has to have that study's cut; else it starts from scratch.
         rule = fork.group_rule if fork is not None and fork.trials else GroupRule.NEAREST
         study = _opened(config, database, study, folder, rule)
         if fork is None or _COPIED in study.user_attrs:
             return study
-        there = {trial.user_attrs.get(FORKED) for trial in study.get_trials(deepcopy=False)}
-        study.add_trials(trial for trial in fork.trials if trial.user_attrs[FORKED] not in there)
+        there = {TrialAttributes.of(trial).forked_from for trial in study.get_trials(deepcopy=False)}
+        study.add_trials(t for t in fork.trials if TrialAttributes.of(t).forked_from not in there)
         study.set_user_attr(_COPIED, len(fork.trials))
     told(fork.told())
     return study

@@ -21,11 +21,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lab.config.spec import Spec
 from lab.hpo.pfl import PredictedFinalLoss
 from lab.keys import mix
+from lab.report.trial_attributes import TrialAttributes
 
 if TYPE_CHECKING:
     from lab.config.optimize import OptimizeConfig
-
-CURVE = "curve"  # a trial's values by step where Optuna takes no reports: {"1": value, ...}
 
 
 def create_sampler(config: "OptimizeConfig", number: int, attempt: int = 0) -> BaseSampler:
@@ -192,7 +191,6 @@ class _Moment:
 
 def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:
     """The trial as it would be in a study of the one objective."""
-    curve = trial.user_attrs.get(CURVE, {})
     return FrozenTrial(
         number=trial.number,
         trial_id=trial._trial_id,
@@ -204,5 +202,5 @@ def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:
         distributions=trial.distributions,
         user_attrs=trial.user_attrs,
         system_attrs=trial.system_attrs,
-        intermediate_values={int(step): value for step, value in curve.items()},
+        intermediate_values=dict(TrialAttributes.of(trial).curve or {}),
     )

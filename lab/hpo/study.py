@@ -16,7 +16,6 @@ from lab.config.optimize import OptimizeConfig
 from lab.config.problems import did_you_mean
 from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import server
-from lab.hpo.claims import FORKED
 from lab.hpo.confirm import confirm
 from lab.hpo.console import StudyConsole
 from lab.hpo.identity import STUDY, is_foreign
@@ -35,6 +34,7 @@ from lab.record import written
 from lab.redact import redact_arguments
 from lab.report import study as report
 from lab.report.ranking import ranked
+from lab.report.trial_attributes import TrialAttributes
 from lab.signals import Signals
 from lab.wording import figure
 
@@ -238,19 +238,20 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
 
 
 def _outcomes(study: optuna.Study) -> Counter[str]:
+    known = [(trial, TrialAttributes.of(trial)) for trial in study.get_trials(deepcopy=False)]
     return Counter(
-        str(trial.user_attrs.get("outcome") or Outcome.COMPLETED)
+        str(attributes.outcome or Outcome.COMPLETED)
         if trial.state.is_finished()
         else {TrialState.RUNNING: RUNNING, TrialState.WAITING: WAITING}[trial.state]
-        for trial in study.get_trials(deepcopy=False)
-        if FORKED not in trial.user_attrs
+        for trial, attributes in known
+        if attributes.forked_from is None
     )
 
 
 def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folder: Path) -> None:
     trials = study.get_trials(deepcopy=False)
-    done = sum(trial.state.is_finished() and FORKED not in trial.user_attrs for trial in trials)
-    forked = sum(FORKED in trial.user_attrs for trial in trials)
+    forked = sum(_origin(trial) is not None for trial in trials)
+    done = sum(trial.state.is_finished() for trial in trials) - forked
     goals = ", ".join(f"{'minimize' if m.mode == 'min' else 'maximize'} {m.metric}" for m in config.monitors)
     again = f", {done} of them done already" if done else ""
     again += f"; it knows {forked} of another study" if forked else ""
@@ -280,8 +281,8 @@ def _end(
         values = dict(zip(names, result.best.values, strict=True))
         shown = "  ".join(f"{name} {figure(value)}" for name, value in values.items())
         lines.append(f"Best     trial {result.best.number}: {shown}")
-        if FORKED in result.best.user_attrs:
-            name, number = _origin(result.best)
+        if (origin := _origin(result.best)) is not None:
+            name, number = origin
             lines.append(f"         which is trial {number} of the study '{name}'")
         if recipe := _recipe(result):
             lines.append(f"Again    {commands.main('--run', recipe)}")
@@ -299,8 +300,9 @@ def _end(
 def _recipe(result: StudyResult) -> Path | None:
     """The config that repeats the best trial; of one that a fork was given, in the folder it comes from."""
     folder, best = result.folder / BEST, result.best
-    if best is not None and FORKED in best.user_attrs:
-        name, number = _origin(best)
+    origin = None if best is None else _origin(best)
+    if origin is not None:
+        name, number = origin
         source = result.folder.parent / name
         known = read_trial(source / BEST).get("number") == int(number)
         folder = source / BEST if known else source / f"trial_{int(number):05d}"
@@ -309,7 +311,10 @@ def _recipe(result: StudyResult) -> Path | None:
     return folder / rundir.CONFIG if (folder / rundir.CONFIG).exists() else None
 
 
-def _origin(trial: FrozenTrial) -> tuple[str, str]:
-    """The study and the number that a fork's trial had."""
-    name, _, number = str(trial.user_attrs[FORKED]).rpartition(" ")
+def _origin(trial: FrozenTrial) -> tuple[str, str] | None:
+    """The study and the number that a fork's trial had; None where the trial is the study's own."""
+    origin = TrialAttributes.of(trial).forked_from
+    if origin is None:
+        return None
+    name, _, number = origin.rpartition(" ")
     return name, number

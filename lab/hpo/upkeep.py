@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lab.config.optimize import OptimizeConfig
 from lab.events import RUNNING, Callback, Outcome
-from lab.hpo.claims import FORKED, Trial
+from lab.hpo.claims import Trial
 from lab.hpo.console import StudyConsole, standing
 from lab.hpo.estimate import time_left, trials_left
 from lab.hpo.mirror import Mirror, hparams
@@ -24,6 +24,7 @@ from lab.hpo.trial_process import Ended, EpochDone, Finished, Started
 from lab.hpo.winner import keep_best
 from lab.hpo.workers import Slot
 from lab.report.ranking import ranked
+from lab.report.trial_attributes import TrialAttributes
 from lab.wording import figure
 
 _MINUTE = 60.0
@@ -31,9 +32,9 @@ _MINUTE = 60.0
 
 def _at_work(trial: FrozenTrial) -> float:
     """Seconds that a running trial has had, pauses not counted."""
-    known = trial.user_attrs
-    earlier = sum(float(stop - start) for start, stop in known.get("spans", ()))
-    return earlier + (max(0.0, time.time() - known["since"]) if "since" in known else 0.0)
+    known = TrialAttributes.of(trial)
+    earlier = sum(stop - start for start, stop in known.spans or ())
+    return earlier + (0.0 if known.since is None else max(0.0, time.time() - known.since))
 
 
 class Upkeep:
@@ -146,22 +147,23 @@ class Upkeep:
             self._trials = self._study.get_trials(deepcopy=False)
 
     def _standing(self) -> str:
-        ours = [trial for trial in self._trials if FORKED not in trial.user_attrs]
-        finished = [trial for trial in ours if trial.state.is_finished()]
-        counts = Counter(str(trial.user_attrs.get("outcome", Outcome.COMPLETED)) for trial in finished)
+        known = [(trial, TrialAttributes.of(trial)) for trial in self._trials]
+        ours = [(trial, attributes) for trial, attributes in known if attributes.forked_from is None]
+        finished = [attributes for trial, attributes in ours if trial.state.is_finished()]
+        counts = Counter(str(each.outcome or Outcome.COMPLETED) for each in finished)
         best = ranked(self._trials, self._study.directions)
         shown = f"{figure(best[0].values[0])} (trial {best[0].number})" if best else ""
-        running = [trial for trial in ours if trial.state == TrialState.RUNNING]
+        running = [trial for trial, _ in ours if trial.state == TrialState.RUNNING]
         begun = [trial for trial in self._trials if trial.state != TrialState.WAITING]
         waiting = trials_left(self._config, len(finished) + len(running), len(begun))
         left = self._seconds_left(finished, running, waiting)
         return standing(counts, self._config.total, len(running), shown, left)
 
     def _seconds_left(
-        self, finished: list[FrozenTrial], running: list[FrozenTrial], waiting: int
+        self, finished: list[TrialAttributes], running: list[FrozenTrial], waiting: int
     ) -> float | None:
         """By the mean time of the finished trials, pauses not counted, and all workers everywhere."""
-        spans = [float(stop - start) for t in finished for start, stop in t.user_attrs.get("spans", ())]
+        spans = [stop - start for each in finished for start, stop in each.spans or ()]
         if not spans:
             return None
         elapsed = [_at_work(trial) for trial in running]

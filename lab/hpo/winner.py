@@ -1,5 +1,6 @@
 """`best/` of a study: its best trial as a run that can be repeated, with weights and pictures beside it."""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from optuna.trial import FrozenTrial
 from lab import commands, rundir
 from lab.hpo.trial_folder import TRIAL, read_trial, write_trial
 from lab.record import written
+from lab.report.trial_attributes import TrialAttributes
 
 BEST = "best"
 _COPIED = (rundir.HISTORY, rundir.PREDICTIONS, rundir.METRICS)
@@ -71,9 +73,8 @@ def _fill(
 
 def _run_folder(folder: Path, trial: FrozenTrial, facts: dict[str, Any]) -> Path:
     """Where the trial's weights and pictures are: its own folder, or that of its best seed or fold."""
-    values: dict[str, float] = {
-        k: v for k, v in (trial.user_attrs.get("repeats") or {}).items() if v is not None
-    }
+    repeats = TrialAttributes.of(trial).repeats or {}
+    values = {name: value for name, value in repeats.items() if not math.isnan(value)}
     if not values:
         return folder
     pick = max if (facts["recipe"].get("monitor") or {}).get("mode") == "max" else min

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lab.events import Outcome
+from lab.report.trial_attributes import TrialAttributes
 
 if TYPE_CHECKING:
     from optuna.study import StudyDirection
@@ -22,8 +23,10 @@ def finished_well(trial: "FrozenTrial") -> bool:
     Diverged trials and those that ran out of memory are COMPLETE for Optuna, so that samplers learn from
     them; they are no result. A complete trial without an `outcome` was added by hand: it counts as completed.
     """
-    outcome = Outcome.read(trial.user_attrs.get("outcome", Outcome.COMPLETED))
-    if trial.state.name != "COMPLETE" or outcome is None or not outcome.is_result:
+    if trial.state.name != "COMPLETE":
+        return False
+    outcome = TrialAttributes.of(trial).outcome
+    if outcome is not None and not (isinstance(outcome, Outcome) and outcome.is_result):
         return False
     return bool(trial.values) and all(math.isfinite(value) for value in trial.values)
 

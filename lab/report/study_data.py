@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lab import rundir
-from lab.definitions import FIRST, of_value, recorded
+from lab.definitions import FIRST, of_value
 from lab.events import RUNNING, WAITING, Outcome
 from lab.redact import redact_text
 from lab.report import ranking
+from lab.report.trial_attributes import TrialAttributes, or_nan
 from lab.wording import figure
 
 if TYPE_CHECKING:
@@ -284,44 +285,44 @@ def _former(path: str, distribution: "BaseDistribution") -> Dimension:
 def _trial(
     trial: "FrozenTrial", study_folder: Path, rank: int | None, on_front: bool, space: "Space"
 ) -> Trial:
-    about = trial.user_attrs
-    forked = str(about.get("forked_from") or "")
+    known = TrialAttributes.of(trial)
+    forked = known.forked_from or ""
     folder = study_folder / f"trial_{trial.number:05d}"
     there = not forked and folder.is_dir()
-    curve = _curve(about.get("curve") or trial.intermediate_values)
-    outcome = _outcome(trial, bool(curve))
-    seconds = _number(about.get("seconds"))
+    curve = _curve(known.curve or trial.intermediate_values)
+    outcome = _outcome(trial, known, bool(curve))
+    seconds = known.seconds
     if seconds is None and trial.duration is not None and not forked:
         seconds = trial.duration.total_seconds()
     return Trial(
         number=trial.number,
         outcome=outcome,
-        cause=redact_text(" ".join(str(about.get("cause") or "").split())),
+        cause=redact_text(" ".join((known.cause or "").split())),
         values=tuple(trial.values) if trial.state.name == "COMPLETE" and trial.values else (),
         params={
             path: value if isinstance(value, (int, float)) and not _categorical(trial, path) else shown(value)
             for path, value in space.shown(trial.params).items()
         },
         curve=curve,
-        epochs=int(_number(about.get("epochs")) or len(curve)),
-        epochs_planned=_whole(about.get("epochs_planned")),
-        best_epoch=_whole(about.get("best_epoch")),
+        epochs=known.epochs or len(curve),
+        epochs_planned=known.epochs_planned,
+        best_epoch=known.best_epoch,
         seconds=seconds,
-        attempts=_whole(about.get("attempts")) or 1,
-        repeats=_repeats(about.get("repeats")),
+        attempts=known.attempts or 1,
+        repeats={name.replace("_", " "): value for name, value in (known.repeats or {}).items()},
         forked_from=redact_text(forked),
         folder=folder if there else None,
         traceback=_traceback(folder) if there and outcome in WRONG else None,
         rank=rank,
         on_front=on_front,
-        quarantined=about.get("quarantined") is True,
-        definitions=recorded(about["definitions"]) if "definitions" in about else None,
+        quarantined=known.quarantined or False,
+        definitions=known.definitions,
     )
 
 
-def _outcome(trial: "FrozenTrial", begun: bool) -> str:
+def _outcome(trial: "FrozenTrial", known: TrialAttributes, begun: bool) -> str:
     """The outcome that was stored where it agrees with Optuna's state, else what the state says."""
-    stored = Outcome.read(trial.user_attrs.get("outcome"))
+    stored = known.outcome if isinstance(known.outcome, Outcome) else None
     wrong = stored if stored is not None and stored.went_wrong else None
     match trial.state.name:
         case "COMPLETE":
@@ -342,15 +343,9 @@ def _categorical(trial: "FrozenTrial", path: str) -> bool:
     return hasattr(trial.distributions[path], "choices")
 
 
-def _curve(values: Mapping[Any, Any]) -> tuple[tuple[int, float], ...]:
+def _curve(values: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
     """(step, value) by step; a value that JSON had to leave out is NaN."""
-    return tuple(sorted((int(step), _or_nan(value)) for step, value in values.items()))
-
-
-def _repeats(values: object) -> dict[str, float]:
-    if not isinstance(values, Mapping):
-        return {}
-    return {str(name).replace("_", " "): _or_nan(value) for name, value in values.items()}
+    return tuple(sorted((step, or_nan(value)) for step, value in values.items()))
 
 
 def _traceback(folder: Path) -> Path | None:
@@ -372,11 +367,11 @@ def _confirmation(path: Path) -> Confirmation | None:
         candidates = tuple(
             Candidate(
                 trial=int(each["trial"]),
-                values=tuple(map(_or_nan, each["values"])),
-                mean=_or_nan(each["mean"]),
-                low=_or_nan(each["low"]),
-                high=_or_nan(each["high"]),
-                diverged=_whole(each.get("diverged")) or 0,
+                values=tuple(map(or_nan, each["values"])),
+                mean=or_nan(each["mean"]),
+                low=or_nan(each["low"]),
+                high=or_nan(each["high"]),
+                diverged=int(each.get("diverged") or 0),
             )
             for each in about["candidates"]
         )
@@ -385,17 +380,3 @@ def _confirmation(path: Path) -> Confirmation | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a confirmation as a study writes it: {error!r}") from error
-
-
-def _number(value: object) -> float | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits else None  # type: ignore[arg-type]
-
-
-def _whole(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _or_nan(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan

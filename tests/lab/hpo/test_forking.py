@@ -12,7 +12,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.problems import ConfigError
-from lab.hpo.claims import FORKED
 from lab.hpo.opening import fork_study, open_study, renamed
 from lab.hpo.storage import Database
 from tests.lab.hpo.small_study import FILE, LOSS, LR, WIDTH, config_of, made_in, search
@@ -89,6 +88,7 @@ def four(tmp_path: Path) -> str:
     return url
 
 
+FORKED = "forked_from"  # as it is stored
 FORKS: dict[str, tuple[dict[str, Any], list[int], str]] = {
     "narrower bounds": (
         {f"{LR}/low": 0.005},

@@ -1,5 +1,6 @@
 """Who may write to a trial, on real databases: SQLite, and PostgreSQL where one is there."""
 
+import math
 import multiprocessing
 import os
 import time
@@ -12,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.storage import Database
+from lab.report.trial_attributes import TrialAttributes
 
 
 @pytest.fixture
@@ -56,12 +58,12 @@ def test_what_is_written_is_there_at_once_and_together(database: Database, study
         writer.report({3: 0.125})
         raise ZeroDivisionError
     with mine.writing(lease) as writer:
-        writer.note(outcome="completed", seeds={"0": 0.25})
+        writer.note(TrialAttributes(outcome="completed", repeats={"seed_0": 0.25, "seed_1": math.nan}))
         writer.finish(TrialState.COMPLETE, [0.25])
     (trial,) = study.trials
     assert trial.state == TrialState.COMPLETE and trial.values == [0.25]
     assert trial.intermediate_values == {1: 0.5, 2: 0.25}
-    assert trial.user_attrs == {"outcome": "completed", "seeds": {"0": 0.25}}
+    assert trial.user_attrs == {"outcome": "completed", "repeats": {"seed_0": 0.25, "seed_1": None}}
     assert trial.datetime_complete is not None and trial.datetime_start is not None
     assert 0 <= (trial.datetime_complete - trial.datetime_start).total_seconds() < 60
     with pytest.raises(LeaseLost):
@@ -92,7 +94,7 @@ def test_a_trial_given_back_waits_and_keeps_everything(database: Database, study
     assert lease is not None
     with mine.writing(lease) as writer:
         writer.report({1: 0.5})
-        writer.note(deaths=1)
+        writer.note(TrialAttributes(deaths=1))
         writer.give_back()
     assert study.trials[0].state == TrialState.WAITING
     again = other.claim_waiting()

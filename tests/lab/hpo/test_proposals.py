@@ -16,6 +16,7 @@ from lab.hpo.claims import Claims, Trial
 from lab.hpo.leases import Leases
 from lab.hpo.opening import open_study
 from lab.hpo.storage import Database
+from lab.report.trial_attributes import TrialAttributes
 
 RUN = {
     "epochs": 2,
@@ -88,7 +89,7 @@ class Bench:
             return False
         value = sum(v for v in trial.values.values() if isinstance(v, (int, float)))
         with self.leases.writing(trial.lease) as writer:
-            writer.note(outcome=outcome)
+            writer.note(TrialAttributes(outcome=outcome))
             writer.finish(state, [value] if state == TrialState.COMPLETE else None)
         return True
 
@@ -211,7 +212,7 @@ def test_two_workers_in_turn_make_each_point_once(url: str, tmp_path: Path) -> N
         for bench, trial in zip((one, two), held, strict=True):
             if trial is not None:
                 with bench.leases.writing(trial.lease) as writer:
-                    writer.note(outcome="completed")
+                    writer.note(TrialAttributes(outcome="completed"))
                     writer.finish(TrialState.COMPLETE, [float(trial.number)])
     points = one.points()
     assert len(points) == len(set(points)) == 5

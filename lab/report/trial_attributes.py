@@ -1,0 +1,134 @@
+"""The attributes of a trial: everything that a study stores of it beside Optuna's own fields.
+
+The fields' names are the stored names. They stay as they are: studies outlive the program that made them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lab import rundir
+from lab.definitions import recorded
+from lab.events import Outcome
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Spans = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class TrialAttributes:
+    """What is stored of a trial, or is to be stored; None for what is not.
+
+    Reading never fails: other programs may add trials to a study, and what can't be understood is None.
+
+    Args:
+        outcome: a text where it is none of ours.
+        cause: of the outcome, for people.
+        fault: what failed and where, the same for the same mistake; empty where nothing did.
+        spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
+        repeats: what each of its seeds or folds is worth; NaN where it has no finite value.
+        definitions: of the metrics and losses that it logged.
+        curve: its values by step, where Optuna takes no reports.
+        quarantined: it ended its process again and again, and its point is not begun any more.
+        deaths: how often its process died without progress, `progress` being the epochs done by then, and
+            `saved` when it had last saved its state, in seconds since 1970.
+        restarts: how often its process died at all.
+        halvings: how often its batch was halved for lack of memory.
+        forked_from: the study and the number that it was copied from.
+        enqueued: the point of the study's file that it began with, as JSON.
+    """
+
+    outcome: Outcome | str | None = None
+    cause: str | None = None
+    fault: str | None = None
+    seconds: float | None = None
+    epochs: int | None = None
+    epochs_planned: int | None = None
+    best_epoch: int | None = None
+    attempts: int | None = None
+    spans: Spans | None = None
+    since: float | None = None
+    repeats: Mapping[str, float] | None = None
+    definitions: Mapping[str, int] | None = None
+    curve: Mapping[int, float] | None = None
+    quarantined: bool | None = None
+    deaths: int | None = None
+    progress: int | None = None
+    saved: float | None = None
+    restarts: int | None = None
+    halvings: int | None = None
+    forked_from: str | None = None
+    enqueued: str | None = None
+
+    @classmethod
+    def of(cls, trial: "FrozenTrial") -> "TrialAttributes":
+        """The attributes that a trial has."""
+        stored = trial.user_attrs
+        return cls(**{name: _READ[name](value) for name, value in stored.items() if name in _READ})
+
+    def stored(self) -> dict[str, Any]:
+        """The attributes to store, as JSON can hold them."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if self.curve is not None:  # NaN and infinities stay in it: pruners read them
+            given["curve"] = {str(step): value for step, value in self.curve.items()}
+        return {name: value if name == "curve" else rundir.plain(value) for name, value in given.items()}
+
+
+def _outcome(value: object) -> Outcome | str | None:
+    return Outcome.read(value) or _text(value)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _number(value: object) -> float | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if fits else None  # type: ignore[arg-type]
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _spans(value: object) -> Spans | None:
+    try:
+        return tuple((float(start), float(stop)) for start, stop in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return None
+
+
+def _repeats(value: object) -> dict[str, float] | None:
+    if not isinstance(value, Mapping):
+        return None
+    return {str(name): or_nan(number) for name, number in value.items()}
+
+
+def _curve(value: object) -> dict[int, float] | None:
+    try:
+        return {int(step): or_nan(number) for step, number in value.items()}  # type: ignore[attr-defined]
+    except (AttributeError, ValueError):
+        return None
+
+
+def or_nan(value: object) -> float:
+    """The number; NaN for what JSON had to leave out."""
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+_READ: Mapping[str, Callable[[object], Any]] = {
+    "outcome": _outcome,
+    **dict.fromkeys(("cause", "fault", "forked_from", "enqueued"), _text),
+    **dict.fromkeys(("seconds", "since", "saved"), _number),
+    **dict.fromkeys(("epochs", "epochs_planned", "best_epoch", "attempts"), _whole),
+    **dict.fromkeys(("deaths", "progress", "restarts", "halvings"), _whole),
+    "spans": _spans,
+    "repeats": _repeats,
+    "definitions": recorded,
+    "curve": _curve,
+    "quarantined": lambda value: value is True,
+}
