@@ -28,7 +28,7 @@ wants the run to end returns `request_stop(...)` from `on_epoch_end`. The loop, 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,12 +116,23 @@ class Outcome(StrEnum):
         return int(self in (Outcome.DIVERGED, Outcome.FAILED))
 
 
+class StopCause(Enum):
+    """The causes of a stop that a study acts on; the reason beside it is for people alone."""
+
+    TAKEN_OVER = auto()  # the trial is another process's by now
+    NO_ANSWER = auto()  # the supervisor did not answer in time
+    FOLDER_IN_USE = auto()  # a former process of the trial has not ended yet
+    DISK_FULL = auto()
+    CRASHES = auto()  # the trial's process died again and again
+
+
 @dataclass(frozen=True)
 class StopRequest:
     """Why a run ends before its last epoch, and under which outcome it is filed."""
 
     reason: str
     outcome: Outcome = Outcome.EARLY_STOPPED
+    cause: StopCause | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outcome", Outcome(self.outcome))  # a user's callback may give its name
@@ -139,9 +150,11 @@ class Stopped(SystemExit):
         outcome: what the run is filed under.
     """
 
-    def __init__(self, reason: str, outcome: Outcome | str = Outcome.INTERRUPTED) -> None:
+    def __init__(
+        self, reason: str, outcome: Outcome | str = Outcome.INTERRUPTED, cause: StopCause | None = None
+    ) -> None:
         super().__init__(143)
-        self.reason, self.outcome = reason, Outcome(outcome)
+        self.reason, self.outcome, self.cause = reason, Outcome(outcome), cause
 
 
 @dataclass(frozen=True)
@@ -229,6 +242,7 @@ class Note:
     message: str
     level: Literal["info", "warning"] = "info"
     epoch: int | None = None
+    has_upload_command: bool = False  # it ends with how to upload what is offline
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ TRACEBACK = "traceback.txt"
 EVALUATION = "evaluation"
 _LOCK = ".lock"
 _PATIENCE = 0.5  # seconds
-FULL = "the disk is full"
 
 
 _held: set[int] = set()
@@ -60,7 +59,7 @@ def is_full(error: BaseException) -> bool:
 def full(error: BaseException) -> str:
     """That a disk is full, and where."""
     place = getattr(error, "filename", None)
-    return f"{FULL}: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
+    return f"the disk is full: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
 
 
 class RunInUse(RuntimeError):

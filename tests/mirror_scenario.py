@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from lab.config.optimize import OptimizeConfig
 from lab.config.validation import validate
+from lab.events import Outcome
 from lab.hpo.claims import Trial
 from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease
@@ -97,7 +98,7 @@ class Scene:
         """A trial is over."""
         trial = self.trials[number]
         write_trial(trial.folder, {"number": number, "outcome": outcome, "cause": cause})
-        self.tell(self.mirror.trial_over, trial, outcome, values)
+        self.tell(self.mirror.trial_over, trial, Outcome(outcome), values)
 
     def whole(self, numbers: list[int]) -> None:
         """Trials from their begin to their end."""

@@ -148,7 +148,7 @@ class _Batch:
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
         elif isinstance(message, EpochDone) and (stop := self._signals.received) is not None:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, Outcome.INTERRUPTED)
+            return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
         return None
 
 

@@ -9,10 +9,9 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from lab.config.optimize import OptimizeConfig
-from lab.events import Outcome
+from lab.events import Outcome, StopCause
 from lab.hpo.claims import Trial, with_sampler
 from lab.hpo.curve import Curve, recorded
-from lab.hpo.failures import DIED
 from lab.hpo.leases import LeaseLost, Leases, Writer
 from lab.hpo.outcomes import BY, STATES, VIOLATED, judged, objectives
 from lab.hpo.storage import patiently
@@ -149,7 +148,7 @@ def _attributes(trial: Trial, outcome: Outcome, finished: Finished) -> TrialAttr
         attempts=trial.restarts + 1,
         spans=_spans(trial),
         definitions=dict(finished.definitions) or None,
-        quarantined=finished.fault == DIED or None,
+        quarantined=finished.cause is StopCause.CRASHES or None,
         repeats=dict(zip(repeats, finished.repeats, strict=False)) if len(repeats) > 1 else None,
     )
 

@@ -262,7 +262,7 @@ class Mirror:
                 if self._warned:
                     continue
                 self._warned = True
-                if self._session is not None and "to upload: " not in message:
+                if self._session is not None and not note.has_upload_command:
                     message += f"; further W&B runs are offline, {self._session.how_to_upload()}"
             self._note(message)
 

@@ -14,7 +14,7 @@ import optuna
 
 from lab import rundir
 from lab.config.optimize import OptimizeConfig
-from lab.events import Outcome, Stopped, StopRequest, named
+from lab.events import Outcome, StopCause, Stopped, StopRequest, named
 from lab.group_rule import recorded
 from lab.hpo.claims import Claims, Trial, working_seconds
 from lab.hpo.failures import DIED, Failures
@@ -27,7 +27,6 @@ from lab.hpo.storage import Database, patiently
 from lab.hpo.trial_folder import TAKEN, Belonging
 from lab.hpo.trial_process import (
     IN_USE,
-    SILENT,
     Answer,
     Begun,
     Ended,
@@ -227,10 +226,10 @@ class Supervisor:
         step, mean = trial.curve.add(message.seed_index, event.epoch, value)
         self._ledger.report(trial, {step: mean})
         if trial.lost:
-            return StopRequest(TAKEN, Outcome.INTERRUPTED)
+            return StopRequest(TAKEN, Outcome.INTERRUPTED, StopCause.TAKEN_OVER)
         if stop := self._signals.received or self._ending:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, Outcome.INTERRUPTED)
+            return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
         if reason := self._overdue(job, trial):
             return StopRequest(reason, Outcome.TIMED_OUT)
         last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.repeats))
@@ -255,16 +254,16 @@ class Supervisor:
 
     def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
         waits = finished.outcome is Outcome.INTERRUPTED and not self._ends()
-        if trial.lost or finished.reason == TAKEN:
+        if trial.lost or finished.cause is StopCause.TAKEN_OVER:
             trial.lost = True
             self._upkeep.note(f"trial {trial.number}: {TAKEN}")
-        elif waits and finished.reason == SILENT:
+        elif waits and finished.cause is StopCause.NO_ANSWER:
             self._again(job, trial, "this process was held up, and the trial did not wait")
-        elif waits and finished.reason == IN_USE:
+        elif waits and finished.cause is StopCause.FOLDER_IN_USE:
             self._again(job, trial, f"{IN_USE}; it waits for that one to end")
         elif finished.outcome is Outcome.INTERRUPTED:  # not asked for, it is as good as a death
-            if finished.reason.startswith(rundir.FULL):
-                self._end(Stopped(finished.reason, Outcome.FAILED))
+            if finished.cause is StopCause.DISK_FULL:
+                self._end(Stopped(finished.reason, Outcome.FAILED, finished.cause))
             self._died(job, trial, finished.reason)
         elif finished.outcome is Outcome.OUT_OF_MEMORY and self._can_halve(trial):
             self._ledger.begin_anew(trial)
@@ -294,7 +293,14 @@ class Supervisor:
     def _give_up(self, trial: Trial, reason: str) -> None:
         reason = f"{reason}; tried {trial.deaths} times, and quarantined"
         done = len(trial.curve.points)
-        finished = Finished(Outcome.FAILED, reason, epochs=done, seconds=trial.earlier_seconds, fault=DIED)
+        finished = Finished(
+            Outcome.FAILED,
+            reason,
+            epochs=done,
+            seconds=trial.earlier_seconds,
+            fault=DIED,
+            cause=StopCause.CRASHES,
+        )
         self._file(trial, finished)
 
     def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
@@ -339,7 +345,7 @@ class Supervisor:
                 self._end(Stopped(f"the time budget of {duration(budget)} is used up"))
         for job in list(self._workers.jobs):
             if job.subject.lost:
-                self._workers.stop(job, Stopped(TAKEN))
+                self._workers.stop(job, Stopped(TAKEN, cause=StopCause.TAKEN_OVER))
             elif reason := self._overdue(job, job.subject):
                 self._workers.stop(job, Stopped(reason, Outcome.TIMED_OUT))
         self._upkeep.status()

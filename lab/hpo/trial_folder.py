@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lab import rundir
-from lab.events import Callback, StepsDone, Stopped
+from lab.events import Callback, StepsDone, StopCause, Stopped
 from lab.redact import redact
 
 TAKEN = "another process has taken this trial over"
@@ -54,7 +54,7 @@ def fenced(folder: Path, token: int) -> Iterator[None]:
         file.seek(0)
         newest = [word for word in file.read().split() if word.isdecimal()][-1:]
         if newest and int(newest[0]) > token:
-            raise Stopped(TAKEN)
+            raise Stopped(TAKEN, cause=StopCause.TAKEN_OVER)
         file.write(f"\n{token}\n")  # after the others: one is there at any instant, and joins no torn one
         file.flush()
         yield
@@ -84,4 +84,4 @@ class Belonging(Callback):
     def on_steps(self, event: StepsDone) -> None:
         """The thread that renews the lease has been told."""
         if self._trial.lost:
-            raise Stopped(TAKEN)
+            raise Stopped(TAKEN, cause=StopCause.TAKEN_OVER)

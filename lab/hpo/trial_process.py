@@ -24,14 +24,23 @@ from lab.config import OptimizeConfig, RunConfig
 from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
 from lab.config.validation import validate
-from lab.events import Callback, EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, StopRequest
+from lab.events import (
+    Callback,
+    EpochEnd,
+    Outcome,
+    RunEnd,
+    RunResult,
+    RunStart,
+    StopCause,
+    Stopped,
+    StopRequest,
+)
 from lab.group_rule import GroupRule, applied
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.infeasible import Infeasible
 from lab.outlet import into_files
 from lab.redact import Veil, learn, redact_text
 
-SILENT = "the supervisor does not answer"
 IN_USE = "another process is at work in the trial's folder"
 _GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
 
@@ -120,6 +129,7 @@ class Finished:
         repeats: what each of its seeds or folds is worth.
         definitions: of the metrics and losses that it logged.
         fault: what failed and where, the same for the same mistake; empty where nothing did.
+        cause: what the study has to act on.
     """
 
     outcome: Outcome
@@ -134,6 +144,7 @@ class Finished:
     parameters: int = 0
     fault: str = ""
     definitions: Mapping[str, int] = field(default_factory=dict)
+    cause: StopCause | None = None
 
 
 Message = Begun | Started | EpochDone | Ended | Finished
@@ -148,6 +159,7 @@ class Relay(Callback):
         self._tell, self._repeats = tell, repeats
         self._index = 0
         self.ends: list[RunEnd] = []
+        self.stop: StopRequest | None = None
         self.parameters = 0
         self.definitions: Mapping[str, int] = {}
 
@@ -160,7 +172,8 @@ class Relay(Callback):
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """Tell of the epoch, and do as is answered."""
-        return self._tell(EpochDone(self._index, event))
+        self.stop = self._tell(EpochDone(self._index, event))
+        return self.stop
 
     def on_run_end(self, event: RunEnd) -> None:
         """Tell of the end of a seed."""
@@ -205,6 +218,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
         seconds=sum(end.seconds for end in ends),
         parameters=relay.parameters,
         definitions=relay.definitions,
+        cause=relay.stop.cause if relay.stop is not None else None,
     )
 
 
@@ -218,7 +232,7 @@ def main(connection: Connection, order: Order, run: Run) -> None:
     except OSError as error:
         if not rundir.is_full(error):
             raise
-        connection.send(Finished(Outcome.INTERRUPTED, rundir.full(error)))
+        connection.send(disk_full(error))
         return
     into_files()
     sys.stdout, sys.stderr = cast(TextIO, Veil(sys.stdout)), cast(TextIO, Veil(sys.stderr))
@@ -262,7 +276,7 @@ class _Line:
         try:
             return self._answers.get(timeout=self._patience)
         except queue.Empty:
-            raise Stopped(SILENT) from None
+            raise Stopped("the supervisor does not answer", cause=StopCause.NO_ANSWER) from None
 
     def last_word(self, finished: Finished) -> None:
         """Send how it ended; nothing can stop the run any more."""
@@ -334,13 +348,13 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         "definitions": relay.definitions if relay is not None else {},
     }
     if isinstance(error, Stopped):
-        return Finished(error.outcome, error.reason, **common)
+        return Finished(error.outcome, error.reason, cause=error.cause, **common)
     if isinstance(error, rundir.RunInUse):
-        return Finished(Outcome.INTERRUPTED, IN_USE, **common)
+        return Finished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
     if isinstance(error, KeyboardInterrupt):
         return Finished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
     if rundir.is_full(error):  # no fault of the trial's, and any other would have it as well
-        return Finished(Outcome.INTERRUPTED, rundir.full(error), **common)
+        return disk_full(error, **common)
     if reason := _infeasible(error, order.searched):
         return Finished(Outcome.INFEASIBLE, redact_text(reason), **common)
     if not any(order.folder.rglob(rundir.TRACEBACK)):  # it broke before the run had begun
@@ -352,6 +366,11 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
     outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
     return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
+
+
+def disk_full(error: BaseException, **common: Any) -> Finished:
+    """The end of a run that had no room to write."""
+    return Finished(Outcome.INTERRUPTED, rundir.full(error), cause=StopCause.DISK_FULL, **common)
 
 
 def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:

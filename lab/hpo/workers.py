@@ -186,7 +186,7 @@ class InProcess:
         try:
             finished = self._conducted(job)
         except Stopped as stop:  # where a run hears of nothing yet, or no longer
-            finished = Finished(Outcome.INTERRUPTED, stop.reason)
+            finished = Finished(Outcome.INTERRUPTED, stop.reason, cause=stop.cause)
         finally:
             self.jobs.remove(job)
         if finished.outcome is Outcome.OUT_OF_MEMORY:
@@ -222,7 +222,7 @@ class InProcess:
         except OSError as error:
             if not rundir.is_full(error):
                 raise
-            finished = finished or Finished(Outcome.INTERRUPTED, rundir.full(error))
+            finished = finished or trial_process.disk_full(error)
         return finished
 
 

@@ -6,6 +6,7 @@ The fields' names are the stored names. They stay as they are: studies outlive t
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from lab import rundir
@@ -86,8 +87,8 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if fits else None  # type: ignore[arg-type]
+    number = math.nan if isinstance(value, bool) else or_nan(value)
+    return number if math.isfinite(number) else None
 
 
 def _whole(value: object) -> int | None:
@@ -97,15 +98,17 @@ def _whole(value: object) -> int | None:
 
 def _spans(value: object) -> Spans | None:
     try:
-        return tuple((float(start), float(stop)) for start, stop in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+        spans = tuple((float(start), float(stop)) for start, stop in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, OverflowError):
         return None
+    return spans if all(map(math.isfinite, chain.from_iterable(spans))) else None
 
 
 def _repeats(value: object) -> dict[str, float] | None:
     if not isinstance(value, Mapping):
         return None
-    return {str(name): or_nan(number) for name, number in value.items()}
+    numbers = {str(name): or_nan(number) for name, number in value.items()}
+    return {name: number if math.isfinite(number) else math.nan for name, number in numbers.items()}
 
 
 def _curve(value: object) -> dict[int, float] | None:
@@ -117,7 +120,10 @@ def _curve(value: object) -> dict[int, float] | None:
 
 def or_nan(value: object) -> float:
     """The number; NaN for what JSON had to leave out."""
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    try:
+        return float(value) if isinstance(value, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 _READ: Mapping[str, Callable[[object], Any]] = {

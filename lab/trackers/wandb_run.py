@@ -129,7 +129,7 @@ class WandbTracker:
             self._session.stay_offline()
         elif self._session.give_up() and self._run is not None:
             how = self._session.how_to_upload()
-            self._notify(Note(f"W&B has a part of this run; {how}"))
+            self._notify(Note(f"W&B has a part of this run; {how}", has_upload_command=True))
 
     def _wanted_id(self, event: RunStart) -> str | None:
         """The id of the environment, where one run alone can have it."""

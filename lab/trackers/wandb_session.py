@@ -184,7 +184,8 @@ class WandbSession:
         return f"{run.project_url}/groups/{quote(run.group, safe='')}"
 
     def _say_offline(self, why: Note) -> None:
-        self._notify(replace(why, message=f"W&B: offline, {why.message}; {self.how_to_upload()}"))
+        message = f"W&B: offline, {why.message}; {self.how_to_upload()}"
+        self._notify(replace(why, message=message, has_upload_command=True))
 
     def _why_offline(self) -> Note | None:
         """Why the runs can't or shouldn't be online; a warning where the user may expect that they are."""

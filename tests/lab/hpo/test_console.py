@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from lab.events import Outcome
 from lab.hpo.console import StudyConsole, standing
 
 
@@ -14,10 +15,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def over(console: StudyConsole, outcome: str = "completed", cause: str = "") -> None:
+def over(console: StudyConsole, outcome: Outcome = Outcome.COMPLETED, cause: str = "") -> None:
     console.trial_over(
-        3, outcome, {"val_loss": 0.0123}, {"optimizer.lr": 0.001, "optimizer": {"target": "torch.optim.SGD"}},  # type: ignore[arg-type]
-        epochs=1, seconds=65.0, cause=cause, best=outcome == "completed", state="1/4 done",
+        3, outcome, {"val_loss": 0.0123}, {"optimizer.lr": 0.001, "optimizer": {"target": "torch.optim.SGD"}},
+        epochs=1, seconds=65.0, cause=cause, best=outcome is Outcome.COMPLETED, state="1/4 done",
     )  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_a_line_a_trial_and_where_the_study_stands() -> None:
 def test_choices_have_the_names_of_people() -> None:
     out = io.StringIO()
     StudyConsole("auto", out).trial_over(
-        0, "infeasible", {}, {"criterion": {"target": "torch.nn.HuberLoss", "delta": 2.0}},
+        0, Outcome.INFEASIBLE, {}, {"criterion": {"target": "torch.nn.HuberLoss", "delta": 2.0}},
         epochs=0, seconds=0.0, cause="net is infeasible", best=False, state="1/4 done",
         shown={"criterion": "HuberLoss(delta=2.0)"},
     )  # fmt: skip
@@ -43,7 +44,7 @@ def test_choices_have_the_names_of_people() -> None:
 
 def test_a_bad_end_has_its_cause_and_no_value() -> None:
     out = io.StringIO()
-    over(StudyConsole("auto", out), "failed", "TypeError: planted")
+    over(StudyConsole("auto", out), Outcome.FAILED, "TypeError: planted")
     first, second = out.getvalue().splitlines()[:2]
     assert "val_loss" not in first and second.strip() == "TypeError: planted"
 
@@ -66,7 +67,7 @@ def test_json_has_an_object_a_line() -> None:
     out = io.StringIO()
     console = StudyConsole("json", out)
     console.begin({"Study": "x"}, study="x")
-    over(console, "diverged", "loss is nan")
+    over(console, Outcome.DIVERGED, "loss is nan")
     console.note("careful")
     console.end(["Done."], best=3)
     events = [json.loads(line) for line in out.getvalue().splitlines()]

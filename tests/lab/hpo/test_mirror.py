@@ -21,12 +21,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lab import commands
 from lab.callbacks.hparams import HParams
 from lab.config import RunConfig
+from lab.events import Note
 from lab.hpo.claims import Trial
 from lab.hpo.curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.mirror import hparams, table
 from selftest.wandb_files import WandbRun, read_run
 from selftest.wandb_server import wandb_server
+from tests.mirror_scenario import Scene
 
 SCENARIO = Path(__file__).parents[2] / "mirror_scenario.py"
 DUMMY_KEY = "0123456789" * 4
@@ -216,6 +218,18 @@ def test_a_study_that_goes_on_does_so_in_the_same_runs(tmp_path: Path) -> None:
     before, after = third.runs("")
     assert before.run.run_id == after.run.run_id
     assert (before.steps, after.steps) == ([3], [5])  # as many trials as were finished
+
+
+@pytest.mark.parametrize("has_command", [False, True])
+def test_a_warning_without_the_way_to_upload_gets_it(tmp_path: Path, has_command: bool) -> None:
+    """Whatever its text: the note itself tells."""
+    scene = Scene(tmp_path, {"mode": "offline"})
+    message = "it broke" if has_command else "it broke; to upload: by hand"
+    scene.mirror._notes.put(Note(message, "warning", has_upload_command=has_command))
+    scene.mirror._tell()
+    (note,) = scene.notes
+    assert note.startswith(message)
+    assert ("; further W&B runs are offline, to upload: find " in note) is not has_command
 
 
 def test_wandbs_process_is_killed(tmp_path: Path) -> None:
