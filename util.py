@@ -21,6 +21,7 @@ from lab.checkpoint import Stateful
 from lab.config import RunConfig
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.data.loaders import Loader, create_loaders, set_epoch
+from lab.dataset_info import NO_FACTS, Facts
 from lab.epoch_cursor import EpochCursor
 from lab.evaluation import Peek, Reporter, Tally, evaluate
 from lab.events import Callback, Listeners, Outcome, StopRequest, named, request_stop
@@ -165,7 +166,7 @@ class Trainer:
         config: RunConfig,
         *,
         batches: int,
-        facts: Mapping[str, Any] = {},
+        facts: Facts = NO_FACTS,
         runtime: Runtime | None = None,
     ) -> "Trainer":
         """Build all from a config but listeners; the weights come from its first seed.

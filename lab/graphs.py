@@ -10,6 +10,8 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from lab.dataset_info import DatasetInfo, Facts
+
 UNKNOWN = -100
 """The class of a box that matches no annotated one, and of an exclusive relation that nobody annotated."""
 
@@ -87,17 +89,18 @@ class Vocabulary:
 
     def facts(self) -> dict[str, Any]:
         """`objects`, `relations` and `exclusive` as plain lists, for a data source's facts."""
-        return {
-            "objects": list(self.objects),
-            "relations": {group: list(names) for group, names in self.relations.items()},
-            "exclusive": list(self.exclusive),
-        }
+        return DatasetInfo(
+            objects=list(self.objects),
+            relations={group: list(names) for group, names in self.relations.items()},
+            exclusive=list(self.exclusive),
+        ).to_facts()
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Vocabulary":
+    def from_facts(cls, facts: Facts) -> "Vocabulary":
         """The vocabulary that `facts` were made from."""
-        relations = {group: tuple(names) for group, names in facts["relations"].items()}
-        return cls(tuple(facts["objects"]), relations, tuple(facts["exclusive"]))
+        info = DatasetInfo.from_facts(facts)
+        relations = {group: tuple(names) for group, names in info.relations.items()}
+        return cls(tuple(info.objects), relations, tuple(info.exclusive))
 
 
 def collate(items: Sequence[tuple[Scenes, Truth]]) -> tuple[Scenes, Truth]:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lab.config import RunConfig
-from lab.data.layouts import LAYOUT
 from lab.data.loaders import Loaders, TensorLoader
-from lab.data.splits import WARNINGS
 from lab.data.streams import StreamLoader
+from lab.dataset_info import DatasetInfo
 from lab.definitions import FIRST, Definition
 from lab.events import Note
 from lab.import_aliases import notes as moved_paths
-from lab.labels import Auto, background_of, listed, mean_over
+from lab.labels import Auto, listed, mean_over
 from lab.provenance.modules import import_paths
 from lab.torch_losses import known
 
@@ -34,17 +33,17 @@ def hints(
 
 def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
     """List what is remarkable about the data, and settings that have no effect."""
-    notes = []
-    if empty := data.facts.get("without_objects"):
+    notes, info = [], data.info
+    if empty := info.without_objects:
         some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
         notes.append(Note(f"{len(empty)} training images have no object in their masks: {some}", "warning"))
-    if unlabelled := data.facts.get("counts", {}).get("unlabelled"):
+    if unlabelled := info.counts.get("unlabelled"):
         notes.append(Note(f"{unlabelled} images have no mask: they are in no set"))
-    if layout := data.facts.get(LAYOUT):
+    if layout := info.layout:
         notes.append(Note(f"Read as {layout}"))
-    notes += [Note(each, "warning") for each in data.facts.get(WARNINGS, ())]
-    notes += [Note(each) for each in _means(config, data.facts, described)]
-    notes += [Note(each, "warning") for each in _rare(data.facts.get("counts", {}).get("train"))]
+    notes += [Note(each, "warning") for each in info.warnings]
+    notes += [Note(each) for each in _means(config, info, described)]
+    notes += [Note(each, "warning") for each in _rare(info.counts.get("train"))]
     notes += [Note(each, "warning") for each in data.notes()]
     if config.val is None:
         pictures = "; no pictures of predictions are drawn" if config.pictures.enabled else ""
@@ -71,12 +70,12 @@ def loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
     ]
 
 
-def _means(config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]) -> Iterator[str]:
+def _means(config: RunConfig, info: DatasetInfo, described: Mapping[str, Definition]) -> Iterator[str]:
     """The classes of masks that means are over, where they are other than a single foreground."""
     if not getattr(config.task.resolve(), "one_logit", False):
         return
-    names = [str(name) for name in facts.get("classes") or ()]
-    background = background_of(facts)
+    names = [str(name) for name in info.classes or ()]
+    background = info.background_class
     if names and background != Auto.AUTO:
         index = background if isinstance(background, int) else None
         if len(listed(names, index)) > 1:

@@ -1,8 +1,7 @@
 """What the numbers in a mask mean, wherever masks are read, learnt from or judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
 
 IGNORE = 255
 """A pixel that nobody judged: no loss and no metric counts it. Masks are bytes, so no class can have it."""
@@ -42,18 +41,6 @@ def background_index(names: Sequence[str], declared: str | Auto | None = Auto.AU
             "or null where every class counts"
         )
     return list(names).index(declared)
-
-
-def background_of(facts: Mapping[str, Any]) -> Background:
-    """The background by what data describes of itself: `classes`, and `background` where it is declared.
-
-    Raises:
-        ValueError: `background` is none of the classes.
-    """
-    names = facts.get("classes")
-    if not isinstance(names, Sequence) or isinstance(names, str) or not names:
-        return Auto.AUTO
-    return background_index([str(name) for name in names], facts.get("background", Auto.AUTO))
 
 
 def counted_classes(classes: int, background: Background, *, one_map: bool) -> tuple[int, ...]:

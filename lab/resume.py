@@ -13,6 +13,7 @@ from lab.config import ConfigError, Problem, RunConfig
 from lab.config.diff import differences, flatten
 from lab.config.sections import AUTO
 from lab.data.inventory import changes
+from lab.dataset_info import DECISIVE, MEASURED, DatasetInfo, Facts
 from lab.definitions import LOSS, Definition, Numbers, logged, numbers, of_value, recorded, watched
 from lab.events import Note
 from lab.forgetting import forget, new_since, reset_notes
@@ -42,9 +43,7 @@ def cut_as_before(run: Path, resume: bool) -> Iterator[None]:
         yield
 
 
-def record_of(
-    config: RunConfig, facts: Mapping[str, Any], described: Mapping[str, Definition]
-) -> dict[str, Any]:
+def record_of(config: RunConfig, facts: Facts, described: Mapping[str, Definition]) -> dict[str, Any]:
     """A checkpoint's record of its run, beside the parts: config without secrets, data, definitions, cut."""
     return {
         "config": redact(config.as_data()),
@@ -116,16 +115,15 @@ def resume_from(
     ]
 
 
-def _about_data(
-    moved: Mapping[str, tuple[Any, Any]], content: Mapping[str, Any], facts: Mapping[str, Any]
-) -> list[Note]:
+def _about_data(moved: Mapping[str, tuple[Any, Any]], content: Mapping[str, Any], facts: Facts) -> list[Note]:
     """Warnings of data that isn't what it was at the checkpoint."""
     found = [
         "the data has changed: its {} was {}, is {}".format(name, *moved[name])
-        for name in ("mean", "std", "counts")
+        for name in MEASURED
         if name in moved
     ]
-    files = changes(rundir.plain(content.get("data", {})), rundir.plain(facts))
+    was, now = (DatasetInfo.from_facts(rundir.plain(each)) for each in (content.get("data", {}), facts))
+    files = changes(was, now)
     found += [f"the files of the data have changed since the checkpoint: {change}" for change in files]
     return [Note(each, "warning") for each in found]
 
@@ -158,7 +156,7 @@ def _require_same(
         Problem(
             ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
         )
-        for name in ("classes", "background", "sequences")
+        for name in DECISIVE
         if name in moved
     ]
     problems += redefined

@@ -64,7 +64,7 @@ def run_start(
         first_step=trainer.cursor.begin_at(len(data.train)),
         definitions=definitions,
         test_samples=data.test_samples,
-        classes=as_text(counts) if (counts := class_counts(data.facts)) else "",
+        classes=as_text(counts) if (counts := class_counts(data.info)) else "",
         loss_mean=trainer.task.set_mean(trainer.criterion),
         loss_parameters=trainer.reach.count,
     )

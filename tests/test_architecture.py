@@ -29,8 +29,10 @@ RANKS = {
     0: ["lab.changed_settings", "lab.command_line", "lab.config", "lab.definitions", "lab.epoch_loader",
         "lab.events", "lab.graphs", "lab.keys", "lab.outlet", "lab.remarks", "lab.rundir", "lab.smp_terms",
         "lab.terms", "lab.wording", "model"],
-    -1: ["lab.commands", "lab.group_rule", "lab.held", "lab.import_aliases", "lab.infeasible", "lab.labels",
-         "lab.nested", "lab.paths", "lab.redact", "lab.signs", "lab.state", "lab.torch_losses"],
+    -1: ["lab.commands", "lab.dataset_info", "lab.group_rule", "lab.held", "lab.import_aliases",
+         "lab.infeasible", "lab.nested", "lab.paths", "lab.redact", "lab.signs", "lab.state",
+         "lab.torch_losses"],
+    -2: ["lab.labels"],
 }  # fmt: skip
 RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 SOURCES = sorted([*ROOT.glob("*.py"), *(ROOT / "lab").rglob("*.py"), *(ROOT / "selftest").rglob("*.py")])

@@ -1,15 +1,14 @@
 """Facts that data states about itself, as arguments that are `auto` take them."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from lab.config.problems import ConfigError, Problem
-from lab.labels import background_of
+from lab.dataset_info import DatasetInfo, Facts
 
 BACKGROUND = "background"
 
 
-def arguments_of(facts: Mapping[str, Any] | None) -> dict[str, Any]:
+def arguments_of(facts: Facts | None) -> dict[str, Any]:
     """The facts by the names of arguments; `background` is an index there, and in the data a name.
 
     Raises:
@@ -19,7 +18,7 @@ def arguments_of(facts: Mapping[str, Any] | None) -> dict[str, Any]:
     if not known:
         return known
     try:
-        known[BACKGROUND] = background_of(known)
+        known[BACKGROUND] = DatasetInfo.from_facts(known).background_class
     except ValueError as error:
         raise ConfigError([Problem(("data",), str(error))]) from error
     return known

@@ -38,6 +38,7 @@ from lab.config.trackers import TrackerConfig
 from lab.config.unvalidated import TRAIN_LOSS, VAL_LOSS, problems_without_validation, with_training_defaults
 from lab.config.validation import validate
 from lab.config.writing import plain
+from lab.dataset_info import Facts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -284,7 +285,7 @@ class RunConfig(FileConfig):
             if name not in known and not name.startswith(("train_loss_", "val_loss_"))
         ]
 
-    def create_model(self, facts: Mapping[str, Any] | None = None) -> "nn.Module":
+    def create_model(self, facts: Facts | None = None) -> "nn.Module":
         """Build the network.
 
         Args:
@@ -294,7 +295,7 @@ class RunConfig(FileConfig):
         model: nn.Module = build(self.net, ("net",), **named(self.net, ("net",), self._sizes(facts or {})))
         return model
 
-    def _sizes(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def _sizes(self, facts: Facts) -> dict[str, Any]:
         """What a network wants to know of the data: how many there are of everything."""
         sizes = {name: size(value) for name, value in facts.items()}
         if sizes.get("classes") == 2 and getattr(self.task.resolve(), "one_logit", False):
@@ -325,7 +326,7 @@ class RunConfig(FileConfig):
         require_own_rate(optimizer, self.scheduler.target, self.criterion_optimizer)
         return scheduler
 
-    def create_criterion(self, facts: Mapping[str, Any] | None = None) -> Any:
+    def create_criterion(self, facts: Facts | None = None) -> Any:
         """Build the loss, `criterion(prediction, target) -> scalar tensor`; a function is used as it is.
 
         Args:
@@ -337,7 +338,7 @@ class RunConfig(FileConfig):
         except ConfigError as error:
             raise error.below(("criterion",)) from error
 
-    def create_metrics(self, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def create_metrics(self, facts: Facts | None = None) -> dict[str, Any]:
         """Build a fresh set of metrics by name; `auto` as in the loss."""
         paths = {name: ("metrics", name) for name in self.metrics}
         known = arguments_of(facts)
@@ -346,7 +347,7 @@ class RunConfig(FileConfig):
             for name, spec in self.metrics.items()
         }
 
-    def create_task(self, facts: Mapping[str, Any] | None = None) -> Any:
+    def create_task(self, facts: Facts | None = None) -> Any:
         """Build the task, which knows what a batch means; `auto` as in the loss."""
         return build(self.task, ("task",), **named(self.task, ("task",), arguments_of(facts)))
 

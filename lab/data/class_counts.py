@@ -1,9 +1,9 @@
 """The classes of the data and how many samples of each every set has, as the facts record them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lab.data.masks import BINARY
+from lab.dataset_info import DatasetInfo
 
 _MOST_SHOWN = 10
 _LONGEST = 24  # characters of a name
@@ -12,12 +12,13 @@ Counts = Mapping[str, Sequence[int]]
 """Training, validation and test samples by class; empty where a sample isn't of one class."""
 
 
-def class_counts(facts: Mapping[str, Any]) -> Counts:
-    """The classes in `Splits.facts`; the default ones of binary masks are none of the user's and left out."""
-    classes, counts = facts.get("classes"), facts.get("counts")
+def class_counts(info: DatasetInfo) -> Counts:
+    """The classes of the data; the default ones of binary masks are none of the user's and left out."""
+    classes, counts = info.classes, info.counts
     if not isinstance(classes, Sequence) or isinstance(classes, str) or list(classes) == BINARY:
         return {}
-    if not isinstance(counts, Mapping) or not all(isinstance(part, Mapping) for part in counts.values()):
+    by_class = isinstance(counts, Mapping) and all(isinstance(part, Mapping) for part in counts.values())
+    if not counts or not by_class:
         return {str(name): () for name in classes}
     parts = [part for part in counts.values() if any(part.values())]
     return {str(name): tuple(int(part.get(name, 0)) for part in parts) for name in classes}

@@ -1,16 +1,15 @@
 """Bits that the files of a set have and use: images of one network must agree in them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_FACT = "depths"
-VALUE_RANGE = "value_range"
-"""The fact with the values that became 0 and 1, where the config states them."""
+from lab.dataset_info import DatasetInfo
+
 _UNLIKE = 8  # times as bright or as dark as the training's brightest image
 
 
@@ -34,9 +33,9 @@ class Depths:
         seen = self._seen.get(dtype.name, _Seen(0, largest, Path(path)))
         self._seen[dtype.name] = replace(seen, count=seen.count + 1, largest=max(seen.largest, largest))
 
-    def facts(self) -> dict[str, Any]:
-        """The largest value by type, as a prediction compares it; nothing where no file was read."""
-        return {_FACT: {name: seen.largest for name, seen in self._seen.items()}} if self._seen else {}
+    def largest(self) -> dict[str, float]:
+        """The largest value by type; empty where no file was read."""
+        return {name: seen.largest for name, seen in self._seen.items()}
 
     def warnings(self, *, scaled: bool) -> list[str]:
         """Sentences on files of one set that differ in their type, or don't use it.
@@ -58,15 +57,14 @@ class Depths:
             )
         return found
 
-    def unlike(self, facts: Mapping[str, Any], value_range: Sequence[float] | None = None) -> list[str]:
+    def unlike(self, then: DatasetInfo, value_range: Sequence[float] | None = None) -> list[str]:
         """Sentences on files whose type or largest value is unlike those of a network's training.
 
         Args:
-            facts: of the training; nothing is known of runs from before there was this fact.
+            then: of the training; nothing is known of runs from before depths were recorded.
             value_range: by which the files were scaled; nothing is unlike where it is not the training's.
         """
-        trained: Mapping[str, float] = facts.get(_FACT) or {}
-        scale = facts.get(VALUE_RANGE)
+        trained, scale = then.depths or {}, then.value_range
         if value_range is not None and list(value_range) != scale:
             return []
         found = []
@@ -89,9 +87,9 @@ class Depths:
         return found
 
 
-def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def changed(then: DatasetInfo, now: DatasetInfo) -> str:
     """A sentence on the depths of the data, where they are unlike those of the training; empty if not."""
-    was, depths = then.get(_FACT) or {}, now.get(_FACT) or {}
+    was, depths = then.depths or {}, now.depths or {}
     same = was.keys() == depths.keys() and not any(_apart(depths[name], was[name]) for name in was)
     if not was or not depths or same:
         return ""

@@ -107,7 +107,7 @@ def read_sets(
     samples = [entry.sample for entry in labelled]
     parts = divide(samples, cut)
     splits = assemble(samples, pairs, parts, serving, masks.names, unlabelled, reading.background)
-    splits = splits._replace(facts={**splits.facts, **images.facts()})
+    splits = splits.declaring(images.info())
     names, paths = [sample.name for sample in samples], [entry.image for entry in labelled]
     sizes = [entry.size for entry in labelled]
     remarks = [*warnings, *_without_background(full, masks.names), *images.warnings()]

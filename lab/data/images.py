@@ -82,7 +82,7 @@ def image_folder(
     contents, reading = _found(folder, Layout(layout), (images, masks), reading)
     entries = _described(contents, None if metadata is None else folder / metadata, metadata_name, columns)
     splits = read_sets(entries, contents.problems, WHAT, reading, cut, serving, contents.warnings)
-    return splits._replace(facts={**splits.facts, **contents.facts()})
+    return splits.declaring(contents.info())
 
 
 def _found(

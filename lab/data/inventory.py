@@ -4,12 +4,9 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from lab.data.splits import WARNINGS, Parts, Splits
-
-FILE_SIZES = "file_sizes"
-"""The fact that lists, parallel to the fact `split`, how many bytes the files of each sample have."""
+from lab.data.splits import Parts, Splits
+from lab.dataset_info import DatasetInfo
 
 _MOST_NAMED = 3
 _SETS = {"val": "validation", "test": "test"}
@@ -23,20 +20,15 @@ def with_files(
     parts: Parts,
     warnings: Sequence[str] = (),
 ) -> Splits:
-    """The sets with facts about their files: `FILE_SIZES`, and `WARNINGS` where there are some.
+    """The sets with facts about their files: `file_sizes`, and `warnings` where there are some.
 
     Args:
         names, images, sizes: of each sample its name, image file, and bytes of all of its files.
         warnings: what else the user should know.
     """
     found = [*warnings, *repeated(names, images, parts)]
-    facts = {
-        **splits.facts,
-        FILE_SIZES: {
-            part: [int(sizes[k]) for k in own] for part, own in zip(Parts._fields, parts, strict=True)
-        },
-    }
-    return splits._replace(facts={**facts, WARNINGS: found} if found else facts)
+    by_set = {part: [int(sizes[k]) for k in own] for part, own in zip(Parts._fields, parts, strict=True)}
+    return splits.declaring(DatasetInfo(file_sizes=by_set, warnings=found or ()))
 
 
 def file_size(path: Path) -> int:
@@ -77,10 +69,10 @@ def repeated(names: Sequence[str], images: Sequence[Path], parts: Parts) -> list
     return found
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The changes of the files since the facts `then` were recorded, a phrase each.
+def changes(then: DatasetInfo, now: DatasetInfo) -> list[str]:
+    """The changes of the files since `then` was recorded, a phrase each.
 
-    Facts without `FILE_SIZES`, as of data that is no files or of an older version, can't be compared.
+    Without `file_sizes`, as of data that is no files or of an older version, can't be compared.
     """
     was, found = _by_name(then), _by_name(now)
     if was is None or found is None:
@@ -96,9 +88,9 @@ def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _by_name(facts: Mapping[str, Any]) -> dict[str, int] | None:
-    sizes, split = facts.get(FILE_SIZES), facts.get("split")
-    if not isinstance(sizes, Mapping) or not isinstance(split, Mapping):
+def _by_name(info: DatasetInfo) -> dict[str, int] | None:
+    sizes, split = info.file_sizes, info.split
+    if not isinstance(sizes, Mapping) or not isinstance(split, Mapping) or not split:
         return None
     return {
         name: size for part in split for name, size in zip(split[part], sizes.get(part, ()), strict=False)

@@ -1,6 +1,6 @@
 """Images of one class each: what every source of them shares, and what a prediction does as training did."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from lab.data.pairs import in_memory
 from lab.data.protocols import NamedDataset, SampledDataset
 from lab.data.splits import Indices, Parts, Splits
 from lab.data.store import Subset
+from lab.dataset_info import DatasetInfo, Facts
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]
 """An image (H, W, C), uint8 or float32 in [0, 1], and its class, int64 (1,): a pair that a Store can keep."""
 
 
-def prepare(image: NDArray[Any], facts: Mapping[str, Any]) -> Tensor:
+def prepare(image: NDArray[Any], facts: Facts) -> Tensor:
     """An image as a network gets it, by what its training recorded in `Splits.facts`.
 
     Args:
@@ -30,11 +31,13 @@ def prepare(image: NDArray[Any], facts: Mapping[str, Any]) -> Tensor:
     Raises:
         ValueError: the image has another number of channels.
     """
-    if image.ndim != 3 or image.shape[2] != facts["in_channels"]:
+    info = DatasetInfo.from_facts(facts)
+    if image.ndim != 3 or image.shape[2] != info.in_channels:
         raise ValueError(
-            f"expected an image (H, W, {facts['in_channels']}), found {' × '.join(map(str, image.shape))}"
+            f"expected an image (H, W, {info.in_channels}), found {' × '.join(map(str, image.shape))}"
         )
-    return _finished(resize(image, facts["size"]), Normalise.from_facts(facts))
+    assert info.size is not None, "its caller has found both"
+    return _finished(resize(image, info.size), Normalise.from_facts(facts))
 
 
 def resize(image: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
@@ -133,20 +136,20 @@ def assemble(
         part: np.bincount(labels[indices], minlength=len(classes)).tolist()
         for part, indices in zip(Parts._fields, parts, strict=True)
     }
-    facts = {
-        "in_channels": int(first.shape[2]),
-        "size": [int(side) for side in first.shape[:2]],
-        "classes": list(classes),
-        "normalise": "none",
-        **(scale.facts() if scale else {}),
-        "counts": {part: dict(zip(classes, found, strict=True)) for part, found in counts.items()},
-        "split": {
+    info = DatasetInfo(
+        in_channels=int(first.shape[2]),
+        size=[int(side) for side in first.shape[:2]],
+        classes=list(classes),
+        normalise="none",
+        counts={part: dict(zip(classes, found, strict=True)) for part, found in counts.items()},
+        split={
             part: [names[index] for index in indices]
             for part, indices in zip(Parts._fields, parts, strict=True)
         },
-        "class_weights": [len(parts.train) / (len(classes) * count) for count in counts["train"]],
-    }
+        class_weights=[len(parts.train) / (len(classes) * count) for count in counts["train"]],
+    )
     val, test = (serve(part) if len(part) else None for part in (parts.val, parts.test))
+    facts = info.to_facts() | (scale.facts() if scale else {})
     return Splits(serve(parts.train, transforms), val, test, facts)
 
 

@@ -104,7 +104,7 @@ def read_labelled(
         transforms=serving.transforms,
         stacked_bytes=reading.cache_gb * 1e9 / 2,  # stacking holds them twice for a moment
     )
-    splits = splits._replace(facts={**splits.facts, **images.facts()})
+    splits = splits.declaring(images.info())
     paths = [file.image for file in chosen]
     sizes = list(map(file_size, paths))
     remarks = [*warnings, *_similar(classes), *images.warnings()]

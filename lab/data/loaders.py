@@ -23,6 +23,7 @@ from lab.data.seeded import SeededDataset
 from lab.data.splits import WITHOUT, is_empty, splits_of, unvalidated
 from lab.data.streams import Share, StreamLoader, UnknownLength, divided
 from lab.data.workers import KeptWorkers, worker_options
+from lab.dataset_info import DatasetInfo, Facts
 from lab.epoch_loader import EpochLoader, MixedSizes, Unstackable
 from lab.events import Callback, Note
 from lab.keys import mix
@@ -256,9 +257,14 @@ class Loaders:
     val: Loader | None
     val_set: Any
     test_set: Any = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     train_set: Any = None
     unused: str = ""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The facts that the program knows, typed."""
+        return DatasetInfo.from_facts(self.facts)
 
     @property
     def train_samples(self) -> int:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,9 @@ Label = int | str
 """How a class is written in a mask: a pixel's value, or a colour such as "#ff0000"."""
 
 BINARY = ["background", "foreground"]
-MASK_VALUES = "mask_values"
-"""The fact that states the values in mask files, where the layout of the data defines them: `MaskValues`."""
 _UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE
 _MOST_NAMED = 8
 _MIDDLE, _BRIGHT = 127, 192  # of a lossy mask of 0 and 255: the threshold, and what is surely foreground
-
-
-class MaskValues(TypedDict):
-    """Arguments of `MaskReader` that read masks of the same source again."""
-
-    classes: Mapping[str, Label]
-    ignore: Label | None
-    ignore_others: bool
 
 
 class MaskReader:

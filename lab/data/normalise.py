@@ -1,12 +1,14 @@
 """Normalisation of images: the network sees (pixels in [0, 1] - mean) / deviation, channel by channel."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lab.dataset_info import DatasetInfo, Facts
 
 Mode = Literal["train", "image", "none"]
 """`train`: by the training images' pixels, before any transform; `none`: pixels stay in [0, 1]; `image`: each
@@ -28,17 +30,17 @@ class Normalise:
         self.std = None if std is None else list(std)
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> "Normalise | None":
+    def from_facts(cls, facts: Facts) -> "Normalise | None":
         """The one that a training recorded in `Splits.facts`; None where it used none."""
-        if facts.get("mean") is not None:
-            return cls(facts["mean"], facts["std"])
-        return cls() if facts.get("normalise") == "image" else None
+        info = DatasetInfo.from_facts(facts)
+        if info.mean is not None:
+            return cls(info.mean, info.std)
+        return cls() if info.normalise == "image" else None
 
     def facts(self) -> dict[str, Any]:
         """What `from_facts` needs."""
-        if self.mean is None:
-            return {"normalise": "image"}
-        return {"normalise": "train", "mean": self.mean, "std": self.std}
+        mode = "image" if self.mean is None else "train"
+        return DatasetInfo(normalise=mode, mean=self.mean, std=self.std).to_facts()
 
     def __call__(self, image: Tensor) -> Tensor:
         """The image (C, H, W), normalised; a new tensor."""

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from lab.data.bmp import bmp_palette
 from lab.data.containers import read_header
-from lab.data.depths import VALUE_RANGE, Depths
+from lab.data.depths import Depths
 from lab.data.header import Container, Header, Refused, SampleKind
 from lab.data.tiff import without_orientation
+from lab.dataset_info import DatasetInfo
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
@@ -116,10 +117,10 @@ class ImageReader:
             return pixels[..., None]
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
-    def facts(self) -> dict[str, Any]:
-        """The facts that a prediction needs about how the images were read."""
-        known = self.depths.facts()
-        return known if self.value_range is None else {**known, VALUE_RANGE: list(self.value_range)}
+    def info(self) -> DatasetInfo:
+        """The metadata that a prediction needs about how the images were read."""
+        stated = None if self.value_range is None else list(self.value_range)
+        return DatasetInfo(depths=self.depths.largest(), value_range=stated)
 
     def warnings(self) -> list[str]:
         """Remarks on unusual depths of the files that were read."""

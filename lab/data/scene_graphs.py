@@ -7,7 +7,7 @@ detector says of their classes, `sgdet` the detector's own boxes. What a detecto
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from lab.data.detections import DetectionFolder, Detector
 from lab.data.problems import raise_all
 from lab.data.protocols import CollatedDataset, NamedDataset
 from lab.data.splits import Parts, Splits
+from lab.dataset_info import DatasetInfo
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
 from lab.state.walk import Unwatched
 
@@ -311,15 +312,15 @@ def scene_splits(videos: Sequence[Sequence[Video]], asking: Asking, dataset: str
     sets = [SceneSet(part, asking, keep=4 * numbers <= _KEPT_BYTES) for part in videos]
     if asking.mode == "sgdet":
         _require_matches(sets[0])
-    facts: dict[str, Any] = {
-        **asking.vocabulary.facts(),
-        "features": asking.features,
-        "mode": asking.mode,
-        "dataset": dataset,
-        "counts": {name: len(part) for name, part in zip(Parts._fields, sets, strict=True)},
-        "split": {name: part.names for name, part in zip(Parts._fields, sets, strict=True)},
-    }
-    return Splits(sets[0], sets[1], sets[2] if len(sets[2]) else None, facts)
+    info = DatasetInfo(
+        features=asking.features,
+        mode=asking.mode,
+        dataset=dataset,
+        counts={name: len(part) for name, part in zip(Parts._fields, sets, strict=True)},
+        split={name: part.names for name, part in zip(Parts._fields, sets, strict=True)},
+    )
+    splits = Splits(sets[0], sets[1], sets[2] if len(sets[2]) else None, asking.vocabulary.facts())
+    return splits.declaring(info)
 
 
 def _require_matches(train: SceneSet) -> None:

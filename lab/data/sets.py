@@ -13,6 +13,7 @@ from lab.data.pairs import AugmentedPairs, FixedPairs, Transforms
 from lab.data.patches import Patches, PatchPairs, is_object
 from lab.data.splits import Cut, Parts, Splits, require_whole
 from lab.data.store import Pair, Subset
+from lab.dataset_info import DatasetInfo
 from lab.labels import Auto, background_index
 
 
@@ -129,32 +130,28 @@ def assemble(
         train = serve(parts.train, kind, serving.patches, serving.transforms)
     else:
         train = serve(parts.train, AugmentedPairs if serving.transforms else FixedPairs, serving.transforms)
-    known = {
-        "in_channels": int(pairs[0][0].shape[2]),
-        "classes": list(classes),
-        "background": None if nothing is None else classes[nothing],
-        "normalise": "none",
-        **(normalise.facts() if normalise else {}),
-        **({} if numbers is None else {"sequences": numbers}),
-        **_counted(samples, parts, unlabelled),
-        **_without_objects(samples, pairs, parts.train, nothing),
-        **({"patches": train.facts()} if isinstance(train, PatchPairs) else {}),
-    }
-    val, test = (judged(part) if len(part) else None for part in (parts.val, parts.test))
-    return Splits(train, val, test, known)
-
-
-def _counted(samples: Sequence[Sample], parts: Parts, unlabelled: Sequence[str]) -> dict[str, Any]:
     split = {
         name: [samples[index].name for index in part] for name, part in zip(Parts._fields, parts, strict=True)
     }
     counts = {name: len(names) for name, names in split.items()}
-    return {"counts": counts | ({"unlabelled": len(unlabelled)} if unlabelled else {}), "split": split}
+    info = DatasetInfo(
+        in_channels=int(pairs[0][0].shape[2]),
+        classes=list(classes),
+        background=None if nothing is None else classes[nothing],
+        normalise="none",
+        sequences=numbers,
+        counts=counts | ({"unlabelled": len(unlabelled)} if unlabelled else {}),
+        split=split,
+        without_objects=_without_objects(samples, pairs, parts.train, nothing) or (),
+        patches=train.facts() if isinstance(train, PatchPairs) else None,
+    )
+    val, test = (judged(part) if len(part) else None for part in (parts.val, parts.test))
+    return Splits(train, val, test, info.to_facts() | (normalise.facts() if normalise else {}))
 
 
 def _without_objects(
     samples: Sequence[Sample], pairs: Sequence[Pair], trained: Iterable[int], background: int | None
-) -> dict[str, Any]:
+) -> list[str]:
     """The training images that show nothing but background, where there are any.
 
     Raises:
@@ -167,7 +164,7 @@ def _without_objects(
             f"none of the {len(names)} training masks has a pixel of an object; look at mask_threshold, "
             "classes and ignore"
         )
-    return {"without_objects": names} if names else {}
+    return names
 
 
 def _sequences(trained: Sequence[Sample]) -> dict[str, int] | None:

@@ -11,10 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lab.config import ConfigError, Problem
 from lab.data.grouping import chosen, dealt
-
-WARNINGS = "warnings"
-"""The fact that lists what the user should know of the data, a sentence each; printed when a run starts."""
-
+from lab.dataset_info import NO_FACTS, DatasetInfo, Facts
 
 WITHOUT = "`val: null` in the config trains without validation"
 
@@ -35,7 +32,16 @@ class Splits(NamedTuple):
     train: Dataset[Any]
     val: Dataset[Any] | None
     test: Dataset[Any] | None = None
-    facts: Mapping[str, Any] = {}
+    facts: Facts = NO_FACTS
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The facts that the program knows, typed."""
+        return DatasetInfo.from_facts(self.facts)
+
+    def declaring(self, info: DatasetInfo) -> "Splits":
+        """The same sets with further facts."""
+        return self._replace(facts={**self.facts, **info.to_facts()})
 
 
 def splits_of(found: Any, target: str) -> Splits:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lab.data.masks import BINARY
 from lab.data.pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
 from lab.data.splits import Splits
+from lab.dataset_info import DatasetInfo
 
 Plane = NDArray[np.float32]
 
@@ -89,12 +90,12 @@ def spheroids(
         coloured = [(np.repeat(image[..., None], channels, axis=2), mask) for image, mask in drawn]
         return kind(coloured, transforms, names=names[part])
 
-    facts = {"in_channels": channels, "classes": BINARY, "normalise": "none"}
+    info = DatasetInfo(in_channels=channels, classes=BINARY, normalise="none", counts=counts, split=names)
     return Splits(
         pairs("train", transforms, AugmentedPairs) if transforms else in_memory(pairs("train", ())),
         in_memory(pairs("val", val_transforms)),
         in_memory(pairs("test", val_transforms)) if test_count else None,
-        {**facts, "counts": counts, "split": names},
+        info.to_facts(),
     )
 
 

@@ -158,7 +158,7 @@ class ClassificationEvaluator(Evaluator[Loaded, ClassificationEvaluation]):
 
 def _require_same_classes(held_out: HeldOut[Loaded]) -> None:
     loaded = held_out.loaded
-    now = [str(name) for name in held_out.splits.facts.get("classes") or ()]
+    now = [str(name) for name in held_out.splits.info.classes or ()]
     if now and loaded.classes and now != loaded.classes:
         raise ValueError(
             f"{loaded.folder}: the classes of its data are {', '.join(now)}, and those of the training "
@@ -170,7 +170,7 @@ def _items(held_out: HeldOut[Loaded], names: Sequence[str]) -> Iterator[tuple[tu
     """Name and true class of each item, and what the network is asked."""
     for index, name in enumerate(names):
         image, *others, target = held_out.dataset[index]
-        asked = as_trained(image, held_out.loaded.facts, held_out.splits.facts)
+        asked = as_trained(image, held_out.loaded.info, held_out.splits.info)
         truth = torch.as_tensor(target)
         yield (name, int(truth.argmax() if truth.dim() else truth)), [asked, *others]
 
@@ -181,7 +181,7 @@ def _keep(mistakes: list[Mistake], answer: Answer, image: Tensor, loaded: Loaded
         return
     if len(mistakes) == MISTAKES and answer.confidence <= mistakes[-1].answer.confidence:
         return
-    mistakes.append(Mistake(answer, _picture(image, normalisation(loaded.facts))))
+    mistakes.append(Mistake(answer, _picture(image, normalisation(loaded.info))))
     mistakes.sort(key=lambda each: -each.answer.confidence)
     del mistakes[MISTAKES:]
 

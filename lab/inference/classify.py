@@ -81,7 +81,8 @@ def predict(
     """
     started = time.perf_counter()
     require_task(loaded, Classification)
-    missing = [name for name in ("in_channels", "size") if name not in loaded.facts]
+    known = {"in_channels": loaded.info.in_channels, "size": loaded.info.size}
+    missing = [name for name, value in known.items() if value is None]
     if missing:
         raise ValueError(
             f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
@@ -99,7 +100,7 @@ def predict(
                 rows.append(_row(item, likely, classes))
             else:
                 done.fail(item.name, f"{item.path}: the network's answer is not finite: {likely.tolist()}")
-    done.notes += reader.depths.unlike(loaded.facts, reader.value_range)
+    done.notes += reader.depths.unlike(loaded.info, reader.value_range)
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
     done.counts = {name: said[name] for name in classes}

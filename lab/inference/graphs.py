@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack, get_args
+from typing import Any, Unpack, cast, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from lab.data.loaders import create_loader
 from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
+from lab.dataset_info import SCENE_GRAPH
 from lab.graphs import Said, Scenes, Vocabulary
 from lab.inference.base import Evaluation, Evaluator, Options, Progress, evaluate
 from lab.inference.held_out import HeldOut, Split
@@ -32,7 +33,6 @@ from lab.tasks import SceneGraph
 
 WHO = ("network", "frequency")
 WORST, BEST = 2, 2
-_FACTS = ("objects", "relations", "exclusive", "features", "mode", "dataset")
 THRESHOLD, IOU = 0.9, 0.5  # of the constraint `semi`, and of boxes
 Ranks = dict[Constraint, Ranked]
 
@@ -131,22 +131,23 @@ class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
 
     def begin(self, folder: Path, held_out: HeldOut[Loaded]) -> SceneGraphEvaluation:
         """Make a result in the mode of the training."""
-        facts = held_out.splits.facts
-        missing = [name for name in _FACTS if name not in facts]
+        info = held_out.splits.info
+        missing = [name for name in SCENE_GRAPH if name not in held_out.splits.facts]
         if missing:
             raise ValueError(
                 f"{folder}: the facts of its data, {held_out.loaded.config.data.target}, lack "
                 f"{', '.join(missing)}; lab.graphs.Vocabulary.facts gives most of them"
             )
         how = {
-            "trained in the mode": str(facts["mode"]),
+            "trained in the mode": str(info.mode),
             "boxes match from": f"IoU {IOU:g}",
             "semi constraint": f"probabilities above {THRESHOLD:g}",
             "frequency": "shares of the predicates in the training set, by the classes of subject and object",
         }
-        names = predicate_names(facts["dataset"], facts["relations"])
+        mode, dataset = cast(Mode, info.mode), cast(Dataset, info.dataset)
+        names = predicate_names(dataset, info.relations)
         return SceneGraphEvaluation(
-            folder, held_out.split, facts["mode"], facts["dataset"], list(facts["objects"]), names, about=how
+            folder, held_out.split, mode, dataset, list(info.objects), names, about=how
         )
 
     def judge(self, result: SceneGraphEvaluation, held_out: HeldOut[Loaded], on_progress: Progress) -> None:
@@ -181,7 +182,7 @@ def _in_mode(loaded: Loaded, mode: Mode) -> Splits:
         splits = replace(loaded, config=config).create_splits()
     except ConfigError as error:
         raise ValueError("; ".join(problem.message for problem in error.problems)) from error
-    then, now = loaded.facts.get("features"), splits.facts["features"]
+    then, now = loaded.info.features, splits.info.features
     if then != now:
         raise ValueError(f"the network learnt from {then} features of a box, and there are {now}")
     return splits
@@ -237,9 +238,10 @@ def _keep(
 
 
 def _require_same_names(loaded: Loaded, splits: Splits) -> None:
-    for what in ("objects", "relations"):
-        then, now = loaded.facts.get(what), splits.facts.get(what)
-        if then is not None and then != now:
+    before, now = loaded.info, splits.info
+    named = {"objects": (before.objects, now.objects), "relations": (before.relations, now.relations)}
+    for what, (then, found) in named.items():
+        if then and then != found:
             raise ValueError(
                 f"{loaded.folder}: the {what} of its data are not those of the training any more, and the "
                 "network knows them by number; restore the data"

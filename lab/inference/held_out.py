@@ -1,6 +1,6 @@
 """The set that a finished run is judged on, as its data is today, and how that differs from the training."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from lab.data.depths import changed
 from lab.data.protocols import names_of
 from lab.data.splits import Splits
+from lab.dataset_info import DatasetInfo
 from lab.inference.loaded import Loaded
 
 Split = Literal["val", "test"]
@@ -99,27 +100,27 @@ class HeldOut(Generic[N]):
             names: of the set's images.
             what: they are.
         """
-        loaded, now, where, names = self.loaded, self.splits.facts, self.where, list(names)
-        yield from loaded.notes
-        seen = sorted(set((loaded.facts.get("split") or {}).get("train") or ()).intersection(names))
+        trained, now, where, names = self.loaded.info, self.splits.info, self.where, list(names)
+        yield from self.loaded.notes
+        seen = sorted(set((trained.split or {}).get("train") or ()).intersection(names))
         if seen:
             yield (
                 f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
                 f"has changed since, and their figures say nothing of new {what}"
             )
-        yield from (f"{where}{other}" for other in _others(loaded.facts, self.split, names, what))
-        if depths := changed(loaded.facts, now):
+        yield from (f"{where}{other}" for other in _others(trained, self.split, names, what))
+        if depths := changed(trained, now):
             yield f"{where}{depths}"
-        then = normalisation(loaded.facts)
+        then = normalisation(trained)
         if then is not None and then != normalisation(now):
             yield f"{where}the training images have changed since; the normalisation is that of the training"
 
 
-def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -> Tensor:
+def as_trained(image: Tensor, then: DatasetInfo, now: DatasetInfo) -> Tensor:
     """An image (..., C, H, W) with the normalisation of the training, where today's data gives it another.
 
     Args:
-        then, now: the facts of the training and of the data as it is.
+        then, now: of the training, and of the data as it is.
     """
     old, new = normalisation(then), normalisation(now)
     if old is None or new is None or old == new:
@@ -130,15 +131,15 @@ def as_trained(image: Tensor, then: Mapping[str, Any], now: Mapping[str, Any]) -
     return (image * new_std + new_mean - mean) / std
 
 
-def normalisation(facts: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
+def normalisation(info: DatasetInfo) -> tuple[list[float], list[float]] | None:
     """Mean and deviation by channel; None where every image has its own, or none."""
-    mean, std = facts.get("mean"), facts.get("std")
+    mean, std = info.mean, info.std
     return None if mean is None or std is None else (list(mean), list(std))
 
 
-def _others(facts: Mapping[str, Any], split: Split, names: Iterable[str], what: str) -> Iterator[str]:
+def _others(info: DatasetInfo, split: Split, names: Iterable[str], what: str) -> Iterator[str]:
     """Yield a line where the set holds other images than it did when the run was trained."""
-    then = (facts.get("split") or {}).get(split)
+    then = (info.split or {}).get(split)
     if then is None or not (different := set(then) ^ (now := set(names))):
         return
     more, fewer = sorted(different & now), sorted(different - now)

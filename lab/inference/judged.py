@@ -203,7 +203,7 @@ def _predictions(
     for index, name in enumerate(names):
         *inputs, target = (part[None] for part in dataset[index])
         target = with_mark(target, ignored, IGNORE)
-        asked = [as_trained(inputs[0], loaded.facts, held_out.splits.facts), *inputs[1:]]
+        asked = [as_trained(inputs[0], loaded.info, held_out.splits.info), *inputs[1:]]
         yield inputs[0][0], loaded.predicted(*asked).cpu(), target, name
         on_progress(index + 1, len(names), held_out.label(what))
 
@@ -219,7 +219,7 @@ def _notes(held_out: HeldOut[Segmenter], names: list[str]) -> Iterator[str]:
     unknown = sum(int(number) < 0 for number in numbers)
     if unknown:
         yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"
-    if loaded.facts.get("sequences") != held_out.splits.facts.get("sequences") and loaded.facts:
+    if loaded.facts and loaded.info.sequences != held_out.splits.info.sequences:
         raise ValueError(
             f"{loaded.folder}: the sequences of its data are not those of the training any more, "
             "and the network knows them by number; restore the data, or use --predict with a manifest"

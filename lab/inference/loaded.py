@@ -15,9 +15,9 @@ from lab.checkpoint import CheckpointError, network_state
 from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
 from lab.config.validation import validate
-from lab.data.depths import VALUE_RANGE
 from lab.data.reading import ImageReader
 from lab.data.splits import Splits, splits_of
+from lab.dataset_info import DatasetInfo, Facts
 from lab.group_rule import GroupRule, applied, recorded
 from lab.held import modules_in
 from lab.inference import moved
@@ -52,21 +52,26 @@ class Loaded:
     model: nn.Module
     task: Task
     runtime: Runtime
-    facts: Mapping[str, Any]
+    facts: Facts
     group_rule: GroupRule
     state: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
+    def info(self) -> DatasetInfo:
+        """The facts that the program knows, typed."""
+        return DatasetInfo.from_facts(self.facts)
+
+    @property
     def classes(self) -> list[str]:
         """Names by index; empty where the data has none."""
-        return [str(name) for name in self.facts.get("classes") or ()]
+        return [str(name) for name in self.info.classes or ()]
 
     @property
     def channels(self) -> int:
         """How many the network's images have."""
         net, data = self.config.net.arguments, self.config.data.arguments
-        known = (self.facts.get("in_channels"), net.get("in_channels"), 1 if data.get("grayscale") else 3)
+        known = (self.info.in_channels, net.get("in_channels"), 1 if data.get("grayscale") else 3)
         return next(int(value) for value in known if isinstance(value, int))
 
     def image_reader(self, value_range: Sequence[float] | None = None) -> ImageReader:
@@ -77,7 +82,7 @@ class Loaded:
         Raises:
             ValueError: the network's channels are neither 1 nor 3, or the range is none.
         """
-        return ImageReader(self.channels, value_range or self.facts.get(VALUE_RANGE))
+        return ImageReader(self.channels, value_range or self.info.value_range)
 
     @property
     def ignored(self) -> tuple[int, ...]:

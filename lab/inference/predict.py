@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab import bars, rundir
-from lab.data.masks import MASK_VALUES, MaskReader, MaskValues
+from lab.data.masks import MaskReader
 from lab.data.problems import MOST_SHOWN, indented
 from lab.data.reading import ImageReader
 from lab.inference.inputs import RECORD, Item, Layout, find_items
@@ -193,8 +193,8 @@ class _Work:
         """Write the tables and the record."""
         done, output = self.done, self.files.output
         done.metrics = means(self.scores)
-        done.notes += self.reader.depths.unlike(self.loaded.facts, self.reader.value_range)
-        learnt = set((self.loaded.facts.get("split") or {}).get("train") or ())
+        done.notes += self.reader.depths.unlike(self.loaded.info, self.reader.value_range)
+        learnt = set((self.loaded.info.split or {}).get("train") or ())
         if seen := sum(name in learnt for name in self.scores):
             done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
         counts = self.pixels[: len(self.loaded.classes)]
@@ -293,7 +293,7 @@ def _sequence_indices(
 
 def _truth_reader(loaded: Segmenter) -> MaskReader:
     """A reader of truths, as the training read its masks; by index for data that is not read from files."""
-    stated: MaskValues | None = loaded.facts.get(MASK_VALUES)
+    stated = loaded.info.mask_values
     if stated is not None:
         labels = {name: stated["classes"][name] for name in loaded.classes}
         return MaskReader(labels, stated["ignore"], ignore_others=stated["ignore_others"])

@@ -9,7 +9,7 @@ from lab import commands
 from lab.config import RunConfig
 from lab.data.masks import BINARY
 from lab.inference.loaded import Loaded, load, require_task
-from lab.labels import Auto, background_index
+from lab.labels import background_index
 from lab.tasks import Segmentation
 
 THRESHOLD = "threshold.json"
@@ -40,12 +40,12 @@ class Segmenter(Loaded):
     @property
     def background(self) -> int | None:
         """The index of the class that is no object, if there is one."""
-        return background_index(self.classes, self.facts.get("background", Auto.AUTO))
+        return background_index(self.classes, self.info.background)
 
     @property
     def sequences(self) -> dict[str, int] | None:
         """Index by sequence id, where the network takes one beside the image."""
-        found = self.facts.get("sequences")
+        found = self.info.sequences
         return None if found is None else {str(name): int(index) for name, index in found.items()}
 
 

@@ -11,7 +11,6 @@ import torch
 from lab import checkpoint
 from lab.checkpoint import CheckpointError, collect
 from lab.config import ConfigError, RunConfig
-from lab.data.inventory import FILE_SIZES
 from lab.resume import resume_from
 from util import Trainer, run
 
@@ -218,7 +217,7 @@ def test_files_that_changed_since_are_named(tmp_path: Path, config: Callable[...
     trainer = build(config())
 
     def facts(train: int, val: int) -> dict[str, Any]:
-        return {"split": {"train": ["a"], "val": ["b"]}, FILE_SIZES: {"train": [train], "val": [val]}}
+        return {"split": {"train": ["a"], "val": ["b"]}, "file_sizes": {"train": [train], "val": [val]}}
 
     content = {"config": config().as_data(), "data": facts(5, 6), **collect(trainer.parts())}
     checkpoint.save(tmp_path / "last.pt", content)

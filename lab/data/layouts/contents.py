@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from lab.data.discovery import find_images, is_hidden
 from lab.data.files import Entry
-from lab.data.masks import MASK_VALUES, Label, MaskValues
+from lab.data.masks import Label
 from lab.data.problems import raise_all
-
-LAYOUT = "layout"
-"""The fact that describes which layout a folder was read as."""
+from lab.dataset_info import DatasetInfo, MaskValues
 
 
 class Layout(StrEnum):
@@ -47,13 +44,12 @@ class Contents:
     values: MaskValues | None = None
     may_hold_classes: bool = False
 
-    def facts(self) -> dict[str, Any]:
-        """The fact `LAYOUT`, where there is something to report, and `MASK_VALUES`."""
-        found: dict[str, Any] = {LAYOUT: self.description} if self.description else {}
+    def info(self) -> DatasetInfo:
+        """Metadata of how the folder was read."""
         values = self.values
         if values is None and self.classes is not None:
             values = {"classes": dict(self.classes), "ignore": self.ignore, "ignore_others": False}
-        return found if values is None else {**found, MASK_VALUES: values}
+        return DatasetInfo(layout=self.description, mask_values=values)
 
 
 def visible(folder: Path) -> list[Path]:

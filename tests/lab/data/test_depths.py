@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.data.depths import VALUE_RANGE, Depths, changed
+from lab.data.depths import Depths, changed
+from lab.dataset_info import DatasetInfo
 
 
 def depths(*files: tuple[str, float]) -> Depths:
@@ -16,9 +17,10 @@ def depths(*files: tuple[str, float]) -> Depths:
 
 
 def test_the_largest_value_of_each_type_is_a_fact() -> None:
-    assert depths().facts() == {}
-    assert depths(("uint8", 9), ("uint16", 700), ("uint8", 255), ("uint16", 30)).facts() == {
-        "depths": {"uint8": 255, "uint16": 700}
+    assert depths().largest() == {}
+    assert depths(("uint8", 9), ("uint16", 700), ("uint8", 255), ("uint16", 30)).largest() == {
+        "uint8": 255,
+        "uint16": 700,
     }
 
 
@@ -44,7 +46,7 @@ def test_a_set_of_several_depths_is_reported() -> None:
     assert "2 of uint8 (such as 0.png), 1 of uint16 (such as 1.png)" in warning
 
 
-TRAINED = {"depths": {"uint8": 250.0}}
+TRAINED = DatasetInfo.from_facts({"depths": {"uint8": 250.0}})
 
 
 def test_images_unlike_the_trainings_are_named() -> None:
@@ -56,10 +58,10 @@ def test_images_unlike_the_trainings_are_named() -> None:
     assert depths(("uint8", 255), ("uint8", 4)).unlike(TRAINED) == []
     (note,) = depths(("uint8", 1)).unlike(TRAINED)
     assert "the largest value is 1, and 250 in the training images of the same type" in note
-    (note,) = depths(("uint16", 65535)).unlike({"depths": {"uint16": 4095.0}})
+    (note,) = depths(("uint16", 65535)).unlike(DatasetInfo(depths={"uint16": 4095.0}))
     assert "the largest value is 65,535, and 4,095" in note
-    assert depths(("uint16", 65535)).unlike({}) == []  # a run from before there was this fact
-    (note,) = depths(("float32", 0.5)).unlike({"depths": {"uint16": 4095.0}, VALUE_RANGE: [0, 4095]})
+    assert depths(("uint16", 65535)).unlike(DatasetInfo()) == []  # a run from before there was this fact
+    (note,) = depths(("float32", 0.5)).unlike(DatasetInfo(depths={"uint16": 4095.0}, value_range=[0, 4095]))
     assert "32-bit floats up to 0.5" in note and "data.value_range [0, 4095]" in note
 
 
@@ -77,5 +79,5 @@ def test_images_unlike_the_trainings_are_named() -> None:
     ],
 )
 def test_data_that_changed(now: dict[str, float], expected: str) -> None:
-    found = changed(TRAINED, {"depths": now})
+    found = changed(TRAINED, DatasetInfo(depths=now))
     assert found == (expected and f"the images' depth has changed since the training: {expected}")

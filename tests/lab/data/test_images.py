@@ -14,7 +14,6 @@ from lab.config.annotations import annotations
 from lab.data import Splits, image_folder
 from lab.data.loaders import create_loader
 from lab.data.pairs import AugmentedPairs
-from lab.data.splits import WARNINGS
 from tests.image_files import tiff
 
 NUCLEI = Path(__file__).parents[4] / "shared" / "data" / "nuclei"
@@ -172,7 +171,7 @@ def test_nested_folders_are_mirrored_and_other_files_counted(folder: Path) -> No
     assert {"more/deep/03", "more/deep/06"} < {
         name for part in splits.facts["split"].values() for name in part
     }
-    assert splits.facts[WARNINGS] == [f"{folder / 'images'}: not used: 1 .db, 2 .txt"]
+    assert splits.info.warnings == [f"{folder / 'images'}: not used: 1 .db, 2 .txt"]
     (folder / "masks" / "more" / "deep" / "03.png").rename(folder / "masks" / "03.png")
     with pytest.raises(ValueError, match=r"more/deep/03\.png: no mask"):
         load(folder)
@@ -215,13 +214,13 @@ def test_a_stated_range_is_applied_and_recorded(
         with pytest.raises(ValueError, match=r"10 problems[\s\S]*or set data\.value_range"):
             load(folder)
     else:
-        (warning,) = load(folder).facts[WARNINGS]
+        (warning,) = load(folder).info.warnings
         assert "of the 16 bits of 10 images" in warning and "only 9 are used (largest value 304)" in warning
     splits = load(folder, value_range=value_range, grayscale=True)
     for index, name in enumerate(splits.facts["split"]["train"]):
         drawn = np.asarray((10 + int(name)) * factor).astype(dtype)
         assert splits.train[index][0].unique().item() == pytest.approx((drawn - low) / (high - low), abs=1e-6)
-    assert splits.facts["value_range"] == value_range and WARNINGS not in splits.facts
+    assert splits.facts["value_range"] == value_range and not splits.info.warnings
     assert splits.facts["depths"] == {np.dtype(dtype).name: pytest.approx(19 * factor)}
 
 
@@ -235,7 +234,7 @@ def test_masks_without_any_object_are_refused(folder: Path) -> None:
 
 def test_depths_of_one_set_that_differ_are_reported(folder: Path) -> None:
     write(folder / "images" / "00.png", np.full((24, 16, 3), 60000, np.uint16))
-    (warning,) = load(folder).facts[WARNINGS]
+    (warning,) = load(folder).info.warnings
     assert warning.startswith("images differ in their bit depth: 1 of uint16 (such as ")
 
 

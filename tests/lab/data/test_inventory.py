@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lab.data import Splits, class_folder, class_table, image_folder, manifest
-from lab.data.inventory import FILE_SIZES, changes, repeated
-from lab.data.splits import WARNINGS, Parts
+from lab.data.inventory import changes, repeated
+from lab.data.splits import Parts
+from lab.dataset_info import DatasetInfo
 
 
 def write(path: Path, seed: int) -> Path:
@@ -85,9 +86,9 @@ def sources(folder: Path) -> dict[str, Any]:
 def test_every_source_of_files_records_them(tmp_path: Path, source: str) -> None:
     load = sources(tmp_path)[source]
     splits: Splits = load()
-    text = splits.facts[WARNINGS][-1]  # the masks of two sources are all foreground, another warning
+    text = splits.info.warnings[-1]  # the masks of two sources are all foreground, another warning
     assert text.startswith("1 of the 2 validation images")
-    recorded, split = splits.facts[FILE_SIZES], splits.facts["split"]
+    recorded, split = splits.info.file_sizes, splits.info.split
     assert [len(recorded[part]) for part in ("train", "val", "test")] == [4, 2, 0]
     pair = "label" not in source and "class" not in source
     for part in ("train", "val"):
@@ -95,29 +96,31 @@ def test_every_source_of_files_records_them(tmp_path: Path, source: str) -> None
             own = (tmp_path / "pairs" / "images" / f"{Path(name).stem}.png").stat().st_size
             mask = (tmp_path / "pairs" / "masks" / f"{Path(name).stem}.png").stat().st_size
             assert size == own + (mask if pair else 0)
-    assert changes(splits.facts, load().facts) == []
+    assert changes(splits.info, load().info) == []
 
 
-def facts(**files: int) -> dict[str, Any]:
+def info(**files: int) -> DatasetInfo:
     names = list(files)
-    return {
-        "split": {"train": names[:2], "val": names[2:], "test": []},
-        FILE_SIZES: {"train": list(files.values())[:2], "val": list(files.values())[2:], "test": []},
-    }
+    sizes = list(files.values())
+    return DatasetInfo(
+        split={"train": names[:2], "val": names[2:], "test": []},
+        file_sizes={"train": sizes[:2], "val": sizes[2:], "test": []},
+    )
 
 
 def test_what_has_become_of_the_files() -> None:
-    then = facts(a=10, b=2000, c=30)
-    assert changes(then, facts(a=10, b=2000, c=30)) == []
-    assert changes(then, facts(c=30, a=10, b=2000)) == []  # another split of the same files
-    assert changes(then, facts(a=10, b=2001, d=1, e=1)) == [
+    then = info(a=10, b=2000, c=30)
+    assert changes(then, info(a=10, b=2000, c=30)) == []
+    assert changes(then, info(c=30, a=10, b=2000)) == []  # another split of the same files
+    assert changes(then, info(a=10, b=2001, d=1, e=1)) == [
         "2 added: d, e",
         "1 removed: c",
         "1 of another size: b (2,000 -> 2,001 bytes)",
     ]
-    assert changes(facts(), facts(**{f"n{k}": 1 for k in range(5)})) == ["5 added: n0, n1, n2, …"]
+    assert changes(info(), info(**{f"n{k}": 1 for k in range(5)})) == ["5 added: n0, n1, n2, …"]
 
 
-@pytest.mark.parametrize("old", [{}, {"split": {"train": ["a"]}}, {FILE_SIZES: {"train": [1]}}])
+@pytest.mark.parametrize("old", [{}, {"split": {"train": ["a"]}}, {"file_sizes": {"train": [1]}}])
 def test_facts_of_no_files_or_an_older_version_are_not_compared(old: dict[str, Any]) -> None:
-    assert changes(old, facts(a=1)) == [] == changes(facts(a=1), old)
+    then = DatasetInfo.from_facts(old)
+    assert changes(then, info(a=1)) == [] == changes(info(a=1), then)

@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 from lab.data.normalise import Normalise
 from lab.data.protocols import NamedDataset
 from lab.data.splits import Splits
+from lab.dataset_info import DatasetInfo
 from lab.inference.held_out import HeldOut, as_trained, usual_split
 from lab.inference.loaded import Loaded, load
 from tests.inference_tools import make_run
@@ -47,8 +48,10 @@ def test_images_get_the_normalisation_of_the_training() -> None:
     today = {"normalise": "train", "mean": [0.5, 0.5, 0.5], "std": [0.3, 0.2, 0.1]}
     then, now = (Normalise.from_facts(facts) for facts in (NORMALISED, today))
     assert then is not None and now is not None
-    torch.testing.assert_close(as_trained(now(image), NORMALISED, today), then(image))
-    for old, new in (({}, today), (today, today), ({"normalise": "image"}, {"normalise": "image"})):
+    trained, todays = DatasetInfo.from_facts(NORMALISED), DatasetInfo.from_facts(today)
+    torch.testing.assert_close(as_trained(now(image), trained, todays), then(image))
+    own = DatasetInfo(normalise="image")
+    for old, new in ((DatasetInfo(), todays), (todays, todays), (own, own)):
         assert as_trained(image, old, new) is image
 
 

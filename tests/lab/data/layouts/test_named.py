@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.data.layouts import LAYOUT
 from tests.layout_tools import image, load, mask, numbers
 
 LAYOUTS = {
@@ -58,7 +57,7 @@ def test_sets_and_pairs_are_those_of_the_folders(tmp_path: Path, layout: str) ->
     draw(tmp_path, layout)
     splits = load(tmp_path)
     assert numbers(splits) == [[0, 1, 2, 3], [4, 5], [6, 7, 8]]
-    assert splits.facts[LAYOUT].startswith("train: images in ")
+    assert splits.info.layout.startswith("train: images in ")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
