@@ -1,6 +1,5 @@
 """Every config that ships runs: small, through the real path, with its own components and trackers."""
 
-import inspect
 import json
 import math
 import shutil
@@ -13,6 +12,7 @@ import pytest
 
 from lab import checkpoint, rundir
 from lab.config import ConfigError, RunConfig, is_study, loading
+from lab.config.signatures import signature_of
 from lab.preflight import preflight
 from util import Trainer, run
 
@@ -55,7 +55,7 @@ def drawn_frames(folder: Path, sequences: int = 5, frames: int = 4) -> Path:
 
 def given_data(config: RunConfig, path: Path, request: pytest.FixtureRequest, folder: Path) -> dict[str, Any]:
     """Little data for a config, under the names that its source has for it."""
-    taken = inspect.signature(config.data.resolve()).parameters
+    taken = signature_of(config.data.resolve()).parameters
     if "wells" in taken:
         return {f"data.{name}": small for name, small in PLATES.items()} | {
             "task.tile": 96,

@@ -1,6 +1,5 @@
 """Every study file that ships is run: two trials on little data, with its own sampler, pruner and space."""
 
-import inspect
 from pathlib import Path
 
 import optuna
@@ -8,6 +7,7 @@ import pytest
 
 from lab import rundir
 from lab.config import OptimizeConfig, RunConfig
+from lab.config.signatures import signature_of
 from lab.hpo import study
 from lab.hpo.check import check
 from tests.test_configs import FILES, FOLDER, RUNS
@@ -21,7 +21,7 @@ ALONE = ["isolation=none", "workers=null", "n_trials=2", "confirm=null", "prefli
 
 def little(base: RunConfig, root: Path | None) -> list[str]:
     """Settings that leave a run little data, and images of 32 pixels."""
-    taken = inspect.signature(base.data.resolve()).parameters
+    taken = signature_of(base.data.resolve()).parameters
     found = [f"set.data.{name}={count}" for name, count in COUNTS.items() if name in taken]
     for key in ("transforms", "val_transforms"):
         for index, transform in enumerate(base.data.arguments.get(key, [])):

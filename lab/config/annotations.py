@@ -5,7 +5,6 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from lab.config.meant import MEANT, with_meaning
 from lab.config.problems import Problem, did_you_mean, shown
+from lab.config.signatures import hints_of, signature_of
 from lab.config.validation import expectation, value_at, written_path
 
 _PLAIN = (bool, int, float, str, dict, type(None))  # as YAML has them; anything else is what they stand for
@@ -100,10 +100,8 @@ def _read(adapter: TypeAdapter[Any], value: Any) -> Any:
 @functools.cache
 def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
     """A checker for each annotated argument; what pydantic can't check stays unchecked."""
-    function = target.__init__ if inspect.isclass(target) else target
     try:
-        hints = _hints(function)
-        parameters = inspect.signature(target).parameters
+        hints, parameters = hints_of(target), signature_of(target).parameters
     except (TypeError, AttributeError, ValueError):
         return {}
     checkers: dict[str, Checker] = {}
@@ -118,25 +116,6 @@ def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
             continue
         checkers[name] = Checker(hint, adapter, meaning, parameters[name].default is None)
     return checkers
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """What the annotations name; those of names that only type checkers import are left out."""
-    try:
-        return typing.get_type_hints(function)
-    except NameError:
-        pass
-    hints: dict[str, Any] = {}
-    known = getattr(inspect.unwrap(function), "__globals__", {})
-    for name, hint in function.__annotations__.items():
-
-        def alone() -> None:
-            """Stands for the function with one annotation."""
-
-        alone.__annotations__ = {name: hint}
-        with suppress(NameError):
-            hints |= typing.get_type_hints(alone, globalns=known)
-    return hints
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:

@@ -22,6 +22,7 @@ from lab.config import places
 from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, Refusal, did_you_mean, nearest
+from lab.config.signatures import signature_of
 from lab.config.validation import problems_in, validate
 from lab.infeasible import Infeasible
 from lab.labels import Auto
@@ -219,7 +220,7 @@ def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
     try:
-        return list(inspect.signature(target).parameters.values())
+        return list(signature_of(target).parameters.values())
     except (ValueError, TypeError):  # some C functions tell nothing
         return None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lab.config.gate import admit
 from lab.config.problems import ConfigError, Problem, nearest
+from lab.config.signatures import keyword_parameters
 from lab.config.sources import Source, Unknown, bound, file_of, public, reached, source_of
 from lab.import_aliases import current
 
@@ -126,16 +127,53 @@ def _name(node: ast.expr) -> str:
 def _with_signature(function: Any, name: str, source: Source, arguments: ast.arguments, skip: int) -> Any:
     """Give a stand-in its signature, and the annotations that can be read."""
     parameters = list(_parameters(arguments))[skip:]
+    named = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    annotated = [(source, each.arg, each.annotation) for each in named if each.annotation is not None]
+    if arguments.kwarg is not None and (found := _unpacked(source, arguments.kwarg.annotation)) is not None:
+        keys = {name: (home, hint, required) for home, name, hint, required in _keys(*found, 0)}
+        parameters[-1:] = keyword_parameters((name, required) for name, (_, _, required) in keys.items())
+        annotated += [(home, name, hint) for name, (home, hint, _) in keys.items()]
     hints: dict[str, Any] = {}
-    for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-        if argument.annotation is not None:
-            try:
-                hints[argument.arg] = _type(source, argument.annotation, 0)
-            except (Unknown, TypeError, ValueError, SyntaxError):
-                continue
+    for home, name_of, annotation in annotated:
+        try:
+            hints[name_of] = _type(home, annotation, 0)
+        except (Unknown, TypeError, ValueError, SyntaxError):
+            continue
     function.__name__, function.__annotations__ = name, hints
     function.__signature__ = inspect.Signature(parameters)
     return function
+
+
+def _unpacked(source: Source, node: ast.expr | None) -> tuple[Source, ast.ClassDef] | None:
+    """The TypedDict that `Unpack[Arguments]` names; None for any other annotation.
+
+    Raises:
+        Unknown: it can't be found.
+    """
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        node = ast.parse(node.value, mode="eval").body
+    if not isinstance(node, ast.Subscript):
+        return None
+    bound = source.bound.get(_name(node.value))
+    word = bound[1] if isinstance(bound, tuple) and bound[1] else _name(node.value)
+    return _parent(source, node.slice) if word == "Unpack" else None
+
+
+def _keys(source: Source, node: ast.ClassDef, depth: int) -> Iterator[tuple[Source, str, ast.expr, bool]]:
+    """The keys of a TypedDict: the module they are in, name, annotation, and whether each is required."""
+    if depth > 20 or node.decorator_list:
+        raise Unknown
+    for base in node.bases:
+        if _name(base) not in ("TypedDict", "Generic"):
+            yield from _keys(*_parent(source, base), depth + 1)
+    stated = [word.value for word in node.keywords if word.arg == "total"]
+    total = all(isinstance(value, ast.Constant) and value.value is True for value in stated)
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+            kind, hint = _name(each.annotation), each.annotation
+            if kind in ("Required", "NotRequired") and isinstance(hint, ast.Subscript):
+                hint = hint.slice
+            yield source, each.target.id, hint, kind == "Required" or (total and kind != "NotRequired")
 
 
 def _parameters(arguments: ast.arguments) -> Iterator[inspect.Parameter]:

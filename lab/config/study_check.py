@@ -15,6 +15,7 @@ from lab.config.importing import is_library, resolve
 from lab.config.parameters import CategoricalParameter
 from lab.config.problems import ConfigError, Path, Problem, dotted, shown
 from lab.config.run import MORE, RunConfig
+from lab.config.signatures import signature_of
 from lab.config.space import KEY, Corner
 from lab.config.spec import Look, Spec
 from lab.config.validation import validate
@@ -331,7 +332,7 @@ def _completed(value: Any, given: Mapping[str, Any], look: Look = resolve) -> An
     if isinstance(value.get("target"), str):
         try:
             found = look(value["target"])
-            known = inspect.signature(found).parameters if found is not None else {}
+            known = signature_of(found).parameters if found is not None else {}
         except (ConfigError, ValueError, TypeError):
             return result
         result = {key: item for key, item in result.items() if key not in _GIVEN or key not in given}

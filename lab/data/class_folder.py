@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
-from lab.data.augment import Transforms
+from lab.data.arguments import ClassFileArguments, fields_from, require_known
 from lab.data.discovery import READ, find_images, is_hidden
-from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
-from lab.data.normalise import Mode
+from lab.data.labelled_files import LabelledFile, LabelledReading, read_labelled
 from lab.data.part_names import Part, is_filler, part_names, part_of
 from lab.data.problems import raise_all
 from lab.data.sets import Sample, Serving
@@ -16,18 +16,7 @@ from lab.paths import expanded
 
 def class_folder(
     root: str | None,
-    size: Size | None = 128,
-    grayscale: bool = False,
-    value_range: list[float] | None = None,
-    sample_size: int | None = None,
-    normalise: Mode = "train",
-    val_share: float = 0.2,
-    test_share: float = 0.0,
-    seed: int = 0,
-    folds: int | None = None,
-    fold: int = 0,
-    transforms: Transforms = (),
-    cache_gb: float = 2.0,
+    **arguments: Unpack[ClassFileArguments],
 ) -> Splits:
     """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
 
@@ -40,15 +29,7 @@ def class_folder(
 
     Args:
         root: a relative path counts from where the command runs.
-        size: pixels a side, or [height, width], to which every image is resized as it is read, whatever its
-            sides' ratio; null: they have one size already.
-        grayscale: read one channel, not three.
-        value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
-        sample_size: take at most so many images of each class (and of each set, where they are folders).
-        normalise: see `lab.data.normalise.Mode`.
-        val_share, test_share, seed, folds, fold: see `lab.data.splits.Cut`; the shares are of each class.
-        transforms: albumentations, for the training set.
-        cache_gb: images to keep in memory; the rest is mapped from a temporary file.
+        arguments: see `lab.data.arguments.ClassFileArguments`; the shares are of each class.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
@@ -56,8 +37,9 @@ def class_folder(
         raise ValueError(
             "data.root is not set: pass --set data.root=PATH, the folder that holds one for each class"
         )
-    reading = LabelledReading(size, grayscale, sample_size, cache_gb, value_range)
-    cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
+    require_known(arguments, ClassFileArguments)
+    reading = fields_from(LabelledReading, arguments)
+    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
     folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")

@@ -1,11 +1,11 @@
 """Images and their classes that a CSV file lists."""
 
 from pathlib import Path
+from typing import Unpack
 
-from lab.data.augment import Transforms
+from lab.data.arguments import ClassFileArguments, fields_from, require_known
 from lab.data.files import Columns
-from lab.data.labelled_files import LabelledFile, LabelledReading, Size, read_labelled
-from lab.data.normalise import Mode
+from lab.data.labelled_files import LabelledFile, LabelledReading, read_labelled
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import SPLIT, below, cell, column_named, read_table, unique
@@ -19,18 +19,7 @@ def class_table(
     label: str = "label",
     group_by: str | None = None,
     split_by: str | None = None,
-    size: Size | None = 128,
-    grayscale: bool = False,
-    value_range: list[float] | None = None,
-    sample_size: int | None = None,
-    normalise: Mode = "train",
-    val_share: float = 0.2,
-    test_share: float = 0.0,
-    seed: int = 0,
-    folds: int | None = None,
-    fold: int = 0,
-    transforms: Transforms = (),
-    cache_gb: float = 2.0,
+    **arguments: Unpack[ClassFileArguments],
 ) -> Splits:
     """Images from a CSV with a row for each: a column of paths, and one of classes.
 
@@ -43,7 +32,7 @@ def class_table(
         image, label: the columns' names.
         group_by: a column whose values stay on one side.
         split_by: the column that says train, val or test; by default `split`, where the CSV has one.
-        size: this and all others are as for `lab.data.class_folder`.
+        arguments: see `lab.data.arguments.ClassFileArguments`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
@@ -51,8 +40,9 @@ def class_table(
         raise ValueError(
             "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
         )
-    reading = LabelledReading(size, grayscale, sample_size, cache_gb, value_range)
-    cut, serving = Cut(val_share, test_share, seed, folds, fold), Serving(None, normalise, transforms)
+    require_known(arguments, ClassFileArguments)
+    reading = fields_from(LabelledReading, arguments)
+    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
     table = expanded(path)
     folder = expanded(root) if root else table.parent
     problems: list[str] = []

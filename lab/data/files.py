@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.data.arguments import MaskFileArguments
 from lab.data.inventory import file_size, with_files
 from lab.data.mask_sources import MaskSource
 from lab.data.masks import Label, MaskReader
@@ -44,6 +45,11 @@ class Columns(NamedTuple):
     split: str | None
     condition: str | None
 
+    @classmethod
+    def of(cls, arguments: MaskFileArguments) -> "Columns":
+        """The columns that a data source is asked for."""
+        return cls(arguments.get("group_by"), arguments.get("split_by"), arguments.get("condition"))
+
     @property
     def named(self) -> list[str]:
         """Those that the table must have."""
@@ -57,7 +63,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read; the arguments of the same names of `lab.data.image_folder`."""
+    """How files are read, by `lab.data.arguments.MaskFileArguments`."""
 
     classes: Mapping[str, Label] | None = None
     ignore: Label | None = None

@@ -1,22 +1,17 @@
 """A folder of images beside a folder of their masks."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
+from lab.data.arguments import MaskFileArguments, fields_from, require_known
 from lab.data.discovery import key_in
 from lab.data.files import Columns, Entry, Reading, read_sets
 from lab.data.layouts import Contents, Layout, read_layout, unnamed_classes
-from lab.data.masks import Label
-from lab.data.normalise import Mode
-from lab.data.pairs import Transforms
-from lab.data.patches import Patches
 from lab.data.sets import Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import Row, read_table, unique
 from lab.data.unicode_names import composed
-from lab.labels import Auto
 from lab.paths import expanded
 
 WHAT = "the image folder"
@@ -30,55 +25,28 @@ def image_folder(
     masks: str = "masks",
     metadata: str | None = None,
     metadata_name: str = "frame_id",
-    group_by: str | None = None,
-    split_by: str | None = None,
-    condition: str | None = None,
-    classes: Mapping[str, Label] | None = None,
-    ignore: Label | None = None,
-    mask_threshold: float | None = None,
-    grayscale: bool = False,
-    value_range: list[float] | None = None,
-    normalise: Mode = "train",
-    val_share: float = 0.2,
-    test_share: float = 0.0,
-    seed: int = 0,
-    folds: int | None = None,
-    fold: int = 0,
-    patches: Patches | None = None,
-    transforms: Transforms = (),
-    val_transforms: Transforms = (),
-    cache_gb: float = 2.0,
-    background: str | None = Auto.AUTO,
     layout: Literal["auto", "pairs", "named", "objects", "voc", "cityscapes", "coco"] = "auto",
+    **arguments: Unpack[MaskFileArguments],
 ) -> Splits:
     """Images and masks from `root/images` and `root/masks`, or in one of the layouts of public datasets.
 
     Layouts and formats: docs/input.md; sizes may differ. An item is (image, mask), or (image, sequence, mask)
-    with a condition. Validation and test images are whole. Arguments that aren't here: `Cut`, `Patches`.
+    with a condition. Validation and test images are whole.
 
     Args:
         root: the folder that holds both; a relative path counts from where the command runs.
         metadata: a CSV below root with a row for each image, named in its column `metadata_name`.
-        group_by, split_by, condition: its columns: images of one group stay together; train, val or test
-            instead of shares; what the network is told beside the image.
-        classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
-            `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
-        ignore: value or colour of pixels that nobody judged.
-        value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
-        normalise: see `lab.data.normalise.Mode`.
-        background: the class that means leave out, or null; by default the one called `background`.
-        transforms, val_transforms: albumentations for the train set; for the others (fixed).
-        cache_gb: decoded files to keep in memory; the rest is mapped from a temporary file.
         layout: how files lie below root; `auto` finds out, or refuses what fits several.
+        arguments: see `lab.data.arguments.MaskFileArguments`; its columns are those of `metadata`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
     if not root:
         raise ValueError(NO_ROOT.format(images, masks))
-    cut = Cut(val_share, test_share, seed, folds, fold)
-    serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
-    folder, columns = expanded(root), Columns(group_by, split_by, condition)
+    require_known(arguments, MaskFileArguments)
+    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
+    reading = fields_from(Reading, arguments)
+    folder, columns = expanded(root), Columns.of(arguments)
     contents, reading = _found(folder, Layout(layout), (images, masks), reading)
     entries = _described(contents, None if metadata is None else folder / metadata, metadata_name, columns)
     splits = read_sets(entries, contents.problems, WHAT, reading, cut, serving, contents.warnings)

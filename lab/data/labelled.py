@@ -142,10 +142,7 @@ def assemble(
         classes=list(classes),
         normalise="none",
         counts={part: dict(zip(classes, found, strict=True)) for part, found in counts.items()},
-        split={
-            part: [names[index] for index in indices]
-            for part, indices in zip(Parts._fields, parts, strict=True)
-        },
+        split=parts.named(names),
         class_weights=[len(parts.train) / (len(classes) * count) for count in counts["train"]],
     )
     val, test = (serve(part) if len(part) else None for part in (parts.val, parts.test))

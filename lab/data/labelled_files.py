@@ -33,13 +33,13 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class LabelledReading:
-    """How files are read; the arguments of the same names of `lab.data.class_folder`.
+    """How files are read, by `lab.data.arguments.ClassFileArguments`.
 
     Raises:
         ValueError: one of them is out of its range.
     """
 
-    size: Size | None = None
+    size: Size | None = 128
     grayscale: bool = False
     sample_size: int | None = None
     cache_gb: float = 2.0

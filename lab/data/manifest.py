@@ -1,17 +1,14 @@
 """Images and masks that a CSV file lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
+from lab.data.arguments import MaskFileArguments, fields_from, require_known
 from lab.data.files import Columns, Entry, Reading, read_sets
-from lab.data.masks import Label
-from lab.data.normalise import Mode
-from lab.data.pairs import Transforms
-from lab.data.patches import Patches
 from lab.data.sets import Sample, Serving
 from lab.data.splits import Cut, Splits
 from lab.data.tables import SPLIT, Row, below, column_named, read_table, unique
-from lab.labels import Auto
 from lab.paths import expanded
 
 COLUMNS = ("basename", "image_path", "mask_path")
@@ -21,25 +18,7 @@ SEQUENCE = "sequence_id"
 def manifest(
     path: str | None,
     root: str | None = None,
-    group_by: str | None = None,
-    split_by: str | None = None,
-    condition: str | None = None,
-    classes: Mapping[str, Label] | None = None,
-    ignore: Label | None = None,
-    mask_threshold: float | None = None,
-    grayscale: bool = False,
-    value_range: list[float] | None = None,
-    normalise: Mode = "train",
-    val_share: float = 0.2,
-    test_share: float = 0.0,
-    seed: int = 0,
-    folds: int | None = None,
-    fold: int = 0,
-    patches: Patches | None = None,
-    transforms: Transforms = (),
-    val_transforms: Transforms = (),
-    cache_gb: float = 2.0,
-    background: str | None = Auto.AUTO,
+    **arguments: Unpack[MaskFileArguments],
 ) -> Splits:
     """Images and masks from a CSV with the columns basename, image_path and mask_path, one row an image.
 
@@ -51,19 +30,19 @@ def manifest(
         split_by: the column that says train, val or test; by default `split`, where the CSV has one.
         group_by: a column whose values stay on one side; by default sequence_id, where every labelled row has
             one, there are three or more, and no column says the split.
-        condition: a further column. It and all others are as for `lab.data.image_folder`.
+        condition: a further column. The others: see `lab.data.arguments.MaskFileArguments`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
     if not path:
         raise ValueError("data.path is not set: pass --set data.path=FILE, a CSV that lists the images")
-    cut = Cut(val_share, test_share, seed, folds, fold)
-    serving = Serving(patches, normalise, transforms, val_transforms)
-    reading = Reading(classes, ignore, mask_threshold, grayscale, value_range, cache_gb, background)
+    require_known(arguments, MaskFileArguments)
+    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
+    reading = fields_from(Reading, arguments)
     file = expanded(path)
     folder = expanded(root) if root else file.parent
     problems: list[str] = []
-    entries = _listed(file, folder, Columns(group_by, split_by, condition), problems)
+    entries = _listed(file, folder, Columns.of(arguments), problems)
     return read_sets(entries, problems, f"the images of {file}", reading, cut, serving)
 
 

@@ -29,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Serving:
-    """How pairs are served; the arguments of the same names of `lab.data.image_folder`.
+    """How pairs are served, by `lab.data.arguments.PairArguments`.
 
     Raises:
         ValueError: the transforms normalise too, or `normalise` is none of its words.
@@ -130,23 +130,25 @@ def assemble(
         train = serve(parts.train, kind, serving.patches, serving.transforms)
     else:
         train = serve(parts.train, AugmentedPairs if serving.transforms else FixedPairs, serving.transforms)
-    split = {
-        name: [samples[index].name for index in part] for name, part in zip(Parts._fields, parts, strict=True)
-    }
-    counts = {name: len(names) for name, names in split.items()}
+    split = parts.named([sample.name for sample in samples])
     info = DatasetInfo(
         in_channels=int(pairs[0][0].shape[2]),
         classes=list(classes),
         background=None if nothing is None else classes[nothing],
         normalise="none",
         sequences=numbers,
-        counts=counts | ({"unlabelled": len(unlabelled)} if unlabelled else {}),
+        counts=_counts(split, unlabelled),
         split=split,
         without_objects=_without_objects(samples, pairs, parts.train, nothing) or (),
         patches=train.facts() if isinstance(train, PatchPairs) else None,
     )
     val, test = (judged(part) if len(part) else None for part in (parts.val, parts.test))
     return Splits(train, val, test, info.to_facts() | (normalise.facts() if normalise else {}))
+
+
+def _counts(split: Mapping[str, Sequence[str]], unlabelled: Sequence[str]) -> dict[str, int]:
+    counts = {name: len(names) for name, names in split.items()}
+    return {**counts, "unlabelled": len(unlabelled)} if unlabelled else counts
 
 
 def _without_objects(

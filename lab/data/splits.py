@@ -99,19 +99,15 @@ class Parts(NamedTuple):
     val: Indices
     test: Indices
 
+    def named(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The names of the items in each set."""
+        sets = zip(self._fields, self, strict=True)
+        return {part: [names[index] for index in indices] for part, indices in sets}
+
 
 @dataclass(frozen=True)
 class Cut:
-    """How one set becomes three; the arguments of the same names of `lab.data.image_folder`.
-
-    Args:
-        val_share: share of the items to validate on, in [0, 1); 0: none, and the run has `val: null`;
-            meaningless with `folds`.
-        test_share: share that is kept for the final word, in [0, 1); set aside before the folds are made.
-        seed: decides what goes where.
-        folds: cut what is not the test set into so many folds, as equal as can be.
-        fold: the one to validate on, from 0; the others are trained on.
-    """
+    """How one set becomes three, by `lab.data.arguments.CutArguments`."""
 
     val_share: float = 0.2
     test_share: float = 0.0

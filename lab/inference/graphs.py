@@ -1,6 +1,5 @@
 """`--evaluate` of scene graphs: how many annotated triplets a network finds, beside who only counts them."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Unpack, cast, get_args
 import numpy as np
 
 from lab.config import ConfigError
+from lab.config.signatures import signature_of
 from lab.data.loaders import create_loader
 from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
@@ -175,7 +175,7 @@ def _in_mode(loaded: Loaded, mode: Mode) -> Splits:
     Raises:
         ValueError: it has no such mode, or doesn't fit the network.
     """
-    if "mode" not in inspect.signature(loaded.config.data.resolve()).parameters:
+    if "mode" not in signature_of(loaded.config.data.resolve()).parameters:
         raise ValueError(f"{loaded.config.data.target} takes no mode")
     try:
         config = loaded.config.with_values({"data.mode": mode})

@@ -1,6 +1,5 @@
 """A finished run as something that can be asked: its network with the weights, and all that belongs to it."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from lab import rundir
 from lab.checkpoint import CheckpointError, network_state
 from lab.checkpoint import load as load_checkpoint
 from lab.config import ConfigError, RunConfig
+from lab.config.signatures import signature_of
 from lab.config.validation import validate
 from lab.data.reading import ImageReader
 from lab.data.splits import Splits, splits_of
@@ -270,7 +270,7 @@ def _config_of(folder: Path, own: Mapping[str, Any]) -> RunConfig:
 def _without_downloads(config: RunConfig) -> RunConfig:
     """Pretrained weights would be fetched and then replaced: the same network without them."""
     try:
-        parameters = inspect.signature(config.net.resolve()).parameters
+        parameters = signature_of(config.net.resolve()).parameters
     except (TypeError, ValueError):
         parameters = {}  # type: ignore[assignment]
     named = [name for name in _DOWNLOADING if name in parameters or name in config.net.arguments]

@@ -12,6 +12,7 @@ import pytest
 from lab.config import ConfigError, sources, stand_ins
 from lab.config.annotations import annotations
 from lab.config.importing import resolve
+from lab.config.signatures import signature_of
 from lab.config.spec import Spec
 from tests.conftest import ROOT
 
@@ -48,7 +49,7 @@ def test_signatures_are_those_of_the_real_things(name: str) -> None:
     made, real = stand_ins.look(name), resolve(name)
     assert made is not None
     assert made.__name__ == real.__name__ and isinstance(made, type) == isinstance(real, type)
-    told, true = inspect.signature(made).parameters, inspect.signature(real).parameters
+    told, true = signature_of(made).parameters, signature_of(real).parameters
     assert [(each.name, each.kind) for each in told.values()] == [
         (each.name, each.kind) for each in true.values()
     ]
@@ -127,6 +128,15 @@ def test_nothing_is_imported_and_closed_paths_stay_closed() -> None:
         ("def Net(a: 'int | None' = None): pass", "(a: int | None = None)"),
         ("from typing import Literal\nMode = Literal['a', 'b']\ndef Net(m: Mode): pass",
          "(m: Literal['a', 'b'])"),
+        ("from typing import TypedDict, Unpack\nclass Own(TypedDict, total=False):\n    b: int\n"
+         "def Net(a, **more: Unpack[Own]): pass", "(a, *, b: int = ...)"),
+        ("import typing\nclass Base(typing.TypedDict):\n    b: typing.NotRequired[str]\n    c: int\n"
+         "class Own(Base, total=False):\n    d: typing.Required[bool]\n    c: float\n"
+         "class Net:\n    def __init__(self, **more: 'typing.Unpack[Own]'): pass",
+         "(*, b: str = ..., c: float = ..., d: bool)"),
+        ("def Net(a, **more: dict[str, int]): pass", "(a, **more)"),
+        ("from typing import TypedDict, Unpack\nOwn = TypedDict('Own', {'b': int})\n"
+         "def Net(a, **more: Unpack[Own]): pass", None),
         # What the sources leave open.
         ("import functools\n@functools.cache\ndef Net(a): pass", None),
         ("class Net(metaclass=type): pass", None),
