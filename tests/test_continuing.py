@@ -75,6 +75,7 @@ def test_resumed_equals_uninterrupted(values: dict[str, Any], at: tuple[int, int
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # 400 trainings, each three times, take minutes on a busy machine
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(features(), PLACES)
 def test_resumed_equals_uninterrupted_in_many_ways(values: dict[str, Any], at: tuple[int, int]) -> None:

@@ -43,7 +43,7 @@ def test_a_stopped_study_shows_what_there_is_and_how_to_go_on(
     assert "Report   studies/small/report.html" in tail and (folder / "report.html").exists()
     assert tail[-1].startswith("Continue ")
     assert tail[-1].endswith(f"main.py --optimize {shlex.quote(str(path))} --set seed=4")
-    again = tools.finish(tools.start(tmp_path, *shlex.split(tail[-1])[4:]), 60)
+    again = tools.finish(tools.start(tmp_path, *shlex.split(tail[-1])[3:]), 60)
     assert again[0] == 0 and "Continue" not in again[1]
     assert len(tools.trials(tmp_path)) == 3
 
