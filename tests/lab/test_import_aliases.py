@@ -1,6 +1,7 @@
 """Import paths of earlier versions, by a table that the test makes: in configs, records and imports."""
 
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from lab import import_aliases
 from lab.config import ConfigError, RunConfig, gate
 from lab.config.diff import differences, same
 from lab.config.importing import resolve
-from lab.config.stand_ins import look
+from lab.config.stand_ins import _stand_in, look
 from lab.config.validation import validate
 from lab.hpo.changes import refuse, run_problems
 from lab.import_aliases import MOVED, current, notes
@@ -129,6 +130,14 @@ def test_sources_are_read_at_the_new_path() -> None:
     assert found is not None and found.__name__ == "MAE"
     with pytest.raises(ConfigError, match="did you mean 'MAE'"):
         look("lab.measures.regression.MEA")
+
+
+def test_sources_of_a_module_of_ones_own_are_followed_to_the_new_path(mine: Callable[[str], Path]) -> None:
+    mine("from lab.measures.regression import MAE\nclass Mine(MAE): pass\n")
+    _stand_in.cache_clear()
+    found, wanted = look("mine.Mine"), look("lab.metrics.regression.MAE")
+    assert found is not None and wanted is not None
+    assert inspect.signature(found) == inspect.signature(wanted)
 
 
 def test_an_import_gives_the_module_itself_and_warns_at_the_line_that_imports(
