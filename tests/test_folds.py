@@ -16,7 +16,8 @@ from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd
 from lab.hpo import study
-from lab.inference import judged, loaded, segmenter
+from lab.inference import loaded, segmenter
+from lab.inference.judged import SegmentationEvaluator
 from lab.report import compare
 from lab.report.notebook import read_runs
 
@@ -122,7 +123,7 @@ def test_folds_are_the_seeds_of_a_trial(workplace: Path) -> None:
     assert result.best.value == pytest.approx(statistics.fmean(repeats.values()))
     assert sorted(result.best.intermediate_values) == [1, 2, 3, 4]
     best = loaded.load(workplace / "studies" / "folds" / "best")  # the weights of its best fold
-    found = judged.evaluate_run(best.folder)
+    found = SegmentationEvaluator().evaluate(best.folder)
     assert sorted(image.name for image in found.images) == sorted(best.facts["split"]["val"])
     assert not any("trained on" in note for note in found.notes)
     header = (workplace / "studies" / "folds" / "leaderboard.csv").read_text().splitlines()[0]
@@ -147,7 +148,7 @@ def test_a_split_that_would_judge_by_what_was_learnt_is_refused(folds: RunConfig
 
 def test_a_threshold_of_other_weights_is_not_used(folds: RunConfig) -> None:
     folder = util.run(folds.with_values({"folds": None}), console="quiet").run_dir
-    judged.evaluate_run(folder, "val", tune=True)
+    SegmentationEvaluator(tune=True).evaluate(folder, "val")
     path = folder / "threshold.json"
     record = json.loads(path.read_text())
     assert record["epoch"] == segmenter.load_segmenter(folder).epoch
@@ -161,7 +162,7 @@ def test_a_threshold_of_other_weights_is_not_used(folds: RunConfig) -> None:
 def test_validation_judges_by_the_threshold_of_the_task(folds: RunConfig) -> None:
     low = folds.with_values({"folds": None, "task": {"target": "lab.tasks.Segmentation", "threshold": 0.05}})
     result = util.run(low, console="quiet")
-    found = judged.evaluate_run(result.run_dir, "val")
+    found = SegmentationEvaluator().evaluate(result.run_dir, "val")
     assert statistics.fmean(image.value("dice") or 0.0 for image in found.images) == pytest.approx(
         float(result), abs=2e-4
     )

@@ -17,7 +17,7 @@ import util
 from lab import checkpoint
 from lab.config import RunConfig
 from lab.events import RunResult
-from lab.inference import judged
+from lab.inference.judged import SegmentationEvaluator
 from main import main
 
 OLD = Path(__file__).parent / "old"
@@ -341,7 +341,9 @@ def test_a_new_run_has_and_keeps_the_nearest_cut_where_the_old_version_had_anoth
     assert set(after["val"]) & set(before["train"])  # the cut that must not be mixed with the old one
     assert main(["--resume", str(run), "--set", "epochs=3"]) == 0
     assert summary(run)["epochs"] == 3 and cut_of(run / "checkpoints") == after
-    assert sorted(image.name for image in judged.evaluate_run(run).images) == sorted(after["val"])
+    assert sorted(image.name for image in SegmentationEvaluator().evaluate(run).images) == sorted(
+        after["val"]
+    )
 
 
 def test_a_run_with_groups_is_continued_and_judged_with_its_own_cut(
@@ -350,7 +352,7 @@ def test_a_run_with_groups_is_continued_and_judged_with_its_own_cut(
     run = old / "runs" / "patients"
     before = cut_of(run / "checkpoints")
     for epochs in (3, 4):  # the second time from a checkpoint of this version
-        found = judged.evaluate_run(run)
+        found = SegmentationEvaluator().evaluate(run)
         assert sorted(image.name for image in found.images) == sorted(before["val"])
         assert not any("was trained on" in note for note in found.notes)
         assert main(["--resume", "runs/patients", "--set", f"epochs={epochs}"]) == 0

@@ -7,7 +7,7 @@ import pytest
 
 import main as program
 from lab.config import RunConfig
-from lab.inference.graphs import evaluate_run
+from lab.inference.graphs import SceneGraphEvaluator
 from tests.conftest import ROOT, Say
 from util import run
 
@@ -91,7 +91,7 @@ def test_prediction_and_export_say_what_they_are_for(place: Path, say: Say) -> N
 def test_a_learner_is_told_from_a_guesser(workplace: Path) -> None:
     config = RunConfig.from_yaml(ROOT / "configs" / "scene_graph.yaml")
     result = run(config.with_values({"trackers": [], "device": "cpu"}), console="quiet")
-    found = evaluate_run(result.run_dir)
+    found = SceneGraphEvaluator().evaluate(result.run_dir)
     network, frequency = (
         found.ranks("predcls", who, "with").mean_recall(20) for who in ("network", "frequency")
     )

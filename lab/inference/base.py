@@ -4,26 +4,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypedDict, TypeVar, Unpack
+from typing import Protocol, TypeVar
 
 from lab.inference.held_out import HeldOut, N, Split, usual_split
 from lab.inference.loaded import missing_parts, parts_of, require_task
 
 Progress = Callable[[int, int, str], object]
 """Takes the number of items that are done, how many there are, and what is being done."""
-
-
-class Options(TypedDict, total=False):
-    """Options of every evaluation.
-
-    Attributes:
-        device: other than the config says.
-        data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
-    """
-
-    device: str | None
-    data: Mapping[str, object] | None
-    on_progress: Progress
 
 
 class OfPart(Protocol):
@@ -67,7 +54,7 @@ E = TypeVar("E", bound=Evaluation)
 
 
 class Evaluator(Protocol[N, E]):
-    """How the runs of one kind of task are judged.
+    """How the runs of one kind of task are judged: four steps, of which `evaluate` is the course.
 
     Attributes:
         task: the class that a run's task must be of; any by default, which needn't be a `Task`.
@@ -94,39 +81,47 @@ class Evaluator(Protocol[N, E]):
         """Add what is known once all parts are judged; nothing by default."""
         return  # without a statement it would be abstract
 
+    def evaluate(
+        self,
+        folder: Path | str,
+        split: Split | None = None,
+        *,
+        device: str | None = None,
+        data: Mapping[str, object] | None = None,
+        on_progress: Progress = lambda done, items, what: None,
+    ) -> E:
+        """Judge a run on its own data: each fold or seed by its own network, where there are several.
 
-def evaluate(
-    evaluator: Evaluator[N, E], folder: Path | str, split: Split | None = None, **options: Unpack[Options]
-) -> E:
-    """Judge a run on its own data: each fold or seed by its own network, where there are several.
+        The data is built anew from the run's config.
 
-    The data is built anew from the run's config.
+        Args:
+            split: by default `test` where there is one, else `val`; `val` for folds, whose validation items
+                are those that the fold's network hasn't learnt from.
+            device: other than the config says.
+            data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
 
-    Args:
-        split: by default `test` where there is one, else `val`; `val` for folds, whose validation items are
-            those that the fold's network hasn't learnt from.
-
-    Raises:
-        CheckpointError: there are no weights, or they don't fit.
-        ConfigError: the config can't be read, or its data or network can't be built.
-        ValueError: the run's task is another, there is no such set, or its data is not that of the training.
-    """
-    folder, started = Path(folder), time.perf_counter()
-    result: E | None = None
-    for path, part in parts_of(folder) if evaluator.whole else [(folder, "")]:
-        loaded = evaluator.load(path, device=options.get("device"), data=options.get("data"))
-        require_task(loaded, evaluator.task)
-        splits = loaded.create_splits()
-        split = split or usual_split(splits, part)
-        held_out = HeldOut(loaded, splits, split, part)
-        if result is None:
-            result = evaluator.begin(folder, held_out)
-            result.about = {**held_out.about(), **result.about}
-        else:
-            result.about["weights"] += f"; {part}: {held_out.about()['weights']}"
-        evaluator.judge(result, held_out, options.get("on_progress", lambda done, items, what: None))
-    assert result is not None
-    result.notes += missing_parts(folder)
-    evaluator.finish(result)
-    result.seconds = time.perf_counter() - started
-    return result
+        Raises:
+            CheckpointError: there are no weights, or they don't fit.
+            ConfigError: the config can't be read, or its data or network can't be built.
+            ValueError: the run's task is another, there is no such set, or its data is not that of the
+                training.
+        """
+        folder, started = Path(folder), time.perf_counter()
+        result: E | None = None
+        for path, part in parts_of(folder) if self.whole else [(folder, "")]:
+            loaded = self.load(path, device=device, data=data)
+            require_task(loaded, self.task)
+            splits = loaded.create_splits()
+            split = split or usual_split(splits, part)
+            held_out = HeldOut(loaded, splits, split, part)
+            if result is None:
+                result = self.begin(folder, held_out)
+                result.about = {**held_out.about(), **result.about}
+            else:
+                result.about["weights"] += f"; {part}: {held_out.about()['weights']}"
+            self.judge(result, held_out, on_progress)
+        assert result is not None
+        result.notes += missing_parts(folder)
+        self.finish(result)
+        result.seconds = time.perf_counter() - started
+        return result

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from lab.figures.panels import Image, to_rgb
 from lab.inference.answers import Probabilities, answers, class_names
-from lab.inference.base import Evaluation, Evaluator, Options, Progress, evaluate
+from lab.inference.base import Evaluation, Evaluator, Progress
 from lab.inference.efficiency import Efficiency, measure
-from lab.inference.held_out import HeldOut, Split, as_trained, normalisation
+from lab.inference.held_out import HeldOut, as_trained, normalisation
 from lab.inference.loaded import Loaded, load
 from lab.metrics.class_scores import Scores, judge
 from lab.tasks import Classification
@@ -95,27 +94,13 @@ class ClassificationEvaluation(Evaluation):
         return self._scores[part]
 
 
-def evaluate_run(
-    folder: Path | str, split: Split | None = None, *, efficiency: bool = True, **options: Unpack[Options]
-) -> ClassificationEvaluation:
-    """Judge a run on images of its own data: each fold or seed by its own network, where there are several.
-
-    The network is asked as in validation.
-
-    Args:
-        efficiency: measure size, arithmetic and speed, too: some seconds.
-
-    The other arguments and the errors are those of `lab.inference.base.evaluate`.
-
-    Raises:
-        ValueError: the classes of the images are not those of the training, or an answer isn't finite.
-    """
-    return evaluate(ClassificationEvaluator(efficiency), folder, split, **options)
-
-
 @dataclass(frozen=True)
 class ClassificationEvaluator(Evaluator[Loaded, ClassificationEvaluation]):
-    """How classes are judged, and whether size and speed of the network are measured."""
+    """How classes are judged; the network is asked as in validation.
+
+    Args:
+        efficiency: measure its size, arithmetic and speed, too: some seconds.
+    """
 
     efficiency: bool = True
     task = Classification
@@ -128,7 +113,11 @@ class ClassificationEvaluator(Evaluator[Loaded, ClassificationEvaluation]):
     def judge(
         self, result: ClassificationEvaluation, held_out: HeldOut[Loaded], on_progress: Progress
     ) -> None:
-        """Add the answers of one network."""
+        """Add the answers of one network.
+
+        Raises:
+            ValueError: the classes are not those of the training, or no image has one.
+        """
         _require_same_classes(held_out)
         loaded, which = held_out.loaded, f"of the {held_out.split} set"
         names = held_out.names()
@@ -154,6 +143,9 @@ class ClassificationEvaluator(Evaluator[Loaded, ClassificationEvaluation]):
     def finish(self, result: ClassificationEvaluation) -> None:
         """Note what is odd about the answers of all parts."""
         result.notes += _of_classes(result)
+
+
+evaluate_run = ClassificationEvaluator().evaluate
 
 
 def _require_same_classes(held_out: HeldOut[Loaded]) -> None:

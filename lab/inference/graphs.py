@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
 from lab.dataset_info import SCENE_GRAPH
 from lab.graphs import Said, Scenes, Vocabulary
-from lab.inference.base import Evaluation, Evaluator, Options, Progress, evaluate
-from lab.inference.held_out import HeldOut, Split
+from lab.inference.base import Evaluation, Evaluator, Progress
+from lab.inference.held_out import HeldOut
 from lab.inference.loaded import Loaded, load
 from lab.metrics.scene_graph import (
     CONSTRAINTS,
@@ -107,24 +107,12 @@ class SceneGraphEvaluation(Evaluation):
         return merged([each.ranks[who][constraint] for each in chosen])
 
 
-def evaluate_run(
-    folder: Path | str, split: Split | None = None, **options: Unpack[Options]
-) -> SceneGraphEvaluation:
-    """Judge a run on videos of its own data: each fold or seed by its own network, where there are several.
+class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
+    """How scene graphs are judged: beside the frequencies of the training set, and in every mode.
 
     The network is asked in the mode of the training and then in the others, where it can: one that learnt
     from true boxes and classes can be asked about a detector's.
-
-    The arguments and the errors are those of `lab.inference.base.evaluate`.
-
-    Raises:
-        ValueError: the names of what the videos show are not those of the training.
     """
-    return evaluate(SceneGraphEvaluator(), folder, split, **options)
-
-
-class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
-    """How scene graphs are judged: beside the frequencies of the training set, and in every mode."""
 
     task = SceneGraph
     load = staticmethod(load)
@@ -151,7 +139,11 @@ class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
         )
 
     def judge(self, result: SceneGraphEvaluation, held_out: HeldOut[Loaded], on_progress: Progress) -> None:
-        """Add what one network finds in each mode."""
+        """Add what one network finds in each mode.
+
+        Raises:
+            ValueError: there are no such videos, or the names of what they show are not the training's.
+        """
         loaded, splits = held_out.loaded, held_out.splits
         _require_same_names(loaded, splits)
         guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
@@ -167,6 +159,9 @@ class SceneGraphEvaluator(Evaluator[Loaded, SceneGraphEvaluation]):
             else:
                 _ask(result, replace(held_out, splits=others), mode, guesser, on_progress)
         result.note(notes)
+
+
+evaluate_run = SceneGraphEvaluator().evaluate
 
 
 def _in_mode(loaded: Loaded, mode: Mode) -> Splits:

@@ -13,7 +13,7 @@ from torch import Tensor
 from lab import rundir
 from lab.data.pairs import ImagePairs
 from lab.figures.panels import Image, Masks, masks, pictures
-from lab.inference.base import Evaluation, Evaluator, Progress, evaluate
+from lab.inference.base import Evaluation, Evaluator, Progress
 from lab.inference.held_out import HeldOut, Split, as_trained
 from lab.inference.masks import require_fit
 from lab.inference.segmenter import THRESHOLD, Segmenter, load_segmenter, transform_names
@@ -65,40 +65,20 @@ class SegmentationEvaluation(Evaluation):
         return self.images
 
 
-def evaluate_run(
-    folder: Path | str,
-    split: Split | None = None,
-    *,
-    device: str | None = None,
-    data: Mapping[str, object] | None = None,
-    on_progress: Progress = lambda done, images, what: None,
-    **settings: Any,
-) -> SegmentationEvaluation:
-    """Judge a run on images of its own data: each fold or seed by its own network, where there are several.
+@dataclass(frozen=True)
+class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
+    """How masks are judged; what is None is taken from the run.
 
     Images are asked for by `Task.infer`, one at a time, and judged by the metrics of the training, so that on
     the validation images the mean Dice is the run's best `val_dice`.
 
     Args:
-        settings: of `SegmentationEvaluator`.
-
-    The other arguments and the errors are those of `lab.inference.base.evaluate`.
-
-    Raises:
-        ValueError: a setting makes no sense.
-    """
-    evaluator = SegmentationEvaluator(**settings)
-    return evaluate(evaluator, folder, split, device=device, data=data, on_progress=on_progress)
-
-
-@dataclass(frozen=True)
-class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
-    """How masks are judged; what is None is taken from the run.
-
-    Args:
         tune: find the threshold on the validation images, and keep it in the run's folder.
         flips: average over mirror images, as the run's task may do anyway.
         pixel_size: in micrometres.
+
+    Raises:
+        ValueError: a setting makes no sense.
     """
 
     threshold: float | None = None
@@ -173,6 +153,13 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
             _keep(result.worst, WORST, 1, scores, image, sample)
             if any(sum(scores.counts[index][1:]) for index in scores.counted):  # nothing is no sight
                 _keep(result.best, BEST, -1, scores, image, sample)
+
+
+def evaluate_run(
+    folder: Path, split: Split | None = None, *, data: Mapping[str, object] | None = None, **settings: Any
+) -> SegmentationEvaluation:
+    """Judge a run with these settings of a `SegmentationEvaluator`."""
+    return SegmentationEvaluator(**settings).evaluate(folder, split, data=data)
 
 
 def _tuned(validation: HeldOut[Segmenter], on_progress: Progress) -> tuple[float, list[tuple[float, float]]]:

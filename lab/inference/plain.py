@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Unpack
 
 from lab.data.loaders import create_loader
-from lab.evaluation import evaluate as evaluate_loader
-from lab.inference.base import Evaluation, Evaluator, Options, Progress, evaluate
-from lab.inference.held_out import HeldOut, Split
+from lab.evaluation import evaluate
+from lab.inference.base import Evaluation, Evaluator, Progress
+from lab.inference.held_out import HeldOut
 from lab.inference.loaded import Loaded, load
 
 
@@ -19,21 +18,11 @@ class GenericEvaluation(Evaluation):
     values: Mapping[str, float] = field(default_factory=dict)
 
 
-def evaluate_run(
-    folder: Path | str, split: Split | None = None, **options: Unpack[Options]
-) -> GenericEvaluation:
-    """Judge a run's best weights as its validation did; for tasks that have no evaluation of their own.
-
-    The arguments and the errors are those of `lab.inference.base.evaluate`.
-
-    Args:
-        folder: of a single run: a seed or fold of several has its own.
-    """
-    return evaluate(GenericEvaluator(), folder, split, **options)
-
-
 class GenericEvaluator(Evaluator[Loaded, GenericEvaluation]):
-    """How any task is judged: by its loss and metrics."""
+    """How a task without an evaluation of its own is judged: by loss and metrics, as its validation was.
+
+    Of several seeds or folds one has to be named.
+    """
 
     whole = False
     load = staticmethod(load)
@@ -50,7 +39,7 @@ class GenericEvaluator(Evaluator[Loaded, GenericEvaluation]):
         config, runtime = loaded.config, loaded.runtime
         criterion, notes = loaded.create_criterion()
         metrics = config.create_metrics(loaded.facts)
-        result.values = evaluate_loader(
+        result.values = evaluate(
             loaded.model,
             create_loader(dataset, config.batch_size, shuffle=False, device=runtime.device),
             task=loaded.task,
@@ -59,3 +48,6 @@ class GenericEvaluator(Evaluator[Loaded, GenericEvaluation]):
             metrics={name: runtime.place(metric) for name, metric in metrics.items()},
         )
         result.notes += [*loaded.notes, *notes]
+
+
+evaluate_run = GenericEvaluator().evaluate

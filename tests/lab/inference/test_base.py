@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.inference.base import Evaluation, Evaluator, Progress, evaluate
+from lab.inference.base import Evaluation, Evaluator, Progress
 from lab.inference.held_out import HeldOut
 from lab.inference.loaded import Loaded, load
 from lab.tasks import Classification
@@ -58,7 +58,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_part_is_judged_by_its_own_network(seeds: Path) -> None:
     told: list[Any] = []
-    found = evaluate(Recorder(), seeds, on_progress=lambda *each: told.append(each))
+    found = Recorder().evaluate(seeds, on_progress=lambda *each: told.append(each))
     assert found.seen == [Seen("seed_0", "test", 50), Seen("seed_1", "test", 50)]
     assert found.parts == ["seed_0", "seed_1"] and found.split == "test" and found.folder == seeds
     assert found.notes == [
@@ -75,13 +75,13 @@ def test_each_part_is_judged_by_its_own_network(seeds: Path) -> None:
 
 
 def test_a_single_run_has_no_parts(seeds: Path) -> None:
-    found = evaluate(Recorder(), seeds / "seed_0", "val")
+    found = Recorder().evaluate(seeds / "seed_0", "val")
     assert found.parts == [] and found.notes == ["the same of every part", "own", "finished"]
     assert found.seen[0].split == "val" and found.about["first"] == ""
 
 
 def test_where_the_data_lies_and_the_device_reach_the_network(seeds: Path) -> None:
-    found = evaluate(Recorder(), seeds / "seed_0", device="cpu", data={"data.test_count": 7})
+    found = Recorder().evaluate(seeds / "seed_0", device="cpu", data={"data.test_count": 7})
     assert found.seen[0].count == 7 and found.about["device"] == "cpu, fp32"
 
 
@@ -90,7 +90,7 @@ def test_a_run_of_another_task_is_refused(seeds: Path) -> None:
         task = Classification
 
     with pytest.raises(ValueError, match=r"this is for lab.tasks.Classification, .* lab.tasks.Regression"):
-        evaluate(Classes(), seeds)
+        Classes().evaluate(seeds)
 
 
 def test_parts_have_to_be_named_where_they_are_not_judged_as_one(seeds: Path) -> None:
@@ -98,4 +98,4 @@ def test_parts_have_to_be_named_where_they_are_not_judged_as_one(seeds: Path) ->
         whole = False
 
     with pytest.raises(ValueError, match="consists of 2 runs; name one of them"):
-        evaluate(Single(), seeds)
+        Single().evaluate(seeds)

@@ -17,13 +17,19 @@ from lab.inference.classified import (
     MISTAKES,
     Answer,
     ClassificationEvaluation,
+    ClassificationEvaluator,
     _of_classes,
     _picture,
-    evaluate_run,
 )
 from lab.inference.loaded import load
 from lab.trackers.csv_file import read_metrics
 from tests.classified_tools import CLASSES, HERE, Levels, config, make_images, partly, train, train_levels
+
+
+def evaluate_run(
+    folder: Path, *split: Any, efficiency: bool = True, **options: Any
+) -> ClassificationEvaluation:
+    return ClassificationEvaluator(efficiency).evaluate(folder, *split, **options)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lab.data.reading import read_image
-from lab.inference.classified import evaluate_run
+from lab.inference.classified import ClassificationEvaluator
 from lab.inference.classify import Item, find_items, predict
 from lab.inference.loaded import Loaded, load
 from tests.classified_tools import CLASSES, HERE, config, make_images, train
@@ -155,7 +155,8 @@ def test_the_answers_are_those_of_the_evaluation(tmp_path: Path) -> None:
     """Files are prepared as the training prepared them: read, resized, normalised."""
     root = make_images(tmp_path / "data", 30)
     folder = train(tmp_path / "run", config(root, epochs=1))
-    judged = {answer.name: answer for answer in evaluate_run(folder, efficiency=False).answers}
+    found = ClassificationEvaluator(efficiency=False).evaluate(folder)
+    judged = {answer.name: answer for answer in found.answers}
     predict(load(folder), root, tmp_path / "out")
     rows = {row["name"]: row for row in table(tmp_path / "out")}
     assert len(rows) == 30 and set(judged) <= set(rows)

@@ -9,13 +9,15 @@ from lab.checkpoint import load, save
 from lab.data import moving_boxes
 from lab.data.scene_graphs import Frequencies
 from lab.graphs import Vocabulary, collate
-from lab.inference.graphs import BEST, WHO, WORST, evaluate_run
+from lab.inference.graphs import BEST, WHO, WORST, SceneGraphEvaluator
 from lab.metrics import GraphRecall
 from lab.metrics.scene_graph import CONSTRAINTS
 from lab.tasks import SceneGraph
 from lab.trackers.csv_file import read_metrics
 from tests.graph_tools import HERE, SMALL, train
 from tests.scene_graph_files import clip, graph, grounding, person, thing, write_action_genome, write_easg
+
+evaluate_run = SceneGraphEvaluator().evaluate
 
 
 @pytest.fixture(scope="module")

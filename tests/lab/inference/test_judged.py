@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lab import rundir
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.judged import BEST, TUNED_ON_ITSELF, WORST, SegmentationEvaluation, evaluate_run
+from lab.inference.judged import BEST, TUNED_ON_ITSELF, WORST, SegmentationEvaluation, SegmentationEvaluator
 from lab.inference.segmenter import load_segmenter
 from lab.metrics.scores import summarise
 from lab.trackers.csv_file import read_metrics
@@ -102,6 +102,11 @@ def config(root: Path, **values: Any) -> RunConfig:
 def train(folder: Path, settings: RunConfig) -> Path:
     run(settings, run_dir=folder, console="quiet")
     return folder
+
+
+def evaluate_run(folder: Path, *split: Any, **settings: Any) -> SegmentationEvaluation:
+    options = {name: settings.pop(name) for name in ("data", "on_progress") if name in settings}
+    return SegmentationEvaluator(**settings).evaluate(folder, *split, **options)
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,13 @@ from lab import rundir
 from lab.checkpoint import CheckpointError, load, save
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.plain import evaluate_run
+from lab.inference.plain import GenericEvaluator
 from lab.report import plain as report
 from lab.tasks import Regression
 from lab.trackers.csv_file import read_metrics
 from util import run
+
+evaluate_run = GenericEvaluator().evaluate
 
 
 def train(folder: Path, **values: Any) -> Path:

@@ -12,7 +12,7 @@ from lab import checkpoint
 from lab.checkpoint import CheckpointError
 from lab.config import RunConfig
 from lab.inference.loaded import load
-from lab.inference.plain import evaluate_run
+from lab.inference.plain import GenericEvaluator
 from lab.inference.restored import restore_loss
 from lab.trackers.csv_file import read_metrics
 from tests.test_loss_parameters import HERE as LOSSES
@@ -20,6 +20,7 @@ from tests.test_loss_parameters import Noise
 from util import run
 
 HERE = "tests.lab.inference.test_restored."
+evaluate_run = GenericEvaluator().evaluate
 
 
 class Centred(nn.Module):

@@ -65,8 +65,8 @@ def test_a_spread_needs_two_values() -> None:
 
 
 def test_the_spread_over_parts_is_of_those_that_have_a_value() -> None:
-    found = over_parts([{"a": 0.5, "b": None, "c": None}, {"a": 1.0, "b": 0.25, "c": None}])
-    assert found == {"a": describe([0.5, 1.0]), "b": describe([0.25]), "c": None}
+    found = over_parts([{"a": 0.5, "b": None, "c": None}, {"a": 0.0, "b": 0.25, "c": None}])
+    assert found == {"a": describe([0.5, 0.0]), "b": describe([0.25]), "c": None}
     assert over_parts([]) == {} and base.plain({"c": None}) == {"c": None}
     assert math.isnan(describe([0.25]).deviation)  # type: ignore[union-attr]
 
