@@ -9,7 +9,6 @@ import argparse
 import json
 import signal
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,6 @@ if TYPE_CHECKING:
 
 RUNS, STUDIES = Path("runs"), Path("studies")
 WRONG, INCOMPLETE = 2, 3
-# By task: the module of lab.inference that judges a run, and that of lab.report which writes it down.
-EVALUATIONS = {
-    "Segmentation": ("judged", "evaluation"),
-    "Classification": ("classified", "classification"),
-    "SceneGraph": ("graphs", "graphs"),
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -235,27 +228,30 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
-    from lab.inference import moved
-    from lab.inference.loaded import task_of
+    from lab.inference import classified, graphs, judged, loaded, moved, plain
+    from lab.report import classification, evaluation
+    from lab.report import graphs as graphs_report
+    from lab.report import plain as plain_report
+    from lab.report.written import written
 
     with refusing():
         folder = find_run(options.evaluate)
         rundir.refuse_links(folder)
-        kind = next(
-            (k for k in EVALUATIONS if issubclass(task_of(folder) or object, getattr(tasks, k))), None
-        )
-        if kind != "Segmentation":
+        kind, split = loaded.task_of(folder) or object, options.split
+        if not issubclass(kind, tasks.Segmentation):
             command_line.refuse_for_other_tasks(options)
-        judging, reporting = EVALUATIONS.get(str(kind), ("plain", "plain"))
-        report: Any = import_module(f"lab.report.{reporting}")
-        settings = command_line.of_images(options, "evaluate") if kind == "Segmentation" else {}
-        settings["data"] = moved.values(folder, options.set)
-        found: Any = import_module(f"lab.inference.{judging}").evaluate_run(folder, options.split, **settings)
-        place = Path(options.output) if options.output else folder / rundir.EVALUATION / found.split
-        path = report.write(found, place)
-    print(
-        rundir.printed_json(report.as_data(found), indent=2) if options.json else report.as_text(found, path)
-    )
+        data = moved.values(folder, options.set)
+        how = (folder, options.output, options.json)
+        if issubclass(kind, tasks.Segmentation):
+            images = command_line.of_images(options, "evaluate")
+            text = written(judged.evaluate_run(folder, split, data=data, **images), evaluation, *how)
+        elif issubclass(kind, tasks.Classification):
+            text = written(classified.evaluate_run(folder, split, data=data), classification, *how)
+        elif issubclass(kind, tasks.SceneGraph):
+            text = written(graphs.evaluate_run(folder, split, data=data), graphs_report, *how)
+        else:
+            text = written(plain.evaluate_run(folder, split, data=data), plain_report, *how)
+    print(text)
     return 0
 
 

@@ -154,8 +154,7 @@ def problem_of(error: BaseException) -> Problem | None:
     """The same as a problem of the config; items that can't be stacked are one in any batch."""
     if isinstance(error, Unstackable):
         place = ("data", "transforms") if isinstance(error, MixedSizes) else ("data",)
-        message = str(error).splitlines()[-1]  # a worker's has its traceback, and begins with the type
-        return Problem(place, message.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: "))
+        return Problem(place, _own_text(error))
     fault = fault_of(error)
     if fault is None:
         return None
@@ -196,23 +195,46 @@ def _leaves(value: Any, name: str = "") -> Iterator[str]:
 
 def message_of(error: BaseException) -> str:
     """The exception's kind and text; of one from a loader's worker, without the worker's traceback."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines and _passed_on(error) else f"{type(error).__name__}: {error}"
+    found = _of_worker(error)
+    return found.last_line if found else f"{type(error).__name__}: {error}"
 
 
 def _text(error: BaseException) -> str:
     """The same in a line, with the user's line of code."""
     text = " ".join(message_of(error).split())
-    place = blame(error)
-    if _passed_on(error):
-        frames = [(file, line) for file, line in _WORKERS_FRAME.findall(str(error)) if is_users(file)]
-        place = f" ({Path(frames[-1][0]).name}:{frames[-1][1]})" if frames else ""
+    found = _of_worker(error)
+    place = found.place if found else blame(error)
     return (text if len(text) <= _LONG else f"{text[:_LONG]}...") + place
 
 
-def _passed_on(error: BaseException) -> bool:
-    """Return whether a loader's worker raised it: then its text ends with the worker's traceback."""
-    return any(frame.f_code is ExceptionWrapper.reraise.__code__ for frame in _frames(error))
+def _own_text(error: BaseException) -> str:
+    """The exception's text alone."""
+    found = _of_worker(error)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}: "
+    return found.last_line.removeprefix(kind) if found else str(error)
+
+
+@dataclass(frozen=True)
+class _OfWorker:
+    """An exception of a loader's worker: torch passes it on as text alone, its traceback in front.
+
+    Args:
+        last_line: of the text, with the exception's class.
+        place: the user's innermost line, such as ` (mine.py:12)`.
+    """
+
+    last_line: str
+    place: str
+
+
+def _of_worker(error: BaseException) -> _OfWorker | None:
+    """Read torch's text of a worker's exception; None where this process raised it."""
+    text = str(error).strip()
+    if not text or all(frame.f_code is not ExceptionWrapper.reraise.__code__ for frame in _frames(error)):
+        return None
+    frames = [(file, line) for file, line in _WORKERS_FRAME.findall(text) if is_users(file)]
+    place = f" ({Path(frames[-1][0]).name}:{frames[-1][1]})" if frames else ""
+    return _OfWorker(text.splitlines()[-1].strip(), place)
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:

@@ -19,6 +19,8 @@ from lab.remarks import Remarks
 
 T = TypeVar("T")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Torch raises plain RuntimeErrors with these texts for cuBLAS, the CPU, and memory outside of its allocator.
+_TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
 
 
 class Runtime:
@@ -167,11 +169,12 @@ class Runtime:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out: the GPU's, which torch reports in several ways, or the machine's."""
+    """Return whether memory ran out: the GPU's or the machine's."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    words = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    return isinstance(error, RuntimeError) and any(
+        word in str(error).lower() for word in _TORCH_OUT_OF_MEMORY
+    )
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

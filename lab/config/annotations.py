@@ -12,7 +12,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from lab.config.meant import MEANT, with_meaning
-from lab.config.problems import Problem, did_you_mean, shown
+from lab.config.problems import Problem, ProblemKind, did_you_mean, shown
 from lab.config.signatures import hints_of, signature_of
 from lab.config.validation import expectation, value_at, written_path
 
@@ -59,7 +59,7 @@ class Checker:
             path = (name, *written_path(value, item["loc"]))
             if item["type"] == "unexpected_keyword_argument":
                 hint = did_you_mean(str(path[-1]), self._fields())
-                return Problem(path, f"unknown key '{path[-1]}'{hint}")
+                return Problem(path, f"unknown key '{path[-1]}'{hint}", kind=ProblemKind.UNKNOWN_KEY)
             if item["type"] == "value_error":  # by the class itself
                 return Problem(path, str(item["ctx"]["error"]))
         places = {
@@ -67,7 +67,7 @@ class Checker:
         }
         path = places.pop() if len(places) == 1 else ()
         options = [expectation(item) for item in messages] or [getattr(self.hint, "__name__", str(self.hint))]
-        expected = " or ".join(option for option in dict.fromkeys(options) if option != "nothing")
+        expected = " or ".join(dict.fromkeys(options))
         return Problem((name, *path), f"found {shown(value_at(value, path))}, expected {expected}")
 
     def _fields(self) -> set[str]:

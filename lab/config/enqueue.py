@@ -1,18 +1,31 @@
 """Points that a study tries first: what is wrong with them, and how they are stored."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from lab.config.choices import Label
+from lab.config.constraints import Constraints
 from lab.config.diff import same
 from lab.config.parameters import CategoricalParameter
 from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.space import Space
 
-if TYPE_CHECKING:
-    from lab.config.optimize import OptimizeConfig
-
 KEY = "enqueue"  # where a study file has them
+
+
+class Study(Protocol):
+    """The part of a study's config that its points depend on."""
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def feasibility(self) -> Constraints: ...
+    @property
+    def enqueue(self) -> tuple[dict[str, Any], ...]: ...
+    @property
+    def n_trials(self) -> int | None: ...
+    @property
+    def total(self) -> int: ...
 
 
 def stored(space: Space, point: Mapping[str, Any]) -> dict[str, Label]:
@@ -47,7 +60,7 @@ def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
     return True
 
 
-def enqueue_problems(config: "OptimizeConfig", *, constrained: bool = True) -> Iterator[Problem]:
+def enqueue_problems(config: Study, *, constrained: bool = True) -> Iterator[Problem]:
     """The problems of a study's enqueued points, with paths into the study's data.
 
     Args:
@@ -79,7 +92,7 @@ def enqueue_problems(config: "OptimizeConfig", *, constrained: bool = True) -> I
             yield from _infeasible(config, index, params)
 
 
-def infeasible_points(config: "OptimizeConfig") -> Iterator[Problem]:
+def infeasible_points(config: Study) -> Iterator[Problem]:
     """Sound points that violate a constraint, functions included."""
     for index, point in enumerate(config.enqueue):
         yield from _infeasible(config, index, stored(config.space, point))
@@ -110,7 +123,7 @@ def _idle(space: Space, params: Mapping[str, Label]) -> Iterator[tuple[str, str]
             chosen[name] = space.parameters[name].value(params[name])
 
 
-def _infeasible(config: "OptimizeConfig", index: int, params: Mapping[str, Label]) -> Iterator[Problem]:
+def _infeasible(config: Study, index: int, params: Mapping[str, Label]) -> Iterator[Problem]:
     chosen = {name: config.space.parameters[name].value(label) for name, label in params.items()}
     whole = is_complete(config.space, params)
     try:

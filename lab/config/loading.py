@@ -3,11 +3,11 @@
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, shown
+from lab.config.problems import ConfigError, Path, Problem, ProblemKind, did_you_mean, shown
 from lab.config.reading import Reader
 from lab.paths import expanded
 
@@ -40,7 +40,7 @@ class Document:
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems, each with the place it was written, in that order; `--set` comes last."""
-        located = [Problem(p.path, p.message, p.where or self.where(p.path)) for p in error.problems]
+        located = [replace(p, where=p.where or self.where(p.path)) for p in error.problems]
         return ConfigError(sorted(located, key=self._order), error.note)
 
     def _order(self, problem: Problem) -> tuple[int, int]:
@@ -112,9 +112,9 @@ def override(
             value = reader.read(text)
             path = place(result.data, path, value, defaults)
         except ConfigError as error:
-            result.problems += [Problem(p.path, p.message, where) for p in error.problems]
+            result.problems += [replace(p, where=where) for p in error.problems]
             continue
-        result.problems += [Problem(path + p.path, p.message, where) for p in reader.problems]
+        result.problems += [replace(p, path=path + p.path, where=where) for p in reader.problems]
         result.origins = {k: v for k, v in result.origins.items() if k[: len(path)] != path}
         for end in range(1, len(path) + 1):
             result.origins.setdefault(path[:end], where)
@@ -152,8 +152,8 @@ def set_value(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[st
             here = _parts(here, real, part)
         if isinstance(here, list):
             if not isinstance(part, int) or part >= len(here):
-                raise _problem((*real, part), f"'{part}' is no position in it: found a list of {len(here)}, "
-                               "counted from 0")  # fmt: skip
+                message = f"'{part}' is no position in it: found a list of {len(here)}, counted from 0"
+                raise _no_such_part((*real, part), message)
         else:
             part = next((key for key in here if str(key) == str(part)), str(part))
             here.setdefault(part, None)
@@ -176,12 +176,12 @@ def _parts(parent: Any, real: list[str | int], part: str | int) -> Any:
     elif isinstance(value, str) and real[0] == "trackers" and len(real) == 2:
         parent[real[-1]] = {"type": value}
     else:
-        raise _problem(real, f"has no part '{part}': found {shown(value)}")
+        raise _no_such_part(real, f"has no part '{part}': found {shown(value)}")
     return parent[real[-1]]
 
 
-def _problem(path: Sequence[str | int], message: str) -> ConfigError:
-    return ConfigError([Problem(tuple(path), message)])
+def _no_such_part(path: Sequence[str | int], message: str) -> ConfigError:
+    return ConfigError([Problem(tuple(path), message, kind=ProblemKind.NO_SUCH_PART)])
 
 
 def _error(where: str, message: str) -> ConfigError:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -14,11 +15,12 @@ from lab.config.enqueue import enqueue_problems
 from lab.config.file_config import FileConfig
 from lab.config.parameters import Parameter
 from lab.config.points import can_be_listed, every
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, dotted, shown
+from lab.config.problems import ConfigError, Path, Problem, ProblemKind, did_you_mean, dotted, shown
 from lab.config.run import RunConfig
 from lab.config.sections import OF_A_WHOLE_RUN, Monitor, Objective
 from lab.config.space import KEY, Space
 from lab.config.spec import Spec
+from lab.config.study_check import problems_of, shapes_of
 from lab.config.study_fields import (
     ConfirmConfig,
     Device,
@@ -157,7 +159,7 @@ class OptimizeConfig(FileConfig):
             Space(value)
         except ConfigError as error:
             told = {problem.path for problem in problems}
-            inner = [Problem(p.path[1:], p.message) for p in error.problems]
+            inner = [replace(p, path=p.path[1:]) for p in error.problems]
             problems += [problem for problem in inner if problem.path not in told]
         _refuse(iter(problems))
         return value
@@ -208,14 +210,14 @@ class OptimizeConfig(FileConfig):
         paths = {name: loading.split(name) for name in self.set}
         for name, path in paths.items():
             if problem.path[: len(path)] == path:
-                return Problem(("set", name, *problem.path[len(path) :]), problem.message)
+                return replace(problem, path=("set", name, *problem.path[len(path) :]))
         near = [name for name, path in paths.items() if path[:1] == problem.path[:1]]
         if sound and near:
             about = (
                 "" if paths[near[-1]][: len(problem.path)] == problem.path else f"{dotted(problem.path)}: "
             )
-            return Problem(("set", near[-1]), f"{about}{problem.message}")
-        return Problem(("run", *problem.path), problem.message)
+            return replace(problem, path=("set", near[-1]), message=f"{about}{problem.message}")
+        return replace(problem, path=("run", *problem.path))
 
     @classmethod
     def read(cls, path: str | FilePath, overrides: Sequence[str] | None = None) -> StudyDocument:
@@ -258,8 +260,6 @@ class OptimizeConfig(FileConfig):
         Raises:
             ConfigError: as `check` does.
         """
-        from lab.config.study_check import shapes_of
-
         self._refuse(*shapes_of(self))
 
     def check(self) -> None:
@@ -268,8 +268,6 @@ class OptimizeConfig(FileConfig):
         Raises:
             ConfigError: with every problem found, each with its place where the config was read from a file.
         """
-        from lab.config.study_check import problems_of
-
         self._refuse(*problems_of(self))
 
     def _refuse(self, problems: Sequence[Problem], note: str) -> None:
@@ -361,9 +359,9 @@ def _path_problems(name: str) -> Iterator[Problem]:
 def _of_the_run(problem: Problem) -> Problem:
     """Where a run's key stands in a study, say where it belongs."""
     name = str(problem.path[0]) if len(problem.path) == 1 else ""
-    if problem.message.startswith("unknown key") and name in RunConfig.model_fields:
+    if problem.kind is ProblemKind.UNKNOWN_KEY and name in RunConfig.model_fields:
         message = f"'{name}' is a key of the run; write it below run, or below set for all trials"
-        return Problem(problem.path, message)
+        return replace(problem, message=message)
     return problem
 
 

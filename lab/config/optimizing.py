@@ -1,10 +1,11 @@
 """The optimizer of a run: groups for the network's parameters, and further ones for those of the loss."""
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lab.config.building import build
-from lab.config.fused import fused_arguments
 from lab.config.problems import ConfigError, Problem
 from lab.config.spec import Look, Spec
 from lab.config.validation import validate
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 KEY = "criterion_optimizer"
+FUSED_DEVICES = {"cpu", "cuda", "mps"}
 _SHARED = (
     "the loss's parameters are in the optimizer of the network; name only options that are other for them"
 )
@@ -58,7 +60,8 @@ def build_optimizer(
         for group in further.param_groups:
             optimizer.add_param_group(group)
     except ConfigError as error:
-        raise ConfigError([Problem(p.path, f"{p.message} (for {names})") for p in error.problems]) from error
+        problems = [replace(p, message=f"{p.text} (for {names})", hint="") for p in error.problems]
+        raise ConfigError(problems) from error
     except AttributeError as error:
         message = f"{spec.target} takes no further parameters ({error}), and the loss has some: {names}"
         message = f"{message}; take another optimizer, or freeze them with requires_grad_(False)"
@@ -80,3 +83,15 @@ def require_own_rate(optimizer: "Optimizer", scheduler: str, options: Mapping[st
         message = f"has no effect: {scheduler} begins with a learning rate of its own for each group, here"
         hint = "remove it; a list of two in the scheduler's argument is one for the network, one for the loss"
         raise ConfigError([Problem((KEY, "lr"), f"{message} {rate:g}; {hint}")])
+
+
+def fused_arguments(spec: Spec, parameters: "Sequence[Tensor]") -> dict[str, Any]:
+    """`{"fused": True}` where the optimizer has it, torch supports it, and the config doesn't choose."""
+    chosen = spec.arguments
+    target = spec.resolve()
+    if {"fused", "foreach", "capturable", "differentiable"} & set(chosen):
+        return {}
+    if not target.__module__.startswith("torch.optim") or "fused" not in inspect.signature(target).parameters:
+        return {}
+    supported = all(p.is_floating_point() and p.device.type in FUSED_DEVICES for p in parameters)
+    return {"fused": True} if supported else {}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from enum import Enum
 
 Path = tuple[str | int, ...]
 
@@ -12,17 +13,46 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
+class ProblemKind(Enum):
+    """The cause of a problem, as far as code depends on it: messages are for people alone."""
+
+    VALUE = "value"  # a value that is wrong, and whatever has no kind of its own
+    UNKNOWN_KEY = "unknown key"
+    UNKNOWN_ARGUMENT = "unknown argument"
+    GIVEN_BY_RUN = "given by the run"
+    MISSING_KEY = "missing key"
+    MISSING_ARGUMENT = "missing argument"
+    NO_SUCH_PART = "no such part"  # a dotted path into the config leads nowhere
+
+    @property
+    def is_of_a_name(self) -> bool:
+        """Return whether no other value in its place would help."""
+        return self in (ProblemKind.UNKNOWN_KEY, ProblemKind.UNKNOWN_ARGUMENT, ProblemKind.GIVEN_BY_RUN)
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `where` is `file:line`, or the `--set` that brought the value in."""
+    """One thing that is wrong.
+
+    Args:
+        where: `file:line`, or the `--set` that brought the value in.
+        hint: advice at the end of the message, which a caller who knows more may replace.
+    """
 
     path: Path
     message: str
     where: str = ""
+    kind: ProblemKind = ProblemKind.VALUE
+    hint: str = ""
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f"{place}{dotted(self.path)}: {self.message}" if self.path else f"{place}{self.message}"
+        return f"{place}{dotted(self.path)}: {self.text}" if self.path else f"{place}{self.text}"
+
+    @property
+    def text(self) -> str:
+        """The message with its hint."""
+        return self.message + self.hint
 
 
 class ConfigError(ValueError):

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema
 from lab.config import places
 from lab.config.annotations import annotations, coerced
 from lab.config.importing import blame, is_library, resolve
-from lab.config.problems import ConfigError, Path, Problem, Refusal, did_you_mean, nearest
+from lab.config.problems import ConfigError, Path, Problem, ProblemKind, Refusal, did_you_mean, nearest
 from lab.config.signatures import signature_of
 from lab.config.validation import problems_in, validate
 from lab.infeasible import Infeasible
@@ -257,15 +257,16 @@ def _check_names(
         yield Problem(("target",), f"{label} must take {', '.join(runtime)} as its first arguments")
     for name in arguments:
         if name in given:
-            yield Problem((name,), f"{label} gets '{name}' from the run; remove it here")
+            message = f"{label} gets '{name}' from the run"
+            yield Problem((name,), message, kind=ProblemKind.GIVEN_BY_RUN, hint="; remove it here")
         elif name in names:
             continue
         elif not open_ended:
-            yield Problem((name,), f"{label} takes no '{name}'{did_you_mean(name, names)}")
-        elif hint := nearest(
-            name, names - set(arguments), cutoff=0.8
-        ):  # it would be swallowed without a word
-            yield Problem((name,), f"{label} names no '{name}'{hint}")
+            hint = did_you_mean(name, names)
+            yield Problem((name,), f"{label} takes no '{name}'", kind=ProblemKind.UNKNOWN_ARGUMENT, hint=hint)
+        elif hint := nearest(name, names - set(arguments), cutoff=0.8):  # else `**kwargs` would swallow it
+            yield Problem((name,), f"{label} names no '{name}'", kind=ProblemKind.UNKNOWN_ARGUMENT, hint=hint)
     for parameter in named:
         if parameter.default is parameter.empty and parameter.name not in arguments:
-            yield Problem((), f"{label} needs '{parameter.name}', which is not given")
+            message = f"{label} needs '{parameter.name}', which is not given"
+            yield Problem((), message, kind=ProblemKind.MISSING_ARGUMENT)

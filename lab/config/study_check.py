@@ -1,42 +1,52 @@
 """A study checked before its first trial: each corner of its space as a run, the sampler, the pruner."""
 
 import inspect
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
+from lab.config import enqueue
 from lab.config.constraints import KEY as CONSTRAINTS
 from lab.config.diff import same
-from lab.config.enqueue import infeasible_points
 from lab.config.gate import closed_in
 from lab.config.importing import is_library, resolve
-from lab.config.parameters import CategoricalParameter
-from lab.config.problems import ConfigError, Path, Problem, dotted, shown
+from lab.config.parameters import CategoricalParameter, lookup
+from lab.config.problems import ConfigError, Path, Problem, ProblemKind, dotted, shown
 from lab.config.run import MORE, RunConfig
 from lab.config.signatures import signature_of
 from lab.config.space import KEY, Corner
 from lab.config.spec import Look, Spec
 from lab.config.validation import validate
 
-if TYPE_CHECKING:
-    from lab.config.optimize import OptimizeConfig
-
 _GIVEN = {
     "seed": "is derived from the study's seed; set that, and remove it here",
     "search_space": "is the study's own; remove it here",
 }  # to samplers
-_OF_THE_NAME = re.compile(r"unknown key|\S+ (takes no|names no|gets) '")  # and not of a value
-_NO_WAY = re.compile(r"has no part|'\d+' is no position")
 
 
-def shapes_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
+class Study(enqueue.Study, Protocol):
+    """The part of a study's config that is checked."""
+
+    @property
+    def base(self) -> RunConfig: ...
+    @property
+    def sampler(self) -> Spec: ...
+    @property
+    def pruner(self) -> Spec | None: ...
+    @property
+    def monitors(self) -> Sequence[object]: ...
+    def trial_config(self, values: Mapping[str, Any]) -> RunConfig: ...
+    def in_base(self, problem: Problem) -> Problem: ...
+
+
+def shapes_of(config: Study) -> tuple[list[Problem], str]:
     """What is wrong that shows before anything is imported, and what has not been checked yet."""
     return _Corners(config).shapes(), MORE
 
 
-def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
+def problems_of(config: Study) -> tuple[list[Problem], str]:
     """All that is wrong, with paths into the study's data, and what has not been checked yet."""
     corners = _Corners(config)
     if shapes := corners.shapes():  # said before torch is loaded
@@ -44,7 +54,7 @@ def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
     functions = list(_function_problems(config))
     if not functions and config.feasibility.functions:
         try:
-            functions = config.feasibility.nowhere() or list(infeasible_points(config))
+            functions = config.feasibility.nowhere() or list(enqueue.infeasible_points(config))
         except ConfigError as error:
             functions = list(error.problems)
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config), *functions]
@@ -54,7 +64,7 @@ def problems_of(config: "OptimizeConfig") -> tuple[list[Problem], str]:
 class _Corners:
     """The runs at the corners of the space; `problems` are what their shapes say."""
 
-    def __init__(self, config: "OptimizeConfig") -> None:
+    def __init__(self, config: Study) -> None:
         self.config = config
         self.runs: list[tuple[Corner, RunConfig]] = []
         found: dict[Problem, None] = {}
@@ -84,12 +94,12 @@ class _Corners:
 
     def _found(self, problems_of_run: Callable[[RunConfig], tuple[Problem, ...]]) -> list[Problem]:
         """The problems of all corners, each at what brought it in."""
-        base = {(p.path, p.message) for p in problems_of_run(self.config.base)}
+        base = {_cause(self.config.base, p) for p in problems_of_run(self.config.base)}
         found: dict[Problem, None] = {}
         failing: dict[str, list[Corner]] = {}
         for corner, run in self.runs:
             for problem in problems_of_run(run):
-                if (problem.path, problem.message) in base:
+                if _cause(run, problem) in base:
                     found[self.config.in_base(problem)] = None
                     continue
                 blamed = self._blamed(corner, problem)
@@ -99,24 +109,23 @@ class _Corners:
 
     def _blamed(self, corner: Corner, problem: Problem) -> Problem:
         """The problem at the parameter that brought it in."""
-        space = self.config.space
-        owner = space.owner(problem.path)
+        space, path, kind = self.config.space, problem.path, problem.kind
+        owner = space.owner(path)
         if owner in corner.values:
             assert owner is not None
-            rest = problem.path[len(space.path(owner)) :]
-            if not rest and _OF_THE_NAME.match(problem.message):
-                return Problem((KEY, owner), problem.message)
-            return Problem((KEY, owner, *self._part(owner, corner), *rest), problem.message)
-        shared = {name: _shared(space.path(name), problem.path) for name in corner.values}
+            rest = path[len(space.path(owner)) :]
+            part = () if not rest and kind.is_of_a_name else self._part(owner, corner)
+            return replace(problem, path=(KEY, owner, *part, *rest))
+        shared = {name: _shared(space.path(name), path) for name in corner.values}
         most = max(shared.values())
         near = [name for name, length in shared.items() if length == most]
         name = str(corner.at[0]) if corner.at[0] in near else near[0]
-        on_the_way = most and space.path(name)[: len(problem.path)] == problem.path
-        if on_the_way and (_NO_WAY.match(problem.message) or _OF_THE_NAME.match(problem.message)):
-            return Problem((KEY, name), problem.message)
-        place = f"{dotted(problem.path)}: " if problem.path else ""
-        part = () if problem.message.startswith("is required") else self._part(name, corner)
-        return Problem((KEY, name, *part), f"{place}{problem.message}")
+        on_the_way = most and space.path(name)[: len(path)] == path
+        if on_the_way and (kind is ProblemKind.NO_SUCH_PART or kind.is_of_a_name):
+            return replace(problem, path=(KEY, name))
+        place = f"{dotted(path)}: " if path else ""
+        part = () if kind is ProblemKind.MISSING_KEY else self._part(name, corner)
+        return replace(problem, path=(KEY, name, *part), message=f"{place}{problem.message}")
 
     def _part(self, name: str, corner: Corner) -> Path:
         """Which choice or bound the corner has."""
@@ -138,40 +147,50 @@ class _Corners:
         if not fitting:
             return problem
         wanted = fitting[0] if len(fitting) == 1 else f"[{', '.join(fitting)}]"
-        said = problem.message.partition(";")[0]
-        return Problem(problem.path, f"{said}; add when: {{{key}: {wanted}}}")
+        return replace(problem, hint=f"; add when: {{{key}: {wanted}}}")
 
     def _switch(self, name: str) -> tuple[str, str] | None:
         """The parameter that chooses the component in which another is: (its name, a condition's key)."""
         space = self.config.space
         if name not in space.parameters:
             return None
+        choosing = {
+            space.path(other): other
+            for other, parameter in space.parameters.items()
+            if other != name and isinstance(parameter, CategoricalParameter)
+        }
         path = space.path(name)
         for end in range(len(path) - 1, 0, -1):
-            for other in space.parameters:
-                if other == name or not isinstance(space.parameters[other], CategoricalParameter):
-                    continue
-                if space.path(other) == path[:end]:
-                    return other, f"{other}.target"
-                if space.path(other) == (*path[:end], "target"):
-                    return other, other
+            if other := choosing.get(path[:end]):
+                return other, f"{other}.target"
+            if other := choosing.get((*path[:end], "target")):
+                return other, other
         return None
 
 
-def _never(config: "OptimizeConfig", corner: Corner) -> bool:
+def _cause(run: RunConfig, problem: Problem) -> tuple[Path, ProblemKind, str]:
+    """The place, kind and values of a problem, which are equal where two runs have the same one."""
+    data = run.as_data()
+    found = [lookup(data, problem.path[:end])[1] for end in range(len(problem.path) + 1)]
+    components = [part["target"] for part in found if isinstance(part, Mapping) and "target" in part]
+    value = found[-1] if problem.kind is ProblemKind.VALUE else None
+    return problem.path, problem.kind, repr((components[-1:], value))
+
+
+def _never(config: Study, corner: Corner) -> bool:
     """Return whether a constraint keeps the study away from a corner."""
     if not config.feasibility or config.feasibility.functions:
         return False  # functions are not imported yet
     return config.feasibility.violated(corner.values) is not None
 
 
-def _closed_functions(config: "OptimizeConfig") -> Iterator[Problem]:
+def _closed_functions(config: Study) -> Iterator[Problem]:
     """Constraints whose import path may not be named."""
     for index, spec in config.feasibility.functions:
         yield from ConfigError(list(closed_in(spec.model_dump()))).below((CONSTRAINTS, index)).problems
 
 
-def _function_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+def _function_problems(config: Study) -> Iterator[Problem]:
     for index, spec in config.feasibility.functions:
         yield from ConfigError(list(spec.check("values"))).below((CONSTRAINTS, index)).problems
 
@@ -203,7 +222,7 @@ def _target(choice: Any) -> str | None:
     return target if isinstance(target, str) else None
 
 
-def _misnamed(config: "OptimizeConfig") -> list[Problem]:
+def _misnamed(config: Study) -> list[Problem]:
     """What the sources tell of the sampler and the pruner."""
     if "torch" in sys.modules:  # then the real things tell as fast, and more
         return []
@@ -223,7 +242,7 @@ def _misnamed(config: "OptimizeConfig") -> list[Problem]:
     return problems
 
 
-def _sampler_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+def _sampler_problems(config: Study) -> Iterator[Problem]:
     from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GridSampler
 
     given = {"seed": 0, "search_space": {"x": [0]}}
@@ -262,7 +281,7 @@ def _taken(arguments: Mapping[str, Any]) -> Iterator[Problem]:
             yield from ConfigError(list(_taken(value))).below((name,)).problems
 
 
-def _pruner_problems(config: "OptimizeConfig") -> Iterator[Problem]:
+def _pruner_problems(config: Study) -> Iterator[Problem]:
     if config.pruner is not None:
         from optuna.pruners import BasePruner
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -39,7 +39,7 @@ class StudyDocument(loading.Document):
             path = problem.path
             if path[:1] == ("run",) and self.run_source and where.startswith(f"{self.run_source}:"):
                 path = path[1:]
-            problems.append(Problem(path, problem.message, where))
+            problems.append(replace(problem, path=path, where=where))
         return ConfigError(sorted(problems, key=self._order_of_files), error.note)
 
     def _order_of_files(self, problem: Problem) -> tuple[int, int, int]:
@@ -82,9 +82,10 @@ def _read_run(document: StudyDocument, name: str) -> None:
     try:
         run = loading.read(file)
     except ConfigError as error:
-        problems = [p if _has_line(p.where) else Problem(("run",), f"{p.where}: {p.message}", where)
-                    for p in error.problems]  # fmt: skip
-        document.problems += problems
+        document.problems += [
+            each if _has_line(each.where) else Problem(("run",), f"{each.where}: {each.text}", where)
+            for each in error.problems
+        ]
         document.run_unread = True
         return
     if is_study(run):
@@ -95,7 +96,7 @@ def _read_run(document: StudyDocument, name: str) -> None:
     document.run_source = run.source
     document.data["run"] = run.data
     document.origins |= {("run", *path): place for path, place in run.origins.items()}
-    document.problems += [Problem(p.path, p.message, p.where) for p in run.problems]
+    document.problems += run.problems
 
 
 def _has_line(where: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest, shown
+from lab.config.problems import ConfigError, Path, Problem, ProblemKind, did_you_mean, nearest, shown
 
 M = TypeVar("M", bound=BaseModel)
 _COMPONENT = "an import path such as model.MLP, or a mapping with a target"
@@ -58,41 +58,46 @@ def problems_in(
         model: whose keys are named as hints.
     """
     expected: dict[Path, list[str]] = {}
+    choices: dict[Path, list[str]] = {}
     problems: list[Problem] = []
     for item in error.errors(include_url=False):
         details: dict[str, Any] = dict(item)
         path = written_path(data, item["loc"], missing=item["type"] == "missing")
         raised = details.get("ctx", {}).get("error")
-        message = _message(model, details, path)
+        own = _own_problem(model, details, path)
         if isinstance(raised, ConfigError):  # by a validator of ours
             problems += raised.below(path).problems
-        elif message is None:
+        elif own is None:
             expected.setdefault(path, []).append(expectation(details))
+            choices[path] = _choices(details)
         else:
-            problems.append(Problem(path, message))
+            problems.append(own)
     for path, options in expected.items():
         found = value_at(data, path)
-        hint = nearest(found, re.findall(r"'([^']+)'", options[-1])) if isinstance(found, str) else ""
-        options = [option for option in dict.fromkeys(options) if option != "nothing"]
-        problems.append(Problem(path, f"found {shown(found)}, expected {' or '.join(options)}{hint}"))
+        hint = nearest(found, choices[path]) if isinstance(found, str) else ""
+        wanted = " or ".join(dict.fromkeys(options))
+        problems.append(Problem(path, f"found {shown(found)}, expected {wanted}{hint}"))
     return list(dict.fromkeys(problems))
 
 
-def _message(model: type[BaseModel] | None, item: Mapping[str, Any], path: Path) -> str | None:
-    """What to say of an error that is not just a wrong value."""
-    if item["loc"][-1:] == ("[key]",):
-        return f"the key {shown(item['input'])} must be a name"
+def _own_problem(model: type[BaseModel] | None, item: Mapping[str, Any], path: Path) -> Problem | None:
+    """Return the problem of an error that is more than a value of another type."""
+    if item["loc"][-1:] == ("[key]",) or item["type"] == "invalid_key":
+        return Problem(path, f"the key {shown(item['input'])} must be a name")
     match item["type"]:
         case "extra_forbidden":
             hint = did_you_mean(str(path[-1]), _keys(model, item["loc"][:-1])) if model else ""
-            return f"unknown key '{path[-1]}'{hint}"
-        case "invalid_key":
-            return f"the key {shown(item['input'])} must be a name"
+            return Problem(path, f"unknown key '{path[-1]}'{hint}", kind=ProblemKind.UNKNOWN_KEY)
         case "missing":
-            return "is required, and not given"
+            return Problem(path, "is required, and not given", kind=ProblemKind.MISSING_KEY)
         case "value_error" | "assertion_error":
-            return str(item["ctx"]["error"])
+            return Problem(path, str(item["ctx"]["error"]))
     return None
+
+
+def _choices(item: Mapping[str, Any]) -> list[str]:
+    """The texts of a Literal; pydantic lists them in its message alone, each in quotes."""
+    return re.findall(r"'([^']+)'", item["ctx"]["expected"]) if item["type"] == "literal_error" else []
 
 
 def expectation(item: Mapping[str, Any]) -> str:

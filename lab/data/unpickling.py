@@ -50,13 +50,11 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
     """
     path = Path(path)
     try:
-        size = path.stat().st_size
-        if size > largest:
-            raise ValueError(f"{path}: {size} bytes, more than the {largest} that are read of a pickle")
-        with path.open("rb") as file:
-            content = _Unpickler(file, encoding="latin1").load()
-        _check(content)
-        return content
+        if (size := path.stat().st_size) <= largest:
+            with path.open("rb") as file:
+                content = _Unpickler(file, encoding="latin1").load()
+            _check(content)
+            return content
     except _Refused as error:
         raise ValueError(
             f"{path}: holds {error}, and only containers, numbers, strings and numpy arrays are read: "
@@ -65,9 +63,8 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
     except _DAMAGED as error:
-        if str(error).startswith(f"{path}: "):
-            raise
         raise ValueError(f"{path}: not a readable pickle ({error or type(error).__name__})") from error
+    raise ValueError(f"{path}: {size} bytes, more than the {largest} that are read of a pickle")
 
 
 def _check(content: Any) -> None:

@@ -9,6 +9,7 @@ with secrets hidden.
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from optuna.trial import FrozenTrial
@@ -179,7 +180,7 @@ def _in_set(problem: Problem, settings: Data) -> Problem:
     for name in settings:
         own = path_of(name)
         if own == tuple(map(str, path[: len(own)])):
-            return Problem(("set", name, *path[len(own) :]), problem.message)
+            return replace(problem, path=("set", name, *path[len(own) :]))
     return problem
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -98,7 +99,7 @@ def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
     try:
         validate(OptimizeConfig, {**config.as_data(), "study_name": name})
     except ConfigError as error:
-        problems = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
+        problems = [replace(problem, path=(), where=f"--fork {name}") for problem in error.problems]
         raise ConfigError(problems) from None
     if name == config.study_name:
         message = "is the study's own name; give the new study another"
@@ -139,7 +140,7 @@ def fork_study(
             try:
                 refuse_foreign(folder, study, database.url)
             except ConfigError as error:
-                found = [Problem((), problem.message, f"--fork {name}") for problem in error.problems]
+                found = [replace(problem, path=(), where=f"--fork {name}") for problem in error.problems]
                 raise ConfigError(found) from None
         study = study or _create(config, database)
         study.set_user_attr(_SOURCE, source)
@@ -316,7 +317,7 @@ def _redefined(config: OptimizeConfig, study: optuna.Study) -> str:
     newest = newest_of(study.user_attrs)
     if newest >= CURRENT:
         return ""
-    return "; ".join(problem.message for problem in server.redefined(config, newest))
+    return "; ".join(problem.text for problem in server.redefined(config, newest))
 
 
 def _fork_command(config: OptimizeConfig, database: Database) -> str:

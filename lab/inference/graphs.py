@@ -176,7 +176,7 @@ def _in_mode(loaded: Loaded, mode: Mode) -> Splits:
         config = loaded.config.with_values({"data.mode": mode})
         splits = replace(loaded, config=config).create_splits()
     except ConfigError as error:
-        raise ValueError("; ".join(problem.message for problem in error.problems)) from error
+        raise ValueError("; ".join(problem.text for problem in error.problems)) from error
     then, now = loaded.info.features, splits.info.features
     if then != now:
         raise ValueError(f"the network learnt from {then} features of a box, and there are {now}")
