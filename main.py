@@ -12,17 +12,27 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab import command_line, commands, outlet, record, redact, rundir
-from lab.config import ConfigError, OptimizeConfig, RunConfig, gate, homes, is_study, loading
+from lab.config import (
+    ConfigError,
+    OptimizeConfig,
+    RunConfig,
+    config_file,
+    import_policy,
+    is_study,
+    module_locations,
+    saved_config,
+)
+from lab.config.refused_command import Refused, refusing
 from lab.config.wandb_environment import settled
+from lab.console import command_line, shell_commands, streams
+from lab.console.signals import Interrupted, SignalCallback, Signals
+from lab.errors import Infeasible
 from lab.events import Stopped
-from lab.infeasible import Infeasible
-from lab.refusal import Refused, refusing
-from lab.signals import Heeding, Interrupted, Signals
+from lab.store import file_io, redact, run_folder
 
 if TYPE_CHECKING:
-    from lab.callbacks.progress import Style
     from lab.events import RunResult
+    from lab.train.callbacks.progress_bar import Style
     from util import Trainer
 
 RUNS, STUDIES = Path("runs"), Path("studies")
@@ -32,28 +42,28 @@ WRONG, INCOMPLETE = 2, 3
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; returns the exit code."""
     options = command_line.parsed(arguments)
-    gate.guard(options.allow_import, options.run or options.optimize or options.check)
+    import_policy.guard(options.allow_import, options.run or options.optimize or options.check)
     given = sys.argv[1:] if arguments is None else arguments
-    command = commands.recorded([*map(command_line.as_text, given)])
+    command = shell_commands.recorded([*map(command_line.as_text, given)])
     try:
         return act(options, command)
     except ConfigError as error:
         print(error.as_text(), file=sys.stderr)
         return WRONG
-    except (Refused, rundir.Unwritable, Infeasible) as error:
+    except (Refused, file_io.Unwritable, Infeasible) as error:
         return complain(error)
-    except rundir.RunInUse as error:
+    except file_io.RunInUse as error:
         return complain(f"{error}; wait for it, or start a new run")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except SystemExit as stop:  # a signal, which the code tells
         return int(stop.code or 0)
     except OSError as error:
-        if not rundir.is_full(error):
+        if not file_io.is_disk_full(error):
             raise
-        again = commands.main("--resume", "RUN")
+        again = shell_commands.main("--resume", "RUN")
         how = f"what was saved before is whole; once there is space, the same command or {again} continues"
-        print(f"main.py: {rundir.full(error)}; {how}", file=sys.stderr)
+        print(f"main.py: {file_io.disk_full_message(error)}; {how}", file=sys.stderr)
         return 1
 
 
@@ -78,7 +88,7 @@ def act(options: argparse.Namespace, command: list[str]) -> int:
 def run(options: argparse.Namespace, command: list[str]) -> int:
     """--run and --resume."""
     folder = None if options.resume is None else find_run(options.resume)
-    path = options.run if folder is None or options.run is not None else folder / rundir.CONFIG
+    path = options.run if folder is None or options.run is not None else folder / run_folder.CONFIG
     config, document = read(path, options)
     if options.print_config:
         return print_config(config, options)
@@ -107,10 +117,10 @@ def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":
     """
     import util
     from lab.checkpoint import CheckpointError
-    from lab.first_batch import problem_of
+    from lab.train.first_batch_errors import problem_of
 
     try:
-        return util.run(config, callbacks=[Heeding(signals)], **options)
+        return util.run(config, callbacks=[SignalCallback(signals)], **options)
     except Stopped:
         raise
     except SystemExit as error:
@@ -125,22 +135,22 @@ def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":
 
 def optimize(options: argparse.Namespace, command: list[str]) -> int:
     """--optimize."""
-    config, document = record.read_study(options.optimize, options.set)
+    config, document = saved_config.read_study(options.optimize, options.set)
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
     try:
-        from lab.hpo import server
+        from lab.hpo import forkserver
 
         apart = config.isolation == "process"
         config.check_shapes()
         if apart:
-            server.warm_up(config.base, "util")  # it imports torch, and this process needn't
+            forkserver.warm_up(config.base, "util")  # it imports torch, and this process needn't
         from lab.hpo import study
         from lab.hpo.storage import StorageError
 
         if config.preflight != "off":
-            server.check(config) if apart else config.check()
+            forkserver.check(config) if apart else config.check()
         try:
             if config.preflight == "full" and not check_study(config, console):
                 return 1
@@ -168,7 +178,7 @@ def build_trainer(config: RunConfig, **options: Any) -> "Trainer":
 
 def check_study(config: OptimizeConfig, console: "Style") -> bool:
     """A batch at each corner of the space; whether all of them passed."""
-    from lab.hpo import check as corners
+    from lab.hpo import preflight as corners
 
     found = corners.check(config, build_trainer)
     if console != "quiet":
@@ -190,7 +200,7 @@ def report(options: argparse.Namespace) -> int:
 
 def dashboard(options: argparse.Namespace) -> int:
     """--dashboard."""
-    from lab import dashboard
+    from lab.hpo import dashboard
 
     with refusing():
         dashboard.serve(options.dashboard, STUDIES, options.host, options.port, options.token)
@@ -199,7 +209,7 @@ def dashboard(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """--predict: masks or classes, by the run's task."""
-    from lab.inference import loaded
+    from lab.predict import loaded_run
     from lab.tasks import Classification
 
     run = find_run(options.predict)
@@ -210,14 +220,14 @@ def predict(options: argparse.Namespace) -> int:
     }
     result: Any
     with refusing():
-        if issubclass(loaded.task_of(run) or object, Classification):
-            from lab.inference import classify
+        if issubclass(loaded_run.task_of(run) or object, Classification):
+            from lab.predict import classification as classify
 
             command_line.refuse_for_other_tasks(options)
-            result = classify.predict(loaded.load(run), options.input, options.output, **how)
+            result = classify.predict(loaded_run.load(run), options.input, options.output, **how)
         else:
-            from lab.inference import predict as masks
-            from lab.inference.segmenter import load_segmenter
+            from lab.predict import segmentation as masks
+            from lab.predict.segmentation_run import load_segmenter
 
             how |= command_line.of_images(options, "predict")
             result = masks.predict(load_segmenter(run), options.input, options.output, **how)
@@ -228,46 +238,50 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
-    from lab.inference import classified, graphs, judged, loaded, moved, plain
-    from lab.report import classification, evaluation
-    from lab.report import graphs as graphs_report
-    from lab.report import plain as plain_report
+    from lab.evaluate import classification as classified
+    from lab.evaluate import generic, scene_graph, segmentation
+    from lab.predict import loaded_run, moved_data
+    from lab.report import classification, segmentation
+    from lab.report import generic as plain_report
+    from lab.report import scene_graph as graphs_report
     from lab.report.written import written
 
     with refusing():
         folder = find_run(options.evaluate)
-        rundir.refuse_links(folder)
-        kind, split = loaded.task_of(folder) or object, options.split
+        file_io.refuse_links(folder)
+        kind, split = loaded_run.task_of(folder) or object, options.split
         if not issubclass(kind, tasks.Segmentation):
             command_line.refuse_for_other_tasks(options)
-        data = moved.values(folder, options.set)
+        data = moved_data.values(folder, options.set)
         how = (folder, options.output, options.json)
         if issubclass(kind, tasks.Segmentation):
             images = command_line.of_images(options, "evaluate")
-            text = written(judged.evaluate_run(folder, split, data=data, **images), evaluation, *how)
+            text = written(segmentation.evaluate_run(folder, split, data=data, **images), segmentation, *how)
         elif issubclass(kind, tasks.Classification):
             text = written(classified.evaluate_run(folder, split, data=data), classification, *how)
         elif issubclass(kind, tasks.SceneGraph):
-            text = written(graphs.evaluate_run(folder, split, data=data), graphs_report, *how)
+            text = written(scene_graph.evaluate_run(folder, split, data=data), graphs_report, *how)
         else:
-            text = written(plain.evaluate_run(folder, split, data=data), plain_report, *how)
+            text = written(generic.evaluate_run(folder, split, data=data), plain_report, *how)
     print(text)
     return 0
 
 
 def export(options: argparse.Namespace) -> int:
     """--export."""
-    from lab.inference import export as exporting
-    from lab.inference import moved
-    from lab.inference.segmenter import load_segmenter
+    from lab.predict import export as exporting
+    from lab.predict import moved_data
+    from lab.predict.segmentation_run import load_segmenter
 
     kind, name = options.export
     folder = find_run(name)
-    rundir.refuse_links(folder)
+    file_io.refuse_links(folder)
     try:
         with refusing():
-            loaded = load_segmenter(folder, data=moved.values(folder, options.set))
-            result = exporting.export(loaded, kind, options.output, images=options.input, force=options.force)
+            loaded_run = load_segmenter(folder, data=moved_data.values(folder, options.set))
+            result = exporting.export(
+                loaded_run, kind, options.output, images=options.input, force=options.force
+            )
     except exporting.ExportError as error:
         print(f"main.py: {error}", file=sys.stderr)
         return 1
@@ -277,16 +291,16 @@ def export(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """--check."""
-    if is_study(loading.read(options.check)):
-        study, document = record.read_study(options.check, options.set)
+    if is_study(config_file.read(options.check)):
+        study, document = saved_config.read_study(options.check, options.set)
         if options.print_config:
             return print_config(study, options)
-        from lab.hpo import server
+        from lab.hpo import forkserver
 
         try:
             study.check_shapes()
-            server.warm_up(study.base, "util")
-            server.check(study)
+            forkserver.warm_up(study.base, "util")
+            forkserver.check(study)
             return 0 if check_study(study, "json" if options.json else "auto") else 1
         except ConfigError as error:
             raise document.located(error) from error
@@ -295,7 +309,7 @@ def check(options: argparse.Namespace) -> int:
         return print_config(config, options)
     try:
         config.check()
-        from lab.preflight import preflight
+        from lab.train.preflight import preflight
         from util import Trainer
 
         report = preflight(config, Trainer.from_config)
@@ -318,17 +332,17 @@ def print_config(config: RunConfig | OptimizeConfig, options: argparse.Namespace
 
 def list_runs(options: argparse.Namespace) -> int:
     """--list."""
-    from lab.report import notebook
+    from lab.report import run_list
 
-    rows = notebook.read_runs([RUNS])
+    rows = run_list.read_runs([RUNS])
     total = len(rows)
     try:
-        rows = notebook.select(rows, project=options.project, outcome=options.outcome, where=options.where)
+        rows = run_list.select(rows, project=options.project, outcome=options.outcome, where=options.where)
         if options.sort:
-            rows = notebook.sort(rows, options.sort, descending=False if options.ascending else None)
+            rows = run_list.sort(rows, options.sort, descending=False if options.ascending else None)
     except ValueError as error:
         return complain(error)
-    print(notebook.as_json(rows) if options.json else notebook.as_table(rows, options.sort, total=total))
+    print(run_list.as_json(rows) if options.json else run_list.as_table(rows, options.sort, total=total))
     return lost()
 
 
@@ -357,7 +371,7 @@ def selftest(options: argparse.Namespace) -> int:
 
 def lost() -> int:
     """The exit code of what has printed its result, and has it nowhere else."""
-    return int(outlet.failure() is not None)
+    return int(streams.failure() is not None)
 
 
 def complain(error: object) -> int:
@@ -366,10 +380,10 @@ def complain(error: object) -> int:
     return WRONG
 
 
-def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, loading.Document]:
+def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, config_file.Document]:
     """The config, and the document that knows where each value was written."""
     overrides = [*options.set, *(["pictures.enabled=false"] if options.no_plots else [])]
-    return record.read_run(path, overrides, resumed=options.resume is not None)
+    return saved_config.read_run(path, overrides, resumed=options.resume is not None)
 
 
 def find_run(name: str) -> Path:
@@ -378,14 +392,14 @@ def find_run(name: str) -> Path:
     Raises:
         Refused: there is none; with the nearest names there are.
     """
-    from lab.report.notebook import find
+    from lab.report.run_list import find
 
     try:
-        return homes.open_as_recorded(find(name, [RUNS]))
+        return module_locations.open_as_recorded(find(name, [RUNS]))
     except ValueError as error:
         raise Refused(error) from error
 
 
 if __name__ == "__main__":
-    with outlet.standard_streams(), redact.veiled():
+    with streams.standard_streams(), redact.redacted_output():
         sys.exit(main())

@@ -12,38 +12,39 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lab import events, rundir
-from lab.accumulation import Group, groups
-from lab.callbacks.progress import Progress, Style
-from lab.callbacks.shipped import shipped
-from lab.callbacks.summary import RepeatsSummary
+from lab import events
 from lab.checkpoint import Stateful
 from lab.config import RunConfig
+from lab.config.dataset_info import NO_FACTS, Facts
 from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
+from lab.console.signals import defer_signals
 from lab.data.loaders import Loader, create_loaders, set_epoch
-from lab.dataset_info import NO_FACTS, Facts
-from lab.epoch_cursor import EpochCursor
-from lab.evaluation import Peek, Reporter, Tally, evaluate
-from lab.events import Callback, Listeners, Outcome, StopRequest, named, request_stop
-from lab.first_batch import first_batches
-from lab.hints import hints
-from lab.inventory import components_of, include, parts_of, state_of, unkeepable
-from lab.meaning import definitions_with
+from lab.events import Callback, CallbackList, Outcome, StopRequest, named, request_stop
 from lab.metrics import Metric
-from lab.metrics.gathered import Unkeepable
-from lab.modes import Modes
-from lab.monitoring import Course, NotFinite, Schedule, refuse_val_values
-from lab.reach import Reach
-from lab.rehearsal import rehearse
-from lab.resume import cut_as_before, record_of, resume_from
-from lab.run_context import RunContext
-from lab.run_events import run_end, run_start
-from lab.run_outcome import outcome_of
-from lab.run_record import recorded
-from lab.runtime import Runtime, averaged
-from lab.seeding import seed_all
-from lab.signals import undisturbed
+from lab.metrics.metric_state import Unkeepable
+from lab.rng.seeding import seed_all
+from lab.state.modes import Modes
+from lab.state.trained_parameters import TrainedParameters
+from lab.store import run_folder
 from lab.tasks import Task
+from lab.train.callbacks.default_callbacks import shipped
+from lab.train.callbacks.progress_bar import Progress, Style
+from lab.train.callbacks.run_summary import RepeatsSummary
+from lab.train.data_definitions import definitions_with
+from lab.train.data_notes import hints
+from lab.train.epoch_cursor import EpochCursor
+from lab.train.evaluation import EpochMetrics, ProgressReporter, SamplePredictions, evaluate
+from lab.train.first_batch_errors import first_batches
+from lab.train.gradient_accumulation import Group, groups
+from lab.train.progress import NotFinite, Schedule, TrainerState, refuse_val_values
+from lab.train.rehearsal import rehearse
+from lab.train.resume import cut_as_before, record_of, resume_from
+from lab.train.run_context import RunContext
+from lab.train.run_events import run_end, run_start
+from lab.train.run_outcome import outcome_of
+from lab.train.run_record import recorded
+from lab.train.runtime import Runtime, averaged
+from lab.train.state_inventory import components_of, include, parts_of, state_of, unkeepable
 
 __all__ = ["EarlyStopping", "Trainer", "run"]
 
@@ -135,7 +136,7 @@ class Trainer:
         self.model = self.runtime.place_network(model)
         self.optimizer, self.scheduler = optimizer, scheduler
         self.criterion, self.task = self.runtime.place(criterion), self.runtime.place(task or Task())
-        self.course = Course(monitor or Monitor(returns="last"))
+        self.course = TrainerState(monitor or Monitor(returns="last"))
         self.monitor = self.course.best.monitor
         self.early_stopping: EarlyStopping | None = None
         self._watched = self.monitor.metric
@@ -144,21 +145,21 @@ class Trainer:
             mode = asked.mode or ("min" if own else self.monitor.mode)
             self.early_stopping = EarlyStopping(asked.patience, mode, asked.min_delta)
         self.ema = None if ema_decay is None else averaged(self.model, ema_decay)
-        self.listeners = Listeners([Progress()] if callbacks is None else callbacks)
+        self.listeners = CallbackList([Progress()] if callbacks is None else callbacks)
         self.seed, self.epochs, self.reason = seed, 0, ""
         self.outcome = Outcome.COMPLETED
         self._forward = self.runtime.forward(self.model)
         placed = {name: self.runtime.place(metric) for name, metric in (metrics or {}).items()}
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
         self.modes = Modes(self.model, self.criterion, self.task, (self.metrics, self.ema), self.optimizer)
-        self.reach = Reach(self.model, self.optimizer, self.criterion, self.task, placed)
+        self.reach = TrainedParameters(self.model, self.optimizer, self.criterion, self.task, placed)
         self.first = first_batches(self._forward, self.evaluated, self.criterion, self.metrics)
         self._schedule = Schedule(scheduler, scheduler_interval, scheduler_monitor)
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches
         self.components = components_of(self.model, self.criterion, self.task, self.metrics, self.device)
         self.cursor = EpochCursor(every_n_steps, accumulate_grad_batches, self.device)
-        self._reporter, self._values = Reporter(self.listeners, log_every_steps), dict[str, float]()
+        self._reporter, self._values = ProgressReporter(self.listeners, log_every_steps), dict[str, float]()
 
     @classmethod
     def from_config(
@@ -224,7 +225,7 @@ class Trainer:
         Raises:
             NotFinite: a loss, or a gradient where that is checked, is NaN or infinite.
         """
-        tally = Tally(self.task, self.metrics["train"], "train loss", self._check_gradients)
+        tally = EpochMetrics(self.task, self.metrics["train"], "train loss", self._check_gradients)
         steps = len(dl_train)
         self._reporter.begin("train", self.course.epoch + 1, self.epochs, steps)
         started = time.perf_counter() - self.cursor.seconds
@@ -332,7 +333,7 @@ class Trainer:
             epoch, self.epochs, values, improved, best.epoch, best.values, seconds, next_lr, stop
         )
 
-    def _snapshot(self, step: int, steps: int, seconds: float, tally: Tally) -> None:
+    def _snapshot(self, step: int, steps: int, seconds: float, tally: EpochMetrics) -> None:
         """Let the listeners keep the state within this epoch.
 
         Raises:
@@ -385,7 +386,7 @@ def run(
         ConfigError: a component can't be built, or the checkpoint to resume belongs to another network.
         RunInUse: another process runs in this folder.
     """
-    with rundir.claimed(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
+    with run_folder.acquire(run_dir, Path("runs"), run_config.name) as folder, cut_as_before(folder, resume):
         context = RunContext(folder, resume, callbacks, console, command, source=source)
         run_config = context.settled(run_config)
         if len(run_config.repeats) == 1:
@@ -400,14 +401,14 @@ def _run_once(
     config: RunConfig, dl_train: Loader | None, dl_val: Loader | None, context: RunContext
 ) -> events.RunResult:
     # Build: runtime, data, trainer, listeners.
-    checkpoints = context.folder / rundir.CHECKPOINTS
+    checkpoints = context.folder / run_folder.CHECKPOINTS
     runtime = Runtime.from_config(config)
     data = create_loaders(config, dl_train, dl_val, runtime.device)
     trainer = Trainer.from_config(config, batches=len(data.train), facts=data.facts, runtime=runtime)
     described = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
     about = record_of(config, data.facts, described)
     count = trainer.task.pictured or config.pictures.count
-    look = Peek(trainer, data.val_set, count, checkpoints / "best.pt")
+    look = SamplePredictions(trainer, data.val_set, count, checkpoints / "best.pt")
     listeners = data.listen(trainer.listeners)
     own = shipped(context.folder, config, trainer, look, about, context.console)
     listeners.callbacks = include(trainer, data, own, context.callbacks, context.resume)
@@ -418,7 +419,7 @@ def _run_once(
     # Train.
     begin = run_start(context, config, trainer, data, about["definitions"])
     data.start(begin.first_epoch, begin.first_step)  # forks the workers, before a tracker starts a thread
-    with undisturbed() as disturbed:
+    with defer_signals() as disturbed:
         try:
             with recorded(context, config, trainer.device, begin, listeners), disturbed():
                 listeners.on_run_start(begin)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.losses import BCEDice
-from lab.runtime import Runtime
 from lab.tasks import Segmentation
+from lab.train.runtime import Runtime
 from model import segmenter
 from util import Trainer
 

@@ -13,14 +13,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from lab import rundir
 from lab.config import RunConfig
+from lab.store import file_io, run_folder
 
 PROJECT = Path(__file__).resolve().parent.parent
 CODE = """
 import sys
 from pathlib import Path
-from lab.report import notebook
+from lab.report import run_list as notebook
 rows = notebook.read_runs([Path(sys.argv[1])])
 total = len(rows)
 if "--where" in sys.argv:
@@ -76,7 +76,7 @@ def fill(root: Path, count: int) -> int:
             for name in ("loss", "dice", "iou")
         }
         config["optimizer"]["lr"] = source.choice([1e-2, 1e-3, 1e-4])
-        content = rundir.to_json(
+        content = file_io.to_json(
             {
                 **{"run_id": folder.name, "pid": 1, "host": "bench", "project": "bench", "name": "spheroids"},
                 **{"outcome": source.choice(["completed", "early_stopped", "diverged"]), "reason": ""},
@@ -88,7 +88,7 @@ def fill(root: Path, count: int) -> int:
             },
             indent=2,
         )
-        (folder / rundir.SUMMARY).write_text(content)
+        (folder / run_folder.SUMMARY).write_text(content)
         written += len(content)
     return written
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from lab.config import RunConfig, gate
+from lab.config import RunConfig, import_policy
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, RunStart
 from util import run
@@ -137,7 +137,7 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-    gate.guard(["benchmarks"])
+    import_policy.guard(["benchmarks"])
     print(f"torch {torch.__version__}, {options.threads} threads, median of {options.epochs - 2} epochs")
     print(f"{'':<16}{'bare':>10}{'trainer':>10}{'floor':>10}   ms of CPU an epoch")
     for name, settings, goal in (

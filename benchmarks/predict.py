@@ -22,20 +22,20 @@ def prepare(folder: Path, side: int) -> None:
     import numpy as np
     import torch
 
-    from lab import rundir
     from lab.checkpoint import save
     from lab.config import RunConfig
     from lab.config.validation import validate
+    from lab.store import run_folder
 
     net = {"target": "model.segmenter", "architecture": "Unet", "encoder": "resnet18"}
     values = {"device": "cpu", "task": "lab.tasks.Segmentation", "data": "lab.data.image_folder", "net": net}
     config = validate(RunConfig, values)
-    (folder / rundir.CHECKPOINTS).mkdir(parents=True)
-    (folder / rundir.CONFIG).write_text(config.to_yaml())
+    (folder / run_folder.CHECKPOINTS).mkdir(parents=True)
+    (folder / run_folder.CONFIG).write_text(config.to_yaml())
     torch.manual_seed(0)
     facts = {"in_channels": 3, "classes": ["background", "cell"], "mean": [0.2] * 3, "std": [0.2] * 3}
     content = {"model": config.create_model().state_dict(), "data": facts}
-    save(folder / rundir.CHECKPOINTS / "best.pt", content)
+    save(folder / run_folder.CHECKPOINTS / "best.pt", content)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 24, (side, side, 3), np.uint8)
     for _ in range(side * side // 16384):
@@ -46,8 +46,8 @@ def prepare(folder: Path, side: int) -> None:
 
 def measure(folder: Path) -> None:
     """Predict it, and say what that took."""
-    from lab.inference.predict import predict
-    from lab.inference.segmenter import load_segmenter
+    from lab.predict.segmentation import predict
+    from lab.predict.segmentation_run import load_segmenter
 
     started = time.perf_counter()
     loaded = load_segmenter(folder)

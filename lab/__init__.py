@@ -9,7 +9,7 @@ if sys.version_info < (3, 11, 1):  # forkservers of 3.11.0 listen on a socket th
     raise SystemExit(2)
 
 from lab import import_aliases
-from lab.infeasible import Infeasible
+from lab.errors import Infeasible
 
 __all__ = ["Infeasible"]
 

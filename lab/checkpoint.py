@@ -17,8 +17,8 @@ import torch
 from torch.optim import Optimizer
 
 from lab.config import ConfigError
-from lab.rundir import whole
-from lab.state.plain import plainly, with_arrays
+from lab.state.plain_values import plainly, with_arrays
+from lab.store.file_io import atomic_open
 
 FORMAT = 1
 _COMMENT = re.compile(rb"sha256=([0-9a-f]{64})\Z")
@@ -92,7 +92,7 @@ def _with_fresh(part: Any, state: Any) -> Any:
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint, whole or not at all."""
-    with whole(path) as file:
+    with atomic_open(path) as file:
         writer = _HashingWriter(file)
         try:
             torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))

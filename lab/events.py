@@ -176,11 +176,15 @@ class RunStart:
     val_samples: int
     group: str | None = None  # the folder name of the whole run where this is one of several seeds
     first_step: int = 0  # batches of the first epoch that are done already
-    definitions: Mapping[str, int] = field(default_factory=dict)  # of metrics and losses: `lab.definitions`
+    definitions: Mapping[str, int] = field(
+        default_factory=dict
+    )  # of metrics and losses: `lab.store.definitions`
     test_samples: int = 0
     classes: str = ""  # names and counts, where the data has classes
     loss_parameters: int = 0  # of the loss and the task, trained together with the network
-    loss_mean: Literal["set", "batches"] = "set"  # what the loss of a set is the mean over (`lab.terms`)
+    loss_mean: Literal["set", "batches"] = (
+        "set"  # what the loss of a set is the mean over (`lab.losses.terms`)
+    )
 
     @property
     def resumed(self) -> bool:
@@ -320,7 +324,7 @@ class Callback:
         """Called once, however the run ended."""
 
 
-class Listeners(Callback):
+class CallbackList(Callback):
     """Several listeners as one, called in their order; any of them may end the run."""
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:

@@ -10,13 +10,13 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from lab.dataset_info import DatasetInfo, Facts
+from lab.config.dataset_info import DatasetInfo, Facts
 
 UNKNOWN = -100
 """The class of a box that matches no annotated one, and of an exclusive relation that nobody annotated."""
 
 
-class Scenes(TypedDict):
+class SceneGraphBatch(TypedDict):
     """What a network sees of V videos with F frames, B boxes and P pairs, all of them one after another."""
 
     features: Tensor  # (B, D) float32, the detector's appearance vectors; D may be 0
@@ -28,7 +28,7 @@ class Scenes(TypedDict):
     pairs: Tensor  # (P, 2) int64, subject and object as indices of boxes, both of one frame
 
 
-class Truth(TypedDict):
+class SceneGraphTarget(TypedDict):
     """What is right: aligned with the scenes to learn from, and the annotated graph to judge by.
 
     The annotated graph has G boxes and Q pairs of its own, since a detector may miss some of them. Relations
@@ -46,10 +46,10 @@ class Truth(TypedDict):
     videos: Tensor  # (V,) int64; only its length counts
 
 
-class Said(TypedDict):
+class SceneGraphPrediction(TypedDict):
     """What a network returns."""
 
-    scenes: Scenes  # as it was asked
+    scenes: SceneGraphBatch  # as it was asked
     objects: Tensor  # (B, C) logits
     relations: dict[str, Tensor]  # by group (P, K) logits
 
@@ -103,7 +103,9 @@ class Vocabulary:
         return cls(tuple(info.objects), relations, tuple(info.exclusive))
 
 
-def collate(items: Sequence[tuple[Scenes, Truth]]) -> tuple[Scenes, Truth]:
+def collate(
+    items: Sequence[tuple[SceneGraphBatch, SceneGraphTarget]],
+) -> tuple[SceneGraphBatch, SceneGraphTarget]:
     """Items one after another as one: indices of boxes, frames and videos move up by what is before them."""
     boxes = [len(scenes["boxes"]) for scenes, _ in items]
     frames = [len(scenes["time"]) for scenes, _ in items]
@@ -111,7 +113,7 @@ def collate(items: Sequence[tuple[Scenes, Truth]]) -> tuple[Scenes, Truth]:
     annotated = [len(truth["boxes"]) for _, truth in items]
     seen = [scenes for scenes, _ in items]
     told = [truth for _, truth in items]
-    scenes = Scenes(
+    scenes = SceneGraphBatch(
         features=torch.cat([scene["features"] for scene in seen]),
         boxes=torch.cat([scene["boxes"] for scene in seen]),
         classes=torch.cat([scene["classes"] for scene in seen]),
@@ -120,7 +122,7 @@ def collate(items: Sequence[tuple[Scenes, Truth]]) -> tuple[Scenes, Truth]:
         time=torch.cat([scene["time"] for scene in seen]),
         pairs=_moved([scene["pairs"] for scene in seen], boxes),
     )
-    truth = Truth(
+    truth = SceneGraphTarget(
         objects=torch.cat([truth["objects"] for truth in told]),
         relations=_by_group([truth["relations"] for truth in told]),
         judged=torch.cat([truth["judged"] for truth in told]),

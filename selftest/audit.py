@@ -17,12 +17,12 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from lab import rundir
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.hpo.leases import Leases
-from lab.hpo.opening import open_study
+from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
+from lab.store import run_folder
 
 _LOG = Table(
     "audit",
@@ -209,16 +209,16 @@ def judge_record(trial: FrozenTrial, folder: Path, epochs: int, found: Found) ->
     if [epoch for epoch, _ in done] != wanted:
         rows = [epoch for epoch, _ in done]
         twice = len(set(rows)) < len(rows)
-        (found.twice if twice else found.lost).append(f"{name} has the epochs {rows} in {rundir.METRICS}")
+        (found.twice if twice else found.lost).append(f"{name} has the epochs {rows} in {run_folder.METRICS}")
     if sorted(trial.intermediate_values) != wanted:
         found.lost.append(f"{name} has reported the epochs {sorted(trial.intermediate_values)} of {wanted}")
     for epoch, value in done:
         reported = trial.intermediate_values.get(epoch, value)
         if not math.isclose(reported, value, rel_tol=1e-9):
-            found.changed.append(f"{name} has {value} in {rundir.METRICS}, {reported} in the database")
+            found.changed.append(f"{name} has {value} in {run_folder.METRICS}, {reported} in the database")
     if done and not math.isclose(least := min(value for _, value in done), trial.values[0], rel_tol=1e-9):
         found.changed.append(
-            f"{name} is worth {least} by {rundir.METRICS}, {trial.values[0]} by the database"
+            f"{name} is worth {least} by {run_folder.METRICS}, {trial.values[0]} by the database"
         )
     if (params := read_trial(folder).get("params")) != trial.params:
         found.changed.append(f"{name} was run with {params}, the database has {trial.params}")
@@ -226,7 +226,7 @@ def judge_record(trial: FrozenTrial, folder: Path, epochs: int, found: Found) ->
 
 def recorded(folder: Path) -> list[tuple[int, float]]:
     """The epochs in a run folder's record with their `val_loss`, as they stand there."""
-    path = folder / rundir.METRICS
+    path = folder / run_folder.METRICS
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:

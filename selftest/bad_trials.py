@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.report.study import REPORT
 from selftest.audit import Audit
 from selftest.bench import Bench, Process

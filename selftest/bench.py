@@ -17,9 +17,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.config import RunConfig, gate
-from lab.hpo import server
-from lab.hpo.trial_process import Run
+from lab.config import RunConfig, import_policy
+from lab.hpo import forkserver
+from lab.hpo.worker_main import Run
 from selftest.postgres import Postgres, find_postgres
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ class Bench:
     ) -> None:
         self.place, self.main, self.run, self.told = place.resolve(), main.resolve(), run, told
         self.judge_times = judge_times
-        self._granted = os.environ.get(gate.VARIABLE, "")
+        self._granted = os.environ.get(import_policy.VARIABLE, "")
         self._started: list[Process] = []
         self._postgres: Postgres | None = None
         self._looked_for_postgres = self._is_warm = False
@@ -145,11 +145,11 @@ class Bench:
         self.place.mkdir(parents=True, exist_ok=True)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             hear_signals()
-        os.environ[gate.VARIABLE] = ",".join(filter(None, [self._granted, PLANTED]))
+        os.environ[import_policy.VARIABLE] = ",".join(filter(None, [self._granted, PLANTED]))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        os.environ[gate.VARIABLE] = self._granted
+        os.environ[import_policy.VARIABLE] = self._granted
         self.end_processes()
         if self._postgres is not None:
             self._postgres.close()
@@ -202,7 +202,7 @@ class Bench:
             function: of a module, with arguments that can be pickled.
         """
         self._warm_up()
-        fork = server.context().Process(target=_forked, args=(folder, function, arguments))
+        fork = forkserver.context().Process(target=_forked, args=(folder, function, arguments))
         fork.start()
         # Each start polls all children. Of two threads that poll one, only the first gets its exit code.
         processes._children.discard(fork)  # type: ignore[attr-defined]
@@ -235,7 +235,7 @@ class Bench:
         if self._is_warm:  # what forks in a thread must not touch signals
             return
         self._is_warm = True
-        server.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
+        forkserver.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
 
 
 def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from lab import rundir
-from lab.callbacks.checkpointing import Checkpointing
 from lab.checkpoint import CheckpointError, load, load_latest
 from lab.config.sections import CheckpointConfig
 from lab.events import EpochEnd
+from lab.store import run_folder
+from lab.train.callbacks.checkpointing import Checkpointing
 from selftest.bench import Bench, until
 from selftest.killed_runs import RUN, differences, outcome
 from selftest.verdict import Tally, Verdict
@@ -103,11 +103,11 @@ def damaged(bench: Bench, count: int) -> Verdict:
     bench.fork(whole, train, bench.run, config).done()
     expected = outcome(whole / RUN)
     tally = Tally({"damaged": count, "detected": 0, "gone on with": 0, "said on the console": 0})
-    content = (whole / RUN / rundir.CHECKPOINTS / "last.pt").read_bytes()
+    content = (whole / RUN / run_folder.CHECKPOINTS / "last.pt").read_bytes()
     for index, (what, spoilt) in zip(range(count), damages(content), strict=False):
         folder = bench.folder(f"damaged-{index}")
         shutil.copytree(whole / RUN, folder / RUN)
-        last = folder / RUN / rundir.CHECKPOINTS / "last.pt"
+        last = folder / RUN / run_folder.CHECKPOINTS / "last.pt"
         last.unlink()  # best.pt may be the same file
         last.write_bytes(spoilt)
         tally.add("detected", tally.take(what, judge_damage(last.parent)))

@@ -10,11 +10,11 @@ from typing import Any
 
 import optuna
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.events import RunResult
-from lab.hpo import server
+from lab.hpo import forkserver
 from lab.hpo.storage import Database
-from lab.hpo.trial_process import Run
+from lab.hpo.worker_main import Run
 from selftest.audit import Audit, Found, judge, judge_record
 from selftest.bench import Bench
 from selftest.crew import PATIENCE
@@ -37,7 +37,7 @@ def start_at_once(bench: Bench, count: int) -> Verdict:
     tally = Tally({"joined": 0, "started": 0, **Found().counted()})
     for where, folder, url in _rounds(bench, (count, count), "joining", tally):
         config = small_study(url, _WORKERS, **_TINY)
-        gate = server.context().Barrier(_WORKERS)
+        gate = forkserver.context().Barrier(_WORKERS)
         crashes = _at_work(bench, folder, partial(_together, gate), config, bench.run)
         tally.add("joined", _WORKERS - len(crashes))
         tally.add("started", _WORKERS)
@@ -55,7 +55,7 @@ def queue_in_lockstep(bench: Bench, count: int) -> Verdict:
     for where, folder, url in _rounds(bench, (count, math.ceil(count / 4)), "queue", tally):
         audit = Audit(small_study(url, _QUEUED, **_TINY), folder)
         audit.enqueue({"optimizer.lr": 1e-3 * (1 + n), "net.width": 4 + n} for n in range(_QUEUED))
-        gate = server.context().Barrier(_WORKERS)
+        gate = forkserver.context().Barrier(_WORKERS)
         crashes = _at_work(bench, folder, work, audit.config, _InStep(bench.run, gate))
         found, claims = audit.judge(), sum(change.what == "claim" for change in audit.log())
         audit.close()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.config import ConfigError, loading
+from lab.config import ConfigError, config_file
 from lab.config.problems import Path as Keys
-from lab.config.stand_ins import look
+from lab.config.signature_stubs import look
 from lab.config.study_file import is_study
 
 WRONG = "wrong.yaml"
@@ -44,7 +44,7 @@ class Original:
     def __init__(self, path: Path) -> None:
         self.text = path.read_text(encoding="utf-8")
         self.lines = self.text.splitlines()
-        document = loading.parse(self.text, "x")
+        document = config_file.parse(self.text, "x")
         self.data: dict[str, Any] = document.data
         self.study = is_study(document)
         self.places = {keys: int(where.rpartition(":")[2]) for keys, where in document.origins.items()}

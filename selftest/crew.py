@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import suppress
 
-from lab import rundir
+from lab.store import run_folder
 from selftest.audit import Audit
 from selftest.bench import Bench, Process, end_group, until
 from selftest.studies import STUDIES, work, write_file
@@ -106,7 +106,7 @@ class Crew:
         if self._command is None:
             return []
         found = []
-        for file in (self._audit.folder / STUDIES).glob(f"*/trial_*/{rundir.SUMMARY}"):
+        for file in (self._audit.folder / STUDIES).glob(f"*/trial_*/{run_folder.SUMMARY}"):
             with suppress(OSError, ValueError):
                 summary = json.loads(file.read_text())
                 pid = int(summary["pid"])

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from lab import checkpoint, rundir
+from lab import checkpoint
+from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
 from selftest.bench import Bench, as_main, end_group, until
 from selftest.small_disk import NoSmallDisk, SmallDisk, fill, fill_at_opening, free
@@ -109,19 +110,19 @@ class State:
 
 def state_of(place: Path) -> State:
     """Look at the runs and the database below a folder."""
-    runs = sorted(path.parent for path in place.rglob(rundir.CHECKPOINTS))
-    runs = [run for run in runs if (run / rundir.CONFIG).exists()]  # else nothing has begun in it
+    runs = sorted(path.parent for path in place.rglob(run_folder.CHECKPOINTS))
+    runs = [run for run in runs if (run / run_folder.CONFIG).exists()]  # else nothing has begun in it
     epochs, rows, faults = {}, {}, []
     for run in runs:
         name = str(run.relative_to(place))
         try:
             rows[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run)]
-            if any((run / rundir.CHECKPOINTS).glob("*.pt")):
-                epochs[name] = checkpoint.load_latest(run / rundir.CHECKPOINTS)[0]["course"]["epoch"]
+            if any((run / run_folder.CHECKPOINTS).glob("*.pt")):
+                epochs[name] = checkpoint.load_latest(run / run_folder.CHECKPOINTS)[0]["course"]["epoch"]
         except ValueError as error:
             faults.append(str(error))
     outcomes = {
-        str(run.relative_to(place)): str((rundir.read_summary(run) or {}).get("outcome")) for run in runs
+        str(run.relative_to(place)): str((run_folder.read_summary(run) or {}).get("outcome")) for run in runs
     }
     trials: dict[str, float] = {}
     try:
@@ -260,7 +261,7 @@ def _until_full(main: Path, point: Point, folder: Path) -> None:
 
 def _again(main: Path, kind: Kind, folder: Path) -> None:
     """The same command, or the run that was begun."""
-    begun = [path.parent for path in Path("runs").glob(f"*/{rundir.CONFIG}")]
+    begun = [path.parent for path in Path("runs").glob(f"*/{run_folder.CONFIG}")]
     if begun and kind != "evaluate":
         as_main(main, ("--resume", str(begun[0]), "--quiet"))
     else:

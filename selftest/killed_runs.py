@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab import checkpoint, rundir
+from lab import checkpoint
+from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
 from selftest.bench import Bench, Process, end_group, left_alive
 from selftest.faulty_parts import SAMPLES
@@ -114,18 +115,18 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
 
 def run_of(folder: Path) -> Path:
     """The folder of the run within a working folder; the command names it itself."""
-    return next((path.parent for path in folder.glob(f"runs/*/{rundir.CONFIG}")), folder / RUN)
+    return next((path.parent for path in folder.glob(f"runs/*/{run_folder.CONFIG}")), folder / RUN)
 
 
 def has_checkpoint(folder: Path) -> bool:
     """Return whether the next start in a working folder continues from a checkpoint."""
-    return (run_of(folder) / rundir.CHECKPOINTS / "last.pt").exists()
+    return (run_of(folder) / run_folder.CHECKPOINTS / "last.pt").exists()
 
 
 def outcome(run: Path) -> dict[str, str]:
     """The result of a run, each part by its sha256: its states, its history, its record."""
     try:
-        content = checkpoint.load(run / rundir.CHECKPOINTS / "final.pt")
+        content = checkpoint.load(run / run_folder.CHECKPOINTS / "final.pt")
     except checkpoint.CheckpointError as error:
         return {"the end": str(error)}
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(run)]
@@ -138,7 +139,7 @@ def outcome(run: Path) -> dict[str, str]:
 def epochs(run: Path) -> dict[str, str]:
     """The same of all epochs, whose ends were kept, and of the whole."""
     found = {f"{name} at the end": value for name, value in outcome(run).items()}
-    for path in sorted((run / rundir.CHECKPOINTS).glob("epoch_*.pt")):
+    for path in sorted((run / run_folder.CHECKPOINTS).glob("epoch_*.pt")):
         content = checkpoint.load(path)
         found |= {f"{part} of {path.stem}": digest(content.get(part)) for part in _PARTS}
         found[f"history of {path.stem}"] = digest(content["course"]["history"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lab import rundir
+from lab.store import run_folder
 from selftest import malicious_pickles
 from selftest.bench import Bench, Done, Process, in_order
 from selftest.malicious_imports import INTRUDER, MARKER, PAYLOADS, Payload
@@ -52,7 +52,7 @@ device: cpu
 task: lab.tasks.SceneGraph
 data: {target: lab.data.action_genome, root: .}
 net: {target: model.RelationNet, objects: auto, relations: auto}
-criterion: lab.graph_loss.SceneGraphLoss
+criterion: lab.losses.scene_graph.SceneGraphLoss
 """
 # What is never called; what is called only with this argument, and what with that.
 _LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",
@@ -190,8 +190,8 @@ def true_runs(bench: Bench) -> Path:
     (made,) = (folder / "runs").iterdir()
     made.rename(folder / "run")
     (folder / "best").mkdir()
-    shutil.copy(folder / "run" / rundir.CONFIG, folder / "best")
-    shutil.copy(folder / "run" / rundir.CHECKPOINTS / "best.pt", folder / "best")
+    shutil.copy(folder / "run" / run_folder.CONFIG, folder / "best")
+    shutil.copy(folder / "run" / run_folder.CHECKPOINTS / "best.pt", folder / "best")
     (folder / "images").mkdir()
     Image.new("L", (32, 32), 90).save(folder / "images" / "a.png")
     return folder

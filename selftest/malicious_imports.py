@@ -123,13 +123,13 @@ PAYLOADS = (
     ),
     Payload(
         "os by way of lab",
-        "lab.rundir.os.system",
-        {"criterion": {**_SYSTEM, "target": "lab.rundir.os.system"}},
+        "lab.store.run_folder.os.system",
+        {"criterion": {**_SYSTEM, "target": "lab.store.run_folder.os.system"}},
     ),
     Payload(
         "os by way of a good module",
-        "lab.data.workers.os",
-        {"criterion": {**_SYSTEM, "target": "lab.data.workers.os.system"}},
+        "lab.data.loader_workers.os",
+        {"criterion": {**_SYSTEM, "target": "lab.data.loader_workers.os.system"}},
     ),
     Payload(
         "torch.hub by way of the user's module",

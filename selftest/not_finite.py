@@ -11,16 +11,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lab import rundir
 from lab.checkpoint import CheckpointError, load
 from lab.config import RunConfig
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.events import RunResult
 from lab.hpo import study
-from lab.hpo.opening import open_study
+from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
-from lab.hpo.trial_process import Run
-from lab.report.ranking import ranked
+from lab.hpo.worker_main import Run
+from lab.report.trial_ranking import ranked
+from lab.store import file_io, run_folder
 from selftest.bench import Bench, Process, in_order
 from selftest.studies import small_study
 from selftest.verdict import Tally, Verdict
@@ -127,7 +127,7 @@ def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]])
         | {"best": trial.number in (done.best_trial.number, order[0].number), "mode": mode}
         for trial in done.trials
     ]
-    rundir.atomic_write(Path(_NOTES), rundir.to_json(told))
+    file_io.atomic_write(Path(_NOTES), file_io.to_json(told))
 
 
 def souring(pruner: int, mode: str, n_trials: int) -> OptimizeConfig:
@@ -162,7 +162,7 @@ def look(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("last.pt", "best.pt"):
         try:
-            content = load(folder / rundir.CHECKPOINTS / name)
+            content = load(folder / run_folder.CHECKPOINTS / name)
         except CheckpointError as error:
             found[name] = str(error)
             continue

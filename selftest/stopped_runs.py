@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lab import rundir
+from lab.store import run_folder
 from selftest.bench import Bench, Done
 from selftest.killed_runs import differences, outcome
 from selftest.stopped_commands import LONGEST, Command
@@ -61,12 +61,12 @@ class StoppedRun(Command):
 
     def progress(self, folder: Path) -> int:
         """The record of an epoch where its end is to be met, else the config."""
-        file = rundir.METRICS if self._lingers else rundir.CONFIG
+        file = run_folder.METRICS if self._lingers else run_folder.CONFIG
         return len(list((folder / "runs").glob(f"*/{file}")))
 
     def judge(self, folder: Path, done: Done) -> Iterable[str]:
         """Its summary, and what it has printed."""
-        return judge_stopped(rundir.read_summary(_run(folder)) or {}, done.said)
+        return judge_stopped(run_folder.read_summary(_run(folder)) or {}, done.said)
 
     def differences(self, folder: Path) -> Iterable[str]:
         """By the sha256 of each part."""
@@ -84,12 +84,12 @@ def judge_stopped(summary: dict[str, Any], text: str) -> Iterator[str]:
 
 def _remains(folder: Path) -> dict[str, str]:
     """All that two equal runs have in common: their states to the bit, their record, their value."""
-    summary = rundir.read_summary(_run(folder)) or {}
+    summary = run_folder.read_summary(_run(folder)) or {}
     return {**outcome(_run(folder)), **{name: str(summary.get(name)) for name in ("outcome", "value")}}
 
 
 def _run(folder: Path) -> Path:
-    (run,) = (folder / "runs").glob(f"*/{rundir.CONFIG}")
+    (run,) = (folder / "runs").glob(f"*/{run_folder.CONFIG}")
     return run.parent
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lab import rundir
-from lab.hpo.identity import STUDY
+from lab.hpo.study_id import STUDY
+from lab.store import run_folder
 from selftest.bench import Bench, Done
 from selftest.stopped_commands import LONGEST, Command, Stop
 from selftest.studies import FILE, STUDIES, small_study, trials_in, write_file
@@ -54,7 +54,7 @@ class StoppedStudy(Command):
         if not self.real:  # signals are to break into the start, too
             path = folder / STUDIES / "small" / STUDY
             return path.stat().st_mtime_ns if path.exists() else 0
-        files = (folder / STUDIES).glob(f"*/trial_*/{rundir.METRICS}")
+        files = (folder / STUDIES).glob(f"*/trial_*/{run_folder.METRICS}")
         return sum(len(file.read_text().splitlines()) - 1 for file in files)
 
     def over(self, folder: Path, each: Stop, done: Done) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.hpo import study
-from lab.hpo.trial_process import Run
+from lab.hpo.worker_main import Run
 
 STUDIES = Path("studies")
 FILE = "study.yaml"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lab import rundir
-from lab.hpo.trial_process import Run
-from lab.outlet import status_line
-from lab.wording import duration
+from lab.console.formatting import format_duration
+from lab.console.streams import status_line
+from lab.hpo.worker_main import Run
+from lab.store import file_io
 from selftest import (
     bad_trials,
     checkpoints,
@@ -209,7 +209,7 @@ def tell(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> b
     for each in try_faults(bench, full=full, only=only):
         tried.append(each)
         bench.told("")
-        print(rundir.printed_json(each.as_data()) if as_json else each.as_text(), flush=True)
+        print(file_io.printed_json(each.as_data()) if as_json else each.as_text(), flush=True)
     if not as_json:
         print(summary(tried))
     return all(each.verdict.held for each in tried)
@@ -221,7 +221,7 @@ def summary(tried: Sequence[Tried]) -> str:
     seconds = sum(each.seconds for each in tried)
     held = f"{len(tried) - len(broken)} of {len(tried)} promises held"
     which = f"; broken: {', '.join(map(str, broken))}" if broken else ""
-    return f"{held} in {duration(seconds)}{which}"
+    return f"{held} in {format_duration(seconds)}{which}"
 
 
 def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) -> Iterator[Tried]:

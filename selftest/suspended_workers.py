@@ -9,8 +9,8 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from lab.hpo.trial_folder import TAKEN
-from lab.hpo.trial_process import patience
-from lab.rundir import read_summary
+from lab.hpo.worker_main import patience
+from lab.store.run_folder import read_summary
 from selftest.audit import Audit, Found, judge, judge_record, recorded
 from selftest.bench import Bench, Process, until
 from selftest.studies import small_study, trial_folder, work, write_file

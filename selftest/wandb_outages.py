@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 
-from lab import rundir
+from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
-from lab.trackers.jsonl import read_events
+from lab.trackers.jsonl_events import read_events
 from selftest.bench import Bench, Process, as_main, end_group, until
 from selftest.sockets import family
 from selftest.verdict import Tally, Verdict
@@ -100,7 +100,7 @@ def judge_run(trained: Trained, *, trouble: bool) -> list[str]:
     if trained.rows != tuple(range(1, EPOCHS + 1)):
         wrong.append(f"rows 1 to {EPOCHS} expected, found {list(trained.rows)}")
     if trouble and not trained.warned:
-        wrong.append(f"a word on W&B expected in {rundir.EVENTS}, found none")
+        wrong.append(f"a word on W&B expected in {run_folder.EVENTS}, found none")
     return wrong
 
 
@@ -210,7 +210,7 @@ def _left(folder: Path, process: Process, started: float) -> Trained:
     """Wait for a run, and read the one run folder that it left below."""
     code, seconds = process.done(_PATIENCE).code, time.monotonic() - started
     (run,) = (folder / "runs").glob("*_*")
-    summary = rundir.read_summary(run) or {}
+    summary = run_folder.read_summary(run) or {}
     notes = [event["message"] for event in read_events(run) if event["event"] == "note"]
     warned = any("W&B" in note for note in notes)
     return Trained(code, seconds, str(summary.get("outcome")), tuple(_rows(folder)), warned)

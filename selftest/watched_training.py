@@ -14,7 +14,7 @@ from torch import Tensor
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, PhaseStart, StepsDone
-from lab.hpo.trial_process import Run
+from lab.hpo.worker_main import Run
 from selftest.faulty_parts import SAMPLES
 
 STEPS = "steps.txt"

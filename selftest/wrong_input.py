@@ -12,8 +12,8 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab import rundir
 from lab.report.leaderboard import LEADERBOARD
+from lab.store import run_folder
 from selftest.bench import CONSOLE, Bench, Process, in_order
 from selftest.inputs import files, layouts, masks, predictions, studies, targets
 from selftest.inputs.base import GOOD, OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
@@ -84,7 +84,7 @@ def _begun(bench: Bench, chosen: Sequence[WrongInput]) -> Iterator[tuple[tuple[W
 def look(folder: Path, code: int | None) -> Seen:
     """Read what a command has left in its folder."""
     console = folder / CONSOLE
-    summaries = sorted(folder.glob(f"runs/*/{rundir.SUMMARY}"))
+    summaries = sorted(folder.glob(f"runs/*/{run_folder.SUMMARY}"))
     values = json.loads(summaries[-1].read_text()).get("last") or {} if summaries else {}
     values |= _predicted(folder) | _searched(folder)
     return Seen(code, console.read_text(errors="replace") if console.exists() else "", values)

@@ -33,7 +33,7 @@ def train(folder: Path, **values: Any) -> Path:
             "features": "auto",
             "width": 16,
         },
-        "criterion": "lab.graph_loss.SceneGraphLoss",
+        "criterion": "lab.losses.scene_graph.SceneGraphLoss",
         "metrics": {
             "recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto"},
             "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "mean": True},

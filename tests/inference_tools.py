@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab import rundir
 from lab.checkpoint import save
 from lab.config import RunConfig
 from lab.config.validation import validate
-from lab.inference.segmenter import Segmenter, load_segmenter
+from lab.predict.segmentation_run import Segmenter, load_segmenter
+from lab.store import run_folder
 
 HERE = "tests.inference_tools"
 PLAIN = {"in_channels": 3, "classes": ["background", "spot"]}
@@ -89,11 +89,11 @@ def make_run(
             "net": f"{HERE}.{net}" if isinstance(net, str) else net,
         },
     ).with_values(values)
-    (folder / rundir.CHECKPOINTS).mkdir(parents=True)
-    (folder / rundir.CONFIG).write_text(config.to_yaml())
+    (folder / run_folder.CHECKPOINTS).mkdir(parents=True)
+    (folder / run_folder.CONFIG).write_text(config.to_yaml())
     content: dict[str, Any] = {"model": {"weight": torch.tensor(weight)}, "course": {"epoch": 7}}
     content |= {} if facts is None else {"data": facts}
-    save(folder / rundir.CHECKPOINTS / "best.pt", content)
+    save(folder / run_folder.CHECKPOINTS / "best.pt", content)
     return folder
 
 

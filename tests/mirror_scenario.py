@@ -18,15 +18,15 @@ from optuna.trial import TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.config.validation import validate
 from lab.events import Outcome
-from lab.hpo.claims import Trial
-from lab.hpo.curve import Curve
+from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
-from lab.hpo.mirror import Mirror
+from lab.hpo.trial_claims import Trial
 from lab.hpo.trial_folder import write_trial
-from lab.hpo.trial_process import Ended, EpochDone, Started
+from lab.hpo.wandb_sync import Mirror
+from lab.hpo.worker_main import Ended, EpochDone, Started
 from lab.trackers.csv_file import CsvTracker
 from tests.run_events import epoch_end, run_end, run_start
 from tests.wandb_scenario import kill_service

@@ -18,15 +18,15 @@ def texts() -> dict[type, tuple[str, ...]]:
     """The records, and which of their attributes are messages. Add new ones here."""
     from lab.checkpoint import CheckpointError
     from lab.config.problems import Problem
-    from lab.epoch_loader import Unstackable
+    from lab.config.refused_command import Refused
+    from lab.data.epoch_loader import Unstackable
+    from lab.errors import Infeasible
     from lab.events import Note, RunEnd, Stopped, StopRequest
-    from lab.first_batch import Fault
+    from lab.hpo.executor import Died
     from lab.hpo.storage import StorageError
-    from lab.hpo.trial_process import Finished
-    from lab.hpo.workers import Died
-    from lab.infeasible import Infeasible
-    from lab.monitoring import NotFinite
-    from lab.refusal import Refused
+    from lab.hpo.worker_main import Finished
+    from lab.train.first_batch_errors import Fault
+    from lab.train.progress import NotFinite
 
     return {
         Problem: ("message", "hint"),

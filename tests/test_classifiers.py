@@ -11,8 +11,8 @@ import yaml
 
 from lab.config import RunConfig
 from lab.data.loaders import create_loader
-from lab.inference.loaded import load
 from lab.metrics import Accuracy
+from lab.predict.loaded_run import load
 from tests.classified_tools import make_images
 from tests.conftest import ROOT
 from tests.test_run import Stop, equal, final

@@ -25,9 +25,9 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from lab import command_line, commands
 from lab.config import ConfigError
-from lab.record import read_run
+from lab.config.saved_config import read_run
+from lab.console import command_line, shell_commands
 from selftest.wandb_server import wandb_server
 
 ROOT = Path(__file__).parent.parent
@@ -44,44 +44,44 @@ STUDY = {
 
 # file and function -> the tests that execute what it makes
 USES = {
-    ("lab/command_line.py", "_examples"): "test_the_examples_of_the_help",
-    ("lab/dashboard.py", "refuse_open_door"): "test_the_tunnel_is_one",
-    ("lab/hpo/opening.py", "_fork_command"): "test_the_fork_of_a_changed_study",
+    ("lab/console/command_line.py", "_examples"): "test_the_examples_of_the_help",
+    ("lab/hpo/dashboard.py", "refuse_open_door"): "test_the_tunnel_is_one",
+    ("lab/hpo/open_study.py", "_fork_command"): "test_the_fork_of_a_changed_study",
     ("lab/hpo/storage.py", "without_folder"): "test_a_study_whose_folder_is_gone",
     ("lab/hpo/study.py", "_begin"): "test_the_dashboard_of_a_study",
     ("lab/hpo/study.py", "_end"): "test_a_stopped_study_and_its_winner",
-    ("lab/hpo/winner.py", "_fill"): "test_what_a_studys_files_say_from_anywhere",
-    ("lab/inference/export.py", "_require_packages"): "test_packages_are_installed_into_this_python",
-    ("lab/inference/moved.py", "hint"): "tests/test_moved_data.py",
-    ("lab/inference/segmenter.py", "_threshold"): "tests/test_moved_data.py",
-    ("lab/report/notebook.py", "as_table"): "test_the_first_run",
+    ("lab/hpo/best_trial.py", "_fill"): "test_what_a_studys_files_say_from_anywhere",
+    ("lab/predict/export.py", "_require_packages"): "test_packages_are_installed_into_this_python",
+    ("lab/predict/moved_data.py", "hint"): "tests/test_moved_data.py",
+    ("lab/predict/segmentation_run.py", "_threshold"): "tests/test_moved_data.py",
+    ("lab/report/run_list.py", "as_table"): "test_the_first_run",
     ("lab/report/study.py", "commands_of"): "test_what_a_studys_files_say_from_anywhere",
-    ("lab/run_events.py", "run_end"): "test_a_stopped_run_and_its_upload",
-    ("lab/trackers/wandb_places.py", "_typed"): "test_a_stopped_run_and_its_upload",
+    ("lab/train/run_events.py", "run_end"): "test_a_stopped_run_and_its_upload",
+    ("lab/trackers/wandb_files.py", "_typed"): "test_a_stopped_run_and_its_upload",
     ("lab/trackers/wandb_session.py", "_why_offline"): "test_a_stopped_run_and_its_upload",
     ("lab/trackers/wandb_session.py", "how_to_upload"): "test_a_stopped_run_and_its_upload",
     ("main.py", "main"): "test_a_run_that_found_the_disk_full",
 }
 # file -> (option, the test in which it works where the message appears)
 OPTIONS = {
-    "lab/config/gate.py": ("--allow-import", "tests/lab/config/test_gate.py"),
-    "lab/dashboard.py": ("--token", "tests/lab/test_dashboard.py"),
-    "lab/data/class_folder.py": ("--set", "test_data_that_is_not_named"),
-    "lab/data/class_table.py": ("--set", "test_data_that_is_not_named"),
-    "lab/data/depths.py": ("--value-range", "tests/test_moved_data.py"),
-    "lab/data/images.py": ("--set", "test_data_that_is_not_named"),
+    "lab/config/import_policy.py": ("--allow-import", "tests/lab/config/test_gate.py"),
+    "lab/hpo/dashboard.py": ("--token", "tests/lab/test_dashboard.py"),
+    "lab/data/sources/class_folder.py": ("--set", "test_data_that_is_not_named"),
+    "lab/data/sources/class_table.py": ("--set", "test_data_that_is_not_named"),
+    "lab/data/bit_depths.py": ("--value-range", "tests/test_moved_data.py"),
+    "lab/data/sources/image_folder.py": ("--set", "test_data_that_is_not_named"),
     "lab/data/layouts/pairs.py": ("--set", "tests/test_moved_data.py"),
-    "lab/data/manifest.py": ("--set", "test_data_that_is_not_named"),
-    "lab/hpo/changes.py": ("--fork", "test_the_fork_of_a_changed_study"),
+    "lab/data/sources/manifest.py": ("--set", "test_data_that_is_not_named"),
+    "lab/hpo/compatibility.py": ("--fork", "test_the_fork_of_a_changed_study"),
     "lab/hpo/storage.py": ("--optimize", "test_a_study_whose_folder_is_gone"),
-    "lab/inference/classified.py": ("--predict", "tests/test_classification.py"),
-    "lab/inference/classify.py": ("--force", "tests/test_classification.py"),
-    "lab/inference/export.py": ("--input", "tests/lab/inference/test_export.py"),
-    "lab/inference/judged.py": ("--predict", "tests/test_segmentation.py"),
-    "lab/inference/predict.py": ("--force", "tests/test_segmentation.py"),
-    "lab/record.py": ("--set", "test_a_secret_that_a_record_hides_is_given_again"),
-    "lab/report/notebook.py": ("--list", "test_the_first_run"),
-    "lab/resume.py": ("--set", "test_a_finished_run_is_extended"),
+    "lab/evaluate/classification.py": ("--predict", "tests/test_classification.py"),
+    "lab/predict/classification.py": ("--force", "tests/test_classification.py"),
+    "lab/predict/export.py": ("--input", "tests/lab/inference/test_export.py"),
+    "lab/evaluate/segmentation.py": ("--predict", "tests/test_segmentation.py"),
+    "lab/predict/segmentation.py": ("--force", "tests/test_segmentation.py"),
+    "lab/config/saved_config.py": ("--set", "test_a_secret_that_a_record_hides_is_given_again"),
+    "lab/report/run_list.py": ("--list", "test_the_first_run"),
+    "lab/train/resume.py": ("--set", "test_a_finished_run_is_extended"),
 }
 _OPTION = re.compile(
     r"(?:[;:(,]|\b(?:add|pass|or|give|by|with|use|choose|it:|folder|file))\s*(--[a-z][a-z-]+)"
@@ -118,7 +118,7 @@ def calls(tree: ast.AST, function: str = "") -> Iterator[str]:
 def test_commands_are_made_in_one_place() -> None:
     pattern = re.compile(r"main\.py -|\bpython3? -|wandb (sync|login)|pip install|tensorboard --|ssh -L")
     found = {(name, text) for name, tree in sources() for text in texts(tree) if pattern.search(text)}
-    assert {each for each in found if each[0] != "lab/commands.py"} == set()
+    assert {each for each in found if each[0] != "lab/console/shell_commands.py"} == set()
 
 
 def test_every_command_has_a_test() -> None:
@@ -132,7 +132,11 @@ def test_every_option_in_a_message_has_a_test() -> None:
     found: dict[str, set[str]] = {}
     for name, tree in sources():
         for text in texts(tree):
-            if name not in ("lab/command_line.py", "lab/commands.py", "lab/provenance.py"):
+            if name not in (
+                "lab/console/command_line.py",
+                "lab/console/shell_commands.py",
+                "lab/provenance.py",
+            ):
                 options = set(_OPTION.findall(text)) | set(re.findall(r"^(--fork) NAME$", text))
                 if options:
                     found.setdefault(name, set()).update(options)
@@ -253,7 +257,7 @@ def test_a_finished_run_is_extended(place: Place, run: Path) -> None:
 
 def test_a_run_that_found_the_disk_full(place: Place, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.folder)
-    command = commands.main("--resume", "RUN").replace("RUN", shlex.quote(str(run)))
+    command = shell_commands.main("--resume", "RUN").replace("RUN", shlex.quote(str(run)))
     assert "epochs" in place.shell(f"{command} --print-config")
 
 
@@ -333,7 +337,7 @@ def test_the_fork_of_a_changed_study(place: Place, study: tuple[str, str]) -> No
 
 def test_packages_are_installed_into_this_python(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.folder)
-    command = commands.install("onnx", "numpy")
+    command = shell_commands.install("onnx", "numpy")
     assert "already satisfied: numpy" in place.shell(f"{command} --dry-run --no-index --no-deps")
 
 

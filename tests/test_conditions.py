@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import model
 from lab.config import RunConfig
-from lab.data.sequences import CEILING
+from lab.data.sources.conditioned_discs import CEILING
 from tests.conftest import ROOT
 from util import run
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from lab.config import RunConfig, is_study, loading
+from lab.config import RunConfig, config_file, is_study
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "configs"
 SCHEMA = FOLDER / "schema" / "run.schema.json"
 FILES = sorted(FOLDER.rglob("*.yaml"))
-RUNS = [path for path in FILES if not is_study(loading.read(path))]
+RUNS = [path for path in FILES if not is_study(config_file.read(path))]
 
 
 def name(path: Path) -> str:
@@ -22,7 +22,7 @@ def name(path: Path) -> str:
 
 def given(path: Path) -> list[str]:
     """What a user has to say on the command line."""
-    root = loading.read(path).data["data"].get("root", ...)
+    root = config_file.read(path).data["data"].get("root", ...)
     return ["data.root=somewhere"] if root is None else []
 
 
@@ -121,7 +121,7 @@ def test_the_shipped_schema_is_the_generated_one() -> None:
 
 @pytest.mark.parametrize("path", RUNS, ids=name)
 def test_editors_find_it_valid(path: Path) -> None:
-    data = loading.read(path).data
+    data = config_file.read(path).data
     assert valid(data, shipped())
     assert valid(RunConfig.from_yaml(path).as_data(), shipped())
     assert not valid({**data, "epoch": 3}, shipped())

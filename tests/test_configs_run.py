@@ -10,14 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
-from lab import checkpoint, rundir
-from lab.config import ConfigError, RunConfig, is_study, loading
+from lab import checkpoint
+from lab.config import ConfigError, RunConfig, config_file, is_study
 from lab.config.signatures import signature_of
-from lab.preflight import preflight
+from lab.store import run_folder
+from lab.train.preflight import preflight
 from util import Trainer, run
 
 FOLDER = Path(__file__).parent.parent / "configs"
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not is_study(loading.read(path)))
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if not is_study(config_file.read(path)))
 COUNTS = {"train_count": 8, "val_count": 4, "size": 32, "sample_size": 6, "sequences": 2}
 PLATES = {"count": 2, "size": 128, "wells": 2, "patches.size": 32, "patches.per_image": 6,
           "patches.jitter": 8}  # fmt: skip
@@ -97,20 +98,30 @@ def test_it_runs(small: RunConfig, workplace: Path) -> None:
     assert {f"val_{name}" for name in small.metrics} <= result.best.keys()
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     names = ["last.pt", "prev.pt", "best.pt", "final.pt", "epoch_0002.pt"]
-    assert files >= {rundir.CONFIG, rundir.METRICS, rundir.EVENTS, rundir.PROVENANCE, rundir.SUMMARY}
-    assert files >= {rundir.HISTORY, rundir.PREDICTIONS, *(f"{rundir.CHECKPOINTS}/{name}" for name in names)}
-    summary = json.loads((folder / rundir.SUMMARY).read_text())
+    assert files >= {
+        run_folder.CONFIG,
+        run_folder.METRICS,
+        run_folder.EVENTS,
+        run_folder.PROVENANCE,
+        run_folder.SUMMARY,
+    }
+    assert files >= {
+        run_folder.HISTORY,
+        run_folder.PREDICTIONS,
+        *(f"{run_folder.CHECKPOINTS}/{name}" for name in names),
+    }
+    summary = json.loads((folder / run_folder.SUMMARY).read_text())
     assert (summary["project"], summary["name"]) == (small.project, small.name)
     assert summary["best"][small.monitor.metric] == float(result)
     assert any("tfevents" in name for name in files)
     wandb = any(getattr(tracker, "type", "") == "wandb" for tracker in small.trackers)
     assert any(workplace.rglob("*.wandb")) == wandb
-    events = [json.loads(line) for line in (folder / rundir.EVENTS).read_text().splitlines()]
+    events = [json.loads(line) for line in (folder / run_folder.EVENTS).read_text().splitlines()]
     warnings = [event for event in events if event["event"] == "note" and event.get("level") == "warning"]
     assert warnings == []
-    again = RunConfig.from_yaml(folder / rundir.CONFIG)
+    again = RunConfig.from_yaml(folder / run_folder.CONFIG)
     assert again == small
-    assert checkpoint.load(folder / rundir.CHECKPOINTS / "final.pt")["config"] == small.as_data()
+    assert checkpoint.load(folder / run_folder.CHECKPOINTS / "final.pt")["config"] == small.as_data()
 
 
 def test_its_check_passes(small: RunConfig, workplace: Path) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import OptimizeConfig, loading
-from tests.lab.config.test_optimize import fits
+from lab.config import OptimizeConfig, config_file
+from tests.lab.config.test_optimize_config import fits
 from tests.test_configs import FILES, RUNS, name
 
 STUDIES = [path for path in FILES if path not in RUNS]
@@ -32,7 +32,7 @@ def test_it_is_read_back_equal(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=name)
 def test_editors_find_it_valid(path: Path) -> None:
-    data = loading.read(path).data
+    data = config_file.read(path).data
     assert fits(data) and fits(OptimizeConfig.from_yaml(path).as_data())
     assert not fits({**data, "n_trails": 3})
     assert path.read_text(encoding="utf-8").startswith(

@@ -5,11 +5,11 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lab import rundir
 from lab.config import OptimizeConfig, RunConfig
 from lab.config.signatures import signature_of
 from lab.hpo import study
-from lab.hpo.check import check
+from lab.hpo.preflight import check
+from lab.store import run_folder
 from tests.test_configs import FILES, FOLDER, RUNS
 from tests.test_configs_run import COUNTS, CROP, small_images
 from util import Trainer, run
@@ -53,7 +53,7 @@ def test_it_runs(settings: tuple[Path, list[str]], workplace: Path) -> None:
         assert sorted(trial.intermediate_values) == [1, 2] and trial.value is not None
     folder = workplace / "studies" / config.study_name
     assert (folder / "report.html").exists() and (folder / "best" / "best.pt").exists()
-    best = RunConfig.from_yaml(folder / "best" / rundir.CONFIG)
+    best = RunConfig.from_yaml(folder / "best" / run_folder.CONFIG)
     assert result.best is not None and best == config.trial_config(
         config.space.from_params(result.best.params)
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.config import gate
+from lab.config import import_policy
 from tests.continuing import STATEFUL, differences, interrupted, tiny, whole
 
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
@@ -60,7 +60,7 @@ PLACES = st.tuples(st.integers(1, 3), st.integers(0, 3))
 
 def check(values: dict[str, Any], at: tuple[int, int]) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(gate.VARIABLE, "selftest")
+        patch.setenv(import_policy.VARIABLE, "selftest")
         config = tiny(**values)
         whole(Path(place, "whole"), config)
         notes = interrupted(Path(place, "cut"), config, at)

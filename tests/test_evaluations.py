@@ -17,11 +17,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.inference import classified
-from lab.inference.efficiency import Efficiency, Speed
+from lab.evaluate import classification as classified
+from lab.evaluate.efficiency import Efficiency, Speed
 from main import main
 from tests import classified_tools, graph_tools
-from tests.lab.inference import test_judged, test_plain
+from tests.lab.evaluate import test_generic, test_segmentation
 
 SNAPSHOTS = Path(__file__).parent / "snapshots" / "evaluate"
 HERE = "tests.test_evaluations"
@@ -59,11 +59,13 @@ class Line(nn.Module):
 
 
 def segmentation(folder: Path, objects: int = 1, **values: Any) -> Path:
-    root = test_judged.make_images(folder / "data", 12, objects)
+    root = test_segmentation.make_images(folder / "data", 12, objects)
     net = f"{HERE}.Levels" if objects == 1 else {"target": f"{HERE}.Levels", "classes": 3}
     several = {} if objects == 1 else {"data.classes": {"none": 0, "cell": 1, "debris": 2}}
     still = {**STILL, "net": net, "data.normalise": "none"}
-    return test_judged.train(folder / "run", test_judged.config(root, **still, **several, **values))
+    return test_segmentation.train(
+        folder / "run", test_segmentation.config(root, **still, **several, **values)
+    )
 
 
 def classification(folder: Path, **values: Any) -> Path:
@@ -76,7 +78,7 @@ def scene_graph(folder: Path, **values: Any) -> Path:
 
 
 def generic(folder: Path, **values: Any) -> Path:
-    return test_plain.train(folder / "run", net=f"{HERE}.Line", **STILL, **values)
+    return test_generic.train(folder / "run", net=f"{HERE}.Line", **STILL, **values)
 
 
 Made = Callable[[Path], Path]

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 import util
-from lab import rundir
 from lab.checkpoint import load
 from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.validation import validate
+from lab.evaluate.segmentation import SegmentationEvaluator
 from lab.events import Callback, EpochEnd
 from lab.hpo import study
-from lab.inference import loaded, segmenter
-from lab.inference.judged import SegmentationEvaluator
+from lab.predict import loaded_run, segmentation_run
 from lab.report import compare
-from lab.report.notebook import read_runs
+from lab.report.run_list import read_runs
+from lab.store import run_folder
 
 
 def draw(folder: Path, count: int = 6) -> Path:
@@ -64,20 +64,20 @@ def folds(workplace: Path) -> RunConfig:
 def test_each_fold_is_a_run_on_what_the_others_leave(folds: RunConfig) -> None:
     folds.check()
     result = util.run(folds, console="quiet")
-    parts = rundir.repeats(result.run_dir)
+    parts = run_folder.repeats(result.run_dir)
     assert [path.name for path in parts] == ["fold_0", "fold_1", "fold_2"]
-    summary = json.loads((result.run_dir / rundir.SUMMARY).read_text())
+    summary = json.loads((result.run_dir / run_folder.SUMMARY).read_text())
     assert [row["fold"] for row in summary["folds"]] == [0, 1, 2] and "seeds" not in summary
     values = [row["value"] for row in summary["folds"]]
     assert float(result) == pytest.approx(statistics.fmean(values))
     assert summary["spread"]["val_dice"] == pytest.approx(statistics.stdev(values))
     held_out = []
     for path in parts:
-        split = load(path / rundir.CHECKPOINTS / "best.pt")["data"]["split"]
+        split = load(path / run_folder.CHECKPOINTS / "best.pt")["data"]["split"]
         assert not set(split["val"]) & set(split["train"]) and len(split["train"]) == 4
         held_out += split["val"]
     assert sorted(held_out) == [f"n{number}" for number in range(6)]
-    assert RunConfig.from_yaml(result.run_dir / rundir.CONFIG) == folds
+    assert RunConfig.from_yaml(result.run_dir / run_folder.CONFIG) == folds
     (row,) = read_runs(Path("runs"))
     assert "(n=3)" in row.shown("value")
     assert len(compare.curve(result.run_dir)) == 2
@@ -122,7 +122,7 @@ def test_folds_are_the_seeds_of_a_trial(workplace: Path) -> None:
     assert list(repeats) == ["fold_0", "fold_1"]
     assert result.best.value == pytest.approx(statistics.fmean(repeats.values()))
     assert sorted(result.best.intermediate_values) == [1, 2, 3, 4]
-    best = loaded.load(workplace / "studies" / "folds" / "best")  # the weights of its best fold
+    best = loaded_run.load(workplace / "studies" / "folds" / "best")  # the weights of its best fold
     found = SegmentationEvaluator().evaluate(best.folder)
     assert sorted(image.name for image in found.images) == sorted(best.facts["split"]["val"])
     assert not any("trained on" in note for note in found.notes)
@@ -151,11 +151,11 @@ def test_a_threshold_of_other_weights_is_not_used(folds: RunConfig) -> None:
     SegmentationEvaluator(tune=True).evaluate(folder, "val")
     path = folder / "threshold.json"
     record = json.loads(path.read_text())
-    assert record["epoch"] == segmenter.load_segmenter(folder).epoch
+    assert record["epoch"] == segmentation_run.load_segmenter(folder).epoch
     path.write_text(json.dumps({**record, "threshold": 0.9}))
-    assert segmenter.load_segmenter(folder).threshold == 0.9
+    assert segmentation_run.load_segmenter(folder).threshold == 0.9
     path.write_text(json.dumps({**record, "threshold": 0.9, "epoch": 77}))
-    again = segmenter.load_segmenter(folder)
+    again = segmentation_run.load_segmenter(folder)
     assert again.threshold == 0.5 and "of epoch 77" in again.notes[-1]
 
 

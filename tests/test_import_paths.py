@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.config import gate
+from lab.config import import_policy
 from lab.import_aliases import MOVED, current
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +29,7 @@ DOTTED = re.compile(rf"(?<![\w./-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+(?
 NO_PATHS = re.compile(r"\.(py|pt|yaml|md|toml|json|csv)$")  # of files, such as model.py
 
 PYTHON = re.compile(r"^```python$.*?^```$", re.DOTALL | re.MULTILINE)  # tests/test_readme.py runs these
-REFUSED = {"lab.data.files.os"}  # an example of what a config can't name
+REFUSED = {"lab.data.segmentation_files.os"}  # an example of what a config can't name
 
 
 def in_configs() -> Iterator[tuple[str, str]]:
@@ -127,8 +127,8 @@ def test_what_ships_names_present_paths(source: Any) -> None:
 
 
 def test_what_configs_could_name_they_can_name_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(gate.VARIABLE, raising=False)
-    assert [name for _, name in in_configs_of_older_versions() if not gate.is_open(name)] == []
+    monkeypatch.delenv(import_policy.VARIABLE, raising=False)
+    assert [name for _, name in in_configs_of_older_versions() if not import_policy.is_open(name)] == []
 
 
 def test_no_moved_path_leads_to_another() -> None:

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from lab import checkpoint
 from lab.config import ConfigError, RunConfig
 from lab.events import Callback, Note
-from lab.monitoring import NotFinite
-from lab.preflight import preflight
 from lab.tasks import Task
+from lab.train.preflight import preflight
+from lab.train.progress import NotFinite
 from util import Trainer, run
 
 HERE = "tests.test_loss_parameters."

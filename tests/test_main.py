@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from lab import checkpoint, rundir
+from lab import checkpoint
+from lab.store import run_folder
 
 ROOT = Path(__file__).parent.parent
 CONFIG = """\
@@ -84,7 +85,7 @@ def only(folder: Path) -> Path:
 
 
 def summary(run: Path) -> dict[str, Any]:
-    found = rundir.read_summary(run)
+    found = run_folder.read_summary(run)
     assert found is not None
     return found
 
@@ -334,7 +335,7 @@ def test_a_second_process_in_the_same_run_is_refused(
     runs: tuple[Path, str, str, str], tmp_path: Path
 ) -> None:
     place = copied(runs, tmp_path)
-    with rundir.locked(place / "runs" / runs[1]):
+    with run_folder.lock(place / "runs" / runs[1]):
         done = main(place, "--resume", runs[1])
     assert done.returncode == 2
     assert "another process is running in this folder; wait for it, or start a new run" in done.stderr

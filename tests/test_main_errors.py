@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import command_line
 from lab.config import RunConfig
+from lab.console import command_line
 
 ROOT = Path(__file__).parent.parent
 Main = Callable[..., subprocess.CompletedProcess[str]]

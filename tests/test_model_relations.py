@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lab.data import moving_boxes
-from lab.graphs import Scenes, collate
+from lab.graphs import SceneGraphBatch, collate
 from model import RelationNet
 
 SIZES = {"attention": 3, "spatial": 5, "contact": 6}
@@ -23,7 +23,7 @@ def items(count: int = 3, mode: Any = "predcls", frames: int = 4) -> list[Any]:
     return [sets.train[index] for index in range(count)]
 
 
-def changed(scenes: Scenes, **parts: Tensor) -> Scenes:
+def changed(scenes: SceneGraphBatch, **parts: Tensor) -> SceneGraphBatch:
     return {**scenes, **parts}  # type: ignore[typeddict-item]
 
 

@@ -209,7 +209,7 @@ def test_a_run_is_resumed_where_its_images_are_now(place: Path, say: Say) -> Non
 
 
 def test_any_key_that_is_a_path_is_one() -> None:
-    from lab.inference.moved import is_place
+    from lab.predict.moved_data import is_place
 
     places: list[tuple[str, Any]] = [
         ("root", None), ("train_dir", None), ("csv_files", None), ("metadata", None), ("cache_gb", 2.0),

@@ -16,8 +16,8 @@ from PIL import Image
 import util
 from lab import checkpoint
 from lab.config import RunConfig
+from lab.evaluate.segmentation import SegmentationEvaluator
 from lab.events import RunResult
-from lab.inference.judged import SegmentationEvaluator
 from main import main
 
 OLD = Path(__file__).parent / "old"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import command_line
-from lab.config import OptimizeConfig, RunConfig, is_study, loading
+from lab.config import OptimizeConfig, RunConfig, config_file, is_study
 from lab.config.validation import validate
+from lab.console import command_line
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -144,7 +144,7 @@ def test_the_study_runs_and_its_winner_again(place: Path) -> None:
 def test_the_study_of_the_other_page_has_every_key_and_is_sound() -> None:
     text = (ROOT / "docs" / "studies.md").read_text()
     body = next(found for found in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    document = loading.parse(body, str(ROOT / "every_study_key.yaml"))
+    document = config_file.parse(body, str(ROOT / "every_study_key.yaml"))
     assert set(document.data) | {"devices", "prune_on"} == set(OptimizeConfig.model_fields)
     OptimizeConfig.from_document(document).check()
 
@@ -203,7 +203,7 @@ def test_a_command_parses(command: list[str], place: Path, monkeypatch: pytest.M
     if options.run and "studies/" in options.run:
         return  # what a study of this page leaves, which another test runs
     for path in filter(None, (options.run, options.check, options.optimize)):
-        kind = OptimizeConfig if is_study(loading.read(path)) else RunConfig
+        kind = OptimizeConfig if is_study(config_file.read(path)) else RunConfig
         kind.from_yaml(path, options.set).check()
 
 

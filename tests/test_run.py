@@ -17,10 +17,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from lab import checkpoint, rundir
+from lab import checkpoint
 from lab.config import ConfigError, RunConfig
+from lab.console.signals import Interrupted, Signals
 from lab.events import Callback, EpochEnd, RunEnd, RunStart, StopRequest
-from lab.signals import Interrupted, Signals
+from lab.store import file_io, run_folder
 from util import run
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +65,7 @@ def images(
 
 
 def final(folder: Path, name: str = "final.pt") -> dict[str, Any]:
-    return checkpoint.load(folder / rundir.CHECKPOINTS / name)
+    return checkpoint.load(folder / run_folder.CHECKPOINTS / name)
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -137,7 +138,7 @@ def test_resumed_equals_uninterrupted(
     folder = workplace / "runs" / "part"
     with pytest.raises(KeyboardInterrupt):
         run(part, run_dir=folder, callbacks=[Stop(2, KeyboardInterrupt)], console="quiet")
-    assert rundir.read_summary(folder)["outcome"] == "interrupted"  # type: ignore[index]
+    assert run_folder.read_summary(folder)["outcome"] == "interrupted"  # type: ignore[index]
     result = run(part, run_dir=folder, resume=True, console="quiet")
     a, b = final(uninterrupted), final(folder)
     for name in ("model", "optimizer", "scheduler", "rng", "early_stopping", "ema"):
@@ -165,7 +166,7 @@ def test_killed_goes_on_to_the_same_weights(images: Callable[..., RunConfig], wo
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    summary = rundir.read_summary(folders[0])
+    summary = run_folder.read_summary(folders[0])
     assert summary is not None and summary["outcome"] == "running"  # it had no chance to say otherwise
     run(RunConfig.from_yaml(folders[0] / "config.yaml"), run_dir=folders[0], resume=True, console="quiet")
     assert equal(final(uninterrupted)["model"], final(folders[0])["model"])
@@ -209,7 +210,7 @@ def test_damaged_last_checkpoint_falls_back(
 ) -> None:
     whole = run(config(epochs=4), console="quiet")
     folder = run(config(epochs=3), console="quiet").run_dir
-    last = folder / rundir.CHECKPOINTS / "last.pt"
+    last = folder / run_folder.CHECKPOINTS / "last.pt"
     damaged = bytearray(last.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     last.unlink()
@@ -223,7 +224,7 @@ def test_several_seeds(config: Callable[..., RunConfig], workplace: Path) -> Non
     several = run(config(seeds=[3, 4, 5]), console="quiet")
     single = [run(config(seeds=[seed]), console="quiet") for seed in (3, 4, 5)]
     assert float(several) == pytest.approx(statistics.fmean(single))
-    summary = rundir.read_summary(several.run_dir)
+    summary = run_folder.read_summary(several.run_dir)
     assert summary is not None
     assert [row["seed"] for row in summary["seeds"]] == [3, 4, 5]
     assert [row["value"] for row in summary["seeds"]] == [float(one) for one in single]
@@ -238,7 +239,7 @@ def test_several_seeds_go_on(config: Callable[..., RunConfig], workplace: Path) 
     folder = workplace / "runs" / "part"
     with pytest.raises(KeyboardInterrupt):
         run(config(seeds=[3, 4]), run_dir=folder, callbacks=[Stop(1, KeyboardInterrupt)], console="quiet")
-    assert rundir.read_summary(folder)["outcome"] == "interrupted"  # type: ignore[index]
+    assert run_folder.read_summary(folder)["outcome"] == "interrupted"  # type: ignore[index]
     assert float(run(config(seeds=[3, 4]), run_dir=folder, resume=True, console="quiet")) == float(whole)
 
 
@@ -287,14 +288,14 @@ def test_diverged_keeps_the_last_good_checkpoint(
         summary["outcome"] == "diverged" and summary["value"] is None and summary["last"]["val_loss"] is None
     )
     assert math.isfinite(summary["best"]["val_loss"])
-    assert not (result.run_dir / rundir.CHECKPOINTS / "final.pt").exists()
+    assert not (result.run_dir / run_folder.CHECKPOINTS / "final.pt").exists()
 
 
 def test_failed_keeps_its_traceback(config: Callable[..., RunConfig], workplace: Path) -> None:
     folder = workplace / "runs" / "fails"
     with pytest.raises(RuntimeError, match="lights"):
         run(config(), run_dir=folder, callbacks=[Stop(1, RuntimeError)], console="quiet")
-    summary = rundir.read_summary(folder)
+    summary = run_folder.read_summary(folder)
     assert summary is not None
     assert (summary["outcome"], summary["reason"]) == ("failed", "RuntimeError: the lights went out")
     assert "in on_epoch_end" in (folder / "traceback.txt").read_text()
@@ -324,7 +325,7 @@ def test_a_config_that_cannot_be_built_leaves_no_folder(
 
 def test_a_folder_has_one_run_at_a_time(config: Callable[..., RunConfig], workplace: Path) -> None:
     folder = run(config(), console="quiet").run_dir
-    with rundir.locked(folder), pytest.raises(rundir.RunInUse, match="another process"):
+    with run_folder.lock(folder), pytest.raises(file_io.RunInUse, match="another process"):
         run(config(), run_dir=folder, resume=True, console="quiet")
 
 
@@ -365,7 +366,7 @@ def test_a_listener_that_cannot_begin_ends_the_run_in_order(
     folder = workplace / "runs" / "fails"
     with pytest.raises(OSError, match="no room"):
         run(config(), run_dir=folder, callbacks=[Refuses()], console="quiet")
-    summary = rundir.read_summary(folder)
+    summary = run_folder.read_summary(folder)
     assert summary is not None and (summary["outcome"], summary["epochs"]) == ("failed", 0)
 
 

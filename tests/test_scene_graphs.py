@@ -7,7 +7,7 @@ import pytest
 
 import main as program
 from lab.config import RunConfig
-from lab.inference.graphs import SceneGraphEvaluator
+from lab.evaluate.scene_graph import SceneGraphEvaluator
 from tests.conftest import ROOT, Say
 from util import run
 
@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "features": "auto",
             "width": 16,
         },
-        "criterion": {"target": "lab.graph_loss.SceneGraphLoss", "contact": 2.0},
+        "criterion": {"target": "lab.losses.scene_graph.SceneGraphLoss", "contact": 2.0},
         "metrics": {
             "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 20, "mean": True}
         },

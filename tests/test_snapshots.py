@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import command_line
-from lab.config import gate
+from lab.config import import_policy
+from lab.console import command_line
 from main import main
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
@@ -65,7 +65,7 @@ RUNS = {
     "a part of a package that is none": "optimizer: {target: torch.optimm.SGD, lr: 0.1}",
     "a closed module": "criterion: {target: os.system}",
     "a closed part of a package": "criterion: {target: torch.hub.load}",
-    "a part of a module that is none": "criterion: {target: lab.data.files.os.system}",
+    "a part of a module that is none": "criterion: {target: lab.data.segmentation_files.os.system}",
     "what is private": "criterion: {target: torch._C.x}",
     "an unknown argument": "net: {target: model.MLP, in_features: 1, out_features: 1, widht: 3}",
     "an argument that is missing": "net: {target: torch.nn.Linear, in_features: 1}",
@@ -198,7 +198,7 @@ def answer(
 ) -> Callable[..., str]:
     """Give a wrong command line; return what it prints, under a title, once nothing else came of it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(gate.VARIABLE, raising=False)
+    monkeypatch.delenv(import_policy.VARIABLE, raising=False)
     Path("run.yaml").write_text(RUN)
 
     def ask(title: str, *arguments: str) -> str:

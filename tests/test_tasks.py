@@ -15,10 +15,10 @@ from torch import Tensor
 
 from lab.checkpoint import collect, load, restore, save
 from lab.config import RunConfig
+from lab.config.mask_values import IGNORE_INDEX
 from lab.config.validation import validate
 from lab.data.loaders import Loaders, create_loader, create_loaders
-from lab.labels import IGNORE
-from lab.nested import tensors_in
+from lab.state.nested_tensors import tensors_in
 from main import main
 from tests.conftest import ROOT
 from util import Trainer
@@ -59,7 +59,7 @@ CONFIGS: dict[str, Any] = {
             **dict.fromkeys(("objects", "relations", "features"), "auto"),
             "dropout": 0.0,
         },
-        "criterion": "lab.graph_loss.SceneGraphLoss",
+        "criterion": "lab.losses.scene_graph.SceneGraphLoss",
         "metrics": {"recall": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 10}},
     },
     "tagging, of docs/tasks.md": OWN,
@@ -67,7 +67,7 @@ CONFIGS: dict[str, Any] = {
 # What a target is that there is nothing to learn from, made from a batch.
 EMPTY: dict[str, Callable[[Any], Any]] = {
     "classification": lambda batch: [batch[0], torch.full_like(batch[1], -100)],
-    "segmentation": lambda batch: [batch[0], torch.full_like(batch[1], IGNORE)],
+    "segmentation": lambda batch: [batch[0], torch.full_like(batch[1], IGNORE_INDEX)],
     "scene graphs": lambda batch: _without_pairs(*batch),
     "tagging, of docs/tasks.md": lambda batch: [batch[0], torch.full_like(batch[1], -100)],
 }

@@ -19,7 +19,7 @@ from lab.config.sections import Monitor
 from lab.data.loaders import TensorLoader
 from lab.events import Callback, EpochEnd, PhaseStart, StopRequest, request_stop
 from lab.metrics import MAE
-from lab.runtime import Runtime
+from lab.train.runtime import Runtime
 from util import EarlyStopping, Trainer
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from lab.callbacks.tracking import create_tracking
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
 from lab.events import Note
+from lab.train.callbacks.tracking import create_tracking
 from tests.run_events import epoch_end, run_end, run_start
 
 

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks.reference.masks import IGNORE, Rng
 from benchmarks.reference.quantity import Pair, Quantity
-from lab.graph_loss import SceneGraphLoss
 from lab.losses import BCEDice, CrossEntropy, WeightedSum
+from lab.losses.scene_graph import SceneGraphLoss
 
 UNJUDGED = -100
 

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.reference.quantity import Pair, Quantity
-from lab.data.normalise import statistics
-from lab.inference.objects import MaskObject, find_objects
+from lab.data.normalization import statistics
 from lab.metrics import Dice, IoU, Precision, Recall
 from lab.metrics.boundary import hausdorff95
-from lab.metrics.scores import THRESHOLDS, ThresholdSearch, describe
+from lab.metrics.image_scores import THRESHOLDS, ThresholdSearch, describe
 from lab.metrics.segmentation import OneClass, Overlap
+from lab.predict.connected_objects import MaskObject, find_objects
 
 IGNORE = 255
 Rng = np.random.Generator

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.reference.masks import Rng
 from benchmarks.reference.quantity import Pair, Quantity
-from lab.inference.efficiency import addressed
-from lab.inference.operations import count_operations
+from lab.evaluate.efficiency import addressed
+from lab.evaluate.operation_counts import count_operations
 
 _PRODUCTS = ("conv", "linear", "addmm", "matmul", "bmm")
 

@@ -9,10 +9,10 @@ import numpy as np
 from benchmarks.reference.masks import Rng, measured
 from benchmarks.reference.quantity import Pair, Quantity
 from lab.data.splits import Cut
-from lab.data.stratified import stratified
-from lab.hpo.confirm import interval
+from lab.data.stratified_split import stratified
+from lab.hpo.reevaluate import interval
 from lab.metrics import MAE, R2, RMSE
-from lab.report.ranking import front_numbers
+from lab.report.trial_ranking import front_numbers
 
 
 def regression(kind: Any, offset: float, expected: Callable[..., Any]) -> Callable[[Rng], Pair | None]:

@@ -1,9 +1,9 @@
 """The config: frozen data, checked before anything is built. Never imports torch."""
 
-from lab.config.optimize import OptimizeConfig, is_study
+from lab.config.component_spec import Spec
+from lab.config.optimize_config import OptimizeConfig, is_study
 from lab.config.problems import ConfigError, Problem
-from lab.config.run import RunConfig
-from lab.config.space import Corner, Space
-from lab.config.spec import Spec
+from lab.config.run_config import RunConfig
+from lab.config.search_space import Corner, Space
 
 __all__ = ["ConfigError", "Corner", "OptimizeConfig", "Problem", "RunConfig", "Space", "Spec", "is_study"]

@@ -9,14 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from lab.config.diff import flatten
+from lab.config.component_spec import Spec, is_import_path
+from lab.config.config_diff import flatten
 from lab.config.expressions import Absent, Expression, ExpressionError, written
-from lab.config.importing import blame
-from lab.config.parameters import CategoricalParameter, FloatParameter, lookup
-from lab.config.points import can_be_listed, draw, every
+from lab.config.import_target import blame
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean, nearest, shown
-from lab.config.space import Space
-from lab.config.spec import Spec, is_import_path
+from lab.config.search_parameters import CategoricalParameter, FloatParameter, lookup
+from lab.config.search_points import can_be_listed, draw, every
+from lab.config.search_space import Space
 from lab.config.validation import validate
 
 KEY = "constraints"  # where a study file has them

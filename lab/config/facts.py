@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from lab.config.dataset_info import DatasetInfo, Facts
 from lab.config.problems import ConfigError, Problem
-from lab.dataset_info import DatasetInfo, Facts
 
 BACKGROUND = "background"
 

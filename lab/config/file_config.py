@@ -3,7 +3,7 @@
 from typing import Any
 
 from lab.config.base import Frozen
-from lab.config.writing import plain, to_text
+from lab.config.yaml_writer import plain, to_text
 
 
 class FileConfig(Frozen):

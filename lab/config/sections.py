@@ -14,9 +14,9 @@ from pydantic import (
 )
 
 from lab.config.base import Count, Flag, Frozen, Number, Whole
+from lab.config.component_spec import Spec
 from lab.config.problems import ConfigError, Problem, shown
-from lab.config.spec import Spec
-from lab.config.trackers import TensorBoardConfig, WandbConfig
+from lab.config.tracker_config import TensorBoardConfig, WandbConfig
 from lab.config.validation import validate
 
 AUTO = "auto"

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from lab.config import enqueue
+from lab.config import enqueued_trials
+from lab.config.component_spec import Look, Spec
+from lab.config.config_diff import same
 from lab.config.constraints import KEY as CONSTRAINTS
-from lab.config.diff import same
-from lab.config.gate import closed_in
-from lab.config.importing import is_library, resolve
-from lab.config.parameters import CategoricalParameter, lookup
+from lab.config.import_policy import closed_in
+from lab.config.import_target import is_library, resolve
 from lab.config.problems import ConfigError, Path, Problem, ProblemKind, dotted, shown
-from lab.config.run import MORE, RunConfig
+from lab.config.run_config import MORE, RunConfig
+from lab.config.search_parameters import CategoricalParameter, lookup
+from lab.config.search_space import KEY, Corner
 from lab.config.signatures import signature_of
-from lab.config.space import KEY, Corner
-from lab.config.spec import Look, Spec
 from lab.config.validation import validate
 
 _GIVEN = {
@@ -26,7 +26,7 @@ _GIVEN = {
 }  # to samplers
 
 
-class Study(enqueue.Study, Protocol):
+class Study(enqueued_trials.Study, Protocol):
     """The part of a study's config that is checked."""
 
     @property
@@ -54,7 +54,7 @@ def problems_of(config: Study) -> tuple[list[Problem], str]:
     functions = list(_function_problems(config))
     if not functions and config.feasibility.functions:
         try:
-            functions = config.feasibility.nowhere() or list(enqueue.infeasible_points(config))
+            functions = config.feasibility.nowhere() or list(enqueued_trials.infeasible_points(config))
         except ConfigError as error:
             functions = list(error.problems)
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config), *functions]
@@ -226,7 +226,7 @@ def _misnamed(config: Study) -> list[Problem]:
     """What the sources tell of the sampler and the pruner."""
     if "torch" in sys.modules:  # then the real things tell as fast, and more
         return []
-    from lab.config.stand_ins import look
+    from lab.config.signature_stubs import look
 
     problems: list[Problem] = []
     given: dict[str, dict[str, Any]] = {

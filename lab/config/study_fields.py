@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lab.config.base import Count, Flag, Frozen, Number
 from lab.config.problems import ConfigError, Problem, nearest, shown
-from lab.paths import url_problem
+from lab.store.paths import url_problem
 
 _DURATION = re.compile(r"(?=.)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _SECONDS = (86400, 3600, 60, 1)

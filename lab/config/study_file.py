@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from lab.config import loading
-from lab.config.parameters import CategoricalParameter, IntParameter
+from lab.config import config_file
 from lab.config.problems import ConfigError, Path, Problem, nearest
-from lab.config.run import RunConfig
-from lab.config.space import KEY
-from lab.paths import expanded, problem_of
+from lab.config.run_config import RunConfig
+from lab.config.search_parameters import CategoricalParameter, IntParameter
+from lab.config.search_space import KEY
+from lab.store.paths import expanded, problem_of
 
 BY_PATH = (KEY, "set")  # sections whose keys are dotted paths themselves
 _WITHIN = {(), *((name,) for kind in (IntParameter, CategoricalParameter) for name in kind.model_fields)}
 
 
 @dataclass
-class StudyDocument(loading.Document):
+class StudyDocument(config_file.Document):
     """A study's file with its run inside.
 
     `run_source` is the run's own file, or empty where it has none. `run_unread`: it couldn't be read, as the
@@ -47,13 +47,13 @@ class StudyDocument(loading.Document):
         return override, int(not problem.where.startswith(f"{self.source}:")), line
 
 
-def is_study(document: loading.Document) -> bool:
+def is_study(document: config_file.Document) -> bool:
     """Whether a file is a study's, and not a run's."""
     return KEY in document.data or "study_name" in document.data
 
 
 def expand(
-    document: loading.Document, overrides: Sequence[str], defaults: Mapping[str, Any]
+    document: config_file.Document, overrides: Sequence[str], defaults: Mapping[str, Any]
 ) -> StudyDocument:
     """Read the base run into a study's document, and lay `--set` over the whole.
 
@@ -62,13 +62,13 @@ def expand(
     added to the document's problems.
     """
     if isinstance(document, StudyDocument):
-        return loading.override(document, overrides, defaults, _place) if overrides else document
+        return config_file.override(document, overrides, defaults, _place) if overrides else document
     whole = [text for text in overrides if text.partition("=")[0].strip() == "run"]
-    document = loading.override(document, whole, {})
+    document = config_file.override(document, whole, {})
     result = StudyDocument(**vars(document))
     if isinstance(result.data.get("run"), str):
         _read_run(result, result.data["run"])
-    return loading.override(result, [text for text in overrides if text not in whole], defaults, _place)
+    return config_file.override(result, [text for text in overrides if text not in whole], defaults, _place)
 
 
 def _read_run(document: StudyDocument, name: str) -> None:
@@ -80,7 +80,7 @@ def _read_run(document: StudyDocument, name: str) -> None:
         document.run_unread = True
         return
     try:
-        run = loading.read(file)
+        run = config_file.read(file)
     except ConfigError as error:
         document.problems += [
             each if _has_line(each.where) else Problem(("run",), f"{each.where}: {each.text}", where)
@@ -128,19 +128,19 @@ def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, 
         raise ConfigError([Problem(path, "can't be set, for the run couldn't be read")])
     if section == "run" and rest and isinstance(inner, dict):
         try:
-            return ("run", *loading.set_value(inner, rest, value, RunConfig.defaults()))
+            return ("run", *config_file.set_value(inner, rest, value, RunConfig.defaults()))
         except ConfigError as error:
             raise error.below(("run",)) from None
     if section in BY_PATH and rest and (inner is None or isinstance(inner, dict)):
         path = (section, *_whole_key(str(section), inner or {}, rest, value))
-    return loading.set_value(data, path, value, defaults)
+    return config_file.set_value(data, path, value, defaults)
 
 
 def _whole_key(section: str, known: Mapping[Any, Any], rest: Path, value: Any) -> Path:
     """`optimizer.lr.high` as the key `optimizer.lr` and what is below it; quoted keys stay as they are."""
     matching: list[tuple[int, str]] = []
     for key in known:
-        own = loading.split(str(key))
+        own = config_file.split(str(key))
         if rest[0] == key:
             matching.append((1, str(key)))
         elif own and rest[: len(own)] == own:

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
-from lab import paths
 from lab.config.problems import ConfigError, Path, Problem
-from lab.config.run import RunConfig
-from lab.config.trackers import WandbConfig
+from lab.config.run_config import RunConfig
+from lab.config.tracker_config import WandbConfig
+from lab.store import paths
 
 MODE, PROJECT, DIR, NAME = "WANDB_MODE", "WANDB_PROJECT", "WANDB_DIR", "WANDB_NAME"
 JOB_TYPE, RUN_ID, RESUME = "WANDB_JOB_TYPE", "WANDB_RUN_ID", "WANDB_RESUME"

@@ -1,21 +1,21 @@
 """Data sources, named in YAML as `data: lab.data.digits`. Each returns `Splits(train, val, test, facts)`."""
 
-from lab.data.action_genome import action_genome
-from lab.data.class_folder import class_folder
-from lab.data.class_table import class_table
-from lab.data.detections import DetectionFolder
-from lab.data.easg import easg
-from lab.data.functions import function
-from lab.data.handwriting import digits
-from lab.data.images import image_folder
-from lab.data.manifest import manifest
-from lab.data.moving_boxes import moving_boxes
-from lab.data.plates import spheroid_plates
 from lab.data.protocols import CollatedDataset, EpochStream, NamedDataset, SampledDataset
-from lab.data.sequences import conditioned_discs
-from lab.data.shapes import shapes
+from lab.data.sources.action_genome import action_genome
+from lab.data.sources.class_folder import class_folder
+from lab.data.sources.class_table import class_table
+from lab.data.sources.conditioned_discs import conditioned_discs
+from lab.data.sources.detection_folder import DetectionFolder
+from lab.data.sources.digits import digits
+from lab.data.sources.easg import easg
+from lab.data.sources.function import function
+from lab.data.sources.image_folder import image_folder
+from lab.data.sources.manifest import manifest
+from lab.data.sources.moving_boxes import moving_boxes
+from lab.data.sources.shapes import shapes
+from lab.data.sources.spheroid_plates import spheroid_plates
+from lab.data.sources.spheroids import spheroids
 from lab.data.splits import Splits
-from lab.data.wells import spheroids
 
 __all__ = [
     "CollatedDataset",

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lab.state.held import Unwatched
+from lab.state.attributes import Unwatched
 
 Transforms = Sequence[Callable[..., Any]]
 """Albumentations transforms, applied in this order."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.header import CUT_SHORT, Container, Header, Refused
+from lab.data.image_header import CUT_SHORT, Container, Header, Refused
 
 
 class _Fields(NamedTuple):

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from lab.config.dataset_info import DatasetInfo
 from lab.data.masks import BINARY
-from lab.dataset_info import DatasetInfo
 
 _MOST_SHOWN = 10
 _LONGEST = 24  # characters of a name

@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from lab.config import ConfigError, Problem, RunConfig
+from lab.config.dataset_info import DatasetInfo, Facts
 from lab.config.sections import LoaderConfig
-from lab.data.finite import not_finite, watched
-from lab.data.order import EpochSampler, SizedBatches
+from lab.data.epoch_loader import EpochLoader, MixedSizes, Unstackable
+from lab.data.loader_workers import KeptWorkers, worker_options
+from lab.data.nan_check import not_finite, watched
 from lab.data.protocols import NamedTensors, SizedImages, collate_of, unused
-from lab.data.seeded import SeededDataset
+from lab.data.sample_order import EpochSampler, SizedBatches
+from lab.data.seeded_dataset import SeededDataset
 from lab.data.splits import WITHOUT, is_empty, splits_of, unvalidated
 from lab.data.streams import Share, StreamLoader, UnknownLength, divided
-from lab.data.workers import KeptWorkers, worker_options
-from lab.dataset_info import DatasetInfo, Facts
-from lab.epoch_loader import EpochLoader, MixedSizes, Unstackable
 from lab.events import Callback, Note
-from lab.keys import mix
-from lab.seeding import seed_all
-from lab.state.watch import Watch
+from lab.rng.keys import derive_seed
+from lab.rng.seeding import seed_all
+from lab.state.worker_state_watch import Watch
 
 RESIDENT_BYTES = 2**30  # tensors up to here are kept on the device
 GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of once a batch
@@ -89,7 +89,7 @@ class TensorLoader(EpochLoader):
             return iter(())
         if not self._shuffle:
             return zip(*(t[begin : self._used].split(self.batch_size) for t in self.tensors), strict=True)
-        generator = torch.Generator().manual_seed(mix(self._seed, self._epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, self._epoch))
         order = torch.randperm(self.samples, generator=generator)[begin : self._used]
         order = order.to(self.tensors[0].device)
         if self._gather_at_once:

@@ -8,9 +8,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.inventory import file_size
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.file_inventory import file_size
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 
 
 @runtime_checkable
@@ -48,9 +48,9 @@ class UnitedMasks:
         for path, mask in zip(self.paths, masks, strict=True):
             if mask.shape != masks[0].shape:
                 raise ValueError(f"{path}: not of the size of {self.paths[0].name}")
-        ignored = np.any([mask == IGNORE for mask in masks], axis=0)
+        ignored = np.any([mask == IGNORE_INDEX for mask in masks], axis=0)
         found = np.any([mask == 1 for mask in masks], axis=0)
-        return np.where(found, 1, np.where(ignored, IGNORE, 0)).astype(np.uint8)
+        return np.where(found, 1, np.where(ignored, IGNORE_INDEX, 0)).astype(np.uint8)
 
 
 class MappedMask:
@@ -74,5 +74,5 @@ class MappedMask:
         return np.asarray(self._table[NUMBERS.read(self.path)])
 
 
-NUMBERS = MaskReader({str(number): number for number in range(254)}, ignore=IGNORE)
+NUMBERS = MaskReader({str(number): number for number in range(254)}, ignore=IGNORE_INDEX)
 """Reads the numbers in a mask as they are."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.header import Container, Header, Refused
-from lab.data.reading import Picture, read_picture
-from lab.labels import IGNORE
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.image_header import Container, Header, Refused
+from lab.data.image_reader import Picture, read_picture
 
 Label = int | str
 """How a class is written in a mask: a pixel's value, or a colour such as "#ff0000"."""
@@ -62,7 +62,7 @@ class MaskReader:
         self._colours: NDArray[np.uint8] | None = None
         codes = [(_code(name, label), index) for index, (name, label) in enumerate(labels.items())]
         if ignore is not None:
-            codes.append((_code("ignore", ignore), IGNORE))
+            codes.append((_code("ignore", ignore), IGNORE_INDEX))
         for code, index in codes:
             if code in self._index:
                 raise ValueError(f"classes and ignore: {_written(code)} is used twice")
@@ -145,7 +145,7 @@ class MaskReader:
         result = self._from_values(mask) if mask.ndim == 2 else self._from_colours(mask)
         unknown = result == _UNKNOWN
         if self._ignore_others:
-            result[unknown] = IGNORE
+            result[unknown] = IGNORE_INDEX
             return result
         if unknown.any():
             found = np.unique(_codes(mask[unknown], coloured=mask.ndim == 3))
@@ -173,7 +173,7 @@ class MaskReader:
             threshold = _MIDDLE if header.lossy else 0
         result = (brightest > threshold).astype(np.uint8)
         for code in self._index:
-            result[_codes(mask, coloured=mask.ndim == 3) == code] = IGNORE
+            result[_codes(mask, coloured=mask.ndim == 3) == code] = IGNORE_INDEX
         return result
 
     def _from_values(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
@@ -244,7 +244,7 @@ def _require_no_alpha(picture: Picture, mask: NDArray[np.uint8]) -> None:
     if alpha is None or (alpha == alpha.flat[0]).all():
         return
     clear = alpha == 0
-    drawn = (mask != 0) & (mask != IGNORE)
+    drawn = (mask != 0) & (mask != IGNORE_INDEX)
     if (clear & drawn).any() or not drawn.any():
         raise Refused(
             "parts of the mask are transparent, and its colours do not mark them as background; save the "

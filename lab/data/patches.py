@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict
 from torch import Tensor
 
-from lab.data.normalise import Normalise, statistics
-from lab.data.pairs import ImagePairs, Transforms
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.image_mask_pairs import ImagePairs, Transforms
+from lab.data.normalization import Normalise, statistics
+from lab.data.pair_cache import Pair
 from lab.data.protocols import SampledDataset
-from lab.data.store import Pair
-from lab.labels import IGNORE
 
 _TRIES = 24  # random places that are looked at for a patch without an object
 _PIXELS = 1024  # of an object that are remembered as centres
@@ -148,7 +148,7 @@ def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
 
 def is_object(mask: NDArray[Any], background: int | None = 0) -> NDArray[np.bool_]:
     """The pixels that belong to an object: neither background, where there is such a class, nor ignored."""
-    return np.asarray((mask != (IGNORE if background is None else background)) & (mask != IGNORE))
+    return np.asarray((mask != (IGNORE_INDEX if background is None else background)) & (mask != IGNORE_INDEX))
 
 
 def _objects(mask: NDArray[Any], background: int | None = 0) -> list[NDArray[np.int32]]:

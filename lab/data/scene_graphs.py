@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.data.detections import DetectionFolder, Detector
-from lab.data.problems import raise_all
+from lab.config.dataset_info import DatasetInfo
+from lab.data.file_problems import raise_all
 from lab.data.protocols import CollatedDataset, NamedDataset
+from lab.data.sources.detection_folder import DetectionFolder, Detector
 from lab.data.splits import Parts, Splits
-from lab.dataset_info import DatasetInfo
-from lab.graphs import UNKNOWN, IoUMatcher, Matcher, Scenes, Truth, Vocabulary, collate
-from lab.state.walk import Unwatched
+from lab.graphs import UNKNOWN, IoUMatcher, Matcher, SceneGraphBatch, SceneGraphTarget, Vocabulary, collate
+from lab.state.object_walk import Unwatched
 
 Mode = Literal["predcls", "sgcls", "sgdet"]
 _SUREST = 1 - 2**-20  # a detector's highest probability: 1 says that a class is given
@@ -126,12 +126,12 @@ class SceneSet(CollatedDataset, NamedDataset, Unwatched):
         self.videos = tuple(videos)
         self.names = [video.name for video in videos]
         self.asking = asking
-        self._kept: dict[int, tuple[Scenes, Truth]] | None = {} if keep else None
+        self._kept: dict[int, tuple[SceneGraphBatch, SceneGraphTarget]] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, index: int) -> tuple[Scenes, Truth]:
+    def __getitem__(self, index: int) -> tuple[SceneGraphBatch, SceneGraphTarget]:
         if self._kept is None:
             return scene(self.videos[index], self.asking)
         if index not in self._kept:
@@ -139,7 +139,7 @@ class SceneSet(CollatedDataset, NamedDataset, Unwatched):
         return self._kept[index]
 
 
-def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
+def scene(video: Video, asking: Asking) -> tuple[SceneGraphBatch, SceneGraphTarget]:
     """One video as it is asked for, and what is right."""
     seen = [_see(video.name, frame, asking) for frame in video.frames]
     starts = np.cumsum([0, *(len(part.boxes) for part in seen)]).tolist()
@@ -154,7 +154,7 @@ def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
             pairs.append((one + start, other + start))
             known.append(annotated.get((match[one], match[other])))
     classes = len(asking.vocabulary.objects)
-    scenes = Scenes(
+    scenes = SceneGraphBatch(
         features=torch.cat([part.features for part in seen]) if seen else torch.zeros(0, asking.features),
         boxes=torch.cat([part.boxes for part in seen]) if seen else torch.zeros(0, 4),
         classes=torch.cat([part.classes for part in seen]) if seen else torch.zeros(0, classes),
@@ -168,7 +168,7 @@ def scene(video: Video, asking: Asking) -> tuple[Scenes, Truth]:
 
 def _truth(
     video: Video, seen: Sequence[_Seen], known: Sequence[Pair | None], vocabulary: Vocabulary
-) -> Truth:
+) -> SceneGraphTarget:
     objects = []
     for part, frame in zip(seen, video.frames, strict=True):
         labels = [box.label for box in frame.boxes]
@@ -180,7 +180,7 @@ def _truth(
         for pair in frame.pairs
     ]
     boxes = [box for frame in video.frames for box in frame.boxes]
-    return Truth(
+    return SceneGraphTarget(
         objects=torch.tensor(objects, dtype=torch.int64),
         relations=_relations(known, vocabulary),
         judged=torch.tensor([pair is not None for pair in known], dtype=torch.bool),
@@ -344,7 +344,9 @@ class Frequencies:
         items: the training set.
     """
 
-    def __init__(self, items: SceneSet | Sequence[tuple[Scenes, Truth]], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, items: SceneSet | Sequence[tuple[SceneGraphBatch, SceneGraphTarget]], vocabulary: Vocabulary
+    ) -> None:
         self.vocabulary = vocabulary
         told = [items[index][1] for index in range(len(items))]
         ends = torch.cat([truth["labels"][truth["pairs"]] for truth in told]).reshape(-1, 2)
@@ -363,7 +365,7 @@ class Frequencies:
             average = (held[known].sum(0) + 1 / len(names)) / (known.sum() + 1)
             self._shares[group] = (count + average) / (pairs[..., None] + 1)
 
-    def logits(self, scenes: Scenes) -> dict[str, Tensor]:
+    def logits(self, scenes: SceneGraphBatch) -> dict[str, Tensor]:
         """By group (P, K), on the CPU: their softmax where exclusive, else their sigmoid, is the share.
 
         It is the one expected under the probabilities of the boxes' classes; where they are all zero, each

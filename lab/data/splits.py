@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lab.config import ConfigError, Problem
-from lab.data.grouping import chosen, dealt
-from lab.dataset_info import NO_FACTS, DatasetInfo, Facts
+from lab.config.dataset_info import NO_FACTS, DatasetInfo, Facts
+from lab.data.grouped_split import chosen, dealt
 
 WITHOUT = "`val: null` in the config trains without validation"
 
@@ -107,7 +107,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """How one set becomes three, by `lab.data.arguments.CutArguments`."""
+    """How one set becomes three, by `lab.data.source_arguments.CutArguments`."""
 
     val_share: float = 0.2
     test_share: float = 0.0

@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lab.config.sections import LoaderConfig
-from lab.data.finite import watched
+from lab.data.loader_workers import KeptWorkers, worker_options
+from lab.data.nan_check import watched
 from lab.data.protocols import EpochStream
-from lab.data.workers import KeptWorkers, worker_options
-from lab.seeding import OwnStreams, seed_all
-from lab.state.watch import Watch
+from lab.rng.seeding import OwnStreams, seed_all
+from lab.state.worker_state_watch import Watch
 
 
 class UnknownLength(ValueError):

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.data.header import CUT_SHORT, Container, Header, Refused, SampleKind
+from lab.data.image_header import CUT_SHORT, Container, Header, Refused, SampleKind
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FORMATS = {  # the types that hold whole numbers

@@ -6,8 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.rundir import atomic_write
-from lab.signs import can_write, writable
+from lab.store.ascii_fallback import can_write, writable
+from lab.store.file_io import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lab.labels import IGNORE, Auto, Background, counted_classes
+from lab.config.mask_values import IGNORE_INDEX, Auto, Background, counted_classes
 
 Image = NDArray[np.uint8]
 
@@ -62,7 +62,7 @@ def masks(
         ValueError: they differ in height or width, or there is no such class.
     """
     values, answer = _plane(truth), np.asarray(prediction)
-    judged: NDArray[np.bool_] = values != IGNORE
+    judged: NDArray[np.bool_] = values != IGNORE_INDEX
     several = answer.ndim == 3 and len(answer) > 1 and answer.shape[1:] == values.shape
     if several:
         said = answer.argmax(axis=0).astype(np.uint8)

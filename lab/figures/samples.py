@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lab.config.mask_values import BACKGROUND, Auto, Background, background_index
 from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, head, plain, remark, save, sheet, shortened
 from lab.figures.panels import (
     FALSE_ALARM,
@@ -22,7 +23,6 @@ from lab.figures.panels import (
     pictures,
     to_rgb,
 )
-from lab.labels import BACKGROUND, Auto, Background, background_index
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

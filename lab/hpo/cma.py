@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from lab.hpo.draft import FIXED
+from lab.hpo.trial_draft import FIXED
 
 _X_FOR_TELL = "x_for_tell"
 _FAR = 1e6  # points lie in the unit cube, and not much outside of it where bounds were changed

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from lab.callbacks.progress import Style
+from lab.console.formatting import format_duration, format_number
+from lab.console.streams import SafeStream, columns
+from lab.console.table import cut
 from lab.events import Outcome
-from lab.outlet import Outlet, columns
-from lab.report.table import cut
-from lab.rundir import printed_json
-from lab.wording import duration, figure
+from lab.store.file_io import printed_json
+from lab.train.callbacks.progress_bar import Style
 
 
 class StudyConsole:
@@ -20,7 +20,7 @@ class StudyConsole:
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None) -> None:
-        self._out = Outlet(stream)
+        self._out = SafeStream(stream)
         self.style = style
         self.live = style == "auto" and self._out.live
         self._status = ""
@@ -63,13 +63,17 @@ class StudyConsole:
             seconds=seconds, cause=cause, best=best,
         )  # fmt: skip
         good = outcome.is_success
-        result = "  ".join(f"{name} {figure(value)}" for name, value in objectives.items()) if good else ""
+        result = (
+            "  ".join(f"{name} {format_number(value)}" for name, value in objectives.items()) if good else ""
+        )
         named = values if shown is None else shown
         point = "  ".join(f"{name}={_shown(value)}" for name, value in named.items())
         mark = "  * best" if best else ""
         title = outcome.replace("_", " ")
         count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-        self._line(f"Trial {number:>3}  {title:<13} {result}  ({count}, {duration(seconds)}){mark}  {point}")
+        self._line(
+            f"Trial {number:>3}  {title:<13} {result}  ({count}, {format_duration(seconds)}){mark}  {point}"
+        )
         if not good:
             self._line(f"           {cause}")
         if not self.live:
@@ -126,13 +130,13 @@ def standing(counts: Counter[str], total: int, running: int, best: str, seconds_
     if best:
         parts.append(f"best {best}")
     if seconds_left is not None and done < total:
-        parts.append(f"about {duration(seconds_left)} left")
+        parts.append(f"about {format_duration(seconds_left)} left")
     return " · ".join(parts)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return figure(value)
+        return format_number(value)
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
         return str(value["target"]).rpartition(".")[2]
     return str(value)

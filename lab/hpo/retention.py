@@ -6,11 +6,11 @@ from pathlib import Path
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from lab import rundir
 from lab.config.study_fields import RetentionConfig
+from lab.hpo.best_trial import weights_of_value
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.winner import weights_of_value
-from lab.report.ranking import front, ranked
+from lab.report.trial_ranking import front, ranked
+from lab.store import run_folder
 
 _GB = 1e9
 
@@ -80,4 +80,4 @@ def used(folder: Path) -> int:
 
 
 def _weights(folder: Path) -> Iterable[Path]:
-    return sorted(folder.rglob(f"{rundir.CHECKPOINTS}/*.pt"))
+    return sorted(folder.rglob(f"{run_folder.CHECKPOINTS}/*.pt"))

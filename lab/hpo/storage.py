@@ -24,9 +24,9 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
-from lab import commands
-from lab.paths import url_expanded
-from lab.redact import HIDDEN
+from lab.console import shell_commands
+from lab.store.paths import url_expanded
+from lab.store.redact import HIDDEN
 
 T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
@@ -132,7 +132,7 @@ def without_folder(name: str, url: str) -> str:
         return ""
     return (
         f"; {shown_url(url)} has a study of this name, whose folder is gone: --optimize with its file makes "
-        f"it again, and {commands.main('--dashboard', shown_url(url))} shows its values"
+        f"it again, and {shell_commands.main('--dashboard', shown_url(url))} shows its values"
     )
 
 

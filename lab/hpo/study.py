@@ -10,33 +10,35 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lab import commands, import_aliases, rundir
-from lab.callbacks.progress import Style
-from lab.config.optimize import OptimizeConfig
+from lab import import_aliases
+from lab.config.optimize_config import OptimizeConfig
 from lab.config.problems import did_you_mean
+from lab.config.saved_config import written
+from lab.console import shell_commands
+from lab.console.formatting import format_number
+from lab.console.signals import Signals
 from lab.events import RUNNING, WAITING, Outcome, Stopped
-from lab.hpo import server
-from lab.hpo.confirm import confirm
+from lab.hpo import forkserver
+from lab.hpo.best_trial import BEST, keep_best
 from lab.hpo.console import StudyConsole
-from lab.hpo.identity import STUDY, is_foreign
-from lab.hpo.mirror import Mirror
-from lab.hpo.missing import told_missing
-from lab.hpo.opening import fork_study, open_study, refuse_lost, renamed, settled
+from lab.hpo.missing_folders import told_missing
+from lab.hpo.open_study import fork_study, open_study, refuse_lost, renamed, settled
+from lab.hpo.reevaluate import confirm
+from lab.hpo.scheduler import Supervisor
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_folder, without_hidden
-from lab.hpo.supervisor import Supervisor
+from lab.hpo.study_callbacks import Upkeep
+from lab.hpo.study_id import STUDY, is_foreign
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.trial_process import Run
-from lab.hpo.upkeep import Upkeep
-from lab.hpo.winner import BEST, keep_best
-from lab.provenance.code import notes_on
-from lab.provenance.modules import import_paths
-from lab.record import written
-from lab.redact import redact_arguments
+from lab.hpo.wandb_sync import Mirror
+from lab.hpo.worker_main import Run
+from lab.provenance.code_record import notes_on
+from lab.provenance.user_modules import import_paths
 from lab.report import study as report
-from lab.report.ranking import ranked
 from lab.report.trial_attributes import TrialAttributes
-from lab.signals import Signals
-from lab.wording import figure
+from lab.report.trial_ranking import ranked
+from lab.store import file_io, run_folder
+from lab.store.redact import redact_arguments
+from lab.train.callbacks.progress_bar import Style
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _optimized(
     signals: Signals,
 ) -> StudyResult:
     if config.isolation == "process":
-        server.warm_up(config.base, run.__module__)
+        forkserver.warm_up(config.base, run.__module__)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     source = config.study_name
@@ -102,7 +104,7 @@ def _optimized(
         refuse_lost(root / source, config)
         config = renamed(config, fork)
     folder = root / config.study_name
-    rundir.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
+    file_io.refuse_links(folder, depth=2)  # trials are cleared, locked and written there
     refuse_lost(folder, config)
     database = Database(config.storage)
     config = settled(config, database)
@@ -176,7 +178,7 @@ def _over(
 
 def _write_file(folder: Path, config: OptimizeConfig) -> None:
     """The study's file as it is now, without secrets, such as the database's password."""
-    rundir.atomic_write(folder / STUDY, written(config.as_data()))
+    file_io.atomic_write(folder / STUDY, written(config.as_data()))
 
 
 def _winner(
@@ -262,7 +264,7 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
         {
             "Study": f"{folder}  ({goals}; {config.total} trials{again})",
             "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
-            "Storage": f"{shown_url(config.storage)}  ({commands.main('--dashboard', config.study_name)})",
+            "Storage": f"{shown_url(config.storage)}  ({shell_commands.main('--dashboard', config.study_name)})",
         },
         study=config.study_name, folder=folder, trials=config.total, done=done,
     )  # fmt: skip
@@ -279,18 +281,18 @@ def _end(
     if result.best is not None:
         names = [monitor.metric for monitor in config.monitors]
         values = dict(zip(names, result.best.values, strict=True))
-        shown = "  ".join(f"{name} {figure(value)}" for name, value in values.items())
+        shown = "  ".join(f"{name} {format_number(value)}" for name, value in values.items())
         lines.append(f"Best     trial {result.best.number}: {shown}")
         if (origin := _origin(result.best)) is not None:
             name, number = origin
             lines.append(f"         which is trial {number} of the study '{name}'")
         if recipe := _recipe(result):
-            lines.append(f"Again    {commands.main('--run', recipe)}")
+            lines.append(f"Again    {shell_commands.main('--run', recipe)}")
     else:
         lines.append("No trial has finished well; the causes are in the report.")
     lines.append(f"Report   {page}")
     if command:
-        lines.append(f"Continue {commands.again(command)}")
+        lines.append(f"Continue {shell_commands.again(command)}")
     out.end(
         lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
         best=None if result.best is None else result.best.number,
@@ -308,7 +310,7 @@ def _recipe(result: StudyResult) -> Path | None:
         folder = source / BEST if known else source / f"trial_{int(number):05d}"
     elif best is not None and read_trial(folder).get("number") != best.number:
         return None  # that of another trial, for this one's folder is gone
-    return folder / rundir.CONFIG if (folder / rundir.CONFIG).exists() else None
+    return folder / run_folder.CONFIG if (folder / run_folder.CONFIG).exists() else None
 
 
 def _origin(trial: FrozenTrial) -> tuple[str, str] | None:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from lab import rundir
 from lab.events import Callback, StepsDone, StopCause, Stopped
-from lab.redact import redact
+from lab.store import file_io, run_folder
+from lab.store.redact import redact
 
 TAKEN = "another process has taken this trial over"
 CONSOLE = "console.log"
@@ -24,7 +24,7 @@ _TOKEN = ".lease"
 
 def write_trial(folder: Path, facts: Mapping[str, Any]) -> None:
     """What the study knows of a trial, in the trial's own folder; without secrets."""
-    rundir.atomic_write(folder / TRIAL, rundir.to_json(redact(facts), indent=2) + "\n")
+    file_io.atomic_write(folder / TRIAL, file_io.to_json(redact(facts), indent=2) + "\n")
 
 
 def read_trial(folder: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def read_trial(folder: Path) -> dict[str, Any]:
 
 def saved_at(folder: Path) -> float:
     """When the trial last saved its state, in seconds since 1970; 0 where it never has."""
-    found = folder.rglob(f"{rundir.CHECKPOINTS}/last.pt")
+    found = folder.rglob(f"{run_folder.CHECKPOINTS}/last.pt")
     return max((path.stat().st_mtime for path in found), default=0.0)
 
 
@@ -50,7 +50,7 @@ def fenced(folder: Path, token: int) -> Iterator[None]:
         RunInUse: another process holds it.
         Stopped: it was held for a later lease since.
     """
-    with rundir.held(folder / _TOKEN) as file:
+    with file_io.file_lock(folder / _TOKEN) as file:
         file.seek(0)
         newest = [word for word in file.read().split() if word.isdecimal()][-1:]
         if newest and int(newest[0]) > token:

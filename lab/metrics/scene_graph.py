@@ -182,8 +182,8 @@ def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[Fra
     """The frames of a batch, all of them in order.
 
     Args:
-        said: `lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it.
-        truth: `lab.graphs.Truth`.
+        said: `lab.graphs.SceneGraphPrediction` with probabilities, as `SceneGraph.predict` makes it.
+        truth: `lab.graphs.SceneGraphTarget`.
     """
     scenes = said["scenes"]
     boxes, pairs = _array(scenes["boxes"]), _array(scenes["pairs"])
@@ -256,7 +256,7 @@ class GraphRecall:
         self._device = torch.device("cpu")
 
     def update(self, prediction: Any, target: Any) -> None:
-        """`lab.graphs.Said` with probabilities, as `SceneGraph.predict` makes it, and `lab.graphs.Truth`.
+        """`lab.graphs.SceneGraphPrediction` with probabilities, as `SceneGraph.predict` makes it, and `lab.graphs.SceneGraphTarget`.
 
         Raises:
             ValueError: the groups of relations of the two differ.

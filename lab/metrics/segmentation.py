@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lab.definitions import FIRST
-from lab.labels import IGNORE, Auto, Background, counted_classes
+from lab.config.mask_values import IGNORE_INDEX, Auto, Background, counted_classes
 from lab.metrics.base import LeavesOut, Metric, require_same_shape, wide
+from lab.store.definitions import FIRST
 
 
 def class_masks(
@@ -21,7 +21,7 @@ def class_masks(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Prediction and truth of each class that counts, as two boolean tensors (N, pixels).
 
-    Pixels that nobody judged (255, `lab.labels.IGNORE`) are in neither.
+    Pixels that nobody judged (255, `lab.config.mask_values.IGNORE_INDEX`) are in neither.
 
     Args:
         prediction: probabilities. Of the target's shape (N, ...) they are one map: foreground (class 1) is
@@ -42,7 +42,7 @@ def class_masks(
         )
     counted = counted_classes(classes, background, one_map=not several)
     require_same_shape(prediction[:, 0] if several else prediction, target)
-    judged = (target != IGNORE).flatten(1)
+    judged = (target != IGNORE_INDEX).flatten(1)
     indices = counted if class_index is None else (class_index,)
     if several:
         said, true = prediction.argmax(1).flatten(1), target.flatten(1)
@@ -97,7 +97,7 @@ class Overlap(LeavesOut, ABC):
             map of probabilities what isn't its foreground.
     """
 
-    mark = IGNORE
+    mark = IGNORE_INDEX
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class Overlap(LeavesOut, ABC):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Probabilities and masks of the same shape (N, ...), or (N, K, ...) and classes (N, ...).
 
-        A mask's pixel is foreground where it is > 0.5; 255 (`lab.labels.IGNORE`) is left out.
+        A mask's pixel is foreground where it is > 0.5; 255 (`lab.config.mask_values.IGNORE_INDEX`) is left out.
 
         Raises:
             ValueError: the shapes don't fit, or there is no class `class_index`.
@@ -252,7 +252,7 @@ class OneClass(LeavesOut):
         threshold: as for the other metrics.
     """
 
-    mark = IGNORE
+    mark = IGNORE_INDEX
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.threshold = threshold

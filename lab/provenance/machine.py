@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lab.redact import redact_arguments
+from lab.store.redact import redact_arguments
 
 PACKAGES = (
     *("torch", "torchvision", "numpy", "optuna", "pydantic", "albumentations", "segmentation-models-pytorch"),

@@ -6,7 +6,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import rundir
 from lab.figures.classification import (
     Roc,
     Wrong,
@@ -17,7 +16,7 @@ from lab.figures.classification import (
 )
 from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, roc_curves, summary
 from lab.report import evaluation_base as base
-from lab.report import pages
+from lab.report import html_page
 from lab.report.classification_rows import (
     NAMES,
     area,
@@ -28,10 +27,11 @@ from lab.report.classification_rows import (
     pooling,
     speeds,
 )
-from lab.report.evaluation_base import counted, figure, spread
+from lab.report.evaluation_base import counted, format_score, spread
+from lab.store import file_io
 
 if TYPE_CHECKING:
-    from lab.inference.classified import ClassificationEvaluation
+    from lab.evaluate.classification import ClassificationEvaluation
 
 PREDICTIONS, CONFUSION = "predictions.csv", "confusion.csv"
 PICTURES = ("confusion", "reliability", "roc", "mistakes")
@@ -51,7 +51,7 @@ def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
     tables = {PREDICTIONS: predictions(evaluation), CONFUSION: confusion(evaluation)}
     base.write(directory, as_data(evaluation), tables)
     drawn = base.pictures(directory, PICTURES, lambda folder: draw(evaluation, folder))
-    rundir.atomic_write(directory / base.REPORT, page(evaluation, drawn))
+    file_io.atomic_write(directory / base.REPORT, page(evaluation, drawn))
     return directory / base.REPORT
 
 
@@ -63,12 +63,12 @@ def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
         scores.confusion,
         classes,
         directory / "confusion.png",
-        title=f"{run} accuracy {figure(scores.accuracy)}",
+        title=f"{run} accuracy {format_score(scores.accuracy)}",
     )
     reliability_figure(
         [astuple(each) for each in scores.bins],
         directory / "reliability.png",
-        title=f"{run} ECE {figure(scores.calibration_error)}",
+        title=f"{run} ECE {format_score(scores.calibration_error)}",
     )
     curves = roc_curves(*evaluation.arrays())
     if curves:
@@ -167,14 +167,14 @@ def predictions(evaluation: "ClassificationEvaluation") -> str:
         ]
         for each in evaluation.answers
     )
-    return rundir.to_csv(head, rows)
+    return file_io.to_csv(head, rows)
 
 
 def confusion(evaluation: "ClassificationEvaluation") -> str:
     """`confusion.csv`: a row a true class, a column what was said."""
     rows = evaluation.scores().confusion.tolist()
     named = ([name, *row] for name, row in zip(evaluation.classes, rows, strict=True))
-    return rundir.to_csv(["true", *evaluation.classes], named)
+    return file_io.to_csv(["true", *evaluation.classes], named)
 
 
 def as_text(evaluation: "ClassificationEvaluation", report: Path | None = None) -> str:
@@ -208,7 +208,7 @@ def _by_part(evaluation: "ClassificationEvaluation") -> str:
     body = []
     for part in evaluation.parts:
         values = summary(evaluation.scores(part))
-        body.append([part, *map(figure, values.values()), str(evaluation.scores(part).samples)])
+        body.append([part, *map(format_score, values.values()), str(evaluation.scores(part).samples)])
     over = over_parts(evaluation)
     body.append([base.SPREAD, *(spread(over[name]) for name in SUMMARY), ""])
     return base.table(head, body)
@@ -225,14 +225,14 @@ def _by_class(evaluation: "ClassificationEvaluation") -> Iterator[str]:
         )
         named = worst[:_MOST_CLASSES]
     body = [
-        [name, *map(figure, vars(each.shares).values()), area(each.auc), str(each.support)]
+        [name, *map(format_score, vars(each.shares).values()), area(each.auc), str(each.support)]
         for name, each in named
     ]
     for name, means, curve in (
         ("macro mean", scores.macro, area(scores.auc)),
         ("weighted mean", scores.weighted, ""),
     ):
-        body.append([name, *map(figure, vars(means).values()), curve, str(scores.samples)])
+        body.append([name, *map(format_score, vars(means).values()), curve, str(scores.samples)])
     yield base.table(head, body)
     if len(named) < len(scores.classes):
         which = f"The {len(named)} classes with the lowest F1 of {len(scores.classes)}"
@@ -299,7 +299,7 @@ def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> 
         over=over_parts(evaluation),
         pooling=pooling(evaluation) if parts else "",
         confused=confused(evaluation),
-        pictures={name: pages.embedded(png) for name, png in drawn.items()},
+        pictures={name: html_page.embedded(png) for name, png in drawn.items()},
         costs=list(cost(evaluation.efficiency)) if evaluation.efficiency else [],
         speeds=speeds(evaluation.efficiency) if evaluation.efficiency else [],
         wrong=wrong,
@@ -316,7 +316,7 @@ def verdict(evaluation: "ClassificationEvaluation", scores: Scores, counted: str
         text += f" Pooled, {wrong:,} of {scores.samples:,} answers are wrong."
     else:
         text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
-        text += f"{figure(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
+        text += f"{format_score(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
     found = [each for each in zip(evaluation.classes, scores.classes, strict=True) if each[1].support]
     name, lowest = min(found, key=lambda each: each[1].shares.recall)
     if wrong:

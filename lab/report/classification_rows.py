@@ -4,15 +4,15 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lab.console.formatting import format_duration
 from lab.metrics.class_scores import most_confused, summary
-from lab.metrics.scores import Summary
+from lab.metrics.image_scores import Summary
 from lab.report import evaluation_base as base
-from lab.report.evaluation_base import figure, kind_of, spread
-from lab.wording import duration
+from lab.report.evaluation_base import format_score, kind_of, spread
 
 if TYPE_CHECKING:
-    from lab.inference.classified import ClassificationEvaluation
-    from lab.inference.efficiency import Efficiency
+    from lab.evaluate.classification import ClassificationEvaluation
+    from lab.evaluate.efficiency import Efficiency
 
 NAMES = {
     "accuracy": "accuracy",
@@ -85,13 +85,13 @@ def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
 def speeds(efficiency: "Efficiency") -> list[list[str]]:
     """Batch size, median and 95th percentile of its time, and images a second."""
     return [
-        [str(each.batch), duration(each.median), duration(each.p95), f"{each.throughput:,.0f}"]
+        [str(each.batch), format_duration(each.median), format_duration(each.p95), f"{each.throughput:,.0f}"]
         for each in efficiency.speeds
     ]
 
 
 def _shown(value: float, name: str) -> str:
-    return area(value) if name == "auc" else figure(value)
+    return area(value) if name == "auc" else format_score(value)
 
 
 def _megabytes(size: int) -> str:

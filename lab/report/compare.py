@@ -7,15 +7,15 @@ from pathlib import Path
 from string import ascii_uppercase
 from zlib import crc32
 
-from lab import rundir
-from lab.config import ConfigError, loading
-from lab.config.diff import MISSING, flatten, same
+from lab.config import ConfigError, config_file
+from lab.config.config_diff import MISSING, flatten, same
+from lab.console import table
+from lab.console.formatting import format_duration
 from lab.figures.curves import Rows, overlay
-from lab.report import table
-from lab.report.marks import footnotes, marked_number, older
-from lab.report.notebook import RunRow, find, read_run
+from lab.report.definition_marks import footnotes, marked_number, older
+from lab.report.run_list import RunRow, find, read_run
+from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
-from lab.wording import duration
 
 MAX_PANELS = 6
 _MAX_CELL = 48  # characters of one value in the table of differences
@@ -68,7 +68,7 @@ def results(runs: Mapping[str, RunRow]) -> str:
         [
             *(label, run.run_id, run.outcome),
             *(marked_number(run, f"best.{name}", marked) for name in metrics),
-            *(run.shown("best_epoch"), run.shown("epochs"), duration(run.number("seconds"))),
+            *(run.shown("best_epoch"), run.shown("epochs"), format_duration(run.number("seconds"))),
         ]
         for label, run in runs.items()
     ]
@@ -85,7 +85,7 @@ def config_of(run: RunRow) -> Mapping[str, object]:
     if run.config:
         return run.config
     try:
-        return loading.read(run.folder / rundir.CONFIG).data
+        return config_file.read(run.folder / run_folder.CONFIG).data
     except ConfigError as error:
         raise ValueError(f"{run.folder}: neither its summary nor its config can be read: {error}") from None
 
@@ -96,7 +96,7 @@ def curve(folder: Path) -> Rows:
     if rows:
         return rows
     per_epoch: dict[float, list[Mapping[str, float]]] = {}
-    for child in rundir.repeats(folder):
+    for child in run_folder.repeats(folder):
         for row in read_metrics(child):
             per_epoch.setdefault(row["epoch"], []).append(row)
     return [_mean(per_epoch[epoch]) for epoch in sorted(per_epoch)]

@@ -6,14 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from lab import rundir
-from lab.metrics.scores import HD95, Summary, describe
-from lab.report import pages
-from lab.report.table import render, terminal_width
-from lab.wording import duration
+from lab.console.formatting import format_duration
+from lab.console.table import render, terminal_width
+from lab.metrics.image_scores import HD95, Summary, describe
+from lab.report import html_page
+from lab.store import file_io
 
 if TYPE_CHECKING:
-    from lab.inference.base import Evaluation
+    from lab.evaluate.base import Evaluation
 
 METRICS, REPORT = "metrics.json", "report.html"
 PARTS, SPREAD = "Folds and seeds", "mean ± spread"
@@ -27,9 +27,9 @@ def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] 
         OSError: the folder can't be written.
     """
     path = directory
-    for name, text in {METRICS: rundir.to_json(data, indent=2) + "\n", **(texts or {})}.items():
+    for name, text in {METRICS: file_io.to_json(data, indent=2) + "\n", **(texts or {})}.items():
         path = directory / name
-        rundir.atomic_write(path, text)
+        file_io.atomic_write(path, text)
     return path
 
 
@@ -61,7 +61,7 @@ def as_text(
     return "\n".join(
         [
             *(f"{kind}: {note}" for note in evaluation.notes),
-            f"{evaluation.folder.name}, {counted}, {duration(evaluation.seconds)}",
+            f"{evaluation.folder.name}, {counted}, {format_duration(evaluation.seconds)}",
             "",
             *lines,
             *(["", f"Report: {report}"] if report else []),
@@ -94,12 +94,12 @@ def page(
         (what, counted),
         *settings,
         *evaluation.about.items(),
-        ("took", duration(evaluation.seconds)),
+        ("took", format_duration(evaluation.seconds)),
         ("written", datetime.now().astimezone().isoformat(" ", "seconds")),
     ]
-    return pages.render(
+    return html_page.render(
         template,
-        {"figure": figure, "spread": spread, **(filters or {})},
+        {"figure": format_score, "spread": spread, **(filters or {})},
         it=evaluation,
         counted=counted,
         sections=[(id, name) for id, name, there in (*sections, ("provenance", "Provenance", True)) if there],
@@ -151,7 +151,7 @@ def apart(best: Iterable[T], worst: Iterable[T], key: Callable[[T], object]) -> 
     return [case for case in best if key(case) not in shown]
 
 
-def figure(value: float | None, measure: str = "dice") -> str:
+def format_score(value: float | None, measure: str = "dice") -> str:
     """A share as `0.912`, a distance as `17.3` or `4.21`, nothing as `–`."""
     if value is None or math.isnan(value):
         return "–"
@@ -161,7 +161,7 @@ def figure(value: float | None, measure: str = "dice") -> str:
 
 
 def spread(
-    summary: Summary | None, measure: str = "dice", shown: Callable[[float, str], str] = figure
+    summary: Summary | None, measure: str = "dice", shown: Callable[[float, str], str] = format_score
 ) -> str:
     """`0.912 ± 0.051`."""
     if summary is None:

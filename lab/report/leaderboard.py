@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import rundir
-from lab.definitions import of_value
 from lab.report.study_data import OUTCOMES, Study, Trial
+from lab.store import file_io
+from lab.store.definitions import of_value
 
 LEADERBOARD = "leaderboard.csv"
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would take the cell for a formula
@@ -22,7 +22,7 @@ def write(path: Path, study: Study) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(table(study))
     content = buffer.getvalue()
-    rundir.atomic_write(path, content.encode("ascii" if content.isascii() else "utf-8-sig"))
+    file_io.atomic_write(path, content.encode("ascii" if content.isascii() else "utf-8-sig"))
 
 
 def table(study: Study) -> list[list[str]]:

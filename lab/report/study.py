@@ -15,13 +15,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab import commands, rundir
+from lab.console import shell_commands
+from lab.console.formatting import format_duration
 from lab.events import Outcome
-from lab.redact import redact, redact_text
 from lab.report import (
+    definition_marks,
+    html_page,
     leaderboard,
-    marks,
-    pages,
     study_data,
     study_figures,
     study_findings,
@@ -30,20 +30,21 @@ from lab.report import (
 )
 from lab.report import study_space_figures as space_figures
 from lab.report.study_data import Study, Trial
-from lab.wording import duration
+from lab.store import file_io, run_folder
+from lab.store.redact import redact, redact_text
 
 if TYPE_CHECKING:
     import optuna
     from PIL.Image import Image
 
-    from lab.config.optimize import OptimizeConfig
+    from lab.config.optimize_config import OptimizeConfig
     from lab.report.study_figures import Picture
 
 REPORT, STUDY_FILE = "report.html", "study.yaml"
 _CELL = 48  # characters of a choice in a table
 _SIDE = 1600  # pixels of an inlined picture's longer side
 _HEAVY = 900_000  # bytes from which a picture is inlined as JPEG
-_PICTURES = {rundir.HISTORY: "Curves of the winner", rundir.PREDICTIONS: "Predictions of the winner"}
+_PICTURES = {run_folder.HISTORY: "Curves of the winner", run_folder.PREDICTIONS: "Predictions of the winner"}
 LABELS = {  # where a mark's kind isn't a name to show
     Outcome.EARLY_STOPPED: "stopped early",
     "mean": "mean with 95 % interval",
@@ -72,18 +73,18 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
     data = study_data.read(folder, study, config)
     leaderboard.write(folder / leaderboard.LEADERBOARD, data)
     path = folder / REPORT
-    rundir.atomic_write(path, page(data, config, study.user_attrs))
+    file_io.atomic_write(path, page(data, config, study.user_attrs))
     return path
 
 
 def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> str:
     """The page's HTML. `about`: the study's user attributes."""
-    return pages.render(
+    return html_page.render(
         "study_page.html.j2",
-        {"figure": study_data.amount, "duration": duration, "cell": cell, "label": label},
+        {"figure": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
         study=study,
-        mark=marks.MARK,
-        footnote=marks.footnote,
+        mark=definition_marks.MARK,
+        footnote=definition_marks.footnote,
         verdict=study_findings.verdict(study),
         confirmed=study_findings.confirmed(study),
         outcomes=study_findings.outcomes(study),
@@ -107,12 +108,12 @@ def commands_of(study: Study) -> list[tuple[str, str]]:
     """(what it does, command) for what one may want to do with this study."""
     found = []
     home, file = winners_folder(study), study.folder / STUDY_FILE
-    if home is not None and (home / rundir.CONFIG).is_file():
-        found.append(("run the winner again", commands.main("--run", home / rundir.CONFIG)))
+    if home is not None and (home / run_folder.CONFIG).is_file():
+        found.append(("run the winner again", shell_commands.main("--run", home / run_folder.CONFIG)))
     if file.is_file():
-        found.append(("continue the study", commands.main("--optimize", file)))
-    found.append(("make this page again", commands.main("--report", study.folder)))
-    return [(what, commands.anywhere(command)) for what, command in found]
+        found.append(("continue the study", shell_commands.main("--optimize", file)))
+    found.append(("make this page again", shell_commands.main("--report", study.folder)))
+    return [(what, shell_commands.anywhere(command)) for what, command in found]
 
 
 def winners_folder(study: Study) -> Path | None:

@@ -12,21 +12,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lab import rundir
-from lab.definitions import FIRST, of_value
+from lab.console.formatting import format_number
 from lab.events import RUNNING, WAITING, Outcome
-from lab.redact import redact_text
-from lab.report import ranking
+from lab.report import trial_ranking
 from lab.report.trial_attributes import TrialAttributes, or_nan
-from lab.wording import figure
+from lab.store import run_folder
+from lab.store.definitions import FIRST, of_value
+from lab.store.redact import redact_text
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-    from lab.config.optimize import OptimizeConfig
-    from lab.config.space import Parameter, Space
+    from lab.config.optimize_config import OptimizeConfig
+    from lab.config.search_space import Parameter, Space
 
 BEST, CONFIRM = "best", "confirm.json"
 # In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
@@ -194,13 +194,13 @@ class Study:
 def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study:
     """The study from its storage, its folder and its file."""
     frozen = study.get_trials(deepcopy=False)
-    order = ranking.ranked(frozen, study.directions)
+    order = trial_ranking.ranked(frozen, study.directions)
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
     front: set[int] = set()
     if len(study.directions) > 1:
         signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
         costs = [[s * v for s, v in zip(signs, trial.values, strict=True)] for trial in order]
-        numbers = ranking.front_numbers(costs)
+        numbers = trial_ranking.front_numbers(costs)
         front = {trial.number for trial, number in zip(order, numbers, strict=True) if number == 0}
     objectives = _objectives(study, config)
     confirmation, remarks = None, []
@@ -233,8 +233,8 @@ def shown(value: object) -> str:
 def amount(value: object) -> str:
     """A figure as it is written everywhere; a large whole one, such as of parameters, without decimals."""
     if isinstance(value, float) and value.is_integer() and abs(value) >= 100:
-        return figure(int(value))
-    return figure(value)
+        return format_number(int(value))
+    return format_number(value)
 
 
 def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Objective, ...]:
@@ -350,7 +350,7 @@ def _curve(values: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
 
 def _traceback(folder: Path) -> Path | None:
     """Of the trial itself, or of the first of its seeds that left one."""
-    places = (place / rundir.TRACEBACK for place in (folder, *rundir.repeats(folder)))
+    places = (place / run_folder.TRACEBACK for place in (folder, *run_folder.repeats(folder)))
     return next((path for path in places if path.is_file()), None)
 
 

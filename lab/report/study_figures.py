@@ -67,7 +67,7 @@ def history(study: Study, number: int = 0) -> Picture | None:
     kinds = _kinds([trial for trial, _ in points] + lost)
     label = f"{objective.metric} of {len(points)} trials by number, with the best so far"
     return Picture(
-        svg.figure(WIDTH, bottom + strip + 46, label, *parts), kinds, _beyond(y, [v for _, v in points])
+        svg.svg_figure(WIDTH, bottom + strip + 46, label, *parts), kinds, _beyond(y, [v for _, v in points])
     )
 
 
@@ -100,7 +100,7 @@ def curves(study: Study) -> Picture | None:
     if order[-1] is study.winner:
         parts.append(_end(order[-1], x, y, "winner"))
     label = f"learning curves of {len(drawn)} trials"
-    return Picture(svg.figure(WIDTH, 332, label, *parts), _kinds(drawn), _beyond(y, values))
+    return Picture(svg.svg_figure(WIDTH, 332, label, *parts), _kinds(drawn), _beyond(y, values))
 
 
 def pareto(study: Study) -> list[Picture]:
@@ -130,7 +130,7 @@ def intervals(confirmation: Confirmation) -> Picture | None:
         told = f"trial {each.trial}: {amount(each.mean)}, {amount(each.low)} to {amount(each.high)}"
         parts.append(svg.mark("mean", x(each.mean), at, told))
     label = f"means with 95 % intervals of {len(rows)} candidates"
-    return Picture(svg.figure(WIDTH, bottom + 44, label, *parts), ("mean", "seed"))
+    return Picture(svg.svg_figure(WIDTH, bottom + 44, label, *parts), ("mean", "seed"))
 
 
 def value_scale(values: Iterable[float], objective: Objective, start: float, stop: float) -> Scale:
@@ -172,7 +172,7 @@ def _pair(study: Study, one: int, other: int) -> Picture:
         parts.append(svg.mark(kind, *at, told if trial.on_front or len(good) <= _TITLES else ""))
     label = f"{up.metric} by {across.metric} of {len(good)} trials"
     kinds = ("front", "behind") if len(front) < len(good) else ("front",)
-    return Picture(svg.figure(width, height, label, *parts, class_="panel"), kinds)
+    return Picture(svg.svg_figure(width, height, label, *parts, class_="panel"), kinds)
 
 
 def _curve(trial: Trial, x: Scale, y: Scale, limit: int, density: str, winner: bool) -> Markup:

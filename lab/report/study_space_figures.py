@@ -50,7 +50,7 @@ def parallel(study: Study) -> Picture | None:
     parts += [_label(at[-1], value(tick), svg.tick_label(tick)) for tick in value.ticks(6)]
     label = f"parameters and {objective.metric} of {len(trials)} finished trials as lines, best on top"
     height = _BOTTOM + _UNUSED + 22
-    return Picture(svg.figure(width, height, label, *parts, class_="wide"))
+    return Picture(svg.svg_figure(width, height, label, *parts, class_="wide"))
 
 
 def slices(study: Study, number: int = 0) -> list[tuple[Dimension, Picture]]:
@@ -150,7 +150,7 @@ def _slice(
             parts.append(svg.mark(kind, x, y(value), told if len(points) <= _TITLES else "", small=True))
     label = f"{objective.metric} by {dimension.path}"
     note = f"in {len(points)} of {of} trials" if len(points) < of else ""
-    return Picture(svg.figure(width, height, label, *parts, class_="panel"), note=note)
+    return Picture(svg.svg_figure(width, height, label, *parts, class_="panel"), note=note)
 
 
 def _beside(left: float, right: float, y: Scale, name: str) -> Markup:

@@ -84,7 +84,7 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     return Markup(f"<{name}{written}>{inside}</{name}>" if inside else f"<{name}{written}/>")
 
 
-def figure(width: float, height: float, label: str, *parts: object, class_: str = "wide") -> Markup:
+def svg_figure(width: float, height: float, label: str, *parts: object, class_: str = "wide") -> Markup:
     """The whole picture; `label` is what a screen reader says instead."""
     box = f"0 0 {pixels(width)} {pixels(height)}"
     # Wider than the page: it is scrolled, for texts that are shrunk to fit can't be read.

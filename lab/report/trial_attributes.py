@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from lab import rundir
-from lab.definitions import recorded
 from lab.events import Outcome
+from lab.store import file_io
+from lab.store.definitions import recorded
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -75,7 +75,9 @@ class TrialAttributes:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.curve is not None:  # NaN and infinities stay in it: pruners read them
             given["curve"] = {str(step): value for step, value in self.curve.items()}
-        return {name: value if name == "curve" else rundir.plain(value) for name, value in given.items()}
+        return {
+            name: value if name == "curve" else file_io.as_json_values(value) for name, value in given.items()
+        }
 
 
 def _outcome(value: object) -> Outcome | str | None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from lab import rundir
+from lab.store import file_io, run_folder
 
 if TYPE_CHECKING:
-    from lab.inference.base import Evaluation
+    from lab.evaluate.base import Evaluation
 
 E = TypeVar("E", bound="Evaluation", contravariant=True)
 
@@ -26,7 +26,7 @@ class Report(Protocol[E]):
 
 def written(evaluation: E, report: Report[E], run: Path, output: str | None, as_json: bool) -> str:
     """Write the files, by default into the run's folder; returns the text to print."""
-    path = report.write(evaluation, Path(output or run / rundir.EVALUATION / evaluation.split))
+    path = report.write(evaluation, Path(output or run / run_folder.EVALUATION / evaluation.split))
     if as_json:
-        return rundir.printed_json(report.as_data(evaluation), indent=2)
+        return file_io.printed_json(report.as_data(evaluation), indent=2)
     return report.as_text(evaluation, path)

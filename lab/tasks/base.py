@@ -11,10 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.metrics import Metric
-from lab.metrics.base import marked
-from lab.remarks import Remarks
-from lab.targets import (
+from lab.losses.targets import (
     Doubt,
     Examined,
     Marks,
@@ -28,10 +25,13 @@ from lab.targets import (
     signs,
     whole,
 )
-from lab.tasks.outputs import tensor_of
-from lab.tasks.size import size_of
-from lab.terms import Measured, NotScalar, SetMean, Term, ignored_by, measure, set_mean, weights_ahead
-from lab.torch_losses import Takes, Weight, takes
+from lab.losses.terms import Measured, NotScalar, SetMean, Term, ignored_by, measure, set_mean, weights_ahead
+from lab.losses.torch_losses import Takes, Weight, takes
+from lab.metrics import Metric
+from lab.metrics.base import marked
+from lab.state.remarks import Remarks
+from lab.tasks.network_outputs import tensor_of
+from lab.tasks.sample_count import size_of
 
 Criterion = Callable[[Any, Any], Any]
 Batch = Tensor | Sequence[Tensor]
@@ -77,7 +77,7 @@ class Task:
     """`*inputs, target = batch`, `criterion(model(*inputs), target)`; override what is different.
 
     The criterion returns a 0-dim tensor, the mean over the batch, or named losses, which are summed; a
-    `lab.terms.Loss` gives what each batch weighs, too.
+    `lab.losses.terms.Loss` gives what each batch weighs, too.
     """
 
     tensors: ClassVar[bool] = False  # output and target are a tensor each

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lab.config.mask_values import UNLABELLED
 from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
-from lab.labels import UNLABELLED
+from lab.losses.targets import Examined, Unfit, as_tensor, classes, shares
+from lab.losses.torch_losses import Weight
 from lab.metrics import Metric
-from lab.targets import Examined, Unfit, as_tensor, classes, shares
 from lab.tasks.base import Criterion, Samples, StepResult, Task, array, unpacked
-from lab.torch_losses import Weight
 
 
 class Classification(Task):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.figures.samples import regression_figure
-from lab.targets import as_numbers
+from lab.losses.targets import as_numbers
 from lab.tasks.base import Criterion, Samples, Task, array, require_same_shape
 
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 
-from lab.figures.graphs import Drawn, examples_figure
+from lab.figures.scene_graph import Drawn, examples_figure
+from lab.losses.targets import Unfit
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated, frames_of, predicate_names, rank
-from lab.targets import Unfit
 from lab.tasks.base import Samples, Task
 
 _K = 20  # in pictures, how many triplets of a frame count
 
 
 class SceneGraph(Task):
-    """A batch is `lab.graphs.Scenes` and `lab.graphs.Truth`, of as many frames, boxes and pairs as there are.
+    """A batch is `lab.graphs.SceneGraphBatch` and `lab.graphs.SceneGraphTarget`, of as many frames, boxes and pairs as there are.
 
-    The network returns `lab.graphs.Said`. The prediction is the same with probabilities for logits: the
+    The network returns `lab.graphs.SceneGraphPrediction`. The prediction is the same with probabilities for logits: the
     softmax of the boxes' classes and of exclusive groups of relations, the sigmoid of the others. A box whose
     class is given for sure (one-hot, as in predcls) keeps it. The loss is the mean over the batch's pairs and
     boxes, and weighs as many samples as there are videos.

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lab import tiling
+from lab.config.mask_values import IGNORE_INDEX, Auto, Background, background_index
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
-from lab.labels import IGNORE, Auto, Background, background_index
+from lab.losses.targets import Examined, Unfit, as_numbers, binary, classes
+from lab.losses.torch_losses import Takes, takes
 from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
-from lab.targets import Examined, Unfit, as_numbers, binary, classes
+from lab.tasks import tiling
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
-from lab.torch_losses import Takes, takes
 
 _MASKS = "Divide masks of 0 and 255 by 255; a pixel that nobody judged is 255 in losses that leave it out"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
@@ -26,7 +26,7 @@ class Segmentation(Task):
     """Outputs are logits: (N, 1, H, W) for one foreground, (N, K, H, W) for K classes.
 
     Binary targets are float masks (N, 1, H, W) of 0 and 1, and the prediction is the sigmoid; classes are
-    whole numbers (N, H, W), and it is the softmax. 255 (`lab.labels.IGNORE`) is a pixel that nobody judged.
+    whole numbers (N, H, W), and it is the softmax. 255 (`lab.config.mask_values.IGNORE_INDEX`) is a pixel that nobody judged.
 
     Args:
         threshold: above this probability a pixel counts as foreground; classes need none.
@@ -45,7 +45,7 @@ class Segmentation(Task):
     """
 
     tensors = True
-    ignored = (IGNORE,)
+    ignored = (IGNORE_INDEX,)
     one_logit = True
 
     def __init__(
@@ -84,7 +84,7 @@ class Segmentation(Task):
         """As for every task, by what masks mean; what they hold is noted where pixels can be ignored."""
         if takes(criterion) is Takes.SIGNS:
             return super().examine(criterion, output, target, ignored)
-        masks = IGNORE in ignored
+        masks = IGNORE_INDEX in ignored
         if target.is_floating_point():
             return binary(target, ignored, _MASKS, masks=masks)
         return classes(target, output.shape[1], ignored, masks=masks)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lab import rundir
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.store import file_io, run_folder
 
 _EPOCH, _SECONDS = "epoch", "seconds"
 
@@ -27,7 +27,7 @@ class CsvTracker:
 
     def start(self, event: RunStart) -> None:
         """Keep the rows before `event.first_epoch`, drop the others and a last line that was torn."""
-        self._path = event.run_dir / rundir.METRICS
+        self._path = event.run_dir / run_folder.METRICS
         columns, rows = _read(self._path)
         self._columns = columns
         self._rewrite(row for row in rows if int(row[_EPOCH]) < event.first_epoch)
@@ -46,7 +46,7 @@ class CsvTracker:
             middle = [name for name in [*self._columns, *new] if name not in (_EPOCH, _SECONDS)]
             self._columns = [_EPOCH, *middle, _SECONDS]
             self._rewrite(_read(self._path)[1])
-        rundir.append(self._path, _line(row.get(name, "") for name in self._columns))
+        file_io.append(self._path, _line(row.get(name, "") for name in self._columns))
 
     def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
         """Pictures have no place in a table."""
@@ -62,7 +62,7 @@ class CsvTracker:
         assert self._path is not None
         lines = [_line(row.get(name, "") for name in self._columns) for row in rows]
         header = [_line(self._columns)] if self._columns else []
-        rundir.atomic_write(self._path, "".join(header + lines))
+        file_io.atomic_write(self._path, "".join(header + lines))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -74,7 +74,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     Raises:
         ValueError: a line before the last can't be read; the message names file and line.
     """
-    rows = _read(folder / rundir.METRICS)[1]
+    rows = _read(folder / run_folder.METRICS)[1]
     return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.config.trackers import TensorBoardConfig
+from lab.config.tracker_config import TensorBoardConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.trackers.no_fork import no_fork
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lab import rundir
 from lab.config import wandb_environment as environment
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.store import run_folder
 from lab.trackers import wandb_service
 from lab.trackers.csv_file import read_metrics
-from lab.trackers.wandb_places import FOLDER, ID
+from lab.trackers.wandb_files import FOLDER, ID
 from lab.trackers.wandb_session import Described, WandbSession
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class WandbTracker:
     def start(self, event: RunStart) -> None:
         """Begin the W&B run, or go on with it; the session says where it is and how to upload it."""
         whole = event.run_dir.parent
-        repeated = not self._shared and event.group is not None and event.run_dir in rundir.repeats(whole)
+        repeated = not self._shared and event.group is not None and event.run_dir in run_folder.repeats(whole)
         described = Described(
             folder=event.run_dir,
             run_id=event.run_id,

@@ -7,14 +7,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from lab import commands
 from lab.config import wandb_environment as environment
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
+from lab.console import shell_commands
 from lab.events import Note
-from lab.redact import command_line_has_secret
+from lab.store.redact import command_line_has_secret
 from lab.trackers import wandb_service
 from lab.trackers.no_fork import no_fork
-from lab.trackers.wandb_places import FOLDER, Places, find_commands, patterns
+from lab.trackers.wandb_files import FOLDER, Places, find_commands, patterns
 
 if TYPE_CHECKING:
     import wandb
@@ -134,7 +134,7 @@ class WandbSession:
 
     def how_to_upload(self) -> str:
         """The command that uploads all parts of a run later, or the runs of a study; what was online, too."""
-        sync = commands.tool("wandb", "sync", *(["--include-online"] if self._was_online else []))
+        sync = shell_commands.tool("wandb", "sync", *(["--include-online"] if self._was_online else []))
         if self._study is not None:
             found = find_commands(self._study, self._token, sync, self._was_online)
             return f"to upload: {'; '.join(found)}"
@@ -196,7 +196,7 @@ class WandbSession:
 
         try:
             if not wandb_service.has_key(wandb_service.start().base_url):
-                login = commands.tool("wandb", "login")
+                login = shell_commands.tool("wandb", "login")
                 message = f"no key is configured ({login})"
                 return Note(message, level="warning" if mode == "online" else "info")
         except wandb.errors.AuthenticationError as error:

@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from benchmarks.prune_by_trial import Pruning
-from lab import rundir
 from lab.config import RunConfig
+from lab.store import run_folder
 from util import run
 
 
@@ -36,7 +36,7 @@ def test_a_study_prunes_the_bad_trial(config: Callable[..., RunConfig], workplac
     assert list(good.intermediate_values) == [1, 2, 3, 4, 5]
     assert good.value == min(good.intermediate_values.values())
     assert list(bad.intermediate_values) == [1, 2]
-    summary = rundir.read_summary(folders[3])
+    summary = run_folder.read_summary(folders[3])
     assert summary is not None and (summary["outcome"], summary["epochs"]) == ("pruned", 2)
     assert summary["reason"].endswith("at epoch 2 is not promising")
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from lab.inference.objects import find_objects
-from lab.inference.operations import count_operations
+from lab.evaluate.operation_counts import count_operations
 from lab.losses import WeightedSum
 from lab.metrics.boundary import hausdorff95
 from lab.metrics.class_scores import judge
+from lab.predict.connected_objects import find_objects
 
 ROW, COLUMN = np.mgrid[:12, :16]
 DISC = (ROW - 5) ** 2 + (COLUMN - 6) ** 2 <= 16

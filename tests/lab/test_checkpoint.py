@@ -23,8 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lab import checkpoint, rundir
+from lab import checkpoint
 from lab.checkpoint import CheckpointError, collect, load, load_latest, restore, save, sweep
+from lab.store import file_io
 from tests.conftest import ROOT
 
 
@@ -284,13 +285,13 @@ def test_latest_is_last_then_prev(tmp_path: Path) -> None:
 def test_link_is_free_and_survives_the_next_save(tmp_path: Path) -> None:
     last, best = tmp_path / "last.pt", tmp_path / "best.pt"
     save(last, {"epoch": 1})
-    rundir.link(last, best)
+    file_io.link(last, best)
     assert last.stat().st_ino == best.stat().st_ino
     save(last, {"epoch": 2})
     assert [load(last)["epoch"], load(best)["epoch"]] == [2, 1]
-    rundir.link(last, best)
+    file_io.link(last, best)
     assert load(best)["epoch"] == 2
-    rundir.link(last, best)  # what is one file already
+    file_io.link(last, best)  # what is one file already
     assert names(tmp_path) == ["best.pt", "last.pt"]
 
 
@@ -301,7 +302,7 @@ def test_link_copies_where_there_are_no_links(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "link", refuse)
     last, best = tmp_path / "last.pt", tmp_path / "best.pt"
     save(last, {"epoch": 1})
-    rundir.link(last, best)
+    file_io.link(last, best)
     assert last.stat().st_ino != best.stat().st_ino
     assert load(best)["epoch"] == 1
     assert names(tmp_path) == ["best.pt", "last.pt"]
@@ -312,7 +313,7 @@ def _save_forever(folder: Path, epoch: int, pipe: Any) -> None:
     while True:
         epoch += 1
         if last.exists():
-            rundir.link(last, folder / "prev.pt")
+            file_io.link(last, folder / "prev.pt")
         save(last, {"epoch": epoch, "weights": torch.full((750_000,), float(epoch))})
         pipe.send(epoch)
 

@@ -11,8 +11,8 @@ import pytest
 from lab.events import (
     RUNNING,
     Callback,
+    CallbackList,
     EpochEnd,
-    Listeners,
     Note,
     Outcome,
     PhaseStart,
@@ -64,7 +64,7 @@ def tell_everything(listeners: Callback, folder: Path) -> StopRequest | None:
 def test_all_are_told_in_order_and_the_first_stop_counts(tmp_path: Path) -> None:
     log: list[tuple[str, str]] = []
     stops = [None, request_stop("pruned", "pruned"), request_stop("late")]
-    listeners = Listeners([Told(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
+    listeners = CallbackList([Told(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
     assert tell_everything(listeners, tmp_path) == StopRequest("pruned", Outcome.PRUNED)
     kinds = ["run_start", "phase_start", "steps", "epoch_end", "note", "run_end"]
     assert log == [(name, kind) for kind in kinds for name in "abc"]
@@ -77,12 +77,12 @@ def test_all_hear_of_the_end_where_one_finds_the_disk_full() -> None:
 
     log: list[tuple[str, str]] = []
     with pytest.raises(OSError, match="no space left"):
-        Listeners([Full(), Told("a", log), Full()]).on_run_end(run_end())
+        CallbackList([Full(), Told("a", log), Full()]).on_run_end(run_end())
     assert log == [("a", "run_end")]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    assert tell_everything(Listeners(), tmp_path) is None
+    assert tell_everything(CallbackList(), tmp_path) is None
     assert tell_everything(Callback(), tmp_path) is None
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lab.data.moving_boxes import moving_boxes
+from lab.data.sources.moving_boxes import moving_boxes
 from lab.graphs import IoUMatcher, Vocabulary, collate, overlap
 
 WORLD = moving_boxes(12, 1, frames=3, mode="sgdet", misses=0.4, false_alarms=1.0)

@@ -13,15 +13,15 @@ import yaml
 
 import lab
 from lab import import_aliases
-from lab.config import ConfigError, RunConfig, gate
-from lab.config.diff import differences, same
-from lab.config.importing import resolve
-from lab.config.stand_ins import _stand_in, look
+from lab.config import ConfigError, RunConfig, import_policy
+from lab.config.config_diff import differences, same
+from lab.config.import_target import resolve
+from lab.config.signature_stubs import _stand_in, look
 from lab.config.validation import validate
-from lab.hpo.changes import refuse, run_problems
+from lab.hpo.compatibility import refuse, run_problems
 from lab.import_aliases import MOVED, current, notes
 from lab.metrics import regression
-from lab.provenance.modules import imported
+from lab.provenance.user_modules import imported
 from main import main
 
 RUN = """\
@@ -48,7 +48,7 @@ NEW = {
     "lab.measures": "lab.metrics",
     "lab.sources": "lab.data",
     "lab.errors:Mean": "lab.metrics:MAE",
-    "lab.disks": "lab.rundir",
+    "lab.disks": "lab.store.run_folder",
 }
 
 
@@ -57,7 +57,7 @@ def _table(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = set(sys.modules)
     for old, new in NEW.items():
         monkeypatch.setitem(MOVED, old, new)
-    monkeypatch.delenv(gate.VARIABLE, raising=False)
+    monkeypatch.delenv(import_policy.VARIABLE, raising=False)
     yield
     for name in set(sys.modules) - before:
         if name.startswith(("lab.jobs", "lab.measures", "lab.sources", "lab.disks", "lab.fresh")):
@@ -111,7 +111,7 @@ def test_a_config_names_the_new_thing_and_the_gate_judges_the_new_path() -> None
     assert resolve("lab.measures.regression.MAE") is regression.MAE
     assert resolve("lab.errors.Mean") is regression.MAE
     assert not {"lab.measures", "lab.errors"} & sys.modules.keys()
-    with pytest.raises(ConfigError, match=r"'lab.rundir.atomic_write' may not be named"):
+    with pytest.raises(ConfigError, match=r"'lab.store.file_io.atomic_write' may not be named"):
         resolve("lab.disks.atomic_write")
     with pytest.raises(ConfigError, match=r"'lab.metrics.torch' may not be named|has no 'torch'"):
         resolve("lab.measures.torch.hub.load")
@@ -120,9 +120,11 @@ def test_a_config_names_the_new_thing_and_the_gate_judges_the_new_path() -> None
 
 
 def test_a_grant_by_an_old_path_opens_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not gate.is_open("lab.rundir.atomic_write")
-    monkeypatch.setenv(gate.VARIABLE, "lab.disks")
-    assert gate.is_open("lab.rundir.atomic_write") and gate.is_open("lab.disks.atomic_write")
+    assert not import_policy.is_open("lab.store.file_io.atomic_write")
+    monkeypatch.setenv(import_policy.VARIABLE, "lab.disks")
+    assert import_policy.is_open("lab.store.file_io.atomic_write") and import_policy.is_open(
+        "lab.disks.atomic_write"
+    )
 
 
 def test_sources_are_read_at_the_new_path() -> None:
@@ -221,7 +223,7 @@ def test_old_and_new_paths_are_equal_values_of_configs() -> None:
 def test_notes_name_each_path_once() -> None:
     assert notes(["lab.jobs.A", "lab.tasks.A", "lab.jobs.A", "lab.disks"]) == [
         "lab.jobs.A is deprecated and will be removed: it is lab.tasks.A now",
-        "lab.disks is deprecated and will be removed: it is lab.rundir now",
+        "lab.disks is deprecated and will be removed: it is lab.store.run_folder now",
     ]
 
 

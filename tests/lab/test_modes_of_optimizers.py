@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lab import checkpoint
-from tests.lab.test_modes import DATA, Kept, X, batches, trained
+from tests.lab.state.test_modes import DATA, Kept, X, batches, trained
 from util import Trainer
 
 

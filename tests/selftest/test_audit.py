@@ -8,9 +8,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lab import rundir
 from lab.hpo.leases import Leases
 from lab.hpo.trial_folder import write_trial
+from lab.store import run_folder
 from selftest.audit import Audit, Change, Found, judge, judge_record
 from selftest.studies import small_study
 
@@ -70,7 +70,7 @@ def test_a_study_that_went_well_has_none() -> None:
     ],
 )
 def test_a_record_is_compared_with_the_database(tmp_path: Path, rows: str, kind: str | None) -> None:
-    (tmp_path / rundir.METRICS).write_text("epoch,val_loss\n" + rows)
+    (tmp_path / run_folder.METRICS).write_text("epoch,val_loss\n" + rows)
     write_trial(tmp_path, {"params": {"lr": 0.1}})
     judge_record(trial(1), tmp_path, 2, found := Found())
     assert kind is None or found.counted()[kind]
@@ -78,7 +78,7 @@ def test_a_record_is_compared_with_the_database(tmp_path: Path, rows: str, kind:
 
 
 def test_a_record_of_other_values_is_found(tmp_path: Path) -> None:
-    (tmp_path / rundir.METRICS).write_text("epoch,val_loss\n1,0.7\n2,0.5\n")
+    (tmp_path / run_folder.METRICS).write_text("epoch,val_loss\n1,0.7\n2,0.5\n")
     write_trial(tmp_path, {"params": {"lr": 0.2}})
     judge_record(trial(1), tmp_path, 2, found := Found())
     assert found.counted() == {"lost": 0, "twice": 0, "running": 0, "changed": 1}

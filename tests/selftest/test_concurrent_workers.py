@@ -4,10 +4,10 @@ from pathlib import Path
 
 import optuna
 
-from lab import rundir
-from lab.hpo.opening import open_study
+from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import write_trial
+from lab.store import run_folder
 from selftest.concurrent_workers import judge_new
 from selftest.studies import small_study, trial_folder
 
@@ -28,7 +28,7 @@ def test_a_second_study_and_a_second_trial_are_found(tmp_path: Path) -> None:
         study.tell(trial, 0.5)
         folder = trial_folder(tmp_path, number)
         folder.mkdir(parents=True)
-        (folder / rundir.METRICS).write_text("epoch,val_loss\n1,0.5\n")
+        (folder / run_folder.METRICS).write_text("epoch,val_loss\n1,0.5\n")
         write_trial(folder, {"params": VALUES})
         found = judge_new(config, tmp_path)
         assert found.counted() == {"lost": 0, "twice": 2 * number, "running": 0, "changed": 0}, found

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import ConfigError, OptimizeConfig, RunConfig, loading
+from lab.config import ConfigError, OptimizeConfig, RunConfig, config_file
 from selftest import wrong_configs
 from selftest.bench import Done
 from selftest.config_slips import SLIPS, Wrong, misspelt, wrong_files
@@ -30,7 +30,7 @@ def test_every_slip_is_told_at_its_line(tmp_path: Path) -> None:
 def _check(path: Path, kind: type[RunConfig] | type[OptimizeConfig]) -> None:
     if kind is OptimizeConfig:
         OptimizeConfig.from_yaml(path).check()
-    document = loading.read(path)
+    document = config_file.read(path)
     config = RunConfig.from_document(document)
     try:
         config.check()

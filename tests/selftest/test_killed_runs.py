@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from lab.config import RunConfig, gate
+from lab.config import RunConfig, import_policy
 from selftest.bench import PLANTED
 from selftest.killed_runs import differences, epochs, judge_steps, outcome
 from selftest.watched_training import digest, footprints, stateful
@@ -58,7 +58,7 @@ def test_a_torn_footprint_is_left_out(tmp_path: Path) -> None:
 def test_runs_of_the_same_kind_are_equal_and_of_another_seed_are_not(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(gate.VARIABLE, PLANTED)
+    monkeypatch.setenv(import_policy.VARIABLE, PLANTED)
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
         values = stateful(number, epochs=2, seeds=seed, checkpoint={"every_epochs": 1})
         run(RunConfig.model_validate(values), run_dir=tmp_path / name, console="quiet")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import util
-from lab.hpo.opening import open_study
+from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from selftest.bench import Bench
 from selftest.stop_signals import new_tally, verdict

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.data.discovery import find_images
-from lab.data.files import Entry
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.file_discovery import find_images
 from lab.data.layouts.contents import Contents, visible
 from lab.data.mask_sources import MappedMask
 from lab.data.masks import MaskReader
-from lab.data.part_names import Part, part_names
-from lab.data.sets import Sample
-from lab.labels import IGNORE
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, part_names
 
 CLASSES = {
     "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic light": 19,
@@ -76,7 +76,7 @@ def read_cityscapes(root: Path, *, own_classes: bool) -> Contents:
     ]
     if not own_classes:
         contents.classes = {name: number for number, name in enumerate(CLASSES)}
-        contents.ignore = IGNORE
+        contents.ignore = IGNORE_INDEX
         _map(contents, by_label_id=kind == _LABELS)
     contents.description = f"Cityscapes: images in {_IMAGES}, {kind} in {truths[0].name}"
     return contents
@@ -99,7 +99,7 @@ def _map(contents: Contents, *, by_label_id: bool) -> None:
     """From label ids to the judged classes, and from placeholder labels of a test set to none."""
     values = dict(CLASSES) if by_label_id else {name: index for index, name in enumerate(CLASSES)}
     contents.values = {"classes": values, "ignore": None, "ignore_others": True}
-    table = np.full(256, IGNORE, np.uint8)
+    table = np.full(256, IGNORE_INDEX, np.uint8)
     for index, number in enumerate(values.values()):
         table[number] = index
     sources = [
@@ -115,6 +115,6 @@ def _map(contents: Contents, *, by_label_id: bool) -> None:
 def _says_nothing(entry: Entry) -> bool:
     assert isinstance(entry.mask, MappedMask)
     try:
-        return bool((entry.mask.draw(MaskReader()) == IGNORE).all())
+        return bool((entry.mask.draw(MaskReader()) == IGNORE_INDEX).all())
     except ValueError:  # reported where all files are read
         return False

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.data.discovery import find_images, is_hidden
-from lab.data.files import Entry
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.file_discovery import find_images, is_hidden
 from lab.data.layouts.contents import Contents
 from lab.data.masks import BINARY, Label, MaskReader
-from lab.data.part_names import Part, meanings
-from lab.data.sets import Sample
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, meanings
 from lab.data.unicode_names import composed
-from lab.labels import IGNORE
 
 _KEYS = ("images", "annotations", "categories")
 _LONGEST = 1 << 15  # pixels of a side: more would be a mistake, or an attempt to exhaust the memory
@@ -57,7 +57,7 @@ class CocoMask:
         for index, annotation in self.annotations:
             area = self._area(annotation)
             if annotation.get("iscrowd"):
-                mask[area] = IGNORE
+                mask[area] = IGNORE_INDEX
             else:
                 objects.append((index, area))
         for index, area in sorted(objects, key=lambda each: -int(each[1].sum())):
@@ -231,7 +231,7 @@ def _categories(
             )
         objects = [label for label in chosen if isinstance(label, int)]
         contents.classes = {name: index for index, name in enumerate(own_classes)}
-    contents.ignore = IGNORE
+    contents.ignore = IGNORE_INDEX
     return dict.fromkeys(names, 0) | {number: index for index, number in enumerate(objects, 1)}
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from lab.data.discovery import find_images, is_hidden
-from lab.data.files import Entry
+from lab.config.dataset_info import DatasetInfo, MaskValues
+from lab.data.file_discovery import find_images, is_hidden
+from lab.data.file_problems import raise_all
 from lab.data.masks import Label
-from lab.data.problems import raise_all
-from lab.dataset_info import DatasetInfo, MaskValues
+from lab.data.segmentation_files import Entry
 
 
 class Layout(StrEnum):

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.data.discovery import Found, find_images
-from lab.data.files import Entry
+from lab.data.file_discovery import Found, find_images
 from lab.data.layouts.contents import Contents, visible
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import Kind, Role, file_kind, role
-from lab.data.part_names import Part, meanings
-from lab.data.sets import Sample
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, meanings
 from lab.data.unicode_names import composed
 
 

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from lab.data.discovery import find_images
-from lab.data.files import Entry
+from lab.data.file_discovery import find_images
 from lab.data.layouts.contents import Contents, visible
 from lab.data.mask_sources import UnitedMasks
-from lab.data.part_names import Part, PartNames, part_names
-from lab.data.sets import Sample
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, PartNames, part_names
 
 _IMAGES, _MASKS = "images", "masks"
 

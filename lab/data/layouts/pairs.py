@@ -2,13 +2,13 @@
 
 from pathlib import Path, PurePath
 
-from lab.data.discovery import READ, Found, find_images, key
-from lab.data.files import Entry
+from lab.data.file_discovery import READ, Found, find_images, key
 from lab.data.layouts.contents import Contents, require_folders, visible
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import role
-from lab.data.part_names import Part, part_names
-from lab.data.sets import Sample
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, part_names
 from lab.data.unicode_names import composed
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
 
-from lab.data.part_names import Part, meanings, words
+from lab.data.split_names import Part, meanings, words
 
 
 class Kind(StrEnum):

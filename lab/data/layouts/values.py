@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.layouts.contents import Contents
 from lab.data.mask_sources import NUMBERS
-from lab.labels import IGNORE
 
 _LOOKED_AT = 8  # masks, spread over all of them
 _LARGEST = 64  # values up to here are classes; an antialiased edge has larger ones too
@@ -22,7 +22,7 @@ def unnamed_classes(contents: Contents) -> list[str]:
             numbers = NUMBERS.read(path)
         except ValueError:  # coloured, or of larger numbers; what can't be read is reported with all others
             continue
-        found |= set(np.unique(numbers).tolist()) - {IGNORE}
+        found |= set(np.unique(numbers).tolist()) - {IGNORE_INDEX}
     if not {1, 2} <= found or max(found) > _LARGEST:
         return []
     values = sorted(found)

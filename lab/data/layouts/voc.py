@@ -7,12 +7,12 @@ palette; 255 is the border between objects, which nobody judges.
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.data.files import Entry
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.layouts.contents import Contents, images_by_stem
 from lab.data.masks import Label
-from lab.data.part_names import Part, part_of
-from lab.data.sets import Sample
-from lab.labels import IGNORE
+from lab.data.segmentation_files import Entry
+from lab.data.segmentation_sets import Sample
+from lab.data.split_names import Part, part_of
 
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -41,7 +41,10 @@ def read_voc(root: Path, *, own_classes: bool) -> Contents:
     """
     contents = Contents()
     if not own_classes and not (root / _LABELS).is_file():
-        contents.classes, contents.ignore = {name: number for number, name in enumerate(CLASSES)}, IGNORE
+        contents.classes, contents.ignore = (
+            {name: number for number, name in enumerate(CLASSES)},
+            IGNORE_INDEX,
+        )
     elif not own_classes:
         contents.classes, contents.ignore = _labels(root / _LABELS, contents.problems), None
     images, masks = (images_by_stem(root / name, contents) for name in (_IMAGES, _MASKS))

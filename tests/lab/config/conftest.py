@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import ConfigError, OptimizeConfig, gate
+from lab.config import ConfigError, OptimizeConfig, import_policy
 
 _numbers = itertools.count()
 RUN = """\
@@ -46,7 +46,7 @@ search_space:
 @pytest.fixture(autouse=True)
 def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions of Python's own that stand in for components."""
-    monkeypatch.setenv(gate.VARIABLE, "tests,builtins,collections,math,operator")
+    monkeypatch.setenv(import_policy.VARIABLE, "tests,builtins,collections,math,operator")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.config import ConfigError, OptimizeConfig
-from lab.config.points import every
+from lab.config.search_points import every
 from tests import study_tools as tools
 
 SPACE: dict[str, Any] = {

@@ -6,9 +6,9 @@ from typing import Any, NotRequired, Required, TypedDict, Unpack
 import pytest
 import typing_extensions
 
-from lab.config.annotations import annotations
+from lab.config.argument_types import annotations
+from lab.config.component_spec import Spec
 from lab.config.signatures import hints_of, signature_of
-from lab.config.spec import Spec
 
 
 class Base(TypedDict, total=False):

@@ -5,19 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import ConfigError, OptimizeConfig, is_study, loading
+from lab.config import ConfigError, OptimizeConfig, config_file, is_study
 from tests.lab.config.conftest import RUN, STUDY, StudyFiles
 
 
 def test_is_study() -> None:
-    assert is_study(loading.parse(STUDY, "f"))
-    assert is_study(loading.parse("study_name: x", "f")) and is_study(loading.parse("search_space: {}", "f"))
-    assert not is_study(loading.parse(RUN, "f"))
+    assert is_study(config_file.parse(STUDY, "f"))
+    assert is_study(config_file.parse("study_name: x", "f")) and is_study(
+        config_file.parse("search_space: {}", "f")
+    )
+    assert not is_study(config_file.parse(RUN, "f"))
 
 
 def test_the_run_is_read_into_the_study(study: StudyFiles) -> None:
     config = study.read()
-    assert config.run == loading.read(study.run).data
+    assert config.run == config_file.read(study.run).data
     study.run.unlink()
     assert (config.base.epochs, config.base.batch_size) == (4, 16), "it holds all it needs"
 
@@ -184,10 +186,10 @@ def test_a_document_is_read_once_and_told_from_twice(study: StudyFiles) -> None:
     ]  # fmt: skip
 
 
-def config_problems() -> list[loading.Problem]:
-    paths: list[loading.Path] = [
+def config_problems() -> list[config_file.Problem]:
+    paths: list[config_file.Path] = [
         ("n_trials",),
         ("run", "batch_size"),
         ("search_space", "optimizer.lr", "low"),
     ]
-    return [loading.Problem(path, "is wrong") for path in paths]
+    return [config_file.Problem(path, "is wrong") for path in paths]

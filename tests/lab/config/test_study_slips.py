@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lab.config import ConfigError, OptimizeConfig, loading
-from lab.config.writing import to_text
+from lab.config import ConfigError, OptimizeConfig, config_file
+from lab.config.yaml_writer import to_text
 from tests.lab.config.conftest import RUN, STUDY
 
 VALUES = [
@@ -69,7 +69,7 @@ def check(folder: Path, study: str, run: str = RUN, overrides: list[str] | None 
             assert 1 <= int(line) <= lines[file], problem
         return [str(problem).replace(f"{folder}/", "") for problem in error.problems]
     assert (
-        OptimizeConfig.from_document(loading.parse(config.to_yaml(), "again.yaml")).as_data()
+        OptimizeConfig.from_document(config_file.parse(config.to_yaml(), "again.yaml")).as_data()
         == config.as_data()
     )
     for corner in config.space.extremes():
@@ -169,7 +169,7 @@ nested = st.recursive(
 @settings(fast, max_examples=200)
 @given(st.dictionaries(st.sampled_from(sorted(OptimizeConfig.model_fields)), nested, max_size=6))
 def test_any_mapping_is_sound_or_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    sound = loading.parse(STUDY, "opt.yaml").data
+    sound = config_file.parse(STUDY, "opt.yaml").data
     check(tmp_path, to_text({**sound, **changes}))
 
 
@@ -201,7 +201,7 @@ places = st.sampled_from(
 def test_any_parameters_are_sound_or_refused(
     tmp_path: Path, drawn: dict[str, Any], draw: random.Random
 ) -> None:
-    data = loading.parse(STUDY, "opt.yaml").data
+    data = config_file.parse(STUDY, "opt.yaml").data
     items = list({**data["search_space"], **drawn}.items())
     draw.shuffle(items)
     found = check(tmp_path, to_text({**data, "search_space": dict(items)}))

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.config import ConfigError, RunConfig, loading
-from lab.config.diff import differences
+from lab.config import ConfigError, RunConfig, config_file
+from lab.config.config_diff import differences
 
 GOOD = """\
 project: spheroids
@@ -47,7 +47,7 @@ LATER = "The components' own arguments are checked once these are mended."
 
 
 def read(text: str) -> RunConfig:
-    return RunConfig.from_document(loading.parse(text, "f.yaml"))
+    return RunConfig.from_document(config_file.parse(text, "f.yaml"))
 
 
 def problems(text: str) -> list[str]:
@@ -220,7 +220,7 @@ def test_an_unknown_key_far_from_all_lists_them() -> None:
 def test_all_problems_at_once_in_the_order_of_lines() -> None:
     text = GOOD.replace("trackers:", "trackerz:").replace("epochs: 10", "epochs: x").replace("decay", "decya")
     text += "name: again\n"
-    document = loading.override(loading.parse(text, "f.yaml"), ["nope", "batch_size=x", "lr=3"], {})
+    document = config_file.override(config_file.parse(text, "f.yaml"), ["nope", "batch_size=x", "lr=3"], {})
     with pytest.raises(ConfigError) as caught:
         RunConfig.from_document(document)
     assert [(p.where, p.path) for p in caught.value.problems] == [
@@ -294,7 +294,7 @@ def test_a_slip_of_the_hand_is_a_valid_config_or_told_with_its_line(draw: random
     ),
 ))  # fmt: skip
 def test_any_mapping_is_valid_or_refused(data: dict[str, Any]) -> None:
-    document = loading.Document(data, "f.yaml", {(): "f.yaml:1"})
+    document = config_file.Document(data, "f.yaml", {(): "f.yaml:1"})
     try:
         RunConfig.from_document(document)
     except ConfigError as error:

@@ -8,7 +8,7 @@ import pytest
 
 from lab.config import ConfigError, RunConfig
 from lab.config import wandb_environment as environment
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
 from lab.config.validation import validate
 
 Make = Callable[..., RunConfig]

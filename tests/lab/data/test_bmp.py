@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.data.image_reader import decode
 from lab.data.masks import MaskReader
-from lab.data.reading import decode
 from tests.image_files import bmp, packed
 
 RNG = np.random.default_rng(0)

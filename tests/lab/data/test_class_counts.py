@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from lab.config.dataset_info import DatasetInfo
 from lab.data.class_counts import as_text, class_counts
-from lab.dataset_info import DatasetInfo
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from lab import epoch_loader
 from lab.config import RunConfig
 from lab.config.sections import LoaderConfig
-from lab.data import loaders
+from lab.data import epoch_loader, loaders
 from lab.data.loaders import SampleLoader, StreamLoader, TensorLoader, create_loader, create_loaders
 from lab.data.protocols import SampledDataset, SizedImages
 

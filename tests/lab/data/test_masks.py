@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 
 
 def put(folder: Path, array: Any, name: str = "mask.png") -> Path:
@@ -34,12 +34,12 @@ COLOURED = np.array([[BLACK, RED, GREEN, WHITE]], np.uint8)
     [
         (GREY, {}, [0, 1, 1, 1, 1]),
         (GREY, {"threshold": 127}, [0, 0, 0, 1, 1]),
-        (GREY, {"ignore": 128}, [0, 1, 1, IGNORE, 1]),
+        (GREY, {"ignore": 128}, [0, 1, 1, IGNORE_INDEX, 1]),
         (COLOURED, {}, [0, 1, 1, 1]),
-        (COLOURED, {"ignore": "#00ff00"}, [0, 1, IGNORE, 1]),
-        (COLOURED, {"ignore": 255}, [0, 1, 1, IGNORE]),
+        (COLOURED, {"ignore": "#00ff00"}, [0, 1, IGNORE_INDEX, 1]),
+        (COLOURED, {"ignore": 255}, [0, 1, 1, IGNORE_INDEX]),
         (GREY.astype(np.uint16) * 257, {"threshold": 40000}, [0, 0, 0, 0, 1]),
-        (np.repeat(GREY[..., None], 3, 2), {"threshold": 127, "ignore": 1}, [0, IGNORE, 0, 1, 1]),
+        (np.repeat(GREY[..., None], 3, 2), {"threshold": 127, "ignore": 1}, [0, IGNORE_INDEX, 0, 1, 1]),
     ],
 )
 def test_binary_masks(tmp_path: Path, array: Any, options: dict[str, Any], expected: list[int]) -> None:
@@ -55,11 +55,11 @@ CLASSES = {"background": 0, "cell": 1, "debris": "#ff0000"}
         ([[0, 1, 2]], {"classes": {"a": 0, "b": 1, "c": 2}}, [0, 1, 2]),
         ([[0, 255, 7]], {"classes": {"a": 7, "b": 0, "c": 255}}, [1, 2, 0]),
         ([[0, 255]], {"classes": {"a": 0, "b": 255}}, [0, 1]),
-        ([[0, 9, 1]], {"classes": {"a": 0, "b": 1}, "ignore": 9}, [0, IGNORE, 1]),
-        ([[0, 255, 1]], {"classes": {"a": 0, "b": 1}, "ignore": "#ffffff"}, [0, IGNORE, 1]),
+        ([[0, 9, 1]], {"classes": {"a": 0, "b": 1}, "ignore": 9}, [0, IGNORE_INDEX, 1]),
+        ([[0, 255, 1]], {"classes": {"a": 0, "b": 1}, "ignore": "#ffffff"}, [0, IGNORE_INDEX, 1]),
         ([[BLACK, RED, (1, 1, 1)]], {"classes": CLASSES}, [0, 2, 1]),
         ([[0, 1, 0]], {"classes": CLASSES}, [0, 1, 0]),
-        ([[BLACK, RED, WHITE]], {"classes": {"a": 0, "b": "#FF0000"}, "ignore": 255}, [0, 1, IGNORE]),
+        ([[BLACK, RED, WHITE]], {"classes": {"a": 0, "b": "#FF0000"}, "ignore": 255}, [0, 1, IGNORE_INDEX]),
     ],
 )
 def test_values_and_colours(tmp_path: Path, array: Any, options: dict[str, Any], expected: list[int]) -> None:
@@ -152,7 +152,7 @@ def test_ignored_pixels_of_a_mask_with_a_palette_are_known_by_their_index(tmp_pa
     picture = Image.fromarray(np.array([[0, 1, 255]], np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192])
     picture.save(tmp_path / "mask.png")
-    assert MaskReader(None, 255).read(tmp_path / "mask.png").tolist() == [[0, 1, IGNORE]]
+    assert MaskReader(None, 255).read(tmp_path / "mask.png").tolist() == [[0, 1, IGNORE_INDEX]]
 
 
 @pytest.mark.parametrize("names", [{0: 0, 1: 1}, {0: "background", 1: "cell"}, {"cell": 1, None: 0}])

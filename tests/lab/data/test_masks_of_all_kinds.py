@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 from tests.image_files import by_pillow, png, tiff, with_palette
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "GIF": {}, "WEBP": {"lossless": True, "exact": True}}
@@ -101,7 +101,7 @@ def test_masks_against_pillow(
             labels.append("#040506")
     ignored = pick % len(labels)
     named = [label for index, label in enumerate(labels) if index != ignored]
-    indices = np.array([IGNORE if k == ignored else named.index(labels[k]) for k in range(len(found))])
+    indices = np.array([IGNORE_INDEX if k == ignored else named.index(labels[k]) for k in range(len(found))])
     reader = MaskReader({str(k): label for k, label in enumerate(named)}, labels[ignored])
     try:
         assert np.array_equal(reader.read(path), indices[inverse].reshape(values.shape[:2]))
@@ -133,7 +133,7 @@ def test_every_type_of_a_tiff_by_value(tmp_path: Path, dtype: str, scale: int) -
     path = tmp_path / "mask.tif"
     path.write_bytes(tiff((drawn * scale).astype(dtype)))
     assert np.array_equal(MaskReader({str(k): k * scale for k in range(4)}).read(path), drawn)
-    expected = np.where(drawn == 2, IGNORE, drawn > 0)
+    expected = np.where(drawn == 2, IGNORE_INDEX, drawn > 0)
     assert np.array_equal(MaskReader(None, 2 * scale).read(path), expected)
     assert np.array_equal(MaskReader(None, None, 1.5 * scale).read(path), drawn > 1)
 
@@ -188,10 +188,10 @@ def test_a_palette_is_read_by_index_in_every_mode(tmp_path: Path, kind: str, tra
     path.write_bytes(by_pillow(with_palette(DRAWN, colours), kind, **how))
     assert np.array_equal(MaskReader().read(path), DRAWN > 0)
     assert np.array_equal(MaskReader({"a": 0, "b": 1, "c": 2}).read(path), DRAWN)
-    assert np.array_equal(MaskReader(ignore=2).read(path), np.where(DRAWN == 2, IGNORE, DRAWN > 0))
+    assert np.array_equal(MaskReader(ignore=2).read(path), np.where(DRAWN == 2, IGNORE_INDEX, DRAWN > 0))
     assert np.array_equal(MaskReader(threshold=1).read(path), DRAWN > 1)
     reader = MaskReader({"a": "#000064", "b": "#ff0000"}, "#000000")
-    assert np.array_equal(reader.read(path), np.where(DRAWN == 2, IGNORE, DRAWN))
+    assert np.array_equal(reader.read(path), np.where(DRAWN == 2, IGNORE_INDEX, DRAWN))
 
 
 def test_palettes_that_are_ambiguous(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from lab.config.annotations import annotations, coerced
+from lab.config.argument_types import annotations, coerced
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data import image_folder
 from lab.data.loaders import create_loader
-from lab.data.normalise import Normalise
+from lab.data.normalization import Normalise
+from lab.data.pair_cache import Pair
 from lab.data.patches import Patches, PatchPairs
-from lab.data.store import Pair
-from lab.labels import IGNORE
 
 
 def pair(mask: np.ndarray) -> Pair:
@@ -91,7 +91,7 @@ def test_objects_of_each_class_count() -> None:
     mask = np.zeros((100, 100), np.uint8)
     mask[20:30, 20:40] = 1
     mask[20:30, 40:44] = 2  # touches the other, and is another object all the same
-    mask[70:90, 70:90] = IGNORE
+    mask[70:90, 70:90] = IGNORE_INDEX
     dataset = PatchPairs([pair(mask)], Patches(16, 4, 0.0, 0), classes=3)
     assert dataset.facts() == {"objects": 2, "images_without": []}
     centres = np.array([cut[8, 8].item() for _, cut in sampled(dataset, 200)])
@@ -128,7 +128,7 @@ def test_images_without_objects_give_patches_from_anywhere_and_are_named() -> No
 
 
 def test_no_object_anywhere_is_an_error() -> None:
-    ignored = np.full((9, 9), IGNORE, np.uint8)
+    ignored = np.full((9, 9), IGNORE_INDEX, np.uint8)
     with pytest.raises(ValueError, match="positives missing from patches: none of the 2 training masks"):
         PatchPairs([pair(ignored), pair(ignored * 0)], Patches(4, 1, 0.0, 0))
 

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data.detections import Detected, Remembered
 from lab.data.scene_graphs import (
     Asking,
     Box,
@@ -20,8 +19,9 @@ from lab.data.scene_graphs import (
     scene,
     scene_splits,
 )
+from lab.data.sources.detection_folder import Detected, Remembered
 from lab.graphs import UNKNOWN, IoUMatcher, Vocabulary, collate
-from lab.state.held import Held
+from lab.state.attributes import Held
 
 WORDS = Vocabulary(
     ("person", "cup", "table"),

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.data.image_reader import ImageReader, decode, read_picture
 from lab.data.masks import MaskReader
-from lab.data.reading import ImageReader, decode, read_picture
 from tests.image_files import by_pillow, tiff, with_palette
 
 RNG = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.figures.panels import (
     FALSE_ALARM,
     HIT,
@@ -17,7 +18,6 @@ from lab.figures.panels import (
     stack,
     to_rgb,
 )
-from lab.labels import IGNORE
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 TRUTH = np.array([[1, 1], [0, 0]])
@@ -135,7 +135,7 @@ def test_a_stack_fills_up_narrow_strips_with_white() -> None:
     assert (whole[2] == 255).all() and (whole[3:] == 0).all()
 
 
-CLASSES = np.array([[0, 1, 2], [2, 0, IGNORE]])
+CLASSES = np.array([[0, 1, 2], [2, 0, IGNORE_INDEX]])
 ANSWERS = np.array([[0, 1, 1], [0, 2, 2]])
 PROBABILITIES = np.eye(3)[ANSWERS].transpose(2, 0, 1)  # (classes, 2, 3)
 
@@ -156,7 +156,7 @@ def test_many_classes_differ_in_colour() -> None:
 
 
 def test_ignored_pixels_of_a_binary_mask_are_grey() -> None:
-    truth = np.array([[1.0, IGNORE], [0.0, IGNORE]])
+    truth = np.array([[1.0, IGNORE_INDEX], [0.0, IGNORE_INDEX]])
     strip = panel(np.zeros((2, 2)), truth, PREDICTION, gap=0)
     assert [tuple(p) for p in strip[:, 2:4].reshape(-1, 3)] == [WHITE, IGNORED, BLACK, IGNORED]
     assert [tuple(p) for p in strip[:, 6:8].reshape(-1, 3)] == [HIT, IGNORED, FALSE_ALARM, IGNORED]
@@ -169,4 +169,4 @@ def test_the_number_of_planes_says_which_kind_of_mask_it_is() -> None:
     several = masks(CLASSES, PROBABILITIES)
     assert several.classes == 3 and several.size == (2, 3)
     assert several.said.tolist() == ANSWERS.tolist()
-    assert several.judged.tolist() == (CLASSES != IGNORE).tolist()
+    assert several.judged.tolist() == (CLASSES != IGNORE_INDEX).tolist()

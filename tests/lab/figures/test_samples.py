@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import f1_score, r2_score, root_mean_squared_error
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.figures.panels import FALSE_ALARM, HIT, IGNORED, MISS, WRONG_CLASS, class_colour
 from lab.figures.samples import classification_figure, dice, regression_figure, segmentation_figure
-from lab.labels import IGNORE
 
 RNG = np.random.default_rng(0)
 
@@ -48,8 +48,8 @@ def test_samples_of_several_sizes_keep_their_proportions(tmp_path: Path, drawn: 
 
 
 def test_classes_have_their_names_below(tmp_path: Path, drawn: list[Figure]) -> None:
-    truth = np.array([[0, 0, 1, 1], [2, 2, 3, IGNORE]]).repeat(8, 0).repeat(8, 1)
-    said = np.where(truth == 2, 1, np.where(truth == IGNORE, 0, truth))
+    truth = np.array([[0, 0, 1, 1], [2, 2, 3, IGNORE_INDEX]]).repeat(8, 0).repeat(8, 1)
+    said = np.where(truth == 2, 1, np.where(truth == IGNORE_INDEX, 0, truth))
     probabilities = np.eye(4)[said].transpose(2, 0, 1)
     path = tmp_path / "p.png"
     names = ["background", "cell", "$debris"]

@@ -6,11 +6,11 @@ from typing import Any
 
 import optuna
 
-from lab.config.optimize import OptimizeConfig
-from lab.hpo.claims import with_sampler
-from lab.hpo.opening import open_study
-from lab.hpo.sampling import create_pruner
+from lab.config.optimize_config import OptimizeConfig
+from lab.hpo.open_study import open_study
+from lab.hpo.samplers import create_pruner
 from lab.hpo.storage import Database
+from lab.hpo.trial_claims import with_sampler
 
 FILE: dict[str, Any] = {
     "study_name": "small",

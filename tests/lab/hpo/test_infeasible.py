@@ -19,7 +19,7 @@ from lab.config.problems import ConfigError
 from lab.hpo import study
 from lab.hpo.study import StudyResult
 from tests import study_tools as tools
-from tests.lab.hpo.test_proposals import Bench
+from tests.lab.hpo.test_new_points import Bench
 
 HERE = "tests.lab.hpo.test_infeasible"
 GRID: dict[str, Any] = {"net.width": {"choices": [4, 6]}, "net.heads": {"choices": [2, 4]}}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 import util
-from lab import rundir
 from lab.config import OptimizeConfig
 from lab.events import RunResult
-from lab.hpo import study, supervisor
+from lab.hpo import scheduler, study
+from lab.store import file_io
 from tests import study_tools as tools
 
 
@@ -17,7 +17,7 @@ def test_it_waits_and_what_was_trained_meanwhile_is_reported(
     workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The former process trains on until it lets go; none of it is lost, and no attempt is counted."""
-    monkeypatch.setattr(supervisor, "patience", lambda config: 0.0)
+    monkeypatch.setattr(scheduler, "patience", lambda config: 0.0)
     calls: list[bool] = []
 
     def run(config: Any, **options: Any) -> RunResult:
@@ -26,7 +26,7 @@ def test_it_waits_and_what_was_trained_meanwhile_is_reported(
             former = {**options, "callbacks": []}
             util.run(config.with_values({"epochs": len(calls)}), **former)
         if len(calls) == 1:
-            raise rundir.RunInUse
+            raise file_io.RunInUse
         return util.run(config, **options)
 
     _optimize(workplace, run)

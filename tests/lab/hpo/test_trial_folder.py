@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import rundir
 from lab.events import StepsDone, Stopped
 from lab.hpo.trial_folder import CONSOLE, TAKEN, Belonging, clear, fenced
+from lab.store import file_io
 
 
 def test_an_older_token_is_refused_and_the_same_may_come_again(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_an_older_token_is_refused_and_the_same_may_come_again(tmp_path: Path) -
 
 
 def test_nobody_gets_in_while_it_is_held_not_even_a_later_token(tmp_path: Path) -> None:
-    with fenced(tmp_path, 1), pytest.raises(rundir.RunInUse), fenced(tmp_path, 2):
+    with fenced(tmp_path, 1), pytest.raises(file_io.RunInUse), fenced(tmp_path, 2):
         raise AssertionError("it must not get in")
     with fenced(tmp_path, 2):
         pass

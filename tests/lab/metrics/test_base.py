@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lab.labels import IGNORE
+from lab.config.mask_values import IGNORE_INDEX
 from lab.metrics import (
     F1,
     MAE,
@@ -47,7 +47,7 @@ def labels(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     logits = torch.randn(rows, 3, 4, 5, generator=generator)
     target = torch.randint(0, 3, (rows, 4, 5), generator=generator)
     hidden = torch.rand(rows, 4, 5, generator=generator) > 0.8
-    return logits.softmax(1), target.masked_fill(hidden, IGNORE)
+    return logits.softmax(1), target.masked_fill(hidden, IGNORE_INDEX)
 
 
 def values(rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, jaccard_score
 from torch import Tensor
 
-from lab.labels import IGNORE, Auto, Background
+from lab.config.mask_values import IGNORE_INDEX, Auto, Background
 from lab.metrics import Dice, IoU, OneClass, Precision, Recall
 from lab.metrics.segmentation import Overlap, overlap_counts
 
@@ -164,9 +164,9 @@ def test_classes_equal_smp(
     metric: type[Overlap], theirs: object, background: Background, counted: list[int]
 ) -> None:
     probability, target = classes(0)
-    target[1:, :2] = IGNORE
+    target[1:, :2] = IGNORE_INDEX
     # smp takes -1 for it.
-    target_smp = torch.where(target == IGNORE, -1, target)
+    target_smp = torch.where(target == IGNORE_INDEX, -1, target)
     counts = smp.metrics.get_stats(probability.argmax(1), target_smp, "multiclass", -1, num_classes=4)
     each = theirs(*counts, reduction="none", zero_division=0.0)  # type: ignore[operator]  # (N, classes)
     tp, fp, fn, _ = counts
@@ -203,7 +203,7 @@ def test_equal_to_torchmetrics(background: Background, include: bool) -> None:
     place = torch.arange(120).reshape(2, 6, 10)
     predicted = (place // 3 + (place % 7 == 0) * 2) % 4
     target = (place // 3 + (place % 5 == 0) * (place % 3 + 1)) % 4
-    target[1, :, 7:] = IGNORE
+    target[1, :, 7:] = IGNORE_INDEX
     prediction = torch.nn.functional.one_hot(predicted, 4).movedim(-1, 1).float()
     for metric, expected in TORCHMETRICS.items():
         found = value(metric(average="set", background=background), prediction, target)
@@ -214,7 +214,7 @@ def test_equal_to_torchmetrics(background: Background, include: bool) -> None:
 @given(seed=st.integers(0, 10**6), several=st.booleans(), cut=st.integers(1, 5))
 def test_an_ignored_pixel_has_no_say(seed: int, several: bool, cut: int) -> None:
     prediction, target = classes(seed) if several else masks(seed)
-    target[..., cut:, :] = IGNORE
+    target[..., cut:, :] = IGNORE_INDEX
     other = prediction.clone()
     other[..., cut:, :] = classes(seed + 1)[0][..., cut:, :] if several else 1 - other[..., cut:, :]
     for metric in (Dice, IoU, Precision, Recall):
@@ -234,7 +234,7 @@ def test_a_class_that_no_image_has_is_all_found() -> None:
 
 def test_an_image_that_nobody_judged_counts_as_nothing_to_find() -> None:
     prediction, target = masks(0, images=2)
-    target[0] = IGNORE
+    target[0] = IGNORE_INDEX
     alone = value(Dice(), prediction[1:], target[1:])
     assert value(Dice(), prediction, target) == pytest.approx((1 + alone) / 2)
     assert value(Dice(average="set"), prediction, target) == pytest.approx(alone)
@@ -264,12 +264,12 @@ def test_background_and_foreground_by_index(metric: type[Overlap], index: int) -
 @pytest.mark.parametrize("average", ["image", "set"])
 def test_two_classes_of_one_map_without_background_both_count(metric: type[Overlap], average: str) -> None:
     probability, target = masks(6)
-    target[2:4, :, 3:] = IGNORE
+    target[2:4, :, 3:] = IGNORE_INDEX
     both = value(metric(average=average, background=None), probability, target)  # type: ignore[arg-type]
     two = torch.cat([1 - probability, probability], dim=1)
     assert both == value(metric(average=average), two, target[:, 0].long())  # type: ignore[arg-type]
     last = value(metric(average=average, background=1), probability, target)  # type: ignore[arg-type]
-    flipped = torch.where(target == IGNORE, target, 1 - target)
+    flipped = torch.where(target == IGNORE_INDEX, target, 1 - target)
     assert last == value(metric(average=average), 1 - probability, flipped)  # type: ignore[arg-type]
 
 
@@ -309,7 +309,7 @@ def test_precision_and_recall_are_each_others_mirror() -> None:
 
 def test_counts_are_of_each_class_and_image() -> None:
     said = torch.tensor([[[0, 1, 1, 2]], [[0, 0, 0, 0]]])
-    truth = torch.tensor([[[0, 1, 2, 2]], [[0, 0, 0, IGNORE]]])
+    truth = torch.tensor([[[0, 1, 2, 2]], [[0, 0, 0, IGNORE_INDEX]]])
     prediction = torch.nn.functional.one_hot(said, 3).movedim(-1, 1).float()
     counts = overlap_counts(prediction, truth, background=0)
     assert counts.shape == (2, 3, 2) and counts.dtype == torch.int64
@@ -341,7 +341,7 @@ def test_what_does_not_fit_is_told(
         (torch.full((2, 1, 2, 2), 0.1), torch.ones(2, 1, 2, 2), 1.0),
         (torch.tensor([[[[0.9, 0.1, 0.1, 0.2]]]]), torch.zeros(1, 1, 1, 4), 0.75),
         (torch.eye(4).reshape(1, 4, 1, 4), torch.zeros(1, 1, 4).long(), 0.25),
-        (torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), float(IGNORE)), 0.0),
+        (torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), float(IGNORE_INDEX)), 0.0),
     ],
 )
 def test_the_share_of_the_most_frequent_class(prediction: Tensor, target: Tensor, expected: float) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import rundir
 from lab.provenance.machine import collect
+from lab.store import file_io
 
 
 def test_the_record_is_plain_data_and_complete(tmp_path: Path) -> None:
     command = ["python", "main.py", "--set", "trackers.0.api_key=abc"]
     record = collect(command, 7, "cpu", tmp_path, ["timm", "yaml"])
-    assert json.loads(rundir.to_json(record)) == record
+    assert json.loads(file_io.to_json(record)) == record
     assert record["command"] == [*command[:3], "trackers.0.api_key=***"]
     assert (record["seed"], record["device"], record["gpu"]) == (7, "cpu", None)
     assert record["platform"] == platform.platform()

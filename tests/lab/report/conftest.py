@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab import rundir
+from lab.store import file_io, run_folder
 
 Make = Callable[..., Path]
 
@@ -40,14 +40,14 @@ def make(tmp_path: Path) -> Make:
             "config": {"optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3}, "seeds": [0]},
             **parts,
         }
-        rundir.atomic_write(folder / rundir.SUMMARY, rundir.to_json({"run_id": name, **summary}))
+        file_io.atomic_write(folder / run_folder.SUMMARY, file_io.to_json({"run_id": name, **summary}))
         if curve:
             lines = [",".join(["epoch", *curve, "seconds"])]
             lines += [
                 ",".join(map(str, [epoch, *values, 1.0]))
                 for epoch, values in enumerate(zip(*curve.values(), strict=True), 1)
             ]
-            (folder / rundir.METRICS).write_text("\n".join(lines) + "\n")
+            (folder / run_folder.METRICS).write_text("\n".join(lines) + "\n")
         return folder
 
     return make_run

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.events import Outcome
 
 RUN: dict[str, Any] = {

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab import rundir
-from lab.inference.classified import Answer, ClassificationEvaluation, Mistake
-from lab.inference.efficiency import Efficiency, Speed
-from lab.inference.held_out import Split
+from lab.evaluate.classification import Answer, ClassificationEvaluation, Mistake
+from lab.evaluate.efficiency import Efficiency, Speed
+from lab.evaluate.splits import Split
 from lab.report import classification as report
 from lab.report.classification import verdict
-from tests.lab.report.test_evaluation import Page
+from lab.store import file_io
+from tests.lab.report.test_segmentation import Page
 
 SPEEDS = (Speed(1, 0.002, 0.003, 100), Speed(32, 0.016, 0.02, 50))
 COST = Efficiency(
@@ -141,7 +141,7 @@ def test_the_tables(three: ClassificationEvaluation, folds: ClassificationEvalua
 
 
 def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation) -> None:
-    data = json.loads(rundir.to_json(report.as_data(folds)))
+    data = json.loads(file_io.to_json(report.as_data(folds)))
     assert data["accuracy"] == 0.75 and data["roc_auc"] == 1 and data["calibration_error"] == 0.25
     assert data["macro"]["recall"] == pytest.approx((1 + 0.25) / 2)  # of the class that isn't there: 0
     pooled = data["pooled"]

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.inference.classified import Answer, ClassificationEvaluation
-from lab.inference.efficiency import Efficiency, Speed
+from lab.evaluate.classification import Answer, ClassificationEvaluation
+from lab.evaluate.efficiency import Efficiency, Speed
 from lab.report.classification_rows import area, confused, cost, over_parts, speeds
 
 

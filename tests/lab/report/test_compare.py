@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.config.diff import MISSING
+from lab.config.config_diff import MISSING
 from lab.report.compare import compare, config_of, curve, differences, results
-from lab.report.notebook import read_run
+from lab.report.run_list import read_run
 
 Make = Callable[..., Path]
 A, B = "20260101-000000_unet", "20260101-000001_unet"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.inference.base import Evaluation
-from lab.inference.held_out import Split
-from lab.metrics.scores import describe
+from lab.evaluate.base import Evaluation
+from lab.evaluate.splits import Split
+from lab.metrics.image_scores import describe
 from lab.report import evaluation_base as base
-from lab.report.evaluation_base import apart, counted, figure, over_parts, pictures, spread
+from lab.report.evaluation_base import apart, counted, format_score, over_parts, pictures, spread
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def test_items_of_another_kind_are_counted_by_the_caller() -> None:
     ],
 )
 def test_figures_for_a_person(value: float | None, measure: str, said: str) -> None:
-    assert figure(value, measure) == said
+    assert format_score(value, measure) == said
 
 
 def test_a_spread_needs_two_values() -> None:

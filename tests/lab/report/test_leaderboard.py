@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
 from lab.report import leaderboard, study_data
 from tests.lab.report import studies
 

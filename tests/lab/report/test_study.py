@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lab import commands
-from lab.config.optimize import OptimizeConfig
+from lab.config.optimize_config import OptimizeConfig
+from lab.console import shell_commands
 from lab.report import study as report
 from lab.report import study_data
 from tests.lab.report import studies
@@ -247,8 +247,8 @@ def test_best_of_another_trial_is_not_taken_for_the_winners(tmp_path: Path) -> N
                           ("{", tmp_path / "trial_00000")):  # fmt: skip
         (best / "trial.json").write_text(content)
         assert report.winners_folder(data) == home
-        command = commands.main("--run", home / "config.yaml")
-        assert report.commands_of(data)[0][1] == commands.anywhere(command)
+        command = shell_commands.main("--run", home / "config.yaml")
+        assert report.commands_of(data)[0][1] == shell_commands.anywhere(command)
 
 
 def test_a_picture_that_is_none_is_left_out(tmp_path: Path) -> None:

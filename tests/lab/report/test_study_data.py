@@ -7,8 +7,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from lab import rundir
 from lab.report.study_data import Dimension, read
+from lab.store import run_folder
 from tests.lab.report import studies
 
 PARAMS = {"optimizer.lr": 0.01, "optimizer": "AdamW", "net.layers": 3, "batch_size": 8}
@@ -135,7 +135,7 @@ def test_forked_trials_have_no_folder_here(tmp_path: Path) -> None:
     studies.trial_folder(tmp_path, 0)
     folder = studies.trial_folder(tmp_path, 1)
     (folder / "seed_3").mkdir()
-    (folder / "seed_3" / rundir.TRACEBACK).write_text("Traceback")
+    (folder / "seed_3" / run_folder.TRACEBACK).write_text("Traceback")
     data = read(tmp_path, study, config)
     assert (data.trials[0].folder, data.trials[0].forked_from) == (None, "older 12")
     assert data.own == (data.trials[1],)

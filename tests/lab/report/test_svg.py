@@ -99,7 +99,7 @@ def test_a_path_has_one_decimal() -> None:
 
 def test_texts_are_escaped_and_pieces_are_not() -> None:
     inner = svg.tag("title", "</title><script>alert(1)</script>")
-    drawn = svg.figure(10, 20, '"><script>', inner, svg.text(1, 2, "a < b & c"), class_="wide")
+    drawn = svg.svg_figure(10, 20, '"><script>', inner, svg.text(1, 2, "a < b & c"), class_="wide")
     assert isinstance(drawn, Markup)
     root = ElementTree.fromstring(drawn)
     assert root.attrib["aria-label"] == '"><script>'

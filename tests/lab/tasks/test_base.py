@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lab.evaluation import evaluate
+from lab.losses.targets import Unfit
 from lab.metrics import MAE
-from lab.runtime import Runtime
-from lab.targets import Unfit
 from lab.tasks import Classification, Samples, StepResult, Task
 from lab.tasks.base import array
+from lab.train.evaluation import evaluate
+from lab.train.runtime import Runtime
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from PIL import Image
 
 from lab.config import RunConfig
 from lab.data import moving_boxes
-from lab.graph_loss import SceneGraphLoss
 from lab.graphs import collate
+from lab.losses.scene_graph import SceneGraphLoss
 from lab.metrics import GraphRecall
 from lab.metrics.scene_graph import frames_of, rank
 from lab.tasks import Samples, SceneGraph

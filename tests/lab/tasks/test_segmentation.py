@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.figures.panels import IGNORED, class_colour
-from lab.labels import IGNORE
 from lab.tasks import Samples, Segmentation
 
 
@@ -150,7 +150,7 @@ def test_threshold_decides_what_the_panel_shows() -> None:
 def sample_of_classes(size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
     truth = torch.randint(0, 4, size)
     probability = nn.functional.one_hot(truth, 4).movedim(-1, 0).float() * 0.9
-    truth[:3] = IGNORE
+    truth[:3] = IGNORE_INDEX
     return torch.rand(3, *size), truth, probability
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lab.config.trackers import TensorBoardConfig, WandbConfig
+from lab.config.tracker_config import TensorBoardConfig, WandbConfig
 from lab.events import Note, request_stop
 from lab.trackers import wandb_service
-from lab.trackers.background import Background
+from lab.trackers.background_tracker import Background
 from lab.trackers.base import Tracker
 from lab.trackers.csv_file import CsvTracker
-from lab.trackers.jsonl import JsonlTracker
+from lab.trackers.jsonl_events import JsonlTracker
 from lab.trackers.tensorboard import TensorBoardTracker
 from lab.trackers.wandb_run import WandbTracker
 from tests.run_events import epoch_end, run_end, run_start

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.rundir import METRICS
+from lab.store.run_folder import METRICS
 from lab.trackers.csv_file import CsvTracker, read_metrics
 from tests.run_events import epoch_end, run_start
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lab.config.trackers import TensorBoardConfig
+from lab.config.tracker_config import TensorBoardConfig
 from lab.events import Note
 from lab.trackers.tensorboard import FOLDER, TensorBoardTracker, tag
 from tests.run_events import epoch_end, run_end, run_start

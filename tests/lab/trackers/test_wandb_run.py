@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import commands
+from lab.console import shell_commands
 from lab.trackers.csv_file import read_metrics
 from selftest.wandb_files import WandbRun, read_run
 from selftest.wandb_server import wandb_server
@@ -73,8 +73,8 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_without_a_key_auto_is_offline_and_says_how_to_sync(offline: Done) -> None:
     assert_record_is_whole(offline, 3)
-    login = commands.tool("wandb", "login")
-    upload = f"{commands.tool('wandb', 'sync')} {offline.folder}/wandb/offline-run-*"
+    login = shell_commands.tool("wandb", "login")
+    upload = f"{shell_commands.tool('wandb', 'sync')} {offline.folder}/wandb/offline-run-*"
     assert offline.notes == [("info", f"W&B: offline, no key is configured ({login}); to upload: {upload}")]
 
 

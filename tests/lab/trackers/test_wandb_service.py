@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
 from lab.trackers import wandb_service
 from lab.trackers.wandb_session import Described, WandbSession
 from tests.wandb_scenario import kill_service

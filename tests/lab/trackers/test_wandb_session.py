@@ -5,10 +5,10 @@ from threading import Thread
 
 import pytest
 
-from lab import commands
-from lab.config.trackers import WandbConfig
+from lab.config.tracker_config import WandbConfig
+from lab.console import shell_commands
 from lab.events import Note
-from lab.trackers.wandb_places import FOLDER, ID
+from lab.trackers.wandb_files import FOLDER, ID
 from lab.trackers.wandb_session import Described, WandbSession
 
 
@@ -43,7 +43,7 @@ def test_how_to_upload_a_study_quotes_its_folder(tmp_path: Path) -> None:
     session = WandbSession(WandbConfig(type="wandb"), print, Path("studies/a night's work"))
     quoted = "'studies/a night'\"'\"'s work'"
     assert session.how_to_upload() == (
-        f"to upload: find {quoted} -name 'offline-run-*' -exec {commands.tool('wandb', 'sync')} {{}} +"
+        f"to upload: find {quoted} -name 'offline-run-*' -exec {shell_commands.tool('wandb', 'sync')} {{}} +"
     )
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 from tests.layout_tools import SIDE, image, load
 
 # The judged classes of cityscapesScripts (labels.py): label id by training id.
@@ -19,7 +19,7 @@ def ids(number: int) -> np.ndarray:
 
 
 def train_ids(labels: np.ndarray) -> np.ndarray:
-    expected = np.full(labels.shape, IGNORE)
+    expected = np.full(labels.shape, IGNORE_INDEX)
     for index, number in enumerate(LABEL_IDS):
         expected[labels == number] = index
     return expected

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.layouts.coco import CocoMask
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 from tests.layout_tools import SIDE, image, load, mask
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 90, "name": "toothbrush"}]
@@ -83,7 +83,7 @@ def test_small_objects_lie_over_large_ones_and_all_over_crowds(reverse: bool) ->
         (3, {"segmentation": run_lengths(pixels(8, 8, 8, 8)), "iscrowd": 1}),
     ]
     expected = np.zeros((SIDE, SIDE), int)
-    expected[8:, 8:] = IGNORE
+    expected[8:, 8:] = IGNORE_INDEX
     expected[:10, :10] = 1
     expected[2:5, 2:5] = 2
     assert np.array_equal(drawn(*annotations[:: -1 if reverse else 1]), expected)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.config.mask_values import IGNORE_INDEX
 from lab.data.layouts.voc import CLASSES
 from lab.data.masks import MaskReader
-from lab.labels import IGNORE
 from tests.layout_tools import SIDE, image, load
 
 PALETTE = [channel for k in range(256) for channel in ((k * 37) % 256, (k * 91) % 256, (k * 53) % 256)]
@@ -60,7 +60,7 @@ def test_lists_name_the_sets_and_palettes_the_classes(tmp_path: Path, below: str
         pixels, mask = splits.train[k]
         number = round(float(pixels[0].mean()) * 255) - 10
         assert number == int(name[-6:])
-        assert np.array_equal(mask.numpy(), np.where(indices(number) == 255, IGNORE, indices(number)))
+        assert np.array_equal(mask.numpy(), np.where(indices(number) == 255, IGNORE_INDEX, indices(number)))
 
 
 def test_trainval_stands_in_and_a_test_list_has_no_masks(tmp_path: Path) -> None:

@@ -1,0 +1,293 @@
+"""The command line: what can be said, and which words go together."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from lab.console import shell_commands
+from lab.store import paths
+from lab.store.ascii_fallback import can_write
+
+VERBS = (
+    "run", "resume", "optimize", "predict", "evaluate", "export", "check", "list", "compare", "report",
+    "dashboard", "selftest", "schema",
+)  # fmt: skip
+KINDS = ("onnx", "torchscript", "safetensors")
+# Which options go with which verbs; any other would have no effect, and is refused.
+GOES_WITH = {
+    "set": ("run", "resume", "optimize", "check", "evaluate", "export"),
+    "allow_import": ("run", "resume", "optimize", "check", "predict", "evaluate", "export"),
+    "print_config": ("run", "resume", "optimize", "check"),
+    "no_plots": ("run", "resume"),
+    "quiet": ("run", "resume", "optimize", "predict"),
+    "json": ("run", "resume", "optimize", "evaluate", "check", "list", "selftest"),
+    "full": ("selftest",),
+    "only": ("selftest",),
+    "fork": ("optimize",),
+    "host": ("dashboard",),
+    "port": ("dashboard",),
+    "token": ("dashboard",),
+    "input": ("predict", "export"),
+    "output": ("predict", "evaluate", "export", "selftest"),
+    "force": ("predict", "export"),
+    "probabilities": ("predict",),
+    "min_area": ("predict",),
+    "pixel_size": ("predict", "evaluate"),
+    "sequence": ("predict",),
+    "value_range": ("predict",),
+    "tile": ("predict", "evaluate"),
+    "overlap": ("predict", "evaluate"),
+    "flips": ("predict", "evaluate"),
+    "threshold": ("predict", "evaluate"),
+    "split": ("evaluate",),
+    "tune_threshold": ("evaluate",),
+    "sort": ("list",),
+    "ascending": ("list",),
+    "project": ("list",),
+    "outcome": ("list",),
+    "where": ("list",),
+}
+# Which of them take paths; a run's and a study's name is one, too, and so is a database's URL.
+PATHS = (
+    "run", "resume", "optimize", "predict", "evaluate", "export", "check", "compare", "report", "dashboard",
+    "input", "output",
+)  # fmt: skip
+OF_IMAGES = (
+    "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold", "min_area", "probabilities",
+    "sequence",
+)  # fmt: skip
+
+
+def _examples() -> list[str]:
+    study = shell_commands.EXAMPLE.with_name("opt.yaml")
+    return [
+        shell_commands.main(
+            "--run", shell_commands.EXAMPLE, "--set", "epochs=20", "--set", "optimizer.lr=1e-4"
+        ),
+        shell_commands.main("--resume", "RUN", "--set", "epochs=40"),
+        shell_commands.main("--optimize", study),
+        shell_commands.main("--predict", "RUN", "--input", "FOLDER", "--output", "masks"),
+        shell_commands.main("--evaluate", "RUN", "--set", "data.root=FOLDER"),
+        shell_commands.main("--list", "--sort", "val_loss", "--where", "optimizer.lr=1e-3"),
+        shell_commands.main("--compare", "RUN", "RUN"),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    result = argparse.ArgumentParser(
+        prog="main.py",
+        description="One YAML runs one experiment, another runs a whole search.",
+        epilog="\n  ".join(["Examples:", *_examples()]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = result.add_argument_group("what to do")
+    verbs.add_argument("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
+    verbs.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
+    )
+    verbs.add_argument(
+        "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
+    )
+    verbs.add_argument(
+        "--predict", metavar="RUN", help="masks or classes of new images; needs --input, --output"
+    )
+    verbs.add_argument(
+        "--evaluate", metavar="RUN", help="judge the best weights on the test or validation set"
+    )
+    verbs.add_argument("--export", nargs=2, metavar=("KIND", "RUN"),
+                       help="the network as a file: onnx, torchscript or safetensors")  # fmt: skip
+    verbs.add_argument(
+        "--check", metavar="YAML", help="one batch through the real path, in seconds; of a study, its corners"
+    )
+    verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
+    verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
+    verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
+                       "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
+    verbs.add_argument("--selftest", choices=["faults"], help="try on this machine what breaks machines, and "
+                       "what comes of it; 5 minutes")  # fmt: skip
+    verbs.add_argument(
+        "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
+    )
+    _add_running(result)
+    _add_prediction(result)
+    _add_notebook(result)
+    _add_dashboard(result)
+    selftest = result.add_argument_group("with --selftest")
+    selftest.add_argument(
+        "--full", action="store_true", help="as often as for published figures: half an hour"
+    )
+    selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
+    return result
+
+
+def _add_running(result: argparse.ArgumentParser) -> None:
+    config = result.add_argument_group("with --run, --resume, --optimize and --check")
+    config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
+                        help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
+                        "--evaluate and --export where the data lies now: data.root=PATH")  # fmt: skip
+    config.add_argument("--allow-import", action="append", default=[], metavar="PKG", help="let "
+                        "import paths lead to this package, too; may be repeated; also with --predict, "
+                        "--evaluate and --export")  # fmt: skip
+    config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
+    config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
+    run = result.add_argument_group("with --run, --resume and --optimize")
+    run.add_argument("--quiet", action="store_true", help="the result only")
+    run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
+    run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
+                     "as it is now, that begins with the finished trials which still fit")  # fmt: skip
+
+
+def _add_notebook(result: argparse.ArgumentParser) -> None:
+    notebook = result.add_argument_group("with --list")
+    notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
+    notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
+    notebook.add_argument("--project", help="only this project")
+    notebook.add_argument("--outcome", help="only this outcome, such as completed")
+    notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
+                          help="only runs with this value in their config")  # fmt: skip
+
+
+def _add_dashboard(result: argparse.ArgumentParser) -> None:
+    dashboard = result.add_argument_group("with --dashboard")
+    dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens; others "
+                           "than this machine reach it only with a token")  # fmt: skip
+    dashboard.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    dashboard.add_argument(
+        "--token",
+        help="what visitors must know; the machine's other users see it in the list of processes, but not "
+        "LAB_DASHBOARD_TOKEN of the environment",
+    )
+
+
+def _add_prediction(result: argparse.ArgumentParser) -> None:
+    both = result.add_argument_group("with --predict, --evaluate and --export")
+    both.add_argument("--output", metavar="PATH", help="where to: a folder, or the exported file; "
+                      "by default --evaluate and --export write into the run's folder")  # fmt: skip
+    both.add_argument("--threshold", type=float, metavar="P", help="probability above which a pixel is "
+                      "foreground; default: the tuned one, or the task's")  # fmt: skip
+    both.add_argument(
+        "--flips", action="store_true", help="average over four flips of each image: better, slower"
+    )
+    both.add_argument(
+        "--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into"
+    )
+    both.add_argument("--overlap", type=int, metavar="PIXELS", help="how far neighbouring tiles overlap")
+    both.add_argument(
+        "--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm"
+    )
+    both.add_argument("--force", action="store_true", help="overwrite what is there")
+    both.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
+                      "with --export, what to check on instead of the validation images")  # fmt: skip
+    predict = result.add_argument_group("with --predict")
+    predict.add_argument(
+        "--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects"
+    )
+    predict.add_argument("--probabilities", action="store_true", help="write the probabilities, too")
+    predict.add_argument(
+        "--sequence", metavar="ID", help="the sequence of all images, for a conditioned network"
+    )
+    predict.add_argument("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
+                         "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
+    evaluate = result.add_argument_group("with --evaluate")
+    evaluate.add_argument(
+        "--split", choices=["test", "val"], help="default: test where there is one, else val"
+    )
+    evaluate.add_argument("--tune-threshold", action="store_true",
+                          help="find the best threshold on the validation images, and keep it")  # fmt: skip
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line, with the home folder in the place of `~`; leave with an error if it is wrong."""
+    command = parser()
+    options = command.parse_args(arguments)
+    for name in PATHS:
+        given = getattr(options, name)
+        try:
+            several = isinstance(given, list)
+            setattr(options, name, [*map(_place, given)] if several else given and _place(given))
+        except ValueError as error:
+            command.error(f"argument --{name}: {error}")
+    options.set = [as_text(assignment) for assignment in options.set]
+    refuse_idle(options)
+    return options
+
+
+def as_text(argument: str) -> str:
+    """A value of the command line, which is UTF-8 wherever the locale has no letters beyond ASCII."""
+    if can_write(argument, "utf-8"):
+        return argument
+    return os.fsencode(argument).decode("utf-8", "surrogateescape")
+
+
+def _place(text: str) -> str:
+    """A path, or a database's URL, as it is meant.
+
+    Raises:
+        ValueError: it names a variable, or a home folder that nobody knows.
+    """
+    url = "://" in text
+    if message := paths.url_problem(text) if url else paths.problem_of(text):
+        raise ValueError(f"{text}: {message}")
+    if url:
+        return paths.url_expanded(text)
+    return str(paths.expanded(text)) if text[:1] == "~" else text
+
+
+def refuse_idle(options: argparse.Namespace) -> None:
+    """Leave with an error unless there is one thing to do, and every option has an effect on it."""
+    command = parser()
+    given = [name for name, value in vars(options).items() if value != command.get_default(name)]
+    verbs = [name for name in VERBS if name in given]
+    if len(verbs) != 1 and verbs != ["run", "resume"]:
+        found = _flags(verbs) or "nothing"
+        command.error(f"say one thing to do: {_flags(VERBS, 'or')}; found {found}")
+    for name in given:
+        if name in GOES_WITH and not set(verbs) & set(GOES_WITH[name]):
+            command.error(
+                f"{_flags([name])} has no effect with {_flags(verbs)}; it goes with {_flags(GOES_WITH[name])}"
+            )
+    if options.predict and not (options.input and options.output):
+        command.error("--predict needs --input PATH and --output FOLDER")
+    for name in ("tile", "overlap", "min_area"):
+        if (value := getattr(options, name)) is not None and value < (name == "tile"):
+            command.error(f"{_flags([name])} must be at least {int(name == 'tile')}, found {value}")
+    if options.export and options.export[0] not in KINDS:
+        command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
+    if options.export and options.input and options.set:
+        command.error("--set has no effect with --export and --input: the run's own images are not read")
+    if options.only and not all(part.strip().isdecimal() for part in options.only.split(",")):
+        command.error(f"--only takes numbers of lines, such as 1,4; found {options.only!r}")
+    for name in options.allow_import:
+        if not all(part.isidentifier() for part in name.split(".")):
+            command.error(f"--allow-import takes a package's name, such as einops; found {name!r}")
+    if options.ascending and options.sort is None:
+        command.error("--ascending has no effect without --sort")
+    if options.quiet and (options.json or options.print_config):
+        command.error(f"--quiet has no effect with {'--json' if options.json else '--print-config'}")
+
+
+def of_images(options: argparse.Namespace, verb: str) -> dict[str, Any]:
+    """How the images of a segmentation are to be predicted, or judged, by the names of the options."""
+    given = {name: getattr(options, name) for name in OF_IMAGES if verb in GOES_WITH[name]}
+    if "tune_threshold" in given:
+        given["tune"] = given.pop("tune_threshold")
+    return given
+
+
+def refuse_for_other_tasks(options: argparse.Namespace) -> None:
+    """Leave with an error where a run of another task is asked for what only segmentation has."""
+    command = parser()
+    given = [name for name in OF_IMAGES if getattr(options, name) != command.get_default(name)]
+    if given:
+        command.error(f"{_flags(given)} can't be used: the run's task is not segmentation")
+
+
+def _flags(names: Sequence[str], last: str = "and") -> str:
+    """`--run, --resume and --check`."""
+    flags = [f"--{name.replace('_', '-')}" for name in names]
+    return f" {last} ".join([", ".join(flags[:-1]), flags[-1]] if len(flags) > 1 else flags)

@@ -1,0 +1,100 @@
+"""Tables for a terminal: aligned, and as wide as it is at most."""
+
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+from lab.console.streams import columns, writable_here
+
+Align = Literal["<", ">"]
+_GAP = 2
+
+
+def render(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    align: Sequence[Align] = (),
+    width: int | None = None,
+) -> str:
+    """The table as text, without a line feed at its end.
+
+    Args:
+        align: `<` or `>` per column; text to the left where none is given.
+        width: columns of the terminal; the widest columns are cut, with `…`, until it fits. Where that is not
+            enough, each row becomes lines of its own, a cell each. None: never.
+    """
+    left: list[Align] = ["<"] * (len(header) - len(align))
+    sides = [*align, *left]
+    header, *rows = [[*map(writable_here, cells)] for cells in (header, *rows)]
+    widths = [max(map(columns_of, cells)) for cells in zip(header, *rows, strict=True)]
+    if width is not None:
+        widths = _fit(widths, width)
+        if _whole(widths) > width:
+            return _stacked(header, rows)
+    lines = [[*header], ["─" * each for each in widths], *rows]
+    return "\n".join(
+        (" " * _GAP)
+        .join(pad(cut(cell, room), room, side) for cell, room, side in zip(line, widths, sides, strict=True))
+        .rstrip()
+        for line in lines
+    )
+
+
+def _fit(widths: Sequence[int], width: int) -> list[int]:
+    """Take from the widest until the sum fits, but leave each column six characters."""
+    fitted = list(widths)
+    while _whole(fitted) > width and max(fitted) > 6:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def _whole(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _stacked(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows below one another, each as lines of `name  value`; empty cells are left out."""
+    room = max(map(columns_of, header))
+    return "\n\n".join(
+        "\n".join(
+            f"{pad(name, room)}{' ' * _GAP}{cell}" for name, cell in zip(header, row, strict=True) if cell
+        )
+        for row in rows
+    )
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None where output goes to a file or another program, which wants all of it."""
+    return columns() if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def columns_of(text: str) -> int:
+    """How many columns a terminal takes for the text: two for East Asian wide characters."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
+
+
+def cut(text: str, room: int) -> str:
+    """The text's beginning, with `…` where something is left out."""
+    if columns_of(text) <= room:
+        return text
+    mark = writable_here("…")[: max(room, 0)]
+    while text and columns_of(text) > room - len(mark):
+        text = text[:-1]
+    return f"{text}{mark}"
+
+
+def pad(text: str, room: int, side: Align = "<") -> str:
+    """The text filled up with blanks to `room` columns."""
+    blanks = " " * (room - columns_of(text))
+    return blanks + text if side == ">" else text + blanks
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit: `12 s`, `5 min`, `3 h`, `8 d`; a clock that went back counts as now."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"

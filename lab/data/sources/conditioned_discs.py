@@ -1,0 +1,101 @@
+"""Drawn images whose right answer depends on the sequence they are from, and on nothing that they show."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.data.image_mask_pairs import Transforms
+from lab.data.masks import BINARY
+from lab.data.pair_cache import Pair
+from lab.data.segmentation_sets import Sample, Serving, assemble
+from lab.data.splits import Parts, Splits
+
+CEILING = 2 / 3
+"""The best Dice that can be expected of a network that isn't told the sequence; see `conditioned_discs`."""
+
+_RADII = (0.06, 0.12)  # of the discs, as shares of the image's side
+_LEVELS = {"bright": 0.8, "dark": 0.2}
+
+
+def conditioned_discs(
+    train_count: int = 240,
+    val_count: int = 64,
+    test_count: int = 0,
+    size: int = 64,
+    sequences: int = 4,
+    discs: int = 2,
+    noise: float = 0.05,
+    seed: int = 0,
+    transforms: Transforms = (),
+    val_transforms: Transforms = (),
+) -> Splits:
+    """Bright and dark discs of equal total area: in even sequences the bright ones count, else the dark.
+
+    An item is (image, sequence, mask): float32 (1, size, size) in [0, 1], int64 () and float32
+    (1, size, size) in {0, 1}. Image i of a set is from sequence i % sequences and depends on (seed, set, i)
+    alone.
+
+    Without the sequence nobody can know which discs are meant. Who predicts a share x of the bright area and
+    y of the dark one can expect ½·2x / (1 + x + y) + ½·2y / (1 + x + y) = (x + y) / (1 + x + y) as Dice of an
+    image, at most 2/3 (`CEILING`), for both kinds in whole; every pixel of background takes from it.
+
+    Args:
+        size: side of the images in pixels, at least 32.
+        sequences: how many, even, so that both answers are equally frequent.
+        discs: of each kind in an image, 1 to 4.
+        noise: standard deviation of the noise, as a share of full scale, >= 0.
+        seed: decides the pictures; independent of the run's seed, so that seeds share their sets.
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+    counts = (train_count, val_count, test_count)
+    if min(train_count, val_count) < 1 or test_count < 0 or sequences < 2 or sequences % 2:
+        raise ValueError(
+            "train_count and val_count must be at least 1, test_count at least 0 and sequences even, "
+            f"found {train_count}, {val_count}, {test_count} and {sequences}"
+        )
+    if size < 32 or not 1 <= discs <= 4 or noise < 0 or train_count < sequences:
+        raise ValueError(
+            "size must be at least 32, discs from 1 to 4, noise >= 0 and train_count not below sequences, "
+            f"found size={size}, discs={discs}, noise={noise}, train_count={train_count} "
+            f"and sequences={sequences}"
+        )
+    samples: list[Sample] = []
+    pairs: list[Pair] = []
+    for split, (part, count) in enumerate(zip(Parts._fields, counts, strict=True)):
+        for index in range(count):
+            image, bright, dark = draw_discs(size, discs, noise, np.random.default_rng((seed, split, index)))
+            sequence = index % sequences
+            samples.append(Sample(f"{part}-{index}", sequence=str(sequence)))
+            pairs.append((image[..., None], dark if sequence % 2 else bright))
+    ends = np.cumsum(counts)
+    parts = Parts(*np.split(np.arange(ends[-1]), ends[:-1]))
+    return assemble(samples, pairs, parts, Serving(None, "none", transforms, val_transforms), BINARY)
+
+
+def draw_discs(
+    size: int, discs: int, noise: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """One picture, the mask of its bright discs and that of its dark ones, each (size, size) uint8.
+
+    The discs come in pairs of one radius and lie on whole pixels: both masks have equally many.
+    """
+    y, x = np.ogrid[:size, :size]
+    while True:
+        radii = np.repeat(rng.uniform(*_RADII, discs) * size, 2)
+        centres = [rng.integers(int(r) + 1, size - int(r) - 1, 2) for r in radii]
+        apart = [
+            np.hypot(*(centres[i] - centres[k])) > radii[i] + radii[k] + 1
+            for i in range(len(radii))
+            for k in range(i)
+        ]
+        if all(apart):
+            break
+    light = np.full((size, size), 0.5)
+    masks = {kind: np.zeros((size, size), np.uint8) for kind in _LEVELS}
+    for index, (centre, radius) in enumerate(zip(centres, radii, strict=True)):
+        kind = ("bright", "dark")[index % 2]
+        inside = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2
+        light[inside], masks[kind][inside] = _LEVELS[kind], 1
+    light += noise * rng.standard_normal(light.shape)
+    image = np.clip(np.rint(light * 255), 0, 255).astype(np.uint8)
+    return image, masks["bright"], masks["dark"]

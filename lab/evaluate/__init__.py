@@ -1,0 +1,1 @@
+"""A finished run evaluated on a split, one module a domain."""

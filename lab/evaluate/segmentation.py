@@ -1,0 +1,249 @@
+"""`--evaluate`: what a run's network is worth on images that it didn't learn from, image by image."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from torch import Tensor
+
+from lab.config.mask_values import IGNORE_INDEX
+from lab.data.image_mask_pairs import ImagePairs
+from lab.evaluate.base import Evaluation, Evaluator, Progress
+from lab.evaluate.splits import HeldOut, Split, as_trained
+from lab.figures.panels import Image, Masks, masks, pictures
+from lab.metrics.base import with_mark
+from lab.metrics.image_scores import ImageScores, ThresholdSearch, score_image
+from lab.predict.masks import require_fit
+from lab.predict.segmentation_run import THRESHOLD, Segmenter, load_segmenter, transform_names
+from lab.store import file_io
+from lab.tasks.base import array
+
+TUNED_ON_ITSELF = "the threshold was tuned on the images it is judged on: expect a little less on others"
+WORST, BEST = 6, 3
+_SIDE = 420  # pixels of each picture of a case, at most
+_ENLARGED = 210  # up to here small ones are enlarged by whole numbers
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image to look at: the four pictures image, truth, prediction and errors, of one size (h, w, 3)."""
+
+    scores: ImageScores
+    shown: tuple[Image, Image, Image, Image]
+
+
+@dataclass
+class SegmentationEvaluation(Evaluation):
+    """The scores of each image. `lab.report.segmentation` writes them.
+
+    Args:
+        classes: names by index.
+        unit: of HD95, `px` or `µm`.
+        thresholds: by part, the probability above which a pixel was foreground; empty where there are several
+            classes. A run of one part calls it "".
+        worst, best: by mean Dice, the most telling first.
+        tuning: by part, (threshold, mean Dice per image) on the validation images, where it was asked for.
+        background: the index of the class that means leave out, if there is one.
+    """
+
+    classes: list[str]
+    unit: str = "px"
+    thresholds: dict[str, float] = field(default_factory=dict)
+    images: list[ImageScores] = field(default_factory=list)
+    worst: list[Case] = field(default_factory=list)
+    best: list[Case] = field(default_factory=list)
+    tuning: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    background: int | None = 0
+
+    @property
+    def items(self) -> list[ImageScores]:
+        """The images."""
+        return self.images
+
+
+@dataclass(frozen=True)
+class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
+    """How masks are judged; what is None is taken from the run.
+
+    Images are asked for by `Task.infer`, one at a time, and judged by the metrics of the training, so that on
+    the validation images the mean Dice is the run's best `val_dice`.
+
+    Args:
+        tune: find the threshold on the validation images, and keep it in the run's folder.
+        flips: average over mirror images, as the run's task may do anyway.
+        pixel_size: in micrometres.
+
+    Raises:
+        ValueError: a setting makes no sense.
+    """
+
+    threshold: float | None = None
+    tune: bool = False
+    flips: bool = False
+    tile: int | None = None
+    overlap: int | None = None
+    pixel_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.tune:
+            raise ValueError("give a threshold or have it tuned, not both")
+        if self.threshold is not None and not 0 <= self.threshold < 1:
+            raise ValueError(f"threshold must be in [0, 1), found {self.threshold}")
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise ValueError(f"pixel_size must be above 0 µm, found {self.pixel_size}")
+
+    def load(self, folder: Path, *, device: str | None, data: Mapping[str, object] | None) -> Segmenter:
+        """Load a network whose task has these settings."""
+        loaded = load_segmenter(folder, device=device, data=data)
+        if len(loaded.classes) > 2 and (self.tune or self.threshold is not None):
+            raise ValueError(
+                f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
+            )
+        task = loaded.task
+        task.tile = self.tile or task.tile
+        task.overlap = task.overlap if self.overlap is None else self.overlap
+        task.flips = task.flips or self.flips
+        return loaded
+
+    def begin(self, folder: Path, held_out: HeldOut[Segmenter]) -> SegmentationEvaluation:
+        """Make a result of these classes."""
+        loaded, size = held_out.loaded, self.pixel_size
+        result = SegmentationEvaluation(folder, held_out.split, loaded.classes, background=loaded.background)
+        result.about["tiles"] = f"{loaded.task.tile} pixels, {loaded.task.overlap} overlapping"
+        result.about["flips averaged"] = "yes" if loaded.task.flips else "no"
+        if size is not None:
+            result.unit = "µm"
+            result.about["pixel size"] = f"{size:g} µm"
+        return result
+
+    def judge(
+        self, result: SegmentationEvaluation, held_out: HeldOut[Segmenter], on_progress: Progress
+    ) -> None:
+        """Add the images of one network."""
+        loaded, part, background = held_out.loaded, held_out.part, held_out.loaded.background
+        if result.classes != loaded.classes:
+            raise ValueError(
+                f"{loaded.folder}: its classes are {loaded.classes}, and those before {result.classes}"
+            )
+        names = held_out.names()
+        result.note(_notes(held_out, names))
+        threshold = loaded.threshold if self.threshold is None else self.threshold
+        if self.tune:
+            threshold, result.tuning[part] = _tuned(replace(held_out, split="val"), on_progress)
+            result.note([TUNED_ON_ITSELF] if held_out.split == "val" else [])
+        if len(loaded.classes) == 2:
+            result.thresholds[part] = threshold
+        for image, prediction, target, name in _predictions(held_out, names, on_progress):
+            require_fit(prediction[0], loaded)
+            scores = score_image(
+                name,
+                prediction,
+                target,
+                threshold=threshold,
+                spacing=self.pixel_size or 1.0,
+                background=background,
+                part=part,
+            )
+            result.images.append(scores)
+            sample = masks(array(target)[0], array(prediction)[0], threshold, background)
+            _keep(result.worst, WORST, 1, scores, image, sample)
+            if any(sum(scores.counts[index][1:]) for index in scores.counted):  # nothing is no sight
+                _keep(result.best, BEST, -1, scores, image, sample)
+
+
+def evaluate_run(
+    folder: Path, split: Split | None = None, *, data: Mapping[str, object] | None = None, **settings: Any
+) -> SegmentationEvaluation:
+    """Judge a run with these settings of a `SegmentationEvaluator`."""
+    return SegmentationEvaluator(**settings).evaluate(folder, split, data=data)
+
+
+def _tuned(validation: HeldOut[Segmenter], on_progress: Progress) -> tuple[float, list[tuple[float, float]]]:
+    """The best threshold on the validation images, kept in the run's folder for later predictions."""
+    loaded, names = validation.loaded, validation.names()
+    search = ThresholdSearch(loaded.background)
+    for _, prediction, target, _ in _predictions(validation, names, on_progress, "tuning"):
+        search.add(prediction, target)
+    best, curve = search.best(), search.curve()
+    record = {
+        "threshold": best,
+        "epoch": loaded.epoch,
+        "split": validation.split,
+        "images": len(names),
+        "dice": dict(curve)[best],
+        "dice_at_0.5": dict(curve)[0.5],
+        "flips": loaded.task.flips,
+    }
+    file_io.atomic_write(loaded.folder / THRESHOLD, file_io.to_json(record, indent=2) + "\n")
+    return best, curve
+
+
+def _predictions(
+    held_out: HeldOut[Segmenter], names: list[str], on_progress: Progress, what: str = "images"
+) -> Iterator[tuple[Tensor, Tensor, Tensor, str]]:
+    """Image (C, H, W), probabilities, target and name of each item; the first three on the CPU."""
+    loaded, dataset, ignored = held_out.loaded, held_out.dataset, held_out.loaded.ignored
+    for index, name in enumerate(names):
+        *inputs, target = (part[None] for part in dataset[index])
+        target = with_mark(target, ignored, IGNORE_INDEX)
+        asked = [as_trained(inputs[0], loaded.info, held_out.splits.info), *inputs[1:]]
+        yield inputs[0][0], loaded.predicted(*asked).cpu(), target, name
+        on_progress(index + 1, len(names), held_out.label(what))
+
+
+def _notes(held_out: HeldOut[Segmenter], names: list[str]) -> Iterator[str]:
+    """What the user should know of these images."""
+    loaded, dataset, where = held_out.loaded, held_out.dataset, held_out.where
+    yield from held_out.changes(names)
+    cuts = [name for name in transform_names(loaded.config) if "Crop" in name]
+    if cuts:
+        yield f"{where}judged on cuts of the images, by {', '.join(cuts)} in data.val_transforms"
+    numbers = (dataset.sequences if isinstance(dataset, ImagePairs) else None) or ()
+    unknown = sum(int(number) < 0 for number in numbers)
+    if unknown:
+        yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"
+    if loaded.facts and loaded.info.sequences != held_out.splits.info.sequences:
+        raise ValueError(
+            f"{loaded.folder}: the sequences of its data are not those of the training any more, "
+            "and the network knows them by number; restore the data, or use --predict with a manifest"
+        )
+
+
+def _keep(
+    cases: list[Case],
+    count: int,
+    sign: int,
+    scores: ImageScores,
+    image: Tensor,
+    sample: Masks,
+) -> None:
+    """Put the image among the first `count` by sign · Dice, if it belongs there."""
+
+    def key(each: ImageScores) -> float:
+        return sign * (each.value("dice") or 0.0)
+
+    if len(cases) == count and key(scores) >= key(cases[-1].scores):
+        return
+    shown = tuple(_reduced(each, smooth=not n) for n, each in enumerate(pictures(array(image), sample)))
+    assert len(shown) == 4
+    cases.append(Case(scores, shown))
+    cases.sort(key=lambda case: key(case.scores))
+    del cases[count:]
+
+
+def _reduced(picture: Image, smooth: bool) -> Image:
+    """At most `_SIDE` pixels a side; small ones enlarged by a whole number, so that pixels stay square."""
+    height, width = picture.shape[:2]
+    longest = max(height, width)
+    if longest <= _ENLARGED:
+        factor = _SIDE // longest
+        return np.ascontiguousarray(picture.repeat(factor, 0).repeat(factor, 1))
+    if longest <= _SIDE:
+        return picture
+    size = max(1, round(width * _SIDE / longest)), max(1, round(height * _SIDE / longest))
+    way = PIL.Image.Resampling.BOX if smooth else PIL.Image.Resampling.NEAREST
+    return np.asarray(PIL.Image.fromarray(picture).resize(size, way))

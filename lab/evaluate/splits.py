@@ -1,0 +1,148 @@
+"""The set that a finished run is judged on, as its data is today, and how that differs from the training."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from lab.config.dataset_info import DatasetInfo
+from lab.data.bit_depths import changed
+from lab.data.protocols import names_of
+from lab.data.splits import Splits
+from lab.predict.loaded_run import LoadedRun
+
+Split = Literal["val", "test"]
+N = TypeVar("N", bound=LoadedRun)
+
+
+def usual_split(splits: Splits, part: str = "") -> Split:
+    """The test set where there is one; of a fold what it was validated on, which it hasn't learnt from."""
+    return "val" if splits.test is None or part.startswith("fold") else "test"
+
+
+@dataclass(frozen=True)
+class HeldOut(Generic[N]):
+    """The set that one network is judged on.
+
+    Args:
+        splits: the run's data, as it is today.
+        part: the fold or seed, where there are several.
+    """
+
+    loaded: N
+    splits: Splits
+    split: Split
+    part: str = ""
+
+    @property
+    def dataset(self) -> Any:
+        """The set itself, or None."""
+        return getattr(self.splits, self.split)
+
+    @property
+    def where(self) -> str:
+        """`fold_1: `, before what is reported of one part of several."""
+        return f"{self.part}: " if self.part else ""
+
+    def label(self, what: str) -> str:
+        """`fold_1 images`: what is being done, and of which part."""
+        return f"{self.part} {what}".strip()
+
+    def about(self) -> dict[str, str]:
+        """What is judged, for the reader of a report."""
+        loaded = self.loaded
+        return {
+            "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
+            "network": str(loaded.config.net.target),
+            "data": str(loaded.config.data.target),
+            "device": f"{loaded.runtime.device}, {loaded.config.precision}",
+        }
+
+    def absent(self, items: str, hint: str = "") -> ValueError:
+        """The error for a set that the run does not have.
+
+        Args:
+            items: of the set.
+            hint: added where it is the test set.
+        """
+        folder, split = self.loaded.folder, self.split
+        if split == "val" and self.loaded.config.val is None:
+            return ValueError(f"{folder}: it was trained with val: null, so it has no validation {items}")
+        return ValueError(f"{folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
+
+    def names(self) -> list[str]:
+        """One an item; their numbers where the data has no names.
+
+        Raises:
+            ValueError: there is no such set, it is empty, or its items can't be asked for by number.
+        """
+        dataset, which = self.dataset, f"{self.loaded.folder}: "
+        if dataset is None:
+            raise self.absent("images", "; data.test_share sets some aside")
+        try:
+            count = len(dataset)
+            dataset.__getitem__  # noqa: B018
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{which}the items of its {self.split} data can't be asked for by number"
+            ) from error
+        if not count:
+            raise ValueError(f"{which}its {self.split} data is empty")
+        names = names_of(dataset)
+        return [str(index) for index in range(count)] if names is None else names
+
+    def changes(self, names: Iterable[str], what: str = "images") -> Iterator[str]:
+        """What the user should know of judging by these images, after what loading found.
+
+        Args:
+            names: of the set's images.
+            what: they are.
+        """
+        trained, now, where, names = self.loaded.info, self.splits.info, self.where, list(names)
+        yield from self.loaded.notes
+        seen = sorted(set((trained.split or {}).get("train") or ()).intersection(names))
+        if seen:
+            yield (
+                f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
+                f"has changed since, and their figures say nothing of new {what}"
+            )
+        yield from (f"{where}{other}" for other in _others(trained, self.split, names, what))
+        if depths := changed(trained, now):
+            yield f"{where}{depths}"
+        then = normalisation(trained)
+        if then is not None and then != normalisation(now):
+            yield f"{where}the training images have changed since; the normalisation is that of the training"
+
+
+def as_trained(image: Tensor, then: DatasetInfo, now: DatasetInfo) -> Tensor:
+    """An image (..., C, H, W) with the normalisation of the training, where today's data gives it another.
+
+    Args:
+        then, now: of the training, and of the data as it is.
+    """
+    old, new = normalisation(then), normalisation(now)
+    if old is None or new is None or old == new:
+        return image
+    (mean, std), (new_mean, new_std) = (
+        [torch.tensor(values, dtype=image.dtype).reshape(-1, 1, 1) for values in pair] for pair in (old, new)
+    )
+    return (image * new_std + new_mean - mean) / std
+
+
+def normalisation(info: DatasetInfo) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation by channel; None where every image has its own, or none."""
+    mean, std = info.mean, info.std
+    return None if mean is None or std is None else (list(mean), list(std))
+
+
+def _others(info: DatasetInfo, split: Split, names: Iterable[str], what: str) -> Iterator[str]:
+    """Yield a line where the set holds other images than it did when the run was trained."""
+    then = (info.split or {}).get(split)
+    if then is None or not (different := set(then) ^ (now := set(names))):
+        return
+    more, fewer = sorted(different & now), sorted(different - now)
+    found = [(more, "it has that the training's had not"), (fewer, "the training's had that it has not")]
+    some = "; ".join(f"{len(each)} {word}, such as {each[0]}" for each, word in found if each)
+    yield f"the {split} set holds other {what} than when the run was trained: {some}"

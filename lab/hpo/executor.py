@@ -1,0 +1,257 @@
+"""Where trials run: in processes forked from a warm server, or in the supervisor's own process.
+
+The server has imported torch and the project once and touched no GPU; a process forked from it costs a few
+hundredths of a second, and takes its memory, its GPU and its crash away with it.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from typing import Any, Protocol, TextIO, cast
+
+from lab.config.optimize_config import OptimizeConfig
+from lab.console.signals import Signals
+from lab.console.streams import SafeStream
+from lab.events import Outcome, Stopped
+from lab.hpo import forkserver, worker_main
+from lab.hpo.trial_folder import CONSOLE
+from lab.hpo.worker_main import Answer, EpochDone, Finished, Message, Order, Run
+from lab.store import file_io
+from lab.store.redact import RedactingStream
+
+_EXIT = 2.0  # seconds for what a library does at the end of its process
+_KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place to work at: a device, or None for what the config says."""
+
+    index: int
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process ended without a last word."""
+
+    reason: str
+
+
+@dataclass
+class Job:
+    """A run at work in a slot. `subject` is the supervisor's own."""
+
+    slot: Slot
+    order: Order
+    subject: Any
+    process: ForkServerProcess | None = None
+    connection: Connection | None = None
+    started: float | None = None  # when its process was there
+    stopping: float | None = None  # since when
+    killed: bool = False
+    last: worker_main.Finished | None = None  # its last word
+    leaving: float | None = None  # since when nothing more is to come
+
+
+class Handler(Protocol):
+    """What becomes of a job's messages; the answer matters for `EpochDone` only."""
+
+    def __call__(self, job: Job, message: Message | Died) -> Answer: ...
+
+
+class Workers(Protocol):
+    """Slots for runs."""
+
+    slots: Sequence[Slot]
+    jobs: list[Job]
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None: ...
+
+    def attend(self, seconds: float) -> None: ...
+
+    def stop(self, job: Job, stop: Stopped) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Processes:
+    """A process for each run.
+
+    Args:
+        run: `util.run`, by reference.
+    """
+
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
+        self.slots, self.jobs = slots, list[Job]()
+        self._run, self._handler = run, handler
+        self._context = forkserver.context()
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+        """Begin a run in a free slot."""
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=worker_main.main, args=(theirs, order, self._run), name=order.folder.name
+        )
+        process.start()
+        theirs.close()
+        self.jobs.append(Job(slot, order, subject, process, ours))
+
+    def attend(self, seconds: float) -> None:
+        """Handle what the runs have to say, waiting for it at most so long."""
+        for job in self.jobs:
+            since, patience = (job.leaving, _EXIT) if job.leaving is not None else (job.stopping, _KILL_AFTER)
+            if since is not None and time.monotonic() - since > patience:
+                self._kill(job)
+        lines = {job.connection: job for job in self.jobs if job.connection is not None}
+        ends = {job.process.sentinel: job for job in self.jobs if job.process and job.leaving is not None}
+        for found in wait([*lines, *ends], seconds):
+            if isinstance(found, Connection):
+                self._hear(lines[found], found)
+            elif isinstance(found, int):
+                self._bury(ends[found])
+
+    def stop(self, job: Job, stop: Stopped) -> None:
+        """Ask a run to end at once and in order; one that doesn't is killed."""
+        if job.stopping is None and job.connection is not None:
+            job.stopping = time.monotonic()
+            with suppress(OSError):
+                job.connection.send(stop)
+
+    def close(self) -> None:
+        """End all runs by force."""
+        for job in list(self.jobs):
+            self._kill(job)
+            if job.process is not None:
+                job.process.join()
+        self.jobs.clear()
+
+    def _hear(self, job: Job, connection: Connection) -> None:
+        try:
+            message: Message | None = connection.recv()
+        except (EOFError, OSError):
+            message = None
+        if isinstance(message, EpochDone):
+            answer = self._handler(job, message)
+            with suppress(OSError):
+                connection.send(answer)
+        elif message is None or isinstance(message, worker_main.Finished):
+            job.last, job.connection, job.leaving = message, None, time.monotonic()
+            connection.close()
+        else:
+            self._handler(job, message)
+
+    def _bury(self, job: Job) -> None:
+        """The process is gone, and its memory with it: now its slot is free."""
+        assert job.process is not None
+        job.process.join()
+        self.jobs.remove(job)
+        self._handler(job, job.last if job.last is not None else self._death(job))
+
+    def _death(self, job: Job) -> Died:
+        assert job.process is not None and job.process.exitcode is not None
+        code = job.process.exitcode
+        if code >= 0:
+            return Died(f"its process ended with exit code {code}")
+        name = signal.Signals(-code).name
+        hint = "; the machine may be out of memory" if name == "SIGKILL" and not job.killed else ""
+        return Died(f"its process was ended by {name}{hint}")
+
+    def _kill(self, job: Job) -> None:
+        job.killed = True
+        if job.process is not None:
+            job.process.kill()
+
+
+class InProcess:
+    """Runs one after the other in this process: nothing to start, and nothing that protects the study.
+
+    Args:
+        signals: break into a run, as nobody would ask for them before it is over; not into what is handled.
+    """
+
+    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler, signals: Signals) -> None:
+        self.slots, self.jobs = slots, list[Job]()
+        self._run, self._handler, self._signals = run, handler, signals
+
+    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+        """Do the whole run."""
+        job = Job(slot, order, subject)
+        self.jobs.append(job)
+        try:
+            finished = self._conducted(job)
+        except Stopped as stop:  # where a run hears of nothing yet, or no longer
+            finished = Finished(Outcome.INTERRUPTED, stop.reason, cause=stop.cause)
+        finally:
+            self.jobs.remove(job)
+        if finished.outcome is Outcome.OUT_OF_MEMORY:
+            _free_memory()  # before it is tried again
+        self._handler(job, finished)
+
+    def attend(self, seconds: float) -> None:
+        """Nothing runs between two calls of `start`: wait, for what others do."""
+        time.sleep(seconds)
+
+    def stop(self, job: Job, stop: Stopped) -> None:
+        """End the run from within a message's handler."""
+        raise stop
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+    def _conducted(self, job: Job) -> Finished:
+        def tell(message: Message) -> Answer:
+            with self._signals.deferred():
+                answer = self._handler(job, message)
+            if answer is None:  # else it is told so
+                self._signals.raise_received()
+            return answer
+
+        finished: Finished | None = None
+        try:
+            job.order.folder.mkdir(parents=True, exist_ok=True)
+            log = (job.order.folder / CONSOLE).open("a", encoding="utf-8")
+            out = cast(TextIO, RedactingStream(cast(TextIO, SafeStream(log))))
+            with log, redirect_stdout(out), self._signals.raised():
+                finished = worker_main.conduct(job.order, self._run, tell)
+        except OSError as error:
+            if not file_io.is_disk_full(error):
+                raise
+            finished = finished or worker_main.disk_full(error)
+        return finished
+
+
+def create_workers(config: OptimizeConfig, run: Run, handler: Handler, signals: Signals) -> Workers:
+    """The slots that a study's file asks for, each with its device, in processes or in this one."""
+    devices = config.devices or (None,)
+    slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
+    if config.isolation == "none":
+        return InProcess(slots, run, handler, signals)
+    return Processes(slots, run, handler)
+
+
+def free_slot(workers: Workers) -> Slot | None:
+    """A slot without a run."""
+    taken = {job.slot.index for job in workers.jobs}
+    return next((slot for slot in workers.slots if slot.index not in taken), None)
+
+
+def cpu_share(slots: int) -> int:
+    """Threads for each of several runs at once, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // slots)
+
+
+def _free_memory() -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

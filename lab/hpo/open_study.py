@@ -1,0 +1,340 @@
+"""Open a study by its file: make it, fork it, or go on with it where the file still means the same search."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+import optuna
+import sqlalchemy
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+
+from lab.config import wandb_environment
+from lab.config.config_diff import same
+from lab.config.group_split_rule import GroupRule, as_record, recorded
+from lab.config.optimize_config import OptimizeConfig
+from lab.config.problems import ConfigError, Problem, did_you_mean
+from lab.config.search_space import KEY
+from lab.config.validation import validate
+from lab.console import shell_commands
+from lab.hpo import compatibility, forkserver, study_id
+from lab.hpo.changed_definitions import DEFINITIONS, newest_of
+from lab.hpo.compatibility import BASE, CONFIG
+from lab.hpo.fork import Fork
+from lab.hpo.storage import Database, shown_url
+from lab.hpo.study_id import identify, refuse_foreign
+from lab.report.trial_attributes import TrialAttributes
+from lab.store.definitions import CURRENT
+from lab.store.redact import redact, redact_arguments
+
+_SOURCE = "forked_from"  # attribute of a fork: the study that it was made from
+_COPIED = "forked_trials"  # attribute of a fork: how many trials it was given, once it has them all
+
+
+def open_study(config: OptimizeConfig, database: Database, folder: Path | None = None) -> optuna.Study:
+    """Make the study, or load it and compare the file with what it was made from.
+
+    Args:
+        folder: of the study; it is the study's from then on.
+
+    Raises:
+        ConfigError: the file has changed so that old and new trials can't be compared, or the folder is
+            another study's.
+    """
+    with database.exclusive(config.study_name):
+        study = _load(config.study_name, database)
+        if folder is not None:
+            try:
+                refuse_foreign(folder, study, database.url)
+            except ConfigError as error:
+                _raise(config, error)
+        return _opened(config, database, study, folder, GroupRule.NEAREST)
+
+
+def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
+    """A study's config with what its beginning, or else the environment, sets for W&B.
+
+    Raises:
+        ConfigError: a variable holds what W&B doesn't know.
+    """
+    if problems := [config.in_base(problem) for problem in wandb_environment.problems_of(config.base)]:
+        _raise(config, ConfigError(problems))
+    study = _load(config.study_name, database)
+    recorded = {} if study is None else study.user_attrs.get(BASE) or {}
+    values = wandb_environment.values_of(config.base, recorded, wandb_environment.FIELDS_OF_STUDY)
+    return config.with_run_values(values) if values else config
+
+
+def refuse_lost(folder: Path, config: OptimizeConfig) -> None:
+    """Refuse to make a database again while the folder holds trials of one that is gone.
+
+    Raises:
+        ConfigError: it does.
+    """
+    try:
+        study_id.refuse_lost(folder, config.storage)
+    except ConfigError as error:
+        _raise(config, error)
+
+
+def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
+    """The same study's file for its fork.
+
+    Raises:
+        ConfigError: it can't have this name.
+    """
+    try:
+        validate(OptimizeConfig, {**config.as_data(), "study_name": name})
+    except ConfigError as error:
+        problems = [replace(problem, path=(), where=f"--fork {name}") for problem in error.problems]
+        raise ConfigError(problems) from None
+    if name == config.study_name:
+        message = "is the study's own name; give the new study another"
+        raise ConfigError([Problem((), message, f"--fork {name}")])
+    return config.model_copy(update={"study_name": name})
+
+
+def fork_study(
+    config: OptimizeConfig,
+    source: str,
+    database: Database,
+    told: Callable[[str], None],
+    folder: Path | None = None,
+) -> optuna.Study:
+    """Begin a study that knows the trials of another which still fit, or go on with one that was begun so.
+
+    Killed in the middle and repeated, it has each of them once.
+
+    Args:
+        config: of the new study.
+        source: the name of the other.
+        told: is told how many fit, and why the others don't.
+        folder: of the new study.
+
+    Raises:
+        ConfigError: there is no such study, or the new name or the folder is another's, or the file has
+            changed since the fork was begun.
+    """
+    name = config.study_name
+    study = _load(name, database)
+    fork = None if study is not None and _COPIED in study.user_attrs else _fork(config, source, database)
+    with database.exclusive(name):
+        study = _load(name, database)
+        if study is not None and study.user_attrs.get(_SOURCE) != source and not _is_blank(study):
+            message = f"there is a study '{name}' already, and it is no fork of '{source}'; take another name"
+            raise ConfigError([Problem((), message, f"--fork {name}")])
+        if folder is not None:
+            try:
+                refuse_foreign(folder, study, database.url)
+            except ConfigError as error:
+                found = [replace(problem, path=(), where=f"--fork {name}") for problem in error.problems]
+                raise ConfigError(found) from None
+        study = study or _create(config, database)
+        study.set_user_attr(_SOURCE, source)
+        # With trials of another study it has to have that study's cut; else it starts from scratch.
+        rule = fork.group_rule if fork is not None and fork.trials else GroupRule.NEAREST
+        study = _opened(config, database, study, folder, rule)
+        if fork is None or _COPIED in study.user_attrs:
+            return study
+        there = {TrialAttributes.of(trial).forked_from for trial in study.get_trials(deepcopy=False)}
+        study.add_trials(t for t in fork.trials if TrialAttributes.of(t).forked_from not in there)
+        study.set_user_attr(_COPIED, len(fork.trials))
+    told(fork.told())
+    return study
+
+
+def description(config: OptimizeConfig) -> dict[str, Any]:
+    """What identifies a study, as storage keeps it: its file, and the base run with all defaults.
+
+    Without secrets; but a parameter is none for its name, and its choices have to be known.
+    """
+    data = config.as_data()
+    space = {
+        name: {
+            key: redact({"choices": value})["choices"] if key == "choices" else value
+            for key, value in parameter.items()
+        }
+        for name, parameter in data[KEY].items()
+    }
+    whole = {
+        CONFIG: {**redact(data), KEY: space},
+        BASE: redact(config.base.as_data()),
+        DEFINITIONS: CURRENT,
+        "versions": {name: version(name) for name in ("torch", "optuna")},
+    }
+    result: dict[str, Any] = json.loads(json.dumps(whole, default=str))
+    return result
+
+
+def _load(name: str, database: Database) -> optuna.Study | None:
+    """The study past the shared cache, which would keep trials as they were before `_align`."""
+    try:
+        return optuna.load_study(study_name=name, storage=database.backend)
+    except KeyError:
+        return None
+
+
+def _create(config: OptimizeConfig, database: Database) -> optuna.Study:
+    return optuna.create_study(
+        study_name=config.study_name, storage=database.backend, directions=_directions(config)
+    )
+
+
+def _directions(config: OptimizeConfig) -> list[StudyDirection]:
+    modes = [monitor.mode for monitor in config.monitors]
+    return [StudyDirection.MINIMIZE if mode == "min" else StudyDirection.MAXIMIZE for mode in modes]
+
+
+def _is_blank(study: optuna.Study) -> bool:
+    """Whether its maker was killed before it could say what the study is. Call it under the study's lock."""
+    return not compatibility.described(study.user_attrs) and not study.get_trials(deepcopy=False)
+
+
+def _opened(
+    config: OptimizeConfig,
+    database: Database,
+    study: optuna.Study | None,
+    folder: Path | None,
+    rule: GroupRule,
+) -> optuna.Study:
+    """The study, described by the file; new where there is none, and then with this rule of its groups."""
+    study = study or _create(config, database)
+    if compatibility.described(study.user_attrs):
+        rule = recorded(study.user_attrs)
+    wanted = {**as_record(rule), **description(config)}  # the rule first: without one, a study has the old
+    if not (_is_blank(study) and study.directions == _directions(config)):
+        trials = study.get_trials(deepcopy=False)
+        command = _fork_command(config, database)
+        try:
+            compatibility.refuse(study.user_attrs, wanted, study.study_name, trials=trials, fork=command)
+        except ConfigError as error:
+            _raise(config, error)
+        _refuse_redefined(config, study, command)
+        _align(config, database, study, command)
+    if folder is not None:
+        identify(folder, study)
+    if {name: study.user_attrs.get(name) for name in wanted} != wanted:
+        for name, value in wanted.items():
+            study.set_user_attr(name, value)
+    return optuna.load_study(study_name=study.study_name, storage=database.storage)
+
+
+def _refuse_redefined(config: OptimizeConfig, study: optuna.Study, command: str) -> None:
+    """Refuse to continue where an objective means something else than in the trials that are there.
+
+    Raises:
+        ConfigError: one does; a fork is named.
+    """
+    newest = newest_of(study.user_attrs)
+    trials = study.get_trials(deepcopy=False)
+    if newest >= CURRENT or not any(trial.values or trial.intermediate_values for trial in trials):
+        return
+    if problems := forkserver.redefined(config, newest):
+        note = (
+            f"The trials of '{study.study_name}' can't be compared with new ones. Begin a study without "
+            f"them:\n  {command}"
+        )
+        _raise(config, ConfigError(problems, note))
+
+
+def _align(config: OptimizeConfig, database: Database, study: optuna.Study, command: str) -> None:
+    """Give the trials' parameters the file's bounds, where these are wider, and its names of the choices.
+
+    For Optuna a parameter whose bounds vary among trials is none that they share: GP, CMA-ES, NSGA-II and a
+    multivariate TPE would draw it at random from then on, and a quasi-random sequence keep to the old bounds.
+    """
+    columns = models.TrialParamModel
+    of_the_study = columns.trial_id.in_(
+        sqlalchemy.select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study._study_id)
+    )
+    known = sqlalchemy.select(columns.param_name, columns.distribution_json).where(of_the_study).distinct()
+    with database.engine.connect() as connection:
+        found = connection.execute(known).all()
+    wider = []
+    for name, written in found:
+        if name not in config.search_space:
+            continue
+        old, new = json_to_distribution(written), config.search_space[name].distribution()
+        renamed = _renamed(old, new)
+        try:
+            if not renamed:
+                check_distribution_compatibility(old, new)
+        except ValueError as error:
+            problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
+            _raise(config, ConfigError([problem], f"A fork can hold it anew:\n  {command}"))
+        if (renamed or _holds(new, old)) and old != new:
+            values = {"distribution_json": distribution_to_json(new)}
+            own = (of_the_study, columns.param_name == name, columns.distribution_json == written)
+            wider.append(sqlalchemy.update(columns).where(*own).values(values))
+    if wider:
+        with database.engine.begin() as connection:
+            for statement in wider:
+                connection.execute(statement)
+
+
+def _holds(new: BaseDistribution, old: BaseDistribution) -> bool:
+    """Whether all numbers of the old bounds lie within the new ones."""
+    numbers = (FloatDistribution, IntDistribution)
+    return (
+        isinstance(new, numbers) and isinstance(old, numbers) and new.low <= old.low and old.high <= new.high
+    )
+
+
+def _renamed(old: BaseDistribution, new: BaseDistribution) -> bool:
+    """Return whether the choices are the same, but for import paths of earlier versions."""
+    if not (isinstance(old, CategoricalDistribution) and isinstance(new, CategoricalDistribution)):
+        return False
+    return same(old.choices, new.choices)
+
+
+def _fork(config: OptimizeConfig, source: str, database: Database) -> Fork:
+    study = _load(source, database)
+    if study is None or not compatibility.described(study.user_attrs):
+        known = [name for name in _names(database) if name != source]
+        message = f"{shown_url(database.url)} has no study '{source}' of this program to fork"
+        _raise(config, ConfigError([Problem(("study_name",), message + did_you_mean(source, known))]))
+    trials = study.get_trials(deepcopy=False)
+    return Fork(
+        source, study.user_attrs, trials, description(config), config.space, _redefined(config, study)
+    )
+
+
+def _redefined(config: OptimizeConfig, study: optuna.Study) -> str:
+    """The difference in what objectives mean between a study's trials and new ones; empty without one."""
+    newest = newest_of(study.user_attrs)
+    if newest >= CURRENT:
+        return ""
+    return "; ".join(problem.text for problem in forkserver.redefined(config, newest))
+
+
+def _fork_command(config: OptimizeConfig, database: Database) -> str:
+    """The command that forks the file's study under the first free name."""
+    document = config._document
+    source, overrides = ("FILE", []) if document is None else (document.source, document.overrides)
+    stem, taken = (config.study_name if document is None else document.data["study_name"]), _names(database)
+    name = next(free for number in count(2) if (free := f"{stem}-{number}") not in taken)
+    settings = [part for text in overrides for part in text.split(" ", 1)]
+    arguments = ["--optimize", source, *settings, "--fork", name]
+    return shell_commands.main(*redact_arguments(arguments))
+
+
+def _names(database: Database) -> list[str]:
+    return optuna.get_all_study_names(database.storage)
+
+
+def _raise(config: OptimizeConfig, error: ConfigError) -> NoReturn:
+    """With the places in the files, where the config was read from one."""
+    raise error if config._document is None else config._document.located(error)

@@ -1,0 +1,393 @@
+"""The process of one trial: an ordinary run that tells its supervisor of every epoch and does as it answers.
+
+It never opens the database. It ends by itself when the supervisor is gone or silent, so that nobody is left
+to write into a trial that has become another's.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol, TextIO, cast
+
+from lab.config import OptimizeConfig, RunConfig
+from lab.config.group_split_rule import GroupRule, applied
+from lab.config.problems import Path as KeyPath
+from lab.config.problems import Refusal
+from lab.config.validation import validate
+from lab.console.streams import into_files
+from lab.errors import Infeasible
+from lab.events import (
+    Callback,
+    EpochEnd,
+    Outcome,
+    RunEnd,
+    RunResult,
+    RunStart,
+    StopCause,
+    Stopped,
+    StopRequest,
+)
+from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
+from lab.store import file_io, run_folder
+from lab.store.redact import RedactingStream, learn, redact_text
+
+IN_USE = "another process is at work in the trial's folder"
+_GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
+
+
+class Run(Protocol):
+    """`util.run`, as far as a trial needs it."""
+
+    def __call__(
+        self,
+        run_config: RunConfig,
+        *,
+        run_dir: Path,
+        resume: bool,
+        callbacks: Sequence[Callback],
+        console: Any,
+        command: Sequence[str],
+    ) -> RunResult: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run to do.
+
+    Args:
+        config: of the run, as plain data.
+        patience: seconds to wait for an answer, and for the folder where a former process still holds it.
+        extras: makes more listeners, in the process that runs.
+        token: of the trial's lease; 0 where the run is no trial.
+        facts: what the study knows of the trial, for its folder.
+        group_rule: the rule by which the run's data is cut; one that is continued keeps its own.
+        searched: paths of the values that the study has chosen: a component that refuses them is infeasible.
+    """
+
+    config: Mapping[str, Any]
+    folder: Path
+    resume: bool = False
+    patience: float = 120.0
+    command: tuple[str, ...] = ()
+    extras: tuple[Callable[[], Callback], ...] = ()
+    token: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    searched: tuple[KeyPath, ...] = ()
+    group_rule: GroupRule = GroupRule.NEAREST
+
+
+def patience(config: OptimizeConfig) -> float:
+    """How many seconds a run waits for an answer: longer than a lease holds without being renewed."""
+    return max(2 * config.lease_seconds, 30.0)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The process is there; its time runs."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A seed's first epoch is about to begin."""
+
+    seed_index: int
+    event: RunStart
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over; the process waits for a StopRequest or None."""
+
+    seed_index: int
+    event: EpochEnd
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A seed is over."""
+
+    seed_index: int
+    event: RunEnd
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over, and how. The last message.
+
+    Args:
+        value: what the run is worth, the mean over its seeds.
+        repeats: what each of its seeds or folds is worth.
+        definitions: of the metrics and losses that it logged.
+        fault: what failed and where, the same for the same mistake; empty where nothing did.
+        cause: what the study has to act on.
+    """
+
+    outcome: Outcome
+    reason: str
+    value: float = float("nan")
+    best: Mapping[str, float] = field(default_factory=dict)
+    last: Mapping[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    repeats: tuple[float, ...] = ()
+    epochs: int = 0
+    seconds: float = 0.0
+    parameters: int = 0
+    fault: str = ""
+    definitions: Mapping[str, int] = field(default_factory=dict)
+    cause: StopCause | None = None
+
+
+Message = Begun | Started | EpochDone | Ended | Finished
+Answer = StopRequest | None
+Tell = Callable[[Message], Answer]
+
+
+class Relay(Callback):
+    """Tells the supervisor what happens; it answers only to `EpochDone`."""
+
+    def __init__(self, tell: Tell, repeats: Sequence[str]) -> None:
+        self._tell, self._repeats = tell, repeats
+        self._index = 0
+        self.ends: list[RunEnd] = []
+        self.stop: StopRequest | None = None
+        self.parameters = 0
+        self.definitions: Mapping[str, int] = {}
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Tell of the start of a seed or fold."""
+        several = len(self._repeats) > 1
+        self._index = self._repeats.index(event.run_dir.name) if several else 0
+        self.parameters, self.definitions = event.parameters, event.definitions
+        self._tell(Started(self._index, event))
+
+    def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
+        """Tell of the epoch, and do as is answered."""
+        self.stop = self._tell(EpochDone(self._index, event))
+        return self.stop
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Tell of the end of a seed."""
+        self.ends.append(event)
+        self._tell(Ended(self._index, event))
+
+
+def conduct(order: Order, run: Run, tell: Tell) -> Finished:
+    """Do the run; whatever happens in it becomes an outcome."""
+    relay: Relay | None = None
+    tell(Begun())
+    try:
+        config = validate(RunConfig, order.config)
+        learn(order.config)
+        relay = Relay(tell, tuple(config.repeats))
+        callbacks = [relay, *(extra() for extra in order.extras)]
+
+        def action() -> RunResult:
+            with applied(order.group_rule):
+                return run(
+                    config,
+                    run_dir=order.folder,
+                    resume=order.resume,
+                    callbacks=callbacks,
+                    console="plain",
+                    command=order.command,
+                )
+
+        result = _patiently(order, lambda: _fenced(order, action))
+    except BaseException as error:  # noqa: BLE001 - a trial that fails must not end the study
+        return _broken(error, order, relay)
+    ends = relay.ends
+    return Finished(
+        outcome=Outcome.of_repeats([end.outcome for end in ends]),
+        reason=next((end.reason for end in ends if end.reason), ""),
+        value=float(result),
+        best=result.best,
+        last=result.last,
+        best_epoch=ends[0].best_epoch if len(ends) == 1 else 0,
+        repeats=tuple(end.value for end in ends),
+        epochs=sum(end.epochs for end in ends),
+        seconds=sum(end.seconds for end in ends),
+        parameters=relay.parameters,
+        definitions=relay.definitions,
+        cause=relay.stop.cause if relay.stop is not None else None,
+    )
+
+
+def main(connection: Connection, order: Order, run: Run) -> None:
+    """What a trial's process does; its console goes into the trial's folder."""
+    try:
+        order.folder.mkdir(parents=True, exist_ok=True)
+        with (order.folder / CONSOLE).open("ab", buffering=0) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+    except OSError as error:
+        if not file_io.is_disk_full(error):
+            raise
+        connection.send(disk_full(error))
+        return
+    into_files()
+    sys.stdout, sys.stderr = (
+        cast(TextIO, RedactingStream(sys.stdout)),
+        cast(TextIO, RedactingStream(sys.stderr)),
+    )
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
+        signal.signal(number, signal.SIG_IGN)
+    line = _Line(connection, order.patience)
+    device = str(order.config.get("device", ""))
+    if device.startswith("cuda:"):
+        import torch
+
+        torch.cuda.set_device(device)
+    finished = conduct(order, run, line.tell)
+    line.last_word(finished)
+
+
+class _Line:
+    """The trial's end of the pipe. A thread listens, for the supervisor may stop the trial at any time."""
+
+    def __init__(self, connection: Connection, patience: float) -> None:
+        self._connection = connection
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._stop: Stopped | None = None
+        self._patience = patience
+        signal.signal(signal.SIGTERM, self._on_signal)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, message: Message) -> Answer:
+        """Send, and for an epoch wait for the answer.
+
+        Raises:
+            Stopped: the supervisor is gone, or does not answer.
+        """
+        try:
+            self._connection.send(message)
+        except OSError:
+            if isinstance(message, EpochDone):
+                raise self._stop or Stopped("the supervisor is gone") from None
+            return None
+        if not isinstance(message, EpochDone):
+            return None
+        try:
+            return self._answers.get(timeout=self._patience)
+        except queue.Empty:
+            raise Stopped("the supervisor does not answer", cause=StopCause.NO_ANSWER) from None
+
+    def last_word(self, finished: Finished) -> None:
+        """Send how it ended; nothing can stop the run any more."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with suppress(OSError):
+            self._connection.send(finished)
+            self._connection.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = self._connection.recv()
+            except (EOFError, OSError):
+                self._end(Stopped("the supervisor is gone"))
+                return
+            if isinstance(message, Stopped):
+                self._end(message)
+            else:
+                self._answers.put(message)
+
+    def _end(self, stop: Stopped) -> None:
+        self._stop = stop
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(
+            main, signal.SIGTERM
+        )  # to another thread it would not wake a main one that sleeps
+        timer = threading.Timer(_GRACE, os._exit, [143])  # it may hang in a library that knows no signals
+        timer.daemon = True
+        timer.start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise self._stop or Stopped("its process was told to end")
+
+
+def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
+    """Wait where a former process of the same trial has not let go of the folder yet."""
+    deadline = time.monotonic() + order.patience
+    while True:
+        try:
+            return action()
+        except file_io.RunInUse:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _fenced(order: Order, action: Callable[[], RunResult]) -> RunResult:
+    """Do it while the trial's folder is this lease's."""
+    if not order.token:
+        return action()
+    order.folder.mkdir(parents=True, exist_ok=True)
+    with fenced(order.folder, order.token):
+        if not order.resume:
+            clear(order.folder)
+        write_trial(order.folder, order.facts)
+        return action()
+
+
+def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
+    from lab.train.runtime import is_out_of_memory  # it brings torch, which the supervisor does without
+
+    ends = relay.ends if relay is not None else []
+    common: dict[str, Any] = {
+        "epochs": sum(end.epochs for end in ends),
+        "seconds": sum(end.seconds for end in ends),
+        "parameters": relay.parameters if relay is not None else 0,
+        "definitions": relay.definitions if relay is not None else {},
+    }
+    if isinstance(error, Stopped):
+        return Finished(error.outcome, error.reason, cause=error.cause, **common)
+    if isinstance(error, file_io.RunInUse):
+        return Finished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
+    if isinstance(error, KeyboardInterrupt):
+        return Finished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
+    if file_io.is_disk_full(error):  # no fault of the trial's, and any other would have it as well
+        return disk_full(error, **common)
+    if reason := _infeasible(error, order.searched):
+        return Finished(Outcome.INFEASIBLE, redact_text(reason), **common)
+    if not any(order.folder.rglob(run_folder.TRACEBACK)):  # it broke before the run had begun
+        text = redact_text("".join(traceback.format_exception(error)))
+        with suppress(OSError):
+            file_io.atomic_write(order.folder / run_folder.TRACEBACK, text)
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
+    outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
+    return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
+
+
+def disk_full(error: BaseException, **common: Any) -> Finished:
+    """The end of a run that had no room to write."""
+    return Finished(
+        Outcome.INTERRUPTED, file_io.disk_full_message(error), cause=StopCause.DISK_FULL, **common
+    )
+
+
+def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
+    """The reason why a combination of values makes no run; empty where it was another fault.
+
+    A component may declare it. One that refuses its arguments by a ValueError or an AssertionError does so as
+    well, as far as the study has chosen some of them; else it is a mistake that all trials have.
+    """
+    if isinstance(error, Infeasible):
+        return f"{error}" or "it is infeasible"
+    if not isinstance(error, Refusal):
+        return ""
+    places = [problem.path for problem in error.problems]
+    chosen = any(place[:1] == own[:1] for place in places for own in searched)
+    return "; ".join(map(str, error.problems)) if error.declared or chosen else ""

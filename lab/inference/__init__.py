@@ -1,1 +1,0 @@
-"""What a finished run is used for: predicting masks, and handing the network on."""

@@ -1,0 +1,1 @@
+"""A finished run used: loading it, predictions for files, export."""

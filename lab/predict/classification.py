@@ -1,0 +1,199 @@
+"""`--predict` of a classifier: a table of what its network says of images."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from lab.console import progress_bars
+from lab.console.formatting import format_duration
+from lab.data.classification_sets import prepare
+from lab.data.csv_tables import listed_file, read_table
+from lab.data.file_discovery import READ
+from lab.data.file_problems import MOST_SHOWN, raise_all
+from lab.data.image_reader import SUFFIXES, ImageReader
+from lab.predict.batched import Probabilities, answers, class_names
+from lab.predict.input_files import RECORD, images_in
+from lab.predict.loaded_run import LoadedRun, require_task
+from lab.predict.prediction import Prediction, make_folders
+from lab.store import file_io
+from lab.store.paths import expanded
+from lab.tasks import Classification
+
+PREDICTIONS = "predictions.csv"
+COLUMN = "image_path"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: its path, and what it is called in the table."""
+
+    name: str
+    path: Path
+
+
+@dataclass
+class ClassificationPrediction(Prediction):
+    """The counts of a prediction.
+
+    Args:
+        counts: how many of the images are said to be of each class.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        """Where the table is, and the most frequent classes."""
+        counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output / PREDICTIONS}"
+        most = sorted(self.counts.items(), key=lambda each: -each[1])
+        if said := ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count):
+            yield f"Said: {said}{', …' if len(most) > MOST_SHOWN else ''}"
+
+
+def predict(
+    loaded: LoadedRun,
+    input: Path | str,
+    output: Path | str,
+    *,
+    value_range: Sequence[float] | None = None,
+    force: bool = False,
+    bar: bool | None = None,
+) -> ClassificationPrediction:
+    """Say of every image which class it is; write `predictions.csv` and `prediction.json`.
+
+    Images are prepared as the training prepared its own. A row has the image's name and path, its most
+    probable class with the probability, and a column `p_<class>` for each class; what can't be read has none.
+
+    Args:
+        input: an image, a folder with images in it or in folders below, or a CSV; see `find_items`.
+        value_range: the values that become 0 and 1, for files of other depths than 8 bits; by default as in
+            the training.
+        force: replace files that are there.
+        bar: show progress; by default on a terminal.
+
+    Raises:
+        ValueError: the run is no classifier of images, there is nothing to predict, or a file is there
+            already. Nothing has been written then.
+    """
+    started = time.perf_counter()
+    require_task(loaded, Classification)
+    known = {"in_channels": loaded.info.in_channels, "size": loaded.info.size}
+    missing = [name for name, value in known.items() if value is None]
+    if missing:
+        raise ValueError(
+            f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
+            "(Splits.facts), so that new ones can't be prepared like them"
+        )
+    reader = loaded.image_reader(value_range)
+    done = ClassificationPrediction(expanded(output), notes=list(loaded.notes))
+    items = _found(Path(input), loaded.config.data.arguments, done.notes)
+    _require_room(done.output, expanded(input), force)
+    rows, classes = list[list[object]](), loaded.classes
+    with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
+        for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done, progress)):
+            classes = class_names(loaded, len(likely))
+            if np.isfinite(likely).all():
+                rows.append(_row(item, likely, classes))
+            else:
+                done.fail(item.name, f"{item.path}: the network's answer is not finite: {likely.tolist()}")
+    done.notes += reader.depths.unlike(loaded.info, reader.value_range)
+    done.images = len(rows)
+    said = Counter(row[2] for row in rows)
+    done.counts = {name: said[name] for name in classes}
+    if done.images > 1 and len(said) == 1:
+        done.notes.append(f"all {done.images} images are said to be {rows[0][2]}")
+    done.seconds = time.perf_counter() - started
+    head = ["name", "path", "class", "probability", *(f"p_{name}" for name in classes)]
+    file_io.atomic_write(done.output / PREDICTIONS, file_io.to_csv(head, rows))
+    done.write_record(loaded, classes=classes, images=done.images, counts=done.counts)
+    return done
+
+
+def find_items(
+    path: Path | str, column: str = COLUMN, root: Path | None = None, notes: list[str] | None = None
+) -> list[Item]:
+    """List what `path` names: an image, a folder's images, those of folders below included, or a CSV's.
+
+    A folder's images come in the order of their paths, and are called by them; a CSV's in that of its rows.
+    Whether they can be read is not looked at.
+
+    Args:
+        column: of a CSV, that holds the paths.
+        root: what they are relative to, if not the CSV's own folder.
+        notes: takes a sentence on the files of a folder that are not used.
+
+    Raises:
+        ValueError: there is no such path, nothing to predict in it, or the CSV is no such one: all its
+            problems at once.
+    """
+    path = expanded(path)
+    if path.is_dir():
+        return [Item(each.relative_to(path).as_posix(), each) for each in images_in(path, notes)]
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.suffix.lower() == ".csv":
+        return _of_table(path, column, root or path.parent)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: is neither a table (.csv) nor an image ({READ})")
+    return [Item(path.name, path)]
+
+
+def _of_table(path: Path, column: str, root: Path) -> list[Item]:
+    problems: list[str] = []
+    rows = read_table(path, [column], problems)
+    problems += [f"{row}: {column} is empty" for row in rows if not row.cells[column]]
+    raise_all(problems, str(path))
+    if not rows:
+        raise ValueError(f"{path}: it has no rows")
+    return [Item(row.cells[column], listed_file(root, row.cells[column])) for row in rows]
+
+
+def _found(path: Path, data: Mapping[str, object], notes: list[str]) -> list[Item]:
+    """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
+    column, table, root = (data.get(name) for name in ("image", "path", "root"))
+    ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
+    return find_items(
+        path,
+        column if isinstance(column, str) else COLUMN,
+        expanded(root) if ours and isinstance(root, str) else None,
+        notes,
+    )
+
+
+def _prepared(
+    loaded: LoadedRun,
+    items: Sequence[Item],
+    reader: ImageReader,
+    done: Prediction,
+    progress: progress_bars.Bar,
+) -> Iterator[tuple[Item, list[Tensor]]]:
+    """The images that can be read, as the network gets them."""
+    for item in items:
+        try:
+            image = reader.read(item.path)
+        except ValueError as error:
+            done.fail(item.name, error)
+        else:
+            yield item, [prepare(image, loaded.facts)]
+        progress.update()
+
+
+def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[object]:
+    best = int(likely.argmax())
+    shares = likely.tolist()
+    return [item.name, str(item.path), classes[best], shares[best], *shares]
+
+
+def _require_room(output: Path, input: Path, force: bool) -> None:
+    """Nothing that is there is replaced unasked, and what is read from never; the folder is made."""
+    there = [path for path in (output / PREDICTIONS, output / RECORD) if path.exists()]
+    if any(path.resolve() == input.resolve() for path in there):
+        raise ValueError(f"{input} is to be read and would be replaced; choose another output folder")
+    if there and not force:
+        raise ValueError(f"{there[0]} would be replaced; choose another output folder, or --force")
+    make_folders([output])

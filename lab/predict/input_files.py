@@ -1,0 +1,205 @@
+"""What to predict: a folder's images, one file, or the rows of a manifest, and the truths beside them."""
+
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lab.data.csv_tables import Row, listed_file, read_table
+from lab.data.file_discovery import READ, find_images, key, key_in
+from lab.data.file_problems import indented, raise_all, shown
+from lab.data.image_reader import SUFFIXES
+from lab.data.unicode_names import composed
+from lab.store.paths import expanded
+from lab.store.run_folder import slug
+
+RECORD = "prediction.json"
+"""The record of a prediction: its inputs and settings, and its results, failures included."""
+_LONGEST = 200  # bytes of a name, whose files have endings besides
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Args:
+        name: of the files that are written for it; no two items share one.
+        truth: its mask, where there is one.
+        sequence: the id of what it was taken from, where that is known.
+    """
+
+    name: str
+    image: Path
+    truth: Path | None = None
+    sequence: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the run's data named its parts, so that the same folder is understood again.
+
+    Args:
+        images, masks: folders below a root.
+        metadata: a CSV below the root, in which `name` names an image's stem and `sequence` its sequence.
+        manifest, root: the CSV that listed the training's images, and what its paths are relative to.
+    """
+
+    images: str = "images"
+    masks: str = "masks"
+    metadata: str | None = None
+    name: str | None = None
+    sequence: str = "sequence_id"
+    manifest: str | None = None
+    root: str | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, object]) -> "Layout":
+        """By the arguments of the config's `data`."""
+        wanted = {
+            "images": data.get("images"),
+            "masks": data.get("masks"),
+            "metadata": data.get("metadata"),
+            "name": data.get("metadata_name"),
+            "sequence": data.get("condition") or data.get("group_by"),
+            "manifest": data.get("path"),
+            "root": data.get("root"),
+        }
+        return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
+
+
+def find_items(
+    path: Path | str,
+    layout: Layout | None = None,
+    root: Path | None = None,
+    notes: list[str] | None = None,
+) -> list[Item]:
+    """List what `path` names: an image, a folder of images, a root that holds one, or a manifest CSV.
+
+    A folder's images come in the order of their paths, those of folders in it included but for the output of
+    earlier predictions. Whether they can be read is not looked at.
+
+    Args:
+        notes: takes a sentence on the files that are not used.
+        root: what a manifest's paths are relative to; by default the training's root for the training's
+            manifest, and for others the folder that they are in.
+
+    Raises:
+        ValueError: there is no such path, nothing to predict in it, or the manifest is no such one: all its
+            problems at once.
+    """
+    path, layout = expanded(path), layout or Layout()
+    if path.is_dir():
+        return _of_folder(path, layout, notes)
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.suffix.lower() == ".csv":
+        if root is None and layout.root is not None and layout.manifest is not None:
+            ours = path.resolve() == expanded(layout.manifest).resolve()
+            root = expanded(layout.root) if ours else None
+        return _of_manifest(path, path.parent if root is None else root, layout)
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({READ})")
+    return _with_neighbours([path], path.parent, layout)
+
+
+def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[Item]:
+    if (folder / layout.images).is_dir():
+        folder = folder / layout.images
+    return _with_neighbours(images_in(folder, notes), folder, layout)
+
+
+def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
+    """The images in a folder and in the folders below, but for the output of earlier predictions.
+
+    Args:
+        notes: takes a sentence on the files that are not used.
+    Raises:
+        ValueError: there are none.
+    """
+    found = find_images(folder, skip=lambda below: (below / RECORD).is_file())
+    if not found.images:
+        raise ValueError(f"{folder}: holds no {READ} file, nor does a folder in it")
+    if notes is not None:
+        notes += [*shown(found.problems()), *found.warnings()]
+    return found.images
+
+
+def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
+    """The images with the masks and the sequences that lie where the training's data had them."""
+    keys = [composed(key(path, folder)) for path in images]
+    counts = Counter(keys)
+    items = [
+        Item(key(path, folder) if counts[own] == 1 else path.relative_to(folder).as_posix(), path)
+        for own, path in zip(keys, images, strict=True)
+    ]
+    parts = Path(layout.images).parts
+    if folder.absolute().parts[-len(parts) :] != parts:
+        return items
+    root = folder.absolute().parents[len(parts) - 1]
+    truths = _by_key(root / layout.masks)
+    sequences = _sequences(root, layout, counts)
+    return [
+        replace(item, truth=truths.get(own) if counts[own] == 1 else None, sequence=sequences.get(own))
+        for own, item in zip(keys, items, strict=True)
+    ]
+
+
+def _by_key(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    return {composed(key(path, folder)): path for path in find_images(folder).images}
+
+
+def _sequences(root: Path, layout: Layout, keys: Container[str]) -> dict[str, str]:
+    """By an image's key, from the CSV of the training's data; empty where there is none."""
+    if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
+        return {}
+    rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
+    named = ((key_in(row.cells[layout.name], keys), row.cells[layout.sequence]) for row in rows)
+    return {name: sequence for name, sequence in named if sequence}
+
+
+def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
+    items, problems, lines = list[Item](), list[str](), dict[str, int]()
+    for line, row in ((row.line, row.cells) for row in _rows(path, ("basename", "image_path"))):
+        name = _plain(row["basename"] or Path(row["image_path"]).name)
+        if not row["image_path"]:
+            problems.append(f"line {line}: image_path is empty")
+        elif name in lines:
+            problems.append(f"line {line}: '{name}' is in line {lines[name]} already")
+        elif not name:
+            problems.append(f"line {line}: '{row['basename']}' can't name a file")
+        lines.setdefault(name, line)
+        truth = row.get("mask_path")
+        items.append(
+            Item(
+                name,
+                listed_file(root, row["image_path"]),
+                listed_file(root, truth) if truth else None,
+                row.get(layout.sequence) or row.get("sequence_id") or None,
+            )
+        )
+    if not items:
+        problems.append("it has no rows")
+    if problems:
+        raise ValueError("\n".join([f"{path}:", *indented(problems)]))
+    return items
+
+
+def _plain(name: str) -> str:
+    """A name that is one file's, without the ending of an image; a strange one is made plain."""
+    name = name.strip().replace("/", "_").replace("\\", "_").lstrip(".")
+    name = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+    return name if name.isprintable() and len(name.encode()) <= _LONGEST else slug(name)
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
+    """The rows of a CSV file, as `read_table` reads it for the training.
+
+    Raises:
+        ValueError: it can't be read, lacks a column, or rows have too few or too many cells.
+    """
+    problems: list[str] = []
+    rows = read_table(path, needed, problems)
+    raise_all(problems, str(path))
+    return rows

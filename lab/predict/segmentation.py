@@ -1,0 +1,310 @@
+"""`--predict`: masks, overlays and tables for the images that a run's network is shown."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.config.mask_values import mean_over
+from lab.console import progress_bars
+from lab.console.formatting import format_duration
+from lab.data.file_problems import MOST_SHOWN, indented
+from lab.data.image_reader import ImageReader
+from lab.data.masks import MaskReader
+from lab.predict.connected_objects import class_counts, find_objects
+from lab.predict.input_files import RECORD, Item, Layout, find_items
+from lab.predict.mask_scores import MEAN, score
+from lab.predict.masks import Settings, predict_mask, write_png
+from lab.predict.overlays import outlined, scaled
+from lab.predict.prediction import Prediction, make_folders
+from lab.predict.segmentation_run import Segmenter, left_out
+from lab.predict.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
+from lab.predict.tile_reader import Source
+from lab.store import file_io
+from lab.store.paths import expanded
+
+UNKNOWN = -1  # the index of a sequence that the training didn't have
+
+
+@dataclass
+class SegmentationPrediction(Prediction):
+    """The counts of a prediction, and its scores; where only the truth is at fault the mask was written.
+
+    Args:
+        metrics: means over the images with truth, by class and measure.
+        mean_over: the classes that the mean of classes is over.
+    """
+
+    objects: int = 0
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    mean_over: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Where the masks are, and what they are worth."""
+        counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
+        counted += "" if self.objects == 1 else "s"
+        yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output}"
+        for name, values in self.metrics.items():
+            figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
+            over = f" and {self.mean_over}" if name == MEAN and self.mean_over else ""
+            yield f"{name:<10} {figures}  (means over images{over})"
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Where everything goes."""
+
+    output: Path
+    probabilities: str | None  # the files' ending, where they are asked for
+
+    def mask(self, item: Item) -> Path:
+        return self.output / "masks" / f"{item.name}.png"
+
+    def overlay(self, item: Item) -> Path:
+        return self.output / "overlays" / f"{item.name}.png"
+
+    def likely(self, item: Item) -> Path | None:
+        name = f"{item.name}{self.probabilities}"
+        return None if self.probabilities is None else self.output / "probabilities" / name
+
+    def all(self, items: Sequence[Item]) -> Iterator[Path]:
+        for item in items:
+            yield from (path for path in (self.mask(item), self.overlay(item), self.likely(item)) if path)
+        yield from (self.output / name for name in (OBJECTS, METRICS, RECORD))
+
+
+def predict(
+    loaded: Segmenter,
+    input: Path | str,
+    output: Path | str,
+    *,
+    tile: int | None = None,
+    overlap: int | None = None,
+    flips: bool = False,
+    threshold: float | None = None,
+    min_area: int = 0,
+    probabilities: bool = False,
+    pixel_size: float | None = None,
+    sequence: str | None = None,
+    value_range: Sequence[float] | None = None,
+    root: Path | None = None,
+    force: bool = False,
+    bar: bool | None = None,
+) -> SegmentationPrediction:
+    """Predict every image; write `masks/`, `overlays/`, `objects.csv`, and where truth exists `metrics.csv`.
+
+    A mask is 0 and 255, or class indices of more than two classes, and lies on the image as viewers show it.
+
+    Args:
+        input: a folder, an image, or a manifest; see `find_items`.
+        tile, overlap: pixels; by default those of the run's validation, so that both give the same answer.
+        flips: average the logits of the image and its three mirror images, as the run's task may do anyway;
+            four times the work.
+        threshold: instead of the run's own.
+        min_area: objects of fewer pixels become background.
+        probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
+        pixel_size: micrometres a pixel is wide; adds columns in µm to `objects.csv`.
+        sequence: the id of all images' sequence, for a network that takes one.
+        value_range: as for `ImageReader`; by default that of the training.
+        root: what a manifest's paths are relative to, if not its own folder.
+        force: replace files that are there.
+        bar: show progress; by default on a terminal.
+
+    Raises:
+        ValueError: an argument makes no sense or has no effect, there is nothing to predict, or a file is
+            there already. Nothing has been written then.
+    """
+    started = time.perf_counter()
+    settings = _settings(loaded, tile, overlap, flips, threshold)
+    _require_sense(loaded, min_area, pixel_size)
+    done = SegmentationPrediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)])
+    done.mean_over = mean_over(loaded.classes, loaded.background)
+    items = find_items(input, Layout.of(loaded.config.data.arguments), root, done.notes)
+    files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
+    indices = _sequence_indices(loaded, items, sequence, done.notes)
+    _require_room(files, items, force)
+    make_folders(sorted({path.parent for path in files.all(items)}))
+    work = _Work(loaded, settings, files, done, loaded.image_reader(value_range), min_area, pixel_size)
+    with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
+        for item, index in zip(items, indices, strict=True):
+            progress.set_description(item.name[-30:], refresh=False)
+            work.predict(item, index, lambda rows, of: progress.set_postfix(rows=f"{rows}/{of}"))
+            progress.update()
+    done.seconds = time.perf_counter() - started
+    work.finish()
+    return done
+
+
+@dataclass
+class _Work:
+    """Takes one image after the other, and keeps what the tables are made of."""
+
+    loaded: Segmenter
+    settings: Settings
+    files: _Files
+    done: SegmentationPrediction
+    reader: ImageReader
+    min_area: int
+    pixel_size: float | None
+    objects: list[list[object]] = field(default_factory=list)
+    scores: dict[str, dict[str, dict[str, float | None]]] = field(default_factory=dict)
+    pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+
+    def __post_init__(self) -> None:
+        self.truth = _truth_reader(self.loaded)
+
+    def predict(self, item: Item, sequence: int | None, told: Callable[[int, int], object]) -> None:
+        """Write what there is to say of one image, or that it can't be read."""
+        loaded, files, done = self.loaded, self.files, self.done
+        try:
+            source = Source(item.image, self.reader)
+        except ValueError as error:
+            done.fail(item.name, error)
+            return
+        mask = predict_mask(loaded, source, self.settings, sequence, files.likely(item), told)
+        picture = scaled(source.pixels)
+        del source  # before the objects are counted, which takes as much again
+        found = find_objects(mask, self.min_area, loaded.background)
+        self.objects += object_rows(item.name, found, loaded.classes, self.pixel_size)
+        self.pixels += class_counts(mask)
+        write_png(files.overlay(item), outlined(picture, mask, loaded.background))
+        self._judge(item, mask)
+        write_png(files.mask(item), np.multiply(mask, 255, out=mask) if len(loaded.classes) == 2 else mask)
+        done.images += 1
+        done.objects += len(found)
+
+    def _judge(self, item: Item, mask: NDArray[np.uint8]) -> None:
+        if item.truth is None:
+            return
+        try:
+            truth = self.truth.read(item.truth)
+        except ValueError as error:
+            self.done.fail(item.name, error)
+            return
+        try:
+            self.scores[item.name] = score(mask, truth, self.loaded.classes, self.loaded.background)
+        except ValueError as error:
+            self.done.fail(item.name, f"{item.truth}: {error}")
+
+    def finish(self) -> None:
+        """Write the tables and the record."""
+        done, output = self.done, self.files.output
+        done.metrics = means(self.scores)
+        done.notes += self.reader.depths.unlike(self.loaded.info, self.reader.value_range)
+        learnt = set((self.loaded.info.split or {}).get("train") or ())
+        if seen := sum(name in learnt for name in self.scores):
+            done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
+        counts = self.pixels[: len(self.loaded.classes)]
+        if np.count_nonzero(counts) == 1:
+            only = self.loaded.classes[int(counts.argmax())]
+            which = "the image" if done.images == 1 else f"all {done.images} images"
+            done.notes.append(f"every pixel of {which} is predicted to be {only}")
+        file_io.atomic_write(output / OBJECTS, objects_csv(self.objects, self.pixel_size))
+        if self.scores:
+            file_io.atomic_write(output / METRICS, metrics_csv(self.scores))
+        else:  # what an earlier prediction left there, which this one may replace, is not of these masks
+            (output / METRICS).unlink(missing_ok=True)
+        done.write_record(
+            self.loaded,
+            mean_over=done.mean_over,
+            settings={
+                **vars(self.settings),
+                "min_area": self.min_area,
+                "pixel_size_um": self.pixel_size,
+                "value_range": self.reader.value_range,
+            },
+            images=done.images,
+            objects=done.objects,
+            metrics=done.metrics,
+        )
+
+
+def _settings(
+    loaded: Segmenter, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
+) -> Settings:
+    """The run's own where nothing else is asked for."""
+    if threshold is not None and len(loaded.classes) > 2:
+        raise ValueError(
+            f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
+        )
+    task = loaded.task
+    return Settings(
+        task.tile if tile is None else tile,
+        task.overlap if overlap is None else overlap,
+        task.divisor,
+        flips or task.flips,
+        loaded.threshold if threshold is None else threshold,
+    )
+
+
+def _require_sense(loaded: Segmenter, min_area: int, pixel_size: float | None) -> None:
+    if min_area and loaded.background is None:
+        raise ValueError(
+            "min_area removes objects by making them background, and none of the classes of this run is "
+            f"background: {', '.join(loaded.classes)}; leave it out"
+        )
+    if min_area < 0:
+        raise ValueError(f"min_area must be at least 0 pixels, found {min_area}")
+    if pixel_size is not None and not (0 < pixel_size < math.inf):
+        raise ValueError(f"pixel_size must be above 0 µm, found {pixel_size}")
+
+
+def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
+    """Nothing that is there is replaced unasked, and what is read from never."""
+    read = {path.resolve() for item in items for path in (item.image, item.truth) if path is not None}
+    there = [path for path in files.all(items) if path.exists()]
+    own = [path for path in there if path.resolve() in read]
+    if own:
+        raise ValueError(f"{own[0]} is to be read and would be replaced; choose another output folder")
+    if there and not force:
+        head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be replaced"
+        lines = indented([str(path) for path in there])
+        raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *lines]))
+
+
+def _sequence_indices(
+    loaded: Segmenter, items: Sequence[Item], sequence: str | None, notes: list[str]
+) -> list[int | None]:
+    """What the network is told of each image's sequence; of one that it never saw, that it is unknown."""
+    known = loaded.sequences
+    if known is None:
+        if sequence is not None:
+            raise ValueError("a sequence has no effect: the network of this run takes none")
+        return [None] * len(items)
+    ids = [item.sequence if sequence is None else sequence for item in items]
+    strange = sorted({each for each in ids if each is not None and each not in known})
+    if strange:
+        named = ", ".join(strange[:MOST_SHOWN]) + (", …" if len(strange) > MOST_SHOWN else "")
+        count = sum(each in strange for each in ids)
+        notes.append(
+            f"the training had no sequence {named}: {count} image{'s are' if count > 1 else ' is'} predicted "
+            "without a condition"
+        )
+    if None in ids:
+        notes.append(
+            f"{ids.count(None)} of {len(ids)} images have no sequence id: they are predicted without a "
+            "condition; a manifest's column sequence_id gives them one"
+        )
+    return [UNKNOWN if each is None else known.get(each, UNKNOWN) for each in ids]
+
+
+def _truth_reader(loaded: Segmenter) -> MaskReader:
+    """A reader of truths, as the training read its masks; by index for data that is not read from files."""
+    stated = loaded.info.mask_values
+    if stated is not None:
+        labels = {name: stated["classes"][name] for name in loaded.classes}
+        return MaskReader(labels, stated["ignore"], ignore_others=stated["ignore_others"])
+    data = loaded.config.data.arguments
+    classes, ignore, threshold = (data.get(name) for name in ("classes", "ignore", "mask_threshold"))
+    if not isinstance(classes, Mapping):
+        several = len(loaded.classes) > 2
+        classes = {name: index for index, name in enumerate(loaded.classes)} if several else None
+    return MaskReader(
+        classes,
+        ignore if isinstance(ignore, (int, str)) else None,
+        threshold if isinstance(threshold, (int, float)) else None,
+    )

@@ -1,0 +1,34 @@
+"""What `--evaluate` leaves of a task that has no evaluation of its own: its figures, as they are."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab.console.formatting import format_number
+from lab.report import evaluation_base as base
+
+if TYPE_CHECKING:
+    from lab.evaluate.generic import GenericEvaluation
+
+
+def write(evaluation: "GenericEvaluation", directory: Path) -> Path:
+    """Write `metrics.json`; returns its path.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    return base.write(directory, as_data(evaluation))
+
+
+def as_data(evaluation: "GenericEvaluation") -> dict[str, object]:
+    """Everything as plain data."""
+    found = base.as_data(evaluation, scores=dict(evaluation.values))
+    return {name: found[name] for name in ("run", "split", "scores", "notes")}
+
+
+def as_text(evaluation: "GenericEvaluation", report: Path | None = None) -> str:
+    """A line a figure, for a terminal."""
+    width = max(map(len, evaluation.values))
+    lines = [f"{name:<{width}}  {format_number(value)}" for name, value in evaluation.values.items()]
+    written = ["", f"Report: {report}"] if report else []
+    noted = [f"Note: {note}" for note in evaluation.notes]
+    return "\n".join([f"{evaluation.folder.name}, {evaluation.split} set", *lines, *noted, *written])

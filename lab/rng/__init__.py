@@ -1,0 +1,1 @@
+"""Random streams derived from keys and from (seed, epoch, sample)."""

@@ -1,0 +1,222 @@
+"""Files that appear whole or not at all, locks, and JSON and CSV as every reader accepts them."""
+
+import csv
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from lab.store.ascii_fallback import HANDLER, can_write
+
+_PATIENCE = 0.5  # seconds
+_held: set[int] = set()
+
+
+def _close_in_child() -> None:
+    """A forked loader worker must not keep the lock of a run that is over, or killed."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+class Unwritable(RuntimeError):
+    """The folder that runs live in can't be made, or what is written to it would land elsewhere."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no space left to write, on the disk or of what this user may have of it."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_full_message(error: BaseException) -> str:
+    """That a disk is full, and where."""
+    place = getattr(error, "filename", None)
+    return f"the disk is full: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
+
+
+class RunInUse(RuntimeError):
+    """Another process is writing into this run folder."""
+
+
+@contextmanager
+def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write that is there whole, or is what it was before.
+
+    It is written under another name, synced and renamed, and then its folder is synced.
+
+    Args:
+        private: whether the owner alone may read it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if private:
+        temporary.unlink(missing_ok=True)  # left by a killed process, it would keep its mode
+    try:
+        with open(temporary, "wb", opener=_private if private else None) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise _of(path, error, temporary) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def append(path: Path, text: str) -> None:
+    """Add whole lines to a file, or leave it as it was.
+
+    Raises:
+        OSError: it can't be written; a part that was is taken back, as far as the disk lets us.
+    """
+    size: int | None = None
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            content = memoryview(text.encode("utf-8", HANDLER))
+            while content:
+                content = content[file.write(content) :]
+    except OSError as error:
+        if size is not None:
+            with suppress(OSError):
+                os.truncate(path, size)
+        raise _of(path, error, path) from error
+
+
+def _of(path: Path, error: OSError, written: Path) -> OSError:
+    """The error with the name of the file that was meant; the system names none where writing fails."""
+    if error.errno is None or error.filename not in (None, str(written)):
+        return error
+    return OSError(error.errno, os.strerror(error.errno), str(path))
+
+
+def atomic_write(path: Path, content: str | bytes, private: bool = False) -> None:
+    """Write a small file whole or not at all, in a folder that is made if need be.
+
+    Args:
+        private: whether the owner alone may read it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_open(path, private) as file:
+        file.write(content.encode("utf-8", HANDLER) if isinstance(content, str) else content)
+
+
+def refuse_links(folder: Path, depth: int = 3) -> None:
+    """See that what is written below a folder stays there: it may have come from a stranger.
+
+    A link that stays within is good, and so is the folder itself as one.
+
+    Args:
+        depth: how many levels are looked at.
+
+    Raises:
+        Unwritable: a link leads out; it is named.
+    """
+    root, levels = folder.resolve(), [folder]
+    for _ in range(depth):
+        entries = [Path(entry) for level in levels if level.is_dir() for entry in os.scandir(level)]
+        for path in entries:
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise Unwritable(f"{path}: is a link that leads out of {folder}; nothing is written there")
+        levels = [path for path in entries if path.is_dir() and not path.is_symlink()]
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a finished file a second name, replacing what had it; free where links exist."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links
+            with atomic_open(temporary) as file, source.open("rb") as content:
+                shutil.copyfileobj(content, file)
+        temporary.replace(path)
+    finally:  # where both names are one file already, replacing does nothing and leaves the third
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def to_json(data: Any, indent: int | None = None) -> str:
+    """JSON for a file, as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
+    text = json.dumps(as_json_values(data), indent=indent, ensure_ascii=False, allow_nan=False)
+    return text if can_write(text, "utf-8") else printed_json(data, indent)
+
+
+def printed_json(data: Any, indent: int | None = None) -> str:
+    """The same for a console: of ASCII alone, so that the values are the same whatever it can write."""
+    return json.dumps(as_json_values(data), indent=indent, allow_nan=False)
+
+
+def as_json_values(data: Any) -> Any:
+    """Nested data as JSON can hold it: NaN and infinities become null, paths text, tuples lists."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {str(key): as_json_values(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [as_json_values(value) for value in data]
+    return data if isinstance(data, (str, int, bool)) or data is None else str(data)
+
+
+def to_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table and its head as CSV: six digits of a float, nothing for None."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
+
+
+@contextmanager
+def file_lock(path: Path) -> Iterator[IO[str]]:
+    """Hold a lock file, open for reading and appending, which stands for the folder it lies in.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        if not _taken(file.fileno()):
+            raise RunInUse(f"{path.parent}: another process is running in this folder")
+        _held.add(file.fileno())
+        try:
+            yield file
+        finally:
+            _held.discard(file.fileno())
+
+
+def _taken(handle: int) -> bool:
+    """Whether the lock could be had, after a moment's patience for a run that was just killed."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True

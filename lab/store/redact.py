@@ -1,0 +1,290 @@
+"""Takes the secrets out of what is written down: a record is shared with a whole team, a password isn't."""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import lru_cache
+from typing import Any, TextIO, cast
+from urllib.parse import quote
+
+HIDDEN = "***"
+# Words of a name: `num_tokens`, `API-Key`, `accessToken` are two each; `monkey` and `tokenizer` are one.
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_ALWAYS = frozenset(
+    {"password", "passwords", "passwd", "passphrase", "secret", "secrets", "credential", "credentials"}
+)
+# Here numbers stay, for `max_tokens: 512` and `key: 3` are settings and no secrets.
+_TEXT_ONLY = frozenset({"key", "keys", "apikey", "apikeys", "token", "tokens", "bearer", "authorization"})
+# With one of these the value is a secret whatever it looks like; else `image_key: image` is a setting.
+_STRONG = frozenset(
+    {
+        "api",
+        "apikey",
+        "apikeys",
+        "access",
+        "private",
+        "auth",
+        "bearer",
+        "authorization",
+        "hf",
+        "wandb",
+        "github",
+    }
+)
+_WORDS = re.compile(r"\[?[A-Za-z]+(?:[ _./-](?:[A-Za-z]+|\d{1,2}))*\]?")
+_ENDINGS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "authtoken")
+_URL_PASSWORD = re.compile(
+    r"(?<![\w+.-])(?P<before>[A-Za-z][\w+.-]{0,40}://[^\s/:@]*:)(?!\d{1,5}/)[^\s@]{1,256}(?=@)"
+)
+_URL_PARAMETER = re.compile(
+    r"(?P<before>[?&][\w.-]*(?:key|token|password|passwd|secret|signature)=)[^\s&#]+", re.IGNORECASE
+)
+# `name = "text"`, `name: text`, `"name": 'text'`; a bare text ends at a blank or at punctuation of code.
+_ASSIGNMENT = re.compile(
+    r"""(?<![\w.-])(?P<name>[A-Za-z_-][\w.-]{0,120})(?P<equals>["']?\s*[=:]\s*)"""
+    r"""(?:(?P<quote>["'])(?P<quoted>(?:(?!(?P=quote))[^\n])+)(?P=quote)|(?P<bare>[\w+/=.~-]+)(?=[\s,;)\]}]|$))""",
+    re.MULTILINE,
+)
+_OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=~-]{8,}")  # no name that code would use as a value
+_NUMBER = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?")
+_KNOWN = re.compile(
+    r"\b(?:gh[opsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_\w{20,}|sk[-_][\w-]{20,}|xox[abprs]-[\w-]{10,}"
+    r"|A[KS]IA[0-9A-Z]{16}|AIza[\w-]{35}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,})(?![\w-])"
+)
+_BEARER = re.compile(r"(?P<before>\b(?:bearer|basic)\s+)[\w+/=.~-]{8,}", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(
+    r"(?P<before>-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(?:(?!-----END)[\s\S])+"
+    r"(?P<after>-----END [A-Z0-9 ]*PRIVATE KEY-----)?"
+)
+_HINT = re.compile(r"key|token|passw|passphrase|secret|credential|bearer|authorization", re.IGNORECASE)
+_SHORTEST = 8  # characters of a secret that is looked for in texts: shorter ones are words as well
+_learnt: set[str] = set()
+
+
+def learn(config: Mapping[str, Any]) -> None:
+    """Know the secrets of a config: wherever they turn up in a text from now on, they are hidden."""
+    found = {value for value in _secrets("", config) if len(value) >= _SHORTEST and HIDDEN not in value}
+    _learnt.update(found)
+    _literals.cache_clear()  # the environment may have changed, too
+
+
+def hidden(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of what a record hides, for whoever wants to use it again."""
+    if isinstance(config, str) and HIDDEN in config:
+        yield path
+    items = config.items() if isinstance(config, Mapping) else enumerate(config) if _is_list(config) else ()
+    for key, value in items:
+        yield from hidden(value, (*path, str(key)))
+
+
+def restored(config: Any, source: Any) -> Any:
+    """A record's config with what it hides taken from another that has it; what neither has stays hidden."""
+    if isinstance(config, Mapping) and isinstance(source, Mapping):
+        return {key: restored(value, source.get(key)) for key, value in config.items()}
+    if _is_list(config) and _is_list(source) and len(config) == len(source):
+        return [restored(value, other) for value, other in zip(config, source, strict=True)]
+    return source if isinstance(config, str) and HIDDEN in config and source is not None else config
+
+
+@contextmanager
+def redacted_output() -> Iterator[None]:
+    """What is printed meanwhile shows no secrets, nor does the traceback that ends it, with exit code 1.
+
+    A scheduler keeps both in a file. `sys.excepthook` won't do: W&B sets one of its own.
+    """
+    out, err = cast(TextIO, RedactingStream(sys.stdout)), cast(TextIO, RedactingStream(sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - this is where the interpreter would show it
+            err.write("".join(traceback.format_exception(error)))
+            raise SystemExit(1) from None
+
+
+class RedactingStream:
+    """A text stream that hides secrets on their way to another; all else is the other's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it without secrets."""
+        self._stream.write(redact_text(text))
+        return len(text)
+
+    def writelines(self, lines: Sequence[str]) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def redact(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the config in which the values of secret-looking keys, and passwords in URLs, read `***`."""
+    return {key: _value(str(key), value) for key, value in config.items()}
+
+
+def redact_text(text: str) -> str:
+    """The text with `***` in place of secrets: by what is around them, by their own form, and those we know.
+
+    That are passwords and access keys of URLs, `password=…`, bearer headers, private keys, the secrets of
+    the environment and of what `learn` was told.
+    """
+    for pattern in (_URL_PASSWORD, _URL_PARAMETER):
+        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    if _HINT.search(text):
+        text = _PRIVATE_KEY.sub(rf"\g<before>{HIDDEN}\g<after>", text)
+        text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
+        text = _ASSIGNMENT.sub(_said, text)
+    text = _KNOWN.sub(HIDDEN, text)
+    literals = _literals()
+    return text if literals is None else literals.sub(HIDDEN, text)
+
+
+def redact_arguments(arguments: Sequence[str]) -> list[str]:
+    """A command line in which `a.api_key=…`, `--token …`, `WANDB_API_KEY=…` and URLs hide their secret."""
+    shown: list[str] = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if value and _is_secret(name.rpartition(".")[2], value):
+            argument = f"{name}={HIDDEN}"
+        elif shown and _names_a_secret(shown[-1], argument):
+            argument = HIDDEN
+        shown.append(redact_source(argument))
+    return shown
+
+
+def command_line_has_secret(arguments: Sequence[str] | None = None) -> bool:
+    """Whether something in the command line would be hidden; by default this process's own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return redact_arguments(given) != given
+
+
+def redact_source(text: str) -> str:
+    """Code or a diff in which literal values of secret-looking names are hidden, and everything else stays.
+
+    Code says `key=len` and `token = next(tokens)`: only quoted texts, and bare ones of eight or more
+    characters that mix letters and digits, are taken for secrets here.
+    """
+    lines = redact_text(text).splitlines(keepends=True)
+    shown = "".join(_ASSIGNMENT.sub(_assignment, line) if _HINT.search(line) else line for line in lines)
+    return _KNOWN.sub(HIDDEN, shown)
+
+
+def _said(match: re.Match[str]) -> str:
+    """The same in prose, where `KeyError: 'width'` and `token: the last` are no secrets."""
+    literal, name = match["quoted"] or match["bare"], match["name"].rpartition(".")[2]
+    opaque = _OPAQUE.fullmatch(literal) or (_words(name) & _ALWAYS and match["quoted"])
+    if not opaque or name.endswith("Error") or not _is_secret(name, literal):
+        return match[0]
+    return f"{match['name']}{match['equals']}{match['quote'] or ''}{HIDDEN}{match['quote'] or ''}"
+
+
+@lru_cache(maxsize=1)
+def _literals() -> re.Pattern[str] | None:
+    """Finds the secrets that are known, as they are and as JSON and URLs write them; None without any."""
+    known = set(_learnt)
+    for name, value in os.environ.items():
+        known.update(each for each in _secrets(name, value) if len(each) >= _SHORTEST and HIDDEN not in each)
+    forms = {form for value in known for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
+    forms |= {
+        line for value in known if "\n" in value for line in value.split("\n") if len(line) > 2 * _SHORTEST
+    }
+    # A password that is a word, such as `postgres`, can't be told from the word.
+    forms = {form for form in forms if form and not (form.isalpha() and len(form) < 12)}
+    return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
+
+
+def _secrets(name: str, value: Any, below: bool = False) -> Iterator[str]:
+    """The texts of a config, or of a variable of the environment, that are secrets worth to look for."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(str(key), item, below or bool(_words(name) & _ALWAYS))
+    elif _is_list(value):
+        for item in value:
+            yield from _secrets(name, item, below)
+    elif isinstance(value, str):
+        named = below or _is_secret(name, value)
+        telling = _OPAQUE.fullmatch(value) or below or _words(name) & (_ALWAYS | _STRONG)
+        if named and telling and not value.startswith(("/", "~", "./", "../")):  # a file with keys
+            yield value
+        for pattern in (_URL_PASSWORD, _URL_PARAMETER):
+            yield from (found[0][len(found["before"]) :] for found in pattern.finditer(value))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _assignment(match: re.Match[str]) -> str:
+    name, equals, quote = match["name"], match["equals"], match["quote"] or ""
+    literal = match["quoted"] or (match["bare"] if _OPAQUE.fullmatch(match["bare"] or "") else None)
+    if literal is None or not _is_secret(name.rpartition(".")[2], literal):
+        return match[0]
+    return f"{name}{equals}{quote}{HIDDEN}{quote}"
+
+
+def _names_a_secret(option: str, value: str) -> bool:
+    return option.startswith("--") and "=" not in option and value[:1] != "-" and _is_secret(option, value)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    words = _words(name)
+    return bool(words & _ALWAYS or (words & _TEXT_ONLY and not _NUMBER.fullmatch(value)))
+
+
+def _words(name: str) -> set[str]:
+    words = {word.lower() for word in _WORD.findall(name)}
+    return words | {"secret" for word in words if word.endswith(_ENDINGS)}  # PGPASSWORD is one word
+
+
+def _value(key: str, value: Any) -> Any:
+    words = _words(key)
+    if words & _ALWAYS:
+        return _hide(value, (str, bytes, int, float))
+    if words & _TEXT_ONLY:
+        return _hide(value, (str, bytes), settings_stay=not words & _STRONG, about=not _ends_in_one(key))
+    return _plain(value)
+
+
+def _ends_in_one(name: str) -> bool:
+    """Whether a name is that of a key or token; `token_mixer` and `key_column` only have to do with some."""
+    return _WORD.findall(name)[-1].lower() in _TEXT_ONLY
+
+
+def _is_setting(value: str, about: bool) -> bool:
+    """`image`, `[PAD]`, `train.images`: words, which a run that goes on has to know.
+
+    Args:
+        about: whether the name only has to do with keys: then `pool2d` is a setting, too.
+    """
+    if about:
+        return not (len(value) >= 2 * _SHORTEST and _OPAQUE.fullmatch(value))
+    return len(value) <= 24 and bool(_WORDS.fullmatch(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return redact(value)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _hide(value: Any, kinds: tuple[type, ...], settings_stay: bool = False, about: bool = False) -> Any:
+    """Everything of these kinds below a secret key; an empty value tells nobody anything and stays."""
+    if isinstance(value, Mapping):
+        return {key: _hide(item, kinds, settings_stay, about) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_hide(item, kinds, settings_stay, about) for item in value]
+    if settings_stay and isinstance(value, str) and _is_setting(value, about):
+        return redact_text(value)
+    return HIDDEN if isinstance(value, kinds) and not isinstance(value, bool) and value != "" else value

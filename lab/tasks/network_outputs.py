@@ -1,0 +1,64 @@
+"""The tensor in what a network returns, which may be a mapping or a tuple with more in it."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from lab.losses.targets import Unfit
+
+NAMES = ("logits", "out")
+"""The tensor's name in transformers and timm, and in torchvision's networks for segmentation."""
+
+
+def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """The output itself, its only tensor, or the one called `logits` or `out`; and the names of the others.
+
+    Raises:
+        Unfit: which one is meant can't be decided.
+    """
+    if isinstance(output, Tensor):
+        return output, ()
+    parts = dict(_parts(output))
+    tensors = [name for name, part in parts.items() if isinstance(part, Tensor)]
+    called = [name for name in NAMES if name in tensors]
+    chosen = called if len(called) == 1 else tensors if len(parts) == 1 else []
+    if len(chosen) != 1:
+        listed = ", ".join(f"{name}: {_described(part)}" for name, part in parts.items())
+        raise Unfit(
+            f"the network returns a {type(output).__name__} ({listed or 'no tensors'}), and the task expects "
+            "one tensor. Of a mapping or a named tuple 'logits' or 'out' is taken, if it has one of them; "
+            "else wrap the network in a module that returns the tensor, or write a task whose step takes it "
+            "apart (docs/tasks.md)"
+        )
+    rest = tuple(str(name) for name, part in parts.items() if name != chosen[0] and part is not None)
+    tensor: Tensor = parts[chosen[0]]
+    return tensor, rest
+
+
+class OneTensor(nn.Module):
+    """A network that returns the one tensor in what another returns."""
+
+    def __init__(self, network: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """As the network is called."""
+        return tensor_of(self.network(*inputs))[0]
+
+
+def _parts(output: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(output, Mapping):
+        yield from output.items()
+    elif isinstance(output, tuple) and hasattr(output, "_fields"):
+        yield from zip(output._fields, output, strict=True)
+    elif isinstance(output, (list, tuple)):
+        yield from enumerate(output)
+    elif dataclasses.is_dataclass(output):
+        yield from ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
+
+
+def _described(part: Any) -> str:
+    return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__

@@ -1,0 +1,127 @@
+"""`events.jsonl`: what happened in a run and when, one JSON object a line."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.store import file_io, run_folder
+
+# What an epoch says of itself, and says again when it is redone.
+_OF_AN_EPOCH = ("epoch_end", "lr_change", "stop")
+
+
+class JsonlTracker:
+    """Writes one line an event: `time` (ISO 8601, UTC), `event`, then its own data; NaN and inf are null.
+
+    Events: `run_start`, `epoch_end`, `lr_change` (the scheduler has set another rate), `stop` (the run is
+    to end: early stopping, divergence, a pruner), `note`, `run_end`. What an epoch says is there exactly
+    once, however often the run was killed: a resumed run drops the lines of the epochs that it will do
+    again. Every other event stays, so the file also tells how often the run was started.
+    """
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+
+    def start(self, event: RunStart) -> None:
+        """Drop the epochs that will be redone, and a torn last line; then record the start."""
+        self._path = event.run_dir / run_folder.EVENTS
+        kept = [line for line in _lines(self._path) if not _is_redone(json.loads(line), event.first_epoch)]
+        file_io.atomic_write(self._path, "".join(f"{line}\n" for line in kept))
+        self._write(
+            "run_start",
+            run_id=event.run_id,
+            project=event.project,
+            name=event.name,
+            group=event.group,
+            seed=event.seed,
+            first_epoch=event.first_epoch,
+            first_step=event.first_step,
+            epochs=event.epochs,
+            resumed=event.resumed,
+            device=event.device,
+            parameters=event.parameters,
+            model_bytes=event.model_bytes,
+            train_samples=event.train_samples,
+            val_samples=event.val_samples,
+        )
+
+    def epoch(self, event: EpochEnd) -> None:
+        """The numbers of one epoch, and what was decided at its end."""
+        self._write(
+            "epoch_end",
+            epoch=event.epoch,
+            values=event.values,
+            improved=event.improved,
+            best_epoch=event.best_epoch,
+            seconds=event.seconds,
+        )
+        rate = event.values.get("lr")
+        if rate is not None and rate != event.next_lr:
+            self._write("lr_change", epoch=event.epoch, before=rate, after=event.next_lr)
+        if event.stop is not None:
+            self._write("stop", epoch=event.epoch, outcome=event.stop.outcome, reason=event.stop.reason)
+
+    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Pictures have no place in a log."""
+
+    def note(self, event: Note) -> None:
+        """A line for a person; before the start there is no file to hold it, so it is only shown."""
+        if self._path is not None:
+            self._write("note", level=event.level, message=event.message, epoch=event.epoch)
+
+    def finish(self, event: RunEnd) -> None:
+        """How it ended; a note of a slow mirror may still follow."""
+        self._write(
+            "run_end",
+            outcome=event.outcome,
+            reason=event.reason,
+            epochs=event.epochs,
+            value=event.value,
+            best_epoch=event.best_epoch,
+            best=event.best,
+            last=event.last,
+            seconds=event.seconds,
+            samples_per_second=event.samples_per_second,
+            files=event.files,
+        )
+
+    def _write(self, event: str, /, **data: Any) -> None:
+        assert self._path is not None, "start comes first"
+        line = file_io.to_json({"time": datetime.now(UTC).isoformat(), "event": event, **data})
+        file_io.append(self._path, line + "\n")
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """The events of a run folder in order; empty where there are none. A torn last line is left out.
+
+    Raises:
+        ValueError: a line before the last can't be read; the message names file and line.
+    """
+    path = folder / run_folder.EVENTS
+    return [json.loads(line) for line in _lines(path)]
+
+
+def _lines(path: Path) -> list[str]:
+    """The whole lines, each of them one JSON object."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = text[: text.rfind("\n") + 1].split("\n")[:-1]  # not splitlines: a message may hold U+2028
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(data, dict):
+            raise ValueError(f"{path}, line {number}: {type(data).__name__} found, an object is expected")
+    return lines
+
+
+def _is_redone(event: dict[str, Any], first_epoch: int) -> bool:
+    return event.get("event") in _OF_AN_EPOCH and event["epoch"] >= first_epoch

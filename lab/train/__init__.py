@@ -1,0 +1,1 @@
+"""What a training consists of beside the Trainer: its loop's parts, its state, its checks, its callbacks."""

@@ -1,0 +1,73 @@
+"""Keeps `last`, `prev`, `best`, `final` and the periodic checkpoints of a run."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lab import checkpoint
+from lab.config.sections import CheckpointConfig
+from lab.events import Callback, EpochEnd, MidEpoch, RunEnd
+from lab.store import file_io
+
+Content = Callable[[Mapping[str, Any] | None], Mapping[str, Any]]
+
+
+class Checkpointing(Callback):
+    """Writes one file an epoch, and more within it where asked; the other names are links to it.
+
+    A diverged epoch is not written, so that `last` and `best` stay the last good ones.
+
+    Args:
+        content: gives the state to write, at a position within an epoch, or at None between epochs.
+    """
+
+    def __init__(self, folder: Path, config: CheckpointConfig, content: Content) -> None:
+        self._folder, self._config, self._content = folder, config, content
+        self._epoch = self._written_epoch = 0
+        self._written_at = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.sweep(folder)
+
+    def on_mid_epoch(self, event: MidEpoch) -> None:
+        """Write what a resumed run can go on with in the middle of this epoch."""
+        if self._due:
+            self._write(event.position)
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Write what this epoch calls for."""
+        if event.diverged:
+            return
+        self._epoch = event.epoch
+        every = self._config.every_epochs
+        periodic = every is not None and event.epoch % every == 0
+        ends = event.stop is not None or event.epoch == event.epochs
+        if not (self._due or periodic or event.improved or ends):
+            return
+        last = self._write()
+        if event.improved:
+            file_io.link(last, self._folder / "best.pt")
+        if periodic:
+            file_io.link(last, self._folder / f"epoch_{event.epoch:04d}.pt")
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Name the finished training's last checkpoint `final`."""
+        if not event.outcome.is_success:
+            return
+        if self._written_epoch < self._epoch:  # a listener ended the run at an epoch that was passed over
+            self._write()
+        last = self._folder / "last.pt"
+        if last.exists():
+            file_io.link(last, self._folder / "final.pt")
+
+    @property
+    def _due(self) -> bool:
+        return time.monotonic() - self._written_at >= self._config.every_seconds
+
+    def _write(self, position: Mapping[str, Any] | None = None) -> Path:
+        last = self._folder / "last.pt"
+        if last.exists():
+            file_io.link(last, self._folder / "prev.pt")
+        checkpoint.save(last, self._content(position))
+        self._written_epoch, self._written_at = self._epoch, time.monotonic()
+        return last

@@ -1,0 +1,76 @@
+"""Pictures of what the network says: panels for the trackers, and two files at the end."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lab.config.sections import PicturesConfig
+from lab.events import Callback, EpochEnd, Note, RunEnd
+from lab.figures.curves import history
+from lab.store import run_folder
+from lab.tasks import Samples, Task
+from lab.trackers.csv_file import read_metrics
+
+
+class Pictures(Callback):
+    """Draws `history.png` and `predictions.png`, the latter from the best epoch's predictions.
+
+    A picture is a by-product: whatever goes wrong in one is told and does not end the run.
+
+    Args:
+        predict: what the network says of some validation samples now, or None.
+        predict_best: the same with the best epoch's weights.
+        image: takes a panel for the trackers: epoch, name, (height, width, 3).
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config: PicturesConfig,
+        task: Task,
+        predict: Callable[[], Samples | None],
+        predict_best: Callable[[], Samples | None],
+        image: Callable[[int, str, NDArray[np.uint8]], None],
+        notify: Callable[[Note], None],
+    ) -> None:
+        self._run_dir, self._config, self._task = run_dir, config, task
+        self._predict, self._predict_best = predict, predict_best
+        self._image, self._notify = image, notify
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Every now and then, a panel for the trackers."""
+        due = event.epoch % self._config.every_epochs == 0 or event.epoch == event.epochs
+        if due and self._config.enabled and not event.diverged:
+            self._guarded(lambda: self._hand_on_panel(event.epoch))
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Draw both files."""
+        if not self._config.enabled:
+            return
+        self._guarded(lambda: self._draw_history(event.best_epoch))
+        if event.best_epoch:
+            self._guarded(lambda: self._draw_predictions(event.best_epoch))
+
+    def _hand_on_panel(self, epoch: int) -> None:
+        samples = self._predict()
+        panel = self._task.panel(samples) if samples is not None else None
+        if panel is not None:
+            self._image(epoch, "predictions", panel)
+
+    def _draw_predictions(self, best_epoch: int) -> None:
+        samples = self._predict_best()
+        if samples is not None:
+            path = self._run_dir / run_folder.PREDICTIONS
+            self._task.draw(samples, path, f"{self._run_dir.name}: best epoch {best_epoch}")
+
+    def _draw_history(self, best_epoch: int) -> None:
+        path = self._run_dir / run_folder.HISTORY
+        history(read_metrics(self._run_dir), path, title=self._run_dir.name, best_epoch=best_epoch or None)
+
+    def _guarded(self, draw: Callable[[], object]) -> None:
+        try:
+            draw()
+        except Exception as error:  # noqa: BLE001 - a by-product must not end the run
+            self._notify(Note(f"a picture could not be drawn: {type(error).__name__}: {error}", "warning"))

@@ -1,0 +1,216 @@
+"""Keeps `summary.json`: what a run is and how it ended, in one small file."""
+
+import math
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from lab.config import ConfigError, RunConfig
+from lab.config.saved_config import written
+from lab.console.formatting import format_number
+from lab.console.streams import SafeStream
+from lab.events import RUNNING, Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
+from lab.store import file_io, run_folder
+from lab.store.definitions import newest
+from lab.store.redact import redact, redact_text
+from lab.train.callbacks.progress_bar import Style
+
+T = TypeVar("T")
+
+
+class Summary(Callback):
+    """Written when the run starts, with outcome `running`, and again when it ends."""
+
+    def __init__(self) -> None:
+        self._start: RunStart | None = None
+        self._head: dict[str, Any] = {}
+
+    def on_run_start(self, event: RunStart) -> None:
+        """Say that the run is there and who runs it."""
+        self._start = event
+        self._head = {
+            "project": event.project,
+            "name": event.name,
+            "outcome": RUNNING,
+            "seed": event.seed,
+            "monitor": event.config.get("monitor"),
+            "loss_mean": event.loss_mean,
+            "device": event.device,
+            "parameters": event.parameters,
+            **({"loss_parameters": event.loss_parameters} if event.loss_parameters else {}),
+            "definitions": dict(event.definitions),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        run_folder.write_summary(event.run_dir, {**self._head, "config": event.config})
+
+    def on_run_end(self, event: RunEnd) -> None:
+        """Say how it ended."""
+        if self._start is None:
+            return
+        result = {
+            "outcome": event.outcome,
+            "reason": event.reason,
+            "value": event.value,
+            "best_epoch": event.best_epoch,
+            "best": event.best,
+            "last": event.last,
+            "epochs": event.epochs,
+            "seconds": event.seconds,
+            "samples_per_second": event.samples_per_second,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        run_folder.write_summary(self._start.run_dir, {**self._head, **result, "config": self._start.config})
+
+
+class RepeatsSummary:
+    """The summary of a run of several seeds or folds: mean, spread and table; a context around them all."""
+
+    def __init__(self, folder: Path, config: RunConfig, console: Style) -> None:
+        self._folder, self._config, self._console = folder, config, console
+        self._names = tuple(config.repeats)
+        self._kind = "seed" if config.folds is None else "fold"
+        self._results: list[tuple[str, RunResult]] = []
+        self._started = datetime.now(UTC)
+        self._seconds = time.perf_counter()
+        self._head = {
+            "project": config.project,
+            "name": config.name,
+            "monitor": config.monitor.model_dump(mode="json"),
+            "started": self._started.isoformat(timespec="seconds"),
+            "config": redact(config.as_data()),
+        }
+
+    def __enter__(self) -> "RepeatsSummary":
+        paths = [self._folder / name for name in (run_folder.CONFIG, run_folder.SUMMARY)]
+        self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
+        file_io.atomic_write(self._folder / run_folder.CONFIG, written(self._config.as_data()))
+        run_folder.write_summary(self._folder, {**self._head, "outcome": RUNNING})
+        return self
+
+    def add(self, result: RunResult) -> None:
+        """Take in the next finished seed or fold."""
+        number = self._names[len(self._results)].partition("_")[2]
+        self._results.append((number, result))
+
+    def unless_stopped(self, repeats: Iterable[T]) -> Iterator[T]:
+        """The repeats, until one is pruned or otherwise taken from the run: that is said of the whole run."""
+        for repeat in repeats:
+            yield repeat
+            if self._stopped() is not None:
+                return
+
+    def _stopped(self) -> RunResult | None:
+        return next((result for _, result in self._results if result.outcome.ends_all_repeats), None)
+
+    @property
+    def result(self) -> RunResult:
+        """The mean over the repeats; as bad as it gets where one of them diverged."""
+        return RunResult(self._end(Outcome.COMPLETED), self._folder)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ConfigError) and not self._results:
+            self._put_back()
+            return
+        stopped = isinstance(error, (KeyboardInterrupt, Stopped))
+        broken = Outcome.INTERRUPTED if stopped else Outcome.FAILED
+        end = self._end(Outcome.COMPLETED if error is None else broken)
+        table = [
+            {
+                self._kind: int(number),
+                "outcome": result.outcome,
+                "value": float(result),
+                "best": result.best,
+                "last": result.last,
+                "epochs": result.epochs,
+                "seconds": result.seconds,
+                "folder": result.run_dir.name,
+            }
+            for number, result in self._results
+        ]
+        summary = {
+            "outcome": end.outcome,
+            "reason": redact_text(f"{type(error).__name__}: {error}") if error is not None else end.reason,
+            "value": end.value,
+            "best": end.best,
+            "last": end.last,
+            "spread": self._spread("best"),
+            "definitions": newest(
+                (run_folder.read_summary(result.run_dir) or {}).get("definitions")
+                for _, result in self._results
+            ),
+            f"{self._kind}s": table,
+            "epochs": end.epochs,
+            "seconds": end.seconds,
+            "samples_per_second": end.samples_per_second,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        run_folder.write_summary(self._folder, {**self._head, **summary})
+        self._print(end)
+
+    def _put_back(self) -> None:
+        """The config was refused: a run that was there stays as it was, a new one leaves nothing."""
+        for path, content in self._before.items():
+            if content is None:
+                path.unlink()
+            else:
+                file_io.atomic_write(path, content)
+        for below in run_folder.repeats(self._folder):
+            if not any(below.iterdir()):
+                below.rmdir()
+
+    def _end(self, outcome: Outcome) -> RunEnd:
+        results = [result for _, result in self._results]
+        diverged = [number for number, result in self._results if result.outcome is Outcome.DIVERGED]
+        reason = ""
+        if outcome is Outcome.COMPLETED and (stopped := self._stopped()):
+            outcome, reason = stopped.outcome, stopped.reason
+        elif diverged:
+            outcome = Outcome.DIVERGED if outcome is Outcome.COMPLETED else outcome
+            reason = f"{self._kind} {', '.join(diverged)} diverged"
+        return RunEnd(
+            outcome=outcome,
+            reason=reason,
+            epochs=max((result.epochs for result in results), default=0),
+            value=statistics.fmean(results) if results else math.nan,
+            best_epoch=0,
+            best=self._mean("best"),
+            last=self._mean("last"),
+            seconds=time.perf_counter() - self._seconds,
+            samples_per_second=statistics.fmean(r.samples_per_second for r in results) if results else 0.0,
+        )
+
+    def _columns(self, which: Literal["best", "last"]) -> dict[str, list[float]]:
+        rows = [result.best if which == "best" else result.last for _, result in self._results]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name, math.nan) for row in rows] for name in [self._config.main_loss, *names]}
+
+    def _mean(self, which: Literal["best", "last"]) -> dict[str, float]:
+        return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}
+
+    def _spread(self, which: Literal["best", "last"]) -> dict[str, float]:
+        """The sample standard deviation over the repeats; NaN for one seed, or where one diverged."""
+        return {
+            name: statistics.stdev(v) if len(v) > 1 and all(map(math.isfinite, v)) else math.nan
+            for name, v in self._columns(which).items()
+        }
+
+    def _print(self, end: RunEnd) -> None:
+        out = SafeStream()
+        if self._console == "json":
+            event = {"event": f"{self._kind}s_end", "value": end.value, "best": end.best}
+            out.write(f"{file_io.printed_json(event)}\n")
+            out.flush()
+            return
+        if not self._results:
+            return
+        spread = self._spread("best")
+        lines = ["", f"{len(self._results)} {self._kind}s: mean ± standard deviation of the best epochs"]
+        for name, mean in end.best.items():
+            if name != "lr":
+                each = "  ".join(format_number(value) for value in self._columns("best")[name])
+                lines.append(f"  {name:<20} {format_number(mean)} ± {format_number(spread[name])}   ({each})")
+        out.write("\n".join([*lines, f"  in {self._folder}", ""]))
+        out.flush()

@@ -1,0 +1,244 @@
+"""The first batch of a set: an error in it is most often one of the config or the data, and reported as such.
+
+Until the first batch is through, its shapes and dtypes are known as text. An error that ends it is noted with
+them; the exception itself propagates unchanged, for a study counts failures by their kind and place.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._utils import ExceptionWrapper
+
+from lab.config import ConfigError, Problem
+from lab.config.import_target import blame, is_users
+from lab.data.epoch_loader import MixedSizes, Unstackable
+from lab.errors import Infeasible
+from lab.events import Note, Phase
+from lab.losses.terms import measure
+from lab.state.trained_parameters import TrainedParameters
+from lab.train.progress import NotFinite
+from lab.train.runtime import is_out_of_memory
+
+_NOTED = "_first_batch"  # the attribute of an exception
+_LISTED = 12  # tensors of a batch that are listed
+_LONG = 400  # characters of an exception's text
+_WORKERS_FRAME = re.compile(r'^\s*File "(.+)", line (\d+)', re.MULTILINE)
+
+
+@dataclass
+class Fault:
+    """The details of an error in a first batch.
+
+    Args:
+        path: of the config's key that it is about, as far as that is known.
+        traceback: the file that holds it.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    traceback: Path | None = None
+
+
+class FirstBatch:
+    """A context around each pass over a set, that notes an error in the first batch of the first one.
+
+    Args:
+        what: the set, such as `training`.
+        model: is called. The output of a compiled or scripted one isn't described: these take no hooks.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        model: nn.Module,
+        criterion: Callable[[Any, Any], Any],
+        metrics: Mapping[str, Any],
+    ) -> None:
+        self._what, self._model, self._criterion, self._metrics = what, model, criterion, metrics
+        self.done = False
+        self._batch = self._output = ""
+        self._hook: Any = None
+
+    def __enter__(self) -> "FirstBatch":
+        self._batch = self._output = ""
+        compiled = hasattr(self._model, "_orig_mod") or isinstance(self._model, torch.jit.ScriptModule)
+        if not self.done and not compiled:
+            self._hook = self._model.register_forward_hook(self._returned)
+        return self
+
+    def taken(self, batch: Any) -> Any:
+        """Take in the next batch, before the network gets it; returns it."""
+        if not self.done:
+            self._batch = described(batch)
+        return batch
+
+    def check_gradients(self, reach: TrainedParameters, notify: Callable[[Note], None], loss: Tensor) -> None:
+        """Name the parameters that the first backward pass didn't reach, and those of the loss."""
+        if not self.done:
+            for note in reach.notes(loss):
+                notify(note)
+
+    def through(self) -> None:
+        """The batch has passed; what comes later is no matter of the first one."""
+        if not self.done:
+            self.done = True
+            self._unhook()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unhook()
+        if self.done or not isinstance(error, Exception):
+            return
+        if isinstance(error, (ConfigError, Infeasible, NotFinite)) or is_out_of_memory(error):
+            return
+        path = self._path(error)
+        shapes = f"; {self._batch}" if self._batch else ""
+        shapes += f", output {self._output}" if self._output else ""
+        failed = "failed" if self._batch else "can't be read"
+        message = f"the first {self._what} batch {failed}: {_text(error)}{shapes}"
+        setattr(error, _NOTED, Fault(path, message))
+        if shapes:
+            error.add_note(f"The first {self._what} batch: {shapes.removeprefix('; ')}")
+
+    def _returned(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self._output = _listed(output)
+
+    def _unhook(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+
+    def _path(self, error: BaseException) -> tuple[str | int, ...]:
+        """The key of the config that named what was running."""
+        if not self._batch:
+            return ("data",)
+        for frame in _frames(error):
+            own = frame.f_locals.get("self")
+            for name, metric in self._metrics.items():
+                if own is metric:
+                    return ("metrics", name)
+            if own is self._criterion or frame.f_code is measure.__code__:
+                return ("criterion",)
+            if own is self._model:
+                return ("net",)
+        return ()
+
+
+def first_batches(
+    trained: nn.Module,
+    judged: nn.Module,
+    criterion: Callable[[Any, Any], Any],
+    metrics: Mapping[Phase, Mapping[str, Any]],
+) -> dict[Phase, FirstBatch]:
+    """Those of the training set and the validation set."""
+    return {
+        "train": FirstBatch("training", trained, criterion, metrics["train"]),
+        "val": FirstBatch("validation", judged, criterion, metrics["val"]),
+    }
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """The details noted of an exception, if it came from a first batch."""
+    fault = getattr(error, _NOTED, None)
+    return fault if isinstance(fault, Fault) else None
+
+
+def problem_of(error: BaseException) -> Problem | None:
+    """The same as a problem of the config; items that can't be stacked are one in any batch."""
+    if isinstance(error, Unstackable):
+        place = ("data", "transforms") if isinstance(error, MixedSizes) else ("data",)
+        return Problem(place, _own_text(error))
+    fault = fault_of(error)
+    if fault is None:
+        return None
+    where = f"; traceback: {fault.traceback}" if fault.traceback else ""
+    return Problem(fault.path, fault.message + where)
+
+
+def described(batch: Any) -> str:
+    """The parts of a batch with their shapes and dtypes: `inputs 8x4 float32, target 8x3 float32`."""
+    if not isinstance(batch, (list, tuple)) or len(batch) < 2:
+        return f"batch {_listed(batch)}"
+    *inputs, target = batch
+    return f"input{'s' * (len(inputs) > 1)} {_listed(inputs)}, target {_listed(target)}"
+
+
+def _listed(value: Any) -> str:
+    leaves = list(_leaves(value))
+    more = f" and {len(leaves) - _LISTED} more" if len(leaves) > _LISTED else ""
+    return ", ".join(leaves[:_LISTED]) + more or f"empty {type(value).__name__}"
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[str]:
+    if isinstance(value, Tensor):
+        size = "x".join(map(str, value.shape)) or "scalar"
+        yield f"{name}{size} {str(value.dtype).removeprefix('torch.')}"
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _leaves(each, f"{name}{key}: ")
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _leaves(each, name)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from _leaves(getattr(value, field.name), f"{name}{field.name}: ")
+    else:
+        yield f"{name}{type(value).__name__}"
+
+
+def message_of(error: BaseException) -> str:
+    """The exception's kind and text; of one from a loader's worker, without the worker's traceback."""
+    found = _of_worker(error)
+    return found.last_line if found else f"{type(error).__name__}: {error}"
+
+
+def _text(error: BaseException) -> str:
+    """The same in a line, with the user's line of code."""
+    text = " ".join(message_of(error).split())
+    found = _of_worker(error)
+    place = found.place if found else blame(error)
+    return (text if len(text) <= _LONG else f"{text[:_LONG]}...") + place
+
+
+def _own_text(error: BaseException) -> str:
+    """The exception's text alone."""
+    found = _of_worker(error)
+    kind = f"{type(error).__module__}.{type(error).__qualname__}: "
+    return found.last_line.removeprefix(kind) if found else str(error)
+
+
+@dataclass(frozen=True)
+class _OfWorker:
+    """An exception of a loader's worker: torch passes it on as text alone, its traceback in front.
+
+    Args:
+        last_line: of the text, with the exception's class.
+        place: the user's innermost line, such as ` (mine.py:12)`.
+    """
+
+    last_line: str
+    place: str
+
+
+def _of_worker(error: BaseException) -> _OfWorker | None:
+    """Read torch's text of a worker's exception; None where this process raised it."""
+    text = str(error).strip()
+    if not text or all(frame.f_code is not ExceptionWrapper.reraise.__code__ for frame in _frames(error)):
+        return None
+    frames = [(file, line) for file, line in _WORKERS_FRAME.findall(text) if is_users(file)]
+    place = f" ({Path(frames[-1][0]).name}:{frames[-1][1]})" if frames else ""
+    return _OfWorker(text.splitlines()[-1].strip(), place)
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace.tb_frame
+        trace = trace.tb_next

@@ -1,0 +1,103 @@
+"""The first and the last event of a run, made of its Trainer and its data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from lab.config import RunConfig
+from lab.config.no_validation import VAL_LOSS
+from lab.console import shell_commands
+from lab.data.class_counts import as_text, class_counts
+from lab.data.loaders import Loaders
+from lab.events import Outcome, RunEnd, RunStart
+from lab.state.trained_parameters import TrainedParameters
+from lab.store import run_folder
+from lab.store.redact import redact
+from lab.tasks import Task
+from lab.train.epoch_cursor import EpochCursor
+from lab.train.progress import TrainerState
+from lab.train.run_context import RunContext
+
+
+class Trained(Protocol):
+    """The part of a Trainer that the events are made of."""
+
+    model: nn.Module
+    reach: TrainedParameters
+    task: Task
+    criterion: Callable[[Any, Any], Any]
+    device: torch.device
+    course: TrainerState
+    cursor: EpochCursor
+    outcome: Outcome
+    reason: str
+
+    @property
+    def value(self) -> float: ...
+
+
+def run_start(
+    context: RunContext,
+    config: RunConfig,
+    trainer: Trained,
+    data: Loaders,
+    definitions: Mapping[str, int] = {},
+) -> RunStart:
+    """The first event."""
+    weights = trainer.model.state_dict().values()
+    return RunStart(
+        run_id=context.folder.name if context.group is None else f"{context.group}-{context.folder.name}",
+        run_dir=context.folder,
+        project=config.project,
+        name=config.name,
+        seed=config.seeds[0],
+        config=redact(config.as_data()),
+        first_epoch=trainer.course.epoch + 1,
+        epochs=config.epochs,
+        device=str(trainer.device),
+        parameters=sum(p.numel() for p in trainer.model.parameters()),
+        model_bytes=sum(t.numel() * t.element_size() for t in weights),
+        train_samples=data.train_samples,
+        val_samples=data.val_samples,
+        group=context.group,
+        first_step=trainer.cursor.begin_at(len(data.train)),
+        definitions=definitions,
+        test_samples=data.test_samples,
+        classes=as_text(counts) if (counts := class_counts(data.info)) else "",
+        loss_mean=trainer.task.set_mean(trainer.criterion),
+        loss_parameters=trainer.reach.count,
+    )
+
+
+def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:
+    """The last event; `main_loss` is always among `best` and `last`."""
+    missing = {main_loss: float("nan")}
+    course = trainer.course
+    names = ("best.pt", "final.pt")
+    labels = {
+        f"{name.removesuffix('.pt').capitalize()} model": run_folder.CHECKPOINTS + "/" + name
+        for name in names
+    }
+    labels |= {
+        "Curves": run_folder.HISTORY,
+        "Predictions": run_folder.PREDICTIONS,
+        "Summary": run_folder.SUMMARY,
+    }
+    labels |= {"Traceback": run_folder.TRACEBACK} if trainer.outcome.has_traceback else {}
+    whole = context.folder if context.group is None else context.folder.parent
+    again = shell_commands.main("--resume", whole) if trainer.outcome is Outcome.INTERRUPTED else ""
+    return RunEnd(
+        outcome=trainer.outcome,
+        again=again,
+        reason=trainer.reason,
+        epochs=course.epoch,
+        value=trainer.value,
+        best_epoch=course.best.epoch,
+        best=course.best.values or missing,
+        last=course.history[-1] if course.history else missing,
+        seconds=course.seconds,
+        samples_per_second=course.samples_per_second,
+        files={label: context.folder / name for label, name in labels.items() if context.group is None},
+    )

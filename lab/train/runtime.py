@@ -1,0 +1,213 @@
+"""The one hardware seam: device, precision, memory layout, compilation, backward and step end here."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lab.config import ConfigError, Problem, RunConfig
+from lab.config.held_modules import modules_in, parameters_in
+from lab.config.problems import did_you_mean
+from lab.state.remarks import Remarks
+
+T = TypeVar("T")
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# Torch raises plain RuntimeErrors with these texts for cuBLAS, the CPU, and memory outside of its allocator.
+_TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+
+
+class Runtime:
+    """Where and how the network computes.
+
+    Args:
+        device: `auto` (cuda, then mps, then cpu), or a torch device.
+        precision: `fp32`, `bf16` or `fp16`; the weights stay float32, the forward pass is autocast, and fp16
+            has a gradient scaler.
+        compile: torch.compile, with its default backend or the named one.
+        channels_last: lay 4-D tensors out as NHWC, which convolutions are faster on.
+        deterministic: warn of kernels whose result varies, and pick the ones whose doesn't.
+        threads: CPU threads that compute, in the whole process; None leaves them as they are.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+
+    def __init__(
+        self,
+        device: torch.device | str = "auto",
+        precision: str = "fp32",
+        *,
+        compile: bool | str = False,
+        channels_last: bool = False,
+        deterministic: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.device = _resolve(device)
+        self.channels_last = channels_last
+        self._compile = _known_backend(compile)
+        self._dtype = _DTYPES.get(precision)
+        self._network: torch.dtype | None = None
+        self.remarks = Remarks()
+        self._no_autocast = nullcontext()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        if deterministic != torch.are_deterministic_algorithms_enabled():  # the call alone imports a compiler
+            torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+    @classmethod
+    def from_config(cls, config: RunConfig) -> "Runtime":
+        """The runtime that a config asks for."""
+        return cls(
+            config.device,
+            config.precision,
+            compile=config.compile,
+            channels_last=config.channels_last,
+            deterministic=config.deterministic,
+            threads=config.threads,
+        )
+
+    def place(self, part: T) -> T:
+        """Move a module to the device, in the chosen memory layout; before an optimizer is made.
+
+        Of what is no module, the modules and parameters that it holds move, and the tensors that are bound
+        to a function, such as a loss; all else stays as it is.
+        """
+        if isinstance(part, functools.partial):
+            moved = {name: self.move(value) for name, value in part.keywords.items()}
+            return cast(T, functools.partial(part.func, *part.args, **moved))
+        for module in modules_in(part):
+            module.to(self.device)
+            if self.channels_last:
+                module.to(memory_format=torch.channels_last)
+        for parameter in parameters_in(part).values():
+            parameter.data = parameter.data.to(self.device)
+        return part
+
+    def place_network(self, model: nn.Module) -> nn.Module:
+        """As `place`, for the network: float64 in batches is converted to its type, or float32 to float64."""
+        floating = (each.dtype for each in model.parameters() if each.is_floating_point())
+        self._network = next(floating, None)
+        return self.place(model)
+
+    def forward(self, model: nn.Module) -> nn.Module:
+        """What to call in place of the model: itself, or compiled. Both share the weights."""
+        if not self._compile:
+            return model
+        if isinstance(self._compile, str):
+            return cast(nn.Module, torch.compile(model, backend=self._compile))
+        return cast(nn.Module, torch.compile(model))
+
+    def move(self, batch: Any) -> Any:
+        """A batch (tensor, or nested sequences, mappings and dataclasses of them) on the device."""
+        if isinstance(batch, Tensor):
+            batch = self._converted(batch)
+            if self.channels_last and batch.dim() == 4:
+                return batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            return batch if batch.device == self.device else batch.to(self.device, non_blocking=True)
+        if isinstance(batch, Mapping):
+            return {key: self.move(value) for key, value in batch.items()}
+        if isinstance(batch, (list, tuple)):
+            moved = [self.move(value) for value in batch]
+            return type(batch)(*moved) if isinstance(batch, tuple) and hasattr(batch, "_fields") else moved
+        if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+            fields = {
+                field.name: self.move(getattr(batch, field.name)) for field in dataclasses.fields(batch)
+            }
+            changed = {name: each for name, each in fields.items() if each is not getattr(batch, name)}
+            return dataclasses.replace(batch, **changed) if changed else batch
+        return batch
+
+    def _converted(self, tensor: Tensor) -> Tensor:
+        """In the network's type where one of the two is float64: torch multiplies no float32 with it."""
+        own = self._network
+        if own is None or tensor.dtype == own or {tensor.dtype, own} != {torch.float32, torch.float64}:
+            return tensor
+        kind, needed = (str(each).removeprefix("torch.") for each in (tensor.dtype, own))
+        self.remarks.add(f"the data has {kind} tensors and the network computes in {needed}: converted")
+        return tensor.to(own)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of every forward pass."""
+        if self._dtype is None:
+            return self._no_autocast
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradients, scaled where the precision needs it."""
+        if self.scaler.is_enabled():
+            loss = self.scaler.scale(loss)
+        loss.backward()
+
+    def step(
+        self, optimizer: Optimizer, clip_norm: float | None = None, measure: bool = False
+    ) -> Tensor | None:
+        """Step and clear the gradients; returns their norm before clipping, if it is clipped or asked for."""
+        norm: Tensor | None = None
+        if clip_norm is not None or measure:
+            if self.scaler.is_enabled():
+                self.scaler.unscale_(optimizer)
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            limit = float("inf") if clip_norm is None else clip_norm
+            norm = nn.utils.clip_grad_norm_(parameters, limit)
+        if self.scaler.is_enabled():
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out: the GPU's or the machine's."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        word in str(error).lower() for word in _TORCH_OUT_OF_MEMORY
+    )
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy that follows weights and buffers: average = decay * average + (1 - decay) * weights."""
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _resolve(device: torch.device | str) -> torch.device:
+    if device == "auto":
+        found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return _resolve(found)
+    result = torch.device(device)
+    if result.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = result.index if result.index is not None else 0
+        if index >= count:
+            there = f"cuda:0 to cuda:{count - 1}" if count else "none"
+            raise _no_device(f"found '{device}', and the CUDA devices here are: {there}")
+        return torch.device("cuda", index)
+    if result.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise _no_device("found 'mps', and this machine has none")
+        return torch.device("mps", 0)
+    return result
+
+
+def _known_backend(compile: bool | str) -> bool | str:
+    if isinstance(compile, str) and compile not in torch.compiler.list_backends(exclude_tags=()):
+        hint = did_you_mean(compile, torch.compiler.list_backends())
+        message = f"found '{compile}', and torch.compile has no such backend{hint}"
+        raise ConfigError([Problem(("compile",), message)])
+    return compile
+
+
+def _no_device(message: str) -> ConfigError:
+    return ConfigError([Problem(("device",), f"{message}; auto takes what there is")])

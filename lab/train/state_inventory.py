@@ -1,0 +1,196 @@
+"""All that has a state in a training: how each part is continued by a resume, and where it is kept."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any, Protocol
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lab import checkpoint
+from lab.checkpoint import Stateful
+from lab.config.held_modules import held
+from lab.data import loader_state as data_state
+from lab.data.loaders import Loaders
+from lab.events import Callback, CallbackList, Note, Phase
+from lab.rng.seeding import RngState
+from lab.state.attributes import has_own_state
+from lab.state.components import ADVICE, Attributes, ComponentStates, Named, Unkept
+from lab.state.modes import Modes
+from lab.state.own_state import OwnState
+from lab.tasks import Task
+from lab.train.epoch_cursor import EpochCursor
+from lab.train.progress import TrainerState
+from lab.train.runtime import Runtime
+
+
+class Continued(Enum):
+    """The way in which a resume continues a state."""
+
+    RESTORED = "restored, to the bit"
+    DERIVED = "follows from (seed, epoch, index)"
+    FRESH = "starts from scratch by definition"
+    NAMED = "not continued; a message names it"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something with a state.
+
+    Args:
+        name: as in a checkpoint.
+        kept: where: the key in a checkpoint, or another place.
+    """
+
+    name: str
+    what: str
+    continued: Continued
+    kept: str
+
+
+_RESTORED, _DERIVED, _FRESH, _NAMED = Continued
+_NOT_PLAIN = "what of them is no plain data, or too large: a file's iterator, an object of C code"
+
+INVENTORY: Sequence[Part] = (
+    Part("modes", "the mode that an optimizer with two is in", _RESTORED, "modes"),
+    Part("model", "weights and persistent buffers of the network", _RESTORED, "model"),
+    Part("optimizer", "averages of gradients, learning rates", _RESTORED, "optimizer"),
+    Part("scheduler", "the place in the schedule", _RESTORED, "scheduler"),
+    Part("scaler", "the gradient scaler of fp16", _RESTORED, "scaler"),
+    Part("ema", "averaged weights and buffers", _RESTORED, "ema"),
+    Part("course", "epoch, best epoch, history, cost", _RESTORED, "course"),
+    Part("midway", "step, sums, metrics and random streams within an epoch", _RESTORED, "midway"),
+    Part("early_stopping", "the best value, and how long it has stood", _RESTORED, "early_stopping"),
+    Part("rng", "the global random streams of Python, NumPy and torch", _RESTORED, "rng"),
+    Part("criterion", "parameters and buffers of the loss, or its own `state_dict`", _RESTORED, "criterion"),
+    Part("network", "attributes of the network that change, and buffers that aren't persistent", _RESTORED,
+         "components"),
+    Part("attributes of the criterion", "those that change: counters, non-persistent buffers", _RESTORED,
+         "components"),
+    Part("task", "attributes, parameters and buffers of the task that change", _RESTORED, "components"),
+    Part("metrics", "what of a metric outlives `reset()`", _RESTORED, "components"),
+    Part("data", "attributes of datasets, transforms, streams and samplers that this process reads from: "
+         "generators, counters, buffers, an own `state_dict`", _RESTORED, "components"),
+    Part("callbacks", "listeners with `state_dict` and `load_state_dict`; which warnings have been made",
+         _RESTORED, "components"),
+    Part("order", "order and augmentation of the loaders here, with any number of workers", _DERIVED,
+         "config"),
+    Part("worker seeds", "the global random streams of loader workers", _DERIVED, "config"),
+    Part("trackers", "TensorBoard's files; W&B's run, whose id is the run's name", _FRESH, "the run folder"),
+    Part("console", "progress, pictures, the summary", _FRESH, "nowhere"),
+    Part("other callbacks", "listeners without `state_dict` whose attributes change", _NAMED, "nowhere"),
+    Part("data in workers", "attributes of a dataset that change in a loader's worker", _NAMED, "nowhere"),
+    Part("kept workers", "the streams of a loader of one's own with `persistent_workers`", _NAMED, "nowhere"),
+    Part("not plain", _NOT_PLAIN, _NAMED, "nowhere"),
+)  # fmt: skip
+
+
+class Trained(Protocol):
+    """The part of a Trainer that has a state."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    runtime: Runtime
+    criterion: Callable[[Any, Any], Any]
+    task: Task
+    ema: Any
+    course: TrainerState
+    cursor: EpochCursor
+    early_stopping: Any
+    components: ComponentStates
+    modes: Modes
+    listeners: CallbackList
+
+
+def parts_of(trainer: Trained) -> dict[str, Stateful | None]:
+    """Everything with a state, by the name it has in a checkpoint."""
+    return {
+        "modes": trainer.modes if trainer.modes.switched else None,  # first: the other states are in its mode
+        "model": trainer.model,
+        "optimizer": trainer.optimizer,
+        "scheduler": trainer.scheduler,
+        "scaler": trainer.runtime.scaler,
+        "ema": trainer.ema,
+        "course": trainer.course,
+        "midway": trainer.cursor,
+        "early_stopping": trainer.early_stopping,
+        "criterion": OwnState.of(trainer.criterion),
+        "components": trainer.components,
+        "rng": RngState(),
+    }
+
+
+def state_of(trainer: Trained, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The state of everything, as a checkpoint keeps it.
+
+    Args:
+        position: within the epoch under way (`MidEpoch.position`); None between epochs.
+    """
+    parts: dict[str, Stateful | Mapping[str, Any] | None] = {**parts_of(trainer)}
+    if position is not None:
+        parts |= {"midway": position, "components": trainer.components.state_dict(within=True)}
+    return checkpoint.collect(parts)
+
+
+def components_of(
+    model: nn.Module, criterion: Any, task: Any, metrics: Mapping[Phase, Mapping[str, Any]], device: Any
+) -> ComponentStates:
+    """The objects of a training whose attributes may change."""
+    components = ComponentStates(device)
+    components.add("network", Attributes("network", model, tensors=False))
+    if not has_own_state(criterion):
+        components.add(
+            "criterion", Attributes("criterion", _holding(criterion), tensors=False, kind=criterion)
+        )
+    components.add("task", Attributes("task", task))
+    for phase, named in metrics.items():
+        for name, metric in named.items():
+            part = Attributes(f"metric {name}", metric, reset=metric.reset, between=phase == "train")
+            components.add(f"metrics.{phase}.{name}", part)
+    return components
+
+
+def include(
+    trainer: Trained, data: Loaders, shipped: Sequence[Callback], own: Sequence[Callback], resume: bool
+) -> list[Callback]:
+    """Add the objects around a training: its data, and its listeners; returns these in their order.
+
+    What has a state receives an epoch before its checkpoint is written, right after the record.
+    """
+    trainer.cursor.data = data_state.include(trainer.components, data)
+    for callback in (*shipped, *own):
+        kind = type(callback)
+        if has_own_state(callback):
+            trainer.components.add(f"callbacks.{kind.__qualname__}", Attributes("callback", callback))
+        elif not kind.__module__.startswith("lab."):
+            trainer.components.add(f"callbacks.{kind.__qualname__}", Named("callback", callback))
+    record, *others = shipped
+    every = [*others, *own]
+    ordered = sorted(every, key=has_own_state, reverse=True)  # stable: each kind in its own order
+    last = [Unkept(trainer.components, trainer.listeners.on_note)] if resume else []
+    return [record, *ordered, *last]
+
+
+def unkeepable(trainer: Trained) -> list[Note]:
+    """Warnings of states that no checkpoint can hold, due before the first epoch."""
+    parts = parts_of(trainer)
+    found = checkpoint.unkeepable({name: part for name, part in parts.items() if name != "components"})
+    if isinstance(own := parts["criterion"], OwnState) and (wrong := own.unkeepable()):
+        found["criterion"] = wrong
+    notes = [
+        Note(f"the {name} won't resume exactly: {'; '.join(wrong)} in its state_dict; {ADVICE}", "warning")
+        for name, wrong in found.items()
+    ]
+    return [*notes, *trainer.components.unkeepable()]
+
+
+def _holding(criterion: Any) -> Any:
+    """The object whose attributes count: of a function, what it is bound to."""
+    if isinstance(criterion, MethodType):
+        return {"self": criterion.__self__}
+    return (held(criterion) or criterion) if isinstance(criterion, (FunctionType, partial)) else criterion

@@ -1,0 +1,227 @@
+"""Where trials run: what is heard of a process, however it ends."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.config import RunConfig
+from lab.console.signals import Signals
+from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
+from lab.hpo import executor
+from lab.hpo.executor import Died, InProcess, Job, Processes, Slot, cpu_share, free_slot
+from lab.hpo.worker_main import Answer, Begun, Ended, EpochDone, Finished, Order, Started
+
+VALUES = {"train_loss": 1.0, "val_loss": 0.5}
+
+
+def run(run_config: RunConfig, **options: Any) -> RunResult:
+    """As `util.run` calls its listeners, with no training in it; the config's name says what happens."""
+    (relay,) = options["callbacks"]
+    folder: Path = options["run_dir"]
+    print("trained in", os.getpid())
+    relay.on_run_start(RunStart("id", folder, "p", "n", 0, {}, 1, 3, "cpu", 25, 100, 8, 4))
+    if run_config.name == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    stop = relay.on_epoch_end(EpochEnd(1, 3, VALUES, False, 1, VALUES, 0.5, 0.1))
+    if run_config.name == "exits":
+        os._exit(7)
+    if run_config.name == "meets":
+        (folder / "here").touch()
+        deadline = time.monotonic() + 20
+        while len(list(folder.parent.glob("*/here"))) < 2:
+            assert time.monotonic() < deadline, "the other one has not come"
+            time.sleep(0.01)
+    if run_config.name in ("sleeps", "deaf"):
+        time.sleep(600)
+    outcome, reason = (Outcome.COMPLETED, "") if stop is None else (stop.outcome, stop.reason)
+    end = RunEnd(outcome, reason, 1, 0.5, 1, VALUES, VALUES, 1.5, 10.0)
+    relay.on_run_end(end)
+    return RunResult(end, folder)
+
+
+class Heard:
+    """What the workers said of each subject, and the answer to its epochs."""
+
+    def __init__(self, answer: Answer = None) -> None:
+        self.messages: dict[Any, list[Any]] = {}
+        self.running: list[int] = []
+        self._answer = answer
+
+    def __call__(self, job: Job, message: Any) -> Answer:
+        self.messages.setdefault(job.subject, []).append(message)
+        return self._answer if isinstance(message, EpochDone) else None
+
+    def last(self, subject: Any) -> Any:
+        return self.messages[subject][-1]
+
+    def kinds(self, subject: Any) -> list[type]:
+        return [type(message) for message in self.messages.get(subject, [])]
+
+
+@pytest.fixture
+def order(tmp_path: Path, config: Callable[..., RunConfig]) -> Callable[[str, str], Order]:
+    def make(name: str, folder: str = "trial") -> Order:
+        return Order(config(name=name).as_data(), tmp_path / folder)
+
+    return make
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[..., Processes]]:
+    made = []
+
+    def make(heard: Heard, slots: int = 1) -> Processes:
+        made.append(Processes([Slot(index) for index in range(slots)], run, heard))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def attend(pool: Processes, until: Callable[[], Any], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, "it has not happened"
+        pool.attend(0.05)
+
+
+def pid(pool: Processes) -> int:
+    (job,) = pool.jobs
+    assert job.process is not None and job.process.pid is not None
+    return job.process.pid
+
+
+def is_gone(number: int) -> bool:
+    """Gone and put away, no zombie."""
+    return not Path(f"/proc/{number}").exists()
+
+
+def test_two_slots_run_side_by_side(processes: Any, order: Any) -> None:
+    heard = Heard()
+    pool = processes(heard, slots=2)
+    for name in ("a", "b"):
+        slot = free_slot(pool)
+        assert slot is not None
+        pool.start(slot, order("meets", name), name)
+    assert free_slot(pool) is None and [job.slot.index for job in pool.jobs] == [0, 1]
+    pids = [job.process.pid for job in pool.jobs]
+    attend(pool, lambda: not pool.jobs)
+    for name in ("a", "b"):
+        assert heard.kinds(name) == [Begun, Started, EpochDone, Ended, Finished]
+        assert (heard.last(name).outcome, heard.last(name).value) == ("completed", 0.5)
+    assert free_slot(pool) == Slot(0) and all(map(is_gone, pids))
+
+
+def test_the_answer_to_an_epoch_reaches_the_run(processes: Any, order: Any, tmp_path: Path) -> None:
+    heard = Heard(request_stop("not promising", "pruned"))
+    pool = processes(heard)
+    pool.start(Slot(0), order("plain"), "a")
+    number = pid(pool)
+    attend(pool, lambda: not pool.jobs)
+    assert (heard.last("a").outcome, heard.last("a").reason) == ("pruned", "not promising")
+    assert (tmp_path / "trial" / "console.log").read_text() == f"trained in {number}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "its process was ended by SIGKILL; the machine may be out of memory"),
+        (signal.SIGSEGV, "its process was ended by SIGSEGV"),
+    ],
+)
+def test_a_killed_process_has_died_of_a_signal(
+    processes: Any, order: Any, number: signal.Signals, reason: str
+) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("sleeps"), "a")
+    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    os.kill(pid(pool), number)
+    attend(pool, lambda: not pool.jobs, 20)
+    assert heard.kinds("a") == [Begun, Started, EpochDone, Died]
+    assert heard.last("a") == Died(reason)
+    assert free_slot(pool) == Slot(0)
+
+
+def test_a_process_may_end_without_a_last_word(processes: Any, order: Any) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("exits"), "a")
+    attend(pool, lambda: not pool.jobs)
+    assert heard.last("a") == Died("its process ended with exit code 7")
+
+
+def test_a_run_that_is_stopped_ends_in_order(processes: Any, order: Any) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("sleeps"), "a")
+    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    pool.stop(pool.jobs[0], Stopped("it took longer than 3 s", "timed_out"))
+    attend(pool, lambda: not pool.jobs, 10)
+    assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "it took longer than 3 s")
+
+
+def test_a_run_that_does_not_stop_is_killed(
+    processes: Any, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "_KILL_AFTER", 0.5)
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("deaf"), "a")
+    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    number, stopped = pid(pool), time.monotonic()
+    pool.stop(pool.jobs[0], Stopped("SIGTERM"))
+    attend(pool, lambda: not pool.jobs, 10)
+    assert 0.5 < time.monotonic() - stopped < 5.0
+    assert heard.last("a") == Died("its process was ended by SIGKILL"), "nobody was out of memory"
+    assert is_gone(number)
+
+
+def test_close_ends_all(processes: Any, order: Any) -> None:
+    heard = Heard()
+    pool = processes(heard, slots=2)
+    for index, name in enumerate(("sleeps", "deaf")):
+        pool.start(Slot(index), order(name, name), name)
+    attend(pool, lambda: all(EpochDone in heard.kinds(name) for name in ("sleeps", "deaf")))
+    pids = [job.process.pid for job in pool.jobs]
+    pool.close()
+    assert pool.jobs == [] and all(map(is_gone, pids))
+    assert {type(found[-1]) for found in heard.messages.values()} == {EpochDone}, "it is not told of"
+
+
+def test_in_process_the_console_goes_to_the_trial(
+    order: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard = Heard()
+    pool = InProcess([Slot(0)], run, heard, Signals())
+    pool.start(Slot(0), order("plain"), "a")
+    assert heard.kinds("a") == [Begun, Started, EpochDone, Ended, Finished]
+    assert (tmp_path / "trial" / "console.log").read_text() == f"trained in {os.getpid()}\n"
+    print("after it")
+    assert capsys.readouterr() == ("after it\n", "")
+    assert pool.jobs == [] and free_slot(pool) == Slot(0)
+
+
+def test_in_process_a_run_is_stopped_from_within(order: Any) -> None:
+    class Impatient(Heard):
+        def __call__(self, job: Job, message: Any) -> Answer:
+            super().__call__(job, message)
+            if isinstance(message, EpochDone):
+                pool.stop(job, Stopped("too long", "timed_out"))
+            return None
+
+    heard = Impatient()
+    pool = InProcess([Slot(0)], run, heard, Signals())
+    pool.start(Slot(0), order("sleeps"), "a")
+    assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "too long")
+
+
+def test_the_cpu_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert [cpu_share(slots) for slots in (1, 3, 8, 20)] == [8, 2, 1, 1]

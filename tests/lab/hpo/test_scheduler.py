@@ -1,0 +1,93 @@
+"""What a study does about a trial that was stopped depends on the cause, and on no text."""
+
+import errno
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import util
+from lab.config import OptimizeConfig
+from lab.events import RunResult, StopCause, Stopped
+from lab.hpo import repeated_failures, scheduler, study, trial_folder, worker_main
+from lab.store import file_io
+from tests import study_tools as tools
+
+TEXTS = [
+    (scheduler, "TAKEN"), (trial_folder, "TAKEN"), (scheduler, "IN_USE"), (worker_main, "IN_USE"),
+    (scheduler, "DIED"), (repeated_failures, "DIED"),
+]  # fmt: skip
+
+
+@pytest.fixture(params=["our texts", "other texts"])
+def texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each message as it is, or another one in each place that has it."""
+    monkeypatch.setattr(scheduler, "patience", lambda config: 0.0)
+    if request.param == "other texts":
+        for number, (module, name) in enumerate(TEXTS):
+            monkeypatch.setattr(module, name, f"text {number}")
+        monkeypatch.setattr(run_folder, "full", lambda error: "text of a disk")
+    return str(request.param)
+
+
+@dataclass
+class Ended:
+    """What came of a study of one trial."""
+
+    starts: int
+    failed: bool
+    attributes: dict[str, Any]
+    token: int  # how often the trial was claimed
+
+
+def ended(folder: Path, faults: Callable[[int], BaseException | None]) -> Ended:
+    """Do the study in this process; `faults` gives what breaks the n-th start of the trial."""
+    starts = 0
+
+    def run(config: Any, **options: Any) -> RunResult:
+        nonlocal starts
+        starts += 1
+        if (fault := faults(starts)) is not None:
+            raise fault
+        return util.run(config, **options)
+
+    path = tools.study_file(folder, n_trials=1, isolation="none", max_attempts=2)
+    result = study.optimize(OptimizeConfig.from_yaml(path), run, console="quiet")
+    (trial,) = tools.trials(folder)
+    with sqlite3.connect(folder / "studies.db") as database:
+        ((token,),) = database.execute("SELECT token FROM lab_leases").fetchall()
+    database.close()
+    return Ended(starts, result.failed, trial.user_attrs, token)
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts", "claims"),
+    [
+        (file_io.RunInUse(), 1, 1),
+        (Stopped("late", cause=StopCause.NO_ANSWER), 1, 1),
+        (Stopped("another's", cause=StopCause.TAKEN_OVER), 1, 2),
+        (Stopped("a signal"), 2, 1),
+        *((Stopped(text), 2, 1) for text in (trial_folder.TAKEN, worker_main.IN_USE, "the disk is full: x")),
+    ],
+)
+def test_a_trial_that_was_stopped_is_started_again(
+    workplace: Path, texts: str, fault: BaseException, attempts: int, claims: int
+) -> None:
+    found = ended(workplace, lambda start: fault if start == 1 else None)
+    assert (found.starts, found.failed, found.attributes["outcome"]) == (2, False, "completed")
+    assert (found.attributes["attempts"], found.token) == (attempts, claims)
+
+
+def test_a_disk_that_is_full_ends_the_study(workplace: Path, texts: str) -> None:
+    found = ended(workplace, lambda start: OSError(errno.ENOSPC, "no room"))
+    assert (found.starts, found.failed) == (1, True)
+    assert not {"outcome", "quarantined"} & set(found.attributes), "the trial waits"
+
+
+def test_a_trial_that_ends_its_process_again_and_again_is_quarantined(workplace: Path, texts: str) -> None:
+    found = ended(workplace, lambda start: Stopped("a signal"))
+    assert (found.starts, found.attributes["outcome"]) == (2, "failed")
+    assert found.attributes["quarantined"] is True
