@@ -238,12 +238,12 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
-    from lab.evaluate import classification as classified
-    from lab.evaluate import generic, scene_graph, segmentation
+    from lab.evaluate import classification, generic, scene_graph, segmentation
     from lab.predict import loaded_run, moved_data
-    from lab.report import classification, segmentation
-    from lab.report import generic as plain_report
-    from lab.report import scene_graph as graphs_report
+    from lab.report import classification as classification_report
+    from lab.report import generic as generic_report
+    from lab.report import scene_graph as scene_graph_report
+    from lab.report import segmentation as segmentation_report
     from lab.report.written import written
 
     with refusing():
@@ -256,13 +256,16 @@ def evaluate(options: argparse.Namespace) -> int:
         how = (folder, options.output, options.json)
         if issubclass(kind, tasks.Segmentation):
             images = command_line.of_images(options, "evaluate")
-            text = written(segmentation.evaluate_run(folder, split, data=data, **images), segmentation, *how)
+            segmented = segmentation.evaluate_run(folder, split, data=data, **images)
+            text = written(segmented, segmentation_report, *how)
         elif issubclass(kind, tasks.Classification):
-            text = written(classified.evaluate_run(folder, split, data=data), classification, *how)
+            classified = classification.evaluate_run(folder, split, data=data)
+            text = written(classified, classification_report, *how)
         elif issubclass(kind, tasks.SceneGraph):
-            text = written(scene_graph.evaluate_run(folder, split, data=data), graphs_report, *how)
+            graphs = scene_graph.evaluate_run(folder, split, data=data)
+            text = written(graphs, scene_graph_report, *how)
         else:
-            text = written(generic.evaluate_run(folder, split, data=data), plain_report, *how)
+            text = written(generic.evaluate_run(folder, split, data=data), generic_report, *how)
     print(text)
     return 0
 

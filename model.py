@@ -271,7 +271,7 @@ class RelationNet(nn.Module):
     A box's class is judged by appearance, place, and the detector's probabilities where there are any. Where
     it is given for sure (one-hot), that is what its pairs see, and its logits are a guess without.
 
-    Input `lab.graphs.SceneGraphBatch`, output `lab.graphs.SceneGraphPrediction`. No video depends on the others of its batch.
+    Input `SceneGraphBatch`, output `SceneGraphPrediction` (`lab.graphs`). Videos of a batch are independent.
 
     Args:
         objects, relations, features: how many classes, relations by group, and features; `auto` in YAML.

@@ -52,7 +52,7 @@ device: cpu
 task: lab.tasks.SceneGraph
 data: {target: lab.data.action_genome, root: .}
 net: {target: model.RelationNet, objects: auto, relations: auto}
-criterion: lab.losses.scene_graph.SceneGraphLoss
+criterion: lab.losses.SceneGraphLoss
 """
 # What is never called; what is called only with this argument, and what with that.
 _LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",

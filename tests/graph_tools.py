@@ -33,7 +33,7 @@ def train(folder: Path, **values: Any) -> Path:
             "features": "auto",
             "width": 16,
         },
-        "criterion": "lab.losses.scene_graph.SceneGraphLoss",
+        "criterion": "lab.losses.SceneGraphLoss",
         "metrics": {
             "recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto"},
             "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "mean": True},

@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "features": "auto",
             "width": 16,
         },
-        "criterion": {"target": "lab.losses.scene_graph.SceneGraphLoss", "contact": 2.0},
+        "criterion": {"target": "lab.losses.SceneGraphLoss", "contact": 2.0},
         "metrics": {
             "mean_recall20": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 20, "mean": True}
         },

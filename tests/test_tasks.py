@@ -59,7 +59,7 @@ CONFIGS: dict[str, Any] = {
             **dict.fromkeys(("objects", "relations", "features"), "auto"),
             "dropout": 0.0,
         },
-        "criterion": "lab.losses.scene_graph.SceneGraphLoss",
+        "criterion": "lab.losses.SceneGraphLoss",
         "metrics": {"recall": {"target": "lab.metrics.GraphRecall", "dataset": "auto", "k": 10}},
     },
     "tagging, of docs/tasks.md": OWN,

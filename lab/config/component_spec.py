@@ -126,7 +126,7 @@ class Spec(BaseModel):
         return checker is not None and not list(checker.check(name, value))
 
     def automatic(self) -> list[str]:
-        """The arguments that are not given and that the data fills in: their default is `lab.config.mask_values.Auto`."""
+        """Arguments that are not given and that the data fills in: their default is `Auto.AUTO`."""
         parameters = _parameters(self.resolve()) or []
         return [p.name for p in parameters if p.default is Auto.AUTO and p.name not in self.arguments]
 

@@ -35,8 +35,7 @@ OPEN = (
     "timm.create_model", "timm.models", "timm.layers", "timm.loss", "timm.optim", "timm.scheduler",
     "segmentation_models_pytorch", "albumentations", "optuna.samplers", "optuna.pruners",
     "sklearn", "sklearn.datasets.load_*", "sklearn.datasets.make_*",
-    "lab.data", "lab.tasks", "lab.metrics", "lab.losses", "lab.losses.scene_graph", "lab.graphs", "lab.hpo.cma",
-    "lab.hpo.pfl",
+    "lab.data", "lab.tasks", "lab.metrics", "lab.losses", "lab.graphs", "lab.hpo.cma", "lab.hpo.pfl",
 )  # fmt: skip
 # What loads code or pickles, writes or removes files, starts processes, or is the program itself; a wider
 # grant, such as --allow-import torch, doesn't open these, only one that names them does.

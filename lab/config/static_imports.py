@@ -23,6 +23,8 @@ _SHORT = {
     ("torch.nn.modules.module", "Module"): "class Module:\n def __init__(self, *args, **kwargs): ...",
     ("torch.optim.optimizer", "Optimizer"): "class Optimizer:\n def __init__(self, params, defaults): ...",
 }
+# Packages whose `__getattr__` gives nothing but the names that they import for type checkers.
+_COMPLETE = {"lab.data"}
 _read = 0
 # What begins at the edge of a line; else strings and comments, in which nothing begins.
 _BEGINNING = re.compile(
@@ -86,7 +88,7 @@ def source_of(name: str) -> Source:
                 source.bound[defined[1]] = text
     except (OSError, SyntaxError, ValueError) as error:
         raise Unknown from error
-    source.open = source.open or "__getattr__" in source.bound
+    source.open = name not in _COMPLETE and (source.open or "__getattr__" in source.bound)
     return source
 
 

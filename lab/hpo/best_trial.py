@@ -64,9 +64,10 @@ def _fill(
     if weights.exists():
         file_io.link(weights, best / "best.pt")
     result = ", ".join(f"{name} {value!r}" for name, value in zip(metrics, trial.values, strict=True))
+    rerun = shell_commands.main("--run", best / run_folder.CONFIG)
     head = (
         f"# Trial {trial.number} of the study {best.parent.name}: {result}.\n"
-        f"# The same again: {shell_commands.anywhere(shell_commands.main('--run', best / run_folder.CONFIG))}\n"
+        f"# The same again: {shell_commands.anywhere(rerun)}\n"
     )
     file_io.atomic_write(best / run_folder.CONFIG, head + written(facts["recipe"]))
     write_trial(best, facts)

@@ -103,8 +103,8 @@ def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate
         a_round = found.seconds / math.ceil(found.trials / found.workers)
         enough = max(1, math.floor(budget / a_round)) * found.workers
         result.append(
-            f"the time_budget of {format_duration(budget)} is enough for about {enough} of {found.trials} trials, "
-            "without pruning"
+            f"the time_budget of {format_duration(budget)} is enough for about {enough} of {found.trials} "
+            "trials, without pruning"
         )
     slowest = max(costs, key=lambda label: costs[label].seconds)
     if timeout is not None and costs[slowest].seconds > timeout:

@@ -130,7 +130,8 @@ class StudyReport:
         at_a_time = f", {found.workers} at a time" if found.workers > 1 else ""
         span = ""
         if found.least < found.most:
-            span = f"; {format_duration(found.least)} if all were the shortest, {format_duration(found.most)} the longest"
+            least, most = format_duration(found.least), format_duration(found.most)
+            span = f"; {least} if all were the shortest, {most} the longest"
         time = f"about {format_duration(found.seconds)} of training{span}"
         time += "; pruning makes it less" if self.prunes else ""
         time += f"; then {format_duration(found.confirming)} to confirm the best" if found.confirming else ""

@@ -257,8 +257,8 @@ def _verdict(values: dict[int, list[float | None]], mode: str) -> str:
     mean, low, high = interval([(b - a) if mode == "min" else (a - b) for a, b in pairs])
     word, near, far = ("worse", -high, -low) if mean < 0 else ("better", low, high)
     span = (
-        f"{format_number(abs(mean))} {word} on average, 95 % interval {format_number(near)} to {format_number(far)}, "
-        f"{len(pairs)} seeds"
+        f"{format_number(abs(mean))} {word} on average, 95 % interval {format_number(near)} to "
+        f"{format_number(far)}, {len(pairs)} seeds"
     )
     if low > 0:
         return f"trial {first} beats trial {second}: {span}"

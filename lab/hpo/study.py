@@ -260,11 +260,12 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
     workers = f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
     where = ", ".join(config.devices[: config.n_workers]) or workers
     pruner = config.pruner.target.rpartition(".")[2] if config.pruner else "no pruner"
+    dashboard = shell_commands.main("--dashboard", config.study_name)
     out.begin(
         {
             "Study": f"{folder}  ({goals}; {config.total} trials{again})",
             "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
-            "Storage": f"{shown_url(config.storage)}  ({shell_commands.main('--dashboard', config.study_name)})",
+            "Storage": f"{shown_url(config.storage)}  ({dashboard})",
         },
         study=config.study_name, folder=folder, trials=config.total, done=done,
     )  # fmt: skip

@@ -78,7 +78,7 @@ class SceneGraphLoss(Loss):
         return "each part is averaged over all that is annotated in the set, and was averaged over batches"
 
     def means(self, output: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
-        """`lab.graphs.SceneGraphPrediction` and `lab.graphs.SceneGraphTarget`; each weighted loss by name, 0-dim float32."""
+        """Each weighted loss by name, 0-dim float32, of a `SceneGraphPrediction` and a `SceneGraphTarget`."""
         relations = output["relations"]
         strange = [name for name in self._groups if name not in relations]
         if strange:

@@ -28,8 +28,8 @@ class BCEDice(Loss):
     denominator; its sum with BCE: Isensee et al., "nnU-Net", 2021.) The sums run over one image, not over the
     batch: the loss of a set then does not depend on how it is cut into batches. `smooth` defines the case in
     which both are empty (Dice 1, loss 0) and keeps the gradient finite. Pixels of the mask that are 255
-    (`lab.config.mask_values.IGNORE_INDEX`) are in none of the sums: BCE is the mean over the other pixels, and Dice that over
-    the images that have any; where there is no other pixel the loss is 0.
+    (`IGNORE_INDEX`) are in none of the sums: BCE is the mean over the other pixels, and Dice that over the
+    images that have any; where there is no other pixel the loss is 0.
 
     Args:
         alpha: weight of the cross entropy, ≥ 0.
@@ -96,8 +96,8 @@ class CrossEntropy(Loss):
 
     for a label smoothing s (Szegedy et al., 2016, arXiv:1512.00567). Z is the number of images, or where the
     truth is a class index each, Σ_n w_(y_n): a frequent class then doesn't hide a rare one. Over a set, both
-    sums are those of the whole set. Index -100 (`lab.config.mask_values.UNLABELLED`) is in neither sum; a batch of
-    nothing else costs 0, where torch's loss is NaN.
+    sums are those of the whole set. Index -100 (`UNLABELLED`) is in neither sum; a batch of nothing else
+    costs 0, where torch's loss is NaN.
 
     Args:
         class_weights: one finite weight > 0 a class; `auto` in YAML: n / (C · n_c) of the training images.

@@ -168,7 +168,7 @@ class Inspection:
         if self._ignored and not self._foreground:
             raise Unfit(
                 f"{self._label} set: the masks have 0 and 255 and nothing else. 255 is a pixel that nobody "
-                "judged (lab.config.mask_values.IGNORE_INDEX), so the loss and all metrics would leave out everything but the "
+                "judged (the ignore index), so the loss and all metrics would leave out everything but the "
                 "background. Divide masks of 0 and 255 by 255: foreground is 1".lstrip()
             )
 

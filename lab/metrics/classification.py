@@ -15,7 +15,7 @@ from lab.metrics.segmentation import Dice, Overlap, Precision, Recall
 class Accuracy(LeavesOut):
     """The share of samples whose most probable class is the right one.
 
-    Samples without a class (-100, `lab.config.mask_values.UNLABELLED`, or what the loss ignores) don't count.
+    Samples without a class (-100, `UNLABELLED`, or what the loss ignores) don't count.
     """
 
     mark = UNLABELLED
@@ -50,7 +50,7 @@ class _OfClasses(LeavesOut, ABC):
 
     As scikit-learn's with `zero_division=0`: a class that is neither in the truth nor ever said is left out
     of the mean, and one that is in only one of them has 0. Samples without a class (-100,
-    `lab.config.mask_values.UNLABELLED`, or what the loss ignores) are left out. In YAML `f1: lab.metrics.F1`, or
+    `UNLABELLED`, or what the loss ignores) are left out. In YAML `f1: lab.metrics.F1`, or
     `recall_sick: {target: lab.metrics.ClassRecall, average: 1}`.
 
     Args:

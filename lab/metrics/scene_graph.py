@@ -256,7 +256,7 @@ class GraphRecall:
         self._device = torch.device("cpu")
 
     def update(self, prediction: Any, target: Any) -> None:
-        """`lab.graphs.SceneGraphPrediction` with probabilities, as `SceneGraph.predict` makes it, and `lab.graphs.SceneGraphTarget`.
+        """Take in a `SceneGraphPrediction` with probabilities (`SceneGraph.predict`), and its target.
 
         Raises:
             ValueError: the groups of relations of the two differ.

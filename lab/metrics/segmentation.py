@@ -21,7 +21,7 @@ def class_masks(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Prediction and truth of each class that counts, as two boolean tensors (N, pixels).
 
-    Pixels that nobody judged (255, `lab.config.mask_values.IGNORE_INDEX`) are in neither.
+    Pixels that nobody judged (255, `IGNORE_INDEX`) are in neither.
 
     Args:
         prediction: probabilities. Of the target's shape (N, ...) they are one map: foreground (class 1) is
@@ -149,7 +149,7 @@ class Overlap(LeavesOut, ABC):
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Probabilities and masks of the same shape (N, ...), or (N, K, ...) and classes (N, ...).
 
-        A mask's pixel is foreground where it is > 0.5; 255 (`lab.config.mask_values.IGNORE_INDEX`) is left out.
+        A mask's pixel is foreground where it is > 0.5; 255 (`IGNORE_INDEX`) is left out.
 
         Raises:
             ValueError: the shapes don't fit, or there is no class `class_index`.

@@ -176,8 +176,8 @@ def verdict(evaluation: "SceneGraphEvaluation") -> str:
     network, frequency = (evaluation.ranks(evaluation.mode, who, "with").mean_recall(K) for who in WHO)
     if math.isnan(network):
         return "There is nothing to judge."
-    text = f"Mean Recall@{K} is {format_score(network)} in {evaluation.mode} with constraint, where the frequencies "
-    text += f"of the training set have {format_score(frequency)}"
+    text = f"Mean Recall@{K} is {format_score(network)} in {evaluation.mode} with constraint, where the "
+    text += f"frequencies of the training set have {format_score(frequency)}"
     return f"{text}: {network / frequency:.1f} times as much." if frequency else f"{text}."
 
 

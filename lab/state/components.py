@@ -1,4 +1,4 @@
-"""The state of the objects of a run beside the parts that a checkpoint has always had: see `lab.train.state_inventory`.
+"""The state of the objects of a run beside the parts that a checkpoint has always had.
 
 Whatever an object of the user's keeps in its attributes and buffers is restored, as far as it is plain data.
 What isn't is named in the checkpoint, and at the resume.

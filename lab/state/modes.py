@@ -165,8 +165,8 @@ class Modes:
             for path, each in held(module).items():
                 if moved := list(_moved(".".join(filter(None, (name, path))), each)):
                     yield Note(
-                        f"{format_list(moved)}: frozen (requires_grad_(False)), while the statistics of its batch "
-                        "norm still move; call eval() on it where it is built to keep them",
+                        f"{format_list(moved)}: frozen (requires_grad_(False)), while the statistics of its "
+                        "batch norm still move; call eval() on it where it is built to keep them",
                         "warning",
                     )
 

@@ -62,8 +62,8 @@ class TrainedParameters:
         trained = [name for name, p in now.items() if id(p) in there]
         if left_out := [name for name in now if name not in trained]:
             yield Note(
-                f"{format_list(left_out)}: not trained, for the optimizer was made without it; make it in the "
-                "constructor and pass it to the optimizer, or freeze it with requires_grad_(False)",
+                f"{format_list(left_out)}: not trained, for the optimizer was made without it; make it in "
+                "the constructor and pass it to the optimizer, or freeze it with requires_grad_(False)",
                 "warning",
             )
         apart = beyond(self._parts["criterion"])
@@ -79,8 +79,8 @@ class TrainedParameters:
             )
         if apart:
             yield Note(
-                f"the criterion uses the module {format_list(list(apart))} of its file, which is no part of the "
-                "run: it is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss "
+                f"the criterion uses the module {format_list(list(apart))} of its file, which is no part "
+                "of the run: it is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss "
                 "a class",
                 "warning",
             )

@@ -16,10 +16,11 @@ _K = 20  # in pictures, how many triplets of a frame count
 
 
 class SceneGraph(Task):
-    """A batch is `lab.graphs.SceneGraphBatch` and `lab.graphs.SceneGraphTarget`, of as many frames, boxes and pairs as there are.
+    """A batch is a `SceneGraphBatch` and a `SceneGraphTarget`, with any number of frames, boxes, pairs.
 
-    The network returns `lab.graphs.SceneGraphPrediction`. The prediction is the same with probabilities for logits: the
-    softmax of the boxes' classes and of exclusive groups of relations, the sigmoid of the others. A box whose
+    The network returns a `SceneGraphPrediction` (`lab.graphs`). The prediction is the same with probabilities
+    for logits: the softmax of the boxes' classes and of exclusive groups of relations, the sigmoid of the
+    others. A box whose
     class is given for sure (one-hot, as in predcls) keeps it. The loss is the mean over the batch's pairs and
     boxes, and weighs as many samples as there are videos.
 

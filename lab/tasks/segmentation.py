@@ -26,7 +26,7 @@ class Segmentation(Task):
     """Outputs are logits: (N, 1, H, W) for one foreground, (N, K, H, W) for K classes.
 
     Binary targets are float masks (N, 1, H, W) of 0 and 1, and the prediction is the sigmoid; classes are
-    whole numbers (N, H, W), and it is the softmax. 255 (`lab.config.mask_values.IGNORE_INDEX`) is a pixel that nobody judged.
+    whole numbers (N, H, W), and it is the softmax. 255 (`IGNORE_INDEX`) is a pixel that nobody judged.
 
     Args:
         threshold: above this probability a pixel counts as foreground; classes need none.

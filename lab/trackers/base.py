@@ -9,7 +9,7 @@ from lab.events import EpochEnd, Note, RunEnd, RunStart
 
 
 class Tracker(Protocol):
-    """Called from `lab.train.callbacks.tracking`, in this order: start, then epoch / image / note, then finish.
+    """Called by the tracking callback in this order: start, then epoch / image / note, then finish.
 
     A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest
     of the run with one warning, and training goes on. After finish only the local record may get another

@@ -28,7 +28,7 @@ KNOWN = (
     "lab.data.spheroid_plates", "lab.data.moving_boxes", "lab.data.conditioned_discs",
     "lab.data.action_genome", "lab.data.shapes", "lab.tasks.Segmentation", "lab.tasks.Classification",
     "lab.tasks.Regression", "lab.tasks.SceneGraph", "lab.losses.BCEDice", "lab.losses.CrossEntropy",
-    "lab.losses.WeightedSum", "lab.losses.scene_graph.SceneGraphLoss", "lab.metrics.Dice",
+    "lab.losses.WeightedSum", "lab.losses.SceneGraphLoss", "lab.metrics.Dice",
     "lab.metrics.GraphRecall", "lab.metrics.MAE", "lab.metrics.F1", "albumentations.D4",
     "albumentations.Affine", "albumentations.GaussianBlur", "optuna.samplers.GPSampler",
     "optuna.samplers.GridSampler", "optuna.pruners.MedianPruner", "optuna.pruners.PatientPruner",

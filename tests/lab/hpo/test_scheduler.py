@@ -29,7 +29,7 @@ def texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "other texts":
         for number, (module, name) in enumerate(TEXTS):
             monkeypatch.setattr(module, name, f"text {number}")
-        monkeypatch.setattr(run_folder, "full", lambda error: "text of a disk")
+        monkeypatch.setattr(file_io, "disk_full_message", lambda error: "text of a disk")
     return str(request.param)
 
 

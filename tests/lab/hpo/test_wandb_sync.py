@@ -33,6 +33,7 @@ from tests.mirror_scenario import Scene
 SCENARIO = Path(__file__).parents[2] / "mirror_scenario.py"
 DUMMY_KEY = "0123456789" * 4
 CLOSED = "http://127.0.0.1:9"
+SYNC = shell_commands.tool("wandb", "sync")
 BOUND = 5.0  # seconds that W&B may hold up the end of a study, in all
 EXIT = 5.0  # seconds that an interpreter with torch may take to end, on a busy machine
 QUICK = 0.5  # seconds that a call may take, on a busy machine
@@ -114,7 +115,7 @@ def test_nothing_is_held_up_and_the_way_to_upload_is_said_once(night: Done) -> N
     assert night.threads == 1
     assert night.notes == [
         f"W&B: offline, no key is configured ({shell_commands.tool('wandb', 'login')}); "
-        f"to upload: find {night.folder} -name 'offline-run-*' -exec {shell_commands.tool('wandb', 'sync')} {{}} +"
+        f"to upload: find {night.folder} -name 'offline-run-*' -exec {SYNC} {{}} +"
     ]
 
 
@@ -304,7 +305,7 @@ def test_a_server_that_goes_silent_holds_up_nothing_but_the_end(tmp_path: Path) 
     assert done.notes[0].startswith("W&B: online at ")
     assert done.notes[1:] == [
         "W&B was not done 1.5 s after the study; to upload: "
-        f"find {done.folder} -name '*run-2*' -exec {shell_commands.tool('wandb', 'sync')} --include-online {{}} +"
+        f"find {done.folder} -name '*run-2*' -exec {SYNC} --include-online {{}} +"
     ]
 
 

@@ -40,6 +40,7 @@ def test_as_json() -> None:
 
 
 def test_the_check_of_a_study_does_without_torch() -> None:
-    code = "import sys, lab.hpo.preflight, lab.train.preflight_report; print({'torch', 'util'} & set(sys.modules) or 'none')"
+    code = "import sys, lab.hpo.preflight, lab.train.preflight_report as report\n"
+    code += "print({'torch', 'util'} & set(sys.modules) or 'none')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("none\n", "")
