@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
+BINARY = ["background", "foreground"]  # names of the classes of a binary mask
 IGNORE_INDEX = 255
 """A pixel that nobody judged: no loss and no metric counts it. Masks are bytes, so no class can have it."""
 

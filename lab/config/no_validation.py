@@ -1,20 +1,34 @@
 """The consequences of `val: null` for a run's config: training values take the place of validation values."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from lab.config.problems import Path, Problem
-
-if TYPE_CHECKING:
-    from lab.config.run_config import RunConfig
+from lab.config.sections import EarlyStoppingConfig, Monitor, SchedulerSpec
 
 M = TypeVar("M", bound=BaseModel)
 TRAIN_LOSS, VAL_LOSS = "train_loss", "val_loss"
 
 
-def with_training_defaults(config: "RunConfig") -> None:
+class Watching(Protocol):
+    """The settings of a run that name values to watch."""
+
+    @property
+    def folds(self) -> int | None: ...
+
+    @property
+    def monitor(self) -> Monitor: ...
+
+    @property
+    def scheduler(self) -> SchedulerSpec | None: ...
+
+    @property
+    def early_stopping_config(self) -> EarlyStoppingConfig | None: ...
+
+
+def with_training_defaults(config: Watching) -> None:
     """Let the monitor, and the metric of a plateau scheduler, be `train_loss` where they are not given."""
     if "metric" not in config.monitor.model_fields_set:
         config.__dict__["monitor"] = _with_defaults(config.monitor, metric=TRAIN_LOSS)
@@ -23,7 +37,7 @@ def with_training_defaults(config: "RunConfig") -> None:
         config.__dict__["scheduler"] = _with_defaults(scheduler, monitor=TRAIN_LOSS)
 
 
-def problems_without_validation(config: "RunConfig") -> Iterator[Problem]:
+def problems_without_validation(config: Watching) -> Iterator[Problem]:
     """Settings that need validation values, by name."""
     if config.folds is not None:
         yield Problem(("folds",), "validates on each fold in turn, and val is null; remove one of them")
@@ -39,7 +53,7 @@ def problems_without_validation(config: "RunConfig") -> Iterator[Problem]:
         yield Problem(("monitor", "also"), message)
 
 
-def _watched(config: "RunConfig") -> Iterator[tuple[Path, str]]:
+def _watched(config: Watching) -> Iterator[tuple[Path, str]]:
     """Names of values that decide something in the run, with their places."""
     yield ("monitor", "metric"), config.monitor.metric
     for index, objective in enumerate(config.monitor.also):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lab.config.dataset_info import DatasetInfo
-from lab.data.masks import BINARY
+from lab.config.mask_values import BINARY
 
 _MOST_SHOWN = 10
 _LONGEST = 24  # characters of a name

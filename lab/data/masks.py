@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.config.mask_values import IGNORE_INDEX
+from lab.config.mask_values import BINARY, IGNORE_INDEX
 from lab.data.image_header import Container, Header, Refused
 from lab.data.image_reader import Picture, read_picture
 
 Label = int | str
 """How a class is written in a mask: a pixel's value, or a colour such as "#ff0000"."""
 
-BINARY = ["background", "foreground"]
 _UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE
 _MOST_NAMED = 8
 _MIDDLE, _BRIGHT = 127, 192  # of a lossy mask of 0 and 255: the threshold, and what is surely foreground

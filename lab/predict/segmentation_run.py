@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.config import RunConfig
-from lab.config.mask_values import background_index
+from lab.config.mask_values import BINARY, background_index
 from lab.console import shell_commands
-from lab.data.masks import BINARY
 from lab.predict.loaded_run import LoadedRun, load, require_task
 from lab.tasks import Segmentation
 

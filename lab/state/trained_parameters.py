@@ -80,8 +80,8 @@ class TrainedParameters:
         if apart:
             yield Note(
                 f"the criterion uses the module {format_list(list(apart))} of its file, which is no part "
-                "of the run: it is not trained, its mode stays as it is, and no checkpoint keeps it; make the loss "
-                "a class",
+                "of the run: it is not trained, its mode stays as it is, and no checkpoint keeps it; make "
+                "the loss a class",
                 "warning",
             )
         if trained:

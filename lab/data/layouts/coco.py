@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.config.mask_values import IGNORE_INDEX
+from lab.config.mask_values import BINARY, IGNORE_INDEX
 from lab.data.file_discovery import find_images, is_hidden
 from lab.data.layouts.contents import Contents
-from lab.data.masks import BINARY, Label, MaskReader
+from lab.data.masks import Label, MaskReader
 from lab.data.segmentation_files import Entry
 from lab.data.segmentation_sets import Sample
 from lab.data.split_names import Part, meanings

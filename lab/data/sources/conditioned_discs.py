@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import Transforms
-from lab.data.masks import BINARY
 from lab.data.pair_cache import Pair
 from lab.data.segmentation_sets import Sample, Serving, assemble
 from lab.data.splits import Parts, Splits

@@ -4,7 +4,7 @@ from typing import Literal, Unpack
 
 import numpy as np
 
-from lab.data.masks import BINARY
+from lab.config.mask_values import BINARY
 from lab.data.pair_cache import Pair
 from lab.data.segmentation_sets import Sample, Serving, assemble, divide
 from lab.data.source_arguments import PairArguments, fields_from, require_known

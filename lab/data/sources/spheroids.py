@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.dataset_info import DatasetInfo
+from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
-from lab.data.masks import BINARY
 from lab.data.splits import Splits
 
 Plane = NDArray[np.float32]
