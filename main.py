@@ -238,13 +238,13 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
-    from lab.evaluate import classification, generic, scene_graph, segmentation
+    from lab.evaluate.classification import ClassificationEvaluator
+    from lab.evaluate.generic import GenericEvaluator
+    from lab.evaluate.scene_graph import SceneGraphEvaluator
+    from lab.evaluate.segmentation import SegmentationEvaluator
     from lab.predict import loaded_run, moved_data
-    from lab.report import classification as classification_report
-    from lab.report import generic as generic_report
-    from lab.report import scene_graph as scene_graph_report
-    from lab.report import segmentation as segmentation_report
-    from lab.report.written import written
+    from lab.report import classification, generic, scene_graph, segmentation
+    from lab.report.evaluation_base import write_report
 
     with refusing():
         folder = find_run(options.evaluate)
@@ -255,17 +255,15 @@ def evaluate(options: argparse.Namespace) -> int:
         data = moved_data.values(folder, options.set)
         how = (folder, options.output, options.json)
         if issubclass(kind, tasks.Segmentation):
-            images = command_line.of_images(options, "evaluate")
-            segmented = segmentation.evaluate_run(folder, split, data=data, **images)
-            text = written(segmented, segmentation_report, *how)
+            evaluator = SegmentationEvaluator(**command_line.of_images(options, "evaluate"))
+            text = write_report(evaluator.evaluate(folder, split, data=data), segmentation, *how)
         elif issubclass(kind, tasks.Classification):
-            classified = classification.evaluate_run(folder, split, data=data)
-            text = written(classified, classification_report, *how)
+            classified = ClassificationEvaluator().evaluate(folder, split, data=data)
+            text = write_report(classified, classification, *how)
         elif issubclass(kind, tasks.SceneGraph):
-            graphs = scene_graph.evaluate_run(folder, split, data=data)
-            text = written(graphs, scene_graph_report, *how)
+            text = write_report(SceneGraphEvaluator().evaluate(folder, split, data=data), scene_graph, *how)
         else:
-            text = written(generic.evaluate_run(folder, split, data=data), generic_report, *how)
+            text = write_report(GenericEvaluator().evaluate(folder, split, data=data), generic, *how)
     print(text)
     return 0
 

@@ -22,9 +22,9 @@ LAYERS = [
     ["lab.predict"],
     ["lab.train"],
     ["lab.tasks"],
+    ["lab.figures"],
     ["lab.checkpoint", "lab.data", "lab.metrics"],
     ["lab.losses", "lab.provenance", "lab.state", "lab.trackers"],
-    ["lab.figures"],
     ["lab.config", "lab.console"],
     ["lab.errors", "lab.events", "lab.graphs", "lab.import_aliases", "lab.rng", "lab.store", "model"],
 ]

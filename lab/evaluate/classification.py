@@ -145,9 +145,6 @@ class ClassificationEvaluator(Evaluator[LoadedRun, ClassificationEvaluation]):
         result.notes += _of_classes(result)
 
 
-evaluate_run = ClassificationEvaluator().evaluate
-
-
 def _require_same_classes(held_out: HeldOut[LoadedRun]) -> None:
     loaded = held_out.loaded
     now = [str(name) for name in held_out.splits.info.classes or ()]

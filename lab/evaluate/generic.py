@@ -48,6 +48,3 @@ class GenericEvaluator(Evaluator[LoadedRun, GenericEvaluation]):
             metrics={name: runtime.place(metric) for name, metric in metrics.items()},
         )
         result.notes += [*loaded.notes, *notes]
-
-
-evaluate_run = GenericEvaluator().evaluate

@@ -163,9 +163,6 @@ class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
         result.note(notes)
 
 
-evaluate_run = SceneGraphEvaluator().evaluate
-
-
 def _in_mode(loaded: LoadedRun, mode: Mode) -> Splits:
     """The run's data in another mode than that of the training.
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -13,7 +12,7 @@ from torch import Tensor
 from lab.config.mask_values import IGNORE_INDEX
 from lab.data.image_mask_pairs import ImagePairs
 from lab.evaluate.base import Evaluation, Evaluator, Progress
-from lab.evaluate.splits import HeldOut, Split, as_trained
+from lab.evaluate.splits import HeldOut, as_trained
 from lab.figures.panels import Image, Masks, masks, pictures
 from lab.metrics.base import with_mark
 from lab.metrics.image_scores import ImageScores, ThresholdSearch, score_image
@@ -153,13 +152,6 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
             _keep(result.worst, WORST, 1, scores, image, sample)
             if any(sum(scores.counts[index][1:]) for index in scores.counted):  # nothing is no sight
                 _keep(result.best, BEST, -1, scores, image, sample)
-
-
-def evaluate_run(
-    folder: Path, split: Split | None = None, *, data: Mapping[str, object] | None = None, **settings: Any
-) -> SegmentationEvaluation:
-    """Judge a run with these settings of a `SegmentationEvaluator`."""
-    return SegmentationEvaluator(**settings).evaluate(folder, split, data=data)
 
 
 def _tuned(validation: HeldOut[Segmenter], on_progress: Progress) -> tuple[float, list[tuple[float, float]]]:

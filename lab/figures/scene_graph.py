@@ -1,10 +1,12 @@
 """Pictures of scene graphs: recall over K, recall of each predicate, and frames with their triplets."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lab.figures.canvas import COLOURS, SMALL, escape, head, plain, remark, save, sheet, shortened
+from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,6 +109,39 @@ class Drawn(NamedTuple):
     boxes: Sequence[tuple[Sequence[float], str, int]]
     subjects: Sequence[int]
     triplets: Sequence[tuple[str, int | None]]
+
+
+def drawn_frame(
+    frame: FrameGraph,
+    ranked: Ranked,
+    dataset: Dataset,
+    objects: Sequence[str],
+    predicates: Sequence[str],
+    title: str,
+) -> Drawn:
+    """A frame as it is drawn, its boxes of one class numbered, its triplets pair by pair.
+
+    Args:
+        ranked: of this frame's annotated triplets.
+        objects, predicates: names, those of predicates in the order of `Ranked.predicate`.
+    """
+    labels = frame.true_labels.tolist()
+    names = []
+    for index, label in enumerate(labels):
+        number = f" #{labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
+        names.append(objects[label] + number)
+    triplets = []
+    for pair, predicate, place in zip(*annotated(frame, dataset), ranked.rank.tolist(), strict=True):
+        subject, thing = frame.true_pairs[pair].tolist()
+        text = f"{names[subject]} – {predicates[predicate]} – {names[thing]}"
+        triplets.append((int(pair), text, None if math.isinf(place) else round(place)))
+    triplets.sort(key=lambda each: each[0])
+    return Drawn(
+        title,
+        list(zip(frame.true_boxes.tolist(), names, labels, strict=True)),
+        sorted(set(frame.true_pairs[:, 0].tolist())),
+        [(text, place) for _, text, place in triplets],
+    )
 
 
 def examples_figure(frames: Sequence[Drawn], path: Path, *, k: int, title: str | None = None) -> None:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from lab.console.formatting import format_duration
 from lab.console.table import render, terminal_width
 from lab.metrics.image_scores import HD95, Summary, describe
 from lab.report import html_page
-from lab.store import file_io
+from lab.store import file_io, run_folder
 
 if TYPE_CHECKING:
     from lab.evaluate.base import Evaluation
@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 METRICS, REPORT = "metrics.json", "report.html"
 PARTS, SPREAD = "Folds and seeds", "mean ± spread"
 T = TypeVar("T")
+E = TypeVar("E", bound="Evaluation", contravariant=True)
+
+
+class Report(Protocol[E]):
+    """A module such as `lab.report.classification`, which reports one kind of evaluation."""
+
+    def write(self, evaluation: E, directory: Path, /) -> Path:
+        """Write its files; returns the most readable one."""
+
+    def as_data(self, evaluation: E, /) -> Mapping[str, object]:
+        """Return everything as plain data."""
+
+    def as_text(self, evaluation: E, report: Path, /) -> str:
+        """Return the tables for a terminal."""
+
+
+def write_report(evaluation: E, report: Report[E], run: Path, output: str | None, as_json: bool) -> str:
+    """Write the files of an evaluation, by default into the run's folder; returns the text to print."""
+    path = report.write(evaluation, Path(output or run / run_folder.EVALUATION / evaluation.split))
+    if as_json:
+        return file_io.printed_json(report.as_data(evaluation), indent=2)
+    return report.as_text(evaluation, path)
 
 
 def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] | None = None) -> Path:

@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.figures.scene_graph import Bar, Drawn, Line, examples_figure, predicates_figure, recall_figure
+from lab.figures.scene_graph import (
+    Bar,
+    Drawn,
+    Line,
+    drawn_frame,
+    examples_figure,
+    predicates_figure,
+    recall_figure,
+)
 from lab.metrics.image_scores import Summary
 from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
 from lab.report import evaluation_base as base
 from lab.report import html_page
 from lab.report.evaluation_base import format_score, spread
 from lab.store import file_io
-from lab.tasks.scene_graph import drawn_frame
 
 if TYPE_CHECKING:
     from lab.evaluate.scene_graph import Example, SceneGraphEvaluation
@@ -189,7 +196,7 @@ def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
     """
     first = rows(evaluation)[0]
     return base.page(
-        "graphs_page.html.j2",
+        "scene_graph_page.html.j2",
         evaluation,
         _counted(evaluation),
         [

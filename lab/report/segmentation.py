@@ -168,7 +168,7 @@ def page(evaluation: "SegmentationEvaluation") -> str:
     best = base.apart(evaluation.best, evaluation.worst, lambda case: case.scores)
     thresholds = evaluation.thresholds.items()
     return base.page(
-        "evaluation_page.html.j2",
+        "segmentation_page.html.j2",
         evaluation,
         counted(evaluation),
         [

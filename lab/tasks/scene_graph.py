@@ -1,15 +1,14 @@
 """Boxes of videos, and what holds between them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lab.figures.scene_graph import Drawn, examples_figure
+from lab.figures.scene_graph import drawn_frame, examples_figure
 from lab.losses.targets import Unfit
-from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated, frames_of, predicate_names, rank
+from lab.metrics.scene_graph import Dataset, frames_of, predicate_names, rank
 from lab.tasks.base import Samples, Task
 
 _K = 20  # in pictures, how many triplets of a frame count
@@ -86,39 +85,6 @@ class SceneGraph(Task):
         if shown:
             examples_figure(shown, path, k=_K, title=title)
         return bool(shown)
-
-
-def drawn_frame(
-    frame: FrameGraph,
-    ranked: Ranked,
-    dataset: Dataset,
-    objects: Sequence[str],
-    predicates: Sequence[str],
-    title: str,
-) -> Drawn:
-    """A frame as it is drawn, its boxes of one class numbered, its triplets pair by pair.
-
-    Args:
-        ranked: of this frame's annotated triplets.
-        objects, predicates: names, those of predicates in the order of `Ranked.predicate`.
-    """
-    labels = frame.true_labels.tolist()
-    names = []
-    for index, label in enumerate(labels):
-        number = f" #{labels[:index].count(label) + 1}" if labels.count(label) > 1 else ""
-        names.append(objects[label] + number)
-    triplets = []
-    for pair, predicate, place in zip(*annotated(frame, dataset), ranked.rank.tolist(), strict=True):
-        subject, thing = frame.true_pairs[pair].tolist()
-        text = f"{names[subject]} – {predicates[predicate]} – {names[thing]}"
-        triplets.append((int(pair), text, None if math.isinf(place) else round(place)))
-    triplets.sort(key=lambda each: each[0])
-    return Drawn(
-        title,
-        list(zip(frame.true_boxes.tolist(), names, labels, strict=True)),
-        sorted(set(frame.true_pairs[:, 0].tolist())),
-        [(text, place) for _, text, place in triplets],
-    )
 
 
 def _require_kinds(relations: Mapping[str, torch.Tensor], exclusive: tuple[str, ...]) -> None:

@@ -7,12 +7,12 @@ from PIL import Image
 
 from lab.config import RunConfig
 from lab.data import moving_boxes
+from lab.figures.scene_graph import drawn_frame
 from lab.graphs import collate
 from lab.losses.scene_graph import SceneGraphLoss
 from lab.metrics import GraphRecall
 from lab.metrics.scene_graph import frames_of, rank
 from lab.tasks import Samples, SceneGraph
-from lab.tasks.scene_graph import drawn_frame
 from model import RelationNet
 
 SIZES = {"attention": 3, "spatial": 5, "contact": 6}
