@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.config import (
     ConfigError,
+    Infeasible,
     OptimizeConfig,
     RunConfig,
     config_file,
@@ -26,7 +27,6 @@ from lab.config.refused_command import Refused, refusing
 from lab.config.wandb_environment import settled
 from lab.console import command_line, shell_commands, streams
 from lab.console.signals import Interrupted, SignalCallback, Signals
-from lab.errors import Infeasible
 from lab.events import Stopped
 from lab.store import file_io, redact, run_folder
 
@@ -116,17 +116,14 @@ def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":
         Refused: the run's checkpoints are damaged.
     """
     import util
-    from lab.checkpoint import CheckpointError
     from lab.train.first_batch_errors import problem_of
 
     try:
         return util.run(config, callbacks=[SignalCallback(signals)], **options)
-    except Stopped:
+    except (Stopped, Refused):
         raise
     except SystemExit as error:
         raise RuntimeError(f"the run's own code ended it: SystemExit: {error}") from error
-    except CheckpointError as error:
-        raise Refused(error) from error
     except Exception as error:
         if (problem := problem_of(error)) is None:
             raise

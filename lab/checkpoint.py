@@ -17,6 +17,7 @@ import torch
 from torch.optim import Optimizer
 
 from lab.config import ConfigError
+from lab.config.refused_command import Refused
 from lab.state.plain_values import plainly, with_arrays
 from lab.store.file_io import atomic_open
 
@@ -33,7 +34,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any) -> Any: ...
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refused, ValueError):
     """A checkpoint that is damaged, or is none."""
 
 

@@ -5,5 +5,16 @@ from lab.config.optimize_config import OptimizeConfig, is_study
 from lab.config.problems import ConfigError, Problem
 from lab.config.run_config import RunConfig
 from lab.config.search_space import Corner, Space
+from lab.errors import Infeasible
 
-__all__ = ["ConfigError", "Corner", "OptimizeConfig", "Problem", "RunConfig", "Space", "Spec", "is_study"]
+__all__ = [
+    "ConfigError",
+    "Corner",
+    "Infeasible",
+    "OptimizeConfig",
+    "Problem",
+    "RunConfig",
+    "Space",
+    "Spec",
+    "is_study",
+]

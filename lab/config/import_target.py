@@ -17,6 +17,18 @@ from typing import Any
 from lab.config.import_policy import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 from lab.import_aliases import current
+from lab.import_aliases import notes as notes_on_moved
+
+__all__ = [
+    "blame",
+    "current",
+    "is_installed",
+    "is_library",
+    "is_of_python",
+    "is_users",
+    "notes_on_moved",
+    "resolve",
+]
 
 _PYTHON, _PACKAGES = (
     tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in names})

@@ -12,9 +12,9 @@ from typing import Any
 
 from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.import_policy import is_open
+from lab.config.import_target import current
 from lab.config.problems import Problem
 from lab.hpo.changed_definitions import problems_of
-from lab.import_aliases import current
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")

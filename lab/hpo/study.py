@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lab import import_aliases
+from lab.config.import_target import notes_on_moved
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.problems import did_you_mean
 from lab.config.saved_config import written
@@ -119,7 +119,7 @@ def _optimized(
     if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
     paths = set(import_paths(config.as_data()))
-    for moved in import_aliases.notes(sorted(paths)):
+    for moved in notes_on_moved(sorted(paths)):
         out.note(moved)
     for lacking in notes_on(paths):  # a trial's are in its own console.log
         out.note(lacking.message)

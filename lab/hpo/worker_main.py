@@ -19,13 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TextIO, cast
 
-from lab.config import OptimizeConfig, RunConfig
+from lab.config import Infeasible, OptimizeConfig, RunConfig
 from lab.config.group_split_rule import GroupRule, applied
 from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.console.streams import into_files
-from lab.errors import Infeasible
 from lab.events import (
     Callback,
     EpochEnd,

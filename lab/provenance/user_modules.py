@@ -13,9 +13,8 @@ from typing import Any
 
 from lab.config.component_spec import is_import_path
 from lab.config.config_diff import flatten
-from lab.config.import_target import is_installed, is_of_python
+from lab.config.import_target import current, is_installed, is_of_python
 from lab.config.module_locations import PROJECT
-from lab.import_aliases import current
 
 _FOLDERS, _FILES = ("lab", "selftest"), ("main.py", "util.py")
 _OURS = (*(f"{PROJECT / name}{os.sep}" for name in _FOLDERS), *(str(PROJECT / name) for name in _FILES))

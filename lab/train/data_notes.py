@@ -5,11 +5,11 @@ from typing import Any
 
 from lab.config import RunConfig
 from lab.config.dataset_info import DatasetInfo
+from lab.config.import_target import notes_on_moved
 from lab.config.mask_values import Auto, listed, mean_over
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.streams import StreamLoader
 from lab.events import Note
-from lab.import_aliases import notes as moved_paths
 from lab.losses.torch_losses import known
 from lab.provenance.user_modules import import_paths
 from lab.store.definitions import FIRST, Definition
@@ -55,7 +55,7 @@ def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definit
         notes.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
     if config.loader.workers and isinstance(data.train, TensorLoader):
         notes.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
-    notes += [Note(each, "warning") for each in moved_paths(import_paths(config.as_data()))]
+    notes += [Note(each, "warning") for each in notes_on_moved(import_paths(config.as_data()))]
     return notes
 
 

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch._utils import ExceptionWrapper
 
-from lab.config import ConfigError, Problem
+from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
 from lab.data.epoch_loader import MixedSizes, Unstackable
-from lab.errors import Infeasible
 from lab.events import Note, Phase
 from lab.losses.terms import measure
 from lab.state.trained_parameters import TrainedParameters

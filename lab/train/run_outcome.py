@@ -4,8 +4,8 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
+from lab.config import Infeasible
 from lab.console.signals import Interrupted
-from lab.errors import Infeasible
 from lab.events import Outcome, Stopped
 from lab.store import file_io, run_folder
 from lab.store.redact import redact_text
