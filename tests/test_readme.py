@@ -250,3 +250,13 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     documents = [ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     links = [(d, link) for d in documents for link in re.findall(r"\]\(([^)#:]+)\)", d.read_text())]
     assert links and [link for d, link in links if not (d.parent / link).exists()] == []
+
+
+def test_the_page_on_architecture_names_what_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = set(re.findall(r"\b(?:lab|selftest)(?:\.[a-z_]\w*)+", text))
+    paths = {name: ROOT.joinpath(*name.split(".")) for name in names}
+    assert names and [n for n, p in paths.items() if not (p.is_dir() or p.with_suffix(".py").is_file())] == []
+    questions = re.findall(r"^\| .*\? \| \[(\S+)\]\(\.\./(\S+)\) \|$", text, re.MULTILINE)
+    assert len(questions) == len(set(questions)) == 20
+    assert [file for file, link in questions if file != link or not (ROOT / file).is_file()] == []
