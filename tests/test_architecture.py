@@ -25,8 +25,9 @@ LAYERS = [
     ["lab.figures"],
     ["lab.checkpoint", "lab.data", "lab.metrics"],
     ["lab.losses", "lab.provenance", "lab.state", "lab.trackers"],
+    ["lab.graphs"],
     ["lab.config", "lab.console"],
-    ["lab.errors", "lab.events", "lab.graphs", "lab.import_aliases", "lab.rng", "lab.store", "model"],
+    ["lab.errors", "lab.events", "lab.import_aliases", "lab.rng", "lab.store", "model"],
 ]
 LEVEL = {part: level for level, parts in enumerate(reversed(LAYERS)) for part in parts}
 MOST_ENTRIES = 25  # at the top of lab/

@@ -64,8 +64,8 @@ USES = {
 }
 # file -> (option, the test in which it works where the message appears)
 OPTIONS = {
-    "lab/config/import_policy.py": ("--allow-import", "tests/lab/config/test_gate.py"),
-    "lab/hpo/dashboard.py": ("--token", "tests/lab/test_dashboard.py"),
+    "lab/config/import_policy.py": ("--allow-import", "tests/lab/config/test_import_policy.py"),
+    "lab/hpo/dashboard.py": ("--token", "tests/lab/hpo/test_dashboard.py"),
     "lab/data/sources/class_folder.py": ("--set", "test_data_that_is_not_named"),
     "lab/data/sources/class_table.py": ("--set", "test_data_that_is_not_named"),
     "lab/data/bit_depths.py": ("--value-range", "tests/test_moved_data.py"),
@@ -76,7 +76,7 @@ OPTIONS = {
     "lab/hpo/storage.py": ("--optimize", "test_a_study_whose_folder_is_gone"),
     "lab/evaluate/classification.py": ("--predict", "tests/test_classification.py"),
     "lab/predict/classification.py": ("--force", "tests/test_classification.py"),
-    "lab/predict/export.py": ("--input", "tests/lab/inference/test_export.py"),
+    "lab/predict/export.py": ("--input", "tests/lab/predict/test_export.py"),
     "lab/evaluate/segmentation.py": ("--predict", "tests/test_segmentation.py"),
     "lab/predict/segmentation.py": ("--force", "tests/test_segmentation.py"),
     "lab/config/saved_config.py": ("--set", "test_a_secret_that_a_record_hides_is_given_again"),
@@ -110,7 +110,7 @@ def calls(tree: ast.AST, function: str = "") -> Iterator[str]:
     """The functions in which a command is made."""
     for node in ast.iter_child_nodes(tree):
         inner = node.name if isinstance(node, ast.FunctionDef) else function
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("commands."):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("shell_commands."):
             yield inner
         yield from calls(node, inner)
 

@@ -2,7 +2,7 @@
 
 A change that is meant is written down by `UPDATE_SNAPSHOTS=1 python -m pytest -n 0 tests/test_snapshots.py`,
 and read in the diff of the commit. The two JSON Schemas are files of their own, in `configs/schema`:
-`tests/test_configs.py` and `tests/lab/config/test_optimize.py` compare them with the generated ones.
+`tests/test_configs.py` and `tests/lab/config/test_optimize_config.py` compare them with the generated ones.
 """
 
 import os

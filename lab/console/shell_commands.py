@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MAIN = Path(__file__).resolve().parent.parent / "main.py"
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
 EXAMPLE = MAIN.parent / "configs" / "run.yaml"
 _RECORDED = ["python", "main.py"]  # how a record begins, which is read on other machines as well
 

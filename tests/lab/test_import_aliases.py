@@ -32,7 +32,7 @@ pictures: {enabled: false}
 task: lab.jobs.Regression
 data: {target: lab.sources.function, train_count: 32, val_count: 16}
 net: {target: model.MLP, width: 4, layers: 1}
-metrics: {mae: lab.measures.regression.MAE, again: lab.errors.Mean}
+metrics: {mae: lab.measures.regression.MAE, again: lab.mistakes.Mean}
 """
 STUDY = """\
 study_name: s
@@ -47,8 +47,8 @@ NEW = {
     "lab.jobs": "lab.tasks",
     "lab.measures": "lab.metrics",
     "lab.sources": "lab.data",
-    "lab.errors:Mean": "lab.metrics:MAE",
-    "lab.disks": "lab.store.run_folder",
+    "lab.mistakes:Mean": "lab.metrics:MAE",
+    "lab.disks": "lab.store.file_io",
 }
 
 
@@ -88,9 +88,9 @@ def mine(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     [
         ("lab.measures", "lab.metrics"),
         ("lab.measures.regression.MAE", "lab.metrics.regression.MAE"),
-        ("lab.errors.Mean", "lab.metrics.MAE"),
-        ("lab.errors.Mean.update", "lab.metrics.MAE.update"),
-        ("lab.errors.Other", "lab.errors.Other"),
+        ("lab.mistakes.Mean", "lab.metrics.MAE"),
+        ("lab.mistakes.Mean.update", "lab.metrics.MAE.update"),
+        ("lab.mistakes.Other", "lab.mistakes.Other"),
         ("lab.measures_", "lab.measures_"),
         ("mine.lab.measures", "mine.lab.measures"),
         ("lab", "lab"),
@@ -109,8 +109,8 @@ def test_an_entry_for_one_name_comes_before_that_of_its_module(monkeypatch: pyte
 
 def test_a_config_names_the_new_thing_and_the_gate_judges_the_new_path() -> None:
     assert resolve("lab.measures.regression.MAE") is regression.MAE
-    assert resolve("lab.errors.Mean") is regression.MAE
-    assert not {"lab.measures", "lab.errors"} & sys.modules.keys()
+    assert resolve("lab.mistakes.Mean") is regression.MAE
+    assert not {"lab.measures", "lab.mistakes"} & sys.modules.keys()
     with pytest.raises(ConfigError, match=r"'lab.store.file_io.atomic_write' may not be named"):
         resolve("lab.disks.atomic_write")
     with pytest.raises(ConfigError, match=r"'lab.metrics.torch' may not be named|has no 'torch'"):
@@ -223,7 +223,7 @@ def test_old_and_new_paths_are_equal_values_of_configs() -> None:
 def test_notes_name_each_path_once() -> None:
     assert notes(["lab.jobs.A", "lab.tasks.A", "lab.jobs.A", "lab.disks"]) == [
         "lab.jobs.A is deprecated and will be removed: it is lab.tasks.A now",
-        "lab.disks is deprecated and will be removed: it is lab.store.run_folder now",
+        "lab.disks is deprecated and will be removed: it is lab.store.file_io now",
     ]
 
 
@@ -243,7 +243,7 @@ def test_a_run_says_what_has_moved_and_is_resumed_by_the_new_paths(
     Path("run.yaml").write_text(RUN)
     assert main(["--run", "run.yaml"]) == 0
     output = capsys.readouterr().out
-    for path in ("jobs.Regression", "sources.function", "measures.regression.MAE", "errors.Mean"):
+    for path in ("jobs.Regression", "sources.function", "measures.regression.MAE", "mistakes.Mean"):
         old = f"lab.{path}"
         assert output.count(f"{old} is deprecated and will be removed: it is {current(old)} now") == 1
     run = next(Path("runs").iterdir())

@@ -68,7 +68,9 @@ def test_a_verdict_is_told_with_what_is_broken_and_what_was_not_tried(
         "figures": {"lost": 1, "kills": 1200, "longest": "3.2 s", "seconds": 1.23456},
         "broken": ["trial 3 is lost"], "untried": ["PostgreSQL"], "seconds": 0,
     }  # fmt: skip
-    assert suite.summary([tried]) == f"0 of 1 promises held in {suite.duration(tried.seconds)}; broken: 1"
+    assert (
+        suite.summary([tried]) == f"0 of 1 promises held in {suite.format_duration(tried.seconds)}; broken: 1"
+    )
 
 
 def test_an_attempt_that_fails_itself_costs_its_own_line_only(

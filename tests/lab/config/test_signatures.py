@@ -55,7 +55,7 @@ def test_keys_are_checked_as_arguments() -> None:
     assert not list(checkers["seed"].check("seed", 3))
     assert list(checkers["seed"].check("seed", "3")) and "options" not in checkers
     spec = Spec.model_validate({"target": f"{__name__}.source", "path": "p", "root": "r", "sed": 1})
-    assert [problem.message for problem in spec.check(look=lambda _: source)] == [
+    assert [problem.text for problem in spec.check(look=lambda _: source)] == [
         "source takes no 'sed'; did you mean 'seed'?",
         "source needs 'classes', which is not given",
     ]

@@ -43,9 +43,9 @@ def test_what_fails_once_is_gone() -> None:
 
 WRITES = """
 import sys, time
-from lab.console.streams import Outlet, status_line
+from lab.console.streams import SafeStream, status_line
 
-outlet = Outlet()
+outlet = SafeStream()
 for _ in range(200):
     outlet.write("a line\\n")
     outlet.flush()
@@ -124,13 +124,14 @@ def test_a_stream_that_is_closed_or_none_takes_all(monkeypatch: pytest.MonkeyPat
 
 PRINTS = """
 import sys, warnings
-from lab.console import progress_bars as bars, streams as outlet; from lab.store import redact
+from lab.console import progress_bars, streams
+from lab.store import redact
 
-with outlet.standard_streams(), redact.veiled():
+with streams.standard_streams(), redact.redacted_output():
     print("é · 3 ≥ 2")
     print("½ …", file=sys.stderr)
     warnings.warn("Warnung ±")
-    with bars.bar(3, "image", shown=True) as bar:
+    with progress_bars.progress_bar(3, "image", shown=True) as bar:
         bar.update(3)
         bar.refresh()
     sys.stdout.writelines(["a\\n", "b\\n"])

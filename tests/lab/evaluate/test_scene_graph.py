@@ -193,5 +193,5 @@ def plain_world(**values: Any) -> Any:
 def test_facts_that_are_missing_are_named(tmp_path: Path) -> None:
     data = {"target": "tests.lab.evaluate.test_scene_graph.plain_world", **SMALL}
     folder = train(tmp_path / "run", epochs=1, data=data)
-    with pytest.raises(ValueError, match=r"test_graphs\.plain_world, lack mode"):
+    with pytest.raises(ValueError, match=r"test_scene_graph\.plain_world, lack mode"):
         evaluate_run(folder)

@@ -86,7 +86,7 @@ def test_every_exception_is_an_outcome(
     written = tmp_path / "trial" / run_folder.TRACEBACK
     assert written.exists() == (outcome in ("failed", "out_of_memory"))
     if outcome == "failed":
-        assert finished.fault.startswith(f"{type(error).__name__} at test_trial_process.py:")
+        assert finished.fault.startswith(f"{type(error).__name__} at test_worker_main.py:")
 
 
 def test_a_folder_that_is_in_use_is_waited_for(tmp_path: Path, config: Callable[..., RunConfig]) -> None:

@@ -61,7 +61,7 @@ def test_packages_and_python_are_not_the_user_s(monkeypatch: pytest.MonkeyPatch)
     assert not {"torch", "numpy", "json", "torch.nn", "numpy.linalg", "collections", "pytest"} & set(found)
     assert not any("site-packages" in str(file) for file in found.values())
     assert json and numpy and torch
-    assert found["lab.provenance.user_modules"] == PROJECT / "lab" / "provenance" / "modules.py"
+    assert found["lab.provenance.user_modules"] == PROJECT / "lab" / "provenance" / "user_modules.py"
     monkeypatch.delitem(sys.modules, "timm", raising=False)  # another test may have imported it
     assert installed({"torch.nn.Linear", "timm.create_model", "model.MLP", "json.loads"}) == ["torch"]
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lab.store import file_io, run_folder
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 21, 12, 0, 0)
 
 
@@ -208,8 +208,8 @@ def test_lock_is_held_and_let_go(tmp_path: Path) -> None:
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from lab.store.run_folder import locked
-with locked(Path(sys.argv[1])):
+from lab.store.run_folder import lock
+with lock(Path(sys.argv[1])):
     child = os.fork()  # as a loader forks its workers
     if child == 0:
         print(os.getpid(), flush=True)

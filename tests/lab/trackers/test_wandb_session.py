@@ -1,4 +1,4 @@
-"""What needs no W&B process; the rest is in test_wandb_run.py and tests/lab/hpo/test_mirror.py."""
+"""What needs no W&B process; the rest is in test_wandb_run.py and tests/lab/hpo/test_wandb_sync.py."""
 
 from pathlib import Path
 from threading import Thread

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lab.train.preflight_report import Costs, Report
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 def test_as_text() -> None:

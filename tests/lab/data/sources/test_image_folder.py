@@ -16,7 +16,7 @@ from lab.data.image_mask_pairs import AugmentedPairs
 from lab.data.loaders import create_loader
 from tests.image_files import tiff
 
-NUCLEI = Path(__file__).parents[4] / "shared" / "data" / "nuclei"
+NUCLEI = Path(__file__).parents[5] / "shared" / "data" / "nuclei"
 needs_nuclei = pytest.mark.skipif(
     not NUCLEI.is_dir(), reason=f"needs the 120 real images of BBBC038 in {NUCLEI}, which are not shipped"
 )
