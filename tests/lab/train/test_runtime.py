@@ -186,6 +186,20 @@ def test_gradients_add_up_until_the_step() -> None:
     assert weight.tolist() == [-3.0]
 
 
+def test_an_optimizer_clears_gradients_in_its_own_way() -> None:
+    class Keeps(torch.optim.SGD):
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            super().zero_grad(set_to_none=False)
+
+    for optimizer_class, cleared in ((torch.optim.SGD, None), (Keeps, 0.0)):
+        weight = nn.Parameter(torch.ones(1))
+        optimizer = optimizer_class([weight], lr=0.5)
+        (weight * 2).sum().backward()
+        Runtime("cpu").step(optimizer)
+        assert weight.item() == 0.0
+        assert weight.grad is None if cleared is None else weight.grad is not None and weight.grad == cleared
+
+
 def test_averaged_follows_weights_and_buffers() -> None:
     model = nn.BatchNorm1d(1)
     average = averaged(model, 0.75)
