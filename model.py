@@ -1,4 +1,4 @@
-"""What is trained: plain torch networks, named in YAML as `net: model.MLP`. Add your own beside them."""
+"""The networks: plain torch modules, named in YAML as `net: model.MLP`. Add your own beside them."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -243,7 +243,7 @@ class FiLMSegmenter(nn.Module):
 
     @torch.no_grad()
     def _matters(self, in_channels: int) -> bool:
-        """Whether the output depends on the chosen stage."""
+        """Return whether the output depends on the chosen stage."""
         self.net.eval()
         features = list(self.net.encoder(torch.linspace(0, 1, in_channels * 128**2).view(1, -1, 128, 128)))
         plain = self.net.decoder(list(features))
@@ -261,7 +261,7 @@ class FiLMSegmenter(nn.Module):
 
 
 class RelationNet(nn.Module):
-    """What holds between the boxes of videos: a small transformer over each frame, then over time.
+    """A scene graph network for videos: a small transformer over each frame, then over time.
 
     A pair's token is the sum of what is seen of its subject and object (appearance, place, and the embeddings
     of the classes weighted by their probabilities) and of how the two lie to one another. The tokens of a
@@ -335,8 +335,8 @@ def _not_downloaded(key: str, weights: str, off: str, error: Exception) -> Value
     from huggingface_hub import constants
 
     return ValueError(
-        f"net.{key}: the weights {weights} can't be downloaded. Set that line to {off} to begin with random "
-        f"weights, or run once with a network (or copy the files) so that they lie in "
+        f"net.{key}: the weights {weights} can't be downloaded. Set that line to {off} to start with random "
+        f"weights, or run once with a network (or copy the files) so that they are in "
         f"{constants.HF_HUB_CACHE}; HF_HUB_OFFLINE=1 skips the retries. "
         f"Cause: {str(error).splitlines()[0]}"
     )
@@ -346,7 +346,7 @@ def _unknown(name: str, found: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(found.lower(), known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{name} {found!r} is not known; {hint}Known: {', '.join(known)}"
+    return f"unknown {name} {found!r}; {hint}Known: {', '.join(known)}"
 
 
 def _require_positive(**sizes: int) -> None:
@@ -356,7 +356,7 @@ def _require_positive(**sizes: int) -> None:
 
 
 def _lie(one: Tensor, two: Tensor) -> Tensor:
-    """How boxes (P, 4) lie to one another: offset, its length and size in units of the first, overlaps."""
+    """The relative position of boxes (P, 4): offset, its length and size in units of the first, overlaps."""
     size, other = ((box[:, 2:] - box[:, :2]).clamp(min=1e-4) for box in (one, two))
     offset = (two[:, :2] + two[:, 2:] - one[:, :2] - one[:, 2:]) / 2
     shared = (torch.minimum(one[:, 2:], two[:, 2:]) - torch.maximum(one[:, :2], two[:, :2])).clamp(min=0)

@@ -42,7 +42,7 @@ class Curve:
 
     @property
     def value(self) -> float:
-        """What the run is worth: its best loss, infinite where it diverged."""
+        """The value of the run: its best loss, infinite where it diverged."""
         return min(self.losses) if len(self.losses) == EPOCHS else math.inf
 
 

@@ -1,4 +1,4 @@
-"""How long `--list` takes: many summaries in a temporary folder, read by a fresh process.
+"""The duration of `--list`: many summaries in a temporary folder, read by a fresh process.
 
     python -m benchmarks.listing [--runs 10000] [--repeats 5]
 

@@ -1,4 +1,4 @@
-"""What the prediction of one large image costs: seconds, and the most memory that the process ever held.
+"""The cost of predicting one large image: seconds, and the peak memory of the process.
 
     python -m benchmarks.predict [SIDE]
 

@@ -77,7 +77,7 @@ def main() -> None:
     """Print a table for the CNNs and one for the MLPs."""
     options = argparse.ArgumentParser(description="Epochs to the best 2 %, by pruner.")
     options.add_argument("--seeds", type=int, default=100)
-    options.add_argument("--build", action="store_true", help="train the table anew, about 6 minutes of CPU")
+    options.add_argument("--build", action="store_true", help="retrain the table, about 6 minutes of CPU")
     options.add_argument("--workers", type=int, default=1, help="processes that train it")
     chosen = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -55,7 +55,7 @@ class FirstStep(Regression):
     steps = 0
 
     def step(self, *arguments: Any) -> StepResult:
-        """As ever; before the second step it tells the time and goes."""
+        """Run the task's step; print the time and exit before the second one."""
         self.steps += 1
         if self.steps == 2:
             print(json.dumps([time.process_time(), time.time() - float(os.environ["STARTED"])]), flush=True)

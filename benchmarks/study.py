@@ -1,4 +1,4 @@
-"""What a study costs beside raw Optuna, on the same objective and the same kind of storage.
+"""The cost of a study compared with raw Optuna, on the same objective and the same kind of storage.
 
 Every variant trains the same 25 configurations of a small network (10 epochs, reported each) in a command of
 its own. "Plain" trains them one after the other in one process without any study. What a variant costs is the
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def variants_of(trials: int) -> dict[str, Callable[[Path], None]]:
-    """What is compared, by name."""
+    """The compared variants, by name."""
 
     def script(text: str, count: int, processes: int = 1) -> Callable[[Path], None]:
         def go(folder: Path) -> None:

@@ -17,7 +17,7 @@ UNKNOWN = -100
 
 
 class SceneGraphBatch(TypedDict):
-    """What a network sees of V videos with F frames, B boxes and P pairs, all of them one after another."""
+    """The input of a network: V videos with F frames, B boxes and P pairs, all of them one after another."""
 
     features: Tensor  # (B, D) float32, the detector's appearance vectors; D may be 0
     boxes: Tensor  # (B, 4) float32, x1 y1 x2 y2 as shares of the frame, in [0, 1]
@@ -29,7 +29,7 @@ class SceneGraphBatch(TypedDict):
 
 
 class SceneGraphTarget(TypedDict):
-    """What is right: aligned with the scenes to learn from, and the annotated graph to judge by.
+    """The ground truth: aligned with the scenes for training, and the annotated graph for evaluation.
 
     The annotated graph has G boxes and Q pairs of its own, since a detector may miss some of them. Relations
     are by group: (P,) int64 for an exclusive one, (P, K) float32 in {0, 1} where several can hold.
@@ -47,7 +47,7 @@ class SceneGraphTarget(TypedDict):
 
 
 class SceneGraphPrediction(TypedDict):
-    """What a network returns."""
+    """The output of a network."""
 
     scenes: SceneGraphBatch  # as it was asked
     objects: Tensor  # (B, C) logits
@@ -82,10 +82,12 @@ class Vocabulary:
         }.items():
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice or not names:
-                raise ValueError(f"{what}: {f'{twice[0]!r} is there twice' if twice else 'no name in it'}")
+                raise ValueError(f"{what}: {f'{twice[0]!r} appears twice' if twice else 'no names'}")
         strange = sorted(set(self.exclusive) - set(self.relations))
         if strange:
-            raise ValueError(f"exclusive: {strange[0]!r} is none of the groups {', '.join(self.relations)}")
+            raise ValueError(
+                f"exclusive: {strange[0]!r} is not one of the groups: {', '.join(self.relations)}"
+            )
 
     def facts(self) -> dict[str, Any]:
         """`objects`, `relations` and `exclusive` as plain lists, for a data source's facts."""

@@ -80,7 +80,7 @@ def free(place: Path) -> None:
 
 
 def fill_at_opening(part: str, time: int, act: Callable[[], None]) -> None:
-    """From now on, in this process: act just before the file whose path ends so is opened to be written.
+    """Act, from now on in this process, just before the file with this ending of its path is opened to write.
 
     Args:
         part: of the file's path, its folder or its end; what is written under another name first counts too.

@@ -94,7 +94,7 @@ class Command(ABC):
 
     @abstractmethod
     def differences(self, folder: Path) -> Iterable[str]:
-        """In what its result differs from that of one which nobody stopped."""
+        """Return the differences between its result and that of an undisturbed one."""
 
     def begin(self, folder: Path, terminal: Terminal | None = None) -> Process:
         """Start it, or continue it."""

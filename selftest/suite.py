@@ -161,7 +161,7 @@ class Tried:
         return "\n".join(lines)
 
     def as_data(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the report as plain data."""
         return {
             "number": self.fault.number, "fault": self.fault.title, "promise": self.fault.promise,
             "count": self.count, "held": self.verdict.held, "figures": dict(self.verdict.figures),

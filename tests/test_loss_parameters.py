@@ -443,7 +443,7 @@ def test_modules_that_come_late_or_from_elsewhere() -> None:
         def forward(self, output: Tensor, target: Tensor) -> Tensor:
             return (self.project(output) - self.project(target)).square().mean()
 
-    assert noted(Late()).startswith("criterion.weight: not trained, for the optimizer was made without it")
+    assert noted(Late()).startswith("criterion.weight: not trained: the optimizer was created without it")
     assert noted(with_global).startswith("the criterion uses the module INSTANCE of its file, which is no ")
     lazy = Lazy()
     assert "trained together with the network: criterion.project.weight, criterion.project" in noted(lazy)

@@ -220,7 +220,7 @@ def test_film_withholds_sequences_in_training_only() -> None:
         ({"sequences": 0}, "sequences must be at least 1, found 0"),
         ({"unknown_share": 1.0}, r"unknown_share must be in \[0, 1\), found 1.0"),
         ({"architecture": "DPT"}, "can't be modulated; take another architecture"),
-        ({"encoder": "resnet-18"}, "encoder 'resnet-18' is not known; did you mean 'resnet18'"),
+        ({"encoder": "resnet-18"}, "unknown encoder 'resnet-18'; did you mean 'resnet18'"),
     ],
 )
 def test_film_refuses(arguments: dict[str, object], message: str) -> None:

@@ -82,7 +82,7 @@ def test_a_run_takes_all_of_it_keeps_it_and_is_uploaded_whole(tmp_path: Path) ->
         home, "--resume", f"runs/{run.name}", "--set", "epochs=4", WANDB_DIR=str(others),
         WANDB_PROJECT="elsewhere", WANDB_ENTITY="rivals", WANDB_TAGS="c", WANDB_RUN_ID="their-id",
     )  # fmt: skip
-    (note,) = [line for line in out.splitlines() if "not used of the environment" in line]
+    (note,) = [line for line in out.splitlines() if "environment variables not used" in line]
     for words in ("WANDB_PROJECT (it is own)", "WANDB_ENTITY (it is team)", "WANDB_TAGS (it is a,b)",
                   "WANDB_RUN_ID (it is my-id)"):  # fmt: skip
         assert words in note
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_the_run_has_its_files(tmp_
     write(tmp_path)
     (tmp_path / "file").write_text("")
     out = lab(tmp_path, "--run", "run.yaml", WANDB_DIR="file")
-    assert f"WANDB_DIR: {tmp_path / 'file'}: File exists; W&B's files lie in the run's folder" in out
+    assert f"WANDB_DIR: {tmp_path / 'file'}: File exists; W&B's files are in the run's folder" in out
     assert [each.run.project for each in wandb_runs(tmp_path / "runs")] == ["lab"]
 
 

@@ -82,9 +82,7 @@ class SceneGraphLoss(Loss):
         relations = output["relations"]
         strange = [name for name in self._groups if name not in relations]
         if strange:
-            raise ValueError(
-                f"there is a weight for {strange[0]!r}, and the relations are {', '.join(relations)}"
-            )
+            raise ValueError(f"weights: {strange[0]!r} is not one of the relations: {', '.join(relations)}")
         losses = {"objects": _cross_entropy(output["objects"], truth["objects"])}
         for group, logits in relations.items():
             target = truth["relations"][group]
@@ -125,5 +123,5 @@ def _require_fit(group: str, logits: Tensor, target: Tensor) -> None:
     if target.shape != logits.shape[: target.dim()] or (target.dim() == 1) == target.is_floating_point():
         raise ValueError(
             f"{group}: the network returns {tuple(logits.shape)} and the target is {tuple(target.shape)} of "
-            f"{target.dtype}; expected logits (P, K), and whole numbers (P,) or shares (P, K)"
+            f"{target.dtype}; expected logits (P, K), and whole numbers (P,) or floats (P, K)"
         )

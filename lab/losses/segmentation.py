@@ -225,9 +225,11 @@ class WeightedSum(Loss):
         weights = _weights(class_weights)
         if class_weights is not None:
             if "lovasz" in self._factors:
-                raise ValueError("class_weights have no meaning in 'lovasz': leave one of them out")
+                raise ValueError("class_weights are not supported by 'lovasz': remove one of them")
             if "alpha" in self._options.get("focal", {}):
-                raise ValueError("class_weights and terms.focal.alpha weigh the same: leave one of them out")
+                raise ValueError(
+                    "class_weights and terms.focal.alpha set the same weights: remove one of them"
+                )
         self.register_buffer("class_weights", weights, persistent=False)
         self.batchwise = tuple(name for name in self._factors if self._is_batchwise(name))
         self._shares = None if class_weights is None else list(class_weights)
@@ -368,7 +370,7 @@ class WeightedSum(Loss):
             and not any(name in (*CROSS_ENTROPY, "focal") for name in self._factors)
         ):
             raise ValueError(
-                "class_weights change nothing here: overlap terms judge a binary mask's foreground"
+                "class_weights have no effect: overlap terms use only the foreground of a binary mask"
             )
 
 

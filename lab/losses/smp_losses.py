@@ -72,12 +72,12 @@ def require_terms(weights: Mapping[str, float], options: Mapping[str, Mapping[st
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"terms: there is no loss {name!r}; {hint}Known: {', '.join(known)}")
+            raise ValueError(f"terms: unknown loss {name!r}; {hint}Known: {', '.join(known)}")
         if not weight >= 0:
             raise ValueError(f"terms.{name}: a weight must be >= 0, found {weight}")
         taken = set() if name in CROSS_ENTROPY else set(inspect.signature(smp_loss(name)).parameters) - _OURS
         if unknown := sorted(set(options[name]) - taken):
             offered = ", ".join(sorted({"weight", *taken}))
-            raise ValueError(f"terms.{name} takes no {unknown[0]!r}; it takes {offered}")
+            raise ValueError(f"terms.{name} takes no {unknown[0]!r}; known: {offered}")
     if not any(weights.values()):
         raise ValueError("terms: at least one loss needs a weight above 0")

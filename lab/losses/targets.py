@@ -77,7 +77,7 @@ def binary(target: Tensor, ignored: Sequence[int], advice: str, *, masks: bool =
 
 def signs(target: Tensor) -> Examined:
     """A float target of -1 and 1."""
-    rule = Rule("-1 or 1", "Make labels of 0 and 1 those of this loss by 2 * label - 1")
+    rule = Rule("-1 or 1", "Convert labels of 0 and 1 by 2 * label - 1")
     return Examined(target, _doubts(target.abs() != 1, target, rule))
 
 
@@ -87,7 +87,7 @@ def classes(target: Tensor, count: int, ignored: Sequence[int], *, masks: bool =
         return fine
     rule = Rule(
         f"class indices from 0 to {count - 1}, as the network has {count} outputs{_or(ignored)}",
-        "Number the classes from 0, give the network an output for each, or let the loss leave a value out "
+        "Number the classes from 0, give the network an output for each, or let the loss ignore a value "
         "(criterion.ignore_index of torch.nn.CrossEntropyLoss)",
     )
     return _within(target, 0, count - 1, ignored, rule, masks)
@@ -99,10 +99,9 @@ def shares(target: Tensor) -> Examined:
     sums = target.sum(1)
     bad = ~((low >= 0) & ((sums - 1).abs() <= _SHARES_OFF))
     rule = Rule(
-        "rows of shares of the classes, from 0 to 1, that sum to 1 (these are the rows' sums)",
-        "Of one class a sample give its index. Samples with several labels are no matter of single-label "
-        "classification: use task: lab.tasks.Task, criterion: torch.nn.BCEWithLogitsLoss and metrics of your "
-        "own",
+        "rows of class probabilities from 0 to 1 that sum to 1 (shown are the sums)",
+        "For one class per sample, pass class indices. For several labels per sample, use task: "
+        "lab.tasks.Task, criterion: torch.nn.BCEWithLogitsLoss, and custom metrics",
     )
     return Examined(target, _doubts(bad, sums, rule))
 
@@ -113,7 +112,7 @@ def finite(target: Tensor, loss: Tensor) -> tuple[Doubt, ...]:
         return ()
     if not target.is_floating_point():
         return ()
-    rule = Rule("finite numbers", "Leave such samples out of the data, or fill them in")
+    rule = Rule("finite numbers", "Remove such samples from the data, or fill in the values")
     return _doubts(~(target.isfinite() | loss.detach().isfinite()), target, rule)
 
 
@@ -167,9 +166,9 @@ class Inspection:
         """
         if self._ignored and not self._foreground:
             raise Unfit(
-                f"{self._label} set: the masks have 0 and 255 and nothing else. 255 is a pixel that nobody "
-                "judged (the ignore index), so the loss and all metrics would leave out everything but the "
-                "background. Divide masks of 0 and 255 by 255: foreground is 1".lstrip()
+                f"{self._label} set: the masks contain only 0 and 255. 255 is the ignore index, so the loss "
+                "and all metrics would ignore everything but the background. Divide masks of 0 and 255 by "
+                "255: foreground is 1".lstrip()
             )
 
     def state_dict(self) -> dict[str, bool]:
@@ -230,7 +229,7 @@ def _plain(values: Sequence[Any]) -> bool:
 
 
 def _or(ignored: Sequence[int]) -> str:
-    return f", or {' or '.join(map(str, ignored))} for what is not judged" if ignored else ""
+    return f", or {' or '.join(map(str, ignored))} for ignored values" if ignored else ""
 
 
 def _inside(target: Tensor, low: int, high: int, masks: bool) -> Examined | None:

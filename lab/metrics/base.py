@@ -1,4 +1,4 @@
-"""What a metric is: three methods, and state that stays on the device."""
+"""The interface of a metric: three methods, and state that stays on the device."""
 
 from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, runtime_checkable

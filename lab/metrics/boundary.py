@@ -1,4 +1,4 @@
-"""How far two masks' outlines are apart: what overlap doesn't tell, and too slow for every epoch."""
+"""Distances between the outlines of two masks: what overlap doesn't measure, and too slow for every epoch."""
 
 import math
 

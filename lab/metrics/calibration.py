@@ -1,4 +1,4 @@
-"""How far the probabilities that a classifier gives can be believed."""
+"""Calibration of a classifier's probabilities."""
 
 import math
 from collections.abc import Sequence

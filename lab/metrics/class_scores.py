@@ -1,4 +1,4 @@
-"""What a classifier's answers are worth, by scikit-learn: figures of each class, and of all together."""
+"""Scores of a classifier's predictions by scikit-learn: of each class, and of all together."""
 
 import math
 from collections.abc import Sequence
@@ -163,13 +163,13 @@ def _require_fit(true: NDArray[np.int64], likely: NDArray[np.float64]) -> None:
             f"truths must be (N,) and probabilities (N, C) with C >= 2, found {true.shape} and {likely.shape}"
         )
     if not len(true):
-        raise ValueError("there is no answer to judge")
+        raise ValueError("there are no predictions to evaluate")
     classes = likely.shape[1]
     if not np.issubdtype(true.dtype, np.integer) or true.min() < 0 or true.max() >= classes:
         raise ValueError(f"truths must be whole numbers from 0 to {classes - 1}")
     if not np.isfinite(likely).all():
         where = int(np.flatnonzero(~np.isfinite(likely).all(1))[0])
-        raise ValueError(f"the network's answer is not finite: sample {where} has {likely[where].tolist()}")
+        raise ValueError(f"the network's output is not finite: sample {where} has {likely[where].tolist()}")
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -133,7 +133,7 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 
 class ThresholdSearch:
-    """Which threshold gives the best mean Dice per image, from one pass over the images.
+    """The threshold with the best mean Dice per image, found in one pass over the images.
 
     Each pixel is counted by how many thresholds its probability exceeds, so that all are judged at once.
 
@@ -183,6 +183,6 @@ class ThresholdSearch:
 
 
 def _at_least(exceeded: Tensor) -> Tensor:
-    """How many values exceed each of the thresholds, (thresholds,)."""
+    """Count the values above each of the thresholds, (thresholds,)."""
     histogram = torch.bincount(exceeded, minlength=len(THRESHOLDS) + 1)
     return histogram.flip(0).cumsum(0).flip(0)[1:]

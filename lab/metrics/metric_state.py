@@ -1,4 +1,4 @@
-"""What a metric has gathered, as plain data that a checkpoint can hold, for a pass that goes on within."""
+"""The accumulated state of a metric as plain data for a checkpoint within a pass."""
 
 from collections.abc import Mapping
 from typing import Any

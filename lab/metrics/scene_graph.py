@@ -49,7 +49,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FrameGraph:
-    """What is said of one frame, and what is annotated there.
+    """The predictions and the annotations of one frame.
 
     Args:
         boxes, labels, scores: of what is said, (B, 4) x1 y1 x2 y2, (B,) and (B,) in [0, 1].
@@ -104,7 +104,7 @@ class Ranked:
 
 
 def units(dataset: Dataset, groups: Iterable[str]) -> list[tuple[str, ...]]:
-    """Which groups of relations make a triplet together.
+    """The groups of relations that make a triplet together.
 
     In Action Genome every group of a pair has triplets of its own, as in STTran's evaluator. In EASG (Rodin
     et al. 2024, arXiv:2312.03391) what is done and the object's role in it are one, *cut – with – knife*: its
@@ -143,7 +143,7 @@ def rank(
     threshold: float = 0.9,
     iou: float = 0.5,
 ) -> Ranked:
-    """Where in each frame's order its annotated triplets are found.
+    """The rank of each annotated triplet among its frame's predictions.
 
     Args:
         threshold: a predicate is said under `semi` where its probability is above it.
@@ -294,7 +294,7 @@ def _ranked(
     if not len(pair):
         return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     if not all(np.isfinite(each).all() for each in (frame.scores, *frame.relations.values())):
-        raise ValueError("the network's answers aren't finite: a frame has a NaN among its probabilities")
+        raise ValueError("the network's output is not finite: a frame has a NaN among its probabilities")
     subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
     sure = frame.scores[subject] * frame.scores[thing]
     scores, said = [], []
@@ -314,7 +314,7 @@ def _ranked(
 def _said(
     probability: Floats, constraint: Constraint, exclusive: bool, threshold: float
 ) -> NDArray[np.bool_]:
-    """Which predicates (P, K) of each pair are triplets."""
+    """Select the predicates (P, K) of each pair that are triplets."""
     if constraint == "no":
         return np.ones(probability.shape, np.bool_)
     if constraint == "semi" and not exclusive:
@@ -377,5 +377,5 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 def _require_groups(said: Mapping[str, Any], true: Mapping[str, Any]) -> None:
     if list(said) != list(true):
         raise ValueError(
-            f"the network speaks of the relations {', '.join(said)} and the annotation of {', '.join(true)}"
+            f"the network predicts the relations {', '.join(said)}, and the annotation has {', '.join(true)}"
         )

@@ -215,11 +215,11 @@ def _of_gap(repository: Repository, modules: Sequence[Module]) -> list[Note]:
         case Gap.NO_REPOSITORY:
             return []
         case Gap.NO_GIT:
-            why = "git is not installed, or not on PATH"
+            why = "git is not installed or not on PATH"
         case Gap.NO_COMMIT:
             why = "the repository has none yet"
         case Gap.TIMEOUT:
-            why = "git does not answer"
+            why = "git does not respond"
         case Gap.REFUSED:
             why = f"git refuses: {repository.detail}"
     instead = [f"the text of {_names(modules)}"] if modules else []

@@ -61,7 +61,7 @@ _SUBMODULES = "--ignore-submodules=dirty"  # git would go into them, and ask by 
 
 
 class Gap(StrEnum):
-    """Why something of a repository isn't known."""
+    """The reason that something about a repository isn't known."""
 
     NO_GIT = "no_git"
     NO_REPOSITORY = "no_repository"

@@ -14,7 +14,7 @@ from lab.console.formatting import format_list
 from lab.events import Callback, EpochEnd, Note
 from lab.state.attributes import Held, has_own_state
 
-ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and texts"
+ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and strings"
 
 
 class Component(Protocol):
@@ -188,7 +188,7 @@ class ComponentStates:
             except ValueError as error:
                 title = part.title if part else name
                 text = f"the state of the {title} in the checkpoint doesn't fit: {error}"
-                problems.append(Problem((name,), f"{text}; start a new run, or let its code be as it was"))
+                problems.append(Problem((name,), f"{text}; start a new run, or restore its code"))
         if problems:
             raise ConfigError(problems)
 
@@ -227,7 +227,7 @@ class ComponentStates:
     def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
         if part is None:
-            text = f"the run has no {name} any more: its state in the checkpoint is left out"
+            text = f"the run no longer has {name}: its state in the checkpoint is ignored"
         elif why and (state or unkept):
             text = f"the {part.title} is reset: {why}"
         elif state is not None and state["kind"] != part.kind:
@@ -240,9 +240,7 @@ class ComponentStates:
         elif state is not None:
             if not (lost := self._load(part, state)):
                 return
-            text = (
-                f"the {part.title} has changed since the checkpoint: {format_list(lost)} isn't there any more"
-            )
+            text = f"the {part.title} has changed since the checkpoint: {format_list(lost)} no longer exists"
         elif part.has_own and not why:
             text = f"the checkpoint has no state of the {part.title}: it is reset"
         else:

@@ -239,7 +239,7 @@ def _torch_generator(state: Any) -> torch.Generator:
 def _of_factory(value: defaultdict[Any, Any], path: str) -> Any:
     name = getattr(value.default_factory, "__name__", None)
     if value.default_factory is not None and _FACTORIES.get(str(name)) is not value.default_factory:
-        raise Unkeepable(f"{path} is of type defaultdict of a function of its own")
+        raise Unkeepable(f"{path} is a defaultdict with a custom default_factory")
     return {"factory": name, "items": _of_dict(value, path)}
 
 

@@ -62,7 +62,7 @@ class TrainedParameters:
         trained = [name for name, p in now.items() if id(p) in there]
         if left_out := [name for name in now if name not in trained]:
             yield Note(
-                f"{format_list(left_out)}: not trained, for the optimizer was made without it; make it in "
+                f"{format_list(left_out)}: not trained: the optimizer was created without it; create it in "
                 "the constructor and pass it to the optimizer, or freeze it with requires_grad_(False)",
                 "warning",
             )

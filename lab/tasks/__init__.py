@@ -1,4 +1,4 @@
-"""What a batch means, one class a kind of task."""
+"""The meaning of a batch, one class for each kind of task."""
 
 from lab.tasks.base import Samples, StepResult, Task
 from lab.tasks.classification import Classification

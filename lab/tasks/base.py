@@ -1,4 +1,4 @@
-"""What a batch means: the one place that knows inputs from targets, and outputs from predictions."""
+"""The meaning of a batch: the one place that tells inputs from targets, and outputs from predictions."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +38,8 @@ Batch = Tensor | Sequence[Tensor]
 """Samples one after another: stacked, or a sequence of them where they differ in size."""
 
 _DIVIDE = (
-    "Divide masks of 0 and 255 by 255. A value for what is not judged needs a loss that leaves it out, such "
-    "as lab.losses.BCEDice with 255"
+    "Divide masks of 0 and 255 by 255. To ignore pixels, mark them by 255 and use a loss that ignores it, "
+    "such as lab.losses.BCEDice"
 )
 
 
@@ -134,8 +134,8 @@ class Task:
             if not isinstance(target, Tensor):
                 raise Unfit(
                     f"the target is {_described(target)}, and {_name(criterion)} takes one tensor: let the "
-                    "dataset return numbers or a tensor for each sample, or write a loss that takes the "
-                    "target apart (docs/tasks.md)"
+                    "dataset return numbers or a tensor for each sample, or write a loss that unpacks the "
+                    "target (docs/tasks.md)"
                 )
         return output, self.fit(output, target)
 
@@ -198,7 +198,7 @@ class Task:
         tensor, others = tensor_of(output)
         if others:
             self.remarks.add(
-                f"the network returns more than one output: {', '.join(others)} is left out of the loss"
+                f"the network returns more than one output: {', '.join(others)} is not used in the loss"
             )
         return tensor
 
@@ -251,7 +251,7 @@ class Task:
         return {}
 
     def predict(self, output: Any) -> Any:
-        """What metrics, pictures and files get to see, made from the network's raw output."""
+        """Convert the network's raw output to the predictions that metrics, plots and files use."""
         return output
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
@@ -287,7 +287,7 @@ def unpacked(batch: Any, task: str) -> tuple[list[Any], Any]:
         found += f" of {len(batch)}"
     raise Unfit(
         f"a batch is {found}, and {task} takes (*inputs, target): let the dataset return a tuple, or write a "
-        "task whose step takes the batch apart (docs/tasks.md)"
+        "task whose step unpacks the batch (docs/tasks.md)"
     )
 
 

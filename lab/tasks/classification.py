@@ -51,7 +51,7 @@ class Classification(Task):
             self._mixers += [v2.CutMix(alpha=cutmix)] if cutmix else []
 
     def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
-        """As for every task, of mixed images in training where that is asked for.
+        """Pass one batch through the network, in training with mixed images where that is configured.
 
         Raises:
             ValueError: outputs aren't (N, C) with at least two classes, or targets are neither whole numbers
@@ -77,7 +77,7 @@ class Classification(Task):
         return result._replace(doubts=(*examined.doubts, *result.doubts))
 
     def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
-        """As for every task; mixed images have shares of the classes for a target, whose denominator is N."""
+        """Return the denominators; targets of mixed images are class probabilities (denominator: N)."""
         inputs, target = unpacked(batch, type(self).__name__)
         target = as_tensor(target)
         if not self._mixers or target.is_floating_point():
@@ -100,13 +100,13 @@ class Classification(Task):
         return target if target.is_floating_point() else target.long()
 
     def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
-        """As for every task: indices are those of the network's outputs, and shares sum to 1."""
+        """Check the target: indices are those of the network's outputs, and class probabilities sum to 1."""
         if target.is_floating_point():
             return shares(target)
         return classes(target, output.shape[1], ignored)
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
-        """As for every task; of a target in shares the largest counts."""
+        """Update the metrics; of class probabilities the largest counts."""
         if result.target.is_floating_point():
             result = result._replace(target=result.target.argmax(1))
         super().update(metrics, result)

@@ -29,8 +29,8 @@ def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
         raise Unfit(
             f"the network returns a {type(output).__name__} ({listed or 'no tensors'}), and the task expects "
             "one tensor. Of a mapping or a named tuple 'logits' or 'out' is taken, if it has one of them; "
-            "else wrap the network in a module that returns the tensor, or write a task whose step takes it "
-            "apart (docs/tasks.md)"
+            "else wrap the network in a module that returns the tensor, or write a task whose step unpacks "
+            "it (docs/tasks.md)"
         )
     rest = tuple(str(name) for name, part in parts.items() if name != chosen[0] and part is not None)
     tensor: Tensor = parts[chosen[0]]
@@ -45,7 +45,7 @@ class OneTensor(nn.Module):
         self.network = network
 
     def forward(self, *inputs: Any) -> Tensor:
-        """As the network is called."""
+        """Call the network and return its one tensor."""
         return tensor_of(self.network(*inputs))[0]
 
 

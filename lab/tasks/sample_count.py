@@ -36,7 +36,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     raise Unfit(
         f"the batch size can't be found: the target is {_kind(target)} of tensors {shapes or '(none)'}, "
         "whose first dimensions should all be the number of samples; "
-        "give StepResult.size in the step of a task of your own (docs/tasks.md)"
+        "set StepResult.size in the step of a custom task (docs/tasks.md)"
     )
 
 

@@ -18,7 +18,7 @@ from lab.metrics.segmentation import Overlap
 from lab.tasks import tiling
 from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
 
-_MASKS = "Divide masks of 0 and 255 by 255; a pixel that nobody judged is 255 in losses that leave it out"
+_MASKS = "Divide masks of 0 and 255 by 255; 255 marks ignored pixels in losses that support it"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
 
 
@@ -59,7 +59,7 @@ class Segmentation(Task):
         background: Background = Auto.AUTO,
     ) -> None:
         if not 0 < threshold < 1:
-            raise ValueError(f"threshold must lie between 0 and 1, found {threshold}")
+            raise ValueError(f"threshold must be in (0, 1), found {threshold}")
         if tile < 1 or divisor < 1:
             raise ValueError(f"tile and divisor must be at least 1, found {tile} and {divisor}")
         whole = tile + -tile % divisor
@@ -81,7 +81,7 @@ class Segmentation(Task):
         return target if target.is_floating_point() else target.long()
 
     def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
-        """As for every task, by what masks mean; what they hold is noted where pixels can be ignored."""
+        """Check the masks; their values are recorded where pixels can be ignored."""
         if takes(criterion) is Takes.SIGNS:
             return super().examine(criterion, output, target, ignored)
         masks = IGNORE_INDEX in ignored
@@ -113,7 +113,7 @@ class Segmentation(Task):
         return {"one_class": OneClass(self.threshold)}
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:
-        """As for every task; the overlaps that name no threshold judge by the task's."""
+        """Update the metrics; overlaps without a threshold of their own use the task's."""
         for metric in metrics.values():
             if isinstance(metric, Overlap) and metric.threshold is None:
                 metric.threshold = self.threshold

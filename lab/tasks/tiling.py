@@ -19,7 +19,7 @@ _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 
 def positions(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
-    """Where tiles begin along one axis: from 0, ascending, the last one ends where the axis does.
+    """Return the first pixel of each tile along an axis: from 0, ascending; the last tile ends with it.
 
     Neighbours share `overlap` pixels at least, and 1.5 times as many where `step` leaves room for it.
 
@@ -44,13 +44,13 @@ def positions(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
     if stride + overlap > tile:
         raise ValueError(
             f"an overlap of {overlap} is too large for a tile of {tile}: at most {tile - step}, "
-            "and half of the tile is plenty"
+            "and half of the tile is usually enough"
         )
     return [*range(0, length - tile, stride), length - tile]
 
 
 def weights(length: int, tile: int, overlap: int, step: int = 1) -> Tensor:
-    """What each tile says counts, along one axis: (tiles, min(tile, length)), float32.
+    """Return the weights of the tiles along one axis: (tiles, min(tile, length)), float32.
 
     At each pixel the weights of the tiles that cover it sum to 1. So do their products over two axes, and no
     map of the whole image is needed.
@@ -174,7 +174,7 @@ def _gaussian(distance: Tensor, sigma: float) -> Tensor:
 
 
 def _sources(length: int, padded: int) -> Tensor:
-    """Which pixel of the axis each pixel of the padded axis shows."""
+    """Map each pixel of the padded axis to a pixel of the axis."""
     at = torch.arange(padded)
     mirrored = 2 * (length - 1) - at if padded - length < length else torch.full((padded,), length - 1)
     return torch.where(at < length, at, mirrored)
@@ -206,7 +206,7 @@ def _answer(network: Network, image: Tensor, others: Sequence[Tensor], flips: bo
         logits = network(seen, *others)
         if logits.dim() != 4 or logits.shape[-2:] != image.shape[-2:]:
             raise ValueError(
-                f"the network answered {tuple(image.shape)} with {tuple(logits.shape)}: expected logits "
+                f"the network returned {tuple(logits.shape)} for {tuple(image.shape)}: expected logits "
                 f"(N, classes, {image.shape[-2]}, {image.shape[-1]})"
             )
         logits = logits.flip(axes) if axes else logits

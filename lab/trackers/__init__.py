@@ -1,1 +1,1 @@
-"""Who writes a run's numbers down: its own files, which are the record, and the mirrors."""
+"""Trackers of a run's numbers: its own files, which are the record, and the mirrors."""

@@ -58,7 +58,7 @@ class Background:
             self._put(partial(self._tracker.image, epoch, name, image))
         elif not self._dropped:
             self._dropped = True
-            self._warn(f"{self._name} lags behind: pictures are left out until it has caught up")
+            self._warn(f"{self._name} lags behind: images are dropped until it has caught up")
 
     def note(self, event: Note) -> None:
         """Queue a note."""
@@ -80,12 +80,14 @@ class Background:
         self._thread.join(max(0.0, since + self._timeout - time.monotonic()))
         if self._thread.is_alive():
             self._off = True
-            self._warn(f"{self._name} was not done {self._timeout:g} s after the run and is left behind")
+            self._warn(
+                f"{self._name} did not finish within {self._timeout:g} s after the run and is abandoned"
+            )
             self._guard(self._on_abandon)
 
     @property
     def done(self) -> bool:
-        """Whether its thread has come to its end, and nothing is left to wait for."""
+        """Return whether its thread has ended, and nothing is left to wait for."""
         return not self._thread.is_alive()
 
     def _put(self, call: Callable[[], None]) -> None:
@@ -99,12 +101,12 @@ class Background:
                 self._guard(self._on_abandon)
 
     def _guard(self, call: Callable[[], None]) -> bool:
-        """Whether the call went well; a mirror's fault is never the run's."""
+        """Make the call and return whether it succeeded; a mirror's error never fails the run."""
         try:
             call()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that may catch everything
             if not self._off:  # what was given up may say what it likes
-                self._warn(f"{self._name} failed and is off for the rest of this run: {_brief(error)}")
+                self._warn(f"{self._name} failed and is disabled for the rest of this run: {_brief(error)}")
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""What a tracker is: somebody who writes a run's numbers down."""
+"""The interface of a tracker, which records a run's numbers."""
 
 from typing import Protocol
 

@@ -101,7 +101,9 @@ def _check(path: Path, number: int, columns: Sequence[str], cells: Sequence[str]
         try:
             int(cell) if column == _EPOCH else float(cell or "nan")
         except ValueError:
-            raise ValueError(f"{path}, line {number}: {column} is {cell!r}, a number is expected") from None
+            raise ValueError(
+                f"{path}, line {number}: expected a number for {column}, found {cell!r}"
+            ) from None
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -75,7 +75,7 @@ class JsonlTracker:
             self._write("note", level=event.level, message=event.message, epoch=event.epoch)
 
     def finish(self, event: RunEnd) -> None:
-        """How it ended; a note of a slow mirror may still follow."""
+        """Record the outcome; a note of a slow mirror may still follow."""
         self._write(
             "run_end",
             outcome=event.outcome,
@@ -119,7 +119,7 @@ def _lines(path: Path) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
         if not isinstance(data, dict):
-            raise ValueError(f"{path}, line {number}: {type(data).__name__} found, an object is expected")
+            raise ValueError(f"{path}, line {number}: expected an object, found {type(data).__name__}")
     return lines
 
 

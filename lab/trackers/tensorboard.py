@@ -72,6 +72,6 @@ def _hush() -> None:
 
 
 def tag(name: str) -> str:
-    """Where TensorBoard shows a value: `val_dice` becomes `dice/val`."""
+    """Return the tag under which TensorBoard shows a value: `val_dice` becomes `dice/val`."""
     phase, _, metric = name.partition("_")
     return f"{metric}/{phase}" if metric and phase in ("train", "val") else name

@@ -146,9 +146,7 @@ class WandbTracker:
             why = f"it is the id of {taken[0].parent.parent.name}"
         else:
             return wanted
-        self._notify(
-            Note(f"W&B: {environment.RUN_ID} is not used: {why}; each gets an id of its own", "warning")
-        )
+        self._notify(Note(f"W&B: {environment.RUN_ID} is not used: {why}; each gets its own id", "warning"))
         return None
 
     def _name_overruled(self, described: Described) -> None:
@@ -157,12 +155,12 @@ class WandbTracker:
         known |= {environment.RUN_ID: described.id} if described.places.known else {}
         found = environment.overruled(self._config, described.project, known)
         if found:
-            why = "the config, or what the run began with, comes first"
-            self._notify(Note(f"W&B: not used of the environment: {', '.join(found)}; {why}"))
+            why = "the config or the run's first settings take precedence"
+            self._notify(Note(f"W&B: environment variables not used: {', '.join(found)}; {why}"))
 
     def _opened(self) -> "wandb.Run":
         if self._run is None:
-            raise RuntimeError("the W&B run was given up before it began")
+            raise RuntimeError("the W&B run was abandoned before it started")
         return self._run
 
 

@@ -49,7 +49,7 @@ def keep_quiet(folder: Path) -> None:
 
 
 def has_key(host: str) -> bool:
-    """Whether the environment, netrc or W&B's own settings hold a key for this server; never asks for one.
+    """Return whether the environment, netrc or W&B's settings hold a key for this server; never prompt.
 
     Raises:
         wandb.errors.AuthenticationError: there is one, and it can't be a key.
@@ -61,7 +61,7 @@ def has_key(host: str) -> bool:
 
 
 def why_unreachable(host: str, seconds: float) -> str | None:
-    """Why the server can't be used, or None where it answers anything at all.
+    """Return the reason that the server can't be used, or None where it answers anything at all.
 
     W&B itself tries again and again until its init times out, and is then left with a process that goes on
     trying.
@@ -125,7 +125,7 @@ def _read_by_name(settings: Any) -> None:
             except ValueError as error:
                 listed: Any = getattr(error, "errors", list)()  # pydantic's own error is over several lines
                 why = listed[0]["msg"] if listed else str(error)
-                message = f"{variable} is {environ[variable]!r} in the environment, and W&B does not take it"
+                message = f"{variable} is {environ[variable]!r} in the environment, which W&B rejects"
                 raise ValueError(f"{message}: {why}") from error
 
     by_name.by_name = True  # type: ignore[attr-defined]
@@ -133,7 +133,7 @@ def _read_by_name(settings: Any) -> None:
 
 
 def forget_dead() -> None:
-    """Where W&B's process has died, forget it: the next `start` starts another."""
+    """Discard W&B's process if it has died: the next `start` starts another."""
     setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
     connection = getattr(getattr(setup, "_singleton", None), "_connection", None)
     process = getattr(getattr(connection, "_proc", None), "_process", None)

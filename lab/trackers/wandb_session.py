@@ -27,7 +27,7 @@ _FINISH_SECONDS = 30.0  # of one run among several; nobody waits for it either
 
 @dataclass(frozen=True)
 class Described:
-    """What W&B is told of a run.
+    """The description of a run for W&B.
 
     Args:
         folder: of the run.
@@ -148,7 +148,7 @@ class WandbSession:
         staging.mkdir(parents=True, exist_ok=True)
         wandb_service.keep_quiet(staging)
         if wrong := Places(folder).choose()[1]:
-            self._notify(Note(f"{wrong}; W&B's files lie in the run's folder", "warning"))
+            self._notify(Note(f"{wrong}; W&B's files are in the run's folder", "warning"))
         with no_fork():  # 1 s, and only W&B needs it
             import PIL.Image
             import wandb  # noqa: F401 - the import is all that is wanted
@@ -167,7 +167,7 @@ class WandbSession:
                 begun = self._init(run, "online")
             except wandb.Error as error:
                 wandb_service.kill()  # it would go on trying, and hold the run's id
-                offline = Note(f"going online failed: {_first_line(error)}", level="warning")
+                offline = Note(f"connecting failed: {_first_line(error)}", level="warning")
                 self._check()
             else:
                 self._mode, self._was_online = "online", True
@@ -188,7 +188,7 @@ class WandbSession:
         self._notify(replace(why, message=message, has_upload_command=True))
 
     def _why_offline(self) -> Note | None:
-        """Why the runs can't or shouldn't be online; a warning where the user may expect that they are."""
+        """Return the reason to be offline, if any; a warning where the user may expect the runs online."""
         mode = environment.mode_of(self._config)
         if mode == "offline":
             return Note(f"set by {environment.mode_reason(self._config)}")
@@ -200,7 +200,7 @@ class WandbSession:
                 message = f"no key is configured ({login})"
                 return Note(message, level="warning" if mode == "online" else "info")
         except wandb.errors.AuthenticationError as error:
-            return Note(f"the configured key is of no use ({_first_line(error)})", level="warning")
+            return Note(f"the configured key is not usable ({_first_line(error)})", level="warning")
         why = self._why_unreachable()
         return Note(why, level="warning") if why else None
 
@@ -243,7 +243,7 @@ class WandbSession:
 
     def _check(self) -> None:
         if self._over:
-            raise RuntimeError("W&B was given up before the run began")
+            raise RuntimeError("W&B was abandoned before the run started")
 
 
 def _first_line(error: Exception) -> str:

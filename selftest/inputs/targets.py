@@ -71,7 +71,7 @@ def _forms() -> Iterator[WrongInput]:
     logits = _logits(x)
     true = {"val_loss": float(F.cross_entropy(logits, y))}
     shares = {"val_loss": float(F.cross_entropy(logits, (F.one_hot(y, 3).float() + 1) / 4))}
-    sums = "shares of the classes, from 0 to 1, that sum to 1"
+    sums = "class probabilities from 0 to 1 that sum to 1"
     for kind, expected, words in (
         ("int32", true, ()),
         ("uint8", true, ()),

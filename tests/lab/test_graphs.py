@@ -102,11 +102,11 @@ def test_a_vocabulary_survives_json() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((("cup", "cup"), {"a": ("b",)}), "objects: 'cup' is there twice"),
-        (((), {"a": ("b",)}), "objects: no name in it"),
-        ((("cup",), {"a": ()}), "a: no name in it"),
-        ((("cup",), {}), "groups: no name in it"),
-        ((("cup",), {"a": ("b",)}, ("c",)), "exclusive: 'c' is none of the groups a"),
+        ((("cup", "cup"), {"a": ("b",)}), "objects: 'cup' appears twice"),
+        (((), {"a": ("b",)}), "objects: no names"),
+        ((("cup",), {"a": ()}), "a: no names"),
+        ((("cup",), {}), "groups: no names"),
+        ((("cup",), {"a": ("b",)}, ("c",)), "exclusive: 'c' is not one of the groups: a"),
     ],
 )
 def test_a_vocabulary_that_is_none(arguments: Any, message: str) -> None:

@@ -243,7 +243,7 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert_nothing_was_held_up(done)
     assert len(done.notes) == 2 and done.notes[0].startswith("W&B: offline, set by the config; ")
-    assert "failed and is off for the rest of this run" in done.notes[1]
+    assert "failed and is disabled for the rest of this run" in done.notes[1]
     assert done.notes[1].endswith("; further W&B runs are offline, " + done.notes[0].partition("config; ")[2])
     assert sorted(done.runs("trial_00001")[0].history) == [1, 2]
     (after,) = done.runs("trial_00003")

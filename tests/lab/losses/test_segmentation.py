@@ -298,19 +298,19 @@ def test_a_term_has_arguments_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("terms", "weights", "message"),
     [
-        ({"dise": 1.0}, None, "no loss 'dise'; did you mean 'dice'"),
+        ({"dise": 1.0}, None, "unknown loss 'dise'; did you mean 'dice'"),
         ({"dice": -1.0}, None, r"terms.dice: a weight must be >= 0, found -1.0"),
         ({"dice": math.nan}, None, "found nan"),
         ({"dice": 0.0, "bce": 0.0}, None, "at least one loss needs a weight"),
         ({}, None, "at least one loss needs a weight"),
-        ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; it takes alpha, beta"),
-        ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; it takes weight"),
+        ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; known: alpha, beta"),
+        ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; known: weight"),
         ({"dice": {"mode": 1.0}}, None, "takes no 'mode'"),
         ({"dice": 1.0}, [1.0], "one finite weight > 0 for each class"),
         ({"dice": 1.0}, [1.0, 0.0], "one finite weight > 0 for each class; found"),
         ({"dice": 1.0}, [1.0, math.nan], r"for each class; found \[1.0, nan\]"),
         ({"lovasz": 1.0}, [1.0, 2.0], "no meaning in 'lovasz'"),
-        ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "weigh the same"),
+        ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "set the same weights"),
     ],
 )
 def test_terms_that_make_no_sense(terms: dict[str, float], weights: list[float] | None, message: str) -> None:
@@ -327,7 +327,7 @@ def test_terms_that_make_no_sense(terms: dict[str, float], weights: list[float] 
         (torch.zeros(2, 3, 4, 4), torch.zeros(2, 1, 4, 4).long(), None, r"classes must be \(N, H, W\)"),
         (torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4).long(), [1, 2], "are 2, but there are 3 classes"),
         (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), [1, 2, 3], "are 3, but there are 2 classes"),
-        (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), [1, 2], "change nothing here"),
+        (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), [1, 2], "have no effect"),
     ],
 )
 def test_what_does_not_fit_is_told(

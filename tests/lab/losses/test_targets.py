@@ -76,7 +76,7 @@ FINE, BAD = mask(0, 1, 0.5), mask(0, 2, 1, -3)
             "9",
             "0 to 2, as the network has 3",
         ),
-        (Classification(), own, labels(2, -100), labels(-7), "-7", "or -100 for what is not judged"),
+        (Classification(), own, labels(2, -100), labels(-7), "-7", "or -100 for ignored values"),
         (
             Classification(),
             BCE,
@@ -215,7 +215,7 @@ def test_missing_numbers_that_a_loss_of_the_users_own_leaves_out() -> None:
 def test_masks_of_0_and_255(batch: Any, criterion: Any, refused: bool) -> None:
     if refused:
         with pytest.raises(
-            Unfit, match=r"validation set: the masks have 0 and 255 .* by 255: foreground is 1"
+            Unfit, match=r"validation set: the masks contain only 0 and 255 .* by 255: foreground is 1"
         ):
             judged(Segmentation(), criterion, batch, mask(0, 0) if batch[1].dim() == 4 else pixels(0))
     judged(Segmentation(), criterion, *foreground(batch))

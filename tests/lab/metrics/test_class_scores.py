@@ -123,5 +123,5 @@ def test_what_can_not_be_judged(truths: Any, likely: Any, message: str) -> None:
 
 
 def test_nothing_is_no_set() -> None:
-    with pytest.raises(ValueError, match="no answer to judge"):
+    with pytest.raises(ValueError, match="no predictions to evaluate"):
         judge(np.zeros(0, np.int64), np.zeros((0, 3)))

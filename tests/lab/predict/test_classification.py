@@ -193,7 +193,7 @@ def test_an_answer_that_is_none_is_a_failure(tmp_path: Path) -> None:
     )
     done = predict(load(run), root / "dark", tmp_path / "out")
     assert done.images == 0 and done.counts == dict.fromkeys(CLASSES, 0)
-    assert "im01.png: the network's answer is not finite: [nan" in done.failed[0].reason
+    assert "im01.png: the network's output is not finite: [nan" in done.failed[0].reason
 
 
 def test_one_answer_for_all_is_told(tmp_path: Path) -> None:

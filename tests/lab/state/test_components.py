@@ -196,13 +196,13 @@ def test_listeners_without_a_state_dict_are_named(tmp_path: Path) -> None:
     assert note.startswith(
         "the callback Counter has no state that a checkpoint can hold: it is reset (epochs "
     )
-    assert note.endswith("; give it state_dict and load_state_dict, of tensors, numbers and texts")
+    assert note.endswith("; give it state_dict and load_state_dict, of tensors, numbers and strings")
     assert second.epochs == 2
 
 
 def test_listeners_that_come_and_go(tmp_path: Path) -> None:
     (note,) = resumed(tmp_path / "gone", tiny(), first=(counting(),))
-    assert note == "the run has no callbacks.Counting any more: its state in the checkpoint is left out"
+    assert note == "the run no longer has callbacks.Counting: its state in the checkpoint is ignored"
     (note,) = resumed(tmp_path / "new", tiny(), counting())
     assert note == "the checkpoint has no state of the callback Counting: it is reset"
 
@@ -212,7 +212,7 @@ def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path)
     run(tiny(epochs=1), run_dir=tmp_path, callbacks=[Odd(), listener], console="quiet")
     assert listener.notes[0] == (
         "the callback Odd won't resume exactly: state_dict()['odd'] is of type object; "
-        "give it state_dict and load_state_dict, of tensors, numbers and texts"
+        "give it state_dict and load_state_dict, of tensors, numbers and strings"
     )
     listener = Cutter()
     run(tiny(), run_dir=tmp_path, resume=True, callbacks=[Odd(), listener], console="quiet")

@@ -84,7 +84,7 @@ def test_the_same_figures_as_without_a_name() -> None:
     )
     assert named == plain
     assert torch.equal(task.infer(network, batch[0]), task.infer(network.conv, batch[0]))
-    assert task.remarks.take() == ["the network returns more than one output: aux is left out of the loss"]
+    assert task.remarks.take() == ["the network returns more than one output: aux is not used in the loss"]
 
 
 @pytest.mark.parametrize("task", [Classification(), Regression(), Task()])

@@ -80,7 +80,7 @@ def test_a_fault_switches_it_off_with_one_warning(
     assert note.level == "warning"
     what = "SystemExit: 3" if error else "RuntimeError: out of order"
     assert note.message == (
-        f"Mirror failed and is off for the rest of this run: {what}; the run's own files are complete"
+        f"Mirror failed and is disabled for the rest of this run: {what}; the run's own files are complete"
     )
     assert abandoned == [True]
 
@@ -98,7 +98,7 @@ def test_a_stuck_tracker_delays_nothing_but_the_end_and_that_by_its_timeout(tmp_
     mirror.finish(run_end())
     assert 0.25 < time.monotonic() - began < 0.6
     assert [note.message for note in notes] == [
-        "Mirror was not done 0.3 s after the run and is left behind; the run's own files are complete"
+        "Mirror did not finish within 0.3 s after the run and is abandoned; the run's own files are complete"
     ]
     assert abandoned == [True]
     assert not mirror.done

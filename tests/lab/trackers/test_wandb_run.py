@@ -174,7 +174,8 @@ def test_a_server_that_goes_silent_is_left_behind(tmp_path: Path, ends: bool) ->
     if ends:
         assert done.notes[0] == (
             "warning",
-            "W&B was not done 1.5 s after the run and is left behind; the run's own files are complete",
+            "W&B did not finish within 1.5 s after the run and is abandoned; "
+            "the run's own files are complete",
         )
 
 
@@ -194,7 +195,7 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
     assert_record_is_whole(done, 5)
     (_, first), (level, second), (_, third) = done.notes
     assert first.startswith("W&B: offline, set by the config")
-    assert level == "warning" and second.startswith("W&B failed and is off for the rest of this run: ")
+    assert level == "warning" and second.startswith("W&B failed and is disabled for the rest of this run: ")
     assert "wandb sync " in third
     assert done.finish < 0.5 and done.exit < EXIT
 
@@ -202,7 +203,7 @@ def test_wandbs_process_is_killed(tmp_path: Path) -> None:
 def test_a_key_that_is_none_means_offline(tmp_path: Path) -> None:
     done = train(tmp_path / "run", CLOSED, key := "too short")
     ((level, message),) = done.notes
-    assert level == "warning" and message.startswith("W&B: offline, the configured key is of no use")
+    assert level == "warning" and message.startswith("W&B: offline, the configured key is not usable")
     assert key not in message
 
 

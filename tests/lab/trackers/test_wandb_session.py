@@ -33,7 +33,7 @@ def test_what_was_given_up_begins_no_more_runs(tmp_path: Path) -> None:
     notes: list[Note] = []
     session = WandbSession(WandbConfig(type="wandb"), notes.append, tmp_path)
     assert (session.give_up(), session.give_up()) == (True, False)
-    with pytest.raises(RuntimeError, match="given up before the run began"):
+    with pytest.raises(RuntimeError, match="abandoned before the run started"):
         session.begin(described(tmp_path / "trial_00003"))
     session.close()
     assert notes == []

@@ -87,7 +87,7 @@ def test_a_mirrors_fault_reaches_every_listener_as_a_note_on_the_training_thread
     (note,) = heard
     assert note.level == "warning"
     assert note.message.startswith(
-        "Recorder failed and is off for the rest of this run: ConnectionResetError"
+        "Recorder failed and is disabled for the rest of this run: ConnectionResetError"
     )
     assert [row["epoch"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
     assert [event["message"] for event in read_events(tmp_path) if event["event"] == "note"] == [note.message]
