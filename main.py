@@ -364,7 +364,7 @@ def selftest(options: argparse.Namespace) -> int:
     except ValueError as error:
         return complain(f"--only: {error}")
     with refusing(), suite.bench(Path(options.output or "."), Path(__file__), train_trial) as bench:
-        return 0 if suite.tell(bench, full=options.full, only=only, as_json=options.json) else 1
+        return 0 if suite.run_suite(bench, full=options.full, only=only, as_json=options.json) else 1
 
 
 def lost() -> int:

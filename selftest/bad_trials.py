@@ -52,7 +52,7 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
     figures = {
         "good ones completed": good,
         "good ones": faults.count("none"),
-        "causes told": sum(_told(trial, fault) for trial, fault in zip(found, faults, strict=False)),
+        "causes told": sum(_has_cause(trial, fault) for trial, fault in zip(found, faults, strict=False)),
         "bad ones": count - faults.count("none"),
         "MB more in the end": end - base,
         "MB more at most": most - base,
@@ -245,5 +245,5 @@ def _cause(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("cause", ""))
 
 
-def _told(trial: FrozenTrial, fault: str) -> bool:
+def _has_cause(trial: FrozenTrial, fault: str) -> bool:
     return fault in CAUSES and CAUSES[fault][1] in _cause(trial)

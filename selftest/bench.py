@@ -54,7 +54,7 @@ class Done:
     late: bool = False
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """All that it printed."""
         return self.out + self.err
 
@@ -100,10 +100,10 @@ class Process:
             end_group(self.pid)
             self.made.join()
         assert self.made.exitcode is not None
-        return Done(self.made.exitcode, self.said, "", late)
+        return Done(self.made.exitcode, self.output, "", late)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """All that a fork has printed so far."""
         if not self._console.exists():
             return ""
@@ -127,14 +127,14 @@ class Bench:
         place: an empty folder, which is removed at the end.
         main: the path of `main.py`.
         run: `util.run`.
-        told: hears how far it is.
+        report: receives lines on the progress.
         judge_times: whether a promised time that is not kept counts as broken; on a busy machine it need not.
     """
 
     def __init__(
-        self, place: Path, main: Path, run: Run, told: Callable[[str], None], judge_times: bool = True
+        self, place: Path, main: Path, run: Run, report: Callable[[str], None], judge_times: bool = True
     ) -> None:
-        self.place, self.main, self.run, self.told = place.resolve(), main.resolve(), run, told
+        self.place, self.main, self.run, self.report = place.resolve(), main.resolve(), run, report
         self.judge_times = judge_times
         self._granted = os.environ.get(import_policy.VARIABLE, "")
         self._started: list[Process] = []
@@ -144,7 +144,7 @@ class Bench:
     def __enter__(self) -> "Bench":
         self.place.mkdir(parents=True, exist_ok=True)
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-            hear_signals()
+            restore_signals()
         os.environ[import_policy.VARIABLE] = ",".join(filter(None, [self._granted, PLANTED]))
         return self
 
@@ -279,7 +279,7 @@ def last_line(text: str) -> str:
     head, found, tail = text.rpartition("Traceback (most recent call last):\n")
     lines = [line for line in (tail if found else head + tail).splitlines() if line.strip()]
     errors = [line for line in lines if found and not line.startswith(" ")]
-    return next(iter(errors or reversed(lines)), "it said nothing")
+    return next(iter(errors or reversed(lines)), "no output")
 
 
 def end_group(pid: int) -> None:
@@ -289,7 +289,7 @@ def end_group(pid: int) -> None:
             send(pid, signal.SIGKILL)
 
 
-def hear_signals() -> None:
+def restore_signals() -> None:
     """Let processes that begin here hear of all signals, some of which a shell or a warm server hides."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
@@ -297,7 +297,7 @@ def hear_signals() -> None:
 
 
 def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    hear_signals()
+    restore_signals()
     os.setsid()
     os.chdir(folder)
     with (folder / CONSOLE).open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):

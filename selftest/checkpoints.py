@@ -52,7 +52,9 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
         late, faults = judge_writes(folder / FOLDER, int(_lines(folder)[-1]))
         tally.most("checkpoints behind", late)
         tally.take(where, faults)
-        bench.told(f"{figures[middle]} of {count} killed {middle}, {len(tally.broken)} unloadable or behind")
+        bench.report(
+            f"{figures[middle]} of {count} killed {middle}, {len(tally.broken)} unloadable or behind"
+        )
     figures["unloadable"] = len(tally.broken)
     tally.at_least(count, figures[middle], f"kills {middle}")
     return tally.verdict()
@@ -113,16 +115,16 @@ def damaged(bench: Bench, count: int) -> Verdict:
         tally.add("detected", tally.take(what, judge_damage(last.parent)))
         if index % _RESUMED == 0:
             done = bench.fork(folder, train, bench.run, config).done()
-            said = "passed over a damaged checkpoint" in done.said
+            reported = "passed over a damaged checkpoint" in done.output
             tally.add("gone on with", done.code == 0)
-            tally.add("said on the console", said)
-            if done.code or not said:
-                ended = f"found exit code {done.code}: {done.said[-300:]}"
+            tally.add("said on the console", reported)
+            if done.code or not reported:
+                ended = f"found exit code {done.code}: {done.output[-300:]}"
                 tally.take(what, [f"expected the console to say so, {ended}"])
             else:
                 tally.take(f"{what}: after going on", differences(expected, outcome(folder / RUN)))
         shutil.rmtree(folder)
-        bench.told(f"{index + 1} of {count} checkpoints damaged, {tally.figures['detected']} detected")
+        bench.report(f"{index + 1} of {count} checkpoints damaged, {tally.figures['detected']} detected")
     return tally.verdict()
 
 

@@ -104,7 +104,7 @@ def _rounds(
         databases = new_databases(bench, tally, name, storage)
         for index, (folder, url) in zip(range(count), databases, strict=False):
             yield f"{storage}, round {index}", folder, url
-        bench.told(f"{storage}: {count} rounds, {len(tally.broken)} not as promised")
+        bench.report(f"{storage}: {count} rounds, {len(tally.broken)} not as promised")
 
 
 def _at_work(bench: Bench, folder: Path, function: Callable[..., Any], *arguments: Any) -> list[str]:

@@ -18,7 +18,7 @@ from selftest.audit import Audit, Found
 from selftest.bench import Bench, Done, last_line, until
 from selftest.postgres import HINT, Postgres
 from selftest.servers import Server, dashboards
-from selftest.sockets import request, say, status
+from selftest.sockets import exchange, request, status
 from selftest.studies import small_study, write_file
 from selftest.verdict import Tally, Verdict
 
@@ -173,9 +173,9 @@ def _of(dashboard: Server) -> Callable[[], None]:
 
     def read() -> None:
         for path, shows in (("/api/studies", b'"small"'), ("/api/studies/1", b'"trials"')):
-            heard = say(dashboard.port, request(path))
-            if status(heard) != 200 or shows not in heard:
-                raise Unread(f"{path}: 200 expected, found {heard[:80]!r}")
+            response = exchange(dashboard.port, request(path))
+            if status(response) != 200 or shows not in response:
+                raise Unread(f"{path}: 200 expected, found {response[:80]!r}")
 
     return read
 

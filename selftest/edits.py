@@ -79,8 +79,8 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
     """Each edit (at most `count` of them) on a copy of a study with finished trials."""
     origin = bench.folder("edited")
     data = _file(origin)
-    code, said = _optimize(bench, origin, str(origin / FILE))
-    assert code == 0, said
+    code, output = _optimize(bench, origin, str(origin / FILE))
+    assert code == 0, output
     edits, burned, way_out = EDITS[:count], "trials burned", "ways out that lead on"
     tally = Tally({"edits": len(edits), "refused": 0, "documented as harmless": 0, way_out: 0, burned: 0})
     for edit in edits:
@@ -91,48 +91,48 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
         changed["n_trials"] += 1 if edit.harmless else 0
         text = yaml.safe_dump(changed, sort_keys=False)
         (folder / FILE).write_text(text)
-        code, said = _optimize(bench, folder, FILE)
+        code, output = _optimize(bench, folder, FILE)
         trials = _states(folder, "small")
         if edit.harmless:
-            tally.broken += judge_harmless(edit, code, said, trials, document(bench.main.parent))
+            tally.broken += judge_harmless(edit, code, output, trials, document(bench.main.parent))
             tally.add("documented as harmless")
             continue
-        tally.broken += judge_refusal(edit, code, said, text)
+        tally.broken += judge_refusal(edit, code, output, text)
         tally.add("refused", code == 2)
         tally.add(burned, len(trials) - _TRIALS)
-        tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, said)))
+        tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, output)))
     tally.expect(tally.figures[burned] == 0, f"{tally.figures[burned]} trials were burned")
     return tally.verdict()
 
 
-def judge_refusal(edit: Edit, code: int | None, said: str, file: str) -> list[str]:
+def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> list[str]:
     """Judge how an edit was refused: a line for each thing that is wrong.
 
     Args:
-        said: what the command has printed.
+        output: what the command has printed.
         file: the study's file as it is.
     """
     where = f"{edit.name}: "
     if code != 2:
-        return [f"{where}exit code {code}, expected 2: {last_line(said)}"]
+        return [f"{where}exit code {code}, expected 2: {last_line(output)}"]
     broken = []
-    found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", said)
+    found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", output)
     if found is None:
-        return [f"{where}no line of the file with {edit.path}: {said[:400]}"]
+        return [f"{where}no line of the file with {edit.path}: {output[:400]}"]
     line = file.splitlines()[int(found[1]) - 1]
     if edit.path.rpartition(".")[2] not in line and "target" not in line:
         broken.append(f"{where}line {found[1]} is {line!r}, expected that of {edit.path}")
     if not re.search(r"the study has .+, the file has .+|the file (adds|lacks) .+", found[2]):
         broken.append(f"{where}no difference in {found[2]!r}")
-    if "--fork" not in said:
+    if "--fork" not in output:
         broken.append(f"{where}no way out is told")
-    if "Traceback" in said:
-        broken.append(f"{where}a traceback: {last_line(said)}")
+    if "Traceback" in output:
+        broken.append(f"{where}a traceback: {last_line(output)}")
     return broken
 
 
 def judge_harmless(
-    edit: Edit, code: int | None, said: str, trials: list[str], document: Mapping[str, str]
+    edit: Edit, code: int | None, output: str, trials: list[str], document: Mapping[str, str]
 ) -> list[str]:
     """Judge how a harmless edit was taken: the study continues, and its page says so.
 
@@ -142,7 +142,7 @@ def judge_harmless(
     """
     broken = []
     if code != 0:
-        broken.append(f"{edit.name}: exit code {code}, expected 0: {last_line(said)}")
+        broken.append(f"{edit.name}: exit code {code}, expected 0: {last_line(output)}")
     if trials != ["COMPLETE"] * (_TRIALS + 1):
         broken.append(f"{edit.name}: the trials are {trials}, expected one more that is complete")
     answers = [answer for change, answer in document.items() if f"`{edit.name}`" in change]
@@ -173,15 +173,15 @@ def _file(folder: Path) -> Data:
     return data
 
 
-def _take_the_way_out(bench: Bench, folder: Path, said: str) -> list[str]:
+def _take_the_way_out(bench: Bench, folder: Path, output: str) -> list[str]:
     """Give the command that the refusal tells; what is wrong with that."""
-    found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", said, re.MULTILINE)
+    found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", output, re.MULTILINE)
     if found is None:
-        return [f"no command to fork the study: {said[-400:]}"]
-    code, said = _optimize(bench, folder, *shlex.split(found[1])[1:])
+        return [f"no command to fork the study: {output[-400:]}"]
+    code, output = _optimize(bench, folder, *shlex.split(found[1])[1:])
     states = _states(folder, found[2])
     if code != 0 or states.count("COMPLETE") < _TRIALS:
-        return [f"{found[1]} ended with {code}, its trials are {states}: {last_line(said)}"]
+        return [f"{found[1]} ended with {code}, its trials are {states}: {last_line(output)}"]
     if _states(folder, "small") != ["COMPLETE"] * _TRIALS:
         return [f"{found[1]} has touched the study that it forks"]
     return []
@@ -190,7 +190,7 @@ def _take_the_way_out(bench: Bench, folder: Path, said: str) -> list[str]:
 def _optimize(bench: Bench, folder: Path, *arguments: str) -> tuple[int, str]:
     """Exit code of `--optimize`, and what it has printed."""
     done = bench.warm(folder, "--optimize", *arguments).done(_LONGEST)
-    return done.code, done.said
+    return done.code, done.output
 
 
 def _states(folder: Path, name: str) -> list[str]:

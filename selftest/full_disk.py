@@ -16,6 +16,7 @@ from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
 from selftest.bench import Bench, as_main, end_group, until
 from selftest.small_disk import NoSmallDisk, SmallDisk, fill, fill_at_opening, free
+from selftest.studies import small_run
 from selftest.verdict import Tally, Verdict
 
 EPOCHS, TRIALS = 4, 3
@@ -148,12 +149,12 @@ def judge_kept(before: State, after: State) -> list[str]:
     return wrong
 
 
-def judge_said(code: int | None, said: str) -> list[str]:
+def judge_said(code: int | None, output: str) -> list[str]:
     """Judge whether the full disk was named clearly."""
-    if "Traceback" in said:
-        return [f"no traceback expected, found one: {said.strip().splitlines()[-1][:200]}"]
-    if not any(words in said for words in _SAYING):
-        return [f"that the disk is full expected, found code {code} and: {said.strip()[-200:]!r}"]
+    if "Traceback" in output:
+        return [f"no traceback expected, found one: {output.strip().splitlines()[-1][:200]}"]
+    if not any(words in output for words in _SAYING):
+        return [f"that the disk is full expected, found code {code} and: {output.strip()[-200:]!r}"]
     return []
 
 
@@ -226,20 +227,20 @@ def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
         before = _read(folder / "before.json")
         if before is None:
             end_group(process.pid)
-            said = process.done().said[-300:]
-            take("not said clearly", [f"it to be written expected, found that it is not: {said!r}"])
+            output = process.done().output[-300:]
+            take("not said clearly", [f"it to be written expected, found that it is not: {output!r}"])
             return
         if process.alive:  # it waits for space
             disk.fork(folder, free, disk.place).done()
         done = process.done(_PATIENCE)
-        take("not said clearly", judge_said(done.code, done.said))
+        take("not said clearly", judge_said(done.code, done.output))
         take("lost", judge_kept(before, _look(disk, folder, "after.json")))
         disk.fork(folder, free, disk.place).done()
         if done.code != 0 or point.kind in _STUDIES:
             again = disk.fork(folder, _again, bench.main, point.kind, folder).done(_PATIENCE)
             if again.code != 0:
-                said = again.said[-300:]
-                take("not gone on", [f"0 expected with space again, found {again.code}: {said!r}"])
+                output = again.output[-300:]
+                take("not gone on", [f"0 expected with space again, found {again.code}: {output!r}"])
         take("not gone on", judge_end(point.kind, _look(disk, folder, "end.json"), wanted[point.kind]))
 
 
@@ -281,7 +282,7 @@ def _arguments(kind: Kind, folder: Path) -> tuple[str, ...]:
 def _look(disk: SmallDisk, folder: Path, name: str) -> State:
     done = disk.fork(folder, _note_state, disk.place, folder / name).done()
     found = _read(folder / name)
-    assert found is not None, f"{name}: {done.said[-500:]}"
+    assert found is not None, f"{name}: {done.output[-500:]}"
     return found
 
 
@@ -312,12 +313,7 @@ def _reference(bench: Bench) -> Rows:
 
 def _write(folder: Path) -> None:
     """The files of the commands."""
-    run: dict[str, Any] = {
-        "data": {"target": "lab.data.function", "train_count": 64, "val_count": 32},
-        "net": {"target": "model.MLP", "width": 64, "layers": 2},
-        "batch_size": 32, "epochs": EPOCHS, "device": "cpu", "threads": 1,
-    }  # fmt: skip
-    plain = {**run, "pictures": {"enabled": False}}
+    plain = small_run(net={"target": "model.MLP", "width": 64, "layers": 2}, epochs=EPOCHS)
     many = {f"mean_absolute_error_number_{i:03}": "lab.metrics.MAE" for i in range(_METRICS)}
     study: dict[str, Any] = {
         "study_name": "small", "run": plain, "n_trials": TRIALS, "isolation": "none",
@@ -326,7 +322,7 @@ def _write(folder: Path) -> None:
     }  # fmt: skip
     files: dict[str, dict[str, Any]] = {
         "run": {**plain, "metrics": many},
-        "pictures": run,
+        "pictures": {**plain, "pictures": {"enabled": True}},
         "mirrors": {**plain, "trackers": [{"type": "tensorboard"}, {"type": "wandb", "mode": "offline"}]},
         "study": study,
         "workers": {**study, "isolation": "process"},

@@ -61,7 +61,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
         found = differences(outcome(run_of(whole)), outcome(run_of(cut)))
         tally.add("identical", tally.take(f"run {number} ({kills} kills)", found))
         killed, identical = tally.figures["kills"], tally.figures["identical"]
-        bench.told(f"{number + 1} of {count} runs, {killed} kills, {identical} identical")
+        bench.report(f"{number + 1} of {count} runs, {killed} kills, {identical} identical")
     _expect_nobody(tally, groups)
     tally.at_least(int(_LEAST * count), tally.figures["kills"], "kills")
     return tally.verdict()
@@ -107,7 +107,7 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
         tally.most(most, lost)
         tally.add("in all", lost)
         identical, longest = tally.figures["identical"], tally.figures[most]
-        bench.told(f"{index + 1} of {count} kills, {identical} identical, {longest} batches lost at most")
+        bench.report(f"{index + 1} of {count} kills, {identical} identical, {longest} batches lost at most")
     _expect_nobody(tally, groups)
     tally.at_least(count, tally.figures["kills"], "kills")
     return tally.verdict()

@@ -39,7 +39,7 @@ def kill_workers(bench: Bench, count: int) -> Verdict:
             lanes = 2 if seed == 0 and count > _A_ROUND else 0
             _kill_in_one_study(bench, folder, url, min(_A_ROUND, count - done), lanes, seed, tally)
             done = int(tally.figures["kills"] - before)
-            bench.told(f"{storage}: {done} of {count} kills, {len(tally.broken)} not as promised")
+            bench.report(f"{storage}: {done} of {count} kills, {len(tally.broken)} not as promised")
             if done >= count:
                 seconds = tally.figures[f"seconds on {storage}"] = time.monotonic() - started
                 took = f"{count} kills took {seconds:.0f} s, {_PROMISED:.0f} promised"

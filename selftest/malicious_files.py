@@ -90,11 +90,11 @@ def judge_payload(payload: Payload, done: Done, executed: bool) -> Iterator[str]
         yield "refused expected, found it executed"
     if done.code != 2:
         yield f"exit code 2 expected, found {done.code}: {_last(done.err)}"
-    said = [line for line in done.err.splitlines() if payload.wanted in line]
-    if not said:
+    refusals = [line for line in done.err.splitlines() if payload.wanted in line]
+    if not refusals:
         yield f"a refusal of '{payload.wanted}' expected, found {_last(done.err)}"
-    elif payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", said[0]):
-        yield f"its line in the file expected, found {said[0].strip()}"
+    elif payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", refusals[0]):
+        yield f"its line in the file expected, found {refusals[0].strip()}"
     if "Traceback" in done.err:
         yield f"no traceback expected, found {_last(done.err)}"
 
@@ -149,14 +149,14 @@ class End:
         wanted: the right exit code.
         names: what its last words have in them.
         code: its exit code, negative where a signal ended it.
-        said: what it printed.
+        output: what it printed.
     """
 
     what: str
     wanted: int
     names: str
     code: int | None
-    said: str
+    output: str
     executed: bool
 
 
@@ -165,11 +165,11 @@ def judge_file(end: End) -> Iterator[str]:
     if end.executed:
         yield f"{end.what}: refused expected, found it executed"
     if end.code != end.wanted:
-        yield f"{end.what}: exit code {end.wanted} expected, found {end.code}: {_last(end.said)}"
-    if end.names not in end.said:
-        yield f"{end.what}: a word of '{end.names.strip()}' expected, found {_last(end.said)}"
-    if "Traceback" in end.said:
-        yield f"{end.what}: no traceback expected, found {_last(end.said)}"
+        yield f"{end.what}: exit code {end.wanted} expected, found {end.code}: {_last(end.output)}"
+    if end.names not in end.output:
+        yield f"{end.what}: a word of '{end.names.strip()}' expected, found {_last(end.output)}"
+    if "Traceback" in end.output:
+        yield f"{end.what}: no traceback expected, found {_last(end.output)}"
 
 
 # What is read by which command, in a copy of a true run.
@@ -232,7 +232,7 @@ def _poison(path: Path, command: str) -> None:
 
 
 def _end(what: str, wanted: int, names: str, folder: Path, done: Done) -> End:
-    return End(what, wanted, names, done.code, done.said, (folder / MARKER).exists())
+    return End(what, wanted, names, done.code, done.output, (folder / MARKER).exists())
 
 
 def _database(bench: Bench) -> list[End]:

@@ -6,15 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selftest.studies import small_run
+
 MARKER = "executed"  # a file that each payload makes
 INTRUDER = "intruder"  # a module that makes it when it is imported, in no folder of the project
-_RUN: dict[str, Any] = {
-    "epochs": 1,
-    "device": "cpu",
-    "data": {"target": "lab.data.function", "train_count": 16, "val_count": 8},
-    "net": {"target": "model.MLP", "width": 4, "layers": 1},
-    "pictures": {"enabled": False},
-}
 _STUDY: dict[str, Any] = {
     "study_name": "small",
     "n_trials": 1,
@@ -44,7 +39,7 @@ class Payload:
 
     def write(self, folder: Path) -> Path:
         """The config's file, for `folder` as the place of the marker."""
-        run = {**_RUN, **self.run}
+        run = small_run(**self.run)
         data = {**_STUDY, "run": run, **self.study} if self.study else run
         path = folder / ("study.yaml" if self.study else "config.yaml")
         text = json.dumps(data, indent=1)  # which is YAML, too
@@ -145,7 +140,7 @@ PAYLOADS = (
     Payload(
         "among transforms",
         "os.system",
-        {"data": {**_RUN["data"], "target": "lab.data.shapes", "transforms": [_SYSTEM]}},
+        {"data": {"target": "lab.data.shapes", "train_count": 16, "val_count": 8, "transforms": [_SYSTEM]}},
     ),
     Payload("deep within arguments", "subprocess.Popen", _net("model.MLP", width=[{"a": [{"b": _POPEN}]}])),
     Payload("as a tracker", "os.system", {"trackers": ["tensorboard", _SYSTEM]}),

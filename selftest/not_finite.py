@@ -81,7 +81,7 @@ def not_finite(bench: Bench, count: int) -> Verdict:
     for (pruner, mode, folder), done in in_order(_begun(bench, studies), at_once=2, seconds=_LONGEST):
         name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
         if done.code != 0:
-            ended = f"found exit code {done.code}: {done.said[-300:]}"
+            ended = f"found exit code {done.code}: {done.output[-300:]}"
             tally.take(name, [f"expected the study to end, {ended}"])
             continue
         for found in json.loads((folder / _NOTES).read_text()):
@@ -91,7 +91,7 @@ def not_finite(bench: Bench, count: int) -> Verdict:
             tally.add("faults", faulty)
             tally.add("best", faulty and found["best"])
             tally.add(kept, faulty and right)
-        bench.told(f"{tally.figures['faults']} of {count} faults, {len(tally.broken)} not as promised")
+        bench.report(f"{tally.figures['faults']} of {count} faults, {len(tally.broken)} not as promised")
     return tally.verdict()
 
 
@@ -122,12 +122,12 @@ def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]])
     done = optuna.load_study(study_name=config.study_name, storage=Database(config.storage).backend)
     order = ranked(done.trials, done.directions)
     steps = [tuple(map(int, line.split())) for line in Path(_STEPS).read_text(encoding="utf-8").splitlines()]
-    told = [
+    described = [
         describe(trial, kept.get(trial.number, {}), steps)
         | {"best": trial.number in (done.best_trial.number, order[0].number), "mode": mode}
         for trial in done.trials
     ]
-    file_io.atomic_write(Path(_NOTES), file_io.to_json(told))
+    file_io.atomic_write(Path(_NOTES), file_io.to_json(described))
 
 
 def souring(pruner: int, mode: str, n_trials: int) -> OptimizeConfig:

@@ -70,7 +70,7 @@ class Ended:
 
     case: Case
     code: int | None
-    said: str
+    output: str
     before: Mapping[str, str]
     after: Mapping[str, str]
 
@@ -93,11 +93,11 @@ def judge(ended: Ended) -> Iterator[str]:
         yield f"{what}: nothing outside expected, found {change}"
     if ended.code not in ended.case.codes:
         wanted = " or ".join(map(str, ended.case.codes))
-        yield f"{what}: exit code {wanted} expected, found {ended.code}: {ended.said.strip()[-200:]}"
-    if ended.case.names not in ended.said:
-        yield f"{what}: '{ended.case.names}' expected, found {ended.said.strip()[-200:]}"
-    if "Traceback" in ended.said:
-        yield f"{what}: no traceback expected, found {ended.said.strip()[-200:]}"
+        yield f"{what}: exit code {wanted} expected, found {ended.code}: {ended.output.strip()[-200:]}"
+    if ended.case.names not in ended.output:
+        yield f"{what}: '{ended.case.names}' expected, found {ended.output.strip()[-200:]}"
+    if "Traceback" in ended.output:
+        yield f"{what}: no traceback expected, found {ended.output.strip()[-200:]}"
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -142,7 +142,7 @@ def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[Ended]
             yield (case, place, work, listing(place, work)), bench.warm(work, *arguments)
 
     for (case, place, work, before), done in in_order(begun(), _AT_A_TIME, _PATIENCE):
-        yield Ended(case, done.code, done.said, before, listing(place, work))
+        yield Ended(case, done.code, done.output, before, listing(place, work))
 
 
 def _filled(name: str, work: Path) -> str:

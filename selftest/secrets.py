@@ -13,6 +13,7 @@ import yaml
 
 from selftest.bench import Bench, as_main
 from selftest.postgres import HINT
+from selftest.studies import small_run
 from selftest.verdict import Verdict
 
 _PATIENCE = 180.0
@@ -57,8 +58,8 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     def do(wanted: int, *arguments: str) -> None:
         done = bench.fork(folder, _main, bench.main, arguments, environment).done(_PATIENCE)
         if done.code != wanted:
-            said = f"exit code {wanted} expected, found {done.code}: {done.said[-500:]}"
-            broken.append(f"{arguments[0]}: {said}")
+            ended = f"exit code {wanted} expected, found {done.code}: {done.output[-500:]}"
+            broken.append(f"{arguments[0]}: {ended}")
 
     given = [f"{word}" for secret in secrets if secret.path.startswith("!") for word in _set(secret)]
     do(0, "--run", str(inputs / "run.yaml"), *given)
@@ -158,7 +159,7 @@ def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
     data: dict[str, Any] = {"target": "selftest.faulty_parts.guarded"}
     data |= {each.path: each.text for each in secrets if each.path and not each.path.startswith("!")}
     by_name = {each.what: each for each in secrets}
-    said = [str(each.text) for each in secrets]  # all of them, one way or another
+    planted = [str(each.text) for each in secrets]  # all of them, one way or another
     texts = [each.text for each in secrets if "in a traceback" in each.what]
     known = [
         f"reached with {each.text!r}" for each in by_name.values() if each.variable or each.path == "token"
@@ -166,14 +167,11 @@ def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
     lines = [" ".join(known), f"warned: {' '.join(known)}", *map(str, texts), *known]
     (folder / "said.txt").write_text("\n".join(line.replace("\n", " ") for line in lines))
     net = {"target": "selftest.faulty_parts.Telling", "file": str(folder / "said.txt")}
-    run: dict[str, Any] = {
-        "name": "good", "data": data, "net": net, "epochs": 2, "batch_size": 32,
-        "device": "cpu", "threads": 1, "pictures": {"enabled": False},
-        "trackers": [{"type": "wandb", "mode": "offline"}, {"type": "tensorboard"}],
-    }  # fmt: skip
+    trackers = [{"type": "wandb", "mode": "offline"}, {"type": "tensorboard"}]
+    run = small_run(name="good", data=data, net=net, epochs=2, trackers=trackers)
     heads = [
         {"target": "selftest.faulty_parts.Head", "size": size, "api_key": text}
-        for size, text in enumerate(said[1:3])
+        for size, text in enumerate(planted[1:3])
     ]
     study = {
         "study_name": "small", "run": run, "n_trials": 3, "storage": storage,

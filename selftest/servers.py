@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selftest.bench import Bench, Process, until
-from selftest.sockets import Listening, family, listening, request, say, status
+from selftest.sockets import Listening, exchange, family, listening, request, status
 from selftest.verdict import Verdict
 
 TOKEN = "a-token-0f-the-b3nch"
@@ -52,7 +52,7 @@ def loopback(bench: Bench, count: int) -> Verdict:
     strangers = ([(opened, each) for each in STRANGERS] + [(guarded, each) for each in WITHOUT_TOKEN])[:count]
     friends = [(opened, each) for each in FRIENDS] + [(guarded, each) for each in WITH_TOKEN]
     for server, asked in [*friends, *strangers, *friends[:1]]:
-        broken += judge_answer(asked, say(server.port, asked.data))
+        broken += judge_answer(asked, exchange(server.port, asked.data))
     broken += _with_cookie(guarded.port)
     seen = {server.name: listening(family(server.process.pid)) for server in (opened, guarded)}
     seen["a run with W&B"] = _watched(run)
@@ -72,17 +72,17 @@ def loopback(bench: Bench, count: int) -> Verdict:
     )  # fmt: skip
 
 
-def judge_answer(asked: Asked, heard: bytes) -> list[str]:
+def judge_answer(asked: Asked, response: bytes) -> list[str]:
     """Judge an answer."""
     wrong = []
-    if status(heard) not in asked.statuses:
+    if status(response) not in asked.statuses:
         wanted = " or ".join(map(str, asked.statuses))
-        wrong.append(f"{asked.what}: {wanted} expected, found {status(heard)}")
-    if MARK in heard:
+        wrong.append(f"{asked.what}: {wanted} expected, found {status(response)}")
+    if MARK in response:
         wrong.append(f"{asked.what}: showed what nobody may see")
-    if TOKEN.encode() in heard:
+    if TOKEN.encode() in response:
         wrong.append(f"{asked.what}: told the token")
-    if asked.shows not in heard:
+    if asked.shows not in response:
         wrong.append(f"{asked.what}: {asked.shows.decode()!r} expected in the answer")
     return wrong
 
@@ -219,7 +219,7 @@ def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Se
         line = process.line()
         match = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
         if match is None:
-            raise RuntimeError(f"the dashboard did not start: {line}{process.done().said}")
+            raise RuntimeError(f"the dashboard did not start: {line}{process.done().output}")
         name = f"the dashboard {' '.join(given[:1]) or 'without a token'}"
         servers.append(Server(name, process, int(match[1])))
     return servers
@@ -227,12 +227,12 @@ def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Se
 
 def _with_cookie(port: int) -> list[str]:
     """The cookie that comes for the token opens the door, and the address that it leads to has no token."""
-    heard = say(port, request(f"/studies/?token={TOKEN}"))
-    cookie = re.search(rb"Set-Cookie: ([^;]+)", heard)
+    response = exchange(port, request(f"/studies/?token={TOKEN}"))
+    cookie = re.search(rb"Set-Cookie: ([^;]+)", response)
     if cookie is None:
         return ["the token in the address: a cookie expected, found none"]
     asked = Asked("the cookie", request("/studies/", f"Cookie: {cookie[1].decode()}"), (200,), b"small")
-    return judge_answer(asked, say(port, asked.data))
+    return judge_answer(asked, exchange(port, asked.data))
 
 
 def _refusals(bench: Bench, folder: Path) -> list[str]:

@@ -88,7 +88,7 @@ def fill_at_opening(part: str, time: int, act: Callable[[], None]) -> None:
     """
     seen = 0
 
-    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+    def on_audit_event(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
         if event != "open" or seen >= time or not _to_write(arguments[1], arguments[2]):
             return
@@ -97,7 +97,7 @@ def fill_at_opening(part: str, time: int, act: Callable[[], None]) -> None:
             if seen == time:
                 act()
 
-    sys.addaudithook(hear)
+    sys.addaudithook(on_audit_event)
 
 
 def _to_write(mode: str | None, flags: int) -> bool:

@@ -49,15 +49,15 @@ def family(pid: int) -> set[int]:
     return found
 
 
-def say(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
+def exchange(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
     """Send bytes, with the port's number for the word PORT, and hear all of the answer."""
     with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
         connection.sendall(data.replace(b"PORT", b"%d" % port))
-        heard = b""
+        response = b""
         with suppress(ConnectionResetError):
             while block := connection.recv(65536):
-                heard += block
-        return heard
+                response += block
+        return response
 
 
 def request(
@@ -69,9 +69,9 @@ def request(
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")
 
 
-def status(heard: bytes) -> int:
+def status(response: bytes) -> int:
     """Of an HTTP answer; 0 where it is none."""
-    words = heard.split(b" ", 2)
+    words = response.split(b" ", 2)
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
 
 

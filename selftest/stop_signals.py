@@ -32,11 +32,11 @@ def signals(bench: Bench, count: int) -> Verdict:
         tries.append(partial(_stop_run, lingering, twice, seed, tally))
         tries.append(partial(_stop_run, StoppedRun(bench, wanted, 0), _CLOSED, seed, tally))
     _side_by_side(tries)
-    bench.told(f"{tally.figures['runs']} runs stopped")
+    bench.report(f"{tally.figures['runs']} runs stopped")
     chains = _chains(count, count // _SECOND)
     studies = StoppedStudy(bench, 4 + 2 * max(map(len, chains)), processes=True)
     _side_by_side([partial(stop, studies, chain, seed, tally) for seed, chain in enumerate(chains)])
-    bench.told(f"{tally.figures['studies']} studies stopped")
+    bench.report(f"{tally.figures['studies']} studies stopped")
     within = StoppedStudy(bench, 4 + 3 * count, processes=False)
     _side_by_side(
         [partial(stop, within, [Stop(kind)] * count, kind, tally) for kind in KINDS]

@@ -119,7 +119,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
             process = command.begin(folder, terminal)
             until(lambda: command.progress(folder) != before or not process.alive, LONGEST, 0.005)  # noqa: B023 - it is called here
             if command.real and not process.alive:
-                tally.take(where, [f"ended by itself: {process.done().said[-300:]}"])
+                tally.take(where, [f"ended by itself: {process.done().output[-300:]}"])
                 return count
             time.sleep(chance.uniform(0.0, command.within))
             if terminal is not None:
@@ -147,7 +147,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
         begin = command.bench.start if command.real else command.bench.warm
         done = begin(folder, *command.last_arguments(folder)).done(LONGEST)
         ended = tally.expect(
-            done.code == 0, f"{where}: continued, it ended with {done.code}: {done.said[-300:]}"
+            done.code == 0, f"{where}: continued, it ended with {done.code}: {done.output[-300:]}"
         )
         if ended and tally.take(where, command.differences(folder)):
             tally.add("resumed to the same result", count)

@@ -11,6 +11,7 @@ from lab.store import run_folder
 from selftest.bench import Bench, Done
 from selftest.killed_runs import differences, outcome
 from selftest.stopped_commands import LONGEST, Command
+from selftest.studies import small_run
 
 _FILE = "run.yaml"
 
@@ -22,7 +23,7 @@ def undisturbed(bench: Bench) -> list[dict[str, str]]:
         folder = bench.folder("stopped-run")
         _write(folder, workers)
         done = bench.warm(folder, "--run", _FILE, "--quiet").done(LONGEST)
-        assert done.code == 0, done.said
+        assert done.code == 0, done.output
         found.append(_remains(folder))
     return found
 
@@ -66,7 +67,7 @@ class StoppedRun(Command):
 
     def judge(self, folder: Path, done: Done) -> Iterable[str]:
         """Its summary, and what it has printed."""
-        return judge_stopped(run_folder.read_summary(_run(folder)) or {}, done.said)
+        return judge_stopped(run_folder.read_summary(_run(folder)) or {}, done.output)
 
     def differences(self, folder: Path) -> Iterable[str]:
         """By the sha256 of each part."""
@@ -94,20 +95,17 @@ def _run(folder: Path) -> Path:
 
 
 def _write(folder: Path, workers: int, lingers: bool = False) -> None:
-    config = {
-        "name": "stopped",
-        "epochs": 3,
-        "batch_size": 8,
-        "device": "cpu",
-        "threads": 1,
-        "data": {"target": "selftest.faulty_parts.points", "in_memory": workers == 0},
-        "net": {"target": "selftest.faulty_parts.Forgetful", "seconds": 0.01},
-        "optimizer": {"target": "torch.optim.AdamW", "lr": 0.01},
-        "scheduler": {"target": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "auto"},
-        "criterion": "torch.nn.MSELoss",
-        "loader": {"workers": workers},
-        "pictures": {"enabled": False},
-        "checkpoint": {"every_seconds": 0.1},
-        "trackers": [{"target": "selftest.faulty_parts.Lingering", "seconds": 3.0}] if lingers else [],
-    }
+    config = small_run(
+        name="stopped",
+        epochs=3,
+        batch_size=8,
+        data={"target": "selftest.faulty_parts.points", "in_memory": workers == 0},
+        net={"target": "selftest.faulty_parts.Forgetful", "seconds": 0.01},
+        optimizer={"target": "torch.optim.AdamW", "lr": 0.01},
+        scheduler={"target": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "auto"},
+        criterion="torch.nn.MSELoss",
+        loader={"workers": workers},
+        checkpoint={"every_seconds": 0.1},
+        trackers=[{"target": "selftest.faulty_parts.Lingering", "seconds": 3.0}] if lingers else [],
+    )
     (folder / _FILE).write_text(yaml.safe_dump(config, sort_keys=False))

@@ -29,7 +29,7 @@ class StoppedStudy(Command):
         self.within = 0.5 if processes else 1.0
         folder = self._folder(processes=False)
         done = bench.warm(folder, *self.arguments(folder)).done(LONGEST)
-        assert done.code == 0, done.said
+        assert done.code == 0, done.output
         self._wanted = results(trials_in(folder))
 
     def made(self) -> Path:
@@ -66,8 +66,8 @@ class StoppedStudy(Command):
 
     def judge(self, folder: Path, done: Done) -> Iterable[str]:
         """It is silent, and leaves no trial at work."""
-        if done.err if self.real else "Traceback" in done.said:
-            yield f"said {(done.err or done.said)[-300:]}"
+        if done.err if self.real else "Traceback" in done.output:
+            yield f"said {(done.err or done.output)[-300:]}"
         yield from (f"trial {number} is RUNNING, expected WAITING" for number in self.running(folder))
 
     def running(self, folder: Path) -> list[int]:

@@ -14,6 +14,20 @@ STUDIES = Path("studies")
 FILE = "study.yaml"
 
 
+def small_run(**sections: object) -> dict[str, object]:
+    """The config of a run of a fraction of a second, with other sections in place of some of these."""
+    return {
+        "data": {"target": "lab.data.function", "train_count": 64, "val_count": 32},
+        "net": {"target": "model.MLP", "width": 8, "layers": 1},
+        "batch_size": 32,
+        "epochs": 1,
+        "device": "cpu",
+        "threads": 1,
+        "pictures": {"enabled": False},
+        **sections,
+    }
+
+
 def small_study(url: str, n_trials: int, **changes: Any) -> OptimizeConfig:
     """A study of cheap trials, two epochs of a tenth of a second each.
 
@@ -31,16 +45,12 @@ def small_study(url: str, n_trials: int, **changes: Any) -> OptimizeConfig:
         "max_attempts": 1000,  # a trial that is killed by chance is not what kills
         "lease_seconds": 10.0,
         "sampler": "optuna.samplers.RandomSampler",
-        "run": {
-            "epochs": 2,
-            "batch_size": 32,
-            "device": "cpu",
-            "threads": 1,
-            "pictures": {"enabled": False},
-            "data": {"target": "lab.data.function", "train_count": 128, "val_count": 32},
-            "net": {"target": "selftest.faulty_parts.Faulty", "width": 8, "seconds": 0.02},
-            "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
-        },
+        "run": small_run(
+            epochs=2,
+            data={"target": "lab.data.function", "train_count": 128, "val_count": 32},
+            net={"target": "selftest.faulty_parts.Faulty", "width": 8, "seconds": 0.02},
+            optimizer={"target": "torch.optim.AdamW", "lr": 1e-3},
+        ),
         "search_space": {
             "optimizer.lr": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
             "net.width": {"type": "int", "low": 4, "high": 64},

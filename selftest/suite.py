@@ -185,7 +185,7 @@ def bench(place: Path, main: Path, run: Run) -> Iterator[Bench]:
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         folder = Path(tempfile.mkdtemp(prefix="selftest-", dir=place))
-        with status_line() as told, Bench(folder, main, run, told) as made:
+        with status_line() as report, Bench(folder, main, run, report) as made:
             yield made
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -203,12 +203,12 @@ def chosen(text: str | None) -> set[int]:
     return only
 
 
-def tell(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> bool:
+def run_suite(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> bool:
     """Print each fault as soon as it has been tried; whether all promises held."""
     tried = []
     for each in try_faults(bench, full=full, only=only):
         tried.append(each)
-        bench.told("")
+        bench.report("")
         print(file_io.printed_json(each.as_data()) if as_json else each.as_text(), flush=True)
     if not as_json:
         print(summary(tried))
@@ -236,7 +236,7 @@ def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) 
             continue
         started = time.monotonic()
         count = fault.full if full else fault.quick
-        bench.told(f"{fault.number:2}  {fault.title} ...")
+        bench.report(f"{fault.number:2}  {fault.title} ...")
         verdict = _attempted(fault, bench, count)
         bench.end_processes()
         yield Tried(fault, verdict, count, time.monotonic() - started)
@@ -248,5 +248,5 @@ def _attempted(fault: Fault, bench: Bench, count: int) -> Verdict:
         return fault.attempt(bench, count)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         place = traceback.extract_tb(error.__traceback__)[-1]
-        told = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        return Verdict({"tried": 0}, [f"the attempt itself ended: {told}"])
+        ended = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        return Verdict({"tried": 0}, [f"the attempt itself ended: {ended}"])

@@ -56,7 +56,7 @@ def stopped_workers(bench: Bench, count: int) -> Verdict:
     )
     for index in range(count):
         _Round(bench, _KINDS[index % len(_KINDS)], f"round {index}", random.Random(index), tally).play()
-        bench.told(
+        bench.report(
             f"{index + 1} of {count} workers stopped and continued, {len(tally.broken)} not as promised"
         )
     tally.at_least(count, tally.figures["stopped"], "stopped workers")
@@ -95,9 +95,9 @@ class _Round:
         first.send(signal.SIGCONT, group=True)
         self._tally.add("stopped")
         self._wait_until_let_go(number, first, second)
-        said = self._ends(first, "the stopped one") + self._ends(second, "the other one")
+        output = self._ends(first, "the stopped one") + self._ends(second, "the other one")
         if taken:
-            noticed = f"rial {number}: {TAKEN}" in said
+            noticed = f"rial {number}: {TAKEN}" in output
             self._tally.add("stopped by themselves", noticed)
             self._tally.expect(
                 noticed, f"{self._where}: nobody has noticed that trial {number} was taken over"
@@ -130,17 +130,17 @@ class _Round:
 
         def let_go() -> bool:
             if self._kind.apart:
-                return f"rial {number}: {TAKEN}" in first.said
+                return f"rial {number}: {TAKEN}" in first.output
             return (read_summary(trial_folder(self._first, number)) or {}).get("pid") == second.pid
 
         if until(let_go, _PATIENCE):
             self._tally.most("seconds until it let go at most", time.monotonic() - since)
 
     def _ends(self, worker: Process, who: str) -> str:
-        """Wait for its end, which has to be an orderly one; returns what it has said."""
+        """Wait for its end, which has to be an orderly one; returns what it has printed."""
         done = worker.done(_PATIENCE)
         self._tally.expect(done.code == 0, f"{self._where}: {who} ended with {done.code}: {done.last}")
-        return done.said
+        return done.output
 
     def _judge(self, number: int) -> None:
         trials = self._audit.trials()

@@ -20,6 +20,7 @@ from lab.trackers.csv_file import read_metrics
 from lab.trackers.jsonl_events import read_events
 from selftest.bench import Bench, Process, as_main, end_group, until
 from selftest.sockets import family
+from selftest.studies import small_run
 from selftest.verdict import Tally, Verdict
 from selftest.wandb_files import read_run
 from selftest.wandb_server import wandb_server
@@ -29,15 +30,7 @@ EPOCHS = 48
 _STEP = 0.02  # seconds of a batch; an epoch has three
 _KEY = "0123456789" * 4
 _PATIENCE = 120.0  # seconds for a run that takes three
-_CONFIG = {
-    "data": {"target": "lab.data.function", "train_count": 64, "val_count": 16},
-    "net": {"target": "selftest.faulty_parts.Faulty", "seconds": _STEP},
-    "batch_size": 32,
-    "epochs": EPOCHS,
-    "device": "cpu",
-    "threads": 1,
-    "pictures": {"enabled": False},
-}
+_NET = {"target": "selftest.faulty_parts.Faulty", "seconds": _STEP}
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,7 @@ def _main(main: Path, arguments: Sequence[str], environment: Mapping[str, str]) 
 
 def _write(folder: Path, mode: str | None, timeout: float = BOUND) -> None:
     trackers = [] if mode is None else [{"type": "wandb", "mode": mode, "timeout": timeout}]
-    (folder / "run.yaml").write_text(yaml.safe_dump({**_CONFIG, "trackers": trackers}))
+    (folder / "run.yaml").write_text(yaml.safe_dump(small_run(net=_NET, epochs=EPOCHS, trackers=trackers)))
 
 
 def _environment(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
@@ -178,8 +171,8 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     wrong = judge_run(_left(folder, resumed, started), trouble=False)
     written = Counter(step for each in _offline(run) for step in read_run(each).steps)
     wrong += [f"offline files: {line}" for line in judge_steps(written)]
-    synced, said = _synced(run, environment)
-    wrong += [f"wandb sync: {line}; it says {said!r}" for line in judge_steps(synced)]
+    synced, output = _synced(run, environment)
+    wrong += [f"wandb sync: {line}; it says {output!r}" for line in judge_steps(synced)]
     return len(synced), wrong
 
 

@@ -24,7 +24,7 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
         shutil.copytree(configs, folder, dirs_exist_ok=True)
         if wrong.content is not None:
             (folder / WRONG).write_bytes(wrong.content)
-        tries, done = _told(bench, folder, wrong)
+        tries, done = _timed(bench, folder, wrong)
         what, seconds = f"{wrong.what}, in {original}, number {number}", min(tries)
         tally.add("files")
         tally.add("timed again", len(tries) - 1)
@@ -45,14 +45,14 @@ def judge(wrong: Wrong, done: Done) -> Iterator[str]:
         yield f"no traceback expected, found {done.err.strip().splitlines()[-1]}"
     line = _ANY if wrong.line < 0 else str(wrong.line)
     place = re.escape(wrong.name) + (rf":{line}: " if wrong.line else "")
-    told = [line for line in done.err.splitlines() if re.search(place, line)]
-    if not told:
+    located = [line for line in done.err.splitlines() if re.search(place, line)]
+    if not located:
         yield f"'{place}' expected, found {done.err.strip()[:300]}"
-    elif not any(wrong.hint in line for line in told):
-        yield f"'{wrong.hint}' expected, found {told[0].strip()[:300]}"
+    elif not any(wrong.hint in line for line in located):
+        yield f"'{wrong.hint}' expected, found {located[0].strip()[:300]}"
 
 
-def _told(bench: Bench, folder: Path, wrong: Wrong) -> tuple[list[float], Done]:
+def _timed(bench: Bench, folder: Path, wrong: Wrong) -> tuple[list[float], Done]:
     """The command's answer, and its seconds each time: where it takes long the machine may be busy."""
     times = []
     for _ in range(_TRIES):

@@ -65,7 +65,9 @@ def wrong_input(bench: Bench, count: int) -> Verdict:
         tally.add(ending.value)
         if ending not in GOOD:
             tally.take(f"{given.kind}, {given.what}", [describe(given, seen, ending)])
-        bench.told(f"{tally.figures['inputs']} of {len(chosen)} inputs, {len(tally.broken)} not as promised")
+        bench.report(
+            f"{tally.figures['inputs']} of {len(chosen)} inputs, {len(tally.broken)} not as promised"
+        )
         shutil.rmtree(folder)
     tally.at_least(count, len(chosen), "inputs")
     return tally.verdict()

@@ -153,7 +153,7 @@ def test_weights_that_cannot_be_downloaded_name_the_config_line(
     with pytest.raises(ValueError) as error:
         make(**arguments)
     text = str(error.value)
-    assert text.startswith(f"net.{message} 'resnet18' can't be downloaded. Set that line to {off} to begin")
+    assert text.startswith(f"net.{message} 'resnet18' can't be downloaded. Set that line to {off} to start")
     assert str(tmp_path) in text
 
 

@@ -12,14 +12,29 @@ from selftest.inputs import users
 from selftest.inputs.base import WrongInput
 from selftest.inputs.sections import COUNT, mine, written
 
-TRAIN, WHOLE = 12, 22
-_CLASSES = {"task": "lab.tasks.Classification", "criterion": "torch.nn.CrossEntropyLoss"}
+TRAIN = 12
+_CLASSES = {
+    "task": "lab.tasks.Classification",
+    "net": mine("Fixed"),
+    "criterion": "torch.nn.CrossEntropyLoss",
+}
+_ACCURACY = {**_CLASSES, "metrics": {"accuracy": "lab.metrics.Accuracy"}}
 _MASKS = {
     "task": "lab.tasks.Segmentation",
     "net": mine("Bright"),
     "criterion": "torch.nn.BCEWithLogitsLoss",
     "metrics": {"dice": "lab.metrics.Dice"},
 }
+
+
+def _right(kind: str, what: str, expected: Mapping[str, float], **sections: object) -> WrongInput:
+    """An input with these sections of its config, and the values that its run must have."""
+    return WrongInput(kind, what, written(**sections), expected)
+
+
+def _wrong(kind: str, what: str, word: str, code: int = 2, **sections: object) -> WrongInput:
+    """An input that is refused with this word, or of which a note with it warns."""
+    return WrongInput(kind, what, written(**sections), {}, (word,), code=code)
 
 
 def targets() -> Iterator[WrongInput]:
@@ -34,31 +49,19 @@ def _indices() -> Iterator[WrongInput]:
         (3, "val", -1), (3, "train", 0), (7, "val", 0), (-1, "val", 3), (-1, "train", 5), (-7, "train", -1),
         (255, "val", -1), (99, "train", 1),
     ):  # fmt: skip
-        yield WrongInput(
-            "targets",
-            f"class {value} in item {at} of {where}, of a network with 3 outputs",
-            written(data=mine("classes", planted=value, at=at, where=where), net=mine("Fixed"), **_CLASSES),
-            {},
-            (_found(value),),
-        )
+        what = f"class {value} in item {at} of {where}, of a network with 3 outputs"
+        data = mine("classes", planted=value, at=at, where=where)
+        yield _wrong("targets", what, _found(value), data=data, **_CLASSES)
     for place in ("val", "train"):
         x, y = (each.clone() for each in users.classes(planted=-100, where=place)[1].tensors)
         logits = _logits(x)
         labelled = y != -100
-        yield WrongInput(
-            "targets",
-            f"an unlabelled sample (-100) in {place}",
-            written(
-                data=mine("classes", planted=-100, where=place),
-                net=mine("Fixed"),
-                metrics={"accuracy": "lab.metrics.Accuracy"},
-                **_CLASSES,
-            ),
-            {
-                "val_loss": float(F.cross_entropy(logits, y)),
-                "val_accuracy": float((logits.argmax(1) == y)[labelled].float().mean()),
-            },
-        )
+        expected = {
+            "val_loss": float(F.cross_entropy(logits, y)),
+            "val_accuracy": float((logits.argmax(1) == y)[labelled].float().mean()),
+        }
+        data = mine("classes", planted=-100, where=place)
+        yield _right("targets", f"an unlabelled sample (-100) in {place}", expected, data=data, **_ACCURACY)
 
 
 def _found(value: float) -> str:
@@ -69,84 +72,53 @@ def _found(value: float) -> str:
 def _forms() -> Iterator[WrongInput]:
     x, y = users.classes()[1].tensors
     logits = _logits(x)
-    true = {"val_loss": float(F.cross_entropy(logits, y))}
-    shares = {"val_loss": float(F.cross_entropy(logits, (F.one_hot(y, 3).float() + 1) / 4))}
+    true = float(F.cross_entropy(logits, y))
+    shares = float(F.cross_entropy(logits, (F.one_hot(y, 3).float() + 1) / 4))
+    for kind, loss in (("int32", true), ("uint8", true), ("one-hot", true), ("shares", shares)):
+        data = mine("typed", kind=kind)
+        yield _right("targets", f"classes as {kind}", {"val_loss": loss}, data=data, **_ACCURACY)
     sums = "class probabilities from 0 to 1 that sum to 1"
-    for kind, expected, words in (
-        ("int32", true, ()),
-        ("uint8", true, ()),
-        ("one-hot", true, ()),
-        ("shares", shares, ()),
-        ("float", {}, ("the target is (8,) of torch.float32",)),
-        ("half", {}, ("the target is (8,) of torch.float32",)),
-        ("one-hot int", {}, ("the target is (8, 3) of torch.int64",)),
-        ("multi-hot", {}, (sums,)),
-        ("no-hot", {}, (sums,)),
-        ("parts", {}, (sums,)),
-        ("percent", {}, (sums,)),
-        ("nan", {}, (_found(math.nan),)),
-        ("column", {}, ("the target is (8, 1) of torch.int64",)),
+    for kind, word in (
+        ("float", "the target is (8,) of torch.float32"),
+        ("half", "the target is (8,) of torch.float32"),
+        ("one-hot int", "the target is (8, 3) of torch.int64"),
+        ("multi-hot", sums),
+        ("no-hot", sums),
+        ("parts", sums),
+        ("percent", sums),
+        ("nan", _found(math.nan)),
+        ("column", "the target is (8, 1) of torch.int64"),
     ):
-        yield WrongInput(
-            "targets",
-            f"classes as {kind}",
-            written(
-                data=mine("typed", kind=kind),
-                net=mine("Fixed"),
-                metrics={"accuracy": "lab.metrics.Accuracy"},
-                **_CLASSES,
-            ),
-            expected,
-            words,
-        )
+        data = mine("typed", kind=kind)
+        yield _wrong("targets", f"classes as {kind}", word, data=data, **_ACCURACY)
 
 
 def _masks() -> Iterator[WrongInput]:
     for high, low in ((255.0, 0.0), (2.0, 1.0), (1.0, -1.0), (128.0, 0.0), (0.0, 255.0), (100.0, 0.0)):
-        yield WrongInput(
-            "targets",
-            f"masks of {low:g} and {high:g}",
-            written(data=mine("masks", high=high, low=low), **_MASKS),
-            {},
-            (_found(high if high not in (0.0, 1.0) else low),),
-        )
+        word = _found(high if high not in (0.0, 1.0) else low)
+        data = mine("masks", high=high, low=low)
+        yield _wrong("targets", f"masks of {low:g} and {high:g}", word, data=data, **_MASKS)
     for extra, at, where in (
         (2.0, 0, "val"), (2.0, 7, "val"), (-1.0, 11, "train"), (254.0, 0, "train"), (math.nan, 3, "val"),
         (math.inf, 3, "train"), (1.5, 7, "val"),
     ):  # fmt: skip
-        yield WrongInput(
-            "targets",
-            f"a pixel of {extra:g} in mask {at} of {where}",
-            written(data=mine("masks", extra=extra, at=at, where=where), **_MASKS),
-            {},
-            (_found(extra),),
+        data = mine("masks", extra=extra, at=at, where=where)
+        yield _wrong(
+            "targets", f"a pixel of {extra:g} in mask {at} of {where}", _found(extra), data=data, **_MASKS
         )
-    for dtype, channel in (
-        ("uint8", True),
-        ("int64", True),
-        ("bool", True),
-        ("float64", True),
-        ("float32", False),
-    ):
-        yield WrongInput(
-            "targets",
-            f"masks of {dtype}, {'with' if channel else 'without'} a channel",
-            written(data=mine("masks", dtype=dtype, channel=channel), **_MASKS),
-            {"val_dice": 1.0} if channel else {},
-            () if channel else ("one shape (n, 1, h, w)",),
-        )
+    for dtype in ("uint8", "int64", "bool", "float64"):
+        data = mine("masks", dtype=dtype, channel=True)
+        yield _right("targets", f"masks of {dtype}, with a channel", {"val_dice": 1.0}, data=data, **_MASKS)
+    flat = {**_MASKS, "data": mine("masks", dtype="float32", channel=False)}
+    yield _wrong("targets", "masks of float32, without a channel", "one shape (n, 1, h, w)", **flat)
 
 
 def means() -> Iterator[WrongInput]:
     """The loss of a set, by torch on one batch of everything; the product gets it in batches."""
     for batch_size in (1, 3, 4, 7):
         for name, sections, expected in (*_of_classes(), *_of_numbers(), *_of_labels(), *_of_masks()):
-            yield WrongInput(
-                "means",
-                f"{name}, in batches of {batch_size}",
-                written(batch_size=batch_size, **sections),
-                {"val_loss": expected},
-            )
+            what = f"{name}, in batches of {batch_size}"
+            yield _right("means", what, {"val_loss": expected}, batch_size=batch_size, **sections)
 
 
 def _of_classes() -> Iterator[tuple[str, Mapping[str, Any], float]]:
@@ -162,13 +134,9 @@ def _of_classes() -> Iterator[tuple[str, Mapping[str, Any], float]]:
     }
     for name, (arguments, value) in losses.items():
         criterion = {"target": "torch.nn.CrossEntropyLoss", **arguments}
-        yield (
-            name,
-            _CLASSES | {"data": mine("classes"), "net": mine("Fixed"), "criterion": criterion},
-            float(value),
-        )
+        yield name, {**_CLASSES, "data": mine("classes"), "criterion": criterion}, float(value)
     ours = {"target": "lab.losses.CrossEntropy", "class_weights": [1.0, 5.0, 0.2]}
-    sections = _CLASSES | {"data": mine("classes"), "net": mine("Fixed"), "criterion": ours}
+    sections = {**_CLASSES, "data": mine("classes"), "criterion": ours}
     yield "class weights of the project's own loss", sections, float(F.cross_entropy(logits, y, weight))
 
 
@@ -222,28 +190,18 @@ def nested() -> Iterator[WrongInput]:
     value = {"val_loss": float(F.cross_entropy(_logits(x), y))}
     for form in ("tensor", "dict", "tuple", "list", "deep", "number"):
         sections = {"task": "lab.tasks.Task", "net": mine("Fixed"), "criterion": "mine.first"}
-        yield WrongInput(
-            "nested",
-            f"targets that are a {form}, beside attributes called sizes, sample and names",
-            written(data=mine("nested", form=form), batch_size=4, **sections),
-            value,
-        )
+        what = f"targets that are a {form}, beside attributes called sizes, sample and names"
+        yield _right("nested", what, value, data=mine("nested", form=form), batch_size=4, **sections)
     x, y = users.classes()[1].tensors
     value = {"val_loss": float(F.cross_entropy(_logits(x), y))}
+    usual = {**_ACCURACY, "data": mine("classes")}
+    for form in ("out", "out and aux", "logits", "named", "one"):
+        net = mine("Fixed", form=form)
+        yield _right("nested", f"a network that returns {form}", value, **usual | {"net": net})
     refused = {"two": "a tuple", "other": "a dict", "list": "a list", "none": "a nonetype"}
-    for form in ("out", "out and aux", "logits", "named", "one", *refused):
-        yield WrongInput(
-            "nested",
-            f"a network that returns {form}",
-            written(
-                data=mine("classes"),
-                net=mine("Fixed", form=form),
-                metrics={"accuracy": "lab.metrics.Accuracy"},
-                **_CLASSES,
-            ),
-            {} if form in refused else value,
-            (f"the network returns {refused[form]}",) if form in refused else (),
-        )
+    for form, kind in refused.items():
+        net, word = mine("Fixed", form=form), f"the network returns {kind}"
+        yield _wrong("nested", f"a network that returns {form}", word, **usual | {"net": net})
 
 
 def streams() -> Iterator[WrongInput]:
@@ -255,26 +213,23 @@ def streams() -> Iterator[WrongInput]:
             loader: dict[str, Any] = {"workers": workers} | ({} if shard is None else {"shard": shard})
             # Twelve samples in batches of eight; three workers have four each.
             length = {} if sized else {"steps_per_epoch": max(2, workers)}
-            yield WrongInput(
+            yield _right(
                 "streams",
                 f"a stream {'with' if sized else 'without'} a length, {workers} workers, shard {shard}",
-                written(
-                    data=mine("stream", sized=sized, shared=shard == "dataset"),
-                    net=mine("Fixed"),
-                    loader=loader,
-                    metrics=dict(COUNT),
-                    **length,
-                    **_CLASSES,
-                ),
                 {"train_count": float(TRAIN), "val_count": 11.0, "val_loss": value},
+                data=mine("stream", sized=sized, shared=shard == "dataset"),
+                loader=loader,
+                metrics=dict(COUNT),
+                **length,
+                **_CLASSES,
             )
-    unknown = written(data=mine("stream", sized=False), net=mine("Fixed"), **_CLASSES)
-    yield WrongInput("streams", "a stream of unknown length", unknown, {}, ("set steps_per_epoch",))
+    unknown = {**_CLASSES, "data": mine("stream", sized=False)}
+    yield _wrong("streams", "a stream of unknown length", "set steps_per_epoch", **unknown)
 
 
 def early() -> Iterator[WrongInput]:
     """Faults that show before training: schedules, last batches, types, lists, values not finite."""
-    usual = _CLASSES | {"data": mine("classes"), "net": mine("Fixed")}
+    usual = {**_CLASSES, "data": mine("classes")}
     for epochs, steps in ((6, 11), (3, 5), (2, 3), (4, 1)):
         schedule = {
             "target": "torch.optim.lr_scheduler.OneCycleLR",
@@ -282,49 +237,27 @@ def early() -> Iterator[WrongInput]:
             "max_lr": 0.1,
             "total_steps": steps,
         }
-        yield WrongInput(
-            "early",
-            f"a schedule of {steps} steps for {epochs} epochs of two",
-            written(**usual | {"scheduler": schedule, "epochs": epochs}),
-            {},
-            (f"the schedule has {steps}:",),
-        )
-    yield WrongInput(
-        "early",
-        "a last batch of one sample with batch norm",
-        written(**usual | {"net": mine("Normed"), "batch_size": 11}),
-        {},
-        ("the last training batch has one sample",),
-    )
+        what, word = f"a schedule of {steps} steps for {epochs} epochs of two", f"the schedule has {steps}:"
+        yield _wrong("early", what, word, **usual | {"scheduler": schedule, "epochs": epochs})
+    what, word = "a last batch of one sample with batch norm", "the last training batch has one sample"
+    yield _wrong("early", what, word, **usual | {"net": mine("Normed"), "batch_size": 11})
     whole = torch.utils.data.default_collate(list(users.in_lists()[1]))
     value = {"val_loss": float(F.cross_entropy(_logits(whole[0]), whole[1]))}
-    data = written(**usual | {"data": mine("in_lists")})
-    yield WrongInput("early", "the list of random_split", data, value)
+    yield _right("early", "the list of random_split", value, **usual | {"data": mine("in_lists")})
     regression = {"task": "lab.tasks.Regression", "net": mine("Fixed"), "criterion": "torch.nn.MSELoss"}
     for dtype in ("float64", "float16", "bfloat16"):
         x, y = users.numbers(dtype=dtype)[1].tensors
         value = {"val_loss": float(F.mse_loss(_logits(x), y))}
-        yield WrongInput(
-            "early",
-            f"inputs of {dtype}",
-            written(data=mine("numbers", dtype=dtype), **regression),
-            value,
-        )
+        yield _right("early", f"inputs of {dtype}", value, data=mine("numbers", dtype=dtype), **regression)
     for planted in (math.nan, math.inf, -math.inf):
-        yield WrongInput(
-            "early",
-            f"{planted} in an input",
-            written(data=mine("numbers", planted=planted), **regression),
-            {},
-            ("validation item 10",),
-            code=1,  # the run diverges, and a warning names the item
-        )
-    narrow = written(**regression | {"data": mine("numbers", outputs=2)})
-    yield WrongInput("early", "a target of another shape", narrow, {}, ("both must have one shape",))
+        # Exit code 1: the run diverges, and a warning names the item.
+        data = mine("numbers", planted=planted)
+        yield _wrong("early", f"{planted} in an input", "validation item 10", code=1, data=data, **regression)
+    narrow = regression | {"data": mine("numbers", outputs=2)}
+    yield _wrong("early", "a target of another shape", "both must have one shape", **narrow)
     wide = {"target": "torch.nn.Linear", "in_features": 9, "out_features": 3}
-    unfit = written(**regression | {"data": mine("numbers"), "net": wide})
-    word = "net: the first training batch failed"
-    yield WrongInput("early", "a network of another width", unfit, {}, (word,))
+    unfit = regression | {"data": mine("numbers"), "net": wide}
+    yield _wrong("early", "a network of another width", "net: the first training batch failed", **unfit)
 
 
 def _logits(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def speak(text: str, seconds: float = 0.0, code: int = 0) -> None:
 def test_a_fork_is_read_from_its_start_on(bench: Bench) -> None:
     folder = bench.folder("words")
     first = bench.fork(folder, speak, "one", 0.0, 3)
-    assert (first.done().code, first.done().said, first.alive) == (3, "one\n", False)
+    assert (first.done().code, first.done().output, first.alive) == (3, "one\n", False)
     second = bench.fork(folder, speak, "two").done()
     assert (second.code, second.last, second.late) == (0, "two", False)
 
@@ -30,7 +30,7 @@ def test_the_real_command_is_read_too(bench: Bench) -> None:
 @pytest.mark.parametrize("late", [False, True])
 def test_who_is_killed_is_told_from_who_takes_too_long(bench: Bench, late: bool) -> None:
     process = bench.fork(folder := bench.folder("slow"), speak, "here", 60.0)
-    assert until(lambda: process.said == "here\n", 30.0), folder
+    assert until(lambda: process.output == "here\n", 30.0), folder
     if not late:
         process.send(signal.SIGKILL)
     done = process.done(0.2 if late else 30.0)
@@ -53,5 +53,5 @@ def test_only_so_many_run_side_by_side(bench: Bench) -> None:
 
 def test_waiting_and_last_words() -> None:
     assert until(lambda: True, 0.0) and not until(lambda: False, 0.05, pause=0.01)
-    assert (last_line("a\nb\n\n"), last_line("")) == ("b", "it said nothing")
+    assert (last_line("a\nb\n\n"), last_line("")) == ("b", "no output")
     assert last_line("Traceback (most recent call last):\n  x = 1\nKeyError: 3\nTrial 5\n") == "KeyError: 3"

@@ -97,7 +97,7 @@ def test_a_small_disk_is_filled_and_freed(bench: Bench) -> None:
         with SmallDisk(bench, folder) as disk:
             process = disk.fork(folder, _try_it, disk.place)
             done = process.done()
-            assert done.code == 0, done.said
+            assert done.code == 0, done.output
             assert list(disk.place.iterdir()) == [], "others don't see it"
     except NoSmallDisk as error:
         pytest.skip(str(error))

@@ -66,7 +66,7 @@ def test_groups_of_other_names() -> None:
         each["relations"] = {"verb": each["relations"]["attention"]}
     plain, doubled = (loss(said, truth)["verb"] for loss in (SceneGraphLoss(), SceneGraphLoss(verb=2.0)))
     torch.testing.assert_close(doubled, 2 * plain)
-    with pytest.raises(ValueError, match="a weight for 'role', and the relations are verb"):
+    with pytest.raises(ValueError, match="weights: 'role' is not one of the relations: verb"):
         SceneGraphLoss(role=1.0)(said, truth)
 
 
@@ -120,5 +120,7 @@ def test_refuses_what_does_not_fit() -> None:
 
 def test_a_weight_of_a_group_that_is_not_there_is_refused() -> None:
     said, truth = batch()
-    with pytest.raises(ValueError, match="a weight for 'spatial', and the relations are attention, contact"):
+    with pytest.raises(
+        ValueError, match="weights: 'spatial' is not one of the relations: attention, contact"
+    ):
         SceneGraphLoss(spatial=2.0)(said, truth)

@@ -309,7 +309,7 @@ def test_a_term_has_arguments_of_its_own() -> None:
         ({"dice": 1.0}, [1.0], "one finite weight > 0 for each class"),
         ({"dice": 1.0}, [1.0, 0.0], "one finite weight > 0 for each class; found"),
         ({"dice": 1.0}, [1.0, math.nan], r"for each class; found \[1.0, nan\]"),
-        ({"lovasz": 1.0}, [1.0, 2.0], "no meaning in 'lovasz'"),
+        ({"lovasz": 1.0}, [1.0, 2.0], "not supported by 'lovasz'"),
         ({"focal": {"alpha": 0.3}}, [1.0, 2.0], "set the same weights"),
     ],
 )

@@ -104,9 +104,9 @@ FINE, BAD = mask(0, 1, 0.5), mask(0, 2, 1, -3)
         (Task(), nn.L1Loss(), FINE, mask(1, INF), "inf", "finite numbers"),
         (Task(), nn.MultiLabelSoftMarginLoss(), FINE, mask(0, 255), "255", "0 to 1. Divide"),
         (Task(), nn.functional.multilabel_soft_margin_loss, FINE, mask(-1, 1), "-1", "0 to 1. Divide"),
-        (Task(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Make labels"),
-        (Regression(), nn.HingeEmbeddingLoss(), mask(-1, 1), mask(2, 1), "2", "-1 or 1. Make labels"),
-        (Segmentation(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Make labels"),
+        (Task(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Convert labels"),
+        (Regression(), nn.HingeEmbeddingLoss(), mask(-1, 1), mask(2, 1), "2", "-1 or 1. Convert labels"),
+        (Segmentation(), nn.SoftMarginLoss(), mask(-1, 1), mask(0, 1), "0", "-1 or 1. Convert labels"),
         (Task(), nn.MultiMarginLoss(), labels(0, 2), labels(0, 3), "3", "0 to 2, as the network"),
         (
             Task(),
@@ -215,7 +215,7 @@ def test_missing_numbers_that_a_loss_of_the_users_own_leaves_out() -> None:
 def test_masks_of_0_and_255(batch: Any, criterion: Any, refused: bool) -> None:
     if refused:
         with pytest.raises(
-            Unfit, match=r"validation set: the masks contain only 0 and 255 .* by 255: foreground is 1"
+            Unfit, match=r"validation set: the masks contain only 0 and 255\. .* by 255: foreground is 1"
         ):
             judged(Segmentation(), criterion, batch, mask(0, 0) if batch[1].dim() == 4 else pixels(0))
     judged(Segmentation(), criterion, *foreground(batch))

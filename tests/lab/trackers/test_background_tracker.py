@@ -131,4 +131,4 @@ def test_pictures_are_dropped_where_it_lags_far_behind(tmp_path: Path) -> None:
     mirror.finish(run_end())
     assert sum(call.startswith("epoch") for call in recorder.calls) == 2 * MOST_WAITING - 1
     assert sum(call.startswith("image") for call in recorder.calls) <= MOST_WAITING
-    assert len(notes) == 1 and "pictures are left out" in notes[0].message
+    assert len(notes) == 1 and "images are dropped" in notes[0].message
