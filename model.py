@@ -216,7 +216,8 @@ class FiLMSegmenter(nn.Module):
         if architecture.lower() == "dpt":
             raise ValueError("DPT's features are tokens, which can't be modulated; take another architecture")
         self.net = cast(Any, segmenter(architecture, encoder, encoder_weights, in_channels, classes))
-        channels = list(self.net.encoder.out_channels)  # of the image itself, then of each stage
+        # The channels of the image itself, then of each stage.
+        channels = list(self.net.encoder.out_channels)
         deepest = len(channels) - 1
         self.stage = stage + deepest + 1 if stage < 0 else stage
         if not 1 <= self.stage <= deepest:
@@ -228,7 +229,8 @@ class FiLMSegmenter(nn.Module):
         self.gamma = nn.Linear(embedding, channels[self.stage])
         self.beta = nn.Linear(embedding, channels[self.stage])
         for layer in (self.gamma, self.beta):
-            nn.init.normal_(layer.weight, std=0.01)  # zeros would give the embedding no gradient
+            # Zeros would give the embedding no gradient.
+            nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
     def forward(self, image: Tensor, sequence: Tensor) -> Tensor:
@@ -316,6 +318,7 @@ class RelationNet(nn.Module):
         """Scenes to logits of the boxes' classes (B, objects) and of the pairs' relations (P, K) by group."""
         boxes, given = scenes["boxes"], scenes["classes"]
         seen = torch.cat([scenes["features"], boxes], 1)
+        # A class that is given for sure is used as it is; else detector and network vote together.
         sure = (given == 1).any(1, keepdim=True)
         logits = self.guess(seen) + given.clamp(min=1e-3).log().masked_fill(sure, 0)
         belief = torch.where(sure, given, logits.float().softmax(1))
@@ -323,6 +326,7 @@ class RelationNet(nn.Module):
         subject, thing = scenes["pairs"].unbind(1)
         token = self.subject(box[subject]) + self.object(box[thing])
         token = token + self.lie(_lie(boxes[subject], boxes[thing]))
+        # First over the pairs of a frame, then over a video's pairs with the same class of object.
         frame = scenes["frame_of_box"][subject]
         token = _attend(self.spatial, token, frame) + _waves(scenes["time"][frame], token.shape[1])
         track = scenes["video_of_frame"][frame] * given.shape[1] + belief[thing].argmax(1)
@@ -377,12 +381,14 @@ def _attend(layers: nn.ModuleList, tokens: Tensor, group: Tensor) -> Tensor:
     """Tokens (P, W) through layers in which those of one group (P,) see one another only."""
     if not len(layers) or not len(tokens):
         return tokens
+    # Pad the groups to one length: a row for each group, a column for each of its members.
     _, row, counts = group.unique(return_inverse=True, return_counts=True)
     order = row.argsort(stable=True)
     column = torch.empty_like(row)
     column[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
     padded = tokens.new_zeros(len(counts), int(counts.max()), tokens.shape[1])
     padded[row, column] = tokens
+    # Padding is masked, so a token attends only to those of its group.
     absent = torch.ones(padded.shape[:2], dtype=torch.bool, device=row.device)
     absent[row, column] = False
     for layer in layers:

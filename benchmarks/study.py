@@ -97,7 +97,8 @@ def variants_of(trials: int) -> dict[str, Callable[[Path], None]]:
             (folder / "script.py").write_text(text)
             command = [sys.executable, "script.py", str(count // processes)]
             started = [_start(command, folder)]
-            if processes > 1:  # the second would crash on a database that is being made
+            # A second process would crash on a database that is being created.
+            if processes > 1:
                 time.sleep(8)
             started += [_start([*command[:2], str(count - count // processes)], folder)] * (processes - 1)
             for process in started:

@@ -109,6 +109,7 @@ def collate(
     items: Sequence[tuple[SceneGraphBatch, SceneGraphTarget]],
 ) -> tuple[SceneGraphBatch, SceneGraphTarget]:
     """Items one after another as one: indices of boxes, frames and videos move up by what is before them."""
+    # The sizes of each item, by which the indices of later items are moved.
     boxes = [len(scenes["boxes"]) for scenes, _ in items]
     frames = [len(scenes["time"]) for scenes, _ in items]
     videos = [len(truth["videos"]) for _, truth in items]
@@ -179,6 +180,7 @@ class IoUMatcher:
             return found
         shares = overlap(boxes, annotated).flatten()
         taken: set[int] = set()
+        # Greedy, the best pair first; the stable sort makes ties reproducible.
         for place in torch.argsort(shares, descending=True, stable=True).tolist():
             if shares[place] < self.threshold:
                 break

@@ -232,7 +232,8 @@ class Bench:
         return process
 
     def _warm_up(self) -> None:
-        if self._is_warm:  # what forks in a thread must not touch signals
+        # What forks in a thread must not touch signals.
+        if self._is_warm:
             return
         self._is_warm = True
         forkserver.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)

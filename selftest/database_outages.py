@@ -31,7 +31,8 @@ _BACK = 30.0  # seconds until a reader has to see the database again
 def database_away(bench: Bench, count: int) -> Verdict:
     """The SQLite file locked for half of `count` seconds; PostgreSQL gone for all of them."""
     server = bench.postgres()  # before there are threads
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the readers find nobody there, as they should
+    # The readers find nobody there, as they should.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     tally = new_tally()
     tries: dict[str, Callable[[], float]] = {"SQLite": lambda: _locked(bench, count / 2, tally)}
     if server is None:
@@ -90,7 +91,8 @@ def _with_outage(
     tally: Tally,
 ) -> float:
     """Have an outage while a study runs, with two trials at work in all; returns its seconds."""
-    locked = storage == "SQLite"  # then readers see on; else nobody is there
+    # SQLite's readers still read under the lock; of PostgreSQL nobody is there.
+    locked = storage == "SQLite"
     commands = 2 if locked else 1
     config = small_study(
         url, _TRIALS, isolation="process", workers=3 - commands, lease_seconds=max(2.0, seconds / 4),
@@ -117,7 +119,8 @@ def _with_outage(
             if locked and any(now <= then for now, then in zip(after, before, strict=True)):
                 unread.append(f"read on expected, found {before} reads before and {after} after")
         crashes += [line for command in running for line in judge_end(command.done(_LONGEST))]
-        for reader in (direct, page):  # the outage is over: it must see again what is there
+        # The outage is over: it must see again what is there.
+        for reader in (direct, page):
             unread += reader.once_more()
     crashes += dashboard.ended(complaints=not locked)
     unread += [*direct.errors, *page.errors] if locked else []
@@ -163,7 +166,8 @@ def _of_database(url: str) -> Callable[[], None]:
         except (SQLAlchemyError, StorageInternalError) as error:
             raise Unread(f"{type(error).__name__}: {error}".splitlines()[0]) from error
         finally:
-            storage.engine.dispose()  # nothing stays open, however the outage ends
+            # Nothing stays open, however the outage ends.
+            storage.engine.dispose()
 
     return read
 

@@ -36,7 +36,8 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
     """
     tally = Tally({"runs": count, "kills": 0, "starts from a checkpoint": 0, "identical": 0})
     groups: list[int] = []
-    bench.fork(bench.folder("warm"), time.sleep, 0).done()  # or the first run would be timed with it
+    # Start the server now: otherwise the first run's time would include it.
+    bench.fork(bench.folder("warm"), time.sleep, 0).done()
     for number in range(count):
         chance = random.Random(number)
         config = stateful(number, epochs=_EPOCHS)

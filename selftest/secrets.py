@@ -65,7 +65,8 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     do(0, "--run", str(inputs / "run.yaml"), *given)
     do(2, "--run", str(inputs / "run.yaml"), *given, "--set", "net.breaks=true", "--set", "name=broken")
     (run,) = (folder / "runs").glob("*_good")
-    do(2, "--resume", str(run), "--set", "epochs=3")  # the record has no secrets to go on with
+    # The record has no secrets to continue with.
+    do(2, "--resume", str(run), "--set", "epochs=3")
     do(0, "--resume", str(run), "--run", str(inputs / "run.yaml"), *given, "--set", "epochs=3")
     do(0, "--optimize", str(inputs / "opt.yaml"))
     do(0, "--report", "small")

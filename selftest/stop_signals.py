@@ -42,7 +42,8 @@ def signals(bench: Bench, count: int) -> Verdict:
         [partial(stop, within, [Stop(kind)] * count, kind, tally) for kind in KINDS]
         + [partial(stop, within, [_CLOSED], seed, tally) for seed in range(seconds)]
     )
-    sent = len(KINDS) * count  # of each but the studies, `seconds` terminals are closed as well
+    # Of each but the studies, `seconds` terminals are closed as well.
+    sent = len(KINDS) * count
     return verdict(tally, {"runs": sent + seconds, "studies": sent, within.title: sent + seconds})
 
 

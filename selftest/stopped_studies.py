@@ -51,7 +51,8 @@ class StoppedStudy(Command):
 
     def progress(self, folder: Path) -> int:
         """The epochs of all trials; without processes the time at which its file was written anew."""
-        if not self.real:  # signals are to break into the start, too
+        # Signals are to break into the start, too.
+        if not self.real:
             path = folder / STUDIES / "small" / STUDY
             return path.stat().st_mtime_ns if path.exists() else 0
         files = (folder / STUDIES).glob(f"*/trial_*/{run_folder.METRICS}")

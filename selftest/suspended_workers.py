@@ -84,7 +84,8 @@ class _Round:
         number, owner = self._stop(first)
         second = self._bench.fork(self._second, work, self._audit.config, self._bench.run)
         if not until(lambda: self._audit.at_work().get(number) != owner, _TAKES_OVER):
-            self._tally.add("stopped within a claim")  # it holds the lock, and the others wait
+            # It holds the lock, and the others wait.
+            self._tally.add("stopped within a claim")
         elif self._kind.apart:
             until(lambda: self._trial(number).state.is_finished(), _PATIENCE)
         elif self._kind.long:

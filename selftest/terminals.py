@@ -48,7 +48,8 @@ def as_main_in_terminal(main: Path, arguments: Sequence[str], terminal: str) -> 
 
 @contextmanager
 def _controlled_by(terminal: str) -> Iterator[None]:
-    handle = os.open(terminal, os.O_RDWR)  # of a session without a terminal, it becomes the one
+    # Of a session without a terminal, it becomes the one.
+    handle = os.open(terminal, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(handle, number)
     out, err = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115 - they stay

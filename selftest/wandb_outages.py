@@ -55,7 +55,8 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
     delay, steps = "s of delay at most", "steps synced once"
     kills = {"kills of W&B's process": count, "kills of the run": count}
     tally = Tally({"ways to be away": 0, delay: 0.0, **kills, steps: 0, "wrong": 0})
-    _train(bench, "warm-up", None)  # the first also waits for what all others find imported
+    # The first also waits for what all others find imported.
+    _train(bench, "warm-up", None)
     without = _train(bench, "without", None)
     tally.take("without W&B", judge_run(without, trouble=False))
     with _black_hole() as hole:
@@ -158,12 +159,14 @@ def _kill_service(bench: Bench, seed: int) -> list[str]:
 def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     """The run killed once W&B has begun, resumed, synced: how many steps a server has, and what is wrong."""
     folder = bench.folder("wandb-run")
-    _write(folder, "offline", _PATIENCE)  # what it is given is judged, and not how fast it takes it
+    # A long timeout: this test is about completeness, not about speed.
+    _write(folder, "offline", _PATIENCE)
     environment = _environment(folder, {})
     process = _start(bench, folder, "--run", "run.yaml", environment=environment)
     until(lambda: any(folder.glob("runs/*/wandb/*/*.wandb")) or not process.alive, _PATIENCE, 0.01)
     time.sleep(random.Random(seed).uniform(0.0, 1.5))  # it writes once a second
-    end_group(process.pid)  # W&B's process as well: a machine that is taken away
+    # W&B's process as well: a machine that is taken away.
+    end_group(process.pid)
     process.done()
     (run,) = (folder / "runs").glob("*_*")
     started = time.monotonic()

@@ -58,7 +58,8 @@ def stateful(number: int, **values: Any) -> dict[str, Any]:
     config = variant(number)
     kind = number % 5
     if kind in (0, 2):
-        own = not config["loader"]["workers"]  # a worker's copy of a generator of its own can't be kept
+        # A worker's copy of a generator of its own can't be kept.
+        own = not config["loader"]["workers"]
         source = {"kind": "own" if own else "stream", "count": SAMPLES}
         config["data"] = {"target": f"{_STATEFUL}.points", **source}
     if kind in (0, 2, 4):

@@ -28,6 +28,7 @@ class Ratios:
         """Add up what is pending; returns its means by name, NaN where all weights are 0."""
         found = {}
         for name, pairs in self._pending.items():
+            # One transfer for all weights and one for all means, however many batches are pending.
             weights = numbers([weight for _, weight in pairs])
             numerator = float((numbers([mean for mean, _ in pairs]) * weights).sum())
             denominator = float(weights.sum())

@@ -108,6 +108,7 @@ class SceneGraphLoss(Loss):
         if self.multi_label == "bce":
             each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
         else:
+            # Entry (i, j) is how much relation j comes within the margin of relation i: (P, K, K).
             short = (1 - logits[:, :, None] + logits[:, None, :]).clamp(min=0)
             each = (short * target[:, :, None] * (1 - target[:, None, :])).sum((1, 2)) / logits.shape[1]
         return (each * judged).sum() / judged.sum().clamp(min=1)

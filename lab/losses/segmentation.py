@@ -62,14 +62,13 @@ class BCEDice(Loss):
         # Sums over a whole image overflow float16 and lose digits in bfloat16.
         dtype = torch.promote_types(logits.dtype, torch.float32)
         logits, mask = logits.to(dtype), mask.to(dtype)
-        judged = (
-            mask != IGNORE_INDEX
-        )  # not asked whether there is another one: that would wait for the device
+        # No shortcut for masks without ignored pixels: looking for one would wait for the device.
+        judged = mask != IGNORE_INDEX
         mask = mask * judged
         bce = F.binary_cross_entropy_with_logits(logits, mask, weight=judged.to(dtype))
-        bce = bce / (
-            judged.sum().clamp(min=1).to(dtype) / mask.numel()
-        )  # / 1, to the last bit, if all were judged
+        # If no pixel is ignored, this is a division by 1 and changes no bit.
+        bce = bce / (judged.sum().clamp(min=1).to(dtype) / mask.numel())
+        # Soft Dice of each image; an image without a judged pixel has Dice 1 and is not counted below.
         probability = (torch.sigmoid(logits) * judged).flatten(1)
         truth = mask.flatten(1)
         overlap = (probability * truth).sum(1)
@@ -127,6 +126,7 @@ class CrossEntropy(Loss):
                 f"class_weights are {len(weights)}, but the network has {logits.shape[1]} outputs"
             )
         weights = torch.ones_like(logits[0]) if weights is None else weights.to(logits.dtype)
+        # Class shares: torch divides by the number of images.
         if target.is_floating_point():
             shares = target.to(logits.dtype)
             mean = F.cross_entropy(logits, shares, weight=weights, label_smoothing=self.label_smoothing)
@@ -233,6 +233,7 @@ class WeightedSum(Loss):
         self.register_buffer("class_weights", weights, persistent=False)
         self.batchwise = tuple(name for name in self._factors if self._is_batchwise(name))
         self._shares = None if class_weights is None else list(class_weights)
+        # Both kinds are built now, so that a wrong argument is an error of the config and not of a batch.
         self._binary = {name: self._term(name, binary=True) for name in self._factors}
         self._classes = {name: self._term(name, binary=False) for name in self._factors}
 
@@ -279,6 +280,7 @@ class WeightedSum(Loss):
         Version 1 of an overlap term was over all classes of several, background included; that of a weighted
         cross entropy was a mean of batches.
         """
+        # With background 0, one map and several mean different classes: only a batch tells which it is.
         overlaps = any(name in self._factors for name in OVERLAPS)
         if overlaps and self.background == 0 and self._one_map is None:
             return None
@@ -326,7 +328,8 @@ class WeightedSum(Loss):
             background, foreground, *_ = self._shares
             options["alpha"], scale = foreground / (background + foreground), 2.0
         loss: nn.Module = smp_loss(name)("binary" if binary else "multiclass", **options)
-        if name == "lovasz":  # it mixes the logits' type with float32
+        # Lovász mixes the logits' type with float32.
+        if name == "lovasz":
             return lambda logits, target: loss(logits.float(), target.float() if binary else target)
         return loss if scale == 1.0 else lambda logits, target: scale * loss(logits, target)
 
@@ -339,7 +342,8 @@ class WeightedSum(Loss):
                 logits, target * (target != IGNORE_INDEX), reduction="none"
             )
         weights = self._pixel_weights(target).to(each.dtype)
-        tiny = torch.finfo(each.dtype).tiny  # a batch of ignored pixels: 0 / 0 would make its gradient NaN
+        # A batch of ignored pixels: 0 / 0 would make its gradient NaN.
+        tiny = torch.finfo(each.dtype).tiny
         return (each * weights).sum() / weights.sum().clamp(min=tiny)
 
     def _pixel_weights(self, target: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class OverlapLoss:
         self._counted: dict[tuple[int, torch.device], Tensor] = {}
 
     def __call__(self, logits: Tensor, target: Tensor) -> Tensor:
+        # smp's classes are two maps: a single logit becomes that of the foreground beside zeros.
         if self._binary:
             logits, target = torch.cat([torch.zeros_like(logits), logits], dim=1), target[:, 0].long()
         classes = logits.shape[1]

@@ -138,6 +138,7 @@ class Inspection:
         self._doubts += [(step, doubt) for doubt in doubts]
         if marks is not None:
             self._marks.append(marks)
+        # On a CPU reading costs nothing, and the error then points at the very batch.
         if any(doubt.broken.device.type == "cpu" for doubt in doubts):
             self.read()
 
@@ -193,6 +194,7 @@ def as_tensor(target: Any, like: Tensor | None = None) -> Any:
         return target
     if all(isinstance(each, (int, float)) for each in target):
         return torch.tensor(target, device=None if like is None else like.device)
+    # A list of lists: each part becomes a tensor first, then parts of one shape are stacked.
     parts = [as_tensor(each, like) for each in target]
     if not all(isinstance(each, Tensor) and each.shape == parts[0].shape for each in parts):
         return target
@@ -238,6 +240,7 @@ def _inside(target: Tensor, low: int, high: int, masks: bool) -> Examined | None
         return Examined(target)
     if target.device.type != "cpu":
         return None
+    # One pass over the target: comparing each value with each rule would cost several.
     least, most = target.detach().aminmax()
     if not (float(least) >= low and float(most) <= high):
         return None
@@ -245,6 +248,7 @@ def _inside(target: Tensor, low: int, high: int, masks: bool) -> Examined | None
 
 
 def _within(target: Tensor, low: int, high: int, ignored: Sequence[int], rule: Rule, masks: bool) -> Examined:
+    # All of this stays on the device: nothing here may wait for it.
     judged = torch.ones_like(target, dtype=torch.bool)
     for value in ignored:
         judged &= target != value
@@ -260,6 +264,7 @@ def _doubts(bad: Tensor, values: Tensor, rule: Rule) -> tuple[Doubt, ...]:
         if not broken.numpy():
             return ()
         return (Doubt(broken, values[bad].unique()[:_SHOWN].double(), rule),)
+    # On a GPU the bad values can't be selected without a wait, but their range can be computed.
     worst = torch.finfo(torch.float32).max
     least = values.float().where(bad, worst).amin()
     most = values.float().where(bad, -worst).amax()

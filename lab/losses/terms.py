@@ -84,11 +84,13 @@ def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> M
         NotScalar: the loss is not 0-dim.
     """
     if isinstance(criterion, Loss) and criterion._by_terms:
+        # Terms and weights are known one by one: a set's loss can be that of one batch of everything.
         means = criterion.means(output, target)
         weights = criterion.weights(target)
         loss = torch.stack(list(means.values())).sum() if criterion.named else _total(means)
         terms = {name: Term(mean, weights[name]) for name, mean in means.items()}
         return Measured(loss, terms, means if criterion.named else {})
+    # Any other criterion gives a scalar or named scalars; each counts by its number of samples.
     value = criterion(output, target)
     if isinstance(value, Mapping):
         for name, part in value.items():

@@ -105,7 +105,8 @@ def class_denominator(target: Tensor, weights: Tensor | None, ignored: int) -> T
 
 
 def _of_classes(target: Tensor, weights: Tensor | None, ignored: int) -> Weight:
-    if target.is_floating_point():  # shares of the classes, (N, C, ...) or (C,): divided by N · …
+    # Torch divides a loss of class shares, (N, C, ...) or (C,), by the number of positions.
+    if target.is_floating_point():
         return target.numel() // target.shape[1 if target.dim() > 1 else 0]
     return class_denominator(target, weights, ignored)
 

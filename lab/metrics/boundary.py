@@ -44,6 +44,7 @@ def hausdorff95(
         return math.hypot(*(np.asarray(truth.shape) * pixel))
     from scipy.spatial import cKDTree  # distances from boundary pixels only: no map of a huge image
 
+    # Both directions: a mask that lies within the other has small distances one way only.
     there, back = cKDTree(true).query(found)[0], cKDTree(found).query(true)[0]
     return float(np.percentile(np.concatenate([there, back]), 95))
 

@@ -39,6 +39,7 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> li
     if not ((sure >= 0) & (sure <= 1)).all():
         raise ValueError("confidence must be in [0, 1]")
     edges = np.arange(bins + 1) / bins
+    # Bins are open on the left, as in Guo et al.; the clip puts a confidence of 0 into the first.
     place = np.clip(np.searchsorted(edges, sure, side="left") - 1, 0, bins - 1)
     found = []
     for number in range(bins):

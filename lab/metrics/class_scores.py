@@ -87,6 +87,7 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
     said, count = likely.argmax(1), likely.shape[1]
     confusion = np.asarray(metrics.confusion_matrix(true, said, labels=np.arange(count)), np.int64)
     support, found = confusion.sum(1), confusion.sum(0)
+    # Classes that neither truth nor prediction has would count as 0 in a macro mean.
     there = np.flatnonzero(support + found)
 
     def shares(average: str | None) -> tuple[NDArray[np.float64], ...]:
@@ -96,6 +97,7 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
 
     by_class = np.full((3, count), math.nan)
     by_class[:, there] = shares(None)
+    # scikit-learn's AUC fails where only one class is there.
     areas = [
         float(metrics.roc_auc_score(true == index, likely[:, index]))
         if 0 < support[index] < len(true)

@@ -92,6 +92,7 @@ class _OfClasses(LeavesOut, ABC):
         classes = prediction.shape[1]
         if self._index is not None and self._index >= classes:
             raise ValueError(f"average is class {self._index}, and there are {classes} (from 0)")
+        # One comparison with all class indices instead of a loop: (samples, C) booleans.
         index = torch.arange(classes, device=prediction.device)
         judged = (target != UNLABELLED).flatten()[:, None]
         predicted = (prediction.argmax(1).flatten()[:, None] == index) & judged

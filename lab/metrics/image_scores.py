@@ -159,11 +159,13 @@ class ThresholdSearch:
         edges = torch.tensor(THRESHOLDS, dtype=prediction.dtype, device=prediction.device)
         for each, mask in zip(prediction, target, strict=True):
             judged = mask != IGNORE_INDEX
-            exceeded = torch.bucketize(each[judged], edges)  # how many thresholds it is greater than
+            # The number of thresholds that each probability exceeds.
+            exceeded = torch.bucketize(each[judged], edges)
             truth = mask[judged] > 0.5
             found, overlap = (_at_least(part) for part in (exceeded, exceeded[truth]))
             true = truth.sum().expand_as(found)
             foreground = torch.stack([overlap, found, true])
+            # The background's counts follow from those of the foreground.
             rest = torch.stack([truth.numel() - found - true + overlap, *(truth.numel() - foreground[1:])])
             counts = torch.stack([rest, foreground])[list(self._counted)]
             self._sum += Dice.ratio(counts).double().cpu()

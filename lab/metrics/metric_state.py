@@ -38,6 +38,7 @@ def load_metric_state(metric: Metric, state: Mapping[str, Any], device: torch.de
     if own is not None:
         own.load_state_dict(values)
         return
+    # Values are set rather than copied into buffers, whose shape may have changed.
     modules = dict(metric.named_modules()) if isinstance(metric, nn.Module) else {"": metric}
     for path, value in values.items():
         module, _, name = path.rpartition(".")

@@ -154,6 +154,7 @@ def rank(
 
 def merged(parts: Sequence[Ranked]) -> Ranked:
     """The triplets of all parts; no frame is in two of them."""
+    # Number the frames of each part after those of the parts before it.
     starts = np.cumsum([0, *(each.frame.max(initial=-1) + 1 for each in parts)])
     frames = [each.frame + start for each, start in zip(parts, starts, strict=False)]
     return Ranked(
@@ -193,6 +194,7 @@ def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[Fra
     true_boxes, true_labels = _array(truth["boxes"]), _array(truth["labels"])
     true_pairs = _array(truth["pairs"])
     predicates = {group: _array(each) for group, each in truth["predicates"].items()}
+    # Boxes and pairs of both sides by frame; indices of boxes then count within the frame.
     frame, true_frame = _array(scenes["frame_of_box"]), _array(truth["frame_of_box"])
     number = len(scenes["time"])
     for own, pair, true, true_pair in zip(
@@ -262,6 +264,7 @@ class GraphRecall:
             ValueError: the groups of relations of the two differ.
         """
         _require_groups(prediction["relations"], target["predicates"])
+        # Keep only what the ranks need: appearance vectors would fill the memory.
         needed = ("boxes", "frame_of_box", "time", "pairs")
         scenes = {name: prediction["scenes"][name].detach() for name in needed}
         relations = {group: each.detach() for group, each in prediction["relations"].items()}
@@ -295,6 +298,7 @@ def _ranked(
         return Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     if not all(np.isfinite(each).all() for each in (frame.scores, *frame.relations.values())):
         raise ValueError("the network's output is not finite: a frame has a NaN among its probabilities")
+    # The score of a triplet: both objects' probabilities times that of the predicate, unit by unit.
     subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
     sure = frame.scores[subject] * frame.scores[thing]
     scores, said = [], []
@@ -304,9 +308,11 @@ def _ranked(
         scores.append(sure[:, None] * probability)
         said.append(_said(probability, constraint, exclusive, threshold))
     ranks = np.concatenate(_positions(scores, said), axis=1)
+    # A predicted pair matches an annotated one where classes and boxes of both ends do.
     match = overlap(torch.from_numpy(frame.boxes), torch.from_numpy(frame.true_boxes)).numpy() >= iou
     match &= frame.labels[:, None] == frame.true_labels
     of_pair = match[np.ix_(subject, frame.true_pairs[:, 0])] & match[np.ix_(thing, frame.true_pairs[:, 1])]
+    # The rank of a triplet is that of the best prediction with its predicate and a matching pair.
     first = np.where(of_pair[:, pair], ranks[:, predicate], np.inf).min(0, initial=np.inf)
     return Ranked(np.zeros(len(pair), np.int64), predicate, first)
 
@@ -329,6 +335,7 @@ def _positions(scores: Sequence[Floats], said: Sequence[NDArray[np.bool_]]) -> l
     flat = np.concatenate([score.ravel() for score in scores])
     candidates = np.flatnonzero(np.concatenate([each.ravel() for each in said]))
     ranks = np.full(len(flat), np.inf)
+    # A stable sort keeps ties in their order of listing, which makes the figures reproducible.
     order = candidates[np.argsort(-flat[candidates], kind="stable")]
     ranks[order] = np.arange(1, len(order) + 1)
     ends = np.cumsum([score.size for score in scores])

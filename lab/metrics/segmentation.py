@@ -158,6 +158,7 @@ class Overlap(LeavesOut, ABC):
         self._one_map = not _several(prediction, target)
         counts = overlap_counts(prediction, target, threshold, self.class_index, self.background)
         ratios, total = self.ratio(counts), counts.sum(2)
+        # One class of several: an image without it doesn't count, neither as right nor as wrong.
         if self.class_index is not None and prediction.shape != target.shape:
             there = counts[0, 1] + counts[0, 2] > 0
             ratios = wide(ratios * there).sum()
@@ -172,6 +173,7 @@ class Overlap(LeavesOut, ABC):
         """The value in [0, 1], 0-dim; NaN without any image."""
         if self._ratios is None or self._counts is None:
             return torch.tensor(torch.nan)
+        # `set` divides the sums of all pixels; `image` averages the ratios of the images.
         if self.average == "set":
             return self.ratio(self._counts)
         if isinstance(self._images, int):
@@ -184,6 +186,7 @@ class Overlap(LeavesOut, ABC):
         """The mean over classes (...) of counts (classes, 3, ...), float32; 1 where no class is there."""
         overlap, found, truth = counts.unbind(1)
         there = found + truth > 0
+        # The clamp only avoids 0 / 0; the value of a class that isn't there is 0 here, and 1 where none is.
         numerator, denominator = cls._fraction(overlap, found, truth)
         ratios = torch.where(there, numerator / denominator.clamp(min=1), 0.0)
         classes = there.sum(0)

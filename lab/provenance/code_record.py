@@ -67,6 +67,7 @@ class Code:
         """
         self.looked, self._tool = True, git.root_of(PROJECT)
         self._ask(self._tool)
+        # Modules can be imported at any time; each is looked at once.
         new = [module for module in imported(paths) if module.file not in self._seen]
         self._seen.update(module.file for module in new)
         roots = {folder: git.root_of(folder) for folder in {module.file.parent for module in new}}
@@ -144,6 +145,7 @@ class Code:
             return
         if not kept.committed and (source := source_of(kept.module)) is not None:
             content, text = source[0], redact_source(source[1])
+            # Each text and all of them together are bounded: a record must not grow with the code.
             shown = text[: min(MAX_TEXT, self._room)]
             self._room -= len(shown)
             kept = replace(

@@ -183,6 +183,7 @@ def program() -> str | None:
         here = os.path.realpath(".")
     except OSError:
         here = ""
+    # A `git` in the current folder, maybe a stranger's, must not run even where PATH names that folder.
     places = [place for place in os.get_exec_path() if Path(place).is_absolute()]
     return shutil.which("git", path=os.pathsep.join(p for p in places if os.path.realpath(p) != here))
 
@@ -190,12 +191,14 @@ def program() -> str | None:
 def _with_changes(repository: Repository) -> Repository:
     """Add branch, changed and untracked files, and the difference."""
     top = repository.folder
+    # Filters have names of the repository's choice, so they must be listed to be switched off.
     drivers = _filters(top)
     if isinstance(drivers, _Answer):
         return replace(repository, gap=drivers.gap, detail=drivers.fault)
     status = _ask(top, "status", *_STATUS, _SUBMODULES, filters=drivers)
     if not status.ok:
         return replace(repository, gap=status.gap, detail=status.fault)
+    # Porcelain v2 with NUL: names may hold any other character.
     lines = status.text.split("\0")
     changed = frozenset(_changed(lines))
     untracked = [line[2:] for line in lines if line.startswith("? ") and not _OUTPUT.fullmatch(line[2:])]
@@ -276,6 +279,7 @@ def _read(process: subprocess.Popen[bytes], most: int) -> _Answer:
     deadline = time.monotonic() + _PATIENCE
     got: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     cut = late = False
+    # Read both pipes as they fill: communicate() has no limit of size.
     with selectors.DefaultSelector() as waiting:
         for stream in got:
             waiting.register(stream, selectors.EVENT_READ)

@@ -56,7 +56,8 @@ def imported(paths: Collection[str]) -> list[Module]:
             found[Path(file)] = Module(name, Path(file), name in named)
             continue
         top = name.partition(".")[0]
-        if top not in judged:  # the parts of an installed package are installed, wherever they lie
+        # The parts of an installed package are installed, wherever they lie.
+        if top not in judged:
             of_top = _file_of(sys.modules.get(top))
             judged[top] = of_top is not None and is_installed(of_top)
         if judged[top] or is_installed(file):

@@ -114,6 +114,7 @@ class Held:
         found: dict[str, Any] = {}
         self.unkept = []
         for leaf in self._leaves(self._walk()):
+            # What is as at construction will be so again: only differences are kept.
             if leaf.slot is not Slot.OWN and self._as_at_first(leaf):
                 continue
             try:
@@ -148,6 +149,7 @@ class Held:
         leaves, holders = {leaf.path: leaf for leaf in self._leaves(walk)}, walk.holders
         lost = []
         for path, (holder, slot, name, value) in state.items():
+            # Attributes and items of dicts may be new; an item of a list needs its place.
             there = path in leaves or slot == Slot.ATTRIBUTE or isinstance(holders.get(holder), dict)
             if holder not in holders or not there:
                 lost.append(path)
@@ -164,12 +166,14 @@ class Held:
         path, value = leaf.path, leaf.value
         first = self._beginning.get(path)
         if type(value) in SIMPLE and type(first) is type(value) and first is not None and first == value:
-            return True  # as most are, and this runs at every checkpoint
+            # A fast path: most values are like this, and it runs at every checkpoint.
+            return True
         if is_iterator(value):
             return False
         if isinstance(value, FUNCTIONS) and first is None:
             return True  # made when it is first needed
-        if path not in self._beginning:  # of too many values the later ones were not looked at
+        # Beyond the limit of leaves, later values were not recorded.
+        if path not in self._beginning:
             return len(self._kinds) >= _LEAVES
         return _same(first, self._seen(leaf))
 
@@ -186,6 +190,7 @@ class Held:
             small = value.numel() <= _LARGE and _is_ordinary(value)
             return value.detach().clone() if small else self._mark(value)
         if isinstance(value, np.ndarray) and value.size > _LARGE:
+            # A file mapped for reading can't change here, and reading all of it would be slow.
             if isinstance(value, np.memmap) and not value.flags.writeable:
                 return Mark(id(value), None)
             every = 1 if self._closely else value.size // _LARGE
@@ -219,6 +224,7 @@ class Held:
 @contextmanager
 def kept_apart(*roots: Any) -> Iterator[None]:
     """Restore what objects hold after something that must not count as training."""
+    # Two looks: one to know what changes, one for the values to restore.
     held = [Held(root, most=_KEPT_APART, closely=False) for root in roots]
     before = [each.copy() for each in held]
     try:
@@ -257,6 +263,7 @@ def _put(holder: Any, slot: Slot, name: Any, now: Any, value: Any) -> None:
         value = type(now)[value]
     elif isinstance(now, tuple) and hasattr(type(now), "_make") and len(value) == len(now):
         value = type(now)._make(value)  # type: ignore[attr-defined]
+    # In place first: an alias of the object elsewhere must see the restored value too.
     if now is not None and _in_place(now, value):
         return
     if slot is Slot.BUFFER:
@@ -299,6 +306,7 @@ def _in_place(now: Any, value: Any) -> bool:
         now.update(value)
     elif isinstance(now, MutableSequence) and type(now) is type(value):
         if len(now) == len(value):
+            # Keep the tensors themselves where they fit: others may refer to them.
             value = [old if _copied_into(old, new) else new for old, new in zip(now, value, strict=True)]
         now.clear()
         now.extend(value)
@@ -336,6 +344,7 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
         return list(one) == list(other) and all(_same(one[name], other[name]) for name in one)
+    # NaN equals itself here: it hasn't changed.
     return type(one) is type(other) and bool(one == other or (one != one and other != other))
 
 

@@ -150,6 +150,7 @@ class ComponentStates:
 
     def add(self, name: str, part: Component) -> None:
         """Include an object; of several with one name each gets a number."""
+        # The first free name: a second callback of one class is called `callbacks.X.2`.
         numbers = (name, *(f"{name}.{number}" for number in range(2, len(self._parts) + 3)))
         self._parts[next(each for each in numbers if each not in self._parts)] = part
 
@@ -181,6 +182,7 @@ class ComponentStates:
         """
         states, unkept = state.get("states", {}), state.get("unkept", {})
         problems = []
+        # Names of the checkpoint and of the run: what only one of them has is reported, too.
         for name in {**states, **unkept, **self._parts}:
             part = self._parts.get(name)
             try:

@@ -35,7 +35,8 @@ def evaluating(*parts: Any) -> Iterator[None]:
     """Eval mode within, and afterwards each module's mode as it was."""
     modules = modules_in(*parts)
     flags = _flags(modules)
-    if any(flags.values()):  # else all of them are in eval mode, as between the epochs of a training
+    # Between the epochs of a training all of them are in eval mode: then nothing has to be set.
+    if any(flags.values()):
         for module in modules:
             module.eval()
     try:
@@ -94,11 +95,13 @@ class Modes:
     def train_modules(self) -> None:
         """The same of the modules alone, for a trial step without the optimizer."""
         first = self._fixed is None
+        # Look before the first train(): afterwards the author's eval modes are gone.
         if self._fixed is None:
             self._fixed = self._found()
         for module in self._trained:
             module.train()
-        if first:  # what the network's own train() keeps in eval mode is left to it
+        # What the network's own train() keeps in eval mode is left to it.
+        if first:
             self._fixed = {name: flags for name, flags in self._fixed.items() if not _holds(flags)}
         for flags in self._fixed.values():
             _set(flags)
@@ -140,6 +143,7 @@ class Modes:
                     "in eval mode, call eval() on that part alone in its constructor, or override train()"
                 )
             )
+        # A loss may hold the network, or share parts with it: these are judged with the network.
         of_network = set(self._network.modules())
         for name, part in self._loss.items():
             for path, module in held(part).items():

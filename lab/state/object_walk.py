@@ -93,10 +93,12 @@ class Walk:
     def __init__(self, root: Any, tensors: bool = True) -> None:
         self.holders: dict[str, Any] = {}
         self._root = _Below(root, "", tensors)
+        # Tensors that a module has registered are found as such, not again by an attribute.
         registered = [*root.parameters(), *root.buffers()] if isinstance(root, nn.Module) else ()
         self._seen = {id(tensor) for tensor in registered}
 
     def __iter__(self) -> Iterator[Leaf]:
+        # Depth first with a stack of generators: recursion would limit the depth and be slower.
         stack = [self._within(self._root)]
         while stack:
             found = next(stack[-1], None)
@@ -123,7 +125,8 @@ class Walk:
                     yield from self._part(Leaf(path, Slot.ITEM, name, part, isinstance(value, tuple)))
             parts = (Leaf(path, Slot.ATTRIBUTE, name, part) for name, part in _attributes(value))
             found = [each for part in parts for each in self._part(part)]
-            yield from sorted(found, key=_is_collection)  # these, of which there may be many values, last
+            # Collections last: they may have many values, and the number of leaves is limited.
+            yield from sorted(found, key=_is_collection)
 
     def _of_module(self, module: nn.Module, path: str, tensors: bool) -> Iterator[Leaf | _Below]:
         for name, part in list(vars(module).items()):
@@ -177,6 +180,7 @@ class Walk:
         ):
             yield leaf
             return
+        # A long collection is one value: a look at each item would take as long as an epoch.
         parts = [part for _, part in items_of(value)] if length(value) <= MANY else []
         if length(value) > MANY or not parts:
             yield leaf

@@ -48,6 +48,7 @@ class OwnState:
             name: value if isinstance(value, Tensor) else unpacked(value) for name, value in state.items()
         }
         if isinstance(self._part, nn.Module):
+            # Entries that the checkpoint could not hold are missing, so strict loading would fail.
             _make_room(self._part, values)
             missing = self._entries()[1]
             self._part.load_state_dict(values, strict=not missing)

@@ -101,8 +101,10 @@ def plainly(value: Any, path: str, wrong: list[str]) -> Any:
     if isinstance(value, dict):
         return _plain_dict(value, path, wrong)
     if type(value) in (list, tuple):
-        if all(type(item) in _AS_THEY_ARE for item in value):  # most are, and this runs at every checkpoint
+        # A fast path: most values are like this, and it runs at every checkpoint.
+        if all(type(item) in _AS_THEY_ARE for item in value):
             return value
+        # One entry of a sequence that is left out would shift the others: then none is kept.
         before = len(wrong)
         items = [plainly(item, f"{path}[{index}]", wrong) for index, item in enumerate(value)]
         if any(item is _LEFT_OUT for item in items):
@@ -153,6 +155,7 @@ def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:
         return type(value)(unpacked(part, device) for part in value)
     if not isinstance(value, dict):
         return value
+    # A dict with one key may be the mark of another type.
     if len(value) == 1:
         ((name, content),) = value.items()
         if name == ON_DEVICE and isinstance(content, Tensor):

@@ -57,6 +57,7 @@ class TrainedParameters:
         named = {**dict(self._network.named_parameters()), **self.loss}
         if without := [name for name, p in named.items() if p.requires_grad and p.grad is None]:
             yield Note(f"no gradient reaches {format_list(without)}", "warning")
+        # Compare by identity: tensors compare element by element.
         there = {id(p) for group in self._optimizer.param_groups for p in group["params"]}
         now = trained_in(self._network.parameters(), **self._parts)  # some make theirs in the first step
         trained = [name for name, p in now.items() if id(p) in there]
@@ -92,6 +93,7 @@ class TrainedParameters:
 
 def _leaves(loss: Tensor) -> Iterator[nn.Parameter]:
     """The parameters that a loss depends on."""
+    # Walk the autograd graph; its leaves are the parameters that were really used.
     waiting, seen = [loss.grad_fn], set[Any]()
     while waiting:
         if (step := waiting.pop()) is None or step in seen:

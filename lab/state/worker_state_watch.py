@@ -56,6 +56,7 @@ class Watch:
         if self._held is None:
             return
         if changed := [path for path in self._held.changed() if path not in self._derived]:
+            # The shared memory has a fixed size; the names are for a message and may be cut off.
             text = ", ".join(changed).encode()[:_BYTES]
             self._names[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
 

@@ -108,6 +108,7 @@ class Task:
         """Raise `Unfit` where the criterion can't be called with an output and a target, as by `step`."""
         if not self._plain_step:
             return
+        # A module's own signature is (*args, **kwargs): that of its forward is meant.
         called = criterion.forward if isinstance(criterion, nn.Module) else criterion
         try:
             signature = inspect.signature(called)
@@ -148,6 +149,7 @@ class Task:
             measured = measure(criterion, output, examined.target)
         except NotScalar as error:
             raise Unfit(str(error)) from error
+        # Numbers are only checked where the loss isn't finite: this runs at every step.
         doubts = examined.doubts
         if not doubts and isinstance(target, Tensor) and self.finite(criterion):
             doubts = finite(target, measured.loss)
@@ -177,6 +179,7 @@ class Task:
                 return shares(target) if target.dim() > 1 else Examined(target)
             _require_indices(output, target)
             return classes(whole(target), output.shape[min(1, output.dim() - 1)], ignored)
+        # All other losses of torch's compare element by element.
         require_same_shape(output, target, "target is")
         if kind is Takes.LISTS:
             return Examined(target)

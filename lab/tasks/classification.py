@@ -82,6 +82,7 @@ class Classification(Task):
         target = as_tensor(target)
         if not self._mixers or target.is_floating_point():
             return super().weights(criterion, batch)
+        # Only the number of rows counts: mixed targets are shares, whose denominator is N.
         rows = torch.zeros(len(target), 2, device=target.device)
         return super().weights(criterion, (*inputs, rows))
 

@@ -22,6 +22,7 @@ def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
         return output, ()
     parts = dict(_parts(output))
     tensors = [name for name, part in parts.items() if isinstance(part, Tensor)]
+    # A well-known name decides; without one, a single entry is meant.
     called = [name for name in NAMES if name in tensors]
     chosen = called if len(called) == 1 else tensors if len(parts) == 1 else []
     if len(chosen) != 1:

@@ -27,6 +27,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
         return listed
     if not found and isinstance(target, Sized) and not isinstance(target, (Mapping, str, bytes)):
         return len(target)  # a class of the user's, such as graphs
+    # Two readings are possible: the tensors' first dimension, and the length of a list.
     possible: set[int] = {*(found if len(found) == 1 else ()), *(() if listed is None else (listed,))} - {0}
     if listed is None and len(possible) == 1:
         return possible.pop()

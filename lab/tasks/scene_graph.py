@@ -76,6 +76,7 @@ class SceneGraph(Task):
         objects = self.objects or [f"class {n}" for n in range(said["objects"].shape[1])]
         videos = scenes["video_of_frame"].tolist()
         shown = []
+        # One figure a video, of the frame in its middle.
         for video in dict.fromkeys(videos):
             own = [place for place, other in enumerate(videos) if other == video]
             frame = frames[own[len(own) // 2]]

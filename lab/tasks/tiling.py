@@ -40,6 +40,7 @@ def positions(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
         return [0]
     if length % step or tile % step:
         raise ValueError(f"length {length} and tile {tile} must be multiples of the step {step}")
+    # Half of the overlap on top leaves room to blend beside the pixels that have no say.
     stride = max((tile - overlap - overlap // 2) // step * step, step)
     if stride + overlap > tile:
         raise ValueError(
@@ -67,10 +68,12 @@ def weights(length: int, tile: int, overlap: int, step: int = 1) -> Tensor:
     reach = (
         size + 1
     ) / 2 - margin  # where the weight has come down to 0, one pixel beyond the last that counts
+    # A Gaussian lowered so that it is 0 at `reach`; the floor keeps the sum below positive.
     hill = _gaussian(distance, reach / 4) - _gaussian(torch.tensor(reach, dtype=torch.float64), reach / 4)
     rows = hill.clamp(min=1e-6).repeat(len(starts), 1)
     rows[1:, :margin] = 0
     rows[:-1, size - margin :] = 0
+    # Normalise, so that the weights of the tiles over each pixel sum to 1.
     total = torch.zeros(length, dtype=torch.float64)
     for start, row in zip(starts, rows, strict=True):
         total[start : start + size] += row
@@ -153,6 +156,7 @@ def bands(
         for left, column_weights in zip(lefts, across, strict=True):
             piece = _padded(read, rows[top : top + tile], columns[left : left + tile])
             logits = _answer(network, piece, others, flips)
+            # A single tile is returned as it is, in the network's own precision.
             if len(lefts) == 1 and len(tops) == 1:
                 yield 0, logits[..., : size[0], : size[1]]
                 return
@@ -161,6 +165,7 @@ def bands(
             share = (row_weights[:, None] * column_weights).to(logits.device)
             total[..., left : left + tile] += logits.float() * share
         assert total is not None
+        # The upper rows overlap the band before; those that no later tile reaches are finished.
         if pending is not None:
             total[..., : pending.shape[-2], :] += pending
         finished = min(end, size[0]) - top
@@ -185,6 +190,7 @@ def _padded(read: Reader, rows: Tensor, columns: Tensor) -> Tensor:
     top, left = int(rows.min()), int(columns.min())
     piece = read(top, int(rows.max()) + 1, left, int(columns.max()) + 1)
     layout = _layout(piece)
+    # Beyond the image's edge the wanted rows and columns are mirrored ones of the piece.
     for axis, wanted in ((-2, rows - top), (-1, columns - left)):
         if len(wanted) != piece.shape[axis] or int(wanted[-1]) != len(wanted) - 1:
             piece = piece.index_select(axis, wanted.to(piece.device))

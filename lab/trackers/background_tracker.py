@@ -54,6 +54,7 @@ class Background:
 
     def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
         """Queue one picture, or drop it where the tracker lags far behind; the array must not change."""
+        # Only images are dropped: numbers are small, and none of them may be lost.
         if self._calls.qsize() < MOST_WAITING:
             self._put(partial(self._tracker.image, epoch, name, image))
         elif not self._dropped:
@@ -78,6 +79,7 @@ class Background:
     def wait(self, since: float) -> None:
         """Wait for the end, until `timeout` seconds after `since` (of the monotonic clock) at most."""
         self._thread.join(max(0.0, since + self._timeout - time.monotonic()))
+        # A daemon thread may stay behind: it can't hold up the end of the process.
         if self._thread.is_alive():
             self._off = True
             self._warn(
@@ -105,7 +107,8 @@ class Background:
         try:
             call()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that may catch everything
-            if not self._off:  # what was given up may say what it likes
+            # Errors of an abandoned tracker concern nobody.
+            if not self._off:
                 self._warn(f"{self._name} failed and is disabled for the rest of this run: {_brief(error)}")
             return False
         return True

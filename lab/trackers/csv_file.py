@@ -41,6 +41,7 @@ class CsvTracker:
             **{name: repr(float(value)) for name, value in event.values.items()},
             _SECONDS: repr(float(event.seconds)),
         }
+        # A value that first appears in a later epoch adds a column, and the file is rewritten.
         new = [name for name in row if name not in self._columns]
         if new:
             middle = [name for name in [*self._columns, *new] if name not in (_EPOCH, _SECONDS)]

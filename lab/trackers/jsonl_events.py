@@ -112,7 +112,8 @@ def _lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    lines = text[: text.rfind("\n") + 1].split("\n")[:-1]  # not splitlines: a message may hold U+2028
+    # Not splitlines: a message may hold U+2028.
+    lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             data = json.loads(line)

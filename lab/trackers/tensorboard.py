@@ -31,7 +31,8 @@ class TensorBoardTracker:
             import PIL.Image
             from torch.utils.tensorboard import SummaryWriter
 
-            PIL.Image.preinit()  # else the first picture imports its format's module
+            # Otherwise the first image imports its format's module.
+            PIL.Image.preinit()
 
         _hush()
         folder = event.run_dir / FOLDER

@@ -62,6 +62,7 @@ class Places:
             return self.folder, f"{environment.DIR}: {wanted}: {error.strerror}"
         if not os.access(wanted, os.W_OK | os.X_OK):
             return self.folder, f"{environment.DIR}: {wanted}: can't be written"
+        # Remember the folder, so that later parts and uploads find the files there.
         others = self._elsewhere()
         if wanted not in others:
             names = [str(path) for path in (*others, wanted)]

@@ -76,12 +76,15 @@ class WandbTracker:
         known = described.places.known
         if not self._shared:
             self._name_overruled(described)
-        if known:  # no other process has this run's folder
+        # Safe, since no other process has this run's folder.
+        if known:
             wandb_service.drop_empty(described.places.all(), described.id)
         self._run = run = self._session.begin(described)
+        # W&B's own step counts calls; all curves are over the epoch instead.
         run.define_metric("epoch", hidden=True)
         run.define_metric("*", step_metric="epoch")
-        if known:  # a server tells with which step it goes on
+        # The server knows the step to continue with.
+        if known:
             written = wandb_service.logged_steps(described.places.all(), described.id)
             self._before = frozenset(written | set(range(run.starting_step)))
             self._logged = set(self._before)

@@ -39,8 +39,10 @@ def keep_quiet(folder: Path) -> None:
     config folder stays where it is, for it may hold the user's server and key. What the user has set in the
     environment stays.
     """
-    logging.raiseExceptions = False  # where its log can't be written, each line of it had a traceback
-    place = folder.resolve()  # another process, or another current folder, must not read it anew
+    # Where its log can't be written, each line would print a traceback.
+    logging.raiseExceptions = False
+    # Absolute, for other processes and after a change of the current folder.
+    place = folder.resolve()
     ours = {"CACHE_DIR": place / ".cache", "DATA_DIR": place / ".data", "ERROR_REPORTING": "false"}
     for name, value in ours.items():
         if f"WANDB_{name}" not in os.environ or name in _SET_BY_US:
@@ -104,7 +106,8 @@ def start() -> Any:
     _read_by_name(wandb.Settings)
     setup: Any = wandb.setup(wandb.Settings(silent=True))
     process = setup._connection._proc
-    if process is not None:  # None: it belongs to a process above ours
+    # Without one, the process belongs to a parent of ours.
+    if process is not None:
         process.join = partial(_end, process._process)
     return setup.settings
 
@@ -157,7 +160,8 @@ def kill() -> None:
     import_hooks.unregister_all_post_import_hooks()
     setup._singleton = None
     if connection._cleanup is not None:
-        connection._cleanup()  # takes back the hook that would wait for it at the end of the interpreter
+        # Removes the exit hook that would wait for the process.
+        connection._cleanup()
     if connection._proc is not None:
         service_token.clear_service_in_env()
         connection._proc._process.kill()
@@ -168,7 +172,8 @@ def logged_steps(places: Iterable[Path], run_id: str) -> set[int]:
     """The steps that the offline files of a run hold, below these folders; empty where they can't be read."""
     steps: set[int] = set()
     for file in _files(places, run_id):
-        with suppress(Exception):  # a format of W&B's own; at worst a step is there twice
+        # A format of W&B's own; at worst a step is there twice.
+        with suppress(Exception):
             for record in records(file.read_bytes()):
                 if record.HasField("history"):
                     steps.add(record.history.step.num)
@@ -203,7 +208,8 @@ def records(data: bytes) -> Iterator[Any]:
     messages: Any = wandb_internal_pb2
     parts, position = [], 7
     while position + 7 <= len(data):
-        if 32768 - position % 32768 < 7:  # no header fits into the rest of a block
+        # No header fits into the rest of a block.
+        if 32768 - position % 32768 < 7:
             position += 32768 - position % 32768
             continue
         _, length, kind = struct.unpack_from("<IHB", data, position)

@@ -103,6 +103,7 @@ class WandbSession:
             run.id  # noqa: B018 - made here, by one thread at a time
             if not self._prepared:
                 self._prepare(run.folder if self._study is None else self._study)
+            # The first run decides for all: a second probe of a dead server would cost seconds each time.
             if self._mode is None:
                 return self._first(run)
             wandb_service.forget_dead()
@@ -122,7 +123,8 @@ class WandbSession:
             import wandb
 
             self._over = True
-            wandb.teardown()  # here, where the time is bounded, and not at the end of the interpreter
+            # Here the time is bounded; at the end of the interpreter it isn't.
+            wandb.teardown()
 
     def give_up(self) -> bool:
         """End W&B's process by force, so that it can't hold up the end of ours; True the first time."""
@@ -153,7 +155,8 @@ class WandbSession:
             import PIL.Image
             import wandb  # noqa: F401 - the import is all that is wanted
 
-            PIL.Image.preinit()  # else the first picture imports its format's module
+            # Otherwise the first image imports its format's module.
+            PIL.Image.preinit()
         self._prepared = True
 
     def _first(self, run: Described) -> "wandb.Run":
@@ -166,7 +169,8 @@ class WandbSession:
             try:
                 begun = self._init(run, "online")
             except wandb.Error as error:
-                wandb_service.kill()  # it would go on trying, and hold the run's id
+                # It would keep trying, and hold the run's id.
+                wandb_service.kill()
                 offline = Note(f"connecting failed: {_first_line(error)}", level="warning")
                 self._check()
             else:
@@ -205,6 +209,7 @@ class WandbSession:
         return Note(why, level="warning") if why else None
 
     def _why_unreachable(self) -> str:
+        # Probe it ourselves: W&B would retry until its own timeout.
         host = wandb_service.start().base_url
         why = wandb_service.why_unreachable(host, min(_PROBE_SECONDS, self.patience / 2))
         return f"{host} can't be reached ({why})" if why else ""

@@ -312,7 +312,8 @@ def tables() -> Iterator[WrongInput]:
     for what, (files, word) in _OTHER_TABLES.items():
         yield WrongInput("tables", what, files, {}, (word,))
     capitals = _table(path=lambda root, name: name.replace(".png", ".PNG"))
-    words = ("differs in upper and lower case",)  # read where file systems ignore the difference
+    # On file systems that ignore case, the files are read.
+    words = ("differs in upper and lower case",)
     yield WrongInput("tables", "an ending in capitals", capitals, counted(3, 3), words)
 
     def folders_of_two_forms(folder: Path) -> Mapping[str, Any]:
