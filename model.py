@@ -171,7 +171,7 @@ def segmenter(
 
 
 class FiLMSegmenter(nn.Module):
-    """A segmentation network that is told which sequence an image belongs to.
+    """A segmentation network that is conditioned on the sequence an image belongs to.
 
     The features F (N, C, h, w) of one encoder stage are modulated channel by channel (FiLM: Perez et al.,
     2018, arXiv:1709.07871),

@@ -1,6 +1,6 @@
 """A table of real learning curves: small networks on the digits, trained under settings drawn at random.
 
-`python -m benchmarks.pruning --build` makes it anew; `data/curves.csv.gz` is what it made.
+`python -m benchmarks.pruning --build` recreates it; `data/curves.csv.gz` is what it made.
 """
 
 import csv

@@ -5,7 +5,7 @@ The Trainer computes in bf16, channels_last and compiled.
     python -m benchmarks.gpu [--epochs N]
 
 Both see the same tensors, which lie on the GPU; wall time of whole epochs, after a warm-up, in turns.
-Without a GPU it says so and ends with exit code 0.
+Without a GPU it prints that and exits with code 0.
 """
 
 import argparse

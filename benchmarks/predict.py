@@ -45,7 +45,7 @@ def prepare(folder: Path, side: int) -> None:
 
 
 def measure(folder: Path) -> None:
-    """Predict it, and say what that took."""
+    """Predict it, and print the cost."""
     from lab.predict.segmentation import predict
     from lab.predict.segmentation_run import load_segmenter
 

@@ -6,7 +6,7 @@ The table (`benchmarks/data/curves.csv.gz`) holds 200 trainings of small CNNs an
 20 epochs each. A study takes them in random order, the same for all pruners, reports a validation loss per
 epoch as a real study would, and ends when a training that is among the best 2 % by its best loss was
 completed. Where that never happens, for it was pruned, the study counts as endless. Pruners have their
-defaults, and what `lab.hpo.samplers.create_pruner` would tell them.
+defaults, and what `lab.hpo.samplers.create_pruner` would pass to them.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Scene graphs as tensors: the boxes of a video's frames, and what holds between pairs of them.
 
-A batch is videos one after another, none padded: indices say which frame a box and which video a frame is of.
+A batch is videos one after another, none padded: indices give the frame of a box and the video of a frame.
 """
 
 from collections.abc import Callable, Mapping, Sequence

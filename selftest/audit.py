@@ -1,7 +1,7 @@
 """An audit of a study's trials: a log that the database itself keeps, and what it is judged by.
 
 Triggers write down every change of a trial's state, of its values and of its lease, in the transaction that
-makes it. So a trial that was finished twice is seen, though its row says nothing of it any more.
+makes it. So a trial that was finished twice is seen, though its row doesn't show it any more.
 """
 
 import csv

@@ -291,7 +291,7 @@ def end_group(pid: int) -> None:
 
 
 def restore_signals() -> None:
-    """Let processes that begin here hear of all signals, some of which a shell or a warm server hides."""
+    """Let processes that start here receive all signals, some of which a shell or a warm server ignores."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

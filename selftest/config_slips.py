@@ -25,7 +25,7 @@ class Wrong:
         what: the slip.
         content: of the file, which is called `wrong.yaml`; None where there is to be none.
         study: whether it is one of a study.
-        line: where it has to be told, from 1; 0 where there is none to name.
+        line: where it has to be reported, from 1; 0 where there is none to name.
         hint: what the message has in it.
         name: by which the command asks for it.
     """

@@ -134,7 +134,7 @@ def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> list[
 def judge_harmless(
     edit: Edit, code: int | None, output: str, trials: list[str], document: Mapping[str, str]
 ) -> list[str]:
-    """Judge how a harmless edit was taken: the study continues, and its page says so.
+    """Judge how a harmless edit was taken: the study continues, and its page documents it.
 
     Args:
         trials: the states of all trials.
@@ -152,7 +152,7 @@ def judge_harmless(
 
 
 def document(project: Path) -> dict[str, str]:
-    """Read what docs/studies.md says of each kind of change; empty where it is not there."""
+    """Read the entry of each kind of change in docs/studies.md; empty where there is no such file."""
     path = project / _DOCUMENT
     if not path.exists():
         return {}
@@ -174,7 +174,7 @@ def _file(folder: Path) -> Data:
 
 
 def _take_the_way_out(bench: Bench, folder: Path, output: str) -> list[str]:
-    """Give the command that the refusal tells; what is wrong with that."""
+    """Run the command that the refusal suggests; return what is wrong with that."""
     found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", output, re.MULTILINE)
     if found is None:
         return [f"no command to fork the study: {output[-400:]}"]

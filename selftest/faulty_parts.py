@@ -1,4 +1,4 @@
-"""Networks that fail on demand: what a trial of one's own code may do to its process."""
+"""Networks that fail on demand: what a trial of custom code may do to its process."""
 
 import os
 import signal
@@ -99,7 +99,7 @@ class Head(nn.Identity):
 
 
 class Telling(nn.Module):
-    """A network that says aloud what it shouldn't.
+    """A network that prints what it shouldn't.
 
     Args:
         file: of lines; it prints the first, warns of the second, and breaks with the others.
@@ -112,7 +112,7 @@ class Telling(nn.Module):
         self._lines, self._breaks = Path(file).read_text(encoding="utf-8").splitlines(), breaks
 
     def forward(self, x: Tensor) -> Any:
-        """Predict, and tell."""
+        """Predict, and print the secrets."""
         print(self._lines[0], flush=True)
         warnings.warn(self._lines[1], stacklevel=1)
         if self._breaks:

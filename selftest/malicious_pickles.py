@@ -227,7 +227,7 @@ def _by_attribute(command: str) -> Code:
 
 
 def _inner(command: str) -> Code:
-    """Torch's own function that loads bytes, whatever the outer call was told."""
+    """Torch's own function that loads bytes, whatever the outer call's arguments are."""
     return call(named("torch.storage", "_load_from_bytes"), raw(_plain(Entries(()), command)))
 
 

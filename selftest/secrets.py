@@ -156,7 +156,7 @@ def _set(secret: Secret) -> list[str]:
 
 
 def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
-    """A run's and a study's file, and what the network says."""
+    """Write a run's and a study's file, and what the network prints."""
     data: dict[str, Any] = {"target": "selftest.faulty_parts.guarded"}
     data |= {each.path: each.text for each in secrets if each.path and not each.path.startswith("!")}
     by_name = {each.what: each for each in secrets}

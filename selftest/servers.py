@@ -28,7 +28,7 @@ trackers: [{type: wandb, mode: offline}]
 
 @dataclass(frozen=True)
 class Asked:
-    """Something said to a server, and what it may answer.
+    """A request to a server, and what it may answer.
 
     Args:
         statuses: of the right answers; 0 for none at all.
@@ -201,7 +201,7 @@ class Server:
         """End it by Ctrl-C, which it does quietly; what is wrong with that.
 
         Args:
-            complaints: whether it may have said a few lines, of a database that was away.
+            complaints: whether it may have printed a few lines, of a database that was away.
         """
         self.process.send(signal.SIGINT)
         done = self.process.done(20)
@@ -212,7 +212,7 @@ class Server:
 
 
 def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Server]:
-    """Dashboards that answer; the port of each is told in the first line that it prints."""
+    """Dashboards that answer; the port of each is in the first line that it prints."""
     started = [bench.start(folder, "--dashboard", *each, "--port", "0") for each in options]
     servers = []
     for given, process in zip(options, started, strict=True):

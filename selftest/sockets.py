@@ -50,7 +50,7 @@ def family(pid: int) -> set[int]:
 
 
 def exchange(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
-    """Send bytes, with the port's number for the word PORT, and hear all of the answer."""
+    """Send bytes, with the port's number for the word PORT, and return the whole answer."""
     with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
         connection.sendall(data.replace(b"PORT", b"%d" % port))
         response = b""

@@ -89,7 +89,7 @@ class Command(ABC):
         """Judge what a stop leaves."""
 
     def running(self, folder: Path) -> list[int]:
-        """The trials that are said to be at work."""
+        """The trials that are recorded as running."""
         return []
 
     @abstractmethod

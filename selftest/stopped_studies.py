@@ -50,7 +50,7 @@ class StoppedStudy(Command):
         return ("--optimize", FILE)
 
     def progress(self, folder: Path) -> int:
-        """The epochs of all trials; without processes the time at which its file was written anew."""
+        """The epochs of all trials; without processes the time at which its file was rewritten."""
         # Signals are to break into the start, too.
         if not self.real:
             path = folder / STUDIES / "small" / STUDY
@@ -106,5 +106,5 @@ def differences(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]
 
 
 def running(trials: Sequence[FrozenTrial]) -> list[int]:
-    """The numbers of those that are said to be at work."""
+    """The numbers of those that are recorded as running."""
     return [trial.number for trial in trials if trial.state == TrialState.RUNNING]

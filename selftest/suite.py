@@ -246,7 +246,7 @@ def _attempted(fault: Fault, bench: Bench, count: int) -> Verdict:
     """A fault of the suite itself must not cost the figures of the other lines."""
     try:
         return fault.attempt(bench, count)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
         place = traceback.extract_tb(error.__traceback__)[-1]
         ended = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
         return Verdict({"tried": 0}, [f"the attempt itself ended: {ended}"])

@@ -25,7 +25,7 @@ class Terminal:
         self.close()
 
     def close(self) -> None:
-        """The window is closed, the connection is lost: the kernel tells who works there."""
+        """The window is closed, the connection is lost: the kernel signals its processes."""
         if not self._over.is_set():
             self._over.set()
             self._reader.join()

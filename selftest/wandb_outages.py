@@ -180,7 +180,7 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
 
 
 def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:
-    """The steps that a server gets by `wandb sync`, and what that says."""
+    """The steps that a server gets by `wandb sync`, and its output."""
     with wandb_server() as server:
         command = [sys.executable, "-m", "wandb", "sync", *map(str, _offline(run))]
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Wrong YAML files, each given to the real command: what it says of them, and how soon."""
+"""Wrong YAML files, each given to the real command: its message, and how soon it comes."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ _TRIES = 3
 
 
 def mutated_files(bench: Bench, count: int) -> Verdict:
-    """Copies of the project's configs with a slip each: it is told with file, line and hint, and soon."""
+    """Copies of the project's configs with a slip each: it is reported with file, line and hint, and soon."""
     configs = bench.main.parent / "configs"
     tally = Tally({"files": 0, "wrong": 0, "s at most": 0.0, "timed again": 0})
     for number, original, wrong in wrong_files(configs, count):

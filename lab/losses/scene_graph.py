@@ -20,7 +20,7 @@ class SceneGraphLoss(Loss):
     """A weighted sum over the boxes' classes and the groups of relations; the run logs each of them.
 
     The target decides: an exclusive group, class indices (P,), costs the cross-entropy, averaged over the
-    annotated pairs; a group of which several can hold, (P, K) of 0 and 1, costs what `multi_label` says,
+    annotated pairs; a group of which several can hold, (P, K) of 0 and 1, costs the loss of `multi_label`,
     averaged over the annotated pairs too:
 
     | `multi_label` | of a pair with logits x, of which the relations Y hold |

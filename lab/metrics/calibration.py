@@ -17,7 +17,7 @@ class Bin:
     low: float
     high: float
     samples: int
-    confidence: float  # mean probability of the class that was said; NaN where there is no answer
+    confidence: float  # mean probability of the predicted class; NaN for an empty bin
     accuracy: float  # share of these answers that are right; NaN likewise
 
 
@@ -25,7 +25,7 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> li
     """Answers by how sure they were, in bins of equal width from 0 to 1.
 
     Args:
-        confidence: (N,) probabilities of the classes that were said.
+        confidence: (N,) probabilities of the predicted classes.
         right: (N,) whether they are the true ones.
 
     Raises:

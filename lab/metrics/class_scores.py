@@ -15,7 +15,7 @@ MEASURES = ("precision", "recall", "f1")
 
 @dataclass(frozen=True)
 class Shares:
-    """Precision, recall and F1, of a class or as a mean; NaN for a class that is neither true nor said."""
+    """Precision, recall and F1, of a class or as a mean; NaN for a class neither true nor predicted."""
 
     precision: float
     recall: float
@@ -24,7 +24,7 @@ class Shares:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class, by `Shares` and more: `support` samples are truly of it, `said` are said to be.
+    """One class, by `Shares` and more: `support` samples are truly of it, `said` are predicted to be.
 
     `auc` is the area under its ROC curve against all others; NaN where all samples are of it, or none is.
     """
@@ -37,17 +37,17 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """All figures of one set of answers.
+    """All scores of one set of predictions.
 
     Args:
         accuracy: share of samples whose most probable class is the true one.
         classes: by index.
-        macro: means over the classes that are true or said of any sample.
+        macro: means over the classes that are true or predicted for any sample.
         weighted: means over classes, weighted by support.
         auc: of two classes that of the second one; of several the mean over those whose own is defined. NaN
             where none is.
         bins: reliability; `calibration_error` is the ECE over them.
-        confusion: (C, C) samples, [true, said].
+        confusion: (C, C) samples, [true, predicted].
     """
 
     samples: int
@@ -66,16 +66,16 @@ SUMMARY = ("accuracy", "precision", "recall", "f1", "auc", "calibration_error")
 
 
 def summary(scores: Scores) -> dict[str, float]:
-    """The figures of `SUMMARY` by name."""
+    """The scores of `SUMMARY` by name."""
     return {name: getattr(scores.macro if name in MEASURES else scores, name) for name in SUMMARY}
 
 
 def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
-    """Judge answers.
+    """Score predictions.
 
     Args:
         truths: (N,) class indices.
-        probabilities: (N, C), C ≥ 2; the most probable class is what is said, the first of equal ones.
+        probabilities: (N, C), C ≥ 2; the most probable class is the predicted one, the first of equal ones.
 
     Raises:
         ValueError: there is no sample, the shapes don't fit, a truth is no class, or a probability is none.
@@ -152,7 +152,7 @@ def roc_curves(truths: ArrayLike, probabilities: ArrayLike) -> list[Curve]:
 
 
 def most_confused(confusion: NDArray[np.int64], most: int = 5) -> list[tuple[int, int, int]]:
-    """(true class, said class, samples) of the most frequent mistakes, the most frequent first."""
+    """(true class, predicted class, samples) of the most frequent mistakes, the most frequent first."""
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = (divmod(int(place), len(wrong)) for place in order)

@@ -13,7 +13,7 @@ from lab.metrics.segmentation import Dice, Overlap, Precision, Recall
 
 
 class Accuracy(LeavesOut):
-    """The share of samples whose most probable class is the right one.
+    """The fraction of samples whose most probable class is the right one.
 
     Samples without a class (-100, `UNLABELLED`, or what the loss ignores) don't count.
     """
@@ -46,16 +46,16 @@ class Accuracy(LeavesOut):
 
 
 class _OfClasses(LeavesOut, ABC):
-    """A ratio of the counts of right, said and true samples, class by class, as one figure.
+    """A ratio of the counts of right, predicted and true samples, class by class, as one number.
 
-    As scikit-learn's with `zero_division=0`: a class that is neither in the truth nor ever said is left out
+    As scikit-learn's with `zero_division=0`: a class that is neither true nor ever predicted is left out
     of the mean, and one that is in only one of them has 0. Samples without a class (-100,
     `UNLABELLED`, or what the loss ignores) are left out. In YAML `f1: lab.metrics.F1`, or
     `recall_sick: {target: lab.metrics.ClassRecall, average: 1}`.
 
     Args:
         average: `macro` is the mean over classes, each weighing the same; `weighted` weighs them by how many
-            samples are truly theirs. Or one class: its index, or its name where `classes` says the names.
+            samples are truly theirs. Or one class: its index, or its name where `classes` has the names.
         classes: names by index.
 
     Raises:
@@ -114,7 +114,7 @@ class _OfClasses(LeavesOut, ABC):
 
 
 class ClassPrecision(_OfClasses):
-    """The share of what was said to be a class that is. Arguments as in `_OfClasses`.
+    """The fraction of the samples predicted as a class that are of it. Arguments as in `_OfClasses`.
 
     `lab.metrics.Precision` is that of masks.
     """
@@ -123,7 +123,7 @@ class ClassPrecision(_OfClasses):
 
 
 class ClassRecall(_OfClasses):
-    """The share of a class that was recognised. Its `macro` is also known as balanced accuracy.
+    """The fraction of a class that was recognised. Its `macro` is also known as balanced accuracy.
 
     Arguments as in `_OfClasses`; `lab.metrics.Recall` is that of masks.
     """
@@ -132,7 +132,7 @@ class ClassRecall(_OfClasses):
 
 
 class F1(_OfClasses):
-    """The harmonic mean of precision and recall, 2·right / (said + true) (van Rijsbergen 1979).
+    """The harmonic mean of precision and recall, 2·right / (predicted + true) (van Rijsbergen 1979).
 
     Arguments as in `_OfClasses`.
     """

@@ -1,4 +1,4 @@
-"""Image by image, how well masks fit: figures that can be listed, averaged and drawn after all was seen."""
+"""Scores of masks image by image: numbers that can be listed, averaged and drawn after all was seen."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ MEASURES = (*OVERLAPS, HD95)
 
 @dataclass(frozen=True)
 class ImageScores:
-    """One image's figures, by class.
+    """One image's scores, by class.
 
     Args:
         counts: |P ∩ G|, |P| and |G| of each class, in pixels.
@@ -65,7 +65,7 @@ def score_image(
     background: Background = Auto.AUTO,
     part: str = "",
 ) -> ImageScores:
-    """The figures of one image.
+    """The scores of one image.
 
     Args:
         prediction: probabilities (1, 1, H, W), or those of the classes (1, K, H, W).

@@ -46,7 +46,7 @@ def load_metric_state(metric: Metric, state: Mapping[str, Any], device: torch.de
 
 
 def _own_state(metric: Any) -> Any:
-    """Modules have a `state_dict` from birth, which says nothing of attributes."""
+    """The metric where its class defines its state; that of every module lacks its attributes."""
     return metric if not isinstance(metric, nn.Module) and hasattr(metric, "load_state_dict") else None
 
 

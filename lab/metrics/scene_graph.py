@@ -1,6 +1,6 @@
 """Recall of scene graphs: which of the annotated triplets are among the K that a network is surest of.
 
-A triplet is subject, predicate, object. Those that the network says are put in order by
+A triplet is subject, predicate, object. The predicted ones are ordered by
 
     score(subject's class) · score(object's class) · probability(predicate),
 
@@ -10,7 +10,7 @@ arXiv:1912.06992). The same in all modes: where boxes (sgcls) or boxes and class
 match themselves. Ties keep the order of listing: unit by unit, in it pair by pair, in it predicate by
 predicate.
 
-What is ranked against what is the data set's own affair (`units`), and so is how much may be said of a pair:
+The data set decides what is ranked against what (`units`), and `constraint` which predictions count:
 
 | constraint | of each pair and unit |
 |---|---|
@@ -52,7 +52,7 @@ class FrameGraph:
     """The predictions and the annotations of one frame.
 
     Args:
-        boxes, labels, scores: of what is said, (B, 4) x1 y1 x2 y2, (B,) and (B,) in [0, 1].
+        boxes, labels, scores: of the predictions, (B, 4) x1 y1 x2 y2, (B,) and (B,) in [0, 1].
         pairs: subject and object as indices of boxes, (P, 2).
         relations: by group the probabilities (P, K).
         true_boxes, true_labels, true_pairs: (G, 4), (G,) and (Q, 2).
@@ -78,7 +78,7 @@ class Ranked:
     Args:
         frame: their frames, numbered among those that have a triplet.
         predicate: the position of theirs among those of all units, one unit after another.
-        rank: from 1; infinite where it wasn't said at all.
+        rank: from 1; infinite where it wasn't predicted at all.
     """
 
     frame: Ints
@@ -146,7 +146,7 @@ def rank(
     """The rank of each annotated triplet among its frame's predictions.
 
     Args:
-        threshold: a predicate is said under `semi` where its probability is above it.
+        threshold: a predicate is predicted under `semi` where its probability is above it.
         iou: by which boxes must at least overlap.
     """
     return merged([_ranked(frame, dataset, constraint, threshold, iou) for frame in frames])
@@ -221,9 +221,9 @@ class GraphRecall:
     """Recall@K or mean Recall@K of scene graphs; batches are kept, and worked out on the CPU at the end.
 
     Args:
-        dataset: whose way of making triplets it is, `action_genome` or `easg`; `auto`: as the data says.
+        dataset: whose way of making triplets it is, `action_genome` or `easg`; `auto`: that of the data.
         k: how many triplets of a frame count, ≥ 1.
-        constraint: how much may be said of a pair, `with`, `no` or `semi`.
+        constraint: how much may be predicted for a pair, `with`, `no` or `semi`.
         mean: over predicates instead of frames.
         threshold: of `semi`, in [0, 1).
         iou: by which boxes must at least overlap, in (0, 1].

@@ -222,7 +222,7 @@ class IoU(Overlap):
 
 
 class Precision(Overlap):
-    """The share of what was found that is right, |P ∩ G| / |P|.
+    """The fraction of what was found that is right, |P ∩ G| / |P|.
 
     Nothing found where there is something: 0, as its Dice is, so that silence earns nothing. Both masks
     empty: 1. Arguments and the mean over classes as in `Overlap`.
@@ -234,7 +234,7 @@ class Precision(Overlap):
 
 
 class Recall(Overlap):
-    """The share of what is there that was found, |P ∩ G| / |G|.
+    """The fraction of what is there that was found, |P ∩ G| / |G|.
 
     Something found where there is nothing: 0, as its Dice is. Both masks empty: 1. Arguments and the mean
     over classes as in `Overlap`.
@@ -246,10 +246,10 @@ class Recall(Overlap):
 
 
 class OneClass(LeavesOut):
-    """The share of the class that is said most often, over all judged pixels of the set; no target is needed.
+    """The fraction of the most frequent predicted class, over all judged pixels of the set; needs no target.
 
     1 means that the prediction is all one class, and only that: it is never rounded up to 1. A network that
-    says the same everywhere has not learnt to look, however good its loss.
+    predicts the same everywhere has not learnt to look, however good its loss.
 
     Args:
         threshold: as for the other metrics.
@@ -276,7 +276,7 @@ class OneClass(LeavesOut):
         self._pixels = pixels if self._pixels is None else self._pixels + pixels
 
     def compute(self) -> Tensor:
-        """The share in (0, 1], 0-dim float32; 0 without a judged pixel, NaN without any batch."""
+        """The fraction in (0, 1], 0-dim float32; 0 without a judged pixel, NaN without any batch."""
         if self._pixels is None:
             return torch.tensor(torch.nan)
         most, every = self._pixels.max(), self._pixels.sum()

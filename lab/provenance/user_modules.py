@@ -168,7 +168,7 @@ def _came_with_pip(file: Path, name: str) -> bool:
 
 @functools.lru_cache(maxsize=100)
 def _put_by_pip(folder: Path) -> frozenset[str]:
-    """Return the top modules that packages beside their `*.dist-info` say are theirs."""
+    """Return the top modules that packages claim beside their `*.dist-info`."""
     names = set()
     for record in folder.glob("*.dist-info/RECORD"):
         try:

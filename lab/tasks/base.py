@@ -66,7 +66,7 @@ class StepResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """A few validation samples and what the network says of them, on the CPU."""
+    """A few validation samples and their predictions, on the CPU."""
 
     inputs: Sequence[Batch]  # each (N, ...); the image first, then what else the network takes
     targets: Batch

@@ -109,7 +109,7 @@ class Segmentation(Task):
         return lambda *inputs: self.output(model(*inputs))
 
     def own_metrics(self) -> dict[str, Metric]:
-        """`one_class`: 1 where the network says the same of every pixel."""
+        """`one_class`: 1 where the network predicts one class for every pixel."""
         return {"one_class": OneClass(self.threshold)}
 
     def update(self, metrics: Mapping[str, Metric], result: StepResult) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.store import file_io, run_folder
 
-# What an epoch says of itself, and says again when it is redone.
+# Events of an epoch, which are written again when it is repeated.
 _OF_AN_EPOCH = ("epoch_end", "lr_change", "stop")
 
 
@@ -19,9 +19,9 @@ class JsonlTracker:
     """Writes one line an event: `time` (ISO 8601, UTC), `event`, then its own data; NaN and inf are null.
 
     Events: `run_start`, `epoch_end`, `lr_change` (the scheduler has set another rate), `stop` (the run is
-    to end: early stopping, divergence, a pruner), `note`, `run_end`. What an epoch says is there exactly
+    to end: early stopping, divergence, a pruner), `note`, `run_end`. An epoch's events are there exactly
     once, however often the run was killed: a resumed run drops the lines of the epochs that it will do
-    again. Every other event stays, so the file also tells how often the run was started.
+    again. Every other event stays, so the file also shows how often the run was started.
     """
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class WandbTracker:
         self._before: frozenset[int] = frozenset()
 
     def start(self, event: RunStart) -> None:
-        """Begin the W&B run, or go on with it; the session says where it is and how to upload it."""
+        """Start the W&B run, or resume it; the session reports its URL and how to upload it."""
         whole = event.run_dir.parent
         repeated = not self._shared and event.group is not None and event.run_dir in run_folder.repeats(whole)
         described = Described(

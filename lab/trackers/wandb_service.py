@@ -221,7 +221,7 @@ def records(data: bytes) -> Iterator[Any]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process that was told to end, or end it; 0, for nobody is to act on its exit code."""
+    """Wait for a process that is to end, or kill it; return 0, since nobody may act on its exit code."""
     try:
         process.wait(_GRACE_SECONDS)
     except subprocess.TimeoutExpired:

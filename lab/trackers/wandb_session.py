@@ -65,7 +65,7 @@ class WandbSession:
     """Begins W&B runs, online where possible; for one run, or for all those of a study.
 
     A study's runs come and go, each in a thread of its own. The first decides whether they are online; when
-    one of them meets trouble, those that begin later are offline. Where the runs are is said once.
+    one of them fails to connect, later ones are offline. The place of the runs is reported once.
 
     Args:
         token: in the ids of the study's runs.
@@ -90,7 +90,7 @@ class WandbSession:
         self._over = False
 
     def begin(self, run: Described) -> "wandb.Run":
-        """Begin a W&B run, or go on with it, and say where it is; may take many seconds.
+        """Start a W&B run, or resume it, and report its place; may take many seconds.
 
         Raises:
             Exception: whatever W&B raises; RuntimeError where it was given up meanwhile.

@@ -32,9 +32,9 @@ def _right(kind: str, what: str, expected: Mapping[str, float], **sections: obje
     return WrongInput(kind, what, written(**sections), expected)
 
 
-def _wrong(kind: str, what: str, word: str, code: int = 2, **sections: object) -> WrongInput:
+def _wrong(kind: str, what: str, word: str, **sections: object) -> WrongInput:
     """An input that is refused with this word, or of which a note with it warns."""
-    return WrongInput(kind, what, written(**sections), {}, (word,), code=code)
+    return WrongInput(kind, what, written(**sections), {}, (word,))
 
 
 def targets() -> Iterator[WrongInput]:
@@ -251,8 +251,8 @@ def early() -> Iterator[WrongInput]:
         yield _right("early", f"inputs of {dtype}", value, data=mine("numbers", dtype=dtype), **regression)
     for planted in (math.nan, math.inf, -math.inf):
         # Exit code 1: the run diverges, and a warning names the item.
-        data = mine("numbers", planted=planted)
-        yield _wrong("early", f"{planted} in an input", "validation item 10", code=1, data=data, **regression)
+        files = written(data=mine("numbers", planted=planted), **regression)
+        yield WrongInput("early", f"{planted} in an input", files, {}, ("validation item 10",), code=1)
     narrow = regression | {"data": mine("numbers", outputs=2)}
     yield _wrong("early", "a target of another shape", "both must have one shape", **narrow)
     wide = {"target": "torch.nn.Linear", "in_features": 9, "out_features": 3}

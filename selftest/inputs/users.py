@@ -202,7 +202,7 @@ def nested(form: str, train: int = 12, count: int = 23) -> tuple[Nested, Nested]
 
 
 def first(output: Tensor, target: Any) -> Tensor:
-    """The cross entropy of the first tensor of a nested target: a loss of one's own."""
+    """The cross entropy of the first tensor of a nested target: a custom loss."""
     while not isinstance(target, Tensor):
         target = next(iter(target.values())) if isinstance(target, dict) else target[0]
     return nn.functional.cross_entropy(output, target)
