@@ -37,7 +37,7 @@ class Curve:
     """The validation loss after each epoch of one training; shorter than EPOCHS where it diverged."""
 
     kind: Kind
-    settings: dict[str, Any]
+    settings: dict[str, object]
     losses: tuple[float, ...]
 
     @property
@@ -81,7 +81,7 @@ def _log(rng: np.random.Generator, low: float, high: float) -> float:
     return float(f"{math.exp(rng.uniform(math.log(low), math.log(high))):.4g}")
 
 
-def _pick(rng: np.random.Generator, *choices: Any) -> Any:
+def _pick(rng: np.random.Generator, *choices: object) -> object:
     return choices[int(rng.integers(len(choices)))]
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -121,7 +120,7 @@ class Turns(Callback):
         self._since = time.process_time()
 
 
-def measure(settings: dict[str, Any], epochs: int) -> dict[str, float]:
+def measure(settings: dict[str, object], epochs: int) -> dict[str, float]:
     """CPU seconds per epoch by contestant: the median over the epochs, the first two left out."""
     config = validate(RunConfig, {**settings, "epochs": epochs, "device": "cpu"})
     turns = Turns({"bare": bare(config), "floor": floor(config)}, "trainer")

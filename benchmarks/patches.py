@@ -63,7 +63,7 @@ def training(size: int) -> Callable[[], None]:
     return step
 
 
-def rate(action: Callable[[], Any], times: int, unseen: int) -> float:
+def rate(action: Callable[[], object], times: int, unseen: int) -> float:
     """Patches a second, after some that aren't counted."""
     for _ in range(unseen):
         action()
@@ -81,7 +81,7 @@ def main() -> None:
     # Workers are forked before the network has started threads.
     alone, two = (batches(workers, options.size) for workers in (0, 2))
     next(two)
-    actions: dict[str, tuple[Callable[[], Any], int, int]] = {
+    actions: dict[str, tuple[Callable[[], object], int, int]] = {
         "loader, 2 workers": (lambda: next(two), 40, WAITING),
         "loader, no worker": (lambda: next(alone), 20, 0),
         "network, training": (training(options.size), 2, 0),

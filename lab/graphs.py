@@ -5,7 +5,7 @@ A batch is videos one after another, none padded: indices give the frame of a bo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -89,7 +89,7 @@ class Vocabulary:
                 f"exclusive: {strange[0]!r} is not one of the groups: {', '.join(self.relations)}"
             )
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, object]:
         """`objects`, `relations` and `exclusive` as plain lists, for a data source's facts."""
         return DatasetInfo(
             objects=list(self.objects),

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import optuna
 import sqlalchemy
@@ -88,11 +87,12 @@ class Audit:
         Leases(self.database, self.study_id, config.lease_seconds)
         _LOG.metadata.create_all(self.database.engine)
         with self.database.engine.begin() as connection:
+            # Before the first worker starts: what happens earlier is in no log.
             for index, change in enumerate(_CHANGES):
                 for statement in _trigger(change, f"audit_{index}", self.database.file is not None):
                     connection.execute(sqlalchemy.text(statement))
 
-    def enqueue(self, points: Iterable[Mapping[str, Any]]) -> None:
+    def enqueue(self, points: Iterable[Mapping[str, object]]) -> None:
         """Add trials with these values, to be run in this order."""
         study = optuna.load_study(study_name=self.config.study_name, storage=self.database.backend)
         for point in points:
@@ -186,6 +186,7 @@ def judge(trials: Sequence[FrozenTrial], log: Sequence[Change], total: int) -> F
             found.lost.append(f"{name} is {trial.state.name} ({cause}), and nothing is wrong with it")
     points = Counter(tuple(sorted(trial.params.items())) for trial in trials)
     found.twice += [f"{count} trials have the values {dict(p)}" for p, count in points.items() if count > 1]
+    # The rows show the last state only; the log shows each change.
     ends = Counter(c.number for c in log if c.what == "state" and c.becomes in _FINISHED)
     found.twice += [
         f"trial {number} was finished {count} times" for number, count in ends.items() if count > 1

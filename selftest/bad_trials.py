@@ -40,6 +40,7 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
     config = _study(folder, len(faults), list(CAUSES), isolation="process", run__net__ballast=64)
     audit = _enqueued(folder, config, [_point(fault, number) for number, fault in enumerate(faults)])
     command = bench.start(folder, "--optimize", str(write_file(folder, config)))
+    # This returns when the command has ended.
     base, end, most = _watch_memory(command, audit)
     done = command.done(1.0)
     found = audit.trials()
@@ -67,7 +68,7 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
     """
     broken: list[str] = []
     tries: Counter[str] = Counter()
-    values: list[list[Any]] = []
+    values: list[list[object]] = []
     starts = 0
     for isolation in ("process", "none"):
         folder = bench.folder(f"killing-{isolation}")
@@ -84,6 +85,7 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
         audit.close()
         broken += [f"{isolation}: {line}" for line in judge_killers(found, died, _page(folder))]
         values.append([trial.values for trial in found if trial.params.get("net.fault") == "none"])
+    # Isolation must not change what good trials compute.
     if values[0] != values[1]:
         broken.append(f"good ones have other values without processes: {values[1]}, with: {values[0]}")
     figures = {
@@ -136,6 +138,7 @@ def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str)
             continue
         if trial.state != TrialState.FAIL:
             broken.append(f"{where}: {trial.state.name}, expected FAIL")
+        # Only the first trial of a configuration may run; the second is refused at once.
         first = (fault, width) not in seen
         seen.add((fault, width))
         if first and (number := killed[f"{fault} {width}"]) != 2:
@@ -160,20 +163,20 @@ def _study(folder: Path, n_trials: int, faults: list[str], **changes: Any) -> Op
     )  # fmt: skip
 
 
-def _point(fault: str, number: int) -> dict[str, Any]:
+def _point(fault: str, number: int) -> dict[str, object]:
     return {"net.fault": fault, "net.width": 4 + number}
 
 
-def _with_killers(count: int) -> list[dict[str, Any]]:
+def _with_killers(count: int) -> list[dict[str, object]]:
     """Each killing configuration among good ones, and once more when all of them have been tried."""
-    points: list[dict[str, Any]] = [_point("none", 0)]
+    points: list[dict[str, object]] = [_point("none", 0)]
     killers = [_point(_KILLERS[index % len(_KILLERS)], 4 * index + 1) for index in range(count)]
     for index, killer in enumerate([*killers, *killers]):
         points += [killer, _point("none", 2 * index + 2)]
     return points
 
 
-def _enqueued(folder: Path, config: OptimizeConfig, points: Sequence[dict[str, Any]]) -> Audit:
+def _enqueued(folder: Path, config: OptimizeConfig, points: Sequence[dict[str, object]]) -> Audit:
     audit = Audit(config, folder)
     audit.enqueue(points)
     return audit

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import process as processes
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lab.config import RunConfig, import_policy
 from lab.hpo import forkserver
@@ -161,6 +161,7 @@ class Bench:
 
     def folder(self, name: str) -> Path:
         """A new empty folder of the bench, the working folder of what is tried there."""
+        # mkdir decides, for threads that ask for the same name at once.
         for attempt in range(10_000):
             path = self.place / (f"{name}-{attempt}" if attempt else name)
             with suppress(FileExistsError):
@@ -193,7 +194,7 @@ class Bench:
         """The real `python main.py ...` in a folder, to its end; one that takes too long is killed (-9)."""
         return self.start(folder, *arguments, environment=environment).done(timeout)
 
-    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> Process:
+    def fork(self, folder: Path, function: Callable[..., object], *arguments: object) -> Process:
         """A process from a server that has imported everything, in hundredths of a second.
 
         It runs in the folder, in a process group of its own, and prints into `console.txt` there.
@@ -297,7 +298,7 @@ def restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _forked(folder: Path, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _forked(folder: Path, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
     restore_signals()
     os.setsid()
     os.chdir(folder)

@@ -39,6 +39,7 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
     while figures[middle] < count and figures["kills"] < 4 * count + 10:
         seed = int(figures["kills"])
         where, before = f"kill {seed} (seed {seed})", len(_lines(folder))
+        # Wait until it has written once, so that the kill falls among writes and not into the start.
         process = bench.fork(folder, write_forever)
         until(lambda: len(_lines(folder)) > before or not process.alive, _START, 0.001)  # noqa: B023 - called here
         time.sleep(random.Random(seed).uniform(0.0, 0.15))
@@ -49,6 +50,7 @@ def killed_writes(bench: Bench, count: int) -> Verdict:
             break
         tally.add("kills")
         tally.add(middle, any((folder / FOLDER).glob(".*.tmp")))
+        # Whatever the kill interrupted, the newest loadable checkpoint may be one behind.
         late, faults = judge_writes(folder / FOLDER, int(_lines(folder)[-1]))
         tally.most("checkpoints behind", late)
         tally.take(where, faults)
@@ -137,6 +139,7 @@ def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"cut off after {place} of {len(content)} bytes", content[:place]
         elif index % 8 == 3:
             zeroed = bytes(min(512, len(content) - place))
+            # Nothing changes where the bytes are zero already.
             if content[place : place + len(zeroed)] == zeroed:
                 continue
             yield (

@@ -37,6 +37,7 @@ def start_at_once(bench: Bench, count: int) -> Verdict:
     tally = Tally({"joined": 0, "started": 0, **Found().counted()})
     for where, folder, url in _rounds(bench, (count, count), "joining", tally):
         config = small_study(url, _WORKERS, **_TINY)
+        # The barrier is released when all processes have started: their first statements coincide.
         gate = forkserver.context().Barrier(_WORKERS)
         crashes = _at_work(bench, folder, partial(_together, gate), config, bench.run)
         tally.add("joined", _WORKERS - len(crashes))
@@ -57,6 +58,7 @@ def queue_in_lockstep(bench: Bench, count: int) -> Verdict:
         audit.enqueue({"optimizer.lr": 1e-3 * (1 + n), "net.width": 4 + n} for n in range(_QUEUED))
         gate = forkserver.context().Barrier(_WORKERS)
         crashes = _at_work(bench, folder, work, audit.config, _InStep(bench.run, gate))
+        # Claims are counted in the log too: a trial that two workers claimed may still finish once.
         found, claims = audit.judge(), sum(change.what == "claim" for change in audit.log())
         audit.close()
         found.twice += [f"{claims} claims of {_QUEUED} trials"] * (claims > _QUEUED)
@@ -107,7 +109,7 @@ def _rounds(
         bench.report(f"{storage}: {count} rounds, {len(tally.broken)} not as promised")
 
 
-def _at_work(bench: Bench, folder: Path, function: Callable[..., Any], *arguments: Any) -> list[str]:
+def _at_work(bench: Bench, folder: Path, function: Callable[..., object], *arguments: object) -> list[str]:
     """Have eight workers do something; a line for each that crashed."""
     workers = [bench.fork(folder, function, *arguments) for _ in range(_WORKERS)]
     deadline = time.monotonic() + PATIENCE

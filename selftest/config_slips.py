@@ -289,6 +289,7 @@ def wrong_files(configs: Path, count: int) -> Iterator[tuple[int, str, Wrong]]:
     """
     paths = sorted(configs.glob("*.yaml"))
     for number in range(count):
+        # Seeded by the number, so that a failure can be repeated alone.
         rng = random.Random(number)
         for _ in range(_TRIES):
             path = rng.choice(paths)

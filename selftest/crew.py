@@ -137,6 +137,7 @@ class Crew:
             self.kills += 1
 
     def _look_for_orphans(self) -> None:
+        # A trial counts as left behind from the kill of its owner until another worker holds its lease.
         for number, owner in self._audit.at_work().items():
             since = self._killed.get(_process(owner))
             if since is None:

@@ -110,6 +110,7 @@ def _with_outage(
         def ended() -> bool:
             return not all(command.alive for command in running)
 
+        # The outage has to hit trials in progress.
         if not until(lambda: _at_work(audit) or ended(), _LONGEST) or ended():
             crashes.append("no two trials have come to work")
         else:

@@ -49,7 +49,7 @@ def _set(*path: str, to: Any) -> Callable[[Data], None]:
     return change
 
 
-def _choices(*values: Any) -> Callable[[Data], None]:
+def _choices(*values: object) -> Callable[[Data], None]:
     return _set("search_space", "criterion", "choices", to=list(values))
 
 
@@ -88,6 +88,7 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
         shutil.copytree(origin, folder, dirs_exist_ok=True)
         changed = copy.deepcopy(data)
         edit.change(changed)
+        # A harmless edit has to lead to one more trial; any other must be refused before one.
         changed["n_trials"] += 1 if edit.harmless else 0
         text = yaml.safe_dump(changed, sort_keys=False)
         (folder / FILE).write_text(text)

@@ -79,14 +79,14 @@ class Noisy(Dataset[tuple[Tensor, Tensor]]):
         return x + noise, 3 * x - 1
 
 
-def points(in_memory: bool = False) -> tuple[Dataset[Any], Dataset[Any]]:
+def points(in_memory: bool = False) -> tuple[Dataset[object], Dataset[object]]:
     """Training and validation set."""
     x = torch.linspace(-1, 1, SAMPLES)[:, None]
     still = TensorDataset(x, 3 * x - 1)
     return (still if in_memory else Noisy()), TensorDataset(x[::4], 3 * x[::4] - 1)
 
 
-def guarded(**kept: Any) -> tuple[Dataset[Any], Dataset[Any]]:
+def guarded(**kept: Any) -> tuple[Dataset[object], Dataset[object]]:
     """The same from a source that asks for passwords, keys and more."""
     return points(in_memory=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import yaml
 
@@ -195,6 +195,7 @@ def _finished(database: Path) -> dict[str, float]:
     """
     if not database.exists():
         return {}
+    # Read by SQLite itself: Optuna would create missing tables.
     with closing(sqlite3.connect(database, timeout=30)) as connection:
         (check,) = connection.execute("PRAGMA integrity_check").fetchone()
         if check != "ok":
@@ -224,6 +225,7 @@ def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
         process = disk.fork(folder, _until_full, bench.main, point, folder)
         until(lambda: (folder / "before.json").exists() or not process.alive, _PATIENCE)
         until(lambda: not process.alive, _WAITS)
+        # Without this file the point was never reached, and the attempt proves nothing.
         before = _read(folder / "before.json")
         if before is None:
             end_group(process.pid)
@@ -232,6 +234,7 @@ def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
             return
         if process.alive:  # it waits for space
             disk.fork(folder, free, disk.place).done()
+        # Judge in this order: what it printed, what was lost, and with space again, whether it continues.
         done = process.done(_PATIENCE)
         take("not said clearly", judge_said(done.code, done.output))
         take("lost", judge_kept(before, _look(disk, folder, "after.json")))
@@ -315,12 +318,12 @@ def _write(folder: Path) -> None:
     """The files of the commands."""
     plain = small_run(net={"target": "model.MLP", "width": 64, "layers": 2}, epochs=EPOCHS)
     many = {f"mean_absolute_error_number_{i:03}": "lab.metrics.MAE" for i in range(_METRICS)}
-    study: dict[str, Any] = {
+    study: dict[str, object] = {
         "study_name": "small", "run": plain, "n_trials": TRIALS, "isolation": "none",
         "sampler": {"target": "optuna.samplers.RandomSampler"},
         "search_space": {"optimizer.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
     }  # fmt: skip
-    files: dict[str, dict[str, Any]] = {
+    files: dict[str, dict[str, object]] = {
         "run": {**plain, "metrics": many},
         "pictures": {**plain, "pictures": {"enabled": True}},
         "mirrors": {**plain, "trackers": [{"type": "tensorboard"}, {"type": "wandb", "mode": "offline"}]},

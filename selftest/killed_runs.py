@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lab import checkpoint
 from lab.store import run_folder
@@ -47,6 +46,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
         groups.append(_expect_end(tally, _begin(bench, whole, config, real), f"run {number}, not killed"))
         lasts = time.monotonic() - began
         kills = 0
+        # A run that completes before a kill ends the loop: the total is checked at the end.
         while kills < _KILLS:
             tally.add("starts from a checkpoint", has_checkpoint(cut))
             process = _begin(bench, cut, config, real)
@@ -57,6 +57,7 @@ def kill_runs(bench: Bench, count: int) -> Verdict:
             kills += 1
         tally.add("kills", kills)
         tally.add("starts from a checkpoint", has_checkpoint(cut))
+        # The last start runs to its end; its result has to be that of the run without kills.
         last = _begin(bench, cut, config, real)
         groups.append(_expect_end(tally, last, f"run {number}, after {kills} kills"))
         found = differences(outcome(run_of(whole)), outcome(run_of(cut)))
@@ -77,6 +78,7 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
     for index in range(count):
         chance, number = random.Random(index), index % _VARIANTS
         config = stateful(number, checkpoint={"every_n_steps": _EVERY, "every_epochs": 1})
+        # One reference for all kills of a variant: it takes as long as the killed runs.
         if number not in wholes:
             wholes[number] = bench.folder(f"whole-{number}")
             whole = _begin(bench, wholes[number], config)
@@ -99,6 +101,7 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
         tally.add("identical", tally.take(where, found))
         steps = footprints(cut)
         tally.take(where, judge_steps(steps, config["epochs"], batches))
+        # A batch that was trained twice was lost by the kill: at most one interval of checkpoints.
         lost = len(steps) - len(set(steps))
         group = config["accumulate_grad_batches"]
         interval = -(-_EVERY // group) * group
@@ -152,6 +155,7 @@ def judge_steps(steps: Sequence[tuple[int, int]], epochs: int, batches: int) -> 
     expected = {(epoch, step) for epoch in range(1, epochs + 1) for step in range(1, batches + 1)}
     if missing := sorted(expected - set(steps)):
         yield f"expected every batch to be trained, found none at (epoch, step) {missing[0]}"
+    # One step back is the resume; a second one would be a batch out of order.
     back = [late for early, late in itertools.pairwise(steps) if late <= early]
     if len(back) > 1:
         yield f"expected to go back once, found it at {back}"
@@ -168,7 +172,7 @@ def differences(whole: Mapping[str, str], cut: Mapping[str, str]) -> Iterable[st
 def _begin(
     bench: Bench,
     folder: Path,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     real: bool = False,
     fatal: tuple[int, int, float] | None = None,
 ) -> Process:

@@ -63,6 +63,7 @@ def exactly_n_trials(bench: Bench, count: int) -> Verdict:
         while crew.trials_killed < wanted and not crew.ended():
             time.sleep(chance.uniform(0.0, _PAUSE))
             crew.kill_trial(chance)
+        # By turns alone and with its trials: orphaned trials must end by themselves.
         if broken_off < restarts and not crew.ended():
             crew.kill_command(alone=broken_off % 2 == 0)
             crew.restart()
@@ -108,6 +109,7 @@ def _kill_in_one_study(
     audit = Audit(small_study(url, 8 + kills, lease_seconds=20.0), folder)
     crew = Crew(bench, audit, _WORKERS - lanes, lanes)
     while crew.kills < kills and not audit.over():
+        # Replace the dead while waiting, so that the next kill finds a full crew.
         due = time.monotonic() + chance.uniform(0.0, _PAUSE)
         while time.monotonic() < due:
             crew.tend()

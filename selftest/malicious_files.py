@@ -76,6 +76,7 @@ def import_payloads(bench: Bench, count: int) -> Verdict:
             process = bench.start(folder, *payload.arguments(path), environment=environment)
             yield (payload, folder), process
 
+    # The marker is what a payload makes when any of its code runs.
     for (payload, folder), done in in_order(begun(), _AT_A_TIME):
         executed = (folder / MARKER).exists()
         tally.add("executed", executed)

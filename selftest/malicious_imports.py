@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from selftest.studies import small_run
 
 MARKER = "executed"  # a file that each payload makes
 INTRUDER = "intruder"  # a module that makes it when it is imported, in no folder of the project
-_STUDY: dict[str, Any] = {
+_STUDY: dict[str, object] = {
     "study_name": "small",
     "n_trials": 1,
     "search_space": {"optimizer.lr": {"choices": [0.1, 0.01]}},
@@ -32,8 +31,8 @@ class Payload:
 
     name: str
     wanted: str
-    run: Mapping[str, Any] = field(default_factory=dict)
-    study: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, object] = field(default_factory=dict)
+    study: Mapping[str, object] = field(default_factory=dict)
     verb: str = "run"
     options: tuple[str, ...] = ()
 
@@ -53,16 +52,21 @@ class Payload:
         return (f"--{self.verb}", str(path.parent if stranger else path.name), *more, *self.options)
 
 
-_SYSTEM = {"target": "os.system", "command": "touch MARK"}
-_POPEN = {"target": "subprocess.Popen", "args": ["touch", "MARK"]}
+_TOUCH = "touch MARK"
+_SYSTEM = {"target": "os.system", "command": _TOUCH}
+_POPEN = {"target": "subprocess.Popen", "args": _TOUCH.split()}
 _CODE = "__import__('pathlib').Path('MARK').touch()"
 
 
-def _net(path: str, /, **arguments: Any) -> Mapping[str, Any]:
-    return {"net": {"target": path, **arguments}}
+def _part(key: str, path: str, /, **arguments: object) -> Mapping[str, object]:
+    return {key: {"target": path, **arguments}}
 
 
-def _choices(value: Any) -> Mapping[str, Any]:
+def _net(path: str, /, **arguments: object) -> Mapping[str, object]:
+    return _part("net", path, **arguments)
+
+
+def _choices(value: object) -> Mapping[str, object]:
     return {"search_space": {"net": {"choices": ["model.MLP", value]}, "optimizer.lr": {"choices": [0.1]}}}
 
 
@@ -72,19 +76,15 @@ PAYLOADS = (
     Payload("builtins.exec", "builtins.exec", {"task": {"target": "builtins.exec", "source": _CODE}}),
     Payload("subprocess.Popen as data", "subprocess.Popen", {"data": _POPEN}),
     Payload(
-        "posix.system as an optimizer", "posix.system", {"optimizer": {**_SYSTEM, "target": "posix.system"}}
+        "posix.system as an optimizer", "posix.system", _part("optimizer", "posix.system", command=_TOUCH)
     ),
-    Payload(
-        "pty.spawn as a metric",
-        "pty.spawn",
-        {"metrics": {"m": {"target": "pty.spawn", "argv": ["touch", "MARK"]}}},
-    ),
+    Payload("pty.spawn as a metric", "pty.spawn", {"metrics": _part("m", "pty.spawn", argv=_TOUCH.split())}),
     Payload(
         "subprocess.call as a schedule",
         "subprocess.call",
-        {"scheduler": {**_POPEN, "target": "subprocess.call"}},
+        _part("scheduler", "subprocess.call", args=_TOUCH.split()),
     ),
-    Payload("os by way of torch", "torch.os.system", _net("torch.os.system", command="touch MARK")),
+    Payload("os by way of torch", "torch.os.system", _net("torch.os.system", command=_TOUCH)),
     Payload(
         "torch.hub.load",
         "torch.hub.load",
@@ -99,32 +99,24 @@ PAYLOADS = (
     Payload(
         "a file for a tree",
         "sklearn.tree.export_graphviz",
-        {"data": {"target": "sklearn.tree.export_graphviz", "decision_tree": 1, "out_file": "MARK"}},
+        _part("data", "sklearn.tree.export_graphviz", decision_tree=1, out_file="MARK"),
     ),
-    Payload(
-        "a part of the fault suite",
-        "selftest",
-        _net("selftest.bench.end_group", pid=0),
-    ),
-    Payload(
-        "numpy.load",
-        "numpy.load",
-        {"data": {"target": "numpy.load", "file": "evil.npy", "allow_pickle": True}},
-    ),
+    Payload("a part of the fault suite", "selftest", _net("selftest.bench.end_group", pid=0)),
+    Payload("numpy.load", "numpy.load", _part("data", "numpy.load", file="evil.npy", allow_pickle=True)),
     Payload(
         "pickle.load",
         "pickle.load",
-        {"data": {"target": "pickle.load", "file": {"target": "builtins.open", "file": "evil.pt"}}},
+        _part("data", "pickle.load", **_part("file", "builtins.open", file="evil.pt")),
     ),
     Payload(
         "os by way of lab",
         "lab.store.run_folder.os.system",
-        {"criterion": {**_SYSTEM, "target": "lab.store.run_folder.os.system"}},
+        _part("criterion", "lab.store.run_folder.os.system", command=_TOUCH),
     ),
     Payload(
         "os by way of a good module",
         "lab.data.loader_workers.os",
-        {"criterion": {**_SYSTEM, "target": "lab.data.loader_workers.os.system"}},
+        _part("criterion", "lab.data.loader_workers.os.system", command=_TOUCH),
     ),
     Payload(
         "torch.hub by way of the user's module",
@@ -134,7 +126,7 @@ PAYLOADS = (
     Payload(
         "globals of a method",
         "__init__",
-        _net("model.MLP.__init__.__globals__.os.system", command="touch MARK"),
+        _net("model.MLP.__init__.__globals__.os.system", command=_TOUCH),
     ),
     Payload("subclasses of object", "__class__", _net("torch.nn.Linear.__class__.__base__.__subclasses__")),
     Payload(
@@ -148,7 +140,7 @@ PAYLOADS = (
     Payload(
         "the command itself",
         "main.main",
-        {"data": {"target": "main.main", "arguments": ["--run", "evil.yaml", "--allow-import", "os"]}},
+        _part("data", "main.main", arguments=["--run", "evil.yaml", "--allow-import", "os"]),
     ),
     Payload("as a sampler", "subprocess.Popen", study={"sampler": _POPEN}, verb="optimize"),
     Payload(

@@ -72,6 +72,7 @@ def not_finite(bench: Bench, count: int) -> Verdict:
     grouped: dict[tuple[int, str], list[Case]] = defaultdict(list)
     for case in cases(count):
         grouped[case.pruner, case.mode].append(case)
+    # A good trial before each fault, so that the faulty one competes with it.
     studies = []
     for (pruner, mode), faults in grouped.items():
         points = [point for fault in faults for point in (("none", "nan"), (fault.place, fault.value))]
@@ -157,9 +158,9 @@ def souring(pruner: int, mode: str, n_trials: int) -> OptimizeConfig:
     )
 
 
-def look(folder: Path) -> dict[str, Any]:
+def look(folder: Path) -> dict[str, object]:
     """The epoch that each checkpoint of a run is of, where its weights are finite."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name in ("last.pt", "best.pt"):
         try:
             content = load(folder / run_folder.CHECKPOINTS / name)
@@ -171,7 +172,9 @@ def look(folder: Path) -> dict[str, Any]:
     return found
 
 
-def describe(trial: FrozenTrial, kept: Mapping[str, Any], steps: Iterable[tuple[int, ...]]) -> dict[str, Any]:
+def describe(
+    trial: FrozenTrial, kept: Mapping[str, object], steps: Iterable[tuple[int, ...]]
+) -> dict[str, object]:
     """The end of a trial, as plain data."""
     quality, place = trial.params["net.quality"], trial.params["net.place"]
     allowed = {"none": _BATCHES * _EPOCHS, "metric": 2 * _BATCHES}.get(place, _BATCHES + 2)

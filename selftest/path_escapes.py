@@ -137,6 +137,7 @@ def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[Ended]
             (place / "a" / "outside").mkdir()
             for name in ("mine.jsonl", "last.pt"):
                 (place / "a" / "outside" / name).write_text("mine")
+            # A true run for the commands that need one; it lies within, so changes of it are allowed.
             shutil.copytree(runs, work / "true")
             arguments = case.prepare(work)
             yield (case, place, work, listing(place, work)), bench.warm(work, *arguments)

@@ -3,10 +3,10 @@
 import os
 import random
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import sqlalchemy
 import yaml
@@ -18,7 +18,7 @@ from selftest.verdict import Verdict
 
 _PATIENCE = 180.0
 _PEM = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
-Form: TypeAlias = Callable[[str], Any]
+Form: TypeAlias = Callable[[str], object]
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -36,7 +36,7 @@ class Secret:
 
     what: str
     core: str
-    text: Any
+    text: object
     path: str = ""
     variable: str = ""
 
@@ -70,6 +70,7 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     do(0, "--resume", str(run), "--run", str(inputs / "run.yaml"), *given, "--set", "epochs=3")
     do(0, "--optimize", str(inputs / "opt.yaml"))
     do(0, "--report", "small")
+    # All that was written, but for the user's own files, which may hold them.
     files = [path for path in folder.rglob("*") if path.is_file() and inputs not in path.parents]
     hits = list(search(secrets, ((str(path.relative_to(folder)), path.read_bytes()) for path in files)))
     if postgres is not None:
@@ -83,7 +84,7 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     return Verdict({**figures, "hits": len(hits)}, [*broken, *hits], untried)
 
 
-def search(secrets: list[Secret], written: Any) -> Iterator[str]:
+def search(secrets: list[Secret], written: Iterable[tuple[str, bytes]]) -> Iterator[str]:
     """A line for each secret that stands somewhere.
 
     Args:
@@ -157,7 +158,7 @@ def _set(secret: Secret) -> list[str]:
 
 def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
     """Write a run's and a study's file, and what the network prints."""
-    data: dict[str, Any] = {"target": "selftest.faulty_parts.guarded"}
+    data: dict[str, object] = {"target": "selftest.faulty_parts.guarded"}
     data |= {each.path: each.text for each in secrets if each.path and not each.path.startswith("!")}
     by_name = {each.what: each for each in secrets}
     planted = [str(each.text) for each in secrets]  # all of them, one way or another

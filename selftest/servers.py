@@ -51,6 +51,7 @@ def loopback(bench: Bench, count: int) -> Verdict:
     run = bench.start(_run_folder(bench), "--run", "run.yaml")
     strangers = ([(opened, each) for each in STRANGERS] + [(guarded, each) for each in WITHOUT_TOKEN])[:count]
     friends = [(opened, each) for each in FRIENDS] + [(guarded, each) for each in WITH_TOKEN]
+    # A friend again at the end: no stranger may have broken the server.
     for server, asked in [*friends, *strangers, *friends[:1]]:
         broken += judge_answer(asked, exchange(server.port, asked.data))
     broken += _with_cookie(guarded.port)

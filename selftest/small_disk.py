@@ -50,6 +50,7 @@ class SmallDisk:
         except OSError as error:
             raise NoSmallDisk(f"unshare: {error.strerror}") from error
         assert self._holder.stdout is not None
+        # The shell prints `ready` once the file system is mounted.
         if self._holder.stdout.readline() != "ready\n":
             raise NoSmallDisk(self._holder.communicate()[1].strip() or "no tmpfs can be mounted")
         return self
@@ -57,7 +58,7 @@ class SmallDisk:
     def __exit__(self, *exception: object) -> None:
         self._holder.communicate()
 
-    def fork(self, folder: Path, function: Callable[..., Any], *arguments: Any) -> Process:
+    def fork(self, folder: Path, function: Callable[..., object], *arguments: object) -> Process:
         """A process of the bench whose working folder is this file system."""
         inside = (self._holder.pid, self._user, self.place, function, arguments)
         return self._bench.fork(folder, _inside, *inside)
@@ -66,6 +67,7 @@ class SmallDisk:
 def fill(place: Path, room: int = 0) -> None:
     """Leave so many pages of free space, of 4 KiB each."""
     with (place / FILLER).open("ab", buffering=0) as file:
+        # Large blocks first, then single pages up to the last one.
         for size in (2**16, _PAGE):
             with suppress(OSError):
                 while file.write(bytes(size)):
@@ -105,7 +107,7 @@ def _to_write(mode: str | None, flags: int) -> bool:
 
 
 def _inside(
-    holder: int, user: bool, place: Path, function: Callable[..., Any], given: tuple[Any, ...]
+    holder: int, user: bool, place: Path, function: Callable[..., object], given: tuple[object, ...]
 ) -> None:
     """Enter the namespaces of the holder; the process has one thread, as the kernel asks."""
     libc = ctypes.CDLL(None, use_errno=True)

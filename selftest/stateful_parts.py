@@ -48,7 +48,7 @@ class Remembering(nn.Module):
         return loss
 
 
-class Stream(IterableDataset[Any]):
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
     """A stream that shuffles itself, with global random numbers or its own generator, and holds some back.
 
     Args:
@@ -65,7 +65,7 @@ class Stream(IterableDataset[Any]):
     def __len__(self) -> int:
         return len(self.x) - (self._held_back if not self.waiting else 0)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.generator is None:
             order = np.random.permutation(len(self.x)).tolist()
         else:
@@ -77,7 +77,7 @@ class Stream(IterableDataset[Any]):
             yield x, 3 * x - 1
 
 
-class Scheduled(Dataset[Any]):
+class Scheduled(Dataset[object]):
     """Points whose noise has a schedule and a generator of its own."""
 
     def __init__(self, count: int = SAMPLES) -> None:
@@ -94,7 +94,7 @@ class Scheduled(Dataset[Any]):
         return x + noise, 3 * x - 1
 
 
-def points(kind: str = "memory", count: int = SAMPLES) -> tuple[Dataset[Any], Dataset[Any]]:
+def points(kind: str = "memory", count: int = SAMPLES) -> tuple[Dataset[object], Dataset[object]]:
     """Training and validation set.
 
     Args:
@@ -144,7 +144,7 @@ class TwoModes(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "training": True, "steps": 0})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         """Descend, in train mode."""
         for group in self.param_groups:
             if not group["training"]:
@@ -205,10 +205,10 @@ class Counting(Callback):
         """Note the epoch."""
         self.epochs.append(event.epoch)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[int]]:
         """The epochs."""
         return {"epochs": list(self.epochs)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, list[int]]) -> None:
         """Continue with them."""
         self.epochs = list(state["epochs"])

@@ -126,6 +126,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
                 terminal.close()
             else:
                 process.send(each.first, group=each.second is None and chance.random() < 0.5)
+            # The second signal only means something while the first is still being handled.
             if each.second is not None:
                 time.sleep(command.pause)
                 if not tally.expect(process.alive, f"{where}: ended before the second"):
@@ -142,6 +143,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
             tally.add("RUNNING", len(command.running(folder)))
         if alive := left_alive(process.pid):
             tally.take(where, [f"{len(alive)} processes are left behind"])
+    # Continue to the end: nothing of the stops may be visible in the result.
     if count:
         where = f"{command.title}, seed {seed}"
         begin = command.bench.start if command.real else command.bench.warm

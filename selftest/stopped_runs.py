@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -74,7 +73,7 @@ class StoppedRun(Command):
         return differences(self._wanted, _remains(folder))
 
 
-def judge_stopped(summary: dict[str, Any], text: str) -> Iterator[str]:
+def judge_stopped(summary: dict[str, object], text: str) -> Iterator[str]:
     """Judge a run's record after an orderly end; `text`: what it has printed."""
     ended = summary.get("outcome")
     if summary and ended not in ("interrupted", "completed"):  # without one it had not begun to train

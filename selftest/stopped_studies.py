@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -80,7 +79,7 @@ class StoppedStudy(Command):
         return differences(results(trials_in(folder)), self._wanted)
 
 
-def results(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+def results(trials: Sequence[FrozenTrial]) -> list[dict[str, object]]:
     """All that has to be equal in two equal studies."""
     return [
         {
@@ -95,7 +94,7 @@ def results(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     ]
 
 
-def differences(found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]]) -> list[str]:
+def differences(found: Sequence[dict[str, object]], wanted: Sequence[dict[str, object]]) -> list[str]:
     """A line for each trial in which two studies differ."""
     lines = [f"{len(found)} trials, expected {len(wanted)}"] * (len(found) != len(wanted))
     for number, (mine, other) in enumerate(zip(found, wanted, strict=False)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lab.console.formatting import format_duration
 from lab.console.streams import status_line
@@ -160,7 +160,7 @@ class Tried:
         lines += [f"            not tried: {line}" for line in self.verdict.untried]
         return "\n".join(lines)
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return the report as plain data."""
         return {
             "number": self.fault.number, "fault": self.fault.title, "promise": self.fault.promise,

@@ -83,6 +83,7 @@ class _Round:
         first = self._start()
         number, owner = self._stop(first)
         second = self._bench.fork(self._second, work, self._audit.config, self._bench.run)
+        # Wait for the takeover; then, by kind, for its end, for its patience, or only for a moment.
         if not until(lambda: self._audit.at_work().get(number) != owner, _TAKES_OVER):
             # It holds the lock, and the others wait.
             self._tally.add("stopped within a claim")
@@ -92,6 +93,7 @@ class _Round:
             time.sleep(patience(self._audit.config) + 5.0)
         else:
             time.sleep(self._chance.uniform(0.0, 1.0))
+        # The state before SIGCONT: from here on the first worker must change nothing.
         taken, before = self._audit.at_work().get(number) != owner, self._trial(number)
         first.send(signal.SIGCONT, group=True)
         self._tally.add("stopped")
@@ -121,6 +123,7 @@ class _Round:
         while True:
             time.sleep(self._chance.uniform(0.0, 1.5))
             worker.send(signal.SIGSTOP, group=True)
+            # Look while it is stopped: only then the answer still holds when it is used.
             if held := self._audit.at_work():
                 return next(iter(held.items()))
             worker.send(signal.SIGCONT, group=True)  # it was between two trials

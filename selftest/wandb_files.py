@@ -12,11 +12,11 @@ from lab.trackers.wandb_service import records
 class WandbRun:
     """The content of a `.wandb` file."""
 
-    run: Any = None  # W&B's own message
-    config: dict[str, Any] = field(default_factory=dict)
-    history: dict[int, dict[str, Any]] = field(default_factory=dict)  # step to values
+    run: object = None  # W&B's own message
+    config: dict[str, object] = field(default_factory=dict)
+    history: dict[int, dict[str, object]] = field(default_factory=dict)  # step to values
     steps: list[int] = field(default_factory=list)  # as they were logged
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, object] = field(default_factory=dict)
     exit_code: int | None = None
 
 
@@ -42,5 +42,5 @@ def read_run(folder: Path) -> WandbRun:
     return found
 
 
-def _items(items: Any) -> dict[str, Any]:
+def _items(items: Any) -> dict[str, object]:
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}

@@ -170,6 +170,7 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     process.done()
     (run,) = (folder / "runs").glob("*_*")
     started = time.monotonic()
+    # The resumed part writes files of its own; together each step must be there once.
     resumed = _start(bench, folder, "--resume", str(run), environment=environment)
     wrong = judge_run(_left(folder, resumed, started), trouble=False)
     written = Counter(step for each in _offline(run) for step in read_run(each).steps)

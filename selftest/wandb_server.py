@@ -3,7 +3,7 @@
 import gzip
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.streamed.setdefault(file, []).extend(json.loads(line) for line in chunk["content"])
         self._answer({})
 
-    def _data(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _data(self, name: str, variables: Mapping[str, Any]) -> dict[str, object]:
         entity = {"id": "e", "name": "lab"}
         match name:
             case "RunResumeStatus":
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
-    def _answer(self, data: dict[str, Any]) -> None:
+    def _answer(self, data: dict[str, object]) -> None:
         body = json.dumps(data).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

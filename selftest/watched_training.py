@@ -19,12 +19,14 @@ from selftest.faulty_parts import SAMPLES
 
 STEPS = "steps.txt"
 _STATEFUL = "selftest.stateful_parts"
+Config = dict[str, Any]
+"""The sections of a run's config."""
 BATCH = 4  # of all samples
 
 
-def variant(number: int, **values: Any) -> dict[str, Any]:
+def variant(number: int, **values: object) -> Config:
     """The config of one of many trainings: loader, average, schedule and accumulation take turns."""
-    schedules: tuple[dict[str, Any] | None, ...] = (
+    schedules: tuple[Config | None, ...] = (
         {"target": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": 0.02, "total_steps": "auto",
          "interval": "step"},
         None,
@@ -53,7 +55,7 @@ def variant(number: int, **values: Any) -> dict[str, Any]:
     }
 
 
-def stateful(number: int, **values: Any) -> dict[str, Any]:
+def stateful(number: int, **values: object) -> Config:
     """The same, of parts with a state of their own: loss, stream, optimizer with two modes, frozen layers."""
     config = variant(number)
     kind = number % 5
@@ -100,7 +102,7 @@ class Footprints(Callback):
             killer.start()
 
 
-def train(run: Run, config: Mapping[str, Any], fatal: tuple[int, int, float] | None = None) -> None:
+def train(run: Run, config: Mapping[str, object], fatal: tuple[int, int, float] | None = None) -> None:
     """Go on with the run in the working folder, or begin it."""
     listener = Footprints(Path(STEPS), fatal)
     made = validate(RunConfig, config)
@@ -114,7 +116,7 @@ def footprints(folder: Path) -> list[tuple[int, int]]:
     return [(int(epoch), int(step)) for epoch, step in (line.split() for line in lines)]
 
 
-def digest(state: Any) -> str:
+def digest(state: object) -> str:
     """The sha256 of nested plain data and tensors, bit by bit."""
     made = hashlib.sha256()
     _take_in(made, state)

@@ -57,6 +57,7 @@ def wrong_input(bench: Bench, count: int) -> Verdict:
     tally = Tally({"inputs": 0, **dict.fromkeys((ending.value for ending in Ending), 0)})
     for (given, folder), done in in_order(_begun(bench, chosen), _AT_ONCE, _LONGEST):
         code = done.code
+        # Some inputs need a trained run first, and then the command in question.
         if given.then and code == 0:
             code = bench.warm(folder, *given.then).done(_LONGEST).code
         seen = look(folder, code)

@@ -193,7 +193,7 @@ def spread(rng: Rng) -> Pair:
 
 
 def _sklearn(name: str) -> Callable[..., float]:
-    def score(truth: Any, predicted: Any) -> float:
+    def score(truth: object, predicted: object) -> float:
         from sklearn import metrics
 
         return float(getattr(metrics, name)(truth, predicted))

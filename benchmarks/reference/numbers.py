@@ -45,7 +45,7 @@ def _rmse(truth: Any, predicted: Any) -> float:
     return math.sqrt(mean_squared_error(truth, predicted))
 
 
-def _r2(truth: Any, predicted: Any) -> float:
+def _r2(truth: object, predicted: object) -> float:
     from sklearn.metrics import r2_score
 
     return float(r2_score(truth, predicted))

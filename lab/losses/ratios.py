@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,11 +41,11 @@ class Ratios:
         """All that was read, by name; NaN where all weights are 0."""
         return {name: _ratio(*sums) for name, sums in self._sums.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[float]]:
         """The sums by name: numerator and denominator."""
         return {name: list(sums) for name, sums in self._sums.items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
         """Continue from there."""
         self._sums = {name: (float(above), float(below)) for name, (above, below) in state.items()}
 

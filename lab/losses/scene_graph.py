@@ -12,6 +12,8 @@ from lab.losses.terms import Loss
 from lab.losses.torch_losses import Weight
 from lab.store.definitions import FIRST
 
+Graphs = Mapping[str, Any]
+"""A `SceneGraphPrediction` or a `SceneGraphTarget`, or as much of it as is needed."""
 MultiLabel = Literal["bce", "margin"]
 _OF_THE_SET = 2  # the definition by which the parts of a set are those of one batch of everything
 
@@ -77,7 +79,7 @@ class SceneGraphLoss(Loss):
         """The difference to version 1."""
         return "each part is averaged over all that is annotated in the set, and was averaged over batches"
 
-    def means(self, output: Mapping[str, Any], truth: Mapping[str, Any]) -> dict[str, Tensor]:
+    def means(self, output: Graphs, truth: Graphs) -> dict[str, Tensor]:
         """Each weighted loss by name, 0-dim float32, of a `SceneGraphPrediction` and a `SceneGraphTarget`."""
         relations = output["relations"]
         strange = [name for name in self._groups if name not in relations]
@@ -93,7 +95,7 @@ class SceneGraphLoss(Loss):
                 losses[group] = self._of_several(logits.float(), target.float(), truth["judged"])
         return {name: self._factors.get(name, 1.0) * loss for name, loss in losses.items()}
 
-    def weights(self, truth: Mapping[str, Any]) -> dict[str, Weight]:
+    def weights(self, truth: Graphs) -> dict[str, Weight]:
         """The annotated boxes, and for each group of relations the annotated pairs."""
         found: dict[str, Weight] = {"objects": (truth["objects"] != UNKNOWN).sum()}
         for group, target in truth["relations"].items():

@@ -303,14 +303,11 @@ class WeightedSum(Loss):
         parts = self.part_definitions or {}
         by_weight = any(parts.get(name) == _OF_THE_SET for name in CROSS_ENTROPY)
         by_class = any(parts.get(name) == _BY_CLASSES for name in OVERLAPS)
-        reasons = (
-            ["overlap terms leave out the class that is called background, and no other"] if by_class else []
-        )
-        reasons += (
-            ["the weights of the cross entropy are summed over the set, not averaged over batches"]
-            if by_weight
-            else []
-        )
+        reasons = []
+        if by_class:
+            reasons.append("overlap terms leave out the class that is called background, and no other")
+        if by_weight:
+            reasons.append("cross entropy weights are summed over the set, not averaged over batches")
         return "; ".join(reasons)
 
     def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
@@ -368,11 +365,8 @@ class WeightedSum(Loss):
         classes = 2 if binary else logits.shape[1]
         if len(self._shares) != classes:
             raise ValueError(f"class_weights are {len(self._shares)}, but there are {classes} classes")
-        if (
-            binary
-            and self._of_foreground
-            and not any(name in (*CROSS_ENTROPY, "focal") for name in self._factors)
-        ):
+        weighted = any(name in (*CROSS_ENTROPY, "focal") for name in self._factors)
+        if binary and self._of_foreground and not weighted:
             raise ValueError(
                 "class_weights have no effect: overlap terms use only the foreground of a binary mask"
             )

@@ -1,6 +1,5 @@
 """The losses of smp as terms of a sum; those of overlap over the classes that count."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.config.mask_values import Background, counted_classes
+from lab.config.problems import did_you_mean
 
 CROSS_ENTROPY = ("cross_entropy", "bce")
 OVERLAPS = ("dice", "jaccard", "tversky")
@@ -71,14 +71,12 @@ def require_terms(weights: Mapping[str, float], options: Mapping[str, Mapping[st
     known = [*CROSS_ENTROPY, *_SMP]
     for name, weight in weights.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"terms: unknown loss {name!r}; {hint}Known: {', '.join(known)}")
+            raise ValueError(f"terms: unknown loss {name!r}{did_you_mean(name, known)}")
         if not weight >= 0:
             raise ValueError(f"terms.{name}: a weight must be >= 0, found {weight}")
         taken = set() if name in CROSS_ENTROPY else set(inspect.signature(smp_loss(name)).parameters) - _OURS
         if unknown := sorted(set(options[name]) - taken):
-            offered = ", ".join(sorted({"weight", *taken}))
-            raise ValueError(f"terms.{name} takes no {unknown[0]!r}; known: {offered}")
+            hint = did_you_mean(unknown[0], {"weight", *taken})
+            raise ValueError(f"terms.{name} takes no {unknown[0]!r}{hint}")
     if not any(weights.values()):
         raise ValueError("terms: at least one loss needs a weight above 0")

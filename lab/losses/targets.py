@@ -223,7 +223,7 @@ def whole(target: Tensor) -> Tensor:
     return target.long()
 
 
-def _plain(values: Sequence[Any]) -> bool:
+def _plain(values: Sequence[object]) -> bool:
     """Return whether it is made of plain numbers only, and so of one sample."""
     return all(
         _plain(each) if isinstance(each, (list, tuple)) else isinstance(each, (int, float)) for each in values

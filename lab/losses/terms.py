@@ -17,6 +17,12 @@ from torch import Tensor, nn
 
 from lab.losses.torch_losses import Weight, known
 
+Output = Any
+"""What a network returns: a tensor, or anything that a loss or a task takes apart."""
+Target = Any
+"""What a dataset returns beside the inputs."""
+Criterion = Callable[[Output, Target], Any]
+"""A loss: of an output and a target, a 0-dim tensor or named ones."""
 SetMean = Literal["set", "batches"]
 """`set`: the mean over a set is the loss of one batch of everything. `batches`: a loss for which that is not
 known, or not possible; it is the mean of the batches' losses, each weighted by its samples."""
@@ -64,20 +70,20 @@ class Loss(nn.Module, ABC):
             cls._by_terms = True
 
     @abstractmethod
-    def means(self, output: Any, target: Any) -> dict[str, Tensor]:
+    def means(self, output: Output, target: Target) -> dict[str, Tensor]:
         """Each term, 0-dim: the mean over what counts in this batch, and 0 where nothing does."""
 
     @abstractmethod
-    def weights(self, target: Any) -> Mapping[str, Weight]:
+    def weights(self, target: Target) -> Mapping[str, Weight]:
         """The denominator of each term, by the target alone, so that it is known before the network runs."""
 
-    def forward(self, output: Any, target: Any) -> Any:
+    def forward(self, output: Output, target: Target) -> Tensor | dict[str, Tensor]:
         """The terms by name, or their sum where they have no names outside of this class."""
         means = self.means(output, target)
         return means if self.named else _total(means)
 
 
-def measure(criterion: Callable[[Any, Any], Any], output: Any, target: Any) -> Measured:
+def measure(criterion: Criterion, output: Output, target: Target) -> Measured:
     """The loss of a batch and its terms.
 
     Raises:
@@ -110,7 +116,7 @@ def _is_seen_positive(weight: Tensor) -> bool:
     return weight.device.type == "cpu" and float(weight.detach()) > 0
 
 
-def weights_ahead(criterion: Callable[[Any, Any], Any], target: Any) -> Mapping[str, Weight]:
+def weights_ahead(criterion: Criterion, target: Target) -> Mapping[str, Weight]:
     """The denominators by term, as `measure` will give them; one that is not named is the samples."""
     if isinstance(criterion, Loss) and criterion._by_terms:
         return criterion.weights(target)
@@ -118,7 +124,7 @@ def weights_ahead(criterion: Callable[[Any, Any], Any], target: Any) -> Mapping[
     return {} if weight is None else {"loss": weight}
 
 
-def set_mean(criterion: Callable[[Any, Any], Any]) -> SetMean:
+def set_mean(criterion: Criterion) -> SetMean:
     """`set` for a loss whose mean over a set is that of one batch of everything, else `batches`."""
     if isinstance(criterion, Loss):
         return "set" if criterion._by_terms and not criterion.batchwise else "batches"
@@ -126,7 +132,7 @@ def set_mean(criterion: Callable[[Any, Any], Any]) -> SetMean:
     return "batches" if loss is None or loss.denominator is None else "set"
 
 
-def ignored_by(criterion: Callable[[Any, Any], Any]) -> tuple[int, ...] | None:
+def ignored_by(criterion: Criterion) -> tuple[int, ...] | None:
     """The target's values that the loss leaves out; None where that is not known, as of a function."""
     if isinstance(criterion, Loss):
         return criterion.ignored
@@ -134,7 +140,7 @@ def ignored_by(criterion: Callable[[Any, Any], Any]) -> tuple[int, ...] | None:
     return None if loss is None else loss.ignored
 
 
-def _weight(criterion: Callable[[Any, Any], Any], target: Any) -> Weight | None:
+def _weight(criterion: Criterion, target: Target) -> Weight | None:
     """The denominator of a criterion that is no `Loss`; None where it is not known."""
     loss = known(criterion)
     if loss is None or loss.denominator is None or not isinstance(target, Tensor):
@@ -146,7 +152,7 @@ def _total(means: Mapping[str, Tensor]) -> Tensor:
     return functools.reduce(operator.add, means.values())
 
 
-def _require_scalar(name: str, value: Any) -> None:
+def _require_scalar(name: str, value: object) -> None:
     if not isinstance(value, Tensor) or value.dim() > 0:
         found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise NotScalar(

@@ -27,20 +27,20 @@ class Takes(enum.Enum):
     LISTS = enum.auto()  # the indices of the classes that each sample has
 
 
-_OF_ELEMENTS: frozenset[Any] = frozenset({
+_OF_ELEMENTS: frozenset[object] = frozenset({
     nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss,
     nn.SoftMarginLoss, nn.PoissonNLLLoss, nn.KLDivLoss, nn.HingeEmbeddingLoss,
     F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
     F.binary_cross_entropy_with_logits, F.soft_margin_loss, F.poisson_nll_loss, F.kl_div,
 })  # fmt: skip
-_OF_SAMPLES: frozenset[Any] = frozenset({
+_OF_SAMPLES: frozenset[object] = frozenset({
     nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss,
     F.multi_margin_loss, F.multilabel_margin_loss, F.multilabel_soft_margin_loss,
 })  # fmt: skip
-_OF_CLASSES: frozenset[Any] = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss})
+_OF_CLASSES: frozenset[object] = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss})
 _KNOWN = _OF_ELEMENTS | _OF_SAMPLES | _OF_CLASSES
-_WEIGHTED_MEANS: frozenset[Any] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
-_TAKES: Mapping[Any, Takes] = {
+_WEIGHTED_MEANS: frozenset[object] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
+_TAKES: Mapping[object, Takes] = {
     **dict.fromkeys(_OF_ELEMENTS, Takes.NUMBERS),
     **dict.fromkeys((nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss), Takes.BINARY),
     **dict.fromkeys((F.binary_cross_entropy, F.binary_cross_entropy_with_logits), Takes.BINARY),
@@ -52,6 +52,10 @@ _TAKES: Mapping[Any, Takes] = {
 }
 
 
+Argument = Callable[[str], Any]
+"""Returns an argument of a loss by its name, None where the loss has none of it."""
+
+
 class TorchLoss:
     """A loss of torch's and its arguments.
 
@@ -61,16 +65,14 @@ class TorchLoss:
             `weight` may move to a device, so it is asked for when it is needed.
     """
 
-    def __init__(self, kind: Any, argument: Callable[[str], Any]) -> None:
+    def __init__(self, kind: object, argument: Argument) -> None:
         self.takes = _TAKES[kind]
         self.reduction = str(argument("reduction") or "mean")
         self.ignored = (int(argument("ignore_index")),) if kind in _OF_CLASSES else ()
         self.denominator = self._denominator(kind, argument)
         """From a target to what torch divides by; None where the loss is no mean."""
 
-    def _denominator(
-        self, kind: Any, argument: Callable[[str], Any]
-    ) -> Callable[[Tensor], Weight | None] | None:
+    def _denominator(self, kind: object, argument: Argument) -> Callable[[Tensor], Weight | None] | None:
         if self.reduction not in ("mean", "batchmean"):
             return None
         if kind in _OF_SAMPLES or self.reduction == "batchmean":
@@ -81,7 +83,7 @@ class TorchLoss:
         return lambda target: _of_classes(target, argument("weight"), *self.ignored)
 
 
-def known(criterion: Any) -> TorchLoss | None:
+def known(criterion: object) -> TorchLoss | None:
     """The criterion as a loss of torch's, looked up once for each; None for any other."""
     try:
         return _looked_up(criterion)
@@ -89,7 +91,7 @@ def known(criterion: Any) -> TorchLoss | None:
         return None
 
 
-def takes(criterion: Any) -> Takes | None:
+def takes(criterion: object) -> Takes | None:
     """The kind of target it takes, where it is a loss of torch's."""
     loss = known(criterion)
     return None if loss is None else loss.takes
@@ -112,10 +114,10 @@ def _of_classes(target: Tensor, weights: Tensor | None, ignored: int) -> Weight:
 
 
 @functools.lru_cache(maxsize=32)
-def _looked_up(criterion: Any) -> TorchLoss | None:
+def _looked_up(criterion: object) -> TorchLoss | None:
     if type(criterion) in _KNOWN:
         return TorchLoss(type(criterion), lambda name: getattr(criterion, name, None))
-    function, bound = criterion, dict[str, Any]()
+    function, bound = criterion, dict[str, object]()
     if type(criterion) is functools.partial and not criterion.args:
         function, bound = criterion.func, criterion.keywords
     if inspect.isroutine(function) and function in _KNOWN and not {"size_average", "reduce"} & set(bound):
@@ -123,7 +125,7 @@ def _looked_up(criterion: Any) -> TorchLoss | None:
     return None
 
 
-def _defaults(function: Callable[..., Any]) -> Mapping[str, Any]:
+def _defaults(function: Callable[..., object]) -> Mapping[str, object]:
     if inspect.isbuiltin(function):
         return {}
     parameters = inspect.signature(function).parameters.values()

@@ -32,7 +32,7 @@ class LeavesOut:
     mark: ClassVar[int]
 
 
-def marked(target: Any, ignored: Iterable[int], metric: Any) -> Any:
+def marked(target: object, ignored: Iterable[int], metric: object) -> object:
     """The target as a metric gets it: what the loss ignores is what the metric leaves out, if it can."""
     return with_mark(target, ignored, metric.mark) if isinstance(metric, LeavesOut) else target
 

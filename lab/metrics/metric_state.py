@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from lab.metrics.base import Metric
-from lab.state.plain_values import Unkeepable, is_constant, packed, unpacked
+from lab.state.plain_values import Plain, Unkeepable, is_constant, packed, unpacked
 
 __all__ = ["Unkeepable", "load_metric_state", "metric_state"]
 
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
-def metric_state(metric: Metric) -> dict[str, Any]:
+def metric_state(metric: Metric) -> dict[str, Plain]:
     """The metric's attributes and buffers, or its `state_dict()` where a class without torch has one.
 
     Functions and the like are left out: they don't change.
@@ -31,7 +31,7 @@ def metric_state(metric: Metric) -> dict[str, Any]:
     }
 
 
-def load_metric_state(metric: Metric, state: Mapping[str, Any], device: torch.device) -> None:
+def load_metric_state(metric: Metric, state: Mapping[str, Plain], device: torch.device) -> None:
     """Let a metric of the same class go on from what was gathered."""
     values = {name: unpacked(value, device) for name, value in state.items()}
     own = _own_state(metric)
@@ -50,10 +50,10 @@ def _own_state(metric: Any) -> Any:
     return metric if not isinstance(metric, nn.Module) and hasattr(metric, "load_state_dict") else None
 
 
-def _attributes(metric: Metric) -> dict[str, Any]:
+def _attributes(metric: Metric) -> dict[str, Plain]:
     if not isinstance(metric, nn.Module):
         return dict(vars(metric))
-    found: dict[str, Any] = {}
+    found: dict[str, Plain] = {}
     for path, module in metric.named_modules():
         prefix = f"{path}." if path else ""
         own = {name: value for name, value in vars(module).items() if name not in _OF_EVERY_MODULE}

@@ -43,6 +43,9 @@ Dataset = Literal["action_genome", "easg"]
 CONSTRAINTS: tuple[Constraint, ...] = get_args(Constraint)
 KS = (10, 20, 50)
 """How many triplets of a frame count, in the papers' tables."""
+Graphs = Mapping[str, Any]
+"""A `SceneGraphPrediction` or a `SceneGraphTarget`, or as much of it as is needed."""
+Numbers = NDArray[Any]  # float64 or int64
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -68,7 +71,7 @@ class FrameGraph:
     true_boxes: Floats
     true_labels: Ints
     true_pairs: Ints
-    predicates: Mapping[str, NDArray[Any]]
+    predicates: Mapping[str, Numbers]
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,7 @@ def annotated(frame: FrameGraph, dataset: Dataset) -> tuple[Ints, Ints]:
     return np.concatenate(pairs), np.concatenate(predicates)
 
 
-def frames_of(said: Mapping[str, Any], truth: Mapping[str, Any]) -> Iterator[FrameGraph]:
+def frames_of(said: Graphs, truth: Graphs) -> Iterator[FrameGraph]:
     """The frames of a batch, all of them in order.
 
     Args:
@@ -254,10 +257,10 @@ class GraphRecall:
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._batches: list[tuple[Mapping[str, Any], Mapping[str, Any]]] = []
+        self._batches: list[tuple[Graphs, Graphs]] = []
         self._device = torch.device("cpu")
 
-    def update(self, prediction: Any, target: Any) -> None:
+    def update(self, prediction: Graphs, target: Graphs) -> None:
         """Take in a `SceneGraphPrediction` with probabilities (`SceneGraph.predict`), and its target.
 
         Raises:
@@ -353,7 +356,7 @@ def _joint(groups: Sequence[Floats]) -> Floats:
     )
 
 
-def _one_hot(predicates: NDArray[Any], count: int) -> Floats:
+def _one_hot(predicates: Numbers, count: int) -> Floats:
     """(Q, K) of 0 and 1, from that or from class indices (Q,), of which negative ones are none."""
     if predicates.ndim == 2:
         return predicates.astype(np.float64)
@@ -374,14 +377,14 @@ def _members(frame: Ints, frames: int) -> list[Ints]:
     return np.split(order, np.searchsorted(frame[order], np.arange(1, frames)))[:frames]
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
+def _array(tensor: Tensor) -> Numbers:
     """On the CPU; floating point numbers, whatever their precision, as float64."""
     tensor = tensor.detach().cpu()
-    result: NDArray[Any] = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
+    result: Numbers = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
     return result
 
 
-def _require_groups(said: Mapping[str, Any], true: Mapping[str, Any]) -> None:
+def _require_groups(said: Mapping[str, object], true: Mapping[str, object]) -> None:
     if list(said) != list(true):
         raise ValueError(
             f"the network predicts the relations {', '.join(said)}, and the annotation has {', '.join(true)}"

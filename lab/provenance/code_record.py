@@ -9,7 +9,6 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lab.config.module_locations import PROJECT
 from lab.events import Note
@@ -88,7 +87,7 @@ class Code:
         self.texts[key] = text
         return key
 
-    def as_data(self) -> dict[str, Any]:
+    def as_data(self) -> dict[str, object]:
         """Return what a record holds of the code, with keys of `texts` in place of texts."""
         tool = self._ask(self._tool)
         return {
@@ -161,7 +160,7 @@ class Code:
             kept.module for kept in self._kept.values() if kept.root == root and not kept.module.of_the_tool
         ]
 
-    def _repository(self, root: Path) -> dict[str, Any]:
+    def _repository(self, root: Path) -> dict[str, object]:
         found = self._repositories[root]
         return {
             "folder": str(found.folder),
@@ -177,7 +176,7 @@ class Code:
             "modules": [module.name for module in self._modules_in(root)],
         }
 
-    def _module(self, kept: Kept) -> dict[str, Any]:
+    def _module(self, kept: Kept) -> dict[str, object]:
         return {
             "module": kept.module.name,
             "file": str(kept.module.file),

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from lab.store.redact import redact_arguments
 
@@ -28,7 +27,7 @@ ENVIRONMENT = (
 
 def collect(
     command: Sequence[str], seed: int, device: str, folder: Path | None = None, named: Iterable[str] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Collect all that a result depends on besides its config and its code, as plain data.
 
     Args:
@@ -104,7 +103,7 @@ def processor() -> str | None:
     return named.partition(":")[2].strip() or platform.machine() or None
 
 
-def _gpu(device: str) -> dict[str, Any] | None:
+def _gpu(device: str) -> dict[str, object] | None:
     """The GPU's name, memory and CUDA version; None where the run uses none, or torch is not loaded."""
     torch = sys.modules.get("torch")
     if torch is None or not device.startswith("cuda") or not torch.cuda.is_available():

@@ -101,13 +101,13 @@ class History:
             del self.parts[1 : 1 + many]
             self.left_out += many
 
-    def renew(self, part: dict[str, Any], texts: Mapping[str, str]) -> None:
+    def renew(self, part: dict[str, object], texts: Mapping[str, str]) -> None:
         """Put more of the newest part in its place."""
         self.parts[-1] = part
         self.texts |= texts
 
     @classmethod
-    def _parsed(cls, data: Any) -> "History":
+    def _parsed(cls, data: object) -> "History":
         """Understand a file's content, an older one's, too.
 
         Raises:
@@ -141,11 +141,11 @@ class History:
                 yield key, text
 
 
-def _is_list_of_mappings(value: Any) -> bool:
+def _is_list_of_mappings(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-def _keys(part: Mapping[str, Any]) -> Iterator[str]:
+def _keys(part: Mapping[str, object]) -> Iterator[str]:
     """Yield the keys of texts that a part names."""
     values = flatten({name: part.get(name) for name in _CODE}).values()
     return (value for value in values if isinstance(value, str) and value.startswith(KEY))

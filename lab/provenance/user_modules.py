@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from lab.config.component_spec import is_import_path
 from lab.config.config_diff import flatten
@@ -38,7 +37,7 @@ class Module:
         return str(self.file).startswith(_OURS)
 
 
-def import_paths(config: Mapping[str, Any]) -> Iterator[str]:
+def import_paths(config: Mapping[str, object]) -> Iterator[str]:
     """Return whatever in a config's plain data is written as an import path, at any depth."""
     return (value for value in flatten(config).values() if isinstance(value, str) and is_import_path(value))
 
@@ -153,7 +152,7 @@ def _module_of(path: str) -> str:
     return next((name for name in names if name in sys.modules), "")
 
 
-def _file_of(module: Any) -> str | None:
+def _file_of(module: object) -> str | None:
     """Return a module's file; what stands for modules in `sys.modules` may answer anything when asked."""
     file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
     return file if isinstance(file, str) and file.startswith(os.sep) else None

@@ -33,7 +33,7 @@ from lab.state.object_walk import (
     length,
     untitled,
 )
-from lab.state.plain_values import CONSTANT, FUNCTIONS, Unkeepable, packed, unpacked
+from lab.state.plain_values import CONSTANT, FUNCTIONS, Plain, Unkeepable, packed, unpacked
 
 __all__ = ["Held", "Unwatched", "has_own_state", "kept_apart"]
 
@@ -48,7 +48,7 @@ _LEAVES = 20_000  # of one object, at most
 class Constant:
     """Stands for a value that no step changes, but for which another may be set."""
 
-    value: Any
+    value: object
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Constant):
@@ -66,7 +66,7 @@ class Mark:
     """Stands for a large value: that it is still the same object, untouched."""
 
     identity: int
-    version: Any
+    version: object
 
 
 class Held:
@@ -95,21 +95,21 @@ class Held:
         leaves = self._leaves(self._walk())
         return [leaf.path for leaf in leaves if leaf.slot is Slot.OWN or not self._as_at_first(leaf)]
 
-    def copied(self) -> dict[str, Any]:
+    def copied(self) -> dict[str, Plain]:
         """The same as `state`, in tensors that later steps don't change."""
-        state: dict[str, Any] = _copied(self.state())
+        state: dict[str, Plain] = _copied(self.state())
         return state
 
-    def copy(self) -> dict[str, Any]:
+    def copy(self) -> dict[str, object]:
         """All of it but parameters and what is too large or can't be kept, as `state` has it."""
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for leaf in self._leaves(self._walk()):
             with suppress(Unkeepable):
                 if leaf.slot is not Slot.PARAMETER:
                     found[leaf.path] = [leaf.holder, leaf.slot.value, leaf.name, _copied(self._kept(leaf))]
         return found
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Plain]:
         """Return what has changed, as plain data by path; what can't be kept is named in `unkept` instead."""
         found: dict[str, Any] = {}
         self.unkept = []
@@ -123,7 +123,7 @@ class Held:
                 self.unkept.append(str(error))
         return found
 
-    def _kept(self, leaf: Leaf) -> Any:
+    def _kept(self, leaf: Leaf) -> object:
         """The value as plain data.
 
         Raises:
@@ -139,7 +139,7 @@ class Held:
             raise Unkeepable(f"{leaf.path} is in a tuple with objects")
         return packed(content, leaf.path)
 
-    def load(self, state: Mapping[str, Any], device: torch.device | str = "cpu") -> list[str]:
+    def load(self, state: Mapping[str, Plain], device: torch.device | str = "cpu") -> list[str]:
         """Restore what `state` returned; returns the paths that the object doesn't have any more.
 
         Raises:
@@ -177,7 +177,7 @@ class Held:
             return len(self._kinds) >= _LEAVES
         return _same(first, self._seen(leaf))
 
-    def _seen(self, leaf: Leaf) -> Any:
+    def _seen(self, leaf: Leaf) -> object:
         """Return what to compare the value by: a copy of a small one, a mark of a large one."""
         value = leaf.value
         if leaf.slot is Slot.OWN:
@@ -222,7 +222,7 @@ class Held:
 
 
 @contextmanager
-def kept_apart(*roots: Any) -> Iterator[None]:
+def kept_apart(*roots: object) -> Iterator[None]:
     """Restore what objects hold after something that must not count as training."""
     # Two looks: one to know what changes, one for the values to restore.
     held = [Held(root, most=_KEPT_APART, closely=False) for root in roots]
@@ -282,7 +282,7 @@ def _put(holder: Any, slot: Slot, name: Any, now: Any, value: Any) -> None:
         object.__setattr__(holder, name, value)
 
 
-def _in_place(now: Any, value: Any) -> bool:
+def _in_place(now: object, value: object) -> bool:
     """Let the present object be as the restored one; False where it can't."""
     if type(now) is torch.Generator and type(value) is torch.Generator:
         now.set_state(value.get_state())
@@ -318,12 +318,12 @@ def _in_place(now: Any, value: Any) -> bool:
     return True
 
 
-def _copied_into(now: Any, value: Any) -> bool:
+def _copied_into(now: object, value: object) -> bool:
     """Return whether both are tensors, and the present one now has the other's values."""
     return isinstance(now, Tensor) and isinstance(value, Tensor) and _in_place(now, value)
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Plain) -> Plain:
     """A copy that later steps don't change; plain data alone."""
     if isinstance(value, Tensor):
         return value.clone()
@@ -332,7 +332,7 @@ def _copied(value: Any) -> Any:
     return {name: _copied(part) for name, part in value.items()} if isinstance(value, dict) else value
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(one: object, other: object) -> bool:
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         if one is other:
             return True
@@ -348,7 +348,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other or (one != one and other != other))
 
 
-def _bytes(value: Any) -> int:
+def _bytes(value: object) -> int:
     """About how much a value takes; what lies within itself counts once."""
     waiting, seen, total = [value], set[int](), 0
     while waiting:
@@ -365,7 +365,7 @@ def _bytes(value: Any) -> int:
     return total
 
 
-def _length(value: Any) -> int:
+def _length(value: object) -> int:
     return len(value) if isinstance(value, (str, bytes)) else 8
 
 

@@ -13,6 +13,7 @@ from lab.config import ConfigError, Problem
 from lab.console.formatting import format_list
 from lab.events import Callback, EpochEnd, Note
 from lab.state.attributes import Held, has_own_state
+from lab.state.plain_values import Plain
 
 ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and strings"
 
@@ -28,14 +29,14 @@ class Component(Protocol):
     def streams(self) -> list[str]:
         """Its random streams."""
 
-    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+    def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """Return what a checkpoint keeps, and what it can't keep.
 
         Args:
             within: whether an epoch's training is under way.
         """
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+    def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
         """Restore what a checkpoint kept; returns what of it isn't part of the object any more.
 
         Raises:
@@ -47,12 +48,12 @@ class Component(Protocol):
         """True where there is a state for certain."""
 
 
-def described(what: str, part: Any) -> str:
+def described(what: str, part: object) -> str:
     """Such as `criterion Noise`."""
     return f"{what} {kind_of(part)}"
 
 
-def kind_of(part: Any) -> str:
+def kind_of(part: object) -> str:
     """The name of the object's class; not of its module, which is `__main__` where a script defines it."""
     function = getattr(part, "func", part)
     return str(getattr(function, "__qualname__", type(part).__qualname__))
@@ -73,12 +74,12 @@ class Attributes:
     def __init__(
         self,
         what: str,
-        part: Any,
+        part: object,
         *,
         tensors: bool = True,
         reset: Callable[[], None] | None = None,
         between: bool = False,
-        kind: Any = None,
+        kind: object = None,
     ) -> None:
         called = part if kind is None else kind
         self.title, self.kind = described(what, called), kind_of(called)
@@ -97,7 +98,7 @@ class Attributes:
         """Those in its attributes."""
         return self._held.streams()
 
-    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+    def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """The attributes that have changed."""
         if within and self._between:
             return {}, []
@@ -105,7 +106,7 @@ class Attributes:
             self._reset()
         return self._held.state(), self._held.unkept
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+    def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
         """Restore them."""
         return self._held.load(state, device)
 
@@ -116,16 +117,16 @@ class Named:
     has_own = False
     advice = f"; {ADVICE}"
 
-    def __init__(self, what: str, part: Any) -> None:
+    def __init__(self, what: str, part: object) -> None:
         self.title, self.kind = described(what, part), kind_of(part)
         self._held = Held(part, closely=False)
 
-    def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
+    def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """The names of the attributes that have changed."""
         names = dict.fromkeys(path.partition(".")[0].partition("[")[0] for path in self._held.changed())
         return {}, [f"{name} changes" for name in names if name]
 
-    def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:
+    def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
         """Nothing is kept."""
         return []
 
@@ -158,7 +159,7 @@ class ComponentStates:
         """Don't restore these, by the beginning of their names, for they belong to another setting."""
         self._left_out = dict(reasons)
 
-    def state_dict(self, within: bool = False) -> dict[str, Any]:
+    def state_dict(self, within: bool = False) -> dict[str, object]:
         """Return what there is, by name, and what can't be kept.
 
         Args:
@@ -174,7 +175,7 @@ class ComponentStates:
                 unkept[name] = wrong
         return {"states": states, "unkept": unkept}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Plain]) -> None:
         """Restore all that can be, and note what can't.
 
         Raises:
@@ -226,7 +227,7 @@ class ComponentStates:
         text = f"the {part.title} has no state that a checkpoint can hold: it is reset"
         return Note(f"{text} ({format_list(reasons, '; ')}){part.advice}", "warning")
 
-    def _restore(self, name: str, part: Component | None, state: Any, unkept: list[str]) -> None:
+    def _restore(self, name: str, part: Component | None, state: Plain, unkept: list[str]) -> None:
         why = next((why for start, why in self._left_out.items() if f"{name}.".startswith(f"{start}.")), "")
         if part is None:
             text = f"the run no longer has {name}: its state in the checkpoint is ignored"
@@ -249,7 +250,7 @@ class ComponentStates:
             return
         self.notes.append(Note(text, "warning"))
 
-    def _load(self, part: Component, state: Any) -> list[str]:
+    def _load(self, part: Component, state: Plain) -> list[str]:
         return [] if state is None else part.load(state["values"], self._device)
 
 

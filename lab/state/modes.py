@@ -21,7 +21,7 @@ Flags = Mapping[nn.Module, bool]
 
 
 @contextmanager
-def kept(*parts: Any) -> Iterator[None]:
+def kept(*parts: object) -> Iterator[None]:
     """Restore the mode of every module in the parts at the end: of each as it was, not of the whole."""
     flags = _flags(modules_in(*parts))
     try:
@@ -31,7 +31,7 @@ def kept(*parts: Any) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(*parts: Any) -> Iterator[None]:
+def evaluating(*parts: object) -> Iterator[None]:
     """Eval mode within, and afterwards each module's mode as it was."""
     modules = modules_in(*parts)
     flags = _flags(modules)
@@ -61,7 +61,12 @@ class Modes:
     """
 
     def __init__(
-        self, network: nn.Module, criterion: Any, task: Any, judges: Sequence[Any], optimizer: Optimizer
+        self,
+        network: nn.Module,
+        criterion: object,
+        task: object,
+        judges: Sequence[object],
+        optimizer: Optimizer,
     ) -> None:
         self._network, self._loss = network, {"criterion": criterion, "task": task}
         self._trained, self._judging = modules_in(network, criterion, task), modules_in(*judges)

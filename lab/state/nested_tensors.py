@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch import Tensor
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors in nested sequences, mappings and dataclasses, in order."""
     if isinstance(value, Tensor):
         yield value

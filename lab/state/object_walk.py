@@ -90,7 +90,7 @@ class Walk:
         holders: what holds the values that were found so far, by path.
     """
 
-    def __init__(self, root: Any, tensors: bool = True) -> None:
+    def __init__(self, root: object, tensors: bool = True) -> None:
         self.holders: dict[str, Any] = {}
         self._root = _Below(root, "", tensors)
         # Tensors that a module has registered are found as such, not again by an attribute.
@@ -198,7 +198,7 @@ def _is_collection(found: Leaf | _Below) -> bool:
     return isinstance(found, _Below) and isinstance(found.value, COLLECTIONS)
 
 
-def has_own_state(value: Any) -> bool:
+def has_own_state(value: object) -> bool:
     """Return whether its class, which is no module, has a `state_dict` and a `load_state_dict`."""
     if isinstance(value, (nn.Module, type)):
         return False
@@ -206,7 +206,7 @@ def has_own_state(value: Any) -> bool:
     return callable(getattr(kind, "state_dict", None)) and callable(getattr(kind, "load_state_dict", None))
 
 
-def items_of(value: Any) -> list[tuple[Any, Any]]:
+def items_of(value: Any) -> list[tuple[Any, object]]:
     """The items of a dict, list or tuple as they lie in it, whatever a subclass makes of them."""
     if isinstance(value, dict):
         return list(dict.items(value))
@@ -224,12 +224,12 @@ def untitled(value: Any) -> Any:
     return tuple(value) if isinstance(value, tuple) and hasattr(type(value), "_make") else value
 
 
-def is_iterator(value: Any) -> bool:
+def is_iterator(value: object) -> bool:
     """Return whether it stands somewhere in what it reads."""
     return callable(getattr(type(value), "__next__", None))
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Return whether it is made of plain data alone."""
     try:
         packed(value, "")
@@ -238,7 +238,7 @@ def is_plain(value: Any) -> bool:
     return True
 
 
-def is_few(value: Any) -> bool:
+def is_few(value: object) -> bool:
     """Return whether a collection has few items, with those of the collections in it."""
     waiting, count = [value], 0
     while waiting and count <= MANY:
@@ -249,11 +249,11 @@ def is_few(value: Any) -> bool:
     return count <= MANY
 
 
-def _is_tool(value: Any) -> bool:
+def _is_tool(value: object) -> bool:
     return type(value).__module__.partition(".")[0] in _TOOLS
 
 
-def _attributes(value: Any) -> list[tuple[str, Any]]:
+def _attributes(value: object) -> list[tuple[str, object]]:
     """Those of an instance, and what its class has places for (`__slots__`)."""
     found = dict(_dict_of(value))
     for kind in type(value).__mro__:
@@ -265,7 +265,7 @@ def _attributes(value: Any) -> list[tuple[str, Any]]:
     return list(found.items())
 
 
-def _dict_of(value: Any) -> dict[str, Any]:
+def _dict_of(value: object) -> dict[str, object]:
     try:
         found = object.__getattribute__(value, "__dict__")
     except Exception:  # noqa: BLE001 - it has none, or a property of the user's own

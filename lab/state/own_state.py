@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lab.state.attributes import has_own_state
-from lab.state.plain_values import Unkeepable, packed, unpacked
+from lab.state.plain_values import Plain, Unkeepable, packed, unpacked
 
 
 class OwnState:
@@ -20,7 +20,7 @@ class OwnState:
         self._part = part
 
     @classmethod
-    def of(cls, part: Any) -> "OwnState | None":
+    def of(cls, part: object) -> "OwnState | None":
         """The state of this object; None where it has none."""
         if has_own_state(part) or (isinstance(part, nn.Module) and part.state_dict()):
             return cls(part)
@@ -34,11 +34,11 @@ class OwnState:
         """The entries that a checkpoint can't hold."""
         return self._entries()[1]
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Plain]:
         """The entries that a checkpoint can hold; the tensors of a module as they are."""
         return self._entries()[0]
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Plain]) -> None:
         """Restore the entries.
 
         Raises:
@@ -55,7 +55,7 @@ class OwnState:
         else:
             self._part.load_state_dict(values)
 
-    def _entries(self) -> tuple[dict[str, Any], list[str]]:
+    def _entries(self) -> tuple[dict[str, Plain], list[str]]:
         found: dict[str, Any] = {}
         wrong = []
         for name, value in dict(self._part.state_dict()).items():
@@ -66,7 +66,7 @@ class OwnState:
         return found, wrong
 
 
-def _make_room(module: nn.Module, values: Mapping[str, Any]) -> None:
+def _make_room(module: nn.Module, values: Mapping[str, Plain]) -> None:
     """Give buffers that grow, such as a memory bank, the shape that they have in the checkpoint."""
     modules = dict(module.named_modules())
     for path, value in values.items():

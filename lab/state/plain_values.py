@@ -7,7 +7,7 @@ import inspect
 import random
 import re
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime, timedelta
 from enum import Enum
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 ON_DEVICE = "on device"  # marks a tensor that returns to the run's device, wherever that is by then
@@ -34,16 +35,20 @@ _NUMBERS = "biufc"  # kinds of NumPy's types that are tensors, too
 _FACTORIES: Mapping[str, Callable[[], Any]] = {each.__name__: each for each in (int, float, list, dict, set)}
 
 
+Plain = Any
+"""Plain data: tensors, numbers, texts, None, and lists, tuples and dicts of them."""
+
+
 class Unkeepable(TypeError):
     """A value that a checkpoint can't hold; the message names it."""
 
 
-def is_constant(value: Any) -> bool:
+def is_constant(value: object) -> bool:
     """Return whether it is, or is made of, nothing but what no step changes."""
     return is_made_of(CONSTANT, value)
 
 
-def is_made_of(kinds: tuple[type, ...], value: Any) -> bool:
+def is_made_of(kinds: tuple[type, ...], value: object) -> bool:
     """Return whether it is of these types, or a collection of nothing else."""
     if isinstance(value, (dict, list, tuple)) and value:
         parts = value.values() if isinstance(value, dict) else value
@@ -54,7 +59,7 @@ def is_made_of(kinds: tuple[type, ...], value: Any) -> bool:
     return isinstance(value, kinds)
 
 
-def packed(value: Any, path: str) -> Any:
+def packed(value: object, path: str) -> Plain:
     """The value as plain data.
 
     Raises:
@@ -67,7 +72,7 @@ def packed(value: Any, path: str) -> Any:
         raise Unkeepable(f"{path} is nested too deep, or within itself") from None
 
 
-def _packed(value: Any, path: str) -> Any:
+def _packed(value: Any, path: str) -> Plain:
     if isinstance(value, Tensor):
         return _of_tensor(value.detach(), path)
     if type(value) in (bool, int, float, complex, str, bytes, type(None), torch.device):
@@ -86,7 +91,7 @@ def _packed(value: Any, path: str) -> Any:
     raise Unkeepable(f"{path} is of type {type(value).__name__}")
 
 
-def plainly(value: Any, path: str, wrong: list[str]) -> Any:
+def plainly(value: Any, path: str, wrong: list[str]) -> Plain:
     """The value as `torch.load(weights_only=True)` reads it: NumPy's numbers as Python's, constants left out.
 
     Args:
@@ -120,7 +125,7 @@ def plainly(value: Any, path: str, wrong: list[str]) -> Any:
     return _LEFT_OUT
 
 
-def with_arrays(value: Any) -> Any:
+def with_arrays(value: Plain) -> Any:
     """Return what `plainly` returned, with NumPy's arrays as they were."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
@@ -137,7 +142,7 @@ def with_arrays(value: Any) -> Any:
     return value
 
 
-def _plain_dict(value: dict[Any, Any], path: str, wrong: list[str]) -> Any:
+def _plain_dict(value: dict[Hashable, object], path: str, wrong: list[str]) -> Plain:
     if type(value) in _DICTS and all(type(item) in _AS_THEY_ARE for item in value.values()):
         return value
     items = {
@@ -149,7 +154,7 @@ def _plain_dict(value: dict[Any, Any], path: str, wrong: list[str]) -> Any:
     return kept
 
 
-def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:
+def unpacked(value: Plain, device: torch.device | str = "cpu") -> Any:
     """The value that was packed."""
     if isinstance(value, (list, tuple)):
         return type(value)(unpacked(part, device) for part in value)
@@ -165,21 +170,21 @@ def unpacked(value: Any, device: torch.device | str = "cpu") -> Any:
     return {name: unpacked(part, device) for name, part in value.items()}
 
 
-def _of_tensor(value: Tensor, path: str) -> Any:
+def _of_tensor(value: Tensor, path: str) -> Plain:
     if value.is_nested or value.is_quantized or value.is_meta:
         kind = "nested" if value.is_nested else "quantized" if value.is_quantized else "meta"
         raise Unkeepable(f"{path} is a {kind} tensor")
     return value if value.device.type == "cpu" else {ON_DEVICE: value}
 
 
-def _of_dict(value: Mapping[Any, Any], path: str) -> dict[Any, Any]:
+def _of_dict(value: Mapping[Hashable, object], path: str) -> dict[Hashable, Plain]:
     for name in value:
         if type(name) not in (bool, int, float, str, bytes, type(None), tuple):
             raise Unkeepable(f"a key of {path} is of type {type(name).__name__}")
     return {name: _packed(part, f"{path}[{name!r}]") for name, part in value.items()}
 
 
-def _of_array(value: np.ndarray[Any, Any], path: str) -> Any:
+def _of_array(value: NDArray[np.generic], path: str) -> Tensor:
     if value.dtype.kind not in _NUMBERS:
         raise Unkeepable(f"{path} is of type ndarray of {value.dtype}")
     content = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
@@ -189,15 +194,15 @@ def _of_array(value: np.ndarray[Any, Any], path: str) -> Any:
         raise Unkeepable(f"{path} is of type ndarray of {value.dtype}") from None
 
 
-def _of_random(value: random.Random, path: str) -> Any:
+def _of_random(value: random.Random, path: str) -> Plain:
     version, internal, gauss = value.getstate()
     return version, torch.tensor(internal), gauss
 
 
-def _of_stream(value: Any) -> Any:
+def _of_stream(value: object) -> Plain:
     """The state of a NumPy bit generator, whose integers may have 128 bits."""
 
-    def plain(part: Any) -> Any:
+    def plain(part: object) -> Plain:
         if isinstance(part, Mapping):
             return {name: plain(each) for name, each in part.items()}
         if isinstance(part, np.ndarray):
@@ -207,7 +212,7 @@ def _of_stream(value: Any) -> Any:
     return plain(value)
 
 
-def _stream_of(value: Any) -> Any:
+def _stream_of(value: Plain) -> Any:
     if isinstance(value, Mapping) and value.keys() == {"array", "dtype"}:
         return np.array(value["array"], dtype=value["dtype"])
     if isinstance(value, Mapping):
@@ -215,38 +220,38 @@ def _stream_of(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
-def _generator(state: Any) -> np.random.Generator:
+def _generator(state: Plain) -> np.random.Generator:
     bits = getattr(np.random, state["bit_generator"])()
     bits.state = _stream_of(state)
     return np.random.Generator(bits)
 
 
-def _random_state(state: Any) -> np.random.RandomState:
+def _random_state(state: Plain) -> np.random.RandomState:
     made = np.random.RandomState()
     made.set_state(_stream_of(state))
     return made
 
 
-def _random(state: Any) -> random.Random:
+def _random(state: Plain) -> random.Random:
     made = random.Random()
     made.setstate((state[0], tuple(state[1].tolist()), state[2]))
     return made
 
 
-def _torch_generator(state: Any) -> torch.Generator:
+def _torch_generator(state: Plain) -> torch.Generator:
     made = torch.Generator(state["device"])
     made.set_state(state["state"].cpu())
     return made
 
 
-def _of_factory(value: defaultdict[Any, Any], path: str) -> Any:
+def _of_factory(value: defaultdict[Hashable, object], path: str) -> Plain:
     name = getattr(value.default_factory, "__name__", None)
     if value.default_factory is not None and _FACTORIES.get(str(name)) is not value.default_factory:
         raise Unkeepable(f"{path} is a defaultdict with a custom default_factory")
     return {"factory": name, "items": _of_dict(value, path)}
 
 
-_PACKERS: Mapping[type, Callable[[Any, str], Any]] = {
+_PACKERS: Mapping[type, Callable[[Any, str], Plain]] = {
     np.ndarray: _of_array,
     range: lambda value, path: [value.start, value.stop, value.step],
     slice: lambda value, path: [_packed(each, path) for each in (value.start, value.stop, value.step)],

@@ -1,7 +1,6 @@
 """The parameters that a training reaches: those of its network, and those of its loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,12 @@ class TrainedParameters:
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Optimizer, criterion: Any, task: Any, metrics: Mapping[str, Any]
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        criterion: object,
+        task: object,
+        metrics: Mapping[str, object],
     ) -> None:
         self._network, self._optimizer = network, optimizer
         self._parts = {"criterion": criterion, "task": task}
@@ -94,7 +98,7 @@ class TrainedParameters:
 def _leaves(loss: Tensor) -> Iterator[nn.Parameter]:
     """The parameters that a loss depends on."""
     # Walk the autograd graph; its leaves are the parameters that were really used.
-    waiting, seen = [loss.grad_fn], set[Any]()
+    waiting, seen = [loss.grad_fn], set[object]()
     while waiting:
         if (step := waiting.pop()) is None or step in seen:
             continue

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -18,7 +17,7 @@ class Watch:
         dataset: as it is before the workers start.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: object) -> None:
         self._dataset = dataset
         self._names = torch.zeros(_BYTES, dtype=torch.uint8).share_memory_()
         self._held: Held | None = None

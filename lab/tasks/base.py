@@ -1,7 +1,7 @@
 """The meaning of a batch: the one place that tells inputs from targets, and outputs from predictions."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -25,15 +25,30 @@ from lab.losses.targets import (
     signs,
     whole,
 )
-from lab.losses.terms import Measured, NotScalar, SetMean, Term, ignored_by, measure, set_mean, weights_ahead
+from lab.losses.terms import (
+    Criterion,
+    Measured,
+    NotScalar,
+    Output,
+    SetMean,
+    Target,
+    Term,
+    ignored_by,
+    measure,
+    set_mean,
+    weights_ahead,
+)
 from lab.losses.torch_losses import Takes, Weight, takes
 from lab.metrics import Metric
 from lab.metrics.base import marked
 from lab.state.remarks import Remarks
-from lab.tasks.network_outputs import tensor_of
+from lab.tasks.network_outputs import Network, tensor_of
 from lab.tasks.sample_count import size_of
 
-Criterion = Callable[[Any, Any], Any]
+RawBatch = Any
+"""What a loader returns; a task takes it apart."""
+Prediction = Any
+"""What metrics, plots and files use, as `Task.predict` makes it."""
 Batch = Tensor | Sequence[Tensor]
 """Samples one after another: stacked, or a sequence of them where they differ in size."""
 
@@ -47,8 +62,8 @@ class StepResult(NamedTuple):
     """One batch, passed through the network. All tensors are on the device."""
 
     loss: Tensor  # 0-dim, with its graph in training
-    output: Any  # what the network returned
-    target: Any
+    output: Output
+    target: Target
     size: int  # samples in the batch
     parts: Mapping[str, Tensor] = {}  # named losses that `loss` is the sum of
     measured: Measured | None = None  # the same loss with the denominators of its terms
@@ -94,7 +109,7 @@ class Task:
         elif "step" in vars(cls):
             cls._plain_step = False
 
-    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+    def step(self, model: Network, criterion: Criterion, batch: RawBatch) -> StepResult:
         """Pass one batch through the network and the loss.
 
         Raises:
@@ -123,7 +138,7 @@ class Task:
                 "what it needs of them, or write a task whose step does (docs/tasks.md)"
             ) from None
 
-    def fitted(self, criterion: Criterion, output: Any, target: Any) -> tuple[Any, Any]:
+    def fitted(self, criterion: Criterion, output: Output, target: Target) -> tuple[Output, Target]:
         """Output and target as the loss takes them: where it takes tensors, the tensors that they hold.
 
         Raises:
@@ -140,7 +155,7 @@ class Task:
                 )
         return output, self.fit(output, target)
 
-    def judged(self, criterion: Criterion, output: Any, target: Any, size: int) -> StepResult:
+    def judged(self, criterion: Criterion, output: Output, target: Target, size: int) -> StepResult:
         """The loss of an output, and what is wrong with its target."""
         left_out = ignored_by(criterion)
         ignored = self.ignored if left_out is None else left_out
@@ -165,7 +180,9 @@ class Task:
             ignored,
         )
 
-    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+    def examine(
+        self, criterion: Criterion, output: Output, target: Target, ignored: tuple[int, ...]
+    ) -> Examined:
         """The target with what the loss would misread replaced, and noted. Here: what losses of torch's take.
 
         Args:
@@ -192,7 +209,7 @@ class Task:
         """Return whether targets are numbers, none of which may be NaN or infinite."""
         return takes(criterion) is Takes.NUMBERS
 
-    def output(self, output: Any) -> Tensor:
+    def output(self, output: Output) -> Tensor:
         """The tensor in what a network returns, which may be a mapping or a tuple with more in it.
 
         Raises:
@@ -211,7 +228,7 @@ class Task:
         remarks: Remarks = self.__dict__.setdefault("_remarks", Remarks())
         return remarks
 
-    def size(self, inputs: Sequence[Any], target: Any) -> int:
+    def size(self, inputs: Sequence[Any], target: Target) -> int:
         """The number of samples in the batch: the first dimension of the target's tensors.
 
         Raises:
@@ -219,11 +236,11 @@ class Task:
         """
         return size_of(target, inputs)
 
-    def fit(self, output: Any, target: Any) -> Any:
+    def fit(self, output: Output, target: Target) -> Target:
         """The target as the loss takes it; raise `Unfit` where it doesn't fit the output."""
         return target
 
-    def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
+    def weights(self, criterion: Criterion, batch: RawBatch) -> tuple[Mapping[str, Weight], int] | None:
         """The denominators of the loss's terms, and the number of samples, before the network has run.
 
         Batches that share an optimizer step weigh by them. None where they aren't known that early: such
@@ -240,7 +257,7 @@ class Task:
         """`set` where a set's loss is that of one batch of everything, `batches` where it is their mean."""
         return set_mean(criterion) if self._plain_step else "batches"
 
-    def infer(self, model: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    def infer(self, model: Network, *inputs: Any, **named: Any) -> Output:
         """The network's raw output outside of training; a task may take large inputs apart for it.
 
         Validation, pictures, evaluation and prediction all ask through it, so that they see the same. In
@@ -253,7 +270,7 @@ class Task:
         """Metrics that every run of this task has, by name, besides those of its config."""
         return {}
 
-    def predict(self, output: Any) -> Any:
+    def predict(self, output: Output) -> Prediction:
         """Convert the network's raw output to the predictions that metrics, plots and files use."""
         return output
 
@@ -274,7 +291,7 @@ class Task:
         return None
 
 
-def unpacked(batch: Any, task: str) -> tuple[list[Any], Any]:
+def unpacked(batch: RawBatch, task: str) -> tuple[list[Any], Target]:
     """Inputs and target of a batch.
 
     Raises:
@@ -316,19 +333,19 @@ def _name(criterion: Criterion) -> str:
     return str(getattr(criterion, "__name__", type(criterion).__name__))
 
 
-def _described(target: Any) -> str:
+def _described(target: object) -> str:
     """Such as `a list of str`."""
     kinds = dict.fromkeys(type(each).__name__ for each in target) if isinstance(target, (list, tuple)) else ()
     return f"a {type(target).__name__}{' of ' if kinds else ''}{', '.join(kinds)}"
 
 
-def array(batch: Batch) -> NDArray[Any]:
+def array(batch: Batch) -> NDArray[np.float32]:
     """CPU tensors as one float32 array, whatever their precision."""
     whole = batch if isinstance(batch, Tensor) else torch.stack(list(batch))
-    result: NDArray[Any] = whole.detach().float().cpu().numpy()
+    result: NDArray[np.float32] = whole.detach().float().cpu().numpy()
     return result
 
 
-def arrays(batch: Batch) -> list[NDArray[Any]]:
+def arrays(batch: Batch) -> list[NDArray[np.float32]]:
     """The samples of a batch, each as a float32 array of its own size."""
     return [array(sample) for sample in batch]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,11 @@ from lab.config.mask_values import UNLABELLED
 from lab.figures.panels import stack, to_rgb
 from lab.figures.samples import classification_figure
 from lab.losses.targets import Examined, Unfit, as_tensor, classes, shares
+from lab.losses.terms import Criterion, Output, Target
 from lab.losses.torch_losses import Weight
 from lab.metrics import Metric
-from lab.tasks.base import Criterion, Samples, StepResult, Task, array, unpacked
+from lab.tasks.base import RawBatch, Samples, StepResult, Task, array, unpacked
+from lab.tasks.network_outputs import Network
 
 
 class Classification(Task):
@@ -50,7 +51,7 @@ class Classification(Task):
             self._mixers += [v2.MixUp(alpha=mixup)] if mixup else []
             self._mixers += [v2.CutMix(alpha=cutmix)] if cutmix else []
 
-    def step(self, model: Callable[..., Any], criterion: Criterion, batch: Any) -> StepResult:
+    def step(self, model: Network, criterion: Criterion, batch: RawBatch) -> StepResult:
         """Pass one batch through the network, in training with mixed images where that is configured.
 
         Raises:
@@ -76,7 +77,7 @@ class Classification(Task):
         result = self.judged(criterion, output, mixed, len(mixed))
         return result._replace(doubts=(*examined.doubts, *result.doubts))
 
-    def weights(self, criterion: Criterion, batch: Any) -> tuple[Mapping[str, Weight], int] | None:
+    def weights(self, criterion: Criterion, batch: RawBatch) -> tuple[Mapping[str, Weight], int] | None:
         """Return the denominators; targets of mixed images are class probabilities (denominator: N)."""
         inputs, target = unpacked(batch, type(self).__name__)
         target = as_tensor(target)
@@ -86,7 +87,7 @@ class Classification(Task):
         rows = torch.zeros(len(target), 2, device=target.device)
         return super().weights(criterion, (*inputs, rows))
 
-    def fit(self, output: Any, target: Any) -> Any:
+    def fit(self, output: Output, target: Target) -> Target:
         """Class indices as int64, or shares of the classes.
 
         Raises:
@@ -100,7 +101,9 @@ class Classification(Task):
             )
         return target if target.is_floating_point() else target.long()
 
-    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+    def examine(
+        self, criterion: Criterion, output: Output, target: Target, ignored: tuple[int, ...]
+    ) -> Examined:
         """Check the target: indices are those of the network's outputs, and class probabilities sum to 1."""
         if target.is_floating_point():
             return shares(target)
@@ -112,7 +115,7 @@ class Classification(Task):
             result = result._replace(target=result.target.argmax(1))
         super().update(metrics, result)
 
-    def predict(self, output: Any) -> Tensor:
+    def predict(self, output: Output) -> Tensor:
         """Probabilities (N, C)."""
         probabilities: Tensor = output.float().softmax(dim=1)
         return probabilities

@@ -7,12 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from lab.losses.targets import Unfit
+from lab.losses.terms import Output
 
+Network = Callable[..., Any]
+"""A network, or a function in its place."""
 NAMES = ("logits", "out")
 """The tensor's name in transformers and timm, and in torchvision's networks for segmentation."""
 
 
-def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
+def tensor_of(output: Output) -> tuple[Tensor, tuple[str, ...]]:
     """The output itself, its only tensor, or the one called `logits` or `out`; and the names of the others.
 
     Raises:
@@ -41,7 +44,7 @@ def tensor_of(output: Any) -> tuple[Tensor, tuple[str, ...]]:
 class OneTensor(nn.Module):
     """A network that returns the one tensor in what another returns."""
 
-    def __init__(self, network: Callable[..., Any]) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -50,7 +53,7 @@ class OneTensor(nn.Module):
         return tensor_of(self.network(*inputs))[0]
 
 
-def _parts(output: Any) -> Iterator[tuple[Any, Any]]:
+def _parts(output: Output) -> Iterator[tuple[Any, Any]]:
     if isinstance(output, Mapping):
         yield from output.items()
     elif isinstance(output, tuple) and hasattr(output, "_fields"):
@@ -61,5 +64,5 @@ def _parts(output: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
 
 
-def _described(part: Any) -> str:
+def _described(part: object) -> str:
     return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__

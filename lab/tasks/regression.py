@@ -1,11 +1,11 @@
 """Numbers from inputs."""
 
 from pathlib import Path
-from typing import Any
 
 from lab.figures.samples import regression_figure
 from lab.losses.targets import as_numbers
-from lab.tasks.base import Criterion, Samples, Task, array, require_same_shape
+from lab.losses.terms import Criterion, Output, Target
+from lab.tasks.base import Samples, Task, array, require_same_shape
 
 
 class Regression(Task):
@@ -14,7 +14,7 @@ class Regression(Task):
     tensors = True
     pictured = 500
 
-    def fit(self, output: Any, target: Any) -> Any:
+    def fit(self, output: Output, target: Target) -> Target:
         """The target as floats; refuses shapes that would silently broadcast.
 
         Raises:

@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from lab.losses.targets import Unfit
+from lab.losses.terms import Target
 from lab.state.nested_tensors import tensors_in
 
 
-def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
+def size_of(target: Target, inputs: Sequence[Any] = ()) -> int:
     """The samples of a batch: the first dimension of its target's tensors.
 
     A list may hold a tensor of all samples for each of several targets, or one target for each sample: the
@@ -41,7 +42,7 @@ def size_of(target: Any, inputs: Sequence[Any] = ()) -> int:
     )
 
 
-def _lengths(inputs: Sequence[Any]) -> set[int]:
+def _lengths(inputs: Sequence[object]) -> set[int]:
     """The number of samples by the first input."""
     if not inputs:
         return set()
@@ -50,5 +51,5 @@ def _lengths(inputs: Sequence[Any]) -> set[int]:
     return {len(each) for each, _ in zip(tensors_in(inputs[0]), range(1), strict=False) if each.dim()}
 
 
-def _kind(target: Any) -> str:
+def _kind(target: object) -> str:
     return "a 0-dim tensor, out" if isinstance(target, Tensor) else f"a {type(target).__name__}"

@@ -8,6 +8,7 @@ import torch
 
 from lab.figures.scene_graph import drawn_frame, examples_figure
 from lab.losses.targets import Unfit
+from lab.losses.terms import Output, Target
 from lab.metrics.scene_graph import Dataset, frames_of, predicate_names, rank
 from lab.tasks.base import Samples, Task
 
@@ -42,16 +43,16 @@ class SceneGraph(Task):
         self.dataset: Dataset = dataset
         self.objects, self.relations = tuple(objects), dict(relations or {})
 
-    def fit(self, output: Any, target: Any) -> Any:
+    def fit(self, output: Output, target: Target) -> Target:
         """Raise `Unfit` where `exclusive` contradicts the annotation."""
         _require_kinds(target["relations"], self.exclusive)
         return target
 
-    def size(self, inputs: Sequence[Any], target: Any) -> int:
+    def size(self, inputs: Sequence[Any], target: Target) -> int:
         """The videos of the batch."""
         return len(target["videos"])
 
-    def predict(self, output: Any) -> dict[str, Any]:
+    def predict(self, output: Output) -> dict[str, Any]:
         """Probabilities: of the boxes' classes (B, C), and of the relations (P, K) by group."""
         given = output["scenes"]["classes"]
         sure = (given == 1).any(1, keepdim=True)

@@ -12,11 +12,13 @@ from lab.config.mask_values import IGNORE_INDEX, Auto, Background, background_in
 from lab.figures.panels import panel, stack
 from lab.figures.samples import segmentation_figure
 from lab.losses.targets import Examined, Unfit, as_numbers, binary, classes
+from lab.losses.terms import Criterion, Output, Target
 from lab.losses.torch_losses import Takes, takes
 from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
 from lab.tasks import tiling
-from lab.tasks.base import Criterion, Samples, StepResult, Task, arrays
+from lab.tasks.base import Samples, StepResult, Task, arrays
+from lab.tasks.network_outputs import Network
 
 _MASKS = "Divide masks of 0 and 255 by 255; 255 marks ignored pixels in losses that support it"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
@@ -69,7 +71,7 @@ class Segmentation(Task):
         named = background == Auto.AUTO and classes
         self.background = background_index(classes) if named else background
 
-    def fit(self, output: Any, target: Any) -> Any:
+    def fit(self, output: Output, target: Target) -> Target:
         """Masks as floats where there is one foreground, and as int64 where there are classes.
 
         Raises:
@@ -80,7 +82,9 @@ class Segmentation(Task):
         _require_fit(output, target)
         return target if target.is_floating_point() else target.long()
 
-    def examine(self, criterion: Criterion, output: Any, target: Any, ignored: tuple[int, ...]) -> Examined:
+    def examine(
+        self, criterion: Criterion, output: Output, target: Target, ignored: tuple[int, ...]
+    ) -> Examined:
         """Check the masks; their values are recorded where pixels can be ignored."""
         if takes(criterion) is Takes.SIGNS:
             return super().examine(criterion, output, target, ignored)
@@ -89,7 +93,7 @@ class Segmentation(Task):
             return binary(target, ignored, _MASKS, masks=masks)
         return classes(target, output.shape[1], ignored, masks=masks)
 
-    def infer(self, model: Callable[..., Any], *inputs: Any) -> Any:
+    def infer(self, model: Network, *inputs: Any) -> Output:
         """Logits of images of any size, in tiles that overlap where they are large; padded by reflection.
 
         Raises:
@@ -104,7 +108,7 @@ class Segmentation(Task):
             flips=self.flips,
         )
 
-    def network(self, model: Callable[..., Any]) -> Callable[..., Tensor]:
+    def network(self, model: Network) -> Callable[..., Tensor]:
         """The model as a function that returns logits, whatever else it returns."""
         return lambda *inputs: self.output(model(*inputs))
 
@@ -119,7 +123,7 @@ class Segmentation(Task):
                 metric.threshold = self.threshold
         super().update(metrics, result)
 
-    def predict(self, output: Any) -> Tensor:
+    def predict(self, output: Output) -> Tensor:
         """Probabilities of the foreground (N, 1, H, W), or of the classes (N, K, H, W)."""
         logits: Tensor = output.float()
         return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
@@ -168,6 +172,6 @@ def _require_fit(output: Tensor, target: Tensor) -> None:
         raise Unfit(f"{found}; classes must be (N, H, W) and their logits (N, classes, H, W)")
 
 
-def _thinned(image: NDArray[Any]) -> NDArray[Any]:
+def _thinned(image: NDArray[np.float32]) -> NDArray[np.float32]:
     step = -(-max(image.shape[-2:]) // _PANEL_SIDE)
     return image[..., ::step, ::step]

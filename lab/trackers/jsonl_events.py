@@ -1,6 +1,7 @@
 """`events.jsonl`: what happened in a run and when, one JSON object a line."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ class JsonlTracker:
             files=event.files,
         )
 
-    def _write(self, event: str, /, **data: Any) -> None:
+    def _write(self, event: str, /, **data: object) -> None:
         assert self._path is not None, "start comes first"
         line = file_io.to_json({"time": datetime.now(UTC).isoformat(), "event": event, **data})
         file_io.append(self._path, line + "\n")
@@ -124,5 +125,5 @@ def _lines(path: Path) -> list[str]:
     return lines
 
 
-def _is_redone(event: dict[str, Any], first_epoch: int) -> bool:
+def _is_redone(event: Mapping[str, Any], first_epoch: int) -> bool:
     return event.get("event") in _OF_AN_EPOCH and event["epoch"] >= first_epoch

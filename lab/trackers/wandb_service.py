@@ -80,13 +80,13 @@ def why_unreachable(host: str, seconds: float) -> str | None:
         return str(reason) or type(reason).__name__
 
 
-def flush_often(fields: Mapping[str, Any]) -> dict[str, float]:
+def flush_often(fields: Mapping[str, object]) -> dict[str, float]:
     """The setting that writes the offline log every second instead of every 15, where this version has it."""
     name = "x_transaction_log_flush_interval"
     return {name: 1.0} if name in fields else {}
 
 
-def only_numbers(fields: Mapping[str, Any]) -> dict[str, bool]:
+def only_numbers(fields: Mapping[str, object]) -> dict[str, bool]:
     """The settings that leave out what W&B finds out about a process, where this version has them."""
     wanted = {"x_disable_stats": True, "x_save_requirements": False}
     return {name: value for name, value in wanted.items() if name in fields}
@@ -137,7 +137,7 @@ def _read_by_name(settings: Any) -> None:
 
 def forget_dead() -> None:
     """Discard W&B's process if it has died: the next `start` starts another."""
-    setup: Any = sys.modules.get("wandb.sdk.wandb_setup")
+    setup: object = sys.modules.get("wandb.sdk.wandb_setup")
     connection = getattr(getattr(setup, "_singleton", None), "_connection", None)
     process = getattr(getattr(connection, "_proc", None), "_process", None)
     if process is not None and process.poll() is not None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from lab.config import wandb_environment as environment
@@ -43,7 +43,7 @@ class Described:
     project: str
     name: str
     group: str | None
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     job_type: str | None = None
     whole: Path | None = None
     suffix: str = ""

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
-Files = Callable[[Path], Mapping[str, Any]]
+Files = Callable[[Path], Mapping[str, object]]
 """Writes the files of an input into an empty folder; returns the sections of the config that read them."""
 
 

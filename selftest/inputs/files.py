@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -96,7 +95,7 @@ _RANGES: Mapping[str, tuple[Writer, float]] = {
     "32-bit integers": (_LONG, 255),
     "float TIFF in [0, 255]": (_FLOATS, 255),
 }
-_TURNED: Mapping[str, Mapping[str, Any]] = {
+_TURNED: Mapping[str, Mapping[str, object]] = {
     ".jpg": {"quality": 98},
     ".png": {},
     ".webp": {"lossless": True},
@@ -137,7 +136,7 @@ def discovery() -> Iterator[WrongInput]:
     """Files that a reader might leave out in silence."""
 
     def half(ending: str) -> Files:
-        def files(folder: Path) -> Mapping[str, Any]:
+        def files(folder: Path) -> Mapping[str, object]:
             images, masks = folders(folder / "set")
             for number in range(SCENES):
                 picture, truth = scene(number)
@@ -154,7 +153,7 @@ def discovery() -> Iterator[WrongInput]:
         word = f"1{ending}: not read"
         yield WrongInput("discovery", f"half of the images in {ending}", half(ending), {}, (word,))
 
-    def below(folder: Path) -> Mapping[str, Any]:
+    def below(folder: Path) -> Mapping[str, object]:
         for number in range(SCENES):
             picture, truth = scene(number)
             save(picture, folder / "set/images" / f"p{number % 2}" / f"{number}.png")
@@ -163,7 +162,7 @@ def discovery() -> Iterator[WrongInput]:
 
     yield WrongInput("discovery", "folders within images/ and masks/", below, EVERY)
 
-    def both(folder: Path) -> Mapping[str, Any]:
+    def both(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)
         picture, truth = scene(99)
         save(picture, folder / "set/images/more/99.png")
@@ -173,7 +172,7 @@ def discovery() -> Iterator[WrongInput]:
     more = counted(3, 4)
     yield WrongInput("discovery", "one folder within images/ and masks/", both, more)
 
-    def without(folder: Path) -> Mapping[str, Any]:
+    def without(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)
         save(scene(9)[0], folder / "set/images/9.png")
         return files

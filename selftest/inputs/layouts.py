@@ -76,6 +76,7 @@ def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
     )
     height, width = truth.shape
     flat = truth.flatten(order="F")
+    # Run lengths start with the zeros, as COCO wants them.
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *edges.tolist(), flat.size]).tolist()
     whole["images"].append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
@@ -105,7 +106,7 @@ def _cityscapes(kind: str, low: int, high: int) -> Place:
 _CELLS = {"classes": CLASSES}
 _AEROPLANES = {"published": {"classes": 21, "dark": 0, "bright": 1}}
 _CARS_ON_ROADS = {"published": {"classes": 19, "dark": 0, "bright": 13}}
-_LAYOUTS: Mapping[str, tuple[Place, Mapping[str, Any]]] = {
+_LAYOUTS: Mapping[str, tuple[Place, Mapping[str, object]]] = {
     "train/ and trainannot/": (_pairs("{part}/{name}.png", "{part}annot/{name}.png"), {}),
     "images/train and labels/train": (_pairs("images/{part}/{name}.png", "labels/{part}/{name}.png"), {}),
     "images/train and masks/train": (_pairs("images/{part}/{name}.png", "masks/{part}/{name}.png"), {}),
@@ -161,7 +162,7 @@ def layouts() -> Iterator[WrongInput]:
 
 
 def _placed(place: Place, **data: Any) -> Files:
-    def files(folder: Path) -> Mapping[str, Any]:
+    def files(folder: Path) -> Mapping[str, object]:
         for number in range(SCENES):
             picture, truth = scene(number)
             place(folder / "set", number, picture, truth.astype(np.uint8))
@@ -188,21 +189,21 @@ def class_folders() -> Iterator[WrongInput]:
     ):
         held = test.lower().startswith("test")
 
-        def files(folder: Path, train: str = train, test: str = test) -> Mapping[str, Any]:
+        def files(folder: Path, train: str = train, test: str = test) -> Mapping[str, object]:
             _class_files(folder / "set", {train: 10, test: 5})
             return _classified(root="set")
 
         expected = {"train_count": 24.0 if held else 30.0, "val_count": 6.0 if held else 15.0}
         yield WrongInput("class folders", f"{train}/ and {test}/", files, expected)
 
-    def wrapped(folder: Path) -> Mapping[str, Any]:
+    def wrapped(folder: Path) -> Mapping[str, object]:
         _class_files(folder / "set/flowers", {"": 10})
         return _classified(root="set")
 
     whole = {"train_count": 24.0, "val_count": 6.0}
     yield WrongInput("class folders", "a folder around the classes", wrapped, whole)
 
-    def unlabelled(folder: Path) -> Mapping[str, Any]:
+    def unlabelled(folder: Path) -> Mapping[str, object]:
         _class_files(folder / "set", {"train": 10})
         save(scene(0)[0], folder / "set/test/0.png")
         return _classified(root="set")
@@ -218,7 +219,7 @@ def _class_files(root: Path, sets: Mapping[str, int]) -> None:
                 save(scene(next(seeds))[0], root / part / label / f"{number}.png")
 
 
-def _classified(**data: Any) -> dict[str, Any]:
+def _classified(**data: object) -> dict[str, object]:
     return config(
         task="lab.tasks.Classification",
         data={"target": "lab.data.class_folder", "size": 8, **data},
@@ -243,7 +244,7 @@ def _table(
         name, stored: the name of a scene in the table, and that of its files.
     """
 
-    def files(folder: Path) -> Mapping[str, Any]:
+    def files(folder: Path) -> Mapping[str, object]:
         root = folder / "set"
         folders(root)
         text = io.StringIO()
@@ -316,7 +317,7 @@ def tables() -> Iterator[WrongInput]:
     words = ("differs in upper and lower case",)
     yield WrongInput("tables", "an ending in capitals", capitals, counted(3, 3), words)
 
-    def folders_of_two_forms(folder: Path) -> Mapping[str, Any]:
+    def folders_of_two_forms(folder: Path) -> Mapping[str, object]:
         images, masks = folders(folder / "set")
         for number in range(SCENES):
             picture, truth = scene(number)

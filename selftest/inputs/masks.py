@@ -33,7 +33,7 @@ class _Mask(NamedTuple):
 
     writer: Writer
     values: Callable[[Array], Array]
-    data: Mapping[str, Any] = {}
+    data: Mapping[str, object] = {}
     words: tuple[str, ...] = ()
 
 

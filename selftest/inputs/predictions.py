@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ def predictions() -> Iterator[WrongInput]:
 def _files(writer: Writer) -> Files:
     """A set to train on in plain files, and the same scenes to predict as the writer has them."""
 
-    def files(folder: Path) -> Mapping[str, Any]:
+    def files(folder: Path) -> Mapping[str, object]:
         new, truth = folder / "new", folder / TRUTH
         new.mkdir()
         for number in range(SCENES):

@@ -61,8 +61,8 @@ def folders(root: Path) -> tuple[Path, Path]:
 
 
 def segmentation(
-    source: str = "lab.data.image_folder", published: Mapping[str, int] | None = None, **data: Any
-) -> dict[str, Any]:
+    source: str = "lab.data.image_folder", published: Mapping[str, int] | None = None, **data: object
+) -> dict[str, object]:
     """The config that reads a folder and finds what is bright: Dice 1 where all is read as it was drawn.
 
     Args:

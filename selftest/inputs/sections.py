@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from selftest.inputs.base import Files
 
 USERS = Path(__file__).with_name("users.py")
 MODULE = "mine"
-_STILL: Mapping[str, Any] = {
+_STILL: Mapping[str, object] = {
     "batch_size": 8,
     "epochs": 1,
     "threads": 1,
@@ -20,16 +19,16 @@ _STILL: Mapping[str, Any] = {
 COUNT = {"count": f"{MODULE}.Count"}
 
 
-def config(**sections: Any) -> dict[str, Any]:
+def config(**sections: object) -> dict[str, object]:
     """A run of one epoch that changes no weight, with these sections."""
     return {"name": "input", **_STILL, **sections}
 
 
-def written(**sections: Any) -> Files:
+def written(**sections: object) -> Files:
     """An input that is all in its config."""
     return lambda folder: config(**sections)
 
 
-def mine(name: str, **arguments: Any) -> dict[str, Any]:
+def mine(name: str, **arguments: object) -> dict[str, object]:
     """A component of the user's own module."""
     return {"target": f"{MODULE}.{name}", **arguments}

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from selftest.inputs.base import RUN, WrongInput
+from selftest.inputs.base import RUN, Files, WrongInput
 from selftest.inputs.sections import config, mine
 
 STUDY = "study.yaml"
@@ -22,8 +21,8 @@ _CHOICES = {
 }
 
 
-def _study(net: str, n_trials: int, space: Mapping[str, Any], **more: Any) -> Any:
-    def files(folder: Path) -> Mapping[str, Any]:
+def _study(net: str, n_trials: int, space: Mapping[str, object], **more: object) -> Files:
+    def files(folder: Path) -> Mapping[str, object]:
         study = {
             "study_name": "input", "run": RUN, "n_trials": n_trials, "isolation": "none", "preflight": "off",
             "search_space": dict(space), **more,
@@ -43,7 +42,7 @@ def studies() -> Iterator[WrongInput]:
     """Small studies; each trial takes a tenth of a second."""
 
     def given(
-        what: str, files: Any, expected: Mapping[str, float], words: tuple[str, ...] = ()
+        what: str, files: Files, expected: Mapping[str, float], words: tuple[str, ...] = ()
     ) -> WrongInput:
         return WrongInput("studies", what, files, expected, words, command=_OPTIMIZE)
 

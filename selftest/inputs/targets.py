@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,10 +120,10 @@ def means() -> Iterator[WrongInput]:
             yield _right("means", what, {"val_loss": expected}, batch_size=batch_size, **sections)
 
 
-def _of_classes() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+def _of_classes() -> Iterator[tuple[str, Mapping[str, object], float]]:
     x, y = users.classes()[1].tensors
     logits, weight = _logits(x), torch.tensor([1.0, 5.0, 0.2])
-    losses: Mapping[str, tuple[Mapping[str, Any], Tensor]] = {
+    losses: Mapping[str, tuple[Mapping[str, object], Tensor]] = {
         "class weights": ({"weight": [1.0, 5.0, 0.2]}, F.cross_entropy(logits, y, weight)),
         "an ignored class": ({"ignore_index": 1}, F.cross_entropy(logits, y, ignore_index=1)),
         "class weights and smoothing": (
@@ -140,7 +139,7 @@ def _of_classes() -> Iterator[tuple[str, Mapping[str, Any], float]]:
     yield "class weights of the project's own loss", sections, float(F.cross_entropy(logits, y, weight))
 
 
-def _of_numbers() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+def _of_numbers() -> Iterator[tuple[str, Mapping[str, object], float]]:
     x, y = users.numbers()[1].tensors
     for name, value in (("MSELoss", F.mse_loss(_logits(x), y)), ("HuberLoss", F.huber_loss(_logits(x), y))):
         sections = {
@@ -152,7 +151,7 @@ def _of_numbers() -> Iterator[tuple[str, Mapping[str, Any], float]]:
         yield name, sections, float(value)
 
 
-def _of_labels() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+def _of_labels() -> Iterator[tuple[str, Mapping[str, object], float]]:
     x, y = users.labels()[1].tensors
     positive = torch.tensor([3.0, 1.0, 0.5])
     value = F.binary_cross_entropy_with_logits(_logits(x), y, pos_weight=positive)
@@ -166,7 +165,7 @@ def _of_labels() -> Iterator[tuple[str, Mapping[str, Any], float]]:
     yield "weights of positives", sections, float(value)
 
 
-def _of_masks() -> Iterator[tuple[str, Mapping[str, Any], float]]:
+def _of_masks() -> Iterator[tuple[str, Mapping[str, object], float]]:
     x, mask = users.masks(extra=255.0)[1].tensors
     logits = users.Bright()(x).detach()
     judged = mask != 255
@@ -207,10 +206,11 @@ def nested() -> Iterator[WrongInput]:
 def streams() -> Iterator[WrongInput]:
     """An epoch of a stream has each sample once, whatever the number of workers."""
     x, y = users.features(23)[TRAIN:], torch.arange(TRAIN, 23) % 3
+    # Every sample once, so the loss is that of the whole set in one batch.
     value = float(F.cross_entropy(_logits(x), y))
     for sized in (True, False):
         for workers, shard in ((0, None), (1, None), (2, None), (2, True), (3, True), (2, "dataset")):
-            loader: dict[str, Any] = {"workers": workers} | ({} if shard is None else {"shard": shard})
+            loader: dict[str, object] = {"workers": workers} | ({} if shard is None else {"shard": shard})
             # Twelve samples in batches of eight; three workers have four each.
             length = {} if sized else {"steps_per_epoch": max(2, workers)}
             yield _right(

@@ -72,7 +72,7 @@ class Count:
     def reset(self) -> None:
         self.count = torch.zeros(())
 
-    def update(self, prediction: Any, target: Any) -> None:
+    def update(self, prediction: Tensor, target: object) -> None:
         self.count = self.count + len(prediction)
 
     def compute(self) -> Tensor:
@@ -85,7 +85,12 @@ def features(count: int) -> Tensor:
 
 
 def classes(
-    count: int = 22, train: int = 12, labels: int = 3, planted: Any = None, at: int = -1, where: str = "val"
+    count: int = 22,
+    train: int = 12,
+    labels: int = 3,
+    planted: int | None = None,
+    at: int = -1,
+    where: str = "val",
 ) -> tuple[TensorDataset, TensorDataset]:
     """Classes by turns, one of them replaced: by `planted`, in the item `at` of a set."""
     y = torch.arange(count) % labels
@@ -173,7 +178,7 @@ def stream(
     return kind(x[:train], y[:train], shared), kind(x[train:], y[train:], shared)
 
 
-class Nested(Dataset[tuple[Tensor, Any]]):
+class Nested(Dataset[tuple[Tensor, object]]):
     """Targets that are mappings, lists or tuples of tensors, and attributes with unlucky names."""
 
     sizes = (3, 1, 2)
@@ -187,7 +192,7 @@ class Nested(Dataset[tuple[Tensor, Any]]):
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+    def __getitem__(self, index: int) -> tuple[Tensor, object]:
         y = self.y[index]
         forms = {
             "tensor": y, "dict": {"a": y, "b": y}, "tuple": (y, y), "list": [y, y],

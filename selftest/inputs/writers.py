@@ -20,7 +20,7 @@ EVERY = counted(SCENES // 2, SCENES // 2)
 
 
 def pillow(
-    ending: str, change: Callable[[Array], Array | Image.Image] = lambda a: a, **options: Any
+    ending: str, change: Callable[[Array], Array | Image.Image] = lambda a: a, **options: object
 ) -> Writer:
     return lambda array, path: save(change(array), path.with_name(path.name + ending), **options)
 
@@ -38,7 +38,7 @@ def raw_tiff(change: Callable[[Array], Array], **options: Any) -> Writer:
     return lambda array, path: write_tiff(path.with_name(path.name + ".tif"), [change(array)], **options)
 
 
-def turned(ending: str, orientation: int, **options: Any) -> Writer:
+def turned(ending: str, orientation: int, **options: object) -> Writer:
     def write(array: Array, path: Path) -> None:
         exif = Image.Exif()
         exif[_ORIENTATION] = orientation
@@ -51,7 +51,7 @@ def turned(ending: str, orientation: int, **options: Any) -> Writer:
     return write
 
 
-def several_pages(ending: str, **options: Any) -> Writer:
+def several_pages(ending: str, **options: object) -> Writer:
     def write(array: Array, path: Path) -> None:
         first, *others = (Image.fromarray(each) for each in (array, array[::-1].copy()))
         save(first, path.with_name(path.name + ending), save_all=True, append_images=others, **options)
@@ -88,7 +88,7 @@ def file_set(
 ) -> Files:
     """Scenes as image and mask files; `change` makes the mask's values of its bools."""
 
-    def files(folder: Path) -> Mapping[str, Any]:
+    def files(folder: Path) -> Mapping[str, object]:
         images, masks = folders(folder / "set")
         for number in range(SCENES):
             picture, truth = scene(number)

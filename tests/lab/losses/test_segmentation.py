@@ -303,7 +303,7 @@ def test_a_term_has_arguments_of_its_own() -> None:
         ({"dice": math.nan}, None, "found nan"),
         ({"dice": 0.0, "bce": 0.0}, None, "at least one loss needs a weight"),
         ({}, None, "at least one loss needs a weight"),
-        ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; known: alpha, beta"),
+        ({"tversky": {"gama": 1.0}}, None, "terms.tversky takes no 'gama'; did you mean 'gamma'?"),
         ({"bce": {"alpha": 1.0}}, None, "terms.bce takes no 'alpha'; known: weight"),
         ({"dice": {"mode": 1.0}}, None, "takes no 'mode'"),
         ({"dice": 1.0}, [1.0], "one finite weight > 0 for each class"),

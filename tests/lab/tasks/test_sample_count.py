@@ -62,5 +62,5 @@ def test_found_in_any_nested_target(target: Any, inputs: list[Any], expected: in
     ],
 )
 def test_asked_for_where_it_is_not_told(target: Any, inputs: list[Any]) -> None:
-    with pytest.raises(ValueError, match=r"the batch size can't be found: .*give StepResult\.size"):
+    with pytest.raises(ValueError, match=r"the batch size can't be found: .*set StepResult\.size"):
         size_of(target, inputs)

@@ -13,7 +13,7 @@ from lab.tasks import Samples, Segmentation
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, 2.0])
 def test_threshold_lies_between(threshold: float) -> None:
-    with pytest.raises(ValueError, match=f"between 0 and 1, found {threshold}"):
+    with pytest.raises(ValueError, match=rf"in \(0, 1\), found {threshold}"):
         Segmentation(threshold)
 
 

@@ -229,5 +229,5 @@ def test_bands_are_the_whole_read_piece_by_piece() -> None:
 
 
 def test_a_network_that_answers_in_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(1, 3, 32, 32\) with \(1, 3, 16, 16\): expected logits"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 16, 16\) for \(1, 3, 32, 32\): expected logits"):
         infer(nn.AvgPool2d(2), (torch.rand(1, 3, 32, 32),), tile=32, overlap=0)
