@@ -25,21 +25,9 @@ _PARTS_LEFT_OUT, _TEXTS_LEFT_OUT = "parts_left_out", "texts_left_out"
 _GIT = "git"  # at the top, and in old parts: the repository that the tool lies in
 # What a part holds beside the code; it stands at the top, too.
 _PLAIN = (
-    *(
-        "time",
-        "command",
-        "folder",
-        "seed",
-        "device",
-        "python",
-        "platform",
-        "host",
-        "processor",
-        "cpus",
-        "gpu",
-    ),
-    *("packages", "environment"),
-)
+    "time", "command", "folder", "seed", "device", "python", "platform", "host", "processor", "cpus", "gpu",
+    "packages", "environment",
+)  # fmt: skip
 _CODE = ("code", "yaml", "repositories", _GIT)  # of a part, with keys of texts
 
 

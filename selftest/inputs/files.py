@@ -116,20 +116,12 @@ def images() -> Iterator[WrongInput]:
     yield WrongInput("images", "12 bits, with the range of 10", beyond, {}, ("outside",))
     for ending, options in _TURNED.items():
         for orientation in (2, 3, 5, 6, 8):
-            yield WrongInput(
-                "images",
-                f"EXIF orientation {orientation} in {ending}",
-                file_set(turned(ending, orientation, **options)),
-                EVERY,
-            )
+            files = file_set(turned(ending, orientation, **options))
+            yield WrongInput("images", f"EXIF orientation {orientation} in {ending}", files, EVERY)
     for orientation in (3, 6):
         both = turned(".jpg", orientation, quality=98), turned(".png", orientation)
-        yield WrongInput(
-            "images",
-            f"EXIF orientation {orientation} of image and mask",
-            file_set(*both, lambda truth: truth.astype(np.uint8) * 255),
-            EVERY,
-        )
+        files = file_set(*both, lambda truth: truth.astype(np.uint8) * 255)
+        yield WrongInput("images", f"EXIF orientation {orientation} of image and mask", files, EVERY)
 
 
 def discovery() -> Iterator[WrongInput]:

@@ -147,12 +147,8 @@ _UNSPLIT: Mapping[str, Place] = {
 def layouts() -> Iterator[WrongInput]:
     """Images and masks, in sets that the folders name: all are used, none is in two sets."""
     for what, (place, data) in _LAYOUTS.items():
-        yield WrongInput(
-            "layouts",
-            what,
-            _placed(place, root="set", **data),
-            counted(_TRAIN, SCENES - _TRAIN),
-        )
+        files = _placed(place, root="set", **data)
+        yield WrongInput("layouts", what, files, counted(_TRAIN, SCENES - _TRAIN))
     for what, place in _UNSPLIT.items():
         yield WrongInput("layouts", what, _placed(place, root="set"), counted(3, 3))
     several = _pairs("images/{part}/{name}.png", "labels/{part}/{name}.png", low=1, high=2)

@@ -85,9 +85,5 @@ def masks() -> Iterator[WrongInput]:
             yield WrongInput("masks", what, files, expected, words)
     for ending in (".png", ".tif"):
         for orientation in (3, 6, 7):
-            yield WrongInput(
-                "masks",
-                f"EXIF orientation {orientation} in {ending}",
-                file_set(_PNG, turned(ending, orientation)),
-                EVERY,
-            )
+            files = file_set(_PNG, turned(ending, orientation))
+            yield WrongInput("masks", f"EXIF orientation {orientation} in {ending}", files, EVERY)

@@ -28,12 +28,8 @@ def _study(net: str, n_trials: int, space: Mapping[str, object], **more: object)
             "search_space": dict(space), **more,
         }  # fmt: skip
         (folder / STUDY).write_text(yaml.safe_dump(study, sort_keys=False))
-        return config(
-            task="lab.tasks.Classification",
-            data=mine("classes"),
-            net=mine(net),
-            criterion="torch.nn.CrossEntropyLoss",
-        )
+        classes = {"task": "lab.tasks.Classification", "criterion": "torch.nn.CrossEntropyLoss"}
+        return config(data=mine("classes"), net=mine(net), **classes)
 
     return files
 

@@ -78,7 +78,7 @@ def test_random_streams_continue(tmp_path: Path, make: Any, draw: Any) -> None:
         (object(), "it is of type object"),
         ([1, {"a": iter(())}], r"it\[1\]\['a'\] is of type tuple_iterator"),
         (np.array(["a"]), "it is of type ndarray of <U1"),
-        (defaultdict(lambda: 3), "it is of type defaultdict of a function"),
+        (defaultdict(lambda: 3), "it is a defaultdict with a custom"),
         ({object: 1}, "a key of it is of type type"),
     ],
 )
