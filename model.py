@@ -118,8 +118,8 @@ def classifier(
     except RuntimeError as error:  # timm's word that it knows no such network, or no such weights of it
         near = difflib.get_close_matches(network, timm.list_models(pretrained=pretrained), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        said = str(error).rstrip(".")
-        raise ValueError(f"network {network!r}: {said}; {hint}timm.list_models() names all") from error
+        reason = str(error).rstrip(".")
+        raise ValueError(f"network {network!r}: {reason}; {hint}timm.list_models() names all") from error
     except (OSError, HfHubHTTPError) as error:
         raise _not_downloaded("pretrained", f"of {network!r}", "false", error) from error
     return made

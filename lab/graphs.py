@@ -115,7 +115,7 @@ def collate(
     videos = [len(truth["videos"]) for _, truth in items]
     annotated = [len(truth["boxes"]) for _, truth in items]
     seen = [scenes for scenes, _ in items]
-    told = [truth for _, truth in items]
+    targets = [truth for _, truth in items]
     scenes = SceneGraphBatch(
         features=torch.cat([scene["features"] for scene in seen]),
         boxes=torch.cat([scene["boxes"] for scene in seen]),
@@ -126,15 +126,15 @@ def collate(
         pairs=_moved([scene["pairs"] for scene in seen], boxes),
     )
     truth = SceneGraphTarget(
-        objects=torch.cat([truth["objects"] for truth in told]),
-        relations=_by_group([truth["relations"] for truth in told]),
-        judged=torch.cat([truth["judged"] for truth in told]),
-        boxes=torch.cat([truth["boxes"] for truth in told]),
-        labels=torch.cat([truth["labels"] for truth in told]),
-        frame_of_box=_moved([truth["frame_of_box"] for truth in told], frames),
-        pairs=_moved([truth["pairs"] for truth in told], annotated),
-        predicates=_by_group([truth["predicates"] for truth in told]),
-        videos=_moved([truth["videos"] for truth in told], videos),
+        objects=torch.cat([truth["objects"] for truth in targets]),
+        relations=_by_group([truth["relations"] for truth in targets]),
+        judged=torch.cat([truth["judged"] for truth in targets]),
+        boxes=torch.cat([truth["boxes"] for truth in targets]),
+        labels=torch.cat([truth["labels"] for truth in targets]),
+        frame_of_box=_moved([truth["frame_of_box"] for truth in targets], frames),
+        pairs=_moved([truth["pairs"] for truth in targets], annotated),
+        predicates=_by_group([truth["predicates"] for truth in targets]),
+        videos=_moved([truth["videos"] for truth in targets], videos),
     )
     return scenes, truth
 

@@ -84,15 +84,15 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
 
     true, likely = np.asarray(truths), np.asarray(probabilities, np.float64)
     _require_fit(true, likely)
-    said, count = likely.argmax(1), likely.shape[1]
-    confusion = np.asarray(metrics.confusion_matrix(true, said, labels=np.arange(count)), np.int64)
+    predicted, count = likely.argmax(1), likely.shape[1]
+    confusion = np.asarray(metrics.confusion_matrix(true, predicted, labels=np.arange(count)), np.int64)
     support, found = confusion.sum(1), confusion.sum(0)
     # Classes that neither truth nor prediction has would count as 0 in a macro mean.
     there = np.flatnonzero(support + found)
 
     def shares(average: str | None) -> tuple[NDArray[np.float64], ...]:
         return metrics.precision_recall_fscore_support(  # type: ignore[no-any-return]
-            true, said, labels=there, average=average, zero_division=0
+            true, predicted, labels=there, average=average, zero_division=0
         )[:3]
 
     by_class = np.full((3, count), math.nan)
@@ -104,10 +104,10 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
         else math.nan
         for index in range(count)
     ]
-    bins = reliability(likely.max(1), said == true)
+    bins = reliability(likely.max(1), predicted == true)
     return Scores(
         samples=len(true),
-        accuracy=float(metrics.accuracy_score(true, said)),
+        accuracy=float(metrics.accuracy_score(true, predicted)),
         classes=tuple(
             ClassScore(
                 Shares(*by_class[:, index].tolist()), int(support[index]), int(found[index]), areas[index]
@@ -156,7 +156,9 @@ def most_confused(confusion: NDArray[np.int64], most: int = 5) -> list[tuple[int
     wrong = confusion * ~np.eye(len(confusion), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = (divmod(int(place), len(wrong)) for place in order)
-    return [(true, said, int(wrong[true, said])) for true, said in pairs if wrong[true, said]]
+    return [
+        (true, predicted, int(wrong[true, predicted])) for true, predicted in pairs if wrong[true, predicted]
+    ]
 
 
 def _require_fit(true: NDArray[np.int64], likely: NDArray[np.float64]) -> None:

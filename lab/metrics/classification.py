@@ -80,7 +80,7 @@ class _OfClasses(LeavesOut, ABC):
 
     def reset(self) -> None:
         """Forget all batches."""
-        self._counts: Tensor | None = None  # right, said and true samples by class, (C, 3) int64
+        self._counts: Tensor | None = None  # right, predicted and true samples by class, (C, 3) int64
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Probabilities (or logits) (N, C, ...) with C ≥ 2, and int64 classes (N, ...).
@@ -105,8 +105,8 @@ class _OfClasses(LeavesOut, ABC):
         if self._counts is None:
             return torch.tensor(torch.nan)
         values = self._kind.ratio(self._counts.T[None])  # (C,): of one class each
-        _, said, true = self._counts.unbind(1)
-        there = said + true > 0
+        _, predicted, true = self._counts.unbind(1)
+        there = predicted + true > 0
         if self._index is not None:
             return torch.where(there, values, torch.nan)[self._index]
         weights = true.float() if self.average == "weighted" else there.float()

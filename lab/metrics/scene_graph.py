@@ -182,18 +182,18 @@ def annotated(frame: FrameGraph, dataset: Dataset) -> tuple[Ints, Ints]:
     return np.concatenate(pairs), np.concatenate(predicates)
 
 
-def frames_of(said: Graphs, truth: Graphs) -> Iterator[FrameGraph]:
+def frames_of(predicted: Graphs, truth: Graphs) -> Iterator[FrameGraph]:
     """The frames of a batch, all of them in order.
 
     Args:
-        said: `lab.graphs.SceneGraphPrediction` with probabilities, as `SceneGraph.predict` makes it.
+        predicted: `lab.graphs.SceneGraphPrediction` with probabilities, as `SceneGraph.predict` makes it.
         truth: `lab.graphs.SceneGraphTarget`.
     """
-    scenes = said["scenes"]
+    scenes = predicted["scenes"]
     boxes, pairs = _array(scenes["boxes"]), _array(scenes["pairs"])
-    objects = _array(said["objects"])
+    objects = _array(predicted["objects"])
     labels, scores = objects.argmax(1), objects.max(1, initial=0)
-    relations = {group: _array(each) for group, each in said["relations"].items()}
+    relations = {group: _array(each) for group, each in predicted["relations"].items()}
     true_boxes, true_labels = _array(truth["boxes"]), _array(truth["labels"])
     true_pairs = _array(truth["pairs"])
     predicates = {group: _array(each) for group, each in truth["predicates"].items()}
@@ -271,15 +271,15 @@ class GraphRecall:
         needed = ("boxes", "frame_of_box", "time", "pairs")
         scenes = {name: prediction["scenes"][name].detach() for name in needed}
         relations = {group: each.detach() for group, each in prediction["relations"].items()}
-        said = {"scenes": scenes, "objects": prediction["objects"].detach(), "relations": relations}
+        predicted = {"scenes": scenes, "objects": prediction["objects"].detach(), "relations": relations}
         names = ("boxes", "labels", "frame_of_box", "pairs", "predicates")
-        self._batches.append((said, {name: target[name] for name in names}))
-        self._device = said["objects"].device
+        self._batches.append((predicted, {name: target[name] for name in names}))
+        self._device = predicted["objects"].device
 
     def compute(self) -> Tensor:
         """The value in [0, 1], 0-dim float32; NaN where nothing is annotated."""
         ranked = rank(
-            (frame for said, truth in self._batches for frame in frames_of(said, truth)),
+            (frame for predicted, truth in self._batches for frame in frames_of(predicted, truth)),
             dataset=self.dataset,
             constraint=self.constraint,
             threshold=self._threshold,
@@ -304,13 +304,13 @@ def _ranked(
     # The score of a triplet: both objects' probabilities times that of the predicate, unit by unit.
     subject, thing = frame.pairs[:, 0], frame.pairs[:, 1]
     sure = frame.scores[subject] * frame.scores[thing]
-    scores, said = [], []
+    scores, predicted = [], []
     for unit in units(dataset, frame.relations):
         probability = _joint([frame.relations[group] for group in unit])
         exclusive = all(frame.predicates[group].ndim == 1 for group in unit)
         scores.append(sure[:, None] * probability)
-        said.append(_said(probability, constraint, exclusive, threshold))
-    ranks = np.concatenate(_positions(scores, said), axis=1)
+        predicted.append(_candidates(probability, constraint, exclusive, threshold))
+    ranks = np.concatenate(_positions(scores, predicted), axis=1)
     # A predicted pair matches an annotated one where classes and boxes of both ends do.
     match = overlap(torch.from_numpy(frame.boxes), torch.from_numpy(frame.true_boxes)).numpy() >= iou
     match &= frame.labels[:, None] == frame.true_labels
@@ -320,7 +320,7 @@ def _ranked(
     return Ranked(np.zeros(len(pair), np.int64), predicate, first)
 
 
-def _said(
+def _candidates(
     probability: Floats, constraint: Constraint, exclusive: bool, threshold: float
 ) -> NDArray[np.bool_]:
     """Select the predicates (P, K) of each pair that are triplets."""
@@ -328,15 +328,15 @@ def _said(
         return np.ones(probability.shape, np.bool_)
     if constraint == "semi" and not exclusive:
         return probability > threshold
-    said = np.zeros(probability.shape, np.bool_)
-    said[np.arange(len(said)), probability.argmax(1)] = True  # the first of equal ones
-    return said
+    predicted = np.zeros(probability.shape, np.bool_)
+    predicted[np.arange(len(predicted)), probability.argmax(1)] = True  # the first of equal ones
+    return predicted
 
 
-def _positions(scores: Sequence[Floats], said: Sequence[NDArray[np.bool_]]) -> list[Floats]:
+def _positions(scores: Sequence[Floats], predicted: Sequence[NDArray[np.bool_]]) -> list[Floats]:
     """The rank of each triplet in its frame, in the shapes of its units (P, K); infinite where it is none."""
     flat = np.concatenate([score.ravel() for score in scores])
-    candidates = np.flatnonzero(np.concatenate([each.ravel() for each in said]))
+    candidates = np.flatnonzero(np.concatenate([each.ravel() for each in predicted]))
     ranks = np.full(len(flat), np.inf)
     # A stable sort keeps ties in their order of listing, which makes the figures reproducible.
     order = candidates[np.argsort(-flat[candidates], kind="stable")]
@@ -384,8 +384,9 @@ def _array(tensor: Tensor) -> Numbers:
     return result
 
 
-def _require_groups(said: Mapping[str, object], true: Mapping[str, object]) -> None:
-    if list(said) != list(true):
+def _require_groups(predicted: Mapping[str, object], true: Mapping[str, object]) -> None:
+    if list(predicted) != list(true):
         raise ValueError(
-            f"the network predicts the relations {', '.join(said)}, and the annotation has {', '.join(true)}"
+            f"the network predicts the relations {', '.join(predicted)}, and the annotation has "
+            f"{', '.join(true)}"
         )

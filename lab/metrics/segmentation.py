@@ -45,9 +45,9 @@ def class_masks(
     judged = (target != IGNORE_INDEX).flatten(1)
     indices = counted if class_index is None else (class_index,)
     if several:
-        said, true = prediction.argmax(1).flatten(1), target.flatten(1)
+        found, true = prediction.argmax(1).flatten(1), target.flatten(1)
         for index in indices:
-            yield (said == index) & judged, (true == index) & judged
+            yield (found == index) & judged, (true == index) & judged
     else:
         found, truth = (prediction > threshold).flatten(1), (target > 0.5).flatten(1)
         for index in indices:

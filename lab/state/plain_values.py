@@ -115,11 +115,7 @@ def plainly(value: Any, path: str, wrong: list[str]) -> Plain:
         if any(item is _LEFT_OUT for item in items):
             wrong += [f"{path} holds functions or objects"] if len(wrong) == before else []
             return _LEFT_OUT
-        return (
-            value
-            if all(one is other for one, other in zip(value, items, strict=True))
-            else type(value)(items)
-        )
+        return _rebuilt(value, items)
     if not is_constant(value):
         wrong.append(f"{path} is of type {type(value).__name__}")
     return _LEFT_OUT
@@ -133,13 +129,14 @@ def with_arrays(value: Plain) -> Any:
         items = {name: with_arrays(item) for name, item in value.items()}
         return value if all(items[name] is item for name, item in value.items()) else items
     if type(value) in (list, tuple):
-        parts = [with_arrays(item) for item in value]
-        return (
-            value
-            if all(one is other for one, other in zip(value, parts, strict=True))
-            else type(value)(parts)
-        )
+        return _rebuilt(value, [with_arrays(item) for item in value])
     return value
+
+
+def _rebuilt(value: Plain, items: list[Plain]) -> Plain:
+    """The sequence itself where no item has changed, else one of its type with these."""
+    unchanged = all(one is other for one, other in zip(value, items, strict=True))
+    return value if unchanged else type(value)(items)
 
 
 def _plain_dict(value: dict[Hashable, object], path: str, wrong: list[str]) -> Plain:

@@ -67,14 +67,14 @@ class SceneGraph(Task):
         """The middle frame of each video: its boxes, and which annotated triplets are found."""
         scenes: Any = samples.inputs[0]
         truth: Any = samples.targets
-        said: Any = samples.predictions
-        frames = list(frames_of(said, truth))
+        predicted: Any = samples.predictions
+        frames = list(frames_of(predicted, truth))
         relations = {
             group: self.relations.get(group) or [f"{group} {n}" for n in range(each.shape[1])]
-            for group, each in said["relations"].items()
+            for group, each in predicted["relations"].items()
         }
         predicates = [name for _, name in predicate_names(self.dataset, relations)]
-        objects = self.objects or [f"class {n}" for n in range(said["objects"].shape[1])]
+        objects = self.objects or [f"class {n}" for n in range(predicted["objects"].shape[1])]
         videos = scenes["video_of_frame"].tolist()
         shown = []
         # One figure a video, of the frame in its middle.

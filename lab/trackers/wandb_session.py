@@ -109,7 +109,7 @@ class WandbSession:
             wandb_service.forget_dead()
             if self._mode == "online" and (why := self._why_unreachable()):
                 self._mode = "offline"
-                self._say_offline(Note(why, level="warning"))
+                self._report_offline(Note(why, level="warning"))
             mode = self._mode
         return self._init(run, mode)
 
@@ -179,7 +179,7 @@ class WandbSession:
                 return begun
         self._mode = "offline"
         begun = self._init(run, "offline")
-        self._say_offline(offline)
+        self._report_offline(offline)
         return begun
 
     def _place(self, run: "wandb.Run") -> str | None:
@@ -187,7 +187,7 @@ class WandbSession:
             return run.url
         return f"{run.project_url}/groups/{quote(run.group, safe='')}"
 
-    def _say_offline(self, why: Note) -> None:
+    def _report_offline(self, why: Note) -> None:
         message = f"W&B: offline, {why.message}; {self.how_to_upload()}"
         self._notify(replace(why, message=message, has_upload_command=True))
 
