@@ -111,7 +111,7 @@ class Turns(Callback):
         self._since = time.process_time()
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """The last listener: all of the Trainer's own work for this epoch is done."""
+        """The last callback: all of the Trainer's own work for this epoch is done."""
         self.seconds[self._own].append(time.process_time() - self._since)
         for name, epochs in self._others.items():
             started = time.process_time()

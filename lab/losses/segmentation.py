@@ -275,7 +275,7 @@ class WeightedSum(Loss):
 
     @property
     def part_definitions(self) -> dict[str, int] | None:
-        """Those of the terms; None: the first batch decides.
+        """The definitions of the terms; None: the first batch decides.
 
         Version 1 of an overlap term was over all classes of several, background included; that of a weighted
         cross entropy was a mean of batches.
@@ -344,7 +344,7 @@ class WeightedSum(Loss):
         return (each * weights).sum() / weights.sum().clamp(min=tiny)
 
     def _pixel_weights(self, target: Tensor) -> Tensor:
-        """Of each pixel the weight of its class, 1 where classes have none, and 0 where it is ignored."""
+        """Return the class weight of each pixel, 1 where classes have none, and 0 where it is ignored."""
         judged = target != IGNORE_INDEX
         if self.class_weights is None:
             return judged.float()

@@ -55,7 +55,7 @@ def require_same_shape(prediction: Tensor, target: Tensor) -> None:
 
 
 def wide(values: Tensor) -> Tensor:
-    """The same numbers in float64, or float32 on a device without it.
+    """Convert numbers to float64, or float32 on a device without it.
 
     Sums over a long set, and differences of numbers around 1e9, need more digits than float32 has.
     """

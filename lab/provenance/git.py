@@ -172,7 +172,7 @@ def locate(folder: Path) -> Repository:
 
 
 def inspect(folder: Path) -> Repository:
-    """The same with what is not committed."""
+    """Ask git for a repository, its commit, and what is not committed."""
     repository = locate(folder)
     return repository if repository.commit is None else _with_changes(repository)
 

@@ -96,7 +96,7 @@ class Held:
         return [leaf.path for leaf in leaves if leaf.slot is Slot.OWN or not self._as_at_first(leaf)]
 
     def copied(self) -> dict[str, Plain]:
-        """The same as `state`, in tensors that later steps don't change."""
+        """Return the state in tensors that later steps don't change."""
         state: dict[str, Plain] = _copied(self.state())
         return state
 

@@ -95,7 +95,7 @@ class Attributes:
         return has_own_state(self._held.root) and not ours
 
     def streams(self) -> list[str]:
-        """Those in its attributes."""
+        """Return the random streams in its attributes."""
         return self._held.streams()
 
     def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
@@ -112,7 +112,7 @@ class Attributes:
 
 
 class Named:
-    """A listener of the user's without a state of its own: what changes in it is named, and left alone."""
+    """A user's callback without its own state: changes in it are reported, and left alone."""
 
     has_own = False
     advice = f"; {ADVICE}"
@@ -131,7 +131,7 @@ class Named:
         return []
 
     def streams(self) -> list[str]:
-        """A listener's are its own business."""
+        """None: those of a callback are not restored."""
         return []
 
 
@@ -204,7 +204,7 @@ class ComponentStates:
         ]
 
     def unkept_notes(self) -> list[Note]:
-        """Warnings of listeners that have changed since the resume and keep nothing, unless named before."""
+        """Warnings of callbacks that have changed since the resume and keep nothing, unless named before."""
         return [
             self._reset_note(part, wrong)
             for name, part in self._parts.items()
@@ -259,7 +259,7 @@ def _listed(names: list[str]) -> str:
 
 
 class Unkept(Callback):
-    """Reports listeners that change and keep nothing; the last of all listeners of a resumed run.
+    """Reports callbacks that change and keep nothing; the last of all callbacks of a resumed run.
 
     A checkpoint is written before they receive its epoch, so that the first one knows of no change.
 

@@ -98,7 +98,7 @@ class Modes:
         self._switch_optimizer(True)
 
     def train_modules(self) -> None:
-        """The same of the modules alone, for a trial step without the optimizer."""
+        """Set train mode of the modules alone, for a trial step without the optimizer."""
         first = self._fixed is None
         # Look before the first train(): afterwards the author's eval modes are gone.
         if self._fixed is None:

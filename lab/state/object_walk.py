@@ -254,7 +254,7 @@ def _is_tool(value: object) -> bool:
 
 
 def _attributes(value: object) -> list[tuple[str, object]]:
-    """Those of an instance, and what its class has places for (`__slots__`)."""
+    """Return the attributes of an instance, those of `__slots__` included."""
     found = dict(_dict_of(value))
     for kind in type(value).__mro__:
         if "__slots__" in vars(kind):

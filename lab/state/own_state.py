@@ -27,7 +27,7 @@ class OwnState:
         return None
 
     def parameters(self) -> list[Tensor]:
-        """Those of a module."""
+        """Return the parameters of a module."""
         return list(self._part.parameters()) if isinstance(self._part, nn.Module) else []
 
     def unkeepable(self) -> list[str]:

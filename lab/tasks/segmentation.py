@@ -144,7 +144,7 @@ class Segmentation(Task):
         return True
 
     def panel(self, samples: Samples) -> NDArray[np.uint8]:
-        """The same rows as one image for the trackers; of large images every so many pixels."""
+        """Return the rows of `draw` as one image for the trackers; large images are thinned."""
         images, *_ = samples.inputs
         rows = zip(arrays(images), arrays(samples.targets), arrays(samples.predictions), strict=True)
         thin = (map(_thinned, row) for row in rows)

@@ -133,7 +133,7 @@ def bands(
     divisor: int = 32,
     flips: bool = False,
 ) -> Iterator[tuple[int, Tensor]]:
-    """The same for an image that is never in memory as a whole: `(top, logits (N, K, rows, W))`, downwards.
+    """Yield logits of an image that is never in memory as a whole: `(top, logits (N, K, rows, W))`, downwards.
 
     Args:
         read: gives pieces of the image, where the network is; neighbouring pieces overlap.
@@ -198,7 +198,7 @@ def _padded(read: Reader, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _layout(image: Tensor) -> torch.memory_format:
-    """By the strides, which a piece cut out of an image still has."""
+    """Return the layout by the strides, which a piece cut out of an image still has."""
     beside = image.stride(1) == 1 and image.shape[1] > 1
     return torch.channels_last if beside else torch.contiguous_format
 

@@ -1,1 +1,1 @@
-"""Trackers of a run's numbers: its own files, which are the record, and the mirrors."""
+"""Trackers of a run's numbers: its own files, which are the record, and secondary trackers."""

@@ -1,4 +1,4 @@
-"""Keeps a mirror's slowness and its faults away from training: one thread and one queue for each."""
+"""Isolation of training from slow or failing trackers: one thread and one queue for each."""
 
 import time
 from collections.abc import Callable
@@ -103,7 +103,7 @@ class Background:
                 self._guard(self._on_abandon)
 
     def _guard(self, call: Callable[[], None]) -> bool:
-        """Make the call and return whether it succeeded; a mirror's error never fails the run."""
+        """Make the call and return whether it succeeded; a tracker's error never fails the run."""
         try:
             call()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that may catch everything

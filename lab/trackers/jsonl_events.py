@@ -76,7 +76,7 @@ class JsonlTracker:
             self._write("note", level=event.level, message=event.message, epoch=event.epoch)
 
     def finish(self, event: RunEnd) -> None:
-        """Record the outcome; a note of a slow mirror may still follow."""
+        """Record the outcome; a note of a slow tracker may still follow."""
         self._write(
             "run_end",
             outcome=event.outcome,

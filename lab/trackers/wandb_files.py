@@ -74,7 +74,7 @@ class Places:
         return [self.folder / FOLDER, *self.elsewhere()]
 
     def elsewhere(self) -> list[Path]:
-        """Those of them that other runs may use, too."""
+        """Return the folders among them that other runs may use, too."""
         return [root / name for root in self._elsewhere() for name in (FOLDER, HIDDEN)]
 
     def _elsewhere(self) -> list[Path]:

@@ -168,7 +168,7 @@ class WandbTracker:
 
 
 def recorded(event: RunStart) -> Iterator[EpochEnd]:
-    """The epochs that a resumed run won't do again, from its own record: a mirror may have missed some."""
+    """The epochs that a resumed run won't do again, from its own record: the tracker may have missed some."""
     if not event.resumed:
         return
     nothing = float("nan")

@@ -115,7 +115,7 @@ def start() -> Any:
 def _read_by_name(settings: Any) -> None:
     """Have W&B read the variables that are its own one by one, and leave out those that a run is given.
 
-    One that doesn't count for a run, and that W&B would not take, must not end the mirror.
+    One that doesn't count for a run, and that W&B would not take, must not disable the tracker.
     """
     read = settings.update_from_env_vars
     if getattr(read, "by_name", False):
