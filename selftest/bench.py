@@ -311,6 +311,6 @@ def _forked(folder: Path, function: Callable[..., object], arguments: tuple[obje
 
 
 def as_main(main: Path, arguments: Sequence[str]) -> None:
-    """Be `python main.py ...`."""
+    """Run `python main.py ...` in this process."""
     sys.argv = [str(main), *arguments]
     runpy.run_path(str(main), run_name="__main__")

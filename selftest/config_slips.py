@@ -50,7 +50,7 @@ class Original:
         self.places = {keys: int(where.rpartition(":")[2]) for keys, where in document.origins.items()}
 
     def wrong(self, what: str, line: int, hint: str = "", text: str | None = None) -> Wrong:
-        """It with its lines as they are now, or as another text."""
+        """Return it as a wrong file, with its lines as they are now, or as another text."""
         content = "\n".join(self.lines) + "\n" if text is None else text
         return Wrong(what, content.encode(), self.study, line, hint)
 

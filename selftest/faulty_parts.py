@@ -87,7 +87,7 @@ def points(in_memory: bool = False) -> tuple[Dataset[object], Dataset[object]]:
 
 
 def guarded(**kept: Any) -> tuple[Dataset[object], Dataset[object]]:
-    """The same from a source that asks for passwords, keys and more."""
+    """The sets of `points`, from a source that asks for passwords, keys and more."""
     return points(in_memory=True)
 
 

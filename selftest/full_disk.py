@@ -264,7 +264,7 @@ def _until_full(main: Path, point: Point, folder: Path) -> None:
 
 
 def _again(main: Path, kind: Kind, folder: Path) -> None:
-    """The same command, or the run that was begun."""
+    """Repeat the command, or resume the run that was started."""
     begun = [path.parent for path in Path("runs").glob(f"*/{run_folder.CONFIG}")]
     if begun and kind != "evaluate":
         as_main(main, ("--resume", str(begun[0]), "--quiet"))

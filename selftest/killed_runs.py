@@ -141,7 +141,7 @@ def outcome(run: Path) -> dict[str, str]:
 
 
 def epochs(run: Path) -> dict[str, str]:
-    """The same of all epochs, whose ends were kept, and of the whole."""
+    """The sha256 of each part at the end of each epoch, and of the whole run."""
     found = {f"{name} at the end": value for name, value in outcome(run).items()}
     for path in sorted((run / run_folder.CHECKPOINTS).glob("epoch_*.pt")):
         content = checkpoint.load(path)

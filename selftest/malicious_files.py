@@ -297,7 +297,7 @@ def loose_reads(root: Path) -> list[str]:
 
 
 def loose_calls(source: str) -> Iterator[tuple[int, str]]:
-    """Those of one source: line and call."""
+    """The loose reads of one source: line and call."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call):
             continue

@@ -46,7 +46,7 @@ class Payload:
         return path
 
     def arguments(self, path: Path) -> tuple[str, ...]:
-        """Of the command."""
+        """The arguments of the command."""
         stranger = self.verb in ("resume", "predict", "evaluate")
         more = ("--input", "images", "--output", "out") if self.verb == "predict" else ()
         return (f"--{self.verb}", str(path.parent if stranger else path.name), *more, *self.options)

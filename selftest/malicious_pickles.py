@@ -43,7 +43,7 @@ def named(module: str, name: str) -> Code:
 
 
 def stacked(module: str, name: str) -> Code:
-    """The same in protocol 4, whose names may have dots."""
+    """Pickle an import path in protocol 4, whose names may have dots."""
     return text(module) + text(name) + b"\x93"
 
 
@@ -83,7 +83,7 @@ class Entries:
 
     @classmethod
     def read(cls, checkpoint: bytes) -> "Entries":
-        """Those of a true checkpoint."""
+        """Read the entries of a true checkpoint."""
         with zipfile.ZipFile(io.BytesIO(checkpoint)) as archive:
             return cls(tuple((name, archive.read(name)) for name in archive.namelist()))
 
@@ -93,13 +93,13 @@ class Entries:
         return next(content for name, content in self.parts if name.endswith("/data.pkl"))
 
     def with_pickle(self, content: bytes) -> "Entries":
-        """The same with another pickle."""
+        """Return the entries with another pickle."""
         return replace(
             self, parts=tuple((n, content if n.endswith("/data.pkl") else c) for n, c in self.parts)
         )
 
     def with_parts(self, **parts: bytes) -> "Entries":
-        """The same with more files."""
+        """Return the entries with more files."""
         top = self.parts[0][0].partition("/")[0]
         more = tuple((name.replace("TOP", top), content) for name, content in parts.items())
         return replace(self, parts=(*self.parts, *more))

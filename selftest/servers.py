@@ -89,7 +89,7 @@ def judge_answer(asked: Asked, response: bytes) -> list[str]:
 
 
 def judge_sockets(name: str, found: set[Listening]) -> list[str]:
-    """Those that other machines can reach."""
+    """Name the sockets that other machines can reach."""
     elsewhere = sorted(each for each in found if not each.on_loopback)
     return [f"{name}: loopback expected, found {each.address}:{each.port}" for each in elsewhere]
 

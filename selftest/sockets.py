@@ -70,7 +70,7 @@ def request(
 
 
 def status(response: bytes) -> int:
-    """Of an HTTP answer; 0 where it is none."""
+    """The status of an HTTP answer; 0 where it is none."""
     words = response.split(b" ", 2)
     return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
 

@@ -52,11 +52,11 @@ class StoppedRun(Command):
         return folder
 
     def arguments(self, folder: Path) -> tuple[str, ...]:
-        """It is begun once."""
+        """Return the arguments that start it; it is started once."""
         return ("--run", _FILE)
 
     def last_arguments(self, folder: Path) -> tuple[str, ...]:
-        """It is resumed by its name."""
+        """Return the arguments that resume it by its name."""
         return ("--resume", _run(folder).name, "--quiet", "--set", "trackers=[]")
 
     def progress(self, folder: Path) -> int:
@@ -69,7 +69,7 @@ class StoppedRun(Command):
         return judge_stopped(run_folder.read_summary(_run(folder)) or {}, done.output)
 
     def differences(self, folder: Path) -> Iterable[str]:
-        """By the sha256 of each part."""
+        """Compare the sha256 of each part."""
         return differences(self._wanted, _remains(folder))
 
 

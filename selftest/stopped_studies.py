@@ -45,7 +45,7 @@ class StoppedStudy(Command):
         return folder
 
     def arguments(self, folder: Path) -> tuple[str, ...]:
-        """The same each time."""
+        """Return the arguments, which are the same each time."""
         return ("--optimize", FILE)
 
     def progress(self, folder: Path) -> int:
@@ -58,20 +58,20 @@ class StoppedStudy(Command):
         return sum(len(file.read_text().splitlines()) - 1 for file in files)
 
     def over(self, folder: Path, each: Stop, done: Done) -> bool:
-        """Or it was just ending."""
+        """Return whether it had ended before, or was just ending."""
         ended = done.code == -each.first and not self.real
         return super().over(folder, each, done) or (
             ended and all(trial.state.is_finished() for trial in trials_in(folder))
         )
 
     def judge(self, folder: Path, done: Done) -> Iterable[str]:
-        """It is silent, and leaves no trial at work."""
+        """Judge that it is silent, and leaves no trial running."""
         if done.err if self.real else "Traceback" in done.output:
             yield f"said {(done.err or done.output)[-300:]}"
         yield from (f"trial {number} is RUNNING, expected WAITING" for number in self.running(folder))
 
     def running(self, folder: Path) -> list[int]:
-        """By the database."""
+        """Return the running trials in the database."""
         return running(trials_in(folder))
 
     def differences(self, folder: Path) -> Iterable[str]:

@@ -66,7 +66,7 @@ def small_study(url: str, n_trials: int, **changes: Any) -> OptimizeConfig:
 
 
 def work(config: OptimizeConfig, run: Run) -> None:
-    """Be one of the workers of a study; what `python main.py --optimize` does once its file is read."""
+    """Work on a study as `python main.py --optimize` does once its file is read."""
     study.optimize(config, run, console="plain")
 
 

@@ -56,7 +56,7 @@ def variant(number: int, **values: object) -> Config:
 
 
 def stateful(number: int, **values: object) -> Config:
-    """The same, of parts with a state of their own: loss, stream, optimizer with two modes, frozen layers."""
+    """The config of a training whose parts have a state: loss, stream, two-mode optimizer, frozen layers."""
     config = variant(number)
     kind = number % 5
     if kind in (0, 2):

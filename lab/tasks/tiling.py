@@ -133,7 +133,7 @@ def bands(
     divisor: int = 32,
     flips: bool = False,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield logits of an image that is never in memory as a whole: `(top, logits (N, K, rows, W))`, downwards.
+    """Yield logits of an image that is never in memory as a whole: `(top, logits (N, K, rows, W))` downwards.
 
     Args:
         read: gives pieces of the image, where the network is; neighbouring pieces overlap.

@@ -21,7 +21,7 @@ class Bright(nn.Module):
 
 
 class BrightClasses(nn.Module):
-    """The same with a logit for each of many classes, of which two occur."""
+    """The network `Bright` with a logit for each of many classes, of which two occur."""
 
     def __init__(self, classes: int, dark: int, bright: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Count:
 
 
 def features(count: int) -> Tensor:
-    """The same numbers each time: (count, 4)."""
+    """Random numbers that are the same each time: (count, 4)."""
     return torch.randn(count, 4, generator=torch.Generator().manual_seed(0))
 
 
@@ -260,7 +260,7 @@ class Flat(nn.Module):
 
 
 class Picky(Attend):
-    """The same, which reports that a pair of numbers can't be built."""
+    """The layer `Attend`, which reports that a pair of numbers can't be built."""
 
     def __init__(self, width: int = 16, heads: int = 2) -> None:
         if width % heads:
