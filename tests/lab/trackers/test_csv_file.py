@@ -77,8 +77,8 @@ def test_no_file_no_rows(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("epoch,a,seconds\n1,2\n3,4,5\n", "line 2: 2 values under 3 columns"),
-        ("epoch,a,seconds\n1,2,3\n2,x,3\n", "line 3: a is 'x'"),
-        ("epoch,a,seconds\n1.5,2,3\n", "line 2: epoch is '1.5'"),
+        ("epoch,a,seconds\n1,2,3\n2,x,3\n", "line 3: expected a number for a, found 'x'"),
+        ("epoch,a,seconds\n1.5,2,3\n", "line 2: expected a number for epoch, found '1.5'"),
     ],
 )
 def test_damage_before_the_end_names_the_line(tmp_path: Path, text: str, message: str) -> None:

@@ -83,7 +83,9 @@ def test_a_message_may_hold_anything(tmp_path: Path) -> None:
     assert read_events(tmp_path)[1]["message"] == message
 
 
-@pytest.mark.parametrize(("line", "message"), [("{nope}", "line 2: not JSON"), ("3", "line 2: int found")])
+@pytest.mark.parametrize(
+    ("line", "message"), [("{nope}", "line 2: not JSON"), ("3", "line 2: expected an object, found int")]
+)
 def test_damage_before_the_end_names_the_line(tmp_path: Path, line: str, message: str) -> None:
     tracker = started(tmp_path)
     with (tmp_path / EVENTS).open("a") as file:

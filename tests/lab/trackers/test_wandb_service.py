@@ -102,7 +102,9 @@ def test_a_variable_that_wandb_refuses_and_that_does_not_count_ends_no_mirror(
 @pytest.mark.usefixtures("no_process")
 def test_of_the_rest_the_one_that_wandb_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "soon")
-    with pytest.raises(ValueError, match=r"^WANDB_INIT_TIMEOUT is 'soon' in the environment, and W&B"):
+    with pytest.raises(
+        ValueError, match=r"^WANDB_INIT_TIMEOUT is 'soon' in the environment, which W&B rejects"
+    ):
         wandb_service.start()
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "7")
     wandb_service.kill()
