@@ -100,7 +100,7 @@ def predict(
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
-                done.fail(item.name, f"{item.path}: the network's answer is not finite: {likely.tolist()}")
+                done.fail(item.name, f"{item.path}: the network's output is not finite: {likely.tolist()}")
     done.notes += reader.depths.unlike(loaded.info, reader.value_range)
     done.images = len(rows)
     said = Counter(row[2] for row in rows)
