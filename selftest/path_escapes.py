@@ -216,6 +216,7 @@ def _link(what: str, place: str, target: str, *arguments: str) -> Case:
 
 
 _RESUME = ("--resume", "true/run", "--set", "epochs=2", "--quiet")
+_EXPORT = ("--export", "safetensors", "true/run", "--input", "true/images")
 _OPTIMIZE = ("--optimize", "study.yaml", "--quiet")
 CASES = (
     *map(_run, NAMES),
@@ -227,16 +228,7 @@ CASES = (
     _link("a run's checkpoints", "true/run/checkpoints", "", *_RESUME),
     _link("a run's lock", "true/run/.lock", ESCAPE, *_RESUME),
     _link("a run's evaluation", "true/run/evaluation", "", "--evaluate", "true/run"),
-    _link(
-        "a run's export",
-        "true/run/export",
-        "",
-        "--export",
-        "safetensors",
-        "true/run",
-        "--input",
-        "true/images",
-    ),
+    _link("a run's export", "true/run/export", "", *_EXPORT),
     _link("a study's first trial", "studies/small/trial_00000", "", *_OPTIMIZE),
     _link("a trial's lease", "studies/small/trial_00000/.lease", "mine.jsonl", *_OPTIMIZE),
     _link("a trial's console", "studies/small/trial_00000/console.log", "mine.jsonl", *_OPTIMIZE),
