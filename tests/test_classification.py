@@ -94,7 +94,7 @@ def test_new_images_get_a_class_and_the_broken_ones_are_told(place: Path, say: S
     [
         (["--predict", "RUN", "--input", "set", "--output", "x", "--tile", "64"], "--tile can't be used"),
         (["--evaluate", "RUN", "--threshold", "0.3"], "--threshold can't be used: the run's task is not"),
-        (["--export", "onnx", "RUN"], "this run's task is lab.tasks.Classification"),
+        (["--export", "onnx", "RUN"], "found lab.tasks.Classification"),
         (["--evaluate", "nothing"], "nothing"),
     ],
 )

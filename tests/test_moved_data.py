@@ -93,7 +93,7 @@ def test_the_message_names_an_option_that_works(
 ) -> None:
     run = run_of(place, name)
     error = say(2, "--evaluate", run, "--split", "val")
-    assert f"where it lies elsewhere now, add --set data.{key}=PATH" in error
+    assert f"if it has moved, add --set data.{key}=PATH" in error
     out = say(0, "--evaluate", run, "--split", "val", "--json", "--set", f"data.{key}={where}")
     found = json.loads(out)
     last = json.loads((place / run / "summary.json").read_text())
@@ -109,7 +109,7 @@ def test_an_edited_config_is_read_for_where_the_data_lies(place: Path, say: Say)
     before = file.read_text()
     try:
         file.write_text(before.replace("root: set", "root: my data/set"))
-        assert f"data.root is my data/set, as {run}/config.yaml has it now" in say(0, "--evaluate", run)
+        assert f"data.root is my data/set, as currently set in {run}/config.yaml" in say(0, "--evaluate", run)
         file.write_text(before.replace("root: set", "root: nowhere").replace("width: 4", "width: 6"))
         assert "data.root: nowhere" in say(2, "--evaluate", run), "and of the network, the weights' own"
         say(0, "--evaluate", run, "--set", "data.root=my data/set")
@@ -125,7 +125,7 @@ def test_what_was_trained_with_cannot_be_set(place: Path, say: Say, assignment: 
     error = say(
         2, "--evaluate", run_of(place, "classes"), "--set", assignment, "--set", "data.root=my data/set"
     )
-    assert f"--set {assignment}: {assignment.partition('=')[0]}: the run was trained with it" in error
+    assert f"--set {assignment}: {assignment.partition('=')[0]}: the run was trained with this value" in error
     assert "data.root" in error and "1 problem" in error
 
 
@@ -155,13 +155,13 @@ def test_other_images_than_those_of_the_training_are_named(place: Path, say: Say
     for name in sorted(facts)[:4]:
         next((tmp_path / "less").rglob(f"{name}.png")).unlink()
     out = say(0, "--evaluate", run, "--set", f"data.root={tmp_path / 'less'}")
-    assert "the val set holds other images than when the run was trained: " in out
+    assert "the val set has changed since the run was trained: " in out
     assert "the network was trained on" in out, "what was learnt from would judge"
 
 
 def test_the_same_images_are_not_named(place: Path, say: Say) -> None:
     out = say(0, "--evaluate", run_of(place, "masks"), "--set", "data.root=my data/pairs")
-    assert "other images" not in out and "was trained on" not in out
+    assert "has changed since" not in out and "was trained on" not in out
 
 
 def test_an_export_is_checked_on_the_moved_images(place: Path, say: Say, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_threshold_of_other_weights_is_tuned_anew_by_the_command_that_is_named
     record.write_text(json.dumps({"threshold": 0.4, "epoch": 99}))
     try:
         out = say(0, "--predict", part, "--input", "my data/pairs/images", "--output", str(tmp_path / "out"))
-        command = out.partition("it is not used; ")[2].partition(" tunes it again")[0]
+        command = out.partition("; to tune it again: ")[2].partition("\n")[0]
         words = shlex.split(command)[2:]
         say(0, *words, "--set", "data.root=my data/pairs")
         assert json.loads(record.read_text())["epoch"] != 99

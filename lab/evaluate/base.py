@@ -1,4 +1,4 @@
-"""The course of `--evaluate`, which all tasks share: each fold or seed by its own network and data."""
+"""The evaluation loop that all tasks share: each fold or seed by its own network and data."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ Progress = Callable[[int, int, str], object]
 
 
 class OfPart(Protocol):
-    """Something judged by the network of one fold or seed; `part` is empty where the run is a single one."""
+    """An item evaluated by the network of one fold or seed; `part` is empty for a single run."""
 
     @property
     def part(self) -> str: ...
@@ -22,11 +22,11 @@ class OfPart(Protocol):
 
 @dataclass
 class Evaluation:
-    """The result of judging a run: plain data, which a module of `lab.report` writes.
+    """The result of an evaluation: plain data, which a module of `lab.report` writes.
 
     Args:
-        notes: what the user should know.
-        about: how it was done, for the reader.
+        notes: warnings for the user.
+        about: the settings of the evaluation, for the reader.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Evaluation:
 
     @property
     def items(self) -> Sequence[OfPart]:
-        """Everything that was judged."""
+        """All evaluated items."""
         return ()
 
     @property
@@ -54,11 +54,11 @@ E = TypeVar("E", bound=Evaluation)
 
 
 class Evaluator(Protocol[N, E]):
-    """How the runs of one kind of task are judged: four steps, of which `evaluate` is the course.
+    """Evaluator of one kind of task: four steps, which `evaluate` calls in order.
 
     Attributes:
         task: the class that a run's task must be of; any by default, which needn't be a `Task`.
-        whole: a run of several folds or seeds is judged as one; else each has to be named.
+        whole: a run of several folds or seeds is evaluated as one; else each has to be named.
     """
 
     task: type = object
@@ -68,17 +68,17 @@ class Evaluator(Protocol[N, E]):
         """Load one network."""
 
     def begin(self, folder: Path, held_out: HeldOut[N]) -> E:
-        """Make a result without any item, by the first network.
+        """Create a result without items, from the first network.
 
         Args:
             folder: of the whole run.
         """
 
-    def judge(self, result: E, held_out: HeldOut[N], on_progress: Progress) -> None:
-        """Add what one network is worth to the result."""
+    def evaluate_part(self, result: E, held_out: HeldOut[N], on_progress: Progress) -> None:
+        """Evaluate one network and add its items to the result."""
 
     def finish(self, result: E) -> None:
-        """Add what is known once all parts are judged; nothing by default."""
+        """Complete the result after the last part; nothing by default."""
         return  # without a statement it would be abstract
 
     def evaluate(
@@ -90,15 +90,15 @@ class Evaluator(Protocol[N, E]):
         data: Mapping[str, object] | None = None,
         on_progress: Progress = lambda done, items, what: None,
     ) -> E:
-        """Judge a run on its own data: each fold or seed by its own network, where there are several.
+        """Evaluate a run on its own data: each fold or seed by its own network, where there are several.
 
-        The data is built anew from the run's config.
+        The data is rebuilt from the run's config.
 
         Args:
             split: by default `test` where there is one, else `val`; `val` for folds, whose validation items
-                are those that the fold's network hasn't learnt from.
-            device: other than the config says.
-            data: where the run's data lies now, by path, such as `{"data.root": "elsewhere"}`.
+                the fold's network was not trained on.
+            device: overrides the config's.
+            data: new locations of the run's data, by path, such as `{"data.root": "elsewhere"}`.
 
         Raises:
             CheckpointError: there are no weights, or they don't fit.
@@ -112,6 +112,7 @@ class Evaluator(Protocol[N, E]):
             loaded = self.load(path, device=device, data=data)
             require_task(loaded, self.task)
             splits = loaded.create_splits()
+            # The first part decides for all: a mean over different splits would be meaningless.
             split = split or usual_split(splits, part)
             held_out = HeldOut(loaded, splits, split, part)
             if result is None:
@@ -119,7 +120,7 @@ class Evaluator(Protocol[N, E]):
                 result.about = {**held_out.about(), **result.about}
             else:
                 result.about["weights"] += f"; {part}: {held_out.about()['weights']}"
-            self.judge(result, held_out, on_progress)
+            self.evaluate_part(result, held_out, on_progress)
         assert result is not None
         result.notes += missing_parts(folder)
         self.finish(result)

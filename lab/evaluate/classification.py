@@ -1,4 +1,4 @@
-"""`--evaluate` of a classifier: what it says of images that it didn't learn from, and what that is worth."""
+"""Evaluation of a classifier on held-out images: predictions, scores, mistakes and efficiency."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,12 +25,12 @@ _ROUNDING = 1e-3  # how far a normalisation that is undone may leave [0, 1]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was said of one image.
+    """The prediction for one image.
 
     Args:
         truth: index of the true class.
         probabilities: of the classes, (C,).
-        part: the fold or seed whose network was asked, where there are several.
+        part: the fold or seed of the network, where there are several.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Answer:
     part: str = ""
 
     @property
-    def said(self) -> int:
+    def predicted(self) -> int:
         """The most probable class."""
         return int(self.probabilities.argmax())
 
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """A wrong answer to look at; `picture` is None where the input is no image."""
+    """A wrong prediction to display; `picture` is None where the input is not an image."""
 
     answer: Answer
     picture: Image | None
@@ -59,11 +59,11 @@ class Mistake:
 
 @dataclass
 class ClassificationEvaluation(Evaluation):
-    """The answers to all images. `lab.report.classification` writes them and their scores.
+    """The predictions for all images. `lab.report.classification` writes them and their scores.
 
     Args:
         classes: names by index.
-        mistakes: the most confident ones, first the surest.
+        mistakes: the most confident ones, in descending order.
         efficiency: of the network, of the first where there are several; None where it wasn't measured.
     """
 
@@ -75,19 +75,19 @@ class ClassificationEvaluation(Evaluation):
 
     @property
     def items(self) -> list[Answer]:
-        """The answers."""
+        """The predictions."""
         return self.answers
 
     def arrays(self, part: str | None = None) -> tuple[NDArray[np.int64], Probabilities]:
-        """Truths (N,) and probabilities (N, C) of all answers, or of one part's."""
+        """Return truths (N,) and probabilities (N, C) of all predictions, or of one part's."""
         chosen = [answer for answer in self.answers if part is None or answer.part == part]
         return np.array([each.truth for each in chosen]), np.stack([each.probabilities for each in chosen])
 
     def scores(self, part: str | None = None) -> Scores:
-        """The figures of all answers, or of one part's; computed once all answers are there.
+        """Return the scores of all predictions, or of one part's; call it once all are there.
 
         Raises:
-            ValueError: an answer isn't finite, or a truth is no class.
+            ValueError: a probability isn't finite, or a truth is not a class.
         """
         if part not in self._scores:
             self._scores[part] = judge(*self.arrays(part))
@@ -96,10 +96,10 @@ class ClassificationEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class ClassificationEvaluator(Evaluator[LoadedRun, ClassificationEvaluation]):
-    """How classes are judged; the network is asked as in validation.
+    """Evaluator of classifiers; the network predicts as in validation.
 
     Args:
-        efficiency: measure its size, arithmetic and speed, too: some seconds.
+        efficiency: also measure size, operations and speed, which takes some seconds.
     """
 
     efficiency: bool = True
@@ -107,13 +107,13 @@ class ClassificationEvaluator(Evaluator[LoadedRun, ClassificationEvaluation]):
     load = staticmethod(load)
 
     def begin(self, folder: Path, held_out: HeldOut[LoadedRun]) -> ClassificationEvaluation:
-        """Make a result; the network's answers tell how many classes there are."""
+        """Create a result; the network's first output determines the number of classes."""
         return ClassificationEvaluation(folder, held_out.split)
 
-    def judge(
+    def evaluate_part(
         self, result: ClassificationEvaluation, held_out: HeldOut[LoadedRun], on_progress: Progress
     ) -> None:
-        """Add the answers of one network.
+        """Add the predictions of one network.
 
         Raises:
             ValueError: the classes are not those of the training, or no image has one.
@@ -135,14 +135,14 @@ class ClassificationEvaluator(Evaluator[LoadedRun, ClassificationEvaluation]):
             on_progress(done, len(names), held_out.part or "images")
         if unlabelled == len(names):
             raise ValueError(f"{loaded.folder}: no image {which} has a class")
-        result.note([f"{unlabelled} images {which} have no class: not judged"] if unlabelled else [])
+        result.note([f"{unlabelled} images {which} have no class: not evaluated"] if unlabelled else [])
         if self.efficiency and result.efficiency is None:
             _, first = next(_items(held_out, ["0"]))
             result.efficiency = measure(loaded, first)
 
     def finish(self, result: ClassificationEvaluation) -> None:
-        """Note what is odd about the answers of all parts."""
-        result.notes += _of_classes(result)
+        """Add notes on unusual predictions of all parts."""
+        result.notes += _class_notes(result)
 
 
 def _require_same_classes(held_out: HeldOut[LoadedRun]) -> None:
@@ -158,7 +158,7 @@ def _require_same_classes(held_out: HeldOut[LoadedRun]) -> None:
 def _items(
     held_out: HeldOut[LoadedRun], names: Sequence[str]
 ) -> Iterator[tuple[tuple[str, int], list[Tensor]]]:
-    """Name and true class of each item, and what the network is asked."""
+    """Yield name and true class of each item, and the network's inputs."""
     for index, name in enumerate(names):
         image, *others, target = held_out.dataset[index]
         asked = as_trained(image, held_out.loaded.info, held_out.splits.info)
@@ -167,8 +167,8 @@ def _items(
 
 
 def _keep(mistakes: list[Mistake], answer: Answer, image: Tensor, loaded: LoadedRun) -> None:
-    """Put the answer among the surest of the wrong ones, if it belongs there."""
-    if answer.said == answer.truth:
+    """Keep the prediction if it is among the most confident mistakes."""
+    if answer.predicted == answer.truth:
         return
     if len(mistakes) == MISTAKES and answer.confidence <= mistakes[-1].answer.confidence:
         return
@@ -178,7 +178,7 @@ def _keep(mistakes: list[Mistake], answer: Answer, image: Tensor, loaded: Loaded
 
 
 def _picture(image: Tensor, normalised: tuple[list[float], list[float]] | None) -> Image | None:
-    """The image (C, H, W) as a person knows it: as bright as it is, where its values are shares."""
+    """Return the image (C, H, W) for display, with its original brightness if its values lie in [0, 1]."""
     if image.dim() != 3:
         return None
     if normalised is not None:
@@ -191,8 +191,8 @@ def _picture(image: Tensor, normalised: tuple[list[float], list[float]] | None) 
     return whole
 
 
-def _of_classes(result: ClassificationEvaluation) -> Iterator[str]:
-    """What the user should know of the answers."""
+def _class_notes(result: ClassificationEvaluation) -> Iterator[str]:
+    """Yield notes on the predictions for the user."""
     scores = result.scores()
     absent = [name for name, score in zip(result.classes, scores.classes, strict=True) if not score.support]
     if absent:
@@ -203,6 +203,6 @@ def _of_classes(result: ClassificationEvaluation) -> Iterator[str]:
     lacking = [part for part in result.parts if math.isnan(result.scores(part).auc)]
     if lacking and len(lacking) < len(result.parts):
         yield f"ROC-AUC isn't defined for {', '.join(lacking)}: its mean is that of the others"
-    said = [name for name, score in zip(result.classes, scores.classes, strict=True) if score.said]
-    if len(said) == 1 and scores.samples > 1:
-        yield f"all {scores.samples} images are said to be {said[0]}"
+    predicted = [name for name, score in zip(result.classes, scores.classes, strict=True) if score.said]
+    if len(predicted) == 1 and scores.samples > 1:
+        yield f"the model predicts '{predicted[0]}' for all {scores.samples} images"

@@ -1,4 +1,4 @@
-"""What a network costs: its size, its arithmetic, and how long an answer takes on this machine."""
+"""Efficiency of a network: its size, its operations, and its inference time on this machine."""
 
 import statistics
 import time
@@ -14,14 +14,14 @@ from lab.predict.loaded_run import LoadedRun
 from lab.provenance.machine import processor
 
 BATCHES = (1, 32)
-WARM_UP = 3  # passes that aren't timed: kernels are chosen and memory is found in them
-LEAST, MOST = 5, 100  # passes that are
+WARM_UP = 3  # passes that aren't timed: they select kernels and allocate memory
+LEAST, MOST = 5, 100  # timed passes
 SECONDS = 2.0  # for each batch size, unless `LEAST` passes take longer
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How long the network takes for a batch that is on its device already, in seconds."""
+    """Inference time of a batch that is already on the device, in seconds."""
 
     batch: int
     median: float
@@ -36,7 +36,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """What a network costs.
+    """Size, operations and speed of a network.
 
     Args:
         weight_bytes: of parameters and buffers, as they are in memory: tied weights count once, and buffers
@@ -46,7 +46,7 @@ class Efficiency:
             recurrent layers, a multiplication and an addition being two; None where there are none, or where
             an operation has no formula.
         input: shape of that image, (C, H, W).
-        device: what was timed, with its name.
+        device: the device that was timed, with its name.
         uncounted: the operations without a formula, such as `aten::_fft_r2c`.
     """
 
@@ -72,7 +72,7 @@ def measure(loaded: LoadedRun, inputs: Sequence[Tensor], batches: tuple[int, ...
     for batch in batches:
         try:
             speeds.append(_timed(loaded, batch, _repeated(inputs, batch)))
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError:  # larger batches won't fit either
             break
     flops, uncounted = _operations(loaded, inputs)
     return Efficiency(
@@ -92,7 +92,7 @@ def _repeated(inputs: Sequence[Tensor], batch: int) -> list[Tensor]:
 
 
 def _timed(loaded: LoadedRun, size: int, inputs: Sequence[Tensor]) -> Speed:
-    """Passes of one batch, each waited for."""
+    """Time passes of one batch, synchronized after each."""
     times: list[float] = []
     with torch.no_grad(), loaded.runtime.autocast():
         batch = loaded.runtime.move(inputs)
@@ -105,7 +105,7 @@ def _timed(loaded: LoadedRun, size: int, inputs: Sequence[Tensor]) -> Speed:
 
 
 def _pass(loaded: LoadedRun, batch: Sequence[Tensor]) -> float:
-    """Seconds of one pass."""
+    """Return the seconds of one pass."""
     wait = _waiting(loaded.runtime.device)
     wait()
     started = time.perf_counter()
@@ -115,14 +115,14 @@ def _pass(loaded: LoadedRun, batch: Sequence[Tensor]) -> float:
 
 
 def _waiting(device: torch.device) -> Callable[[], object]:
-    """What returns when the device has nothing left to do."""
+    """Return a function that waits until the device is idle."""
     if device.type == "cpu":
         return lambda: None
     return lambda: torch.accelerator.synchronize(device)
 
 
 def _operations(loaded: LoadedRun, inputs: Sequence[Tensor]) -> tuple[int | None, tuple[str, ...]]:
-    """Operations of one image, or None and the names of those that can't be counted."""
+    """Count the operations of one image; None and their names where some can't be counted."""
     batch = loaded.runtime.move(_repeated(inputs, 1))
     with loaded.runtime.autocast():
         flops, uncounted = count_operations(lambda: loaded.task.infer(loaded.model, *batch))
@@ -130,7 +130,8 @@ def _operations(loaded: LoadedRun, inputs: Sequence[Tensor]) -> tuple[int | None
 
 
 def addressed(tensors: Iterable[Tensor]) -> int:
-    """Bytes that the tensors lie in; those that several share count once."""
+    """Return the bytes of memory of the tensors; shared ones count once."""
+    # Views may overlap: merge the address ranges within each storage.
     spans: dict[int, list[tuple[int, int]]] = {}
     for tensor in (part for each in tensors for part in _strided(each) if part.numel()):
         last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
@@ -147,7 +148,7 @@ def addressed(tensors: Iterable[Tensor]) -> int:
 
 
 def _strided(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The parts of a sparse tensor that hold memory."""
+    """Return the parts of a sparse tensor that hold memory."""
     if tensor.layout == torch.sparse_coo:
         return tensor._indices(), tensor._values()
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):

@@ -1,4 +1,4 @@
-"""Loss and metrics of a finished run of any task, on what it validates or tests with."""
+"""Evaluation of any task by its loss and metrics, on the validation or test set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class GenericEvaluation(Evaluation):
 
 
 class GenericEvaluator(Evaluator[LoadedRun, GenericEvaluation]):
-    """How a task without an evaluation of its own is judged: by loss and metrics, as its validation was.
+    """Evaluator of any task by its loss and metrics, as in validation.
 
     Of several seeds or folds one has to be named.
     """
@@ -28,10 +28,12 @@ class GenericEvaluator(Evaluator[LoadedRun, GenericEvaluation]):
     load = staticmethod(load)
 
     def begin(self, folder: Path, held_out: HeldOut[LoadedRun]) -> GenericEvaluation:
-        """Make a result without values."""
+        """Create a result without values."""
         return GenericEvaluation(folder, held_out.split)
 
-    def judge(self, result: GenericEvaluation, held_out: HeldOut[LoadedRun], on_progress: Progress) -> None:
+    def evaluate_part(
+        self, result: GenericEvaluation, held_out: HeldOut[LoadedRun], on_progress: Progress
+    ) -> None:
         """Add the values of the set."""
         loaded, dataset = held_out.loaded, held_out.dataset
         if dataset is None:

@@ -1,15 +1,15 @@
-"""Floating-point operations of a network, counted while it runs once.
+"""Floating-point operations of a network, counted in one forward pass.
 
-The count is our own because `torch.utils.flop_counter` covers the fused kernels of some processors and
-versions only, and takes what it doesn't know for free: attention on a CPU and recurrent layers are then
-missing from a figure that looks complete. Here an operation either has a formula, or is known to cost little
-beside matrix products, or makes the whole count unknown.
+`torch.utils.flop_counter` covers the fused kernels of some processors and versions only, and counts unknown
+operations as free: attention on a CPU and recurrent layers are then missing from a number that looks
+complete. Here an operation either has a formula, or is known to cost little beside matrix products, or makes
+the whole count unknown.
 """
 
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 Arguments = Sequence[Any]  # of an operation: tensors, numbers and lists of them
-Formula = Callable[[Arguments, Tensor], int | None]  # None where only the run's values would show it
+Formula = Callable[[Arguments, Tensor], int | None]  # None where it depends on the tensors' values
 
 
 def _product(left: int) -> Formula:
@@ -127,15 +127,15 @@ _DENSE = (torch.strided, torch._mkldnn)  # type: ignore[attr-defined]
 
 
 class OperationCounter(TorchDispatchMode):
-    """Counts what runs within it.
+    """Counter of the operations that run within it.
 
-    What a network computes without torch's operations, in NumPy or by an extension that doesn't register its
-    own, can't be seen.
+    Computations outside of torch, in NumPy or in an extension that doesn't register its operations, are
+    invisible to it.
 
     Args:
         flops: floating-point operations so far, a multiplication and an addition being two; those of
             elementwise work, normalisation and the like are left out.
-        uncounted: names of operations that ran and may be of weight, but have no formula.
+        uncounted: names of operations that ran and may be expensive, but have no formula.
     """
 
     supports_higher_order_operators = True
@@ -145,7 +145,9 @@ class OperationCounter(TorchDispatchMode):
         self.flops = 0
         self.uncounted: set[str] = set()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Iterable[type], args: Arguments = (), kwargs: Mapping[str, Any] | None = None
+    ) -> object:
         kwargs = kwargs or {}
         if not set(types) <= {Tensor, torch.nn.Parameter}:
             return NotImplemented  # by a class of its own, whose work on plain tensors comes here again
@@ -174,7 +176,7 @@ class OperationCounter(TorchDispatchMode):
 
 
 def count_operations(run: Callable[[], object]) -> tuple[int, tuple[str, ...]]:
-    """Floating-point operations of `run`, and the operations that could not be counted, sorted.
+    """Return the floating-point operations of `run`, and the sorted names of uncounted ones.
 
     Fused transformer layers and compiled code are run by their single operations.
     """
@@ -197,7 +199,7 @@ def _not_compiled() -> AbstractContextManager[object]:
     return stance
 
 
-def _light(func: Any, name: str, key: str) -> bool:
+def _light(func: torch._ops.OpOverload, name: str, key: str) -> bool:
     if not name.startswith("aten::"):
         return name in _LIGHT_ELSEWHERE
     if key.endswith("_backward"):

@@ -1,4 +1,4 @@
-"""`--evaluate` of scene graphs: how many annotated triplets a network finds, beside who only counts them."""
+"""Evaluation of scene graphs: recall of annotated triplets, beside a baseline of predicate frequencies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ from lab.metrics.scene_graph import (
 from lab.predict.loaded_run import LoadedRun, load
 from lab.tasks import SceneGraph
 
-WHO = ("network", "frequency")
+PREDICTORS = ("network", "frequency")
 WORST, BEST = 2, 2
 THRESHOLD, IOU = 0.9, 0.5  # of the constraint `semi`, and of boxes
 Ranks = dict[Constraint, Ranked]
@@ -39,11 +39,11 @@ Ranks = dict[Constraint, Ranked]
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What was found in one mode.
+    """The triplets found in one mode.
 
     Args:
-        part: the fold or seed whose network was asked, where there are several.
-        ranks: by who was asked, `network` or `frequency`, and by constraint.
+        part: the fold or seed of the network, where there are several.
+        ranks: by predictor, `network` or `frequency`, and by constraint.
     """
 
     mode: Mode
@@ -55,7 +55,7 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A frame to look at, and where the network's order has its annotated triplets under `with`.
+    """A frame to display, with the ranks of its annotated triplets under the constraint `with`.
 
     Args:
         time: of the frame in its video.
@@ -74,10 +74,10 @@ class Example:
 
 @dataclass
 class SceneGraphEvaluation(Evaluation):
-    """Where the annotated triplets were found. `lab.report.scene_graph` writes it.
+    """The ranks of annotated triplets. `lab.report.scene_graph` writes it.
 
     Args:
-        mode: the one that the run was trained in; it comes first among those that were `asked`.
+        mode: the one that the run was trained in; it comes first among those that were evaluated (`asked`).
         objects: the names of the boxes' classes.
         predicates: (group, name), in the order of `Ranked.predicate`.
         worst, best: frames of the run's own mode, by Recall@20 with constraint.
@@ -93,32 +93,32 @@ class SceneGraphEvaluation(Evaluation):
 
     @property
     def items(self) -> list[Asked]:
-        """What was found in each mode of each part."""
+        """The results of each mode of each part."""
         return self.asked
 
     @property
     def modes(self) -> list[Mode]:
-        """Those that were asked, the run's own first."""
+        """The modes that were evaluated, the run's own first."""
         return list(dict.fromkeys(each.mode for each in self.asked))
 
-    def ranks(self, mode: Mode, who: str, constraint: Constraint, part: str | None = None) -> Ranked:
-        """The triplets of all parts, or of one."""
+    def ranks(self, mode: Mode, predictor: str, constraint: Constraint, part: str | None = None) -> Ranked:
+        """Return the triplets of all parts, or of one."""
         chosen = [each for each in self.asked if each.mode == mode and part in (None, each.part)]
-        return merged([each.ranks[who][constraint] for each in chosen])
+        return merged([each.ranks[predictor][constraint] for each in chosen])
 
 
 class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
-    """How scene graphs are judged: beside the frequencies of the training set, and in every mode.
+    """Evaluator of scene graphs: in every mode, beside the predicate frequencies of the training set.
 
-    The network is asked in the mode of the training and then in the others, where it can: one that learnt
-    from true boxes and classes can be asked about a detector's.
+    The network is evaluated in the mode of the training, then in the others where possible: one trained on
+    true boxes and classes can be evaluated on a detector's.
     """
 
     task = SceneGraph
     load = staticmethod(load)
 
     def begin(self, folder: Path, held_out: HeldOut[LoadedRun]) -> SceneGraphEvaluation:
-        """Make a result in the mode of the training."""
+        """Create a result in the mode of the training."""
         info = held_out.splits.info
         missing = [name for name in SCENE_GRAPH if name not in held_out.splits.facts]
         if missing:
@@ -130,7 +130,7 @@ class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
             "trained in the mode": str(info.mode),
             "boxes match from": f"IoU {IOU:g}",
             "semi constraint": f"probabilities above {THRESHOLD:g}",
-            "frequency": "shares of the predicates in the training set, by the classes of subject and object",
+            "frequency": "predicate frequencies of the training set, by the classes of subject and object",
         }
         mode, dataset = cast(Mode, info.mode), cast(Dataset, info.dataset)
         names = predicate_names(dataset, info.relations)
@@ -138,33 +138,35 @@ class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
             folder, held_out.split, mode, dataset, list(info.objects), names, about=how
         )
 
-    def judge(
+    def evaluate_part(
         self, result: SceneGraphEvaluation, held_out: HeldOut[LoadedRun], on_progress: Progress
     ) -> None:
-        """Add what one network finds in each mode.
+        """Add the triplets that one network finds in each mode.
 
         Raises:
             ValueError: there are no such videos, or the names of what they show are not the training's.
         """
         loaded, splits = held_out.loaded, held_out.splits
         _require_same_names(loaded, splits)
-        guesser = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
+        # The baseline counts in the training set of this fold or seed.
+        baseline = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
         notes = list(held_out.changes(names_of(held_out.dataset) or (), "videos"))
-        _ask(result, held_out, result.mode, guesser, on_progress)
+        _evaluate_mode(result, held_out, result.mode, baseline, on_progress)
         for mode in get_args(Mode):
             if mode == result.mode:
                 continue
+            # Other modes are optional: the data or the network may not support them.
             try:
                 others = _in_mode(loaded, mode)
             except ValueError as error:
-                notes.append(f"{mode} is not asked: {error}")
+                notes.append(f"{mode} is not evaluated: {error}")
             else:
-                _ask(result, replace(held_out, splits=others), mode, guesser, on_progress)
+                _evaluate_mode(result, replace(held_out, splits=others), mode, baseline, on_progress)
         result.note(notes)
 
 
 def _in_mode(loaded: LoadedRun, mode: Mode) -> Splits:
-    """The run's data in another mode than that of the training.
+    """Return the run's data in another mode than that of the training.
 
     Raises:
         ValueError: it has no such mode, or doesn't fit the network.
@@ -178,33 +180,36 @@ def _in_mode(loaded: LoadedRun, mode: Mode) -> Splits:
         raise ValueError("; ".join(problem.text for problem in error.problems)) from error
     then, now = loaded.info.features, splits.info.features
     if then != now:
-        raise ValueError(f"the network learnt from {then} features of a box, and there are {now}")
+        raise ValueError(f"the network was trained on {then} features per box, and the data has {now}")
     return splits
 
 
-def _ask(
+def _evaluate_mode(
     result: SceneGraphEvaluation,
     held_out: HeldOut[LoadedRun],
     mode: Mode,
-    guesser: Frequencies,
+    baseline: Frequencies,
     on_progress: Progress,
 ) -> None:
-    """Add where the network and the guesser find the triplets of a set that was made in one mode."""
+    """Add the ranks of a set's triplets by the network and the baseline, in one mode."""
     loaded, dataset = held_out.loaded, held_out.dataset
     if dataset is None or not len(dataset):
         raise held_out.absent("videos")
-    frames: dict[str, list[FrameGraph]] = {who: [] for who in WHO}
+    frames: dict[str, list[FrameGraph]] = {predictor: [] for predictor in PREDICTORS}
     places: list[tuple[str, float]] = []
     videos, done = names_of(dataset) or [str(index) for index in range(len(dataset))], 0
     loader: Any = create_loader(dataset, loaded.config.batch_size, shuffle=False)
     for scenes, truth in loader:
         frames["network"] += frames_of(loaded.predicted(scenes), truth)
-        frames["frequency"] += frames_of(loaded.task.predict(_guess(guesser, scenes)), truth)
+        frames["frequency"] += frames_of(loaded.task.predict(_baseline_prediction(baseline, scenes)), truth)
         times = zip(scenes["video_of_frame"].tolist(), scenes["time"].tolist(), strict=True)
         places += [(videos[done + video], when) for video, when in times]
         done += len(truth["videos"])
         on_progress(done, len(videos), held_out.label(mode))
-    ranks = {who: {each: _rank(result.dataset, frames[who], each) for each in CONSTRAINTS} for who in WHO}
+    ranks = {
+        predictor: {each: _rank(result.dataset, frames[predictor], each) for each in CONSTRAINTS}
+        for predictor in PREDICTORS
+    }
     if mode == result.mode:
         _keep(result, frames["network"], places)
     count = len(np.unique(ranks["network"]["with"].frame))
@@ -218,7 +223,7 @@ def _rank(dataset: Dataset, frames: Sequence[FrameGraph], constraint: Constraint
 def _keep(
     result: SceneGraphEvaluation, frames: Sequence[FrameGraph], places: Sequence[tuple[str, float]]
 ) -> None:
-    """Put the frames with the highest and lowest recall among those to look at, one a video."""
+    """Keep the frames with the highest and lowest recall, one per video."""
     found = [
         Example(video, time, frame, _rank(result.dataset, [frame], "with"))
         for frame, (video, time) in zip(frames, places, strict=True)
@@ -227,6 +232,7 @@ def _keep(
     found = [example for example in found if len(example.ranked.rank)]
     for kept, count, sign in ((result.worst, WORST, 1), (result.best, BEST, -1)):
         ordered = sorted([*kept, *found], key=lambda each: sign * each.recall)
+        # One example per video: neighbouring frames look alike.
         first = {example.video: example for example in reversed(ordered)}
         kept[:] = sorted(first.values(), key=lambda each: sign * each.recall)[:count]
 
@@ -237,12 +243,12 @@ def _require_same_names(loaded: LoadedRun, splits: Splits) -> None:
     for what, (then, found) in named.items():
         if then and then != found:
             raise ValueError(
-                f"{loaded.folder}: the {what} of its data are not those of the training any more, and the "
-                "network knows them by number; restore the data"
+                f"{loaded.folder}: the {what} of its data differ from those of the training, and the network "
+                "identifies them by index; restore the data"
             )
 
 
-def _guess(guesser: Frequencies, scenes: SceneGraphBatch) -> SceneGraphPrediction:
-    """What the frequencies say of scenes, whose boxes' classes are the given ones."""
+def _baseline_prediction(baseline: Frequencies, scenes: SceneGraphBatch) -> SceneGraphPrediction:
+    """Predict the relations of scenes by frequency; the boxes' classes are the given ones."""
     logits = scenes["classes"].clamp(min=1e-9).log()
-    return SceneGraphPrediction(scenes=scenes, objects=logits, relations=guesser.logits(scenes))
+    return SceneGraphPrediction(scenes=scenes, objects=logits, relations=baseline.logits(scenes))

@@ -1,4 +1,4 @@
-"""`--evaluate`: what a run's network is worth on images that it didn't learn from, image by image."""
+"""Evaluation of segmentation on held-out images, image by image."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,9 @@ from lab.predict.segmentation_run import THRESHOLD, Segmenter, load_segmenter, t
 from lab.store import file_io
 from lab.tasks.base import array
 
-TUNED_ON_ITSELF = "the threshold was tuned on the images it is judged on: expect a little less on others"
+TUNED_ON_ITSELF = (
+    "the threshold was tuned on the images that it is evaluated on: scores are slightly too high"
+)
 WORST, BEST = 6, 3
 _SIDE = 420  # pixels of each picture of a case, at most
 _ENLARGED = 210  # up to here small ones are enlarged by whole numbers
@@ -29,7 +31,7 @@ _ENLARGED = 210  # up to here small ones are enlarged by whole numbers
 
 @dataclass(frozen=True)
 class Case:
-    """An image to look at: the four pictures image, truth, prediction and errors, of one size (h, w, 3)."""
+    """An image to display: image, truth, prediction and error map, of one size (h, w, 3)."""
 
     scores: ImageScores
     shown: tuple[Image, Image, Image, Image]
@@ -42,11 +44,11 @@ class SegmentationEvaluation(Evaluation):
     Args:
         classes: names by index.
         unit: of HD95, `px` or `µm`.
-        thresholds: by part, the probability above which a pixel was foreground; empty where there are several
+        thresholds: by part, the probability above which a pixel is foreground; empty where there are several
             classes. A run of one part calls it "".
-        worst, best: by mean Dice, the most telling first.
+        worst, best: by mean Dice, the most extreme first.
         tuning: by part, (threshold, mean Dice per image) on the validation images, where it was asked for.
-        background: the index of the class that means leave out, if there is one.
+        background: the index of the class that is not scored, if there is one.
     """
 
     classes: list[str]
@@ -66,14 +68,14 @@ class SegmentationEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
-    """How masks are judged; what is None is taken from the run.
+    """Evaluator of masks; a setting that is None is taken from the run.
 
-    Images are asked for by `Task.infer`, one at a time, and judged by the metrics of the training, so that on
+    Images are predicted by `Task.infer`, one at a time, and scored by the metrics of the training, so that on
     the validation images the mean Dice is the run's best `val_dice`.
 
     Args:
-        tune: find the threshold on the validation images, and keep it in the run's folder.
-        flips: average over mirror images, as the run's task may do anyway.
+        tune: tune the threshold on the validation images, and save it in the run's folder.
+        flips: average over flipped images (test-time augmentation), if the run's task doesn't already.
         pixel_size: in micrometres.
 
     Raises:
@@ -89,14 +91,14 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
 
     def __post_init__(self) -> None:
         if self.threshold is not None and self.tune:
-            raise ValueError("give a threshold or have it tuned, not both")
+            raise ValueError("give a threshold or tune it, not both")
         if self.threshold is not None and not 0 <= self.threshold < 1:
             raise ValueError(f"threshold must be in [0, 1), found {self.threshold}")
         if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
             raise ValueError(f"pixel_size must be above 0 µm, found {self.pixel_size}")
 
     def load(self, folder: Path, *, device: str | None, data: Mapping[str, object] | None) -> Segmenter:
-        """Load a network whose task has these settings."""
+        """Load a network and apply these settings to its task."""
         loaded = load_segmenter(folder, device=device, data=data)
         if len(loaded.classes) > 2 and (self.tune or self.threshold is not None):
             raise ValueError(
@@ -109,7 +111,7 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
         return loaded
 
     def begin(self, folder: Path, held_out: HeldOut[Segmenter]) -> SegmentationEvaluation:
-        """Make a result of these classes."""
+        """Create a result with the network's classes."""
         loaded, size = held_out.loaded, self.pixel_size
         result = SegmentationEvaluation(folder, held_out.split, loaded.classes, background=loaded.background)
         result.about["tiles"] = f"{loaded.task.tile} pixels, {loaded.task.overlap} overlapping"
@@ -119,7 +121,7 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
             result.about["pixel size"] = f"{size:g} µm"
         return result
 
-    def judge(
+    def evaluate_part(
         self, result: SegmentationEvaluation, held_out: HeldOut[Segmenter], on_progress: Progress
     ) -> None:
         """Add the images of one network."""
@@ -131,6 +133,7 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
         names = held_out.names()
         result.note(_notes(held_out, names))
         threshold = loaded.threshold if self.threshold is None else self.threshold
+        # Always tuned on validation images, also when the test set is evaluated.
         if self.tune:
             threshold, result.tuning[part] = _tuned(replace(held_out, split="val"), on_progress)
             result.note([TUNED_ON_ITSELF] if held_out.split == "val" else [])
@@ -150,12 +153,13 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
             result.images.append(scores)
             sample = masks(array(target)[0], array(prediction)[0], threshold, background)
             _keep(result.worst, WORST, 1, scores, image, sample)
-            if any(sum(scores.counts[index][1:]) for index in scores.counted):  # nothing is no sight
+            # A perfect score without any foreground shows nothing.
+            if any(sum(scores.counts[index][1:]) for index in scores.counted):
                 _keep(result.best, BEST, -1, scores, image, sample)
 
 
 def _tuned(validation: HeldOut[Segmenter], on_progress: Progress) -> tuple[float, list[tuple[float, float]]]:
-    """The best threshold on the validation images, kept in the run's folder for later predictions."""
+    """Find the best threshold on the validation images; save it in the run's folder for predictions."""
     loaded, names = validation.loaded, validation.names()
     search = ThresholdSearch(loaded.background)
     for _, prediction, target, _ in _predictions(validation, names, on_progress, "tuning"):
@@ -177,7 +181,7 @@ def _tuned(validation: HeldOut[Segmenter], on_progress: Progress) -> tuple[float
 def _predictions(
     held_out: HeldOut[Segmenter], names: list[str], on_progress: Progress, what: str = "images"
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, str]]:
-    """Image (C, H, W), probabilities, target and name of each item; the first three on the CPU."""
+    """Yield image (C, H, W), probabilities, target and name of each item; the first three on the CPU."""
     loaded, dataset, ignored = held_out.loaded, held_out.dataset, held_out.loaded.ignored
     for index, name in enumerate(names):
         *inputs, target = (part[None] for part in dataset[index])
@@ -188,38 +192,35 @@ def _predictions(
 
 
 def _notes(held_out: HeldOut[Segmenter], names: list[str]) -> Iterator[str]:
-    """What the user should know of these images."""
+    """Yield notes on these images for the user."""
     loaded, dataset, where = held_out.loaded, held_out.dataset, held_out.where
     yield from held_out.changes(names)
+    # Validation transforms are part of the data set: crops make scores incomparable with whole images.
     cuts = [name for name in transform_names(loaded.config) if "Crop" in name]
     if cuts:
-        yield f"{where}judged on cuts of the images, by {', '.join(cuts)} in data.val_transforms"
+        yield f"{where}evaluated on crops of the images, by {', '.join(cuts)} in data.val_transforms"
     numbers = (dataset.sequences if isinstance(dataset, ImagePairs) else None) or ()
     unknown = sum(int(number) < 0 for number in numbers)
     if unknown:
-        yield f"{where}{unknown} images are of sequences that the training didn't have: judged without"
+        yield f"{where}{unknown} images are of sequences unknown from the training: evaluated without"
     if loaded.facts and loaded.info.sequences != held_out.splits.info.sequences:
         raise ValueError(
-            f"{loaded.folder}: the sequences of its data are not those of the training any more, "
-            "and the network knows them by number; restore the data, or use --predict with a manifest"
+            f"{loaded.folder}: the sequences of its data differ from those of the training, and the network "
+            "identifies them by index; restore the data, or use --predict with a manifest"
         )
 
 
 def _keep(
-    cases: list[Case],
-    count: int,
-    sign: int,
-    scores: ImageScores,
-    image: Tensor,
-    sample: Masks,
+    cases: list[Case], count: int, sign: int, scores: ImageScores, image: Tensor, sample: Masks
 ) -> None:
-    """Put the image among the first `count` by sign · Dice, if it belongs there."""
+    """Keep the image if it is among the first `count` by sign · Dice."""
 
     def key(each: ImageScores) -> float:
         return sign * (each.value("dice") or 0.0)
 
     if len(cases) == count and key(scores) >= key(cases[-1].scores):
         return
+    # Reduced at once: full-size images of all cases would fill the memory.
     shown = tuple(_reduced(each, smooth=not n) for n, each in enumerate(pictures(array(image), sample)))
     assert len(shown) == 4
     cases.append(Case(scores, shown))
@@ -228,7 +229,7 @@ def _keep(
 
 
 def _reduced(picture: Image, smooth: bool) -> Image:
-    """At most `_SIDE` pixels a side; small ones enlarged by a whole number, so that pixels stay square."""
+    """Resize to at most `_SIDE` pixels a side; small images are enlarged by an integer factor."""
     height, width = picture.shape[:2]
     longest = max(height, width)
     if longest <= _ENLARGED:

@@ -1,4 +1,4 @@
-"""The set that a finished run is judged on, as its data is today, and how that differs from the training."""
+"""The split that a finished run is evaluated on, as its data is today, and changes since the training."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ N = TypeVar("N", bound=LoadedRun)
 
 
 def usual_split(splits: Splits, part: str = "") -> Split:
-    """The test set where there is one; of a fold what it was validated on, which it hasn't learnt from."""
+    """Return `test` where there is a test set; `val` for a fold, whose network was not trained on it."""
     return "val" if splits.test is None or part.startswith("fold") else "test"
 
 
 @dataclass(frozen=True)
 class HeldOut(Generic[N]):
-    """The set that one network is judged on.
+    """The split that one network is evaluated on.
 
     Args:
         splits: the run's data, as it is today.
@@ -47,11 +47,11 @@ class HeldOut(Generic[N]):
         return f"{self.part}: " if self.part else ""
 
     def label(self, what: str) -> str:
-        """`fold_1 images`: what is being done, and of which part."""
+        """Return a progress label such as `fold_1 images`."""
         return f"{self.part} {what}".strip()
 
     def about(self) -> dict[str, str]:
-        """What is judged, for the reader of a report."""
+        """Describe the evaluated network and data, for the reader of a report."""
         loaded = self.loaded
         return {
             "weights": f"{loaded.weights.name}, epoch {loaded.epoch}",
@@ -61,7 +61,7 @@ class HeldOut(Generic[N]):
         }
 
     def absent(self, items: str, hint: str = "") -> ValueError:
-        """The error for a set that the run does not have.
+        """Return the error for a split that the run does not have.
 
         Args:
             items: of the set.
@@ -73,10 +73,10 @@ class HeldOut(Generic[N]):
         return ValueError(f"{folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
 
     def names(self) -> list[str]:
-        """One an item; their numbers where the data has no names.
+        """Return a name per item; their indices where the data has no names.
 
         Raises:
-            ValueError: there is no such set, it is empty, or its items can't be asked for by number.
+            ValueError: there is no such set, it is empty, or it does not support indexing.
         """
         dataset, which = self.dataset, f"{self.loaded.folder}: "
         if dataset is None:
@@ -85,16 +85,14 @@ class HeldOut(Generic[N]):
             count = len(dataset)
             dataset.__getitem__  # noqa: B018
         except (TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{which}the items of its {self.split} data can't be asked for by number"
-            ) from error
+            raise ValueError(f"{which}its {self.split} data does not support len() and indexing") from error
         if not count:
             raise ValueError(f"{which}its {self.split} data is empty")
         names = names_of(dataset)
         return [str(index) for index in range(count)] if names is None else names
 
     def changes(self, names: Iterable[str], what: str = "images") -> Iterator[str]:
-        """What the user should know of judging by these images, after what loading found.
+        """Yield notes on changes of the data since the training, after those from loading.
 
         Args:
             names: of the set's images.
@@ -106,7 +104,7 @@ class HeldOut(Generic[N]):
         if seen:
             yield (
                 f"{where}the network was trained on {len(seen)} of these {what}, such as {seen[0]}: the data "
-                f"has changed since, and their figures say nothing of new {what}"
+                f"has changed since, and their scores do not generalize to new {what}"
             )
         yield from (f"{where}{other}" for other in _others(trained, self.split, names, what))
         if depths := changed(trained, now):
@@ -117,7 +115,7 @@ class HeldOut(Generic[N]):
 
 
 def as_trained(image: Tensor, then: DatasetInfo, now: DatasetInfo) -> Tensor:
-    """An image (..., C, H, W) with the normalisation of the training, where today's data gives it another.
+    """Return an image (..., C, H, W) with the normalisation of the training, where today's data has another.
 
     Args:
         then, now: of the training, and of the data as it is.
@@ -132,7 +130,7 @@ def as_trained(image: Tensor, then: DatasetInfo, now: DatasetInfo) -> Tensor:
 
 
 def normalisation(info: DatasetInfo) -> tuple[list[float], list[float]] | None:
-    """Mean and deviation by channel; None where every image has its own, or none."""
+    """Return mean and deviation by channel; None where each image has its own, or none."""
     mean, std = info.mean, info.std
     return None if mean is None or std is None else (list(mean), list(std))
 
@@ -143,6 +141,6 @@ def _others(info: DatasetInfo, split: Split, names: Iterable[str], what: str) ->
     if then is None or not (different := set(then) ^ (now := set(names))):
         return
     more, fewer = sorted(different & now), sorted(different - now)
-    found = [(more, "it has that the training's had not"), (fewer, "the training's had that it has not")]
-    some = "; ".join(f"{len(each)} {word}, such as {each[0]}" for each, word in found if each)
-    yield f"the {split} set holds other {what} than when the run was trained: {some}"
+    found = [(more, "are new"), (fewer, "are missing")]
+    some = "; ".join(f"{len(each)} {what} {word}, such as {each[0]}" for each, word in found if each)
+    yield f"the {split} set has changed since the run was trained: {some}"

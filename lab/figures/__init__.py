@@ -1,7 +1,7 @@
-"""Pictures of a run: curves over the epochs, panels of samples, several runs in one figure.
+"""Figures of a run: curves over the epochs, panels of samples, several runs in one figure.
 
-Matplotlib is imported where it is needed and drawn through its object interface, so that nothing global is
-set: a picture can be made in any thread, without a display, and beside a user's own pyplot figures.
+Matplotlib is imported where it is needed and used through its object interface, without global state: a
+figure can be drawn in any thread, without a display, and beside a user's own pyplot figures.
 """
 
 from lab.figures.curves import history, overlay

@@ -1,4 +1,4 @@
-"""The paper all figures are drawn on: colours, a grid of panels, titles, and a file that appears whole."""
+"""Common parts of all figures: colours, a grid of panels, titles, and atomic writing."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with every kind of colour blindness. Without its
-# yellow, which is hard to see on white.
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with every kind of colour blindness. Without
+# its yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", ":", "-.")
 SMALL = 9  # font size of ticks and of labels within a figure
@@ -22,7 +22,7 @@ DPI = 130
 
 
 def sheet(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches that lays its panels, legend and titles out by itself."""
+    """Return an empty figure of this size in inches with automatic layout."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -31,7 +31,7 @@ def sheet(width: float, height: float) -> "Figure":
 
 
 def grid(count: int, per_row: int, width: float = 4.0, height: float = 2.9) -> "tuple[Figure, list[Axes]]":
-    """A figure with `count` panels of `width` by `height` inches; spare places of its last row stay empty."""
+    """Return a figure with `count` panels of `width` by `height` inches; the last row may be incomplete."""
     across = min(count, per_row)
     down = math.ceil(count / across)
     size = (max(5.0, width * across), height * down + 0.5)
@@ -43,7 +43,7 @@ def grid(count: int, per_row: int, width: float = 4.0, height: float = 2.9) -> "
 
 
 def plain(ax: "Axes", title: str, below: str, beside: str = "") -> None:
-    """The look of a panel with axes: a bold title on the left, a faint grid, no box."""
+    """Style a panel with axes: a bold title on the left, a faint grid, no box."""
     ax.set_title(escape(title), loc="left", fontsize=11, fontweight="bold")
     ax.set_xlabel(below, fontsize=SMALL)
     ax.set_ylabel(beside, fontsize=SMALL)
@@ -54,30 +54,23 @@ def plain(ax: "Axes", title: str, below: str, beside: str = "") -> None:
 
 
 def remark(ax: "Axes", text: str) -> None:
-    """Say in the middle of a panel why it is empty."""
+    """Write in the middle of a panel why it is empty."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.4", fontsize=SMALL)
 
 
-def head(figure: "Figure", title: str | None) -> None:
-    """The title of the whole figure, cut in its middle to what fits."""
-    if title:
-        short = shortened([title], int(11 * figure.get_figwidth()))[0]
-        figure.suptitle(escape(short), fontsize=12)
-
-
 def escape(text: str) -> str:
-    """A dollar sign in a name is no formula."""
+    """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
 
 
 def shortened(names: Sequence[str], limit: int) -> list[str]:
-    """Names cut in their middle to at most `limit` characters: they differ at their start or at their end."""
+    """Shorten names in their middle to at most `limit` characters: they differ at their ends."""
     tail = (limit - 1) // 2
     return [name if len(name) <= limit else f"{name[: limit - 1 - tail]}…{name[-tail:]}" for name in names]
 
 
 def _make_drawable(figure: "Figure") -> None:
-    """Escape the bytes of names that are no text, which fonts refuse."""
+    """Escape undecodable bytes of names, which fonts can't draw."""
     from matplotlib.text import Text
 
     for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
@@ -89,10 +82,13 @@ def _make_drawable(figure: "Figure") -> None:
         text.set_text(writable(text.get_text(), "utf-8"))
 
 
-def save(figure: "Figure", path: Path) -> None:
-    """Write the figure as a PNG that is there whole, or is what it was before."""
+def save(figure: "Figure", path: Path, title: str | None = None) -> None:
+    """Write the figure as a PNG, atomically; a title that is too wide is shortened in its middle."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    if title:
+        short = shortened([title], int(11 * figure.get_figwidth()))[0]
+        figure.suptitle(escape(short), fontsize=12)
     FigureCanvasAgg(figure)
     _make_drawable(figure)
     buffer = BytesIO()

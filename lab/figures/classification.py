@@ -1,4 +1,4 @@
-"""Pictures of a classifier's answers: what it takes for what, how sure it may be, and where it is wrong."""
+"""Plots of a classifier's predictions: confusion matrix, calibration, ROC curves, and mistakes."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ from lab.figures.canvas import (
     SMALL,
     escape,
     grid,
-    head,
     plain,
     remark,
     save,
@@ -26,8 +25,8 @@ from lab.figures.panels import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WRITTEN = 25  # classes up to which a cell holds its number
-_NAMED = 40  # names that an axis has room for
+_WRITTEN = 25  # largest number of classes for which cells hold their number
+_NAMED = 40  # names that fit an axis
 _CURVES = 12  # in colours, with their names
 _WRONG = "#D55E00"
 
@@ -35,16 +34,17 @@ _WRONG = "#D55E00"
 def confusion_figure(
     confusion: NDArray[np.int64], classes: Sequence[str], path: Path, *, title: str | None = None
 ) -> None:
-    """What was said of each class, as a share of its samples; the numbers are samples.
+    """Draw the predictions for each class as fractions of its samples; the numbers are samples.
 
     Args:
-        confusion: (C, C) samples, [true, said].
+        confusion: (C, C) samples, [true, predicted].
     """
     count = len(confusion)
     side = min(11.0, max(3.2, (0.52 if count <= _WRITTEN else 0.2) * count))
     names = [escape(name) for name in shortened(list(classes), 18)]
     figure = sheet(side + 2.4, side + 1.5)
     ax = figure.subplots()
+    # Rows are normalised, so that rare classes are as visible as frequent ones.
     support = confusion.sum(1, keepdims=True)
     shares = confusion / np.maximum(support, 1)
     shown = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
@@ -59,45 +59,46 @@ def confusion_figure(
     )
     ax.set_yticks(ticks, [names[n] for n in ticks])
     ax.tick_params(labelsize=SMALL, length=0)
-    ax.set_xlabel("said", fontsize=SMALL + 1)
+    ax.set_xlabel("predicted", fontsize=SMALL + 1)
     ax.set_ylabel("true", fontsize=SMALL + 1)
     ax.spines[:].set(color="0.8")
     if count <= _WRITTEN:
         _numbers(ax, confusion, shares)
     bar = figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.03)
-    bar.set_label("share of the true class", fontsize=SMALL)
+    bar.set_label("fraction of the true class", fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 def _numbers(ax: "Axes", confusion: NDArray[np.int64], shares: NDArray[np.float64]) -> None:
-    """A number in each cell that isn't empty, in what can be read on its colour."""
+    """Write a number into each cell that isn't empty, in a colour that contrasts with the cell."""
     size = SMALL if confusion.max() < 1000 else SMALL - 2
-    for true, said in np.argwhere(confusion).tolist():
-        value = int(confusion[true, said])
+    for true, predicted in np.argwhere(confusion).tolist():
+        value = int(confusion[true, predicted])
         text = str(value) if value < 100_000 else f"{value / 1000:.0f}k"
-        colour = "white" if shares[true, said] > 0.55 else "0.15"
-        weight = "bold" if true == said else "normal"
-        ax.text(said, true, text, ha="center", va="center", fontsize=size, color=colour, fontweight=weight)
+        colour = "white" if shares[true, predicted] > 0.55 else "0.15"
+        weight = "bold" if true == predicted else "normal"
+        ax.text(
+            predicted, true, text, ha="center", va="center", fontsize=size, color=colour, fontweight=weight
+        )
 
 
 def reliability_figure(bins: ArrayLike, path: Path, *, title: str | None = None) -> None:
-    """How often answers are right over how sure they were, and how many there are of each sureness.
+    """Draw accuracy over confidence, and the number of predictions by confidence.
 
     Args:
-        bins: (B, 5), a row a bin from 0 to 1: its lower and upper probability, how many answers are in it,
-            their mean probability, and the share of them that is right. Of an empty one nothing is shown.
+        bins: (B, 5), one row per bin from 0 to 1: lower and upper probability, number of predictions, their
+            mean confidence, and their accuracy. Empty bins are left out.
     """
     low, high, count, sure, right = np.asarray(bins, np.float64).T
     filled = count > 0
     middle, width = (low + high) / 2, (high - low) * 0.92
     figure = sheet(5.6, 6.2)
     above, below = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
-    plain(above, "", "", "share of right answers")
-    above.plot([0, 1], [0, 1], color="0.45", lw=1, ls=(0, (4, 3)), label="as sure as right")
-    above.bar(middle[filled], right[filled], width[filled], color=COLOURS[5], label="right answers")
+    plain(above, "", "", "accuracy")
+    above.plot([0, 1], [0, 1], color="0.45", lw=1, ls=(0, (4, 3)), label="perfect calibration")
+    above.bar(middle[filled], right[filled], width[filled], color=COLOURS[5], label="accuracy")
     above.bar(
         middle[filled],
         np.abs(sure - right)[filled],
@@ -107,16 +108,16 @@ def reliability_figure(bins: ArrayLike, path: Path, *, title: str | None = None)
         edgecolor=_WRONG,
         hatch="////",
         linewidth=1,
-        label="gap to the mean probability",
+        label="gap to the mean confidence",
     )
     above.set(xlim=(0, 1), ylim=(0, 1.03))
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)
-    plain(below, "", "probability of the class that was said", "answers")
+    plain(below, "", "confidence", "predictions")
     below.bar(middle, count, width, color="0.6")
+    # Confident networks fill one bin: a log scale keeps the others visible.
     if count.max() > 20 * max(1, int(np.median(count[filled]))):
         below.set_yscale("log")
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 class Roc(NamedTuple):
@@ -129,14 +130,15 @@ class Roc(NamedTuple):
 
 
 def roc_figure(curves: Sequence[Roc], path: Path, *, title: str | None = None) -> None:
-    """The share of a class that is found over that of the others that is taken for it, a curve a class.
+    """Draw the true positive rate over the false positive rate, a curve per class.
 
     Of many classes those with the smallest areas have a colour and a name.
     """
     figure = sheet(6.0 if len(curves) == 1 else 7.8, 5.4)
     ax = figure.subplots()
-    plain(ax, "", "share of the other classes that is taken for it", "share of the class that is found")
+    plain(ax, "", "false positive rate", "true positive rate")
     ax.plot([0, 1], [0, 1], color="0.45", lw=1, ls=(0, (4, 3)))
+    # Colours are few: the worst classes get one, the others are grey in the background.
     ordered = sorted(curves, key=lambda curve: curve.auc)
     named = ordered[:_CURVES]
     for curve in ordered[_CURVES:]:
@@ -153,7 +155,7 @@ def roc_figure(curves: Sequence[Roc], path: Path, *, title: str | None = None) -
         )
     ax.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     if not curves:
-        remark(ax, "no class has a curve: it needs samples of it and of others")
+        remark(ax, "no curves: a class needs samples of itself and of others")
     else:
         handles, labels = ax.get_legend_handles_labels()
         heading = "area" if len(curves) <= _CURVES else f"area, the {_CURVES} smallest of {len(curves)}"
@@ -167,22 +169,21 @@ def roc_figure(curves: Sequence[Roc], path: Path, *, title: str | None = None) -
             loc="lower right" if len(curves) == 1 else "center left",
             bbox_to_anchor=None if len(curves) == 1 else (1.01, 0.5),
         )
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 class Wrong(NamedTuple):
-    """A wrong answer, and the image that it was given to."""
+    """A wrong prediction and its image."""
 
     picture: Image
     name: str
-    said: str
+    predicted: str
     true: str
     confidence: float
 
 
 def mistakes_figure(wrong: Sequence[Wrong], path: Path, *, title: str | None = None) -> None:
-    """A grid of images, each with what was said of it, how surely, and what it is.
+    """Draw a grid of images, each with its predicted class, confidence, and true class.
 
     Raises:
         ValueError: there is none.
@@ -196,18 +197,17 @@ def mistakes_figure(wrong: Sequence[Wrong], path: Path, *, title: str | None = N
         ax.set_xticks([])
         ax.set_yticks([])
         ax.spines[:].set(color="0.8", linewidth=0.8)
-        said, true = (escape(name) for name in shortened([each.said, each.true], 16))
+        predicted, true = (escape(name) for name in shortened([each.predicted, each.true], 16))
         ax.set_title(
-            f"{said}  {_percent(each.confidence)}\ntrue: {true}",
+            f"{predicted}  {_percent(each.confidence)}\ntrue: {true}",
             fontsize=SMALL,
             color=_WRONG,
             fontweight="bold",
         )
         ax.set_xlabel(escape(shortened([each.name], 26)[0]), fontsize=SMALL - 1, color="0.4")
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 def _percent(share: float) -> str:
-    """`87 %`, and never 100 % of what isn't sure."""
+    """Format as `87 %`, and never as 100 % below 1."""
     return f"{min(100 * share, 99.9):.1f} %" if share > 0.99 else f"{100 * share:.0f} %"

@@ -1,20 +1,21 @@
-"""Curves over the epochs: of one run, and of several laid over one another."""
+"""Curves over the epochs: of one run, and of several runs overlaid."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.figures.canvas import COLOURS, LINES, SMALL, escape, grid, head, plain, remark, save, shortened
+from lab.figures.canvas import COLOURS, LINES, SMALL, escape, grid, plain, remark, save, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, float]]
+Column = NDArray[np.float64]
 _NOT_CURVES = ("epoch", "seconds")
 
 
@@ -30,6 +31,7 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
     if not rows:
         _dress(axes[0], "loss", epochs, [])
         remark(axes[0], "no epoch has ended")
+    # One colour per phase in all panels; a quantity without a phase has a third.
     for quantity, ax in zip(_quantities(rows), axes, strict=False):
         curves = {
             "validation": (COLOURS[1], _column(rows, f"val_{quantity}")),
@@ -42,23 +44,23 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
         _dress(ax, quantity, epochs, [values for _, values in curves.values()])
         if not any(np.isfinite(values).any() for _, values in curves.values()):
             remark(ax, "no finite value")
+        # The star marks the monitored phase: validation, or training without a validation set.
         best = epochs == best_epoch if best_epoch else np.zeros(len(epochs), bool)
         if best.any():
             ax.axvline(float(best_epoch or 0), color="0.45", lw=1, ls=(0, (4, 3)), zorder=0)
-            judging = "validation" if validated else "train"
-            colour, judged = curves[judging][0], curves[judging][1][best]
-            if np.isfinite(judged).any():
-                ax.plot(epochs[best], judged, "*", ms=12, color=colour, mec="white", mew=0.8, zorder=5)
+            monitored = "validation" if validated else "train"
+            colour, values = curves[monitored][0], curves[monitored][1][best]
+            if np.isfinite(values).any():
+                ax.plot(epochs[best], values, "*", ms=12, color=colour, mec="white", mew=0.8, zorder=5)
                 ax.set_title(
-                    f"{float(judged[-1]):.4g} at best epoch", loc="right", fontsize=SMALL, color="0.35"
+                    f"{float(values[-1]):.4g} at best epoch", loc="right", fontsize=SMALL, color="0.35"
                 )
     _legend(figure, axes, best_epoch if best_epoch and (epochs == best_epoch).any() else None)
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, title: str | None = None) -> None:
-    """Draw several runs over one another: a panel per metric, one colour and dash per run."""
+    """Draw several runs overlaid: a panel per metric, one colour and dash per run."""
     figure, axes = grid(max(1, len(metrics)), per_row=3, height=3.2)
     styles = [(COLOURS[n % len(COLOURS)], LINES[n // len(COLOURS) % len(LINES)]) for n in range(len(curves))]
     for metric, ax in zip(metrics, axes, strict=False):
@@ -79,12 +81,11 @@ def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, titl
     columns = max(1, min(len(names), int(width / (0.075 * max(map(len, names), default=1) + 0.6))))
     figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
     figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(names) / columns))
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 def _quantities(rows: Rows) -> list[str]:
-    """What to draw, in this order: the loss, the metrics, everything else, the learning rate."""
+    """Return the quantities to draw: the loss, the metrics, everything else, the learning rate."""
     names = dict.fromkeys(name for row in rows for name in row if name not in _NOT_CURVES)
     plain = dict.fromkeys(name.removeprefix("train_").removeprefix("val_") for name in names)
     alone = [name for name in plain if name in names]
@@ -92,25 +93,26 @@ def _quantities(rows: Rows) -> list[str]:
     return sorted(plain, key=lambda name: rank[name])
 
 
-def _epochs(rows: Rows) -> NDArray[np.float64]:
+def _epochs(rows: Rows) -> Column:
     return np.array([row.get("epoch", number) for number, row in enumerate(rows, start=1)], dtype=np.float64)
 
 
-def _column(rows: Rows, name: str) -> NDArray[np.float64]:
+def _column(rows: Rows, name: str) -> Column:
     values = np.array([row.get(name, math.nan) for row in rows], dtype=np.float64)
     return np.where(np.isfinite(values), values, math.nan)
 
 
-def _line(ax: "Axes", x: NDArray[Any], y: NDArray[Any], colour: str, label: str, line: str = "-") -> None:
-    """A curve with its points shown where they are few, and where a point stands alone between gaps."""
+def _line(ax: "Axes", x: Column, y: Column, colour: str, label: str, line: str = "-") -> None:
+    """Draw a curve, with markers where points are few, and where a point is isolated between gaps."""
     ax.plot(x, y, line, color=colour, lw=1.6, label=label, marker="o" if len(x) <= 12 else "", ms=3.5)
+    # A point between two gaps has no line segment and would be invisible.
     padded = np.concatenate([[False], np.isfinite(y), [False]])
     alone = padded[1:-1] & ~padded[:-2] & ~padded[2:]
     ax.plot(x[alone], y[alone], "o", color=colour, ms=4.5, zorder=3)
 
 
-def _dress(ax: "Axes", name: str, epochs: NDArray[Any], drawn: Sequence[NDArray[Any]]) -> None:
-    """Title, whole epochs below, and a logarithmic axis where positive values span a factor of 100."""
+def _dress(ax: "Axes", name: str, epochs: Column, drawn: Sequence[Column]) -> None:
+    """Set title, integer epoch ticks, and a log scale where positive values span a factor of 100."""
     from matplotlib.ticker import MaxNLocator
 
     plain(ax, name, "epoch")

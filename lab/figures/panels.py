@@ -1,6 +1,6 @@
-"""Samples as arrays: what a tracker can show and what a figure is made of.
+"""Samples as image arrays, for trackers and figures.
 
-Plain numpy, so that a picture for TensorBoard or W&B costs no plotting.
+Plain numpy, so that an image for TensorBoard or W&B needs no plotting.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
 WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 
 # Background, then classes: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
-# last one they begin anew, a third darker.
+# last one they repeat, a third darker.
 _CLASSES = (
     (0, 0, 0),
     (230, 159, 0),
@@ -35,10 +35,10 @@ class Masks(NamedTuple):
     """Truth and prediction of one image, as class indices (H, W) uint8."""
 
     true: NDArray[np.uint8]
-    said: NDArray[np.uint8]
-    judged: NDArray[np.bool_]  # False where nobody knows what is true
+    predicted: NDArray[np.uint8]
+    valid: NDArray[np.bool_]  # False where the truth is unknown
     classes: int  # 2 where there is one map of probabilities
-    background: int | None = 0  # the class that is no object; None: each is one
+    background: int | None = 0  # the class that is not an object; None: each is one
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,30 +52,30 @@ def masks(
     """Read a mask of the data and a prediction.
 
     Args:
-        truth: (H, W) or with one channel, foreground above 0.5; or classes (H, W). 255 was judged by nobody.
+        truth: (H, W) or with one channel, foreground above 0.5; or classes (H, W). 255 is ignored.
         prediction: probabilities of the foreground, (H, W) or with one channel, set above `threshold`; or
             those of the classes (K, H, W), of which the largest counts.
-        background: the index of the class that is no object; None: each is one; `auto`: each, but of one map
-            the foreground only.
+        background: the index of the class that is not an object; None: each is one; `auto`: each, but of one
+            map the foreground only.
 
     Raises:
         ValueError: they differ in height or width, or there is no such class.
     """
     values, answer = _plane(truth), np.asarray(prediction)
-    judged: NDArray[np.bool_] = values != IGNORE_INDEX
+    valid: NDArray[np.bool_] = values != IGNORE_INDEX
     several = answer.ndim == 3 and len(answer) > 1 and answer.shape[1:] == values.shape
     if several:
-        said = answer.argmax(axis=0).astype(np.uint8)
-        true = (values * judged).astype(np.uint8)
+        predicted = answer.argmax(axis=0).astype(np.uint8)
+        true = (values * valid).astype(np.uint8)
     else:
-        said = mask(answer, threshold).astype(np.uint8)
-        true = (mask(values) & judged).astype(np.uint8)
-    if true.shape != said.shape:
-        raise ValueError(f"truth and prediction differ in (height, width): {true.shape}, {said.shape}")
+        predicted = mask(answer, threshold).astype(np.uint8)
+        true = (mask(values) & valid).astype(np.uint8)
+    if true.shape != predicted.shape:
+        raise ValueError(f"truth and prediction differ in (height, width): {true.shape}, {predicted.shape}")
     classes = len(answer) if several else 2
     counted = counted_classes(classes, background, one_map=not several)
     left = [index for index in range(classes) if index not in counted]
-    return Masks(true, said, judged, classes, left[0] if left else None)
+    return Masks(true, predicted, valid, classes, left[0] if left else None)
 
 
 def panel(
@@ -86,7 +86,7 @@ def panel(
     gap: int = 2,
     background: Background = Auto.AUTO,
 ) -> Image:
-    """One sample as a strip: image | truth | prediction | difference, of shape (H, 4·W + 3·gap, 3).
+    """Draw one sample as a strip: image | truth | prediction | difference, of shape (H, 4·W + 3·gap, 3).
 
     Args:
         image: float or integer of any range; (H, W), (C, H, W) or (H, W, C).
@@ -102,7 +102,7 @@ def panel(
 
 
 def pictures(image: ArrayLike, sample: Masks) -> tuple[Image, Image, Image, Image]:
-    """Image, truth, prediction and difference, each (H, W, 3).
+    """Return image, truth, prediction and difference, each (H, W, 3).
 
     Raises:
         ValueError: the image has another size than the masks.
@@ -111,14 +111,14 @@ def pictures(image: ArrayLike, sample: Masks) -> tuple[Image, Image, Image, Imag
     if picture.shape[:2] != sample.size:
         raise ValueError(f"image and masks differ in (height, width): {picture.shape[:2]}, {sample.size}")
     truth = painted(sample.true, sample.classes, sample.background)
-    truth[~sample.judged] = IGNORED
-    prediction = painted(sample.said, sample.classes, sample.background)
-    different = difference(sample.true, sample.said, sample.judged, sample.background)
+    truth[~sample.valid] = IGNORED
+    prediction = painted(sample.predicted, sample.classes, sample.background)
+    different = difference(sample.true, sample.predicted, sample.valid, sample.background)
     return picture, truth, prediction, different
 
 
 def painted(labels: NDArray[np.uint8], classes: int, background: int | None = 0) -> Image:
-    """Each class in its colour, (H, W, 3); a single foreground is white."""
+    """Paint each class in its colour, (H, W, 3); a single foreground is white."""
     table = class_colours(classes, background)
     if classes == 2 and background is not None:
         table[1 - background] = (255, 255, 255)
@@ -127,14 +127,31 @@ def painted(labels: NDArray[np.uint8], classes: int, background: int | None = 0)
 
 
 def class_colours(classes: int, background: int | None = 0) -> list[tuple[int, int, int]]:
-    """The colour of each class; the background is black, and the others have colours in their order."""
+    """Return the colour of each class; the background is black, the others follow in order."""
     counted = [index for index in range(classes) if index != background]
     places = {index: place for place, index in enumerate(counted, 1)}
     return [class_colour(places.get(index, 0)) for index in range(classes)]
 
 
+def colour_meanings(
+    classes: Sequence[str], background: int | None, ignored: bool
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return (meaning, colour) of masks and their difference; classes only where several are objects.
+
+    Args:
+        ignored: some pixels are.
+    """
+    meanings = [("found", HIT)]
+    meanings += [("false alarm", FALSE_ALARM), ("missed", MISS)] if background is not None else []
+    if len(classes) > 2 or background is None:
+        named = zip(classes, class_colours(len(classes), background), strict=True)
+        objects = [each for index, each in enumerate(named) if index != background]
+        meanings = [*objects, *meanings, ("another class", WRONG_CLASS)]
+    return [*meanings, ("ignored", IGNORED)] if ignored else meanings
+
+
 def class_colour(index: int) -> tuple[int, int, int]:
-    """The n-th colour of classes, from 1; 0 is the background's black."""
+    """Return the n-th class colour, from 1; 0 is the background's black."""
     if index == 0:
         return _CLASSES[0]
     turn, place = divmod(index - 1, len(_CLASSES) - 1)
@@ -143,7 +160,7 @@ def class_colour(index: int) -> tuple[int, int, int]:
 
 
 def stack(panels: Sequence[Image], gap: int = 4) -> Image:
-    """Put strips below one another; narrower ones are filled up with white on the right."""
+    """Stack strips vertically; narrower ones are padded with white on the right."""
     width = max(strip.shape[1] for strip in panels)
     whole = np.full((sum(len(strip) + gap for strip in panels) - gap, width, 3), 255, np.uint8)
     top = 0
@@ -154,14 +171,14 @@ def stack(panels: Sequence[Image], gap: int = 4) -> Image:
 
 
 def difference(
-    truth: NDArray[Any],
-    prediction: NDArray[Any],
-    judged: NDArray[np.bool_] | None = None,
+    truth: NDArray[np.generic],
+    prediction: NDArray[np.generic],
+    valid: NDArray[np.bool_] | None = None,
     background: int | None = 0,
 ) -> Image:
-    """Where two masks agree and where not, (H, W, 3): hits light grey, false alarms orange, misses blue.
+    """Draw the agreement of two masks, (H, W, 3): hits light grey, false alarms orange, misses blue.
 
-    One class taken for another is purple; what nobody judged is darker grey. Masks are booleans or classes.
+    One class taken for another is purple; ignored pixels are darker grey. Masks are booleans or classes.
     """
     picture = np.zeros((*truth.shape, 3), np.uint8)
     there, found = ((mask != (-1 if background is None else background)) for mask in (truth, prediction))
@@ -170,17 +187,17 @@ def difference(
         (found & ~there, FALSE_ALARM),
         (there & ~found, MISS),
         (there & found & (prediction != truth), WRONG_CLASS),
-        (np.False_ if judged is None else ~judged, IGNORED),
+        (np.False_ if valid is None else ~valid, IGNORED),
     ):
         picture[where] = colour
     return picture
 
 
 def to_rgb(image: ArrayLike, size: tuple[int, ...] | None = None) -> Image:
-    """An image of any range and channel order as (H, W, 3) bytes, its 1st to 99th percentile stretched.
+    """Convert an image of any range and channel order to (H, W, 3) bytes, 1st to 99th percentile stretched.
 
-    One or three channels are shown as they are and any other number by their mean. `size` (H, W) settles
-    which axis holds the channels where the shape alone leaves it open. NaN is black.
+    One or three channels are shown as they are, any other number by their mean. `size` (H, W) resolves which
+    axis holds the channels where the shape is ambiguous. NaN is black.
 
     Raises:
         ValueError: the array has neither two nor three axes.
@@ -204,9 +221,9 @@ def _stretch(values: NDArray[np.float64]) -> Image:
     if not finite.size:
         return np.zeros(values.shape, np.uint8)
     low, high = (float(edge) for edge in np.percentile(finite, (1, 99)))
-    if not high > low:  # few pixels differ from the rest
+    if not high > low:  # fewer than 1 % of the pixels differ from the rest
         low, high = float(finite.min()), float(finite.max())
-    if not high > low:  # one value everywhere: as it is where it is a brightness already
+    if not high > low:  # a constant image: kept as it is if its value is a brightness in [0, 1]
         around = max(1.0, abs(low))
         low, high = (0.0, 1.0) if 0 <= low <= 1 else (low - around, low + around)
     scaled = np.clip((np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / (high - low), 0, 1)
@@ -215,7 +232,7 @@ def _stretch(values: NDArray[np.float64]) -> Image:
 
 
 def mask(values: ArrayLike, threshold: float = 0.5) -> NDArray[np.bool_]:
-    """Foreground as (H, W), from (H, W), (1, H, W) or (H, W, 1)."""
+    """Return the foreground as (H, W), from (H, W), (1, H, W) or (H, W, 1)."""
     above: NDArray[np.bool_] = np.greater(_plane(values).astype(np.float32), threshold)
     return above
 

@@ -1,11 +1,11 @@
-"""Pictures of scene graphs: recall over K, recall of each predicate, and frames with their triplets."""
+"""Figures of scene graphs: recall over K, recall of each predicate, and frames with their triplets."""
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.figures.canvas import COLOURS, SMALL, escape, head, plain, remark, save, sheet, shortened
+from lab.figures.canvas import COLOURS, SMALL, escape, plain, remark, save, sheet, shortened
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _WIDE = 44  # characters of a triplet
 
 
 class Line(NamedTuple):
-    """A curve over K: of a constraint, drawn through where it is the network's and dashed elsewhere."""
+    """A curve over K for one constraint: solid for the network, dashed for the baseline."""
 
     constraint: str
     network: bool
@@ -28,7 +28,7 @@ class Line(NamedTuple):
 def recall_figure(
     panels: Mapping[tuple[str, str], Sequence[Line]], path: Path, *, title: str | None = None
 ) -> None:
-    """A panel per measure and mode, measures below one another.
+    """Draw a panel per measure and mode, a row per measure.
 
     Args:
         panels: the lines by (measure, mode).
@@ -54,8 +54,7 @@ def recall_figure(
     for style, name in (("-", "network"), ("--", "frequency")):
         handles.append(Line2D([], [], color="0.4", lw=1.6, ls=style, label=name))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=SMALL)
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 class Bar(NamedTuple):
@@ -69,7 +68,7 @@ class Bar(NamedTuple):
 
 
 def predicates_figure(bars: Sequence[Bar], path: Path, *, title: str | None = None) -> None:
-    """A bar per predicate, group by group; a line where the frequencies are. Of many the most frequent."""
+    """Draw a bar per predicate, by group, with a line for the baseline; at most the 40 most frequent."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -95,8 +94,7 @@ def predicates_figure(bars: Sequence[Bar], path: Path, *, title: str | None = No
     ]
     handles.append(Line2D([], [], color="black", lw=2, label="frequency"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL)
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 class Drawn(NamedTuple):
@@ -119,7 +117,7 @@ def drawn_frame(
     predicates: Sequence[str],
     title: str,
 ) -> Drawn:
-    """A frame as it is drawn, its boxes of one class numbered, its triplets pair by pair.
+    """Return the drawing of a frame: boxes of one class numbered, triplets pair by pair.
 
     Args:
         ranked: of this frame's annotated triplets.
@@ -145,7 +143,7 @@ def drawn_frame(
 
 
 def examples_figure(frames: Sequence[Drawn], path: Path, *, k: int, title: str | None = None) -> None:
-    """Frames with their boxes and triplets, green with their rank where they are among the first `k`.
+    """Draw frames with their boxes and triplets, green with their rank where they are among the first `k`.
 
     Raises:
         ValueError: there is no frame.
@@ -161,8 +159,7 @@ def examples_figure(frames: Sequence[Drawn], path: Path, *, k: int, title: str |
     for (left, right), frame in zip(axes.reshape(-1, 2), frames, strict=False):
         _boxes(left, frame)
         _triplets(right, frame, k)
-    head(figure, title)
-    save(figure, path)
+    save(figure, path, title)
 
 
 def _boxes(ax: "Axes", frame: Drawn) -> None:
@@ -199,7 +196,7 @@ def _triplets(ax: "Axes", frame: Drawn, k: int) -> None:
         f"{found} of {len(frame.triplets)} triplets among the first {k}", loc="left", fontsize=10, color="0.2"
     )
     if not frame.triplets:
-        remark(ax, "nothing is annotated")
+        remark(ax, "no annotations")
     lines = list(frame.triplets)
     if len(lines) > _LINES:
         lines = lines[: _LINES - 1]

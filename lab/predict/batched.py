@@ -1,4 +1,4 @@
-"""What a classifier says of samples, one after another and asked in batches."""
+"""A classifier's predictions for a stream of samples, computed in batches."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -17,24 +17,24 @@ Probabilities = NDArray[np.float32]
 def answers(
     loaded: LoadedRun, samples: Iterable[tuple[T, Sequence[Tensor]]]
 ) -> Iterator[tuple[T, Sequence[Tensor], Probabilities]]:
-    """Each sample with the probabilities of its classes, (C,), in their order.
+    """Yield each sample with the probabilities of its classes, (C,), in order.
 
     Args:
-        samples: whatever the caller calls a sample by, and the network's inputs without the axis of a batch.
-            Neighbours of one shape are asked together, as many as a batch of the training has.
+        samples: an identifier of any type, and the network's inputs without the batch axis. Consecutive
+            samples of one shape are batched, up to the batch size of the training.
     """
     waiting: list[tuple[T, Sequence[Tensor]]] = []
     for sample in samples:
         if waiting and (len(waiting) >= loaded.config.batch_size or _shapes(sample) != _shapes(waiting[0])):
-            yield from _asked(loaded, waiting)
+            yield from _predicted(loaded, waiting)
             waiting = []
         waiting.append(sample)
     if waiting:
-        yield from _asked(loaded, waiting)
+        yield from _predicted(loaded, waiting)
 
 
 def class_names(loaded: LoadedRun, classes: int) -> list[str]:
-    """The names that the data gave its classes; their indices where it gave none, or another number."""
+    """Return the class names of the data; indices where it has none, or another number of them."""
     return loaded.classes if len(loaded.classes) == classes else [str(index) for index in range(classes)]
 
 
@@ -42,7 +42,7 @@ def _shapes(sample: tuple[object, Sequence[Tensor]]) -> list[torch.Size]:
     return [each.shape for each in sample[1]]
 
 
-def _asked(
+def _predicted(
     loaded: LoadedRun, samples: Sequence[tuple[T, Sequence[Tensor]]]
 ) -> Iterator[tuple[T, Sequence[Tensor], Probabilities]]:
     inputs = [torch.stack(each) for each in zip(*(inputs for _, inputs in samples), strict=True)]

@@ -1,4 +1,4 @@
-"""`--predict` of a classifier: a table of what its network says of images."""
+"""`--predict` of a classifier: a table of predicted classes."""
 
 import time
 from collections import Counter
@@ -19,7 +19,7 @@ from lab.data.image_reader import SUFFIXES, ImageReader
 from lab.predict.batched import Probabilities, answers, class_names
 from lab.predict.input_files import RECORD, images_in
 from lab.predict.loaded_run import LoadedRun, require_task
-from lab.predict.prediction import Prediction, make_folders
+from lab.predict.prediction import Prediction, prepare_output
 from lab.store import file_io
 from lab.store.paths import expanded
 from lab.tasks import Classification
@@ -30,7 +30,7 @@ COLUMN = "image_path"
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its path, and what it is called in the table."""
+    """One image: its path, and its name in the table."""
 
     name: str
     path: Path
@@ -41,18 +41,18 @@ class ClassificationPrediction(Prediction):
     """The counts of a prediction.
 
     Args:
-        counts: how many of the images are said to be of each class.
+        counts: the number of images predicted to be of each class.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> Iterator[str]:
-        """Where the table is, and the most frequent classes."""
+        """Yield the path of the table, and the most frequent classes."""
         counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output / PREDICTIONS}"
         most = sorted(self.counts.items(), key=lambda each: -each[1])
-        if said := ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count):
-            yield f"Said: {said}{', …' if len(most) > MOST_SHOWN else ''}"
+        if listed := ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count):
+            yield f"Predicted: {listed}{', …' if len(most) > MOST_SHOWN else ''}"
 
 
 def predict(
@@ -64,10 +64,10 @@ def predict(
     force: bool = False,
     bar: bool | None = None,
 ) -> ClassificationPrediction:
-    """Say of every image which class it is; write `predictions.csv` and `prediction.json`.
+    """Predict the class of every image; write `predictions.csv` and `prediction.json`.
 
     Images are prepared as the training prepared its own. A row has the image's name and path, its most
-    probable class with the probability, and a column `p_<class>` for each class; what can't be read has none.
+    probable class with the probability, and a column `p_<class>` for each class; unreadable images have none.
 
     Args:
         input: an image, a folder with images in it or in folders below, or a CSV; see `find_items`.
@@ -82,31 +82,34 @@ def predict(
     """
     started = time.perf_counter()
     require_task(loaded, Classification)
+    # New images are prepared like those of the training, so its facts must be complete.
     known = {"in_channels": loaded.info.in_channels, "size": loaded.info.size}
     missing = [name for name, value in known.items() if value is None]
     if missing:
         raise ValueError(
-            f"{loaded.folder}: can't predict: its data didn't say of its images {' and '.join(missing)} "
-            "(Splits.facts), so that new ones can't be prepared like them"
+            f"{loaded.folder}: cannot predict: the training data does not provide {' and '.join(missing)} "
+            "of its images (Splits.facts), so new images cannot be prepared like them"
         )
     reader = loaded.image_reader(value_range)
     done = ClassificationPrediction(expanded(output), notes=list(loaded.notes))
+    # Everything that can be refused is refused before the first image is predicted.
     items = _found(Path(input), loaded.config.data.arguments, done.notes)
-    _require_room(done.output, expanded(input), force)
+    prepare_output([done.output / PREDICTIONS, done.output / RECORD], [expanded(input)], force)
     rows, classes = list[list[object]](), loaded.classes
     with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
         for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done, progress)):
             classes = class_names(loaded, len(likely))
+            # A non-finite output has no class: it fails like an unreadable image.
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
                 done.fail(item.name, f"{item.path}: the network's output is not finite: {likely.tolist()}")
     done.notes += reader.depths.unlike(loaded.info, reader.value_range)
     done.images = len(rows)
-    said = Counter(row[2] for row in rows)
-    done.counts = {name: said[name] for name in classes}
-    if done.images > 1 and len(said) == 1:
-        done.notes.append(f"all {done.images} images are said to be {rows[0][2]}")
+    predicted = Counter(row[2] for row in rows)
+    done.counts = {name: predicted[name] for name in classes}
+    if done.images > 1 and len(predicted) == 1:
+        done.notes.append(f"the model predicts '{rows[0][2]}' for all {done.images} images")
     done.seconds = time.perf_counter() - started
     head = ["name", "path", "class", "probability", *(f"p_{name}" for name in classes)]
     file_io.atomic_write(done.output / PREDICTIONS, file_io.to_csv(head, rows))
@@ -120,7 +123,7 @@ def find_items(
     """List what `path` names: an image, a folder's images, those of folders below included, or a CSV's.
 
     A folder's images come in the order of their paths, and are called by them; a CSV's in that of its rows.
-    Whether they can be read is not looked at.
+    Whether they can be read is not checked.
 
     Args:
         column: of a CSV, that holds the paths.
@@ -135,11 +138,11 @@ def find_items(
     if path.is_dir():
         return [Item(each.relative_to(path).as_posix(), each) for each in images_in(path, notes)]
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file or folder")
+        raise ValueError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".csv":
         return _of_table(path, column, root or path.parent)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: is neither a table (.csv) nor an image ({READ})")
+        raise ValueError(f"{path}: expected a table (.csv) or an image ({READ})")
     return [Item(path.name, path)]
 
 
@@ -154,7 +157,7 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
 
 
 def _found(path: Path, data: Mapping[str, object], notes: list[str]) -> list[Item]:
-    """The images, a CSV being understood as the run's own `data` says; its root is for its own CSV only."""
+    """Find the images; a CSV is read like that of the run's `data`, whose root applies to that CSV only."""
     column, table, root = (data.get(name) for name in ("image", "path", "root"))
     ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
     return find_items(
@@ -172,7 +175,7 @@ def _prepared(
     done: Prediction,
     progress: progress_bars.Bar,
 ) -> Iterator[tuple[Item, list[Tensor]]]:
-    """The images that can be read, as the network gets them."""
+    """Yield the readable images, prepared for the network."""
     for item in items:
         try:
             image = reader.read(item.path)
@@ -187,13 +190,3 @@ def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[obje
     best = int(likely.argmax())
     shares = likely.tolist()
     return [item.name, str(item.path), classes[best], shares[best], *shares]
-
-
-def _require_room(output: Path, input: Path, force: bool) -> None:
-    """Nothing that is there is replaced unasked, and what is read from never; the folder is made."""
-    there = [path for path in (output / PREDICTIONS, output / RECORD) if path.exists()]
-    if any(path.resolve() == input.resolve() for path in there):
-        raise ValueError(f"{input} is to be read and would be replaced; choose another output folder")
-    if there and not force:
-        raise ValueError(f"{there[0]} would be replaced; choose another output folder, or --force")
-    make_folders([output])

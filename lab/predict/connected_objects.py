@@ -1,4 +1,4 @@
-"""Connected pixels of one class as objects: which there are, how large and how round."""
+"""Connected components of a mask as objects: area, position and circularity."""
 
 import math
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class MaskObject:
 
     @property
     def diameter(self) -> float:
-        """That of a circle of the same area, 2·√(A/π)."""
+        """The diameter of a circle of the same area, 2·√(A/π)."""
         return 2 * math.sqrt(self.area / math.pi)
 
     @property
@@ -53,12 +53,13 @@ def find_objects(mask: NDArray[np.uint8], min_area: int = 0, background: int | N
 
     Args:
         mask: (H, W), class indices. Objects below `min_area` pixels become background in it.
-        background: the class that is no object; None: each is one, and none can be removed.
+        background: the class that is not an object; None: each is one, and none can be removed.
     """
     assert background is not None or not min_area, "there is nothing that a removed object could become"
     found: list[MaskObject] = []
     indices = object_classes(mask, background)
     for index in indices:
+        # A binary mask needs no copy, which matters for images of a gigabyte.
         alone = len(indices) == 1 and background == 0
         inside = mask if alone else (mask == index).view(np.uint8)
         count, labels, stats, centres = cv2.connectedComponentsWithStats(

@@ -35,16 +35,16 @@ Network = Callable[..., Tensor]
 
 
 class ExportError(RuntimeError):
-    """The network can't be exported, or what was exported doesn't answer as the network does."""
+    """The network can't be exported, or the exported file's output differs from the network's."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The exported file and the result of its check.
 
     Args:
-        difference: the largest between a logit of the file's and of the run's network.
-        images: the real images that were compared, and `checked_on` says which those are.
+        difference: the largest between the logits of the file and of the run's network.
+        images: the number of real images compared; `checked_on` describes them.
     """
 
     path: Path
@@ -55,11 +55,11 @@ class Exported:
     notes: tuple[str, ...] = ()
 
     def as_text(self) -> str:
-        """For the console."""
-        said = [f"Warning: {note}" for note in self.notes]
+        """Return the text for the console."""
+        lines = [f"Warning: {note}" for note in self.notes]
         checked = f"{self.images} image{'' if self.images == 1 else 's'}: {self.checked_on}"
-        said += [f"Exported {self.path}", f"Largest difference {self.difference:.1e}, on {checked}"]
-        return "\n".join(said)
+        lines += [f"Exported {self.path}", f"Largest difference {self.difference:.1e}, on {checked}"]
+        return "\n".join(lines)
 
 
 def export(
@@ -70,9 +70,9 @@ def export(
     images: Path | str | None = None,
     force: bool = False,
 ) -> Exported:
-    """Write the network with its weights, float32, and what a program has to know around it as metadata.
+    """Write the network with its weights, float32, and the metadata that a program needs to use it.
 
-    Its input is `image`, float32 (N, C, H, W), normalised as the metadata says, of any N and any H and W that
+    Its input is `image`, float32 (N, C, H, W), normalised as in the metadata, of any N and any H and W that
     are multiples of the metadata's `divisor`; then, where the network takes one, `sequence`, int64 (N,), −1
     where it is unknown. Its output is `logits` (N, K, H, W). safetensors holds the weights alone.
 
@@ -83,16 +83,18 @@ def export(
 
     Raises:
         ValueError: the file is there already, or there is no image to check on.
-        ExportError: a package is missing, the network can't be exported, or the file's answer differs by more
-            than `TOLERANCE` (of logits beyond 1, of their size). Nothing is left behind then.
+        ExportError: a package is missing, the network can't be exported, or the file's output differs by more
+            than `TOLERANCE` (relative for logits above 1). No file is left behind then.
     """
     path = loaded.folder / "export" / f"model{_ENDINGS[kind]}" if path is None else expanded(path)
     if path.exists() and not force:
-        raise ValueError(f"{path} is there already; choose another file, or --force")
+        raise ValueError(f"{path} already exists; choose another file or pass --force")
+    # Fail on a missing package before the data is loaded, which may take minutes.
     _require_packages(kind)
     model = copy.deepcopy(loaded.model).cpu().float().to(memory_format=torch.contiguous_format).eval()
     samples, checked_on = _real_images(loaded, images)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: exporters and runtimes recognise the format by it.
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     try:
         notes = _write(kind, model, samples[0], temporary, metadata(loaded), loaded.task.divisor)
@@ -105,7 +107,7 @@ def export(
 
 
 def metadata(loaded: Segmenter) -> dict[str, str]:
-    """What a program has to know to use the network: texts, and JSON where a value is no text."""
+    """Return the metadata that a program needs to use the network: strings, other values as JSON."""
     normalise = Normalise.from_facts(loaded.facts)
     how = "none" if normalise is None else "image" if normalise.mean is None else "train"
     inputs = "image float32 (N, C, H, W)" + ("" if loaded.sequences is None else ", sequence int64 (N,)")
@@ -154,7 +156,7 @@ def _require_packages(kind: Kind) -> None:
 
 
 def _real_images(loaded: Segmenter, images: Path | str | None) -> tuple[list[list[Tensor]], str]:
-    """The network's inputs for some real images, each (1, …), on the CPU, and where they are from.
+    """Return the network's inputs for some real images, each (1, …), on the CPU, and their source.
 
     Raises:
         ValueError: there are none.
@@ -189,25 +191,26 @@ def _real_images(loaded: Segmenter, images: Path | str | None) -> tuple[list[lis
 def _write(
     kind: Kind, model: nn.Module, inputs: Sequence[Tensor], path: Path, known: dict[str, str], divisor: int
 ) -> list[str]:
-    """Write the file; returns what the user should know.
+    """Write the file; returns notes for the user.
 
     Raises:
-        ExportError: it can't be done with this network.
+        ExportError: this network can't be exported.
     """
     image, *others = inputs
+    # Two images of unequal sides, so that no dimension is taken for a constant.
     example = (nn.functional.interpolate(image, (2 * divisor, 3 * divisor)).repeat(2, 1, 1, 1),)
     example += tuple(other.repeat(2) for other in others)  # type: ignore[assignment]
     match kind:
         case "onnx":
             return _write_onnx(_of_one_tensor(model, example), example, path, known, divisor)
         case "torchscript":
-            with _quiet(), torch.no_grad(), _said(kind):
+            with _quiet(), torch.no_grad(), _export_errors(kind):
                 traced = torch.jit.trace(_of_one_tensor(model, example), example)
                 torch.jit.save(traced, path, {METADATA: json.dumps(known)})
         case "safetensors":
             from safetensors.torch import save
 
-            with _said(kind):
+            with _export_errors(kind):
                 weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
                 path.write_bytes(save(weights, known))
         case _:
@@ -216,7 +219,7 @@ def _write(
 
 
 def _of_one_tensor(model: nn.Module, example: Sequence[Tensor]) -> nn.Module:
-    """The network itself, or the one tensor of a mapping or a tuple that it returns."""
+    """Return the network; one that returns a mapping or a tuple is wrapped to return its tensor."""
     with torch.no_grad():
         return model if isinstance(model(*example), Tensor) else OneTensor(model)
 
@@ -224,25 +227,41 @@ def _of_one_tensor(model: nn.Module, example: Sequence[Tensor]) -> nn.Module:
 def _write_onnx(
     model: nn.Module, example: tuple[Tensor, ...], path: Path, known: Mapping[str, str], divisor: int
 ) -> list[str]:
-    """By torch's exporter, or where that doesn't know how, by its older one."""
+    """Write with torch's exporter, or with its older one where that fails."""
     import onnx
 
     names, notes = ["image", "sequence"][: len(example)], list[str]()
     batch, high, wide = (torch.export.Dim(name) for name in ("batch", "high", "wide"))
     shapes = ({0: batch, 2: divisor * high, 3: divisor * wide}, {0: batch})[: len(example)]
-    common: dict[str, Any] = {"input_names": names, "output_names": ["logits"]}
-    with _quiet(), torch.no_grad(), _said("onnx"):
+    with _quiet(), torch.no_grad(), _export_errors("onnx"):
         try:
             program = torch.onnx.export(
-                model, example, dynamo=True, dynamic_shapes=shapes, verbose=False, **common
+                model,
+                example,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                verbose=False,
+                input_names=names,
+                output_names=["logits"],
             )
             assert program is not None
             program.save(path, external_data=False)
         except Exception as error:  # noqa: BLE001  the exporter raises many kinds, for what it can't follow
-            notes.append(f"written by torch's older exporter, for the newer one failed: {_first_line(error)}")
+            notes.append(
+                f"written by torch's older exporter, since the newer one failed: {_first_line(error)}"
+            )
+            # The older exporter takes axes by name instead of dimensions.
             axes = {"image": {0: "batch", 2: "height", 3: "width"}, "sequence": {0: "batch"}}
             axes = {name: axes[name] for name in names} | {"logits": axes["image"]}
-            torch.onnx.export(model, example, str(path), dynamo=False, dynamic_axes=axes, **common)
+            torch.onnx.export(
+                model,
+                example,
+                str(path),
+                dynamo=False,
+                dynamic_axes=axes,
+                input_names=names,
+                output_names=["logits"],
+            )
         content = onnx.load(path)
         onnx.helper.set_model_props(content, dict(known))
         onnx.save(content, path)
@@ -250,7 +269,7 @@ def _write_onnx(
 
 
 def _opened(kind: Kind, path: Path, loaded: Segmenter) -> Network:
-    """The file as a program elsewhere would use it."""
+    """Open the file as another program would."""
     match kind:
         case "onnx":
             import onnxruntime
@@ -278,17 +297,18 @@ def _opened(kind: Kind, path: Path, loaded: Segmenter) -> Network:
 
 
 def _compare(model: nn.Module, exported: Network, samples: Sequence[Sequence[Tensor]], divisor: int) -> float:
-    """The largest difference over the images, each alone and, smaller, twice in a batch.
+    """Return the largest difference over the images, each alone and, smaller, twice in a batch.
 
     Raises:
         ExportError: it is above the tolerance.
     """
     largest = 0.0
     for image, *others in samples:
+        # The second size and batch size detect dimensions that the exporter has fixed.
         half = image[..., : max(1, image.shape[-2] // 2), : max(1, image.shape[-1] // 2)]
         twice = [half.repeat(2, 1, 1, 1), *(other.repeat(2) for other in others)]
         for inputs in ([image, *others], twice):
-            with torch.no_grad(), _said("file"):
+            with torch.no_grad(), _export_errors("file"):
                 expected, found = (
                     tiling.infer(
                         OneTensor(each),
@@ -303,23 +323,23 @@ def _compare(model: nn.Module, exported: Network, samples: Sequence[Sequence[Ten
             largest = max(largest, float(apart.max()))
             if not bool((apart <= TOLERANCE * expected.abs().clamp(min=1)).all()):
                 raise ExportError(
-                    f"the exported network's answer differs by {float(apart.max()):.2g} from the run's, on "
-                    f"images {tuple(inputs[0].shape)}; expected at most {TOLERANCE:g}. Nothing was written"
+                    f"the file's output differs by {float(apart.max()):.2g} from the run's, on images "
+                    f"of shape {tuple(inputs[0].shape)}; expected at most {TOLERANCE:g}. Nothing was written"
                 )
     return largest
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of what they trace, which says nothing to the user; the check says what counts."""
+    """Silence the exporters' warnings on tracing: the check afterwards decides whether the file is right."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 @contextmanager
-def _said(kind: str) -> Iterator[None]:
-    """Whatever a library raises, as one line that says what it was about."""
+def _export_errors(kind: str) -> Iterator[None]:
+    """Raise any exception of a library as an `ExportError` of one line."""
     try:
         yield
     except ExportError:

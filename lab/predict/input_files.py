@@ -1,4 +1,4 @@
-"""What to predict: a folder's images, one file, or the rows of a manifest, and the truths beside them."""
+"""Inputs of a prediction: a folder's images, one file, or the rows of a manifest, with their ground truth."""
 
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
@@ -15,7 +15,7 @@ from lab.store.run_folder import slug
 
 RECORD = "prediction.json"
 """The record of a prediction: its inputs and settings, and its results, failures included."""
-_LONGEST = 200  # bytes of a name, whose files have endings besides
+_LONGEST = 200  # bytes of a name, without the files' suffixes
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the run's data named its parts, so that the same folder is understood again.
+    """File and column names of the run's data, so that a folder of the same structure is recognized.
 
     Args:
         images, masks: folders below a root.
@@ -54,7 +54,7 @@ class Layout:
 
     @classmethod
     def of(cls, data: Mapping[str, object]) -> "Layout":
-        """By the arguments of the config's `data`."""
+        """Create a layout from the arguments of the config's `data`."""
         wanted = {
             "images": data.get("images"),
             "masks": data.get("masks"),
@@ -68,15 +68,12 @@ class Layout:
 
 
 def find_items(
-    path: Path | str,
-    layout: Layout | None = None,
-    root: Path | None = None,
-    notes: list[str] | None = None,
+    path: Path | str, layout: Layout | None = None, root: Path | None = None, notes: list[str] | None = None
 ) -> list[Item]:
     """List what `path` names: an image, a folder of images, a root that holds one, or a manifest CSV.
 
     A folder's images come in the order of their paths, those of folders in it included but for the output of
-    earlier predictions. Whether they can be read is not looked at.
+    earlier predictions. Whether they can be read is not checked.
 
     Args:
         notes: takes a sentence on the files that are not used.
@@ -91,14 +88,14 @@ def find_items(
     if path.is_dir():
         return _of_folder(path, layout, notes)
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file or folder")
+        raise ValueError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".csv":
         if root is None and layout.root is not None and layout.manifest is not None:
             ours = path.resolve() == expanded(layout.manifest).resolve()
             root = expanded(layout.root) if ours else None
         return _of_manifest(path, path.parent if root is None else root, layout)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: is neither a manifest (.csv) nor an image ({READ})")
+        raise ValueError(f"{path}: expected a manifest (.csv) or an image ({READ})")
     return _with_neighbours([path], path.parent, layout)
 
 
@@ -109,7 +106,7 @@ def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[It
 
 
 def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
-    """The images in a folder and in the folders below, but for the output of earlier predictions.
+    """Return the images in a folder and its subfolders, except for the output of earlier predictions.
 
     Args:
         notes: takes a sentence on the files that are not used.
@@ -118,20 +115,22 @@ def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
     """
     found = find_images(folder, skip=lambda below: (below / RECORD).is_file())
     if not found.images:
-        raise ValueError(f"{folder}: holds no {READ} file, nor does a folder in it")
+        raise ValueError(f"{folder}: no {READ} file found in it or its subfolders")
     if notes is not None:
         notes += [*shown(found.problems()), *found.warnings()]
     return found.images
 
 
 def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> list[Item]:
-    """The images with the masks and the sequences that lie where the training's data had them."""
+    """Pair images with masks and sequences at the same relative paths as in the training's data."""
+    # Images that differ only by suffix share a key: their names keep the suffix, and they have no mask.
     keys = [composed(key(path, folder)) for path in images]
     counts = Counter(keys)
     items = [
         Item(key(path, folder) if counts[own] == 1 else path.relative_to(folder).as_posix(), path)
         for own, path in zip(keys, images, strict=True)
     ]
+    # Masks and sequences are found only where the folder has the layout of the training's data.
     parts = Path(layout.images).parts
     if folder.absolute().parts[-len(parts) :] != parts:
         return items
@@ -151,7 +150,7 @@ def _by_key(folder: Path) -> dict[str, Path]:
 
 
 def _sequences(root: Path, layout: Layout, keys: Container[str]) -> dict[str, str]:
-    """By an image's key, from the CSV of the training's data; empty where there is none."""
+    """Read sequences by image key from the CSV of the training's data; empty where there is none."""
     if layout.metadata is None or layout.name is None or not (root / layout.metadata).is_file():
         return {}
     rows = _rows(root / layout.metadata, (layout.name, layout.sequence))
@@ -162,13 +161,13 @@ def _sequences(root: Path, layout: Layout, keys: Container[str]) -> dict[str, st
 def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
     items, problems, lines = list[Item](), list[str](), dict[str, int]()
     for line, row in ((row.line, row.cells) for row in _rows(path, ("basename", "image_path"))):
-        name = _plain(row["basename"] or Path(row["image_path"]).name)
+        name = _file_name(row["basename"] or Path(row["image_path"]).name)
         if not row["image_path"]:
             problems.append(f"line {line}: image_path is empty")
         elif name in lines:
             problems.append(f"line {line}: '{name}' is in line {lines[name]} already")
         elif not name:
-            problems.append(f"line {line}: '{row['basename']}' can't name a file")
+            problems.append(f"line {line}: '{row['basename']}' is not a valid file name")
         lines.setdefault(name, line)
         truth = row.get("mask_path")
         items.append(
@@ -186,15 +185,15 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
     return items
 
 
-def _plain(name: str) -> str:
-    """A name that is one file's, without the ending of an image; a strange one is made plain."""
+def _file_name(name: str) -> str:
+    """Return a valid file name without an image suffix; unusual names become slugs."""
     name = name.strip().replace("/", "_").replace("\\", "_").lstrip(".")
     name = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
     return name if name.isprintable() and len(name.encode()) <= _LONGEST else slug(name)
 
 
 def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
-    """The rows of a CSV file, as `read_table` reads it for the training.
+    """Read the rows of a CSV file with `read_table`, as the training does.
 
     Raises:
         ValueError: it can't be read, lacks a column, or rows have too few or too many cells.

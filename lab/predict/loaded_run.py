@@ -1,4 +1,4 @@
-"""A finished run as something that can be asked: its network with the weights, and all that belongs to it."""
+"""A finished run, loaded for inference: its network with weights, config, task and data facts."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,14 +35,14 @@ _DOWNLOADING: Mapping[str, object] = {"encoder_weights": None, "pretrained": Fal
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-    """A run's network in eval mode on its device, and what its data said of itself.
+    """A run's network in eval mode on its device, and the facts of its training data.
 
     Args:
         weights: the checkpoint that they come from.
         facts: `Splits.facts` of the training; empty for a checkpoint from before there were any.
         group_rule: the rule by which its data was cut.
         state: what the checkpoint keeps of the loss and of attributes.
-        notes: what the user should know.
+        notes: warnings for the user.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class LoadedRun:
 
     @property
     def info(self) -> DatasetInfo:
-        """The facts that the program knows, typed."""
+        """The facts that the program uses, typed."""
         return DatasetInfo.from_facts(self.facts)
 
     @property
@@ -69,31 +69,31 @@ class LoadedRun:
 
     @property
     def channels(self) -> int:
-        """How many the network's images have."""
+        """The number of channels of the network's images."""
         net, data = self.config.net.arguments, self.config.data.arguments
         known = (self.info.in_channels, net.get("in_channels"), 1 if data.get("grayscale") else 3)
         return next(int(value) for value in known if isinstance(value, int))
 
     def image_reader(self, value_range: Sequence[float] | None = None) -> ImageReader:
-        """Reads images as those of the training were read.
+        """Return a reader that reads images like those of the training.
 
         Args:
             value_range: as for `ImageReader`; by default that of the training.
         Raises:
-            ValueError: the network's channels are neither 1 nor 3, or the range is none.
+            ValueError: the network's channels are neither 1 nor 3, or the range is invalid.
         """
         return ImageReader(self.channels, value_range or self.info.value_range)
 
     @property
     def ignored(self) -> tuple[int, ...]:
-        """Values of the target that the run's loss leaves out, and so every figure; builds the loss."""
+        """Values of the target that the run's loss ignores, and so every metric; builds the loss."""
         left_out = None
-        with suppress(ConfigError):  # a loss whose code is gone: the network can be judged all the same
+        with suppress(ConfigError):  # a loss whose code is gone: the network can still be evaluated
             left_out = ignored_by(self.config.create_criterion(self.facts))
         return self.task.ignored if left_out is None else left_out
 
     def create_criterion(self) -> tuple[Any, list[str]]:
-        """The run's loss on its device, with what it has learnt; and what the user should know.
+        """Return the run's loss on its device, with its trained state, and notes for the user.
 
         Raises:
             CheckpointError: it doesn't fit.
@@ -103,22 +103,23 @@ class LoadedRun:
         return criterion, restore_loss(self.state, self.weights, criterion, self.runtime.device)
 
     def predicted(self, *inputs: Any) -> Any:
-        """The task's predictions of a batch that lies anywhere, on the network's device."""
+        """Return the task's predictions for a batch on any device; they are on the network's device."""
         with torch.no_grad(), self.runtime.autocast():
             return self.task.predict(self.task.infer(self.model, *self.runtime.move(inputs)))
 
     def create_splits(self) -> Splits:
-        """The run's data, made anew as the run made it.
+        """Rebuild the run's data.
 
         Raises:
             ConfigError: it can't be built any more.
-            ValueError: it can't be without a secret, which isn't kept.
+            ValueError: it needs a secret, which isn't stored.
         """
         if lacking := [".".join(path) for path in hidden(self.config.as_data()["data"], ("data",))]:
             raise ValueError(
-                f"{self.folder}: its data needs {', '.join(lacking)}, which the record doesn't keep; "
-                f"write it into {self.folder / run_folder.CONFIG} for as long as it is needed"
+                f"{self.folder}: its data needs {', '.join(lacking)}, which is a secret and not stored; "
+                f"write it into {self.folder / run_folder.CONFIG} while it is needed"
             )
+        # Sources may split or generate by the global generators, as they did in the training.
         seed_all(self.config.seeds[0])
         try:
             with applied(self.group_rule):
@@ -138,10 +139,10 @@ def load(
     """Read a run's folder, that of a trial, or a study's `best/`; downloads nothing.
 
     Args:
-        data: where the run's data lies now, by path: `{"data.root": "elsewhere"}`; by default as in the
+        data: new locations of the run's data, by path: `{"data.root": "elsewhere"}`; by default as in the
             folder's `config.yaml`.
-        device: other than the config says. Without one, a device that this machine doesn't have is replaced
-            by the best there is.
+        device: overrides the config's. By default a device that this machine doesn't have is replaced by the
+            best available one.
 
     Raises:
         CheckpointError: there are no weights, they are damaged, or they belong to another network.
@@ -156,10 +157,12 @@ def load(
     # The weights' own config: a study's best/ may be one fold of what its file describes.
     own = content.get("config")
     config = RunConfig.from_yaml(folder / run_folder.CONFIG) if own is None else _config_of(folder, own)
+    # Only the location of the data may differ from the training: first the folder's file, then the caller.
     places = {**moved_data.of_file(folder, config), **(data or {})}
     for name, value in places.items():
         if name not in (data or {}):
-            notes.append(f"{name} is {value}, as {folder / run_folder.CONFIG} has it now")
+            notes.append(f"{name} is {value}, as currently set in {folder / run_folder.CONFIG}")
+    # The checkpoint replaces all weights, so pretrained ones need no download.
     config = _without_downloads(config).with_values(places)
     runtime = _runtime(config, device, notes)
     facts = content.get("data") or {}
@@ -170,6 +173,7 @@ def load(
         raise CheckpointError(
             f"{path}: doesn't fit the network of {folder / run_folder.CONFIG}: {error}"
         ) from error
+    # A task may hold modules too, such as a teacher: they predict in eval mode like the network.
     task = runtime.place(config.create_task(facts))
     for module in modules_in(task):
         module.eval()
@@ -190,21 +194,21 @@ def load(
 
 
 def require_task(loaded: LoadedRun, kind: type[T]) -> T:
-    """The run's task, which must be of this class.
+    """Return the run's task, which must be of this class.
 
     Raises:
-        ValueError: it is another.
+        ValueError: it is of another class.
     """
     if not isinstance(loaded.task, kind):
         raise ValueError(
-            f"{loaded.folder}: this is for lab.tasks.{kind.__name__}, "
-            f"and this run's task is {loaded.config.task.target}"
+            f"{loaded.folder}: expected a run with the task lab.tasks.{kind.__name__}, "
+            f"found {loaded.config.task.target}"
         )
     return loaded.task
 
 
 def task_of(folder: Path) -> type | None:
-    """The class of a run's task, None where it is made by a function; builds nothing.
+    """Return the class of a run's task, None where a function creates it; builds nothing.
 
     Raises:
         ConfigError: the config can't be read, or names no such task.
@@ -214,13 +218,13 @@ def task_of(folder: Path) -> type | None:
 
 
 def parts_of(folder: Path) -> list[tuple[Path, str]]:
-    """The runs that a folder consists of, each with its name: seeds or folds, or itself under the name ""."""
+    """Return the runs of a folder with their names: seeds or folds, or itself with the name ""."""
     below = [] if (folder / run_folder.CHECKPOINTS).is_dir() else run_folder.repeats(folder)
     return [(path, path.name) for path in below] or [(folder, "")]
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """A note where seeds or folds of a run are yet to be trained: without them its mean is of fewer.
+    """Return a note if seeds or folds of a run are not trained yet, so that its mean is over fewer.
 
     Raises:
         ConfigError: the config can't be read.
@@ -230,12 +234,12 @@ def missing_parts(folder: Path) -> list[str]:
         return []
     wanted = RunConfig.from_yaml(folder / run_folder.CONFIG).repeats
     missing = [name for name in wanted if name not in there]
-    return [f"{len(missing)} of {len(wanted)} are not there yet: {', '.join(missing)}"] if missing else []
+    return [f"{len(missing)} of {len(wanted)} are not trained yet: {', '.join(missing)}"] if missing else []
 
 
 def _require_one_run(folder: Path) -> None:
     if not (folder / run_folder.CONFIG).is_file():
-        raise ValueError(f"{folder}: is no run: it holds no {run_folder.CONFIG}")
+        raise ValueError(f"{folder}: not a run folder: it has no {run_folder.CONFIG}")
     below = run_folder.repeats(folder)
     if below and not (folder / run_folder.CHECKPOINTS).is_dir():
         each = "\n".join(f"  {path}" for path in below)
@@ -243,7 +247,7 @@ def _require_one_run(folder: Path) -> None:
 
 
 def _weights(folder: Path, notes: list[str]) -> Path:
-    """The best checkpoint; the last one of a finished run where that is all there is."""
+    """Return the best checkpoint; of a finished run without one, the last."""
     checkpoints = folder / run_folder.CHECKPOINTS
     for path in (checkpoints / "best.pt", folder / "best.pt"):
         if path.is_file():
@@ -252,13 +256,13 @@ def _weights(folder: Path, notes: list[str]) -> Path:
     if final.is_file():
         notes.append(f"there is no best.pt: the weights are those of the last epoch, {final}")
         return final
-    raise CheckpointError(f"{checkpoints}: holds neither best.pt nor final.pt, so there are no weights")
+    raise CheckpointError(f"{checkpoints}: no weights found: neither best.pt nor final.pt exists")
 
 
 def _config_of(folder: Path, own: Mapping[str, Any]) -> RunConfig:
-    """What the weights were trained by; a secret that it hides is taken from the folder's file, if any.
+    """Return the config that the weights were trained with; redacted secrets are read from the folder's file.
 
-    A file that was copied here from elsewhere need not be like it.
+    A file that was copied here from elsewhere may differ from it.
     """
     if any(hidden(own)):
         with suppress(ConfigError):
@@ -268,7 +272,7 @@ def _config_of(folder: Path, own: Mapping[str, Any]) -> RunConfig:
 
 
 def _without_downloads(config: RunConfig) -> RunConfig:
-    """Pretrained weights would be fetched and then replaced: the same network without them."""
+    """Return the config without pretrained weights: they would be downloaded and then replaced."""
     try:
         parameters = signature_of(config.net.resolve()).parameters
     except (TypeError, ValueError):
@@ -278,6 +282,7 @@ def _without_downloads(config: RunConfig) -> RunConfig:
 
 
 def _runtime(config: RunConfig, device: str | None, notes: list[str]) -> Runtime:
+    # Compiling costs more than the few batches of an evaluation save.
     config = config.with_values({"compile": False, **({} if device is None else {"device": device})})
     try:
         return Runtime.from_config(config)
@@ -285,5 +290,5 @@ def _runtime(config: RunConfig, device: str | None, notes: list[str]) -> Runtime
         if device is not None:
             raise
     runtime = Runtime.from_config(config.with_values({"device": "auto"}))
-    notes.append(f"the run's device {config.device} is not there; computing on {runtime.device}")
+    notes.append(f"the run's device {config.device} is not available; using {runtime.device}")
     return runtime

@@ -1,4 +1,4 @@
-"""How well a mask fits its truth, counted in pieces, by the same formulas as the training's metrics."""
+"""Scores of a mask against its ground truth, by the formulas of the training's metrics."""
 
 from collections.abc import Sequence
 
@@ -17,10 +17,10 @@ _ROWS = 512
 def score(
     mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: Sequence[str], background: int | None = 0
 ) -> dict[str, dict[str, float | None]]:
-    """Dice, IoU, precision and recall of one image, by class and, where several count, their mean.
+    """Compute Dice, IoU, precision and recall of one image, by class, and their mean over several classes.
 
-    A class that neither mask has is None and not in the mean; with nothing to find and nothing found, the
-    mean (of a single foreground: its figure) is 1.
+    A class that neither mask has is None and not in the mean; if both masks are empty, the mean (the score of
+    a single foreground) is 1.
 
     Args:
         mask, truth: (H, W), class indices; pixels whose truth is 255 don't count.
@@ -49,10 +49,11 @@ def score(
 
 def _counts(mask: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
     """|P ∩ G|, |P| and |G| of each class, (classes, 3)."""
-    pairs = np.zeros((classes, classes), np.int64)  # [true, said]
+    pairs = np.zeros((classes, classes), np.int64)  # [true, predicted]
+    # Block by block: the temporary arrays take many times the memory of the masks.
     for top in range(0, len(mask), _ROWS):
-        said, true = mask[top : top + _ROWS], truth[top : top + _ROWS]
+        predicted, true = mask[top : top + _ROWS], truth[top : top + _ROWS]
         judged = true != IGNORE_INDEX
-        codes = true[judged].astype(np.intp) * classes + said[judged]
+        codes = true[judged].astype(np.intp) * classes + predicted[judged]
         pairs += np.bincount(codes, minlength=classes * classes).reshape(classes, classes)
     return np.stack([pairs.diagonal(), pairs.sum(0), pairs.sum(1)], axis=1)

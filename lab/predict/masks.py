@@ -1,4 +1,4 @@
-"""From one image to its mask: bands of logits, in turn probabilities and classes, of images of any size."""
+"""Prediction of one image's mask, of any size: band by band, from logits to probabilities and classes."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -22,11 +22,11 @@ SIXTEEN_BITS = 65535
 
 @dataclass(frozen=True)
 class Settings:
-    """How the network is asked.
+    """Settings of the inference.
 
     Args:
         tile, overlap: as `lab.tasks.tiling.infer`.
-        flips: average over the image's mirror images.
+        flips: average over the image's flips (test-time augmentation).
         threshold: of a network with one logit: more than this probability is foreground.
     """
 
@@ -49,15 +49,15 @@ def predict_mask(
     settings: Settings,
     sequence: int | None = None,
     probabilities: Path | None = None,
-    told: Callable[[int, int], object] = lambda done, rows: None,
+    on_progress: Callable[[int, int], object] = lambda done, rows: None,
 ) -> NDArray[np.uint8]:
-    """The mask (H, W) of class indices.
+    """Predict the mask (H, W) of class indices.
 
     Args:
         sequence: the index of the image's sequence, where the network takes one.
-        probabilities: where to write them, whole or not at all: a `.png` of the foreground, 16 bits from 0 to
+        probabilities: path to write them to, atomically: a `.png` of the foreground, 16 bits from 0 to
             1, or a `.npy` (classes, H, W), float16.
-        told: called with the rows that are done, and how many there are.
+        on_progress: called with the rows that are done, and how many there are.
     """
     height, width = source.size
     mask = np.zeros((height, width), np.uint8)
@@ -70,6 +70,7 @@ def predict_mask(
         return moved
 
     others = () if sequence is None else (loaded.runtime.move(torch.tensor([sequence])),)
+    # The writer of probabilities opens with the first band, which shows the number of classes.
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(loaded.runtime.autocast())
@@ -87,12 +88,14 @@ def predict_mask(
             likely: Tensor = loaded.task.predict(logits)[0]
             require_fit(likely, loaded)
             rows = slice(top, top + likely.shape[1])
-            said = likely.argmax(0) if len(likely) > 1 else likely[0] > settings.threshold
-            mask[rows] = said.to(torch.uint8).cpu().numpy()
+            classes = likely.argmax(0) if len(likely) > 1 else likely[0] > settings.threshold
+            mask[rows] = classes.to(torch.uint8).cpu().numpy()
             if probabilities is not None:
-                kept = kept or stack.enter_context(_keeping(probabilities, len(likely), (height, width)))
+                kept = kept or stack.enter_context(
+                    _ProbabilityWriter(probabilities, len(likely), (height, width))
+                )
                 kept(top, likely)
-            told(rows.stop, height)
+            on_progress(rows.stop, height)
     return mask
 
 
@@ -105,20 +108,20 @@ def require_fit(likely: Tensor, loaded: Segmenter) -> None:
     expected = len(loaded.classes)
     if len(likely) != (1 if expected == 2 else expected) and len(likely) != expected:
         raise ValueError(
-            f"{loaded.folder}: the network answers with {len(likely)} channels, and the data of its run had "
+            f"{loaded.folder}: the network outputs {len(likely)} channels, but the data of its run has "
             f"{expected} classes: {', '.join(loaded.classes)}"
         )
 
 
-class _keeping(AbstractContextManager[Callable[[int, Tensor], None]]):
-    """Takes probabilities (K, rows, W) in, and has the file written when it is left without an error."""
+class _ProbabilityWriter(AbstractContextManager[Callable[[int, Tensor], None]]):
+    """Writer of probabilities (K, rows, W); the file appears when the context exits without an error."""
 
     def __init__(self, path: Path, classes: int, size: tuple[int, int]) -> None:
         self._path, self._temporary = path, path.with_name(f".{path.name}.tmp")
         self._values: NDArray[Any]
         if path.suffix == ".png":
             self._values = np.zeros((1, *size), np.uint16)
-        else:  # several of them may be more than memory has room for
+        else:  # of several classes it may not fit into memory
             shape = (classes, *size)
             self._values = np.lib.format.open_memmap(
                 self._temporary, mode="w+", dtype=np.float16, shape=shape
@@ -145,12 +148,12 @@ class _keeping(AbstractContextManager[Callable[[int, Tensor], None]]):
         self._temporary.unlink(missing_ok=True)
 
 
-def write_png(path: Path, picture: NDArray[Any]) -> None:
-    """A picture (H, W) or (H, W, 3) in RGB order, 8 or 16 bits, whole or not at all."""
+def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Write an image (H, W) or (H, W, 3) in RGB order, 8 or 16 bits, atomically."""
     import cv2
 
-    array = picture[..., ::-1] if picture.ndim == 3 else picture
-    done, content = cv2.imencode(".png", np.ascontiguousarray(array))
+    array = np.ascontiguousarray(picture[..., ::-1] if picture.ndim == 3 else picture)
+    done, content = cv2.imencode(".png", array)
     assert done, f"{path}: {picture.shape} {picture.dtype} can't be a PNG"
     with file_io.atomic_open(path) as file:
         file.write(content.data)

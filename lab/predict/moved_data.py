@@ -1,7 +1,8 @@
-"""The place of a finished run's data now: what `--set` may change for `--evaluate` and `--export`.
+"""The current location of a finished run's data: the only values that `--set` may change for `--evaluate` and
+`--export`.
 
-The weights' own config counts for everything that was trained with, the cut of the data included. Where its
-files lie is another matter: a run is copied to another machine, or its images are.
+The weights' own config applies to everything else, the split of the data included. But file locations change:
+a run, or its images, may have been copied to another machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, object]:
     before = RunConfig.from_document(config_file.read(folder / run_folder.CONFIG)).data.arguments
     found, problems = dict[str, object](), [*document.problems]
     unread = {problem.where for problem in problems}
+    # Collect all problems, so that the user fixes them in one go.
     for assignment in assignments:
         path, where = config_file.split(assignment.partition("=")[0].strip()), f"--set {assignment}"
         if where in unread:
@@ -54,7 +56,7 @@ def values(folder: Path, assignments: Sequence[str]) -> dict[str, object]:
         if len(path) != 2 or path[0] != "data" or not is_place(name := str(path[1]), before.get(name)):
             places = [f"data.{each}" for each, value in before.items() if is_place(each, value)]
             message = (
-                "the run was trained with it, so it can't be changed; what can is where the data lies: "
+                "the run was trained with this value, so it cannot be changed; only the data's location can: "
                 f"{', '.join(places or ['data.root'])}"
             )
             problems.append(Problem(path, message, where))
@@ -95,4 +97,4 @@ def hint(config: RunConfig) -> str:
         return ""
     found = ", ".join(f"data.{name}: {value}" for name, value in known.items())
     option = shell_commands.setting(f"data.{next(iter(known))}", "PATH")
-    return f"The data was looked for at {found}; where it lies elsewhere now, add {option}"
+    return f"The data was expected at {found}; if it has moved, add {option}"

@@ -15,7 +15,7 @@ LARGEST, SMALLEST = 1600, 512  # pixels of the longer side
 
 
 def scaled(pixels: NDArray[Any]) -> Image:
-    """An image (H, W) or (H, W, C) as a picture (h, w, 3): contrast stretched, reduced to `LARGEST`.
+    """Return an image (H, W) or (H, W, C) for display, (h, w, 3): contrast stretched, reduced to `LARGEST`.
 
     One that is smaller than half of `SMALLEST` is enlarged by a whole number, so that outlines stay thin.
     """
@@ -25,10 +25,10 @@ def scaled(pixels: NDArray[Any]) -> Image:
 
 
 def outlined(picture: Image, mask: NDArray[np.uint8], background: int | None = 0) -> Image:
-    """The picture with the outlines of a mask (H, W) of class indices, coloured by class, on a dark rim.
+    """Draw the outlines of a mask (H, W) of class indices, coloured by class, with a dark edge.
 
     Args:
-        picture: what `scaled` made of the mask's image.
+        picture: the result of `scaled` for the mask's image.
         background: the class that has no outline; None: each has one.
     """
     height, width = picture.shape[:2]
@@ -39,7 +39,7 @@ def outlined(picture: Image, mask: NDArray[np.uint8], background: int | None = 0
         inside = np.equal(mask, index).view(np.uint8)
         if enlarged:
             small = cv2.resize(inside, (width, height), interpolation=cv2.INTER_NEAREST)
-        else:  # whatever is there stays to be seen
+        else:  # area averaging: even a single pixel remains visible
             inside *= 255
             small = (cv2.resize(inside, (width, height), interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
         found, _ = cv2.findContours(small, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

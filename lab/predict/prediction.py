@@ -1,10 +1,10 @@
-"""The result of `--predict` that all tasks share: what failed, what is printed, and the record."""
+"""The result of `--predict`, common to all tasks: failures, console text, and record."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.data.file_problems import MOST_SHOWN
+from lab.data.file_problems import MOST_SHOWN, indented
 from lab.predict.input_files import RECORD
 from lab.predict.loaded_run import LoadedRun
 from lab.store import file_io
@@ -20,12 +20,12 @@ class Failure:
 
 @dataclass
 class Prediction:
-    """What was predicted.
+    """The result of a prediction.
 
     Args:
-        images: how many were.
-        failed: those that were skipped.
-        notes: what the user should know.
+        images: the number of predicted images.
+        failed: the images that were skipped.
+        notes: warnings for the user.
     """
 
     output: Path
@@ -35,15 +35,15 @@ class Prediction:
     seconds: float = 0.0
 
     def fail(self, name: str, reason: object) -> None:
-        """Skip an image; the rest is predicted all the same."""
+        """Record an image as skipped."""
         self.failed.append(Failure(name, str(reason)))
 
     def lines(self) -> Iterable[str]:
-        """What was written where."""
+        """Return the lines on the files written."""
         raise NotImplementedError
 
     def as_text(self) -> str:
-        """Lines for the console, warnings and a screenful of failures first."""
+        """Return the text for the console, warnings and the first failures at the top."""
         lines = [f"Warning: {note}" for note in self.notes]
         lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
         if len(self.failed) > MOST_SHOWN:
@@ -52,7 +52,7 @@ class Prediction:
         return "\n".join([*lines, *([f"{len(self.failed)} failed."] if self.failed else [])])
 
     def write_record(self, loaded: LoadedRun, **values: object) -> None:
-        """Write `prediction.json`: the network, these values, and what failed."""
+        """Write `prediction.json`: the network, these values, and the failures."""
         record = {
             "run": loaded.folder.absolute(),
             "weights": loaded.weights.name,
@@ -66,11 +66,29 @@ class Prediction:
         file_io.atomic_write(self.output / RECORD, file_io.to_json(record, indent=2) + "\n")
 
 
-def make_folders(folders: Iterable[Path]) -> None:
-    """Make folders with those above.
+def prepare_output(outputs: Sequence[Path], inputs: Iterable[Path], force: bool) -> None:
+    """Create the folders of all outputs; refuse to replace files without `force`, and inputs in any case.
 
     Raises:
-        ValueError: one can't be.
+        ValueError: a file exists, or a folder can't be created.
+    """
+    there = [path for path in outputs if path.exists()]
+    # By resolved path: an input may be named by a link or a relative path.
+    read = {path.resolve() for path in inputs}
+    if own := [path for path in there if path.resolve() in read]:
+        raise ValueError(f"{own[0]} is an input and would be overwritten; choose another output folder")
+    if there and not force:
+        head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be overwritten"
+        lines = indented([str(path) for path in there])
+        raise ValueError("\n".join([f"{head}; choose another output folder or pass --force:", *lines]))
+    make_folders(sorted({path.parent for path in outputs}))
+
+
+def make_folders(folders: Iterable[Path]) -> None:
+    """Create folders and their parents.
+
+    Raises:
+        ValueError: a folder can't be created.
     """
     for folder in folders:
         try:

@@ -1,4 +1,4 @@
-"""The state of network, task and loss that a checkpoint keeps beside the weights, for those who judge."""
+"""Restoring of the state of network, task and loss that a checkpoint holds beside the weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from lab.train.state_inventory import components_of
 def restore_attributes(
     content: Mapping[str, Any], model: nn.Module, task: Any, device: torch.device
 ) -> list[str]:
-    """Restore what network and task hold besides weights, such as parameters of a task; returns notes.
+    """Restore the state of network and task besides weights, such as parameters of a task; returns notes.
 
     Raises:
         ConfigError: a state doesn't fit.
@@ -39,12 +39,10 @@ def restore_loss(content: Mapping[str, Any], path: Path, criterion: Any, device:
     if own is None:
         return notes
     if not (state := content.get("criterion")):
-        if type(criterion).__module__.partition(".")[0] in (
-            "torch",
-            "lab",
-        ):  # what they hold is of the config
+        # The state of built-in losses follows from the config.
+        if type(criterion).__module__.partition(".")[0] in ("torch", "lab"):
             return notes
-        return [*notes, f"{path} holds no state of the loss: it is judged by an untrained one"]
+        return [*notes, f"{path} holds no state of the loss: the evaluation uses an untrained one"]
     try:
         own.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -53,6 +51,7 @@ def restore_loss(content: Mapping[str, Any], path: Path, criterion: Any, device:
 
 
 def _restored(content: Mapping[str, Any], components: ComponentStates, names: tuple[str, ...]) -> list[str]:
+    # Optimizer, metrics and the rest of the training have no part in inference.
     kept = content.get("components") or {}
     components.load_state_dict(
         {key: {name: value for name, value in each.items() if name in names} for key, each in kept.items()}

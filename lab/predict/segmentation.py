@@ -1,4 +1,4 @@
-"""`--predict`: masks, overlays and tables for the images that a run's network is shown."""
+"""`--predict` of segmentation: masks, overlays and tables."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lab.config.mask_values import mean_over
 from lab.console import progress_bars
 from lab.console.formatting import format_duration
-from lab.data.file_problems import MOST_SHOWN, indented
+from lab.data.file_problems import MOST_SHOWN
 from lab.data.image_reader import ImageReader
 from lab.data.masks import MaskReader
 from lab.predict.connected_objects import class_counts, find_objects
@@ -20,7 +20,7 @@ from lab.predict.input_files import RECORD, Item, Layout, find_items
 from lab.predict.mask_scores import MEAN, score
 from lab.predict.masks import Settings, predict_mask, write_png
 from lab.predict.overlays import outlined, scaled
-from lab.predict.prediction import Prediction, make_folders
+from lab.predict.prediction import Prediction, prepare_output
 from lab.predict.segmentation_run import Segmenter, left_out
 from lab.predict.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
 from lab.predict.tile_reader import Source
@@ -32,7 +32,7 @@ UNKNOWN = -1  # the index of a sequence that the training didn't have
 
 @dataclass
 class SegmentationPrediction(Prediction):
-    """The counts of a prediction, and its scores; where only the truth is at fault the mask was written.
+    """The counts and scores of a prediction; a failure of the ground truth alone leaves the mask in place.
 
     Args:
         metrics: means over the images with truth, by class and measure.
@@ -44,7 +44,7 @@ class SegmentationPrediction(Prediction):
     mean_over: str = ""
 
     def lines(self) -> Iterator[str]:
-        """Where the masks are, and what they are worth."""
+        """Yield the path of the output, and the mean scores."""
         counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
         counted += "" if self.objects == 1 else "s"
         yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output}"
@@ -56,10 +56,10 @@ class SegmentationPrediction(Prediction):
 
 @dataclass(frozen=True)
 class _Files:
-    """Where everything goes."""
+    """The paths of all output files."""
 
     output: Path
-    probabilities: str | None  # the files' ending, where they are asked for
+    probabilities: str | None  # the files' suffix, if they are wanted
 
     def mask(self, item: Item) -> Path:
         return self.output / "masks" / f"{item.name}.png"
@@ -102,8 +102,8 @@ def predict(
     Args:
         input: a folder, an image, or a manifest; see `find_items`.
         tile, overlap: pixels; by default those of the run's validation, so that both give the same answer.
-        flips: average the logits of the image and its three mirror images, as the run's task may do anyway;
-            four times the work.
+        flips: average the logits over the image and its three flips (test-time augmentation), if the run's
+            task doesn't already; four times slower.
         threshold: instead of the run's own.
         min_area: objects of fewer pixels become background.
         probabilities: also write those, 16-bit PNGs, or float16 arrays where there are more classes.
@@ -126,8 +126,8 @@ def predict(
     items = find_items(input, Layout.of(loaded.config.data.arguments), root, done.notes)
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)
     indices = _sequence_indices(loaded, items, sequence, done.notes)
-    _require_room(files, items, force)
-    make_folders(sorted({path.parent for path in files.all(items)}))
+    inputs = [path for item in items for path in (item.image, item.truth) if path is not None]
+    prepare_output(list(files.all(items)), inputs, force)
     work = _Work(loaded, settings, files, done, loaded.image_reader(value_range), min_area, pixel_size)
     with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
         for item, index in zip(items, indices, strict=True):
@@ -141,7 +141,7 @@ def predict(
 
 @dataclass
 class _Work:
-    """Takes one image after the other, and keeps what the tables are made of."""
+    """Predictor of one image after the other; collects the rows of the tables."""
 
     loaded: Segmenter
     settings: Settings
@@ -157,27 +157,27 @@ class _Work:
     def __post_init__(self) -> None:
         self.truth = _truth_reader(self.loaded)
 
-    def predict(self, item: Item, sequence: int | None, told: Callable[[int, int], object]) -> None:
-        """Write what there is to say of one image, or that it can't be read."""
+    def predict(self, item: Item, sequence: int | None, on_progress: Callable[[int, int], object]) -> None:
+        """Predict one image and write its files, or record that it can't be read."""
         loaded, files, done = self.loaded, self.files, self.done
         try:
             source = Source(item.image, self.reader)
         except ValueError as error:
             done.fail(item.name, error)
             return
-        mask = predict_mask(loaded, source, self.settings, sequence, files.likely(item), told)
+        mask = predict_mask(loaded, source, self.settings, sequence, files.likely(item), on_progress)
         picture = scaled(source.pixels)
-        del source  # before the objects are counted, which takes as much again
+        del source  # frees memory before the objects are counted, which takes as much
         found = find_objects(mask, self.min_area, loaded.background)
         self.objects += object_rows(item.name, found, loaded.classes, self.pixel_size)
         self.pixels += class_counts(mask)
         write_png(files.overlay(item), outlined(picture, mask, loaded.background))
-        self._judge(item, mask)
+        self._score(item, mask)
         write_png(files.mask(item), np.multiply(mask, 255, out=mask) if len(loaded.classes) == 2 else mask)
         done.images += 1
         done.objects += len(found)
 
-    def _judge(self, item: Item, mask: NDArray[np.uint8]) -> None:
+    def _score(self, item: Item, mask: NDArray[np.uint8]) -> None:
         if item.truth is None:
             return
         try:
@@ -195,9 +195,10 @@ class _Work:
         done, output = self.done, self.files.output
         done.metrics = means(self.scores)
         done.notes += self.reader.depths.unlike(self.loaded.info, self.reader.value_range)
+        # Scores on training images overestimate the network.
         learnt = set((self.loaded.info.split or {}).get("train") or ())
         if seen := sum(name in learnt for name in self.scores):
-            done.notes.append(f"the metrics are of {seen} images that the network was trained on, too")
+            done.notes.append(f"the metrics include {seen} images that the network was trained on")
         counts = self.pixels[: len(self.loaded.classes)]
         if np.count_nonzero(counts) == 1:
             only = self.loaded.classes[int(counts.argmax())]
@@ -206,7 +207,7 @@ class _Work:
         file_io.atomic_write(output / OBJECTS, objects_csv(self.objects, self.pixel_size))
         if self.scores:
             file_io.atomic_write(output / METRICS, metrics_csv(self.scores))
-        else:  # what an earlier prediction left there, which this one may replace, is not of these masks
+        else:  # with `force`, a table of an earlier prediction may be there
             (output / METRICS).unlink(missing_ok=True)
         done.write_record(
             self.loaded,
@@ -226,7 +227,7 @@ class _Work:
 def _settings(
     loaded: Segmenter, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
 ) -> Settings:
-    """The run's own where nothing else is asked for."""
+    """Return the inference settings; those not given are the run's."""
     if threshold is not None and len(loaded.classes) > 2:
         raise ValueError(
             f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
@@ -244,8 +245,8 @@ def _settings(
 def _require_sense(loaded: Segmenter, min_area: int, pixel_size: float | None) -> None:
     if min_area and loaded.background is None:
         raise ValueError(
-            "min_area removes objects by making them background, and none of the classes of this run is "
-            f"background: {', '.join(loaded.classes)}; leave it out"
+            "min_area turns small objects into background, but this run has no background class: "
+            f"{', '.join(loaded.classes)}; leave it out"
         )
     if min_area < 0:
         raise ValueError(f"min_area must be at least 0 pixels, found {min_area}")
@@ -253,27 +254,14 @@ def _require_sense(loaded: Segmenter, min_area: int, pixel_size: float | None) -
         raise ValueError(f"pixel_size must be above 0 µm, found {pixel_size}")
 
 
-def _require_room(files: _Files, items: Sequence[Item], force: bool) -> None:
-    """Nothing that is there is replaced unasked, and what is read from never."""
-    read = {path.resolve() for item in items for path in (item.image, item.truth) if path is not None}
-    there = [path for path in files.all(items) if path.exists()]
-    own = [path for path in there if path.resolve() in read]
-    if own:
-        raise ValueError(f"{own[0]} is to be read and would be replaced; choose another output folder")
-    if there and not force:
-        head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be replaced"
-        lines = indented([str(path) for path in there])
-        raise ValueError("\n".join([f"{head}; choose another output folder, or --force:", *lines]))
-
-
 def _sequence_indices(
     loaded: Segmenter, items: Sequence[Item], sequence: str | None, notes: list[str]
 ) -> list[int | None]:
-    """What the network is told of each image's sequence; of one that it never saw, that it is unknown."""
+    """Return the sequence index of each image for the network; unknown sequences get `UNKNOWN`."""
     known = loaded.sequences
     if known is None:
         if sequence is not None:
-            raise ValueError("a sequence has no effect: the network of this run takes none")
+            raise ValueError("a sequence has no effect: this run's network is not conditioned on it")
         return [None] * len(items)
     ids = [item.sequence if sequence is None else sequence for item in items]
     strange = sorted({each for each in ids if each is not None and each not in known})
@@ -293,7 +281,8 @@ def _sequence_indices(
 
 
 def _truth_reader(loaded: Segmenter) -> MaskReader:
-    """A reader of truths, as the training read its masks; by index for data that is not read from files."""
+    """Return a reader of ground truth, as in the training; by class index for data not read from files."""
+    # Newer checkpoints record how masks were read; for older ones the config's arguments decide.
     stated = loaded.info.mask_values
     if stated is not None:
         labels = {name: stated["classes"][name] for name in loaded.classes}

@@ -1,4 +1,4 @@
-"""A finished run of segmentation: what a network's masks need beside the network."""
+"""A finished segmentation run: its network with classes, threshold and sequences."""
 
 import json
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from lab.predict.loaded_run import LoadedRun, load, require_task
 from lab.tasks import Segmentation
 
 THRESHOLD = "threshold.json"
-"""What the validation set says the threshold should be: `{"threshold": 0.42, "split": "val", ...}`."""
+"""The file of the threshold tuned on the validation set: `{"threshold": 0.42, "split": "val", ...}`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmenter(LoadedRun):
-    """A network that makes masks.
+    """A segmentation network.
 
     Args:
-        threshold: above this probability a pixel is foreground; where there are classes it has no effect.
+        threshold: above this probability a pixel is foreground; with more than two classes it has no effect.
     """
 
     task: Segmentation
@@ -38,7 +38,7 @@ class Segmenter(LoadedRun):
 
     @property
     def background(self) -> int | None:
-        """The index of the class that is no object, if there is one."""
+        """The index of the background class, if there is one."""
         return background_index(self.classes, self.info.background)
 
     @property
@@ -51,7 +51,7 @@ class Segmenter(LoadedRun):
 def load_segmenter(
     folder: Path | str, *, device: str | None = None, data: Mapping[str, object] | None = None
 ) -> Segmenter:
-    """As `load`, for a run whose task is segmentation.
+    """Load a segmentation run, like `load`.
 
     Raises:
         CheckpointError: there are no weights, they are damaged, or they belong to another network.
@@ -63,7 +63,7 @@ def load_segmenter(
     notes = list(loaded.notes)
     if not loaded.facts:
         notes.append(
-            "the run is from before checkpoints kept what the data was like: images are scaled to [0, 1], "
+            "the checkpoint is of an older version and has no data facts: images are scaled to [0, 1], "
             "and not normalised otherwise"
         )
     threshold = _threshold(loaded.folder, task, loaded.epoch, notes)
@@ -72,7 +72,7 @@ def load_segmenter(
 
 
 def transform_names(config: RunConfig) -> list[str]:
-    """The classes of the transforms of validation images."""
+    """Return the class names of the validation transforms."""
     transforms = config.data.arguments.get("val_transforms")
     targets = [
         str(each.get("target") if isinstance(each, Mapping) else each)
@@ -82,7 +82,7 @@ def transform_names(config: RunConfig) -> list[str]:
 
 
 def left_out(config: RunConfig) -> list[str]:
-    """What validation did to images and prediction doesn't; cutting and padding make no difference."""
+    """Return a note on validation transforms that prediction doesn't apply, except cropping and padding."""
     names = transform_names(config)
     changing = [
         name
@@ -92,12 +92,13 @@ def left_out(config: RunConfig) -> list[str]:
     if not changing:
         return []
     return [
-        f"data.val_transforms are not applied: {', '.join(changing)}; prepare the images so, or train without"
+        f"data.val_transforms are not applied: {', '.join(changing)}; apply them to the images beforehand, "
+        "or train without them"
     ]
 
 
 def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -> float:
-    """The one tuned on validation with these weights, or the task's own.
+    """Return the threshold tuned with these weights, or the task's.
 
     Raises:
         ValueError: the file can't be read.
@@ -109,13 +110,15 @@ def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -
     except FileNotFoundError:
         return task.threshold
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: holds no threshold that can be read: {error!r}") from error
+        raise ValueError(f"{path}: cannot read a threshold: {error!r}") from error
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{path}: threshold must be a number in [0, 1), found {value!r}")
+    # A resumed run may have other best weights, for which the threshold wasn't tuned.
     if record.get("epoch", epoch) != epoch:
         notes.append(
-            f"{path} was tuned with the weights of epoch {record['epoch']}, and these are of epoch {epoch}: "
-            f"it is not used; {shell_commands.main('--evaluate', folder, '--tune-threshold')} tunes it again"
+            f"{path} is ignored: it was tuned with the weights of epoch {record['epoch']}, and these are of "
+            f"epoch {epoch}; to tune it again: "
+            + shell_commands.main("--evaluate", folder, "--tune-threshold")
         )
         return task.threshold
     return float(value)

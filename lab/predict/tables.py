@@ -1,4 +1,4 @@
-"""The tables of a prediction: a row an object, and a row an image and class."""
+"""The tables of a prediction: a row per object, and a row per image and class."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,28 +23,15 @@ Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """image -> class -> measure."""
 
 
-def object_columns(pixel_size: float | None) -> list[str]:
-    """The names of what `object_rows` gives."""
-    return ["image", "label", "class", *_PIXELS, *(() if pixel_size is None else _MICRONS)]
-
-
 def object_rows(
     image: str, objects: Iterable[MaskObject], classes: Sequence[str], pixel_size: float | None
 ) -> list[list[object]]:
-    """A row an object; with a pixel's size in µm, its size and place in µm too."""
+    """Return a row per object; with a pixel size in µm, also its size and position in µm."""
     rows = []
     for each in objects:
         measured = [each.area, each.diameter, each.circularity, each.x, each.y]
-        row = [
-            image,
-            each.label,
-            classes[each.index],
-            *measured,
-            each.left,
-            each.top,
-            each.width,
-            each.height,
-        ]
+        box = [each.left, each.top, each.width, each.height]
+        row = [image, each.label, classes[each.index], *measured, *box]
         if pixel_size is not None:
             row += [each.area * pixel_size**2, *(v * pixel_size for v in (each.diameter, each.x, each.y))]
         rows.append(row)
@@ -52,12 +39,13 @@ def object_rows(
 
 
 def objects_csv(rows: Iterable[Sequence[object]], pixel_size: float | None) -> str:
-    """`objects.csv`, its head included."""
-    return to_csv(object_columns(pixel_size), rows)
+    """Return `objects.csv` with its header."""
+    columns = ["image", "label", "class", *_PIXELS, *(() if pixel_size is None else _MICRONS)]
+    return to_csv(columns, rows)
 
 
 def metrics_csv(scores: Scores) -> str:
-    """`metrics.csv`: a row an image and class; what a class that isn't there would score is left empty."""
+    """Return `metrics.csv`: a row per image and class; scores of absent classes are empty."""
     rows = (
         [image, name, *values.values()]
         for image, by_class in scores.items()
@@ -67,7 +55,7 @@ def metrics_csv(scores: Scores) -> str:
 
 
 def means(scores: Scores) -> dict[str, dict[str, float]]:
-    """class -> measure -> the mean over the images that have it."""
+    """Return class -> measure -> the mean over the images that have it."""
     found: dict[str, dict[str, list[float]]] = {}
     for by_class in scores.values():
         for name, values in by_class.items():

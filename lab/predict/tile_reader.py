@@ -1,4 +1,4 @@
-"""An image that the network gets in pieces, so that only its bytes are ever in memory as a whole."""
+"""An image read in tiles, so that only its encoded pixel type is in memory as a whole."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,17 +35,17 @@ class Source:
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def piece(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> NDArray[Any]:
-        """A part (h, w, C) of the image, uint8 or float32 in [0, 1]."""
+        """Return a part (h, w, C) of the image, uint8 or float32 in [0, 1]."""
         return self._reader.scale(np.ascontiguousarray(self.pixels[top:bottom, left:right]))
 
     def tensor(self, top: int, bottom: int, left: int = 0, right: int | None = None) -> Tensor:
-        """The same as the network's training saw it before normalisation: float32 (C, h, w) in [0, 1]."""
+        """Return a part as in the training before normalisation: float32 (C, h, w) in [0, 1]."""
         part = self.piece(top, bottom, left, right)
         values = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
         return values if values.is_floating_point() else values.float() / 255
 
     def fixed(self, normalise: Normalise | None) -> Normalise | None:
-        """The normalisation of every piece: an image's own mean and deviation are of all its pixels."""
+        """Return the normalisation of every piece: per-image mean and deviation are over all its pixels."""
         if normalise is None or normalise.mean is not None:
             return normalise
         return Normalise(*statistics(self._blocks()))

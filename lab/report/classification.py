@@ -1,4 +1,4 @@
-"""What `--evaluate` leaves of a classifier: figures for programs, tables, pictures, a page, and a text."""
+"""Report of a classifier's evaluation: JSON, CSV tables, plots, an HTML page, and a text."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,7 @@ from lab.figures.classification import (
 )
 from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, roc_curves, summary
 from lab.report import evaluation_base as base
-from lab.report import html_page
-from lab.report.classification_rows import (
-    NAMES,
-    area,
-    confused,
-    cost,
-    headline,
-    over_parts,
-    pooling,
-    speeds,
-)
+from lab.report.classification_rows import NAMES, area, confused, cost, headline, over_parts, pooling, speeds
 from lab.report.evaluation_base import counted, format_score, spread
 from lab.store import file_io
 
@@ -40,10 +30,10 @@ _MOST_WRONG = 1000  # rows of wrong answers on the page
 
 
 def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
-    """Write the figures, the tables, the pictures and the page; returns the page's path.
+    """Write metrics, tables, plots and the page; returns the page's path.
 
-    `metrics.json`, `predictions.csv`, `confusion.csv`, a PNG of each of `PICTURES`, and `report.html`. Of ROC
-    curves and mistakes there is no picture where there are none.
+    `metrics.json`, `predictions.csv`, `confusion.csv`, a PNG of each of `PICTURES`, and `report.html`. ROC
+    curves and mistakes have no plot where there are none.
 
     Raises:
         OSError: the folder can't be written.
@@ -56,7 +46,7 @@ def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
 
 
 def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
-    """The pictures, as PNG files."""
+    """Draw the plots as PNG files."""
     scores, classes = evaluation.scores(), evaluation.classes
     run = f"{evaluation.folder.name}:{' pooled' if evaluation.parts else ''}"
     confusion_figure(
@@ -81,7 +71,7 @@ def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
         Wrong(
             each.picture,
             each.answer.name,
-            classes[each.answer.said],
+            classes[each.answer.predicted],
             classes[each.answer.truth],
             each.answer.confidence,
         )
@@ -89,13 +79,15 @@ def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
         if each.picture is not None
     ]
     if wrong:
-        mistakes_figure(wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: surest mistakes")
+        mistakes_figure(
+            wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: most confident mistakes"
+        )
 
 
 def as_data(evaluation: "ClassificationEvaluation") -> dict[str, object]:
-    """Everything as plain data; what isn't defined is NaN.
+    """Return everything as plain data; undefined values are NaN.
 
-    Of several parts the figures at the top are means over them, and those of all answers are in `pooled`.
+    Of several parts the scores at the top are means over them, and those of all predictions are in `pooled`.
     """
     classes, parts = evaluation.classes, evaluation.parts
     return base.as_data(
@@ -108,7 +100,7 @@ def as_data(evaluation: "ClassificationEvaluation") -> dict[str, object]:
                 "name": each.answer.name,
                 **({"part": each.answer.part} if parts else {}),
                 "true": classes[each.answer.truth],
-                "said": classes[each.answer.said],
+                "said": classes[each.answer.predicted],
                 "probability": each.answer.confidence,
             }
             for each in evaluation.mistakes
@@ -118,7 +110,7 @@ def as_data(evaluation: "ClassificationEvaluation") -> dict[str, object]:
 
 
 def _of_all(evaluation: "ClassificationEvaluation") -> dict[str, object]:
-    """The figures of all answers together."""
+    """Return the scores of all predictions together."""
     scores = evaluation.scores()
     return {
         "accuracy": scores.accuracy,
@@ -136,7 +128,7 @@ def _of_all(evaluation: "ClassificationEvaluation") -> dict[str, object]:
 
 
 def _of_parts(evaluation: "ClassificationEvaluation") -> dict[str, object]:
-    """The means over folds or seeds, the figures of each, their spread, and those of all answers."""
+    """Return means over folds or seeds, the scores of each, their spread, and those of all predictions."""
     over = over_parts(evaluation)
     means = {name: math.nan if each is None else each.mean for name, each in over.items()}
     return {
@@ -160,9 +152,9 @@ def predictions(evaluation: "ClassificationEvaluation") -> str:
             each.name,
             *([each.part] if part else []),
             classes[each.truth],
-            classes[each.said],
+            classes[each.predicted],
             each.confidence,
-            int(each.said == each.truth),
+            int(each.predicted == each.truth),
             *each.probabilities.tolist(),
         ]
         for each in evaluation.answers
@@ -171,14 +163,14 @@ def predictions(evaluation: "ClassificationEvaluation") -> str:
 
 
 def confusion(evaluation: "ClassificationEvaluation") -> str:
-    """`confusion.csv`: a row a true class, a column what was said."""
+    """Return `confusion.csv`: a row per true class, a column per predicted class."""
     rows = evaluation.scores().confusion.tolist()
     named = ([name, *row] for name, row in zip(evaluation.classes, rows, strict=True))
     return file_io.to_csv(["true", *evaluation.classes], named)
 
 
 def as_text(evaluation: "ClassificationEvaluation", report: Path | None = None) -> str:
-    """The tables for a terminal, warnings first."""
+    """Return the tables for a terminal, warnings first."""
     return base.as_text(evaluation, counted(evaluation), _lines(evaluation), report)
 
 
@@ -193,8 +185,8 @@ def _lines(evaluation: "ClassificationEvaluation") -> Iterator[str]:
         yield from (_by_part(evaluation), "", f"Pooled: {pooling(evaluation)}", "")
     yield from _by_class(evaluation)
     if mistaken := confused(evaluation):
-        pairs = (f"{true} for {said} ({count})" for true, said, count, _ in mistaken)
-        yield from ("", f"Taken for another most often: {', '.join(pairs)}")
+        pairs = (f"{true} → {predicted} ({count})" for true, predicted, count, _ in mistaken)
+        yield from ("", f"Most frequent confusions (true → predicted): {', '.join(pairs)}")
     if evaluation.efficiency is not None:
         yield from ("", *(f"{name}: {value}" for name, value in cost(evaluation.efficiency)))
         if rows := [[f"batch {row[0]}", *row[1:]] for row in speeds(evaluation.efficiency)]:
@@ -219,6 +211,7 @@ def _by_class(evaluation: "ClassificationEvaluation") -> Iterator[str]:
     scores = evaluation.scores()
     head = ["", *(NAMES[name] for name in MEASURES), NAMES["auc"], "images"]
     named = list(zip(evaluation.classes, scores.classes, strict=True))
+    # A terminal has no room for hundreds of classes: show the worst, which matter most.
     if len(named) > _MOST_CLASSES:
         worst = sorted(
             named, key=lambda each: math.inf if math.isnan(each[1].shares.f1) else each[1].shares.f1
@@ -257,16 +250,18 @@ def _efficiency(evaluation: "ClassificationEvaluation") -> dict[str, object] | N
 
 
 def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> str:
-    """The page's HTML.
+    """Render the page as HTML.
 
     Args:
-        drawn: PNG files by name; a picture that isn't there is left out.
+        drawn: PNG files by name; a missing one is left out.
     """
     scores, parts = evaluation.scores(), evaluation.parts
+    # The page lists mistakes with the highest confidence first: mislabelled images come to the top.
     wrong = sorted(
-        (each for each in evaluation.answers if each.said != each.truth), key=lambda each: -each.confidence
+        (each for each in evaluation.answers if each.predicted != each.truth),
+        key=lambda each: -each.confidence,
     )
-    said, counts = headline(evaluation), counted(evaluation)
+    scored, counts = headline(evaluation), counted(evaluation)
     return base.page(
         "classification_page.html.j2",
         evaluation,
@@ -277,17 +272,17 @@ def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> 
             ("confusion", "Confusion", "confusion" in drawn),
             ("calibration", "Calibration", "reliability" in drawn),
             ("roc", "ROC", "roc" in drawn),
-            ("mistakes", "Surest mistakes", "mistakes" in drawn),
+            ("mistakes", "Most confident mistakes", "mistakes" in drawn),
             ("efficiency", "Efficiency", evaluation.efficiency),
-            ("wrong", "Wrong answers", wrong),
+            ("wrong", "Wrong predictions", wrong),
         ],
         filters={"area": area},
         verdict=verdict(evaluation, scores, counts),
         tiles=[
-            ("accuracy", said["accuracy"]),
-            ("F1, macro", said["f1"]),
-            ("ROC-AUC", said["auc"]),
-            ("calibration error", said["calibration_error"]),
+            ("accuracy", scored["accuracy"]),
+            ("F1, macro", scored["f1"]),
+            ("ROC-AUC", scored["auc"]),
+            ("calibration error", scored["calibration_error"]),
         ],
         scores=scores,
         measures=MEASURES,
@@ -299,7 +294,7 @@ def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> 
         over=over_parts(evaluation),
         pooling=pooling(evaluation) if parts else "",
         confused=confused(evaluation),
-        pictures={name: html_page.embedded(png) for name, png in drawn.items()},
+        drawn=drawn,
         costs=list(cost(evaluation.efficiency)) if evaluation.efficiency else [],
         speeds=speeds(evaluation.efficiency) if evaluation.efficiency else [],
         wrong=wrong,
@@ -308,15 +303,16 @@ def page(evaluation: "ClassificationEvaluation", drawn: Mapping[str, bytes]) -> 
 
 
 def verdict(evaluation: "ClassificationEvaluation", scores: Scores, counted: str) -> str:
-    """Two or three sentences with the figure that matters; of several parts it is their mean ± spread."""
+    """Return two or three sentences with the main scores; of several parts their mean ± spread."""
     wrong = round(scores.samples * (1 - scores.accuracy))
     if evaluation.parts:
-        said = headline(evaluation)
-        text = f"Accuracy is {said['accuracy']} and F1 {said['f1']}, mean ± spread, on {counted}."
-        text += f" Pooled, {wrong:,} of {scores.samples:,} answers are wrong."
+        scored = headline(evaluation)
+        text = f"Accuracy is {scored['accuracy']} and F1 {scored['f1']}, mean ± spread, on {counted}."
+        text += f" Pooled, {wrong:,} of {scores.samples:,} predictions are wrong."
     else:
         text = f"{100 * scores.accuracy:.1f} % of {counted} are recognised, {wrong:,} are not; F1 is "
         text += f"{format_score(scores.macro.f1)}, averaged over {len(evaluation.classes)} classes."
+    # A class without images has no recall.
     found = [each for each in zip(evaluation.classes, scores.classes, strict=True) if each[1].support]
     name, lowest = min(found, key=lambda each: each[1].shares.recall)
     if wrong:

@@ -1,4 +1,4 @@
-"""A classifier's figures as a person reads them, for the page and for the console."""
+"""A classifier's scores as text, for the page and for the console."""
 
 import math
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ _OPERATIONS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
 
 def area(value: float) -> str:
-    """A ROC-AUC, `0.9996`: one digit more than shares have, for it is nearly 1 long before all is right."""
+    """Format a ROC-AUC, `0.9996`: with one more digit than ratios, since most are close to 1."""
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def over_parts(evaluation: "ClassificationEvaluation") -> dict[str, Summary | None]:
-    """The spread of the parts' figures, by name: of a fold or seed from the next."""
+    """Return the spread of scores over folds or seeds, by name."""
     found = [summary(evaluation.scores(part)) for part in evaluation.parts]
     return base.over_parts(
         [{name: None if math.isnan(value) else value for name, value in each.items()} for each in found]
@@ -39,10 +39,10 @@ def over_parts(evaluation: "ClassificationEvaluation") -> dict[str, Summary | No
 
 
 def headline(evaluation: "ClassificationEvaluation") -> dict[str, str]:
-    """The figures of `SUMMARY` by name, as text: of several parts `0.912 ± 0.051`, their mean and spread.
+    """Return the scores of `SUMMARY` by name, as text: of several parts `0.912 ± 0.051`, mean and spread.
 
-    Not those of all answers: probabilities of different networks, put in one order, rank worse than each
-    network's own. Where some parts lack a figure it is said how many have it.
+    Not those of pooled predictions: probabilities of different networks, sorted together, rank worse than
+    each network's own. Where some parts lack a score, the number of those that have it is added.
     """
     if not (parts := evaluation.parts):
         return {name: _shown(value, name) for name, value in summary(evaluation.scores()).items()}
@@ -56,28 +56,28 @@ def headline(evaluation: "ClassificationEvaluation") -> dict[str, str]:
 
 
 def pooling(evaluation: "ClassificationEvaluation") -> str:
-    """What the figures of all answers are of, where there are several parts."""
+    """Describe what pooled scores are computed from, where there are several parts."""
     kind = kind_of(evaluation.parts)
-    text = f"the {len(evaluation.answers):,} answers of {len(evaluation.parts)} {kind}s together"
+    text = f"the {len(evaluation.answers):,} predictions of {len(evaluation.parts)} {kind}s together"
     if kind == "fold" and evaluation.split == "val":  # each image is held out once
         return text
     return f"{text}; each image is counted once a {kind}"
 
 
 def confused(evaluation: "ClassificationEvaluation") -> list[tuple[str, str, int, float]]:
-    """(true class, said class, images, their share of the true class) of the most frequent mistakes."""
+    """Return (true class, predicted class, images, fraction of the true class) of frequent mistakes."""
     scores, names = evaluation.scores(), evaluation.classes
     return [
-        (names[true], names[said], count, count / scores.classes[true].support)
-        for true, said, count in most_confused(scores.confusion)
+        (names[true], names[predicted], count, count / scores.classes[true].support)
+        for true, predicted, count in most_confused(scores.confusion)
     ]
 
 
 def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
-    """What the network costs, but for its time."""
+    """Yield the network's size and arithmetic, without its time."""
     yield "parameters", f"{efficiency.parameters:,}"
     yield "weights", _megabytes(efficiency.weight_bytes)
-    yield "checkpoint", f"{_megabytes(efficiency.checkpoint_bytes)}, with what training goes on from"
+    yield "checkpoint", f"{_megabytes(efficiency.checkpoint_bytes)}, including the state for resuming"
     shape = " × ".join(map(str, efficiency.input))
     yield "operations", f"{_operations(efficiency)} for an image of {shape}"
 

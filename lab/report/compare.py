@@ -1,4 +1,4 @@
-"""Runs side by side: what came out, what differs in their configs, and their curves in one picture."""
+"""Runs side by side: results, differences between their configs, and their curves in one plot."""
 
 import json
 import math
@@ -26,12 +26,13 @@ def compare(names: Sequence[str], roots: Path | Iterable[Path], picture: Path | 
 
     Args:
         names: run folders, or names of folders in the roots, or their beginnings where those are unique.
-        picture: where the curves go; by default `compare_<names>.png` in the first root.
+        picture: path of the plot; by default `compare_<names>.png` in the first root.
 
     Raises:
         ValueError: fewer than two runs are given, or one of them doesn't exist or isn't unique.
     """
     places = [roots] if isinstance(roots, Path) else list(roots)
+    # The same run may be given twice, by name and by path.
     folders = list({folder.resolve(): folder for folder in (find(name, places) for name in names)}.values())
     if len(folders) < 2:
         raise ValueError(f"comparing takes two runs or more, found {len(folders)}: {', '.join(names)}")
@@ -57,9 +58,10 @@ def differences(configs: Mapping[str, Mapping[str, object]]) -> list[tuple[str, 
 
 
 def results(runs: Mapping[str, RunRow]) -> str:
-    """A table of what came out: a line per run, its label first."""
+    """Return a table of results: a line per run, its label first."""
     metrics = dict.fromkeys(
-        [run.monitor for run in runs.values()] + [name for run in runs.values() for name in _judged(run)]
+        [run.monitor for run in runs.values()]
+        + [name for run in runs.values() for name in _validation_metrics(run)]
     )
     header = ["", "run", "outcome", *metrics, "best epoch", "epochs", "time"]
     marked = older(list(runs.values()), [f"best.{name}" for name in metrics])
@@ -105,6 +107,7 @@ def curve(folder: Path) -> Rows:
 def _picture_name(names: Sequence[str]) -> str:
     """The runs' names where they fit into a file name, else the first and a number that stands for all."""
     whole = "_".join(["compare", *names])
+    # File systems allow 255 bytes; a checksum keeps names of many runs distinct.
     if len(whole) > 120:
         whole = f"compare_{names[0]}_and_{len(names) - 1}_more_{crc32(whole.encode()):08x}"
     return f"{whole}.png"
@@ -117,7 +120,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _metrics(runs: Sequence[RunRow], curves: Sequence[Rows]) -> list[str]:
-    """What is drawn: the monitors, both losses, then the other validation metrics while there is room."""
+    """Return the metrics to plot: monitors, both losses, then other validation metrics up to `MAX_PANELS`."""
     logged = dict.fromkeys(name for rows in curves for row in rows for name in row)
     wanted = [*(run.monitor for run in runs), "val_loss", "train_loss"]
     others = [name for name in logged if name.startswith("val_")]
@@ -143,13 +146,9 @@ def _labels(count: int) -> list[str]:
     return [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count)]
 
 
-def _judged(run: RunRow) -> list[str]:
+def _validation_metrics(run: RunRow) -> list[str]:
     """The validation values of a run, its loss first; the loss also of one that has no best epoch yet."""
-    best = _best(run)
+    found = run.summary.get("best")
+    best = list(found) if isinstance(found, dict) else []
     names = ["val_loss", *best] if "val_loss" in best or not best else best
     return [name for name in names if name.startswith("val_")]
-
-
-def _best(run: RunRow) -> list[str]:
-    best = run.summary.get("best")
-    return list(best) if isinstance(best, dict) else []

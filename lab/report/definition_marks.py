@@ -14,7 +14,7 @@ Marked = Mapping[str, Mapping[int, int]]
 
 
 class Row(Protocol):
-    """A row of a table; `value` stands for what it is judged by."""
+    """A row of a table; `value` stands for the monitored metric."""
 
     def metric(self, name: str) -> str: ...
 
@@ -29,7 +29,7 @@ class Row(Protocol):
 
 
 def older(rows: Iterable[Row], names: Iterable[str]) -> Marked:
-    """The rows with older definitions, of the metrics that rows of the same recipe have by several.
+    """The rows with older definitions, of the metrics that rows of the same config have by several.
 
     A definition belongs to the metric and the classes that it is given: with others an older one can be the
     latest that there is.
@@ -43,7 +43,8 @@ def older(rows: Iterable[Row], names: Iterable[str]) -> Marked:
         for row in listed:
             if math.isfinite(row.number(name)):
                 metric = row.metric(name)
-                found.setdefault((metric, _recipe(row.config, metric)), {})[id(row)] = row.definition(name)
+                key = metric, _metric_config(row.config, metric)
+                found.setdefault(key, {})[id(row)] = row.definition(name)
     marked: dict[str, dict[int, int]] = {}
     for (metric, _), by_row in found.items():
         if below := _below_newest(by_row):
@@ -51,7 +52,7 @@ def older(rows: Iterable[Row], names: Iterable[str]) -> Marked:
     return marked
 
 
-def _recipe(config: Mapping[str, object], metric: str) -> str:
+def _metric_config(config: Mapping[str, object], metric: str) -> str:
     """All of a run that the definition of a metric can depend on."""
     name, metrics = logged(metric), config.get("metrics")
     own = metrics.get(name) if isinstance(metrics, Mapping) else None
@@ -63,7 +64,7 @@ def _recipe(config: Mapping[str, object], metric: str) -> str:
 
 
 def marked_number(row: Row, name: str, marked: Marked) -> str:
-    """The number for a person, with a mark where it is by an older definition."""
+    """Format the number, with a mark where it is by an older definition."""
     return row.shown(name) + (MARK if id(row) in marked.get(row.metric(name), {}) else "")
 
 

@@ -1,4 +1,4 @@
-"""The parts that the reports of all evaluations share: files, numbers, the head and the end of each."""
+"""Common parts of all evaluation reports: files, numbers, header and provenance."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,16 +56,16 @@ def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] 
 
 
 def pictures(directory: Path, names: Iterable[str], draw: Callable[[Path], None]) -> dict[str, bytes]:
-    """Draw pictures into a folder; returns the PNG files by name, without those that there is nothing for."""
+    """Draw plots into a folder; returns the PNG files by name, without those that have nothing to show."""
     paths = {name: directory / f"{name}.png" for name in names}
-    for path in paths.values():  # what an earlier evaluation left there is not of this one
+    for path in paths.values():  # an earlier evaluation may have left some there
         path.unlink(missing_ok=True)
     draw(directory)
     return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
 
 
 def as_data(evaluation: "Evaluation", **values: object) -> dict[str, object]:
-    """The values as plain data, between what was judged and how."""
+    """Return the values as plain data, between what was evaluated and how."""
     return {
         "run": evaluation.folder.absolute(),
         "split": evaluation.split,
@@ -79,7 +79,7 @@ def as_data(evaluation: "Evaluation", **values: object) -> dict[str, object]:
 def as_text(
     evaluation: "Evaluation", counted: str, lines: Iterable[str], report: Path | None, kind: str = "Warning"
 ) -> str:
-    """Lines for a terminal, between the notes and the path of the report."""
+    """Return lines for a terminal, between the notes and the path of the report."""
     return "\n".join(
         [
             *(f"{kind}: {note}" for note in evaluation.notes),
@@ -100,15 +100,17 @@ def page(
     what: str = "images",
     settings: Iterable[tuple[str, str]] = (),
     filters: Mapping[str, Callable[..., object]] | None = None,
+    drawn: Mapping[str, bytes] | None = None,
     **values: object,
 ) -> str:
-    """A page's HTML.
+    """Render a page as HTML.
 
     Args:
-        counted: the text of what was judged, `what` it is.
-        sections: id and name of each, and whether there is anything in it.
-        settings: name and value of what was chosen for this evaluation, for the provenance.
+        counted: the number of items evaluated, as text; `what` they are.
+        sections: id, title and content of each; one without content is left out of the navigation.
+        settings: name and value of each setting of this evaluation, for the provenance.
         filters: of the template, besides `figure` and `spread`.
+        drawn: PNG files by name, to embed as `pictures`.
         values: for the template.
     """
     provenance = [
@@ -126,6 +128,7 @@ def page(
         counted=counted,
         sections=[(id, name) for id, name, there in (*sections, ("provenance", "Provenance", True)) if there],
         provenance=provenance,
+        pictures={name: html_page.embedded(png) for name, png in (drawn or {}).items()},
         **values,
     )
 
@@ -136,7 +139,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) ->
 
 
 def counted(evaluation: "Evaluation", count: int | None = None, what: str = "image") -> str:
-    """What was judged: `12 test images`, `60 held-out images of 5 folds`, `1,080 test images of 3 seeds`.
+    """The items evaluated: `12 test images`, `60 held-out images of 5 folds`, `1,080 test images of 3 seeds`.
 
     Args:
         count: by default that of the evaluation's items.
@@ -157,7 +160,7 @@ def kind_of(parts: Sequence[str]) -> str:
 
 
 def over_parts(values: Sequence[Mapping[str, float | None]]) -> dict[str, Summary | None]:
-    """The spread of the parts' values, by name: of a fold or seed from the next. None is no value."""
+    """Return the spread of the values over folds or seeds, by name. None is no value."""
     names = values[0] if values else ()
     return {name: describe(found for each in values if (found := each[name]) is not None) for name in names}
 
@@ -168,13 +171,13 @@ def plain(summaries: Mapping[str, Summary | None]) -> dict[str, object]:
 
 
 def apart(best: Iterable[T], worst: Iterable[T], key: Callable[[T], object]) -> list[T]:
-    """The best cases that aren't among the worst too, in a small set; equal keys are the same case."""
+    """Return the best cases that aren't among the worst too, in a small set; equal keys are the same case."""
     shown = [key(case) for case in worst]
     return [case for case in best if key(case) not in shown]
 
 
 def format_score(value: float | None, measure: str = "dice") -> str:
-    """A share as `0.912`, a distance as `17.3` or `4.21`, nothing as `–`."""
+    """Format a ratio as `0.912`, a distance as `17.3` or `4.21`, a missing value as `–`."""
     if value is None or math.isnan(value):
         return "–"
     if measure == HD95:

@@ -1,4 +1,4 @@
-"""What `--evaluate` leaves of a task that has no evaluation of its own: its figures, as they are."""
+"""Report of a task without a specific evaluation: its loss and metrics."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +20,13 @@ def write(evaluation: "GenericEvaluation", directory: Path) -> Path:
 
 
 def as_data(evaluation: "GenericEvaluation") -> dict[str, object]:
-    """Everything as plain data."""
+    """Return everything as plain data."""
     found = base.as_data(evaluation, scores=dict(evaluation.values))
     return {name: found[name] for name in ("run", "split", "scores", "notes")}
 
 
 def as_text(evaluation: "GenericEvaluation", report: Path | None = None) -> str:
-    """A line a figure, for a terminal."""
+    """Return a line per value, for a terminal."""
     width = max(map(len, evaluation.values))
     lines = [f"{name:<{width}}  {format_number(value)}" for name, value in evaluation.values.items()]
     written = ["", f"Report: {report}"] if report else []

@@ -1,4 +1,4 @@
-"""What the pages of all reports share: one HTML file that needs no network, and runs one script of ours."""
+"""Rendering of reports as one HTML file that needs no network and runs a single known script."""
 
 import base64
 import hashlib
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def render(template: str, filters: Mapping[str, Callable[..., object]], **values: object) -> str:
-    """A page's HTML; the template also gets `script`, which sorts tables, and its `script_digest`."""
+    """Render a page as HTML; the template also gets `script`, which sorts tables, and its `script_digest`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -23,6 +23,6 @@ def render(template: str, filters: Mapping[str, Callable[..., object]], **values
     return environment.get_template(template).render(script=script, script_digest=digest, **values)
 
 
-def embedded(png: bytes) -> str:
-    """A PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def embedded(image: bytes, kind: str = "png") -> str:
+    """Return an encoded image as a data URI."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

@@ -11,13 +11,13 @@ from lab.store import file_io
 from lab.store.definitions import of_value
 
 LEADERBOARD = "leaderboard.csv"
-_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would take the cell for a formula
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run the cell as a formula
 
 
 def write(path: Path, study: Study) -> None:
-    """Write the table whole.
+    """Write the table in one piece.
 
-    UTF-8; with a byte order mark only where there is other than ASCII, for spreadsheets guess without it.
+    UTF-8, with a byte order mark only for non-ASCII characters: spreadsheets need it to detect UTF-8.
     """
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(table(study))
@@ -26,8 +26,9 @@ def write(path: Path, study: Study) -> None:
 
 
 def table(study: Study) -> list[list[str]]:
-    """The header and a row per trial; numbers in full, nothing where there is none."""
+    """Return the header and a row per trial; numbers with all digits, missing values empty."""
     repeats = list(dict.fromkeys(name for trial in study.trials for name in trial.repeats))
+    # The only seed of all trials would repeat the objective.
     repeats = repeats if len(repeats) > 1 else []
     paths = [dimension.path for dimension in study.dimensions]
     header = [
@@ -53,14 +54,14 @@ def table(study: Study) -> list[list[str]]:
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:
-    """By rank; then those without a result, by outcome and number."""
+    """Sort by rank; trials without a result follow, by outcome and number."""
     return sorted(
         trials, key=lambda trial: (trial.rank or math.inf, OUTCOMES.index(trial.outcome), trial.number)
     )
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """A parameter may be called `epochs`, as a column of ours: the later one says that it is the trial's."""
+    """Make column names unique: a parameter may be called `epochs`, like a built-in column."""
     found: list[str] = []
     for name in names:
         while name in found:
@@ -74,12 +75,12 @@ def _cell(value: str | float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """All digits, so that it reads back as the same number; NaN is nothing."""
+    """Format with all digits, so that it reads back as the same number; NaN is empty."""
     if value is None or math.isnan(value):
         return ""
     return repr(value)
 
 
 def _safe(text: str) -> str:
-    """A text that no spreadsheet runs: an apostrophe makes it plain."""
+    """Prefix a text that a spreadsheet would run as a formula with an apostrophe."""
     return f"'{text}" if text.startswith(_RISKY) else text

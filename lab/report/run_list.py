@@ -1,7 +1,7 @@
-"""The local notebook: what runs there are, read from their summaries.
+"""The list of runs, read from their summaries.
 
-Ten thousand runs are listed in under two seconds. So one small file is read per run, nothing is imported that
-takes long, and what only a filter needs is loaded by the filter.
+Ten thousand runs are listed in under two seconds: one small file is read per run, nothing slow is imported,
+and modules that only a filter needs are imported by the filter.
 """
 
 import json
@@ -15,7 +15,6 @@ from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from lab.console import shell_commands, table
 from lab.console.formatting import format_duration, format_number
@@ -38,24 +37,24 @@ class RunRow:
 
     folder: Path
     outcome: str
-    summary: Mapping[str, Any]
+    summary: Mapping[str, object]
 
     @property
     def run_id(self) -> str:
         return self.folder.name
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> Mapping[str, object]:
         return _mapping(self.summary.get("config"))
 
     @property
     def monitor(self) -> str:
-        """The metric that the run is judged by."""
+        """The metric that the run optimizes."""
         return str(_mapping(self.summary.get("monitor")).get("metric") or "val_loss")
 
     @property
     def value_name(self) -> str:
-        """What `value` is: the monitor's best, or its last where the config says so."""
+        """The name of `value`: the monitor's best, or its last if the config sets `returns: last`."""
         last = _mapping(self.summary.get("monitor")).get("returns") == "last"
         return f"last.{self.monitor}" if last else self.monitor
 
@@ -65,7 +64,7 @@ class RunRow:
 
     @cached_property
     def started(self) -> float:
-        """Seconds since 1970; from the folder where the summary doesn't say."""
+        """Seconds since 1970; from the folder if the summary has no start."""
         text = self.summary.get("started")
         try:
             return (
@@ -94,7 +93,7 @@ class RunRow:
         return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else math.nan
 
     def shown(self, name: str) -> str:
-        """The number for a person; of several seeds or folds their mean ± standard deviation."""
+        """The number as text; of several seeds or folds their mean ± standard deviation."""
         value = self.number(name)
         count = name in _COUNTS and value.is_integer()
         text = format_number(int(value) if count else value) if math.isfinite(value) else "–"
@@ -107,9 +106,9 @@ class RunRow:
 
 
 def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:
-    """Every run folder directly below the roots, newest first; a root that isn't there has none.
+    """Return every run folder directly below the roots, newest first; a missing root has none.
 
-    Children of a run with several seeds are not runs of their own.
+    The seeds and folds of a run are not listed as separate runs.
     """
     host = socket.gethostname()
     rows = [
@@ -121,18 +120,18 @@ def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:
 
 
 def read_run(folder: Path) -> RunRow:
-    """One run folder."""
+    """Read one run folder."""
     return _read(str(folder), socket.gethostname())
 
 
 def find(name: str, roots: Sequence[Path]) -> Path:
-    """The folder of a run that is given by path, by name, or by the beginning of its name.
+    """Find the folder of a run by path, by name, or by a unique prefix of its name.
 
     Raises:
-        ValueError: there is none; names the nearest. Or several begin like this.
+        ValueError: there is none (the error suggests close matches), or the prefix is ambiguous.
     """
     for folder in (Path(name), *(root / name for root in roots)) if name else ():
-        # os.path says no of a name that no file can have.
+        # `os.path.isfile` returns False for a name that no file can have; `Path.is_file` raises.
         if any(os.path.isfile(folder / file) for file in (run_folder.SUMMARY, run_folder.CONFIG)):  # noqa: PTH113
             return folder
     there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
@@ -151,15 +150,12 @@ def find(name: str, roots: Sequence[Path]) -> Path:
 
 
 def select(
-    rows: Sequence[RunRow],
-    project: str | None = None,
-    outcome: str | None = None,
-    where: Sequence[str] = (),
+    rows: Sequence[RunRow], project: str | None = None, outcome: str | None = None, where: Sequence[str] = ()
 ) -> list[RunRow]:
-    """The rows of a project, with an outcome, and with all `path=value` of their config.
+    """Select the rows of a project, with an outcome, and with all `path=value` in their config.
 
-    Values are read as in YAML: numbers are compared as numbers and `null` is no text. A component is matched
-    by its import path, as in `net=model.MLP`.
+    Values are read as in YAML: numbers are compared as numbers and `null` is not a string. A component is
+    matched by its import path, as in `net=model.MLP`.
 
     Raises:
         ValueError: an assignment has no `=`, there is no such outcome, or no config has such a path.
@@ -175,14 +171,14 @@ def select(
 
 
 def sort(rows: Sequence[RunRow], metric: str, descending: bool | None = None) -> list[RunRow]:
-    """By a metric's best value, `last.<metric>`, or a field such as `seconds`; runs without it come last.
+    """Sort by a metric's best value, `last.<metric>`, or a field such as `seconds`; runs without it last.
 
     Args:
         descending: by default the best come first where the metric is a run's monitor, or a loss or an error;
             of everything else the largest.
 
     Raises:
-        ValueError: no run has such a number; names the nearest that there are.
+        ValueError: no run has such a number; the error suggests close matches.
     """
     known = set(_FIELDS)
     for row in rows:
@@ -193,6 +189,7 @@ def sort(rows: Sequence[RunRow], metric: str, descending: bool | None = None) ->
     down = _larger_is_better(rows, metric) if descending is None else descending
     sign = -1.0 if down else 1.0
     numbers = [row.number(metric) for row in rows]
+    # A stable sort by (missing, value): rows without the number come last in both directions.
     order = sorted(range(len(rows)), key=lambda n: (math.isnan(numbers[n]), sign * _ranked(numbers[n])))
     return [rows[n] for n in order]
 
@@ -200,7 +197,7 @@ def sort(rows: Sequence[RunRow], metric: str, descending: bool | None = None) ->
 def as_table(
     rows: Sequence[RunRow], sorted_by: str | None = None, width: int | None = None, total: int | None = None
 ) -> str:
-    """The runs for a person: name, outcome, value, epochs, time, age, and the number they are sorted by.
+    """Format the runs as a table: name, outcome, value, epochs, time, age, and the number they are sorted by.
 
     Args:
         width: at most so many columns; by default the terminal's, and no limit where output goes elsewhere.
@@ -231,7 +228,7 @@ def as_table(
 
 
 def as_json(rows: Sequence[RunRow]) -> str:
-    """A list of the summaries, each in a line and with its folder, in the same order."""
+    """Return a JSON list of the summaries, one per line with its folder, in the same order."""
     return "[\n" + ",\n".join(map(_json, rows)) + "\n]" if rows else "[]"
 
 
@@ -244,7 +241,7 @@ def _folders(root: Path) -> list["os.DirEntry[str]"]:
 
 
 def _read(folder: str, host: str) -> RunRow:
-    """Plain `open`: a run in ten thousand has a tenth of a millisecond."""
+    """Read a summary with plain `open`: each of ten thousand runs may take a tenth of a millisecond."""
     try:
         with open(f"{folder}/{run_folder.SUMMARY}", "rb") as file:  # noqa: PTH123
             summary = _DECODER.decode(file.read().decode())
@@ -275,7 +272,7 @@ def _alive(pid: object) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
     return True
 
@@ -287,12 +284,12 @@ def _changed(folder: Path) -> float:
         return 0.0
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
 def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bool]:
-    """Whether a row's config has this value; `lab.config` is loaded here, for only a filter needs it."""
+    """Return a test for this value in a row's config; imports `lab.config`, which only a filter needs."""
     from lab.config import ConfigError
     from lab.config.config_diff import MISSING, flatten, same
     from lab.config.yaml_reader import Reader
@@ -302,8 +299,8 @@ def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bo
         raise ValueError(f"--where {assignment}: expected path=value, such as optimizer.lr=1e-3")
     parts = path.strip().split(".")
 
-    def found(row: RunRow) -> Any:
-        here: Any = row.config
+    def found(row: RunRow) -> object:
+        here: object = row.config
         for part in parts:
             if isinstance(here, list) and part.isdigit() and int(part) < len(here):
                 here = here[int(part)]
@@ -313,6 +310,7 @@ def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bo
                 return MISSING
         return here["target"] if isinstance(here, dict) and "target" in here else here
 
+    # A path that no run has is a typo, not an empty result.
     if rows and all(found(row) is MISSING for row in rows):
         known = {name for row in rows[:200] for name in flatten(row.config)}
         raise ValueError(f"--where {assignment}: no run has '{path}' in its config{_nearest(path, known)}")
@@ -346,14 +344,14 @@ def _ranked(value: float) -> float:
 def _columns(
     rows: Sequence[RunRow], sorted_by: str | None, marked: Mapping[str, Mapping[int, int]]
 ) -> dict[str, Callable[[RunRow], str]]:
-    """What is shown of each run besides its name, in this order."""
+    """Return the columns besides the run's name, in order."""
     now = time.time()
-    judged = {row.value_name for row in rows if row.summary}
+    value_names = {row.value_name for row in rows if row.summary}
     columns: dict[str, Callable[[RunRow], str]] = {"outcome": lambda row: row.outcome}
     if len({row.summary.get("project") for row in rows if row.summary}) > 1:
         columns["project"] = lambda row: str(row.summary.get("project", "–"))
-    if len(judged) == 1:
-        columns[judged.pop()] = lambda row: marked_number(row, "value", marked)
+    if len(value_names) == 1:
+        columns[value_names.pop()] = lambda row: marked_number(row, "value", marked)
     else:
         columns["value"] = lambda row: (
             f"{row.value_name} {marked_number(row, 'value', marked)}" if row.summary else "–"
@@ -367,7 +365,7 @@ def _columns(
 
 
 def _that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int | None) -> list[int]:
-    """Which columns stay where the terminal is narrow: age goes first, then project, time and epochs."""
+    """Return the columns that fit a narrow terminal: age is dropped first, then project, time and epochs."""
     kept = list(range(len(names)))
     if width is None:
         return kept
@@ -375,6 +373,7 @@ def _that_fit(names: Sequence[str], cells: Sequence[Sequence[str]], width: int |
         max(map(table.columns_of, (name, *column)))
         for name, column in zip(names, zip(*cells, strict=True), strict=True)
     ]
+    # Names are cut before columns are dropped.
     rooms[0] = min(rooms[0], _LEAST_ROOM)
     for name in ("age", "project", "time", "epochs"):
         if sum(rooms[n] + 2 for n in kept) - 2 <= width:

@@ -1,4 +1,4 @@
-"""What `--evaluate` leaves of scene graphs: figures for programs, tables, pictures, a page, and a text."""
+"""Report of a scene graph evaluation: JSON, CSV tables, plots, an HTML page, and a text."""
 
 import math
 from collections import Counter
@@ -18,7 +18,6 @@ from lab.figures.scene_graph import (
 from lab.metrics.image_scores import Summary
 from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
 from lab.report import evaluation_base as base
-from lab.report import html_page
 from lab.report.evaluation_base import format_score, spread
 from lab.store import file_io
 
@@ -27,17 +26,17 @@ if TYPE_CHECKING:
 
 RECALL, PREDICATES = "recall.csv", "predicates.csv"
 PICTURES = ("recall", "predicates", "examples")
-WHO = ("network", "frequency")
+PREDICTORS = ("network", "frequency")
 K = 20  # of what is shown where there is room for one
 HEADINGS = [*(f"R@{k}" for k in KS), *(f"mR@{k}" for k in KS)]
 
 
 class Row(NamedTuple):
-    """Recall and mean Recall at each of `KS`, of one mode, one constraint, and who was asked."""
+    """Recall and mean Recall at each of `KS`, of one mode, one constraint, and one predictor."""
 
     mode: str
     constraint: Constraint
-    who: str
+    predictor: str
     recall: list[float]
     mean_recall: list[float]
 
@@ -59,20 +58,20 @@ def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
 
 
 def rows(evaluation: "SceneGraphEvaluation", part: str | None = None) -> list[Row]:
-    """All figures, the network's and below them the frequencies', of all parts or of one."""
+    """Return all scores, the network's followed by the frequency baseline's, of all parts or of one."""
     found = []
     for mode in evaluation.modes:
         for constraint in CONSTRAINTS:
-            for who in WHO:
-                ranks = evaluation.ranks(mode, who, constraint, part)
+            for predictor in PREDICTORS:
+                ranks = evaluation.ranks(mode, predictor, constraint, part)
                 recall, means = [ranks.recall(k) for k in KS], [ranks.mean_recall(k) for k in KS]
-                found.append(Row(mode, constraint, who, recall, means))
+                found.append(Row(mode, constraint, predictor, recall, means))
     return found
 
 
 def bars(evaluation: "SceneGraphEvaluation") -> list[Bar]:
     """Recall@20 of each predicate, in the run's own mode with the constraint; without those of no triplet."""
-    network, frequency = (evaluation.ranks(evaluation.mode, who, "with") for who in WHO)
+    network, frequency = (evaluation.ranks(evaluation.mode, predictor, "with") for predictor in PREDICTORS)
     triplets = Counter(network.predicate.tolist())
     values, others = network.by_predicate(K), frequency.by_predicate(K)
     return [
@@ -91,7 +90,7 @@ def over_parts(evaluation: "SceneGraphEvaluation") -> dict[str, Summary | None]:
 
 
 def as_data(evaluation: "SceneGraphEvaluation") -> dict[str, object]:
-    """Everything as plain data; what isn't defined is NaN."""
+    """Return everything as plain data; undefined values are NaN."""
     return base.as_data(
         evaluation,
         mode=evaluation.mode,
@@ -124,20 +123,22 @@ def predicate_table(evaluation: "SceneGraphEvaluation") -> str:
     def lines() -> Iterator[list[object]]:
         for mode in evaluation.modes:
             for constraint in CONSTRAINTS:
-                ranks = [evaluation.ranks(mode, who, constraint) for who in WHO]
+                ranks = [evaluation.ranks(mode, predictor, constraint) for predictor in PREDICTORS]
                 triplets = Counter(ranks[0].predicate.tolist())
                 values = [each.by_predicate(k) for each in ranks for k in KS]
                 for index in sorted(triplets):
                     group, name = evaluation.predicates[index]
-                    shares = [value[index] for value in values]
-                    yield [mode, constraint, group, name, triplets[index], *shares]
+                    recalls = [value[index] for value in values]
+                    yield [mode, constraint, group, name, triplets[index], *recalls]
 
     head = ["mode", "constraint", "group", "predicate", "triplets"]
-    return file_io.to_csv([*head, *(f"{who}_recall{k}" for who in WHO for k in KS)], lines())
+    return file_io.to_csv(
+        [*head, *(f"{predictor}_recall{k}" for predictor in PREDICTORS for k in KS)], lines()
+    )
 
 
 def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
-    """The pictures, as PNG files; none of examples where no frame has a triplet."""
+    """Draw the plots as PNG files; no examples if no frame has a triplet."""
     name = evaluation.folder.name
     panels: dict[tuple[str, str], list[Line]] = {
         (measure, mode): [] for measure in ("Recall", "mean Recall") for mode in evaluation.modes
@@ -145,7 +146,7 @@ def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
     for row in rows(evaluation):
         for measure, values in (("Recall", row.recall), ("mean Recall", row.mean_recall)):
             line = Line(
-                f"{row.constraint} constraint", row.who == "network", dict(zip(KS, values, strict=True))
+                f"{row.constraint} constraint", row.predictor == "network", dict(zip(KS, values, strict=True))
             )
             panels[measure, row.mode].append(line)
     recall_figure(panels, directory / "recall.png", title=f"{name}, {_counted(evaluation)}")
@@ -159,19 +160,19 @@ def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
 
 
 def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> Drawn:
-    """A frame as it is drawn."""
+    """Return the drawing of an example's frame."""
     names = [name for _, name in evaluation.predicates]
     title = f"{example.video}, frame {example.time:g}"
     return drawn_frame(example.frame, example.ranked, evaluation.dataset, evaluation.objects, names, title)
 
 
 def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> str:
-    """The tables for a terminal, notes first."""
+    """Return the tables for a terminal, notes first."""
     body = [
-        [row.mode, row.constraint, row.who, *map(format_score, (*row.recall, *row.mean_recall))]
+        [row.mode, row.constraint, row.predictor, *map(format_score, (*row.recall, *row.mean_recall))]
         for row in rows(evaluation)
     ]
-    lines = [verdict(evaluation), "", base.table(["mode", "constraint", "who", *HEADINGS], body, 3)]
+    lines = [verdict(evaluation), "", base.table(["mode", "constraint", "predictor", *HEADINGS], body, 3)]
     lines += ["", f"R@K: Recall@K, mR@K: mean Recall@K; of each predicate: {PREDICATES}"]
     if evaluation.parts:
         lines += ["", base.table(["", f"R@{K}", f"mR@{K}"], list(_of_parts(evaluation)))]
@@ -179,17 +180,19 @@ def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> s
 
 
 def verdict(evaluation: "SceneGraphEvaluation") -> str:
-    """A sentence with the figure that matters."""
-    network, frequency = (evaluation.ranks(evaluation.mode, who, "with").mean_recall(K) for who in WHO)
+    """Return a sentence with the score that matters."""
+    network, frequency = (
+        evaluation.ranks(evaluation.mode, predictor, "with").mean_recall(K) for predictor in PREDICTORS
+    )
     if math.isnan(network):
-        return "There is nothing to judge."
-    text = f"Mean Recall@{K} is {format_score(network)} in {evaluation.mode} with constraint, where the "
-    text += f"frequencies of the training set have {format_score(frequency)}"
-    return f"{text}: {network / frequency:.1f} times as much." if frequency else f"{text}."
+        return "There is nothing to evaluate."
+    text = f"Mean Recall@{K} is {format_score(network)} in {evaluation.mode} with constraint; the "
+    text += f"frequency baseline has {format_score(frequency)}"
+    return f"{text} (a factor of {network / frequency:.1f})." if frequency else f"{text}."
 
 
 def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
-    """The page's HTML.
+    """Render the page as HTML.
 
     Args:
         drawn: PNG files by name.
@@ -213,12 +216,12 @@ def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
         parts=list(_of_parts(evaluation)),
         bars=bars(evaluation),
         k=K,
-        pictures={name: html_page.embedded(png) for name, png in drawn.items()},
+        drawn=drawn,
     )
 
 
 def _by_k(evaluation: "SceneGraphEvaluation", part: str | None = None) -> Iterator[dict[str, object]]:
-    """A line per mode, constraint and K: what the network has, and the frequencies."""
+    """Yield scores per mode, constraint and K, of the network and of the frequency baseline."""
     found = rows(evaluation, part)
     for network, frequency in zip(found[::2], found[1::2], strict=True):
         for place, k in enumerate(KS):

@@ -1,4 +1,4 @@
-"""What `--evaluate` leaves: figures for programs, a table, a page with pictures, a text for the console."""
+"""Report of a segmentation evaluation: JSON, a CSV table, an HTML page with images, and a text."""
 
 import io
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ _ENDING = {"px": "px", "µm": "um"}
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one class, or of the mean over classes, by measure; None where no image has it.
+    """The scores of one class, or of the mean over classes, by measure; None where no image has it.
 
     Args:
-        label: the name as a person reads it, which for a mean is what it is over.
+        label: the name to display, which for a mean lists the classes.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def images(self) -> int:
-        """How many have the class."""
+        """The number of images that have the class."""
         return max((each.count for each in self.summaries.values() if each), default=0)
 
 
@@ -55,7 +55,7 @@ def write(evaluation: "SegmentationEvaluation", directory: Path) -> Path:
 
 
 def rows(evaluation: "SegmentationEvaluation", part: str | None = None) -> list[Row]:
-    """The figures by class, of several the mean first; of one part's images, where one is named."""
+    """Return the scores by class, of several the mean first; of one part's images if `part` is given."""
     images = [image for image in evaluation.images if part is None or image.part == part]
     classes = evaluation.classes
     chosen: list[tuple[str, str, int | None]] = [
@@ -75,13 +75,13 @@ def several(evaluation: "SegmentationEvaluation") -> bool:
 
 
 def over_parts(evaluation: "SegmentationEvaluation") -> dict[str, Summary | None]:
-    """The spread of the parts' means, by measure: of a fold or seed from the next."""
+    """Return the spread of means over folds or seeds, by measure."""
     firsts = (rows(evaluation, part)[0].summaries.items() for part in evaluation.parts)
     return base.over_parts([{name: each.mean if each else None for name, each in first} for first in firsts])
 
 
 def as_data(evaluation: "SegmentationEvaluation") -> dict[str, object]:
-    """Everything as plain data. `mean`, `deviation` and so on are over images, `whole` is over all pixels."""
+    """Return everything as plain data: `mean` and `deviation` are over images, `whole` is over all pixels."""
     parts = {
         part: {
             "threshold": evaluation.thresholds.get(part),
@@ -103,7 +103,7 @@ def as_data(evaluation: "SegmentationEvaluation") -> dict[str, object]:
 
 
 def table(evaluation: "SegmentationEvaluation") -> str:
-    """`images.csv`: a row an image, in the order in which they were judged; empty where it lacks a class."""
+    """Return `images.csv`: a row per image, in the order of evaluation; empty where it lacks a class."""
     distance = f"{HD95}_{_ENDING[evaluation.unit]}"
     columns = [distance if name == HD95 else name for name in MEASURES]
     shown = listed(evaluation.classes, evaluation.background) if several(evaluation) else []
@@ -119,7 +119,7 @@ def table(evaluation: "SegmentationEvaluation") -> str:
 
 
 def as_text(evaluation: "SegmentationEvaluation", report: Path | None = None) -> str:
-    """The tables for a terminal, warnings first."""
+    """Return the tables for a terminal, warnings first."""
     thresholds = sorted(set(evaluation.thresholds.values()))
     text = counted(evaluation)
     text += f", threshold {' and '.join(f'{each:g}' for each in thresholds)}" if thresholds else ""
@@ -128,7 +128,7 @@ def as_text(evaluation: "SegmentationEvaluation", report: Path | None = None) ->
 
 
 def _tables(evaluation: "SegmentationEvaluation") -> Iterator[str]:
-    """The table of classes, and that of parts."""
+    """Yield the table of classes, and that of parts."""
     header = headings(evaluation)
     body = []
     for row in rows(evaluation):
@@ -152,17 +152,17 @@ def _tables(evaluation: "SegmentationEvaluation") -> Iterator[str]:
 
 
 def headings(evaluation: "SegmentationEvaluation") -> list[str]:
-    """Of the measures' columns."""
+    """Return the headings of the measures' columns."""
     return [f"{NAMES[name]} ({evaluation.unit})" if name == HD95 else NAMES[name] for name in MEASURES]
 
 
 def whole(summary: Summary | None) -> str:
-    """The figure of all pixels."""
+    """Format the score over all pixels."""
     return "–" if summary is None else format_score(summary.whole)
 
 
 def page(evaluation: "SegmentationEvaluation") -> str:
-    """The page's HTML."""
+    """Render the page as HTML."""
     errors = [case.shown[3] for case in (*evaluation.worst, *evaluation.best)]
     images = sorted(evaluation.images, key=lambda image: image.value("dice") or 0.0)
     best = base.apart(evaluation.best, evaluation.worst, lambda case: case.scores)
@@ -200,11 +200,11 @@ def page(evaluation: "SegmentationEvaluation") -> str:
 
 
 def verdict(evaluation: "SegmentationEvaluation") -> str:
-    """One or two sentences with the figure that matters."""
+    """Return one or two sentences with the main scores."""
     first = rows(evaluation)[0]
     dice, iou = first.summaries["dice"], first.summaries["iou"]
     if dice is None or iou is None:
-        return "There is nothing to judge."
+        return "There is nothing to evaluate."
     classes = mean_over(evaluation.classes, evaluation.background)
     over = f", averaged over {classes}" if several(evaluation) else ""
     text = f"Dice {spread(dice)} and IoU {spread(iou)} per image{over}, on {counted(evaluation)}."
@@ -215,7 +215,7 @@ def verdict(evaluation: "SegmentationEvaluation") -> str:
 
 
 def source(picture: "Image") -> str:
-    """A picture as a data URI."""
+    """Return an image as a data URI."""
     from PIL import Image
 
     buffer = io.BytesIO()

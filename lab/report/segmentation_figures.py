@@ -1,11 +1,11 @@
-"""Pictures of an evaluation: how Dice is spread over images, what a threshold does, what the colours mean."""
+"""Plots of a segmentation evaluation: a Dice histogram, the threshold curve, and the colour legend."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from lab.figures.panels import FALSE_ALARM, HIT, IGNORED, MISS, WRONG_CLASS, Image, class_colours
+from lab.figures.panels import IGNORED, Image, colour_meanings
 from lab.report import svg
 from lab.report.svg import Scale
 
@@ -13,7 +13,7 @@ _WIDTH, _LEFT = 760.0, 46.0
 
 
 def histogram(values: Sequence[float]) -> Markup:
-    """How many images have which Dice: from the lowest one's tenth up to 1."""
+    """Draw the histogram of Dice over images, from the lowest value rounded down to a tenth up to 1."""
     low = min(0.9, math.floor(min(values) * 10 + 1e-9) / 10)
     width = 0.05 if low < 0.5 else 0.02 if low < 0.8 else 0.01
     bins = round((1 - low) / width)
@@ -42,7 +42,7 @@ def histogram(values: Sequence[float]) -> Markup:
 
 
 def tuning(curves: Mapping[str, Sequence[tuple[float, float]]], chosen: Mapping[str, float]) -> Markup | None:
-    """Mean Dice over the threshold, a line a part, with what was chosen; None where nothing was tuned."""
+    """Draw mean Dice over the threshold, a line per part with its choice; None if nothing was tuned."""
     if not curves:
         return None
     values = [value for curve in curves.values() for _, value in curve]
@@ -64,18 +64,12 @@ def tuning(curves: Mapping[str, Sequence[tuple[float, float]]], chosen: Mapping[
 def legend(
     classes: Sequence[str], errors: Sequence[Image] = (), background: int | None = 0
 ) -> list[tuple[str, str]]:
-    """(meaning, colour) of the pictures: of errors, and of the classes where several are objects.
+    """Return (meaning, colour) for error maps, and for the classes where several are objects.
 
     Args:
-        errors: the pictures of errors, which show whether any pixel was judged by nobody.
-        background: the index of the class that is no object, if there is one.
+        errors: the error maps, which show whether any pixel was ignored.
+        background: the index of the background class, if there is one.
     """
-    meanings = [("found", HIT)]
-    meanings += [("false alarm", FALSE_ALARM), ("missed", MISS)] if background is not None else []
-    if len(classes) > 2 or background is None:
-        named = enumerate(zip(classes, class_colours(len(classes), background), strict=True))
-        own = [each for index, each in named if index != background]
-        meanings = [*own, *meanings, ("another class", WRONG_CLASS)]
-    if any((picture == IGNORED).all(axis=2).any() for picture in errors):
-        meanings.append(("not judged", IGNORED))
+    ignored = any((picture == IGNORED).all(axis=2).any() for picture in errors)
+    meanings = colour_meanings(classes, background, ignored)
     return [(name, "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in meanings]

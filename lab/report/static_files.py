@@ -1,7 +1,7 @@
-"""The reports of studies as pages to be read from elsewhere: what of a studies' folder may be seen.
+"""Static files that the dashboard serves from a studies folder.
 
-Reports, leaderboards, and what tells of the best trial. Not the study's file, which may hold the password of
-its database, and no weights.
+Reports, leaderboards, and files of the best trial. Not the study file, which may hold the password of its
+database, and no weights.
 """
 
 import os
@@ -25,34 +25,34 @@ _MOST = 64 * 2**20  # bytes of a file
 
 @dataclass(frozen=True)
 class Page:
-    """What is sent."""
+    """A response: content and media type."""
 
     content: bytes
     kind: str
 
 
 class Shelf:
-    """The pages of a studies' folder, by the paths under which they are asked for.
+    """Pages of a studies folder, by request path.
 
     Args:
-        root: of the studies; nothing outside it is ever read, wherever a link in it leads.
+        root: of the studies; nothing outside it is ever read, wherever a link in it points.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def find(self, path: str) -> Page | None:
-        """The page of `/`, `/NAME/`, `/NAME/report.html` or `/NAME/best/history.png`, or None."""
+        """Return the page of `/`, `/NAME/`, `/NAME/report.html` or `/NAME/best/history.png`, or None."""
         parts = [part for part in path.split("/") if part]
         if any(part.startswith(".") or "\\" in part or not part.isprintable() for part in parts):
             return None
         try:
             place = self._root.joinpath(*parts).resolve(strict=True)
-            where = place.relative_to(self._root.resolve()).parts  # fails where a link leads out
+            where = place.relative_to(self._root.resolve()).parts  # raises where a link points outside
             if place.is_dir():
                 return self._listing(place, parts)
             return _read(place) if _is_shown(parts) and _is_shown(where) else None
-        except (OSError, ValueError, RuntimeError):  # gone meanwhile, a name too long, links in a circle
+        except (OSError, ValueError, RuntimeError):  # deleted meanwhile, a name too long, a loop of links
             return None
 
     def _listing(self, place: Path, parts: list[str]) -> Page | None:
@@ -85,7 +85,7 @@ def _is_shown(parts: Sequence[str]) -> bool:
 
 
 def _read(path: Path) -> Page | None:
-    """A file that is one; what has become a link since it was looked at is not followed."""
+    """Read a regular file; one that was replaced by a link after the check is not followed."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         about = os.fstat(handle)

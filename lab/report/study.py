@@ -1,10 +1,9 @@
 """The report of a study: one HTML file that needs no network, and a table beside it.
 
-Everything is drawn anew from the study's storage and folder, so it can be written at any time, also while
-trials run.
+Everything is read from the study's storage and folder, so it can be written at any time, also while trials
+run.
 """
 
-import base64
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -56,7 +55,7 @@ LABELS = {  # where a mark's kind isn't a name to show
 
 @dataclass(frozen=True)
 class Inlined:
-    """A picture as part of the page."""
+    """An image embedded in the page."""
 
     title: str
     source: str  # a data URI
@@ -78,7 +77,7 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
 
 
 def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> str:
-    """The page's HTML. `about`: the study's user attributes."""
+    """Render the page as HTML. `about`: the study's user attributes."""
     return html_page.render(
         "study_page.html.j2",
         {"figure": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
@@ -105,31 +104,31 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
 
 
 def commands_of(study: Study) -> list[tuple[str, str]]:
-    """(what it does, command) for what one may want to do with this study."""
+    """Return (purpose, command) of the next steps that a reader may want."""
     found = []
     home, file = winners_folder(study), study.folder / STUDY_FILE
     if home is not None and (home / run_folder.CONFIG).is_file():
         found.append(("run the winner again", shell_commands.main("--run", home / run_folder.CONFIG)))
     if file.is_file():
         found.append(("continue the study", shell_commands.main("--optimize", file)))
-    found.append(("make this page again", shell_commands.main("--report", study.folder)))
+    found.append(("update this page", shell_commands.main("--report", study.folder)))
     return [(what, shell_commands.anywhere(command)) for what, command in found]
 
 
 def winners_folder(study: Study) -> Path | None:
-    """`best/`, or the winner's own folder where `best/` holds another trial; None where there is neither."""
+    """Return `best/`, or the winner's own folder where `best/` holds another trial; None without either."""
     if study.winner is None:
         return None
     best = study.folder / study_data.BEST
     try:
         number = json.loads((best / "trial.json").read_text(encoding="utf-8"))["number"]
     except (OSError, ValueError, KeyError, TypeError):
-        number = None  # nothing there that says so
+        number = None  # no readable record of the best trial
     return best if number == study.winner.number else study.winner.folder
 
 
 def inlined(folder: Path | None) -> list[Inlined]:
-    """The winner's pictures; one that can't be read is left out."""
+    """Embed the winner's plots; one that can't be read is left out."""
     from PIL import Image, UnidentifiedImageError
 
     found: list[Inlined] = []
@@ -143,19 +142,19 @@ def inlined(folder: Path | None) -> list[Inlined]:
         try:
             with Image.open(BytesIO(content)) as image:
                 size = image.size
+                # Embedded plots are reduced to keep the page small.
                 if max(size) > _SIDE or len(content) > _HEAVY:
                     small = image.convert("RGB")
                     small.thumbnail((_SIDE, _SIDE))
                     (content, kind), size = _compressed(small), small.size
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
             continue
-        source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-        found.append(Inlined(title, source, *size))
+        found.append(Inlined(title, html_page.embedded(content, kind), *size))
     return found
 
 
 def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> list[tuple[str, str]]:
-    """(name, value) of where these results came from."""
+    """Return (name, value) pairs of the results' provenance."""
     sampler, pruner = config.sampler.target, config.pruner.target if config.pruner else "none"
     stored = about.get("versions")
     versions = (
@@ -175,7 +174,7 @@ def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, objec
 
 
 def cell(value: object) -> str:
-    """A parameter's value for a person."""
+    """Format a parameter's value."""
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else svg.cut(str(value), _CELL)
@@ -187,7 +186,7 @@ def label(kind: str) -> str:
 
 
 def _figures(study: Study) -> dict[str, object]:
-    """The pictures, by the section that shows them."""
+    """Draw the plots, by the section that shows them."""
     objectives = range(len(study.objectives))
     confirmation = study.confirmation
     histories: Sequence[Picture | None] = [study_figures.history(study, n) for n in objectives]
@@ -202,7 +201,7 @@ def _figures(study: Study) -> dict[str, object]:
 
 
 def _compressed(image: "Image") -> tuple[bytes, str]:
-    """PNG, which keeps lines and text sharp, or JPEG where that is too heavy."""
+    """Encode as PNG, which keeps lines and text sharp, or as JPEG where that is too large."""
     for kind in ("png", "jpeg"):
         buffer = BytesIO()
         image.save(buffer, kind, **({"quality": 85} if kind == "jpeg" else {"optimize": True}))

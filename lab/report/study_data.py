@@ -1,7 +1,7 @@
-"""What the page of a study is made from: the trials, the space and the winner's files, as frozen values.
+"""The data of a study's report: trials, search space and the winner's files, as frozen values.
 
-Read once from Optuna's storage and the study's folder. Texts are redacted here, so that nothing after it can
-let a secret out.
+Read once from Optuna's storage and the study's folder. Texts are redacted here, so that no later step can
+leak a secret.
 """
 
 import json
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lab.config.search_space import Parameter, Space
 
 BEST, CONFIRM = "best", "confirm.json"
-# In the order of the tables: what came out well, what was cut short, what went wrong, what is still to come.
+# In the order of the tables: results, stopped trials, failures, trials that have not ended.
 WRONG = tuple(outcome for outcome in Outcome if outcome.went_wrong)
 ENDED = tuple(outcome for outcome in Outcome if outcome.is_final)
 OUTCOMES = (*ENDED, Outcome.INTERRUPTED, WAITING, RUNNING)
@@ -37,14 +37,14 @@ OUTCOMES = (*ENDED, Outcome.INTERRUPTED, WAITING, RUNNING)
 
 @dataclass(frozen=True)
 class Objective:
-    """One of the figures that the study makes small or large."""
+    """A metric that the study minimizes or maximizes."""
 
     metric: str
     maximize: bool
 
     @property
     def sign(self) -> float:
-        """What makes smaller the better one."""
+        """The factor that turns a value into a cost, of which smaller is better."""
         return -1.0 if self.maximize else 1.0
 
 
@@ -62,7 +62,7 @@ class Dimension:
     in_space: bool = True  # False: only older trials have it
 
     def position(self, value: object) -> float | None:
-        """Where a number lies between the bounds on the parameter's own scale: 0 low, 1 high."""
+        """Return the position of a number between the bounds on the parameter's own scale: 0 low, 1 high."""
         if self.kind == "categorical" or isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         if self.high <= self.low:
@@ -79,7 +79,7 @@ class Trial:
     number: int
     outcome: str
     cause: str = ""
-    values: tuple[float, ...] = ()  # what Optuna holds, also the infinitely bad ones
+    values: tuple[float, ...] = ()  # as Optuna stores them, infinities included
     params: Mapping[str, str | float] = field(default_factory=dict)
     curve: tuple[tuple[int, float], ...] = ()  # (step, value), in order; values may be NaN or infinite
     epochs: int = 0
@@ -93,7 +93,7 @@ class Trial:
     traceback: Path | None = None
     rank: int | None = None  # from 1; only of trials that finished well
     on_front: bool = False  # no other trial is better in everything; only with several objectives
-    quarantined: bool = False  # it killed its process each time, and its point is not begun again
+    quarantined: bool = False  # it killed its process each time; its point is not run again
     definitions: Mapping[str, int] | None = None  # of what it logged; None where it recorded none
 
     @property
@@ -108,7 +108,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the best trials, run again on fresh seeds; NaN where nothing came out.
+    """One of the best trials, rerun on fresh seeds; NaN where there is no result.
 
     Reruns that `diverged`, or ran out of memory, are infinitely bad, and so is the mean then.
     """
@@ -123,7 +123,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Confirmation:
-    """What the fresh seeds said."""
+    """Results of the best trials on fresh seeds."""
 
     seeds: int
     metric: str
@@ -140,7 +140,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that the page says, before it is said."""
+    """The content of a study's report, as data."""
 
     name: str
     folder: Path
@@ -151,7 +151,7 @@ class Study:
     total: int | None  # how many trials there are to be
     epochs_per_repeat: int | None
     confirmation: Confirmation | None = None
-    remarks: tuple[str, ...] = ()  # what couldn't be read
+    remarks: tuple[str, ...] = ()  # parts that couldn't be read
 
     @cached_property
     def ranked(self) -> tuple[Trial, ...]:
@@ -170,7 +170,7 @@ class Study:
 
     @cached_property
     def own(self) -> tuple[Trial, ...]:
-        """The trials that were run here, and not brought along by a fork."""
+        """The trials that were run in this study, without those imported by a fork."""
         return tuple(trial for trial in self.trials if not trial.forked_from)
 
     @cached_property
@@ -178,10 +178,10 @@ class Study:
         """metric -> trial that recorded no definitions -> its definition, where others have a newer one."""
         found: dict[str, dict[int, int]] = {}
         for metric in (objective.metric for objective in self.objectives):
-            judged = [trial for trial in self.trials if trial.values]
-            newest = max((of_value(metric, trial.definitions or {}) for trial in judged), default=FIRST)
+            valued = [trial for trial in self.trials if trial.values]
+            newest = max((of_value(metric, trial.definitions or {}) for trial in valued), default=FIRST)
             if newest > FIRST:
-                old = {trial.number: FIRST for trial in judged if trial.definitions is None}
+                old = {trial.number: FIRST for trial in valued if trial.definitions is None}
                 found |= {metric: old} if old else {}
         return found
 
@@ -192,10 +192,11 @@ class Study:
 
 
 def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study:
-    """The study from its storage, its folder and its file."""
+    """Read a study from its storage, its folder and its file."""
     frozen = study.get_trials(deepcopy=False)
     order = trial_ranking.ranked(frozen, study.directions)
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
+    # Only with several objectives: with one, rank 1 is the front.
     front: set[int] = set()
     if len(study.directions) > 1:
         signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
@@ -206,7 +207,7 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
     confirmation, remarks = None, []
     try:
         confirmation = _confirmation(folder / CONFIRM)
-    except ValueError as error:  # a page without this part is better than none
+    except ValueError as error:  # a report without this part is better than none
         remarks.append(str(error))
     return Study(
         name=study.study_name,
@@ -226,12 +227,12 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
 
 
 def shown(value: object) -> str:
-    """A choice as YAML would write it."""
+    """Format a choice as YAML would."""
     return redact_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def amount(value: object) -> str:
-    """A figure as it is written everywhere; a large whole one, such as of parameters, without decimals."""
+    """Format a number; a large whole one, such as a parameter count, without decimals."""
     if isinstance(value, float) and value.is_integer() and abs(value) >= 100:
         return format_number(int(value))
     return format_number(value)
@@ -240,6 +241,7 @@ def amount(value: object) -> str:
 def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Objective, ...]:
     """The monitors' names with the directions that the storage has."""
     names = [monitor.metric for monitor in config.monitors]
+    # The file may have changed since the study was created; the storage decides.
     if len(names) != len(study.directions):
         names = [f"objective {number}" for number in range(1, len(study.directions) + 1)]
     return tuple(
@@ -249,8 +251,9 @@ def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Object
 
 
 def _dimensions(space: "Space", trials: "Sequence[FrozenTrial]") -> tuple[Dimension, ...]:
-    """The space of the study file, then what only trials have."""
+    """Return the dimensions of the study file's space, followed by those that only trials have."""
     found = {path: _dimension(path, parameter) for path, parameter in space.parameters.items()}
+    # Newest first: their distributions are the closest to the current file.
     for trial in reversed(trials):
         for path, distribution in trial.distributions.items():
             if path not in found:
@@ -287,6 +290,7 @@ def _trial(
 ) -> Trial:
     known = TrialAttributes.of(trial)
     forked = known.forked_from or ""
+    # A trial imported by a fork has its folder in the other study.
     folder = study_folder / f"trial_{trial.number:05d}"
     there = not forked and folder.is_dir()
     curve = _curve(known.curve or trial.intermediate_values)
@@ -321,7 +325,7 @@ def _trial(
 
 
 def _outcome(trial: "FrozenTrial", known: TrialAttributes, begun: bool) -> str:
-    """The outcome that was stored where it agrees with Optuna's state, else what the state says."""
+    """Return the stored outcome if it agrees with Optuna's state, else one that follows from the state."""
     stored = known.outcome if isinstance(known.outcome, Outcome) else None
     wrong = stored if stored is not None and stored.went_wrong else None
     match trial.state.name:
@@ -355,10 +359,10 @@ def _traceback(folder: Path) -> Path | None:
 
 
 def _confirmation(path: Path) -> Confirmation | None:
-    """What is in `confirm.json`; None where there is none.
+    """Read `confirm.json`; None where there is none.
 
     Raises:
-        ValueError: it is there and can't be understood; says what is wrong with it.
+        ValueError: it can't be read; the error names the problem.
     """
     if not path.is_file():
         return None

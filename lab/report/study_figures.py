@@ -1,7 +1,7 @@
-"""Pictures of a study's course: values by trial, learning curves, the Pareto front, the confirmed intervals.
+"""Plots of a study: values by trial, learning curves, the Pareto front, reevaluation intervals.
 
-No value can break one: what is infinite or NaN stands in a row of its own, and what is far beyond the
-others is put at the edge of the axis and counted in the note.
+No value can break a plot: infinities and NaN are drawn in a separate row, and values far beyond the others
+at the edge of the axis, with a note that counts them.
 """
 
 import math
@@ -27,7 +27,7 @@ _LOG_FROM = 100.0  # largest by smallest value, from which a logarithmic axis sh
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, the kinds of marks in it, and what is to be said below it."""
+    """A plot, the kinds of marks in it, and a note to print below it."""
 
     svg: Markup
     kinds: tuple[str, ...] = ()
@@ -42,6 +42,7 @@ def history(study: Study, number: int = 0) -> Picture | None:
     lost = [trial for trial in study.trials if trial.outcome in WRONG and trial.number not in there]
     if not points and not lost:
         return None
+    # Trials without a finite value are marked in a strip below the axis.
     strip = 26.0 if lost else 0.0
     bottom = 216.0 if points else 30.0
     y = value_scale([value for _, value in points] or [0.0], objective, bottom, 30)
@@ -54,6 +55,7 @@ def history(study: Study, number: int = 0) -> Picture | None:
         parts += [
             svg.mark(t.outcome, x(t.number), bottom + strip / 2, _title(t, len(study.trials))) for t in lost
         ]
+    # The line of the best so far lies below the marks, the winner above all.
     small = len(points) > _CROWD
     best = _best_so_far(study.trials, number, objective.sign)
     if best:
@@ -85,9 +87,11 @@ def curves(study: Study) -> Picture | None:
     kinds = {name.partition(" ")[0] for trial in drawn for name in trial.repeats}
     below = "epoch" if length is None else f"epoch, one {' or '.join(sorted(kinds))} after the other"
     parts = [svg.frame(x, y, below, study.reported.metric, 8)]
+    # Seeds and folds run one after another: a line where the next begins.
     for start in range(length, last, length) if length else ():
         at = x(start + 0.5)
         parts.append(svg.tag("line", x1=at, x2=at, y1=y.start, y2=y.stop, class_="bound"))
+    # The page embeds every curve: thin them out, so that thousands of trials stay a few MB.
     limit = max(_LEAST_POINTS, _POINTS // len(drawn))
     # Good ones over pruned ones over those that went wrong; the winner over all.
     order = sorted(
@@ -127,8 +131,8 @@ def intervals(confirmation: Confirmation) -> Picture | None:
         parts += [svg.mark("seed", x(value), at) for value in each.values if math.isfinite(value)]
         if math.isfinite(each.low) and math.isfinite(each.high):
             parts.append(svg.tag("line", x1=x(each.low), x2=x(each.high), y1=at, y2=at, class_="interval"))
-        told = f"trial {each.trial}: {amount(each.mean)}, {amount(each.low)} to {amount(each.high)}"
-        parts.append(svg.mark("mean", x(each.mean), at, told))
+        tooltip = f"trial {each.trial}: {amount(each.mean)}, {amount(each.low)} to {amount(each.high)}"
+        parts.append(svg.mark("mean", x(each.mean), at, tooltip))
     label = f"means with 95 % intervals of {len(rows)} candidates"
     return Picture(svg.svg_figure(WIDTH, bottom + 44, label, *parts), ("mean", "seed"))
 
@@ -168,8 +172,8 @@ def _pair(study: Study, one: int, other: int) -> Picture:
     for trial in reversed(good):
         kind = "winner" if trial is study.winner else "front" if trial.on_front else "behind"
         at = x(trial.values[one]), y(trial.values[other])
-        told = f"trial {trial.number}: {amount(trial.values[one])}, {amount(trial.values[other])}"
-        parts.append(svg.mark(kind, *at, told if trial.on_front or len(good) <= _TITLES else ""))
+        tooltip = f"trial {trial.number}: {amount(trial.values[one])}, {amount(trial.values[other])}"
+        parts.append(svg.mark(kind, *at, tooltip if trial.on_front or len(good) <= _TITLES else ""))
     label = f"{up.metric} by {across.metric} of {len(good)} trials"
     kinds = ("front", "behind") if len(front) < len(good) else ("front",)
     return Picture(svg.svg_figure(width, height, label, *parts, class_="panel"), kinds)
@@ -186,15 +190,15 @@ def _curve(trial: Trial, x: Scale, y: Scale, limit: int, density: str, winner: b
     drawn = [svg.thinned(stretch, limit) for stretch in stretches if stretch]
     written = "".join(svg.path(stretch if len(stretch) > 1 else stretch * 2) for stretch in drawn)
     kind = "winner" if winner else trial.outcome if trial.outcome in ENDED else RUNNING
-    told = svg.tag("title", f"trial {trial.number}, {trial.outcome.replace('_', ' ')}")
-    return svg.tag("path", told, d=written, class_=f"curve {density} l-{kind}")
+    tooltip = svg.tag("title", f"trial {trial.number}, {trial.outcome.replace('_', ' ')}")
+    return svg.tag("path", tooltip, d=written, class_=f"curve {density} l-{kind}")
 
 
 def _end(trial: Trial, x: Scale, y: Scale, kind: str = "") -> Markup:
     """A mark where a curve ends, by default of the trial's outcome."""
     step, value = next((step, value) for step, value in reversed(trial.curve) if math.isfinite(value))
-    told = f"trial {trial.number}, {trial.outcome.replace('_', ' ')} after step {trial.curve[-1][0]}"
-    return svg.mark(kind or trial.outcome, x(step), y(value), told)
+    tooltip = f"trial {trial.number}, {trial.outcome.replace('_', ' ')} after step {trial.curve[-1][0]}"
+    return svg.mark(kind or trial.outcome, x(step), y(value), tooltip)
 
 
 def _winner_mark(study: Study, number: int, x: Scale, y: Scale) -> list[Markup]:
@@ -208,7 +212,7 @@ def _winner_mark(study: Study, number: int, x: Scale, y: Scale) -> list[Markup]:
 
 
 def _title(trial: Trial, of: int, value: float | None = None) -> str:
-    """What shows under the pointer; nothing in a large study, which would grow by a third."""
+    """The tooltip of a mark; empty in a large study, whose page would grow by a third."""
     if of > _TITLES:
         return ""
     result = "" if value is None else f": {amount(value)}"

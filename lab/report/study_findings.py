@@ -1,4 +1,4 @@
-"""What a study found, in words and numbers: the verdict, outcomes, bounds that are too narrow, time saved."""
+"""Findings of a study, in words and numbers: verdict, outcomes, narrow bounds, time saved by pruning."""
 
 import math
 import statistics
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from lab.events import Outcome
 from lab.report.study_data import OUTCOMES, WRONG, Dimension, Objective, Study, amount
 
-EDGE = 0.05  # share of a parameter's range, on its own scale
+EDGE = 0.05  # fraction of a parameter's range, on its own scale
 BEST_FEW = 5
 _FAR = 4.0  # times the spread of the better four fifths: beyond it a value would squeeze all others
 
 
 @dataclass(frozen=True)
 class OutcomeCount:
-    """How many trials ended in this way, and why."""
+    """The trials with one outcome: their number, cost and causes."""
 
     outcome: str
     count: int
@@ -27,7 +27,7 @@ class OutcomeCount:
 
 @dataclass(frozen=True)
 class EdgeWarning:
-    """The best trials are crowded at a bound: better ones may lie beyond it."""
+    """The best trials cluster at a bound: better ones may lie beyond it."""
 
     dimension: Dimension
     side: str  # "low" or "high"
@@ -40,13 +40,13 @@ class EdgeWarning:
 
     @property
     def pressing(self) -> bool:
-        """Whether it is more than chance: in one of ten parameters a single trial lies there by luck."""
+        """True where it is more than chance: of ten parameters, one has a single trial there by luck."""
         return self.near > 1 or self.of < 3
 
 
 @dataclass(frozen=True)
 class Savings:
-    """What pruning spared."""
+    """Epochs and time saved by pruning."""
 
     pruned: int
     epochs_saved: int
@@ -55,12 +55,12 @@ class Savings:
 
     @property
     def share(self) -> float:
-        """Of all the epochs that would have been run."""
+        """The fraction of all epochs that would have been run."""
         return self.epochs_saved / (self.epochs_saved + self.epochs_done)
 
 
 def verdict(study: Study) -> str:
-    """The study in one sentence or two."""
+    """Summarize the study in one or two sentences."""
     winner, ranked = study.winner, study.ranked
     if winner is None:
         return _no_winner(study)
@@ -89,7 +89,7 @@ def verdict(study: Study) -> str:
 
 
 def confirmed(study: Study) -> str:
-    """Whether fresh seeds bear the winner out."""
+    """Summarize whether fresh seeds confirm the winner."""
     about, winner = study.confirmation, study.winner
     best = about.best if about else None
     if about is not None and best is None and any(each.diverged for each in about.candidates):
@@ -103,7 +103,7 @@ def confirmed(study: Study) -> str:
 
 
 def outcomes(study: Study) -> list[OutcomeCount]:
-    """A row per outcome that there is, in the order of `OUTCOMES`; forked trials don't count."""
+    """Return a row per outcome that occurs, in the order of `OUTCOMES`; forked trials don't count."""
     rows = []
     for outcome in OUTCOMES:
         trials = [trial for trial in study.own if trial.outcome == outcome]
@@ -116,7 +116,7 @@ def outcomes(study: Study) -> list[OutcomeCount]:
 
 
 def edges(study: Study) -> list[EdgeWarning]:
-    """Parameters for which the winner, or most of the best few trials, lie within 5 % of a bound.
+    """Find parameters for which the winner, or most of the best few trials, lie within 5 % of a bound.
 
     The distance is taken on the parameter's own scale: logarithmic ones by factors, others by steps. A
     parameter of two values is always at a bound and is left out.
@@ -128,6 +128,7 @@ def edges(study: Study) -> list[EdgeWarning]:
             continue
         places = [(trial, dimension.position(trial.params.get(dimension.path))) for trial in best]
         known = [(trial, place) for trial, place in places if place is not None]
+        # The winner alone suffices for a warning; without it, most of the best trials.
         for side in ("low", "high"):
             near = [t for t, place in known if (place if side == "low" else 1 - place) <= EDGE]
             if not near or not (near[0] is study.winner or 2 * len(near) > len(best) > 2):
@@ -145,7 +146,7 @@ def edges(study: Study) -> list[EdgeWarning]:
 
 
 def savings(study: Study) -> Savings | None:
-    """Epochs and time that pruned trials didn't take; None where nothing was pruned."""
+    """Compute the epochs and time saved by pruning; None where nothing was pruned."""
     pruned = [trial for trial in study.own if trial.outcome == Outcome.PRUNED and trial.epochs_planned]
     saved = sum(max(0, (trial.epochs_planned or 0) - trial.epochs) for trial in pruned)
     if not saved:
@@ -158,15 +159,16 @@ def savings(study: Study) -> Savings | None:
 
 
 def span(values: Sequence[float], maximize: bool) -> tuple[float, float]:
-    """The range to look at: all finite values, but for those so bad that they would squeeze all others.
+    """Return the range to plot: all finite values except for those so bad that they would squeeze the others.
 
     Raises:
         ValueError: there is no finite value.
     """
     costs = sorted(-value if maximize else value for value in values if math.isfinite(value))
     if not costs:
-        raise ValueError("there is no finite value to look at")
+        raise ValueError("there is no finite value")
     good = costs[int(0.8 * (len(costs) - 1))]
+    # Without the worst fifth, the spread shows what matters among good trials.
     spread = good - costs[0]
     if spread > 0 and len(costs) >= 5 and costs[-1] - costs[0] > _FAR * spread:
         costs = [cost for cost in costs if cost <= good + 1.5 * spread]
@@ -180,10 +182,12 @@ def _no_winner(study: Study) -> str:
     counts = ", ".join(f"{row.count} {row.outcome.replace('_', ' ')}" for row in rows)
     total = sum(row.count for row in rows)
     yet = " yet" if study.unsettled else ""
-    said = f"None of {total} trials has a result{yet}" if total > 1 else f"The one trial has no result{yet}"
+    summary = (
+        f"None of {total} trials has a result{yet}" if total > 1 else f"The one trial has no result{yet}"
+    )
     wrong = Counter(trial.cause for trial in study.own if trial.outcome in WRONG and trial.cause)
     most = wrong.most_common(1)
-    return f"{said}: {counts}." + (f" The most frequent cause: {most[0][0]}" if most else "")
+    return f"{summary}: {counts}." + (f" The most frequent cause: {most[0][0]}" if most else "")
 
 
 def _better(value: float, than: float, objective: Objective) -> str:
@@ -196,7 +200,7 @@ def _better(value: float, than: float, objective: Objective) -> str:
 
 
 def _values_of(dimension: Dimension) -> float:
-    """How many values a number can take."""
+    """Return how many values a number can take."""
     step = dimension.step or (1 if dimension.kind == "int" else 0)
     if dimension.high <= dimension.low:
         return 1

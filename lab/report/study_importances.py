@@ -1,4 +1,4 @@
-"""Which parameters matter: the share of the values' variance that each of them explains."""
+"""Hyperparameter importances: the fraction of the objective's variance that each parameter explains."""
 
 import math
 import statistics
@@ -13,28 +13,28 @@ from lab.report.study_findings import span
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-LEAST, FEW = 4, 20  # finished trials: fewer tell nothing, or little
-_MANY = 150  # trials; from here on fewer trees tell as much, and 64 of them take seconds
+LEAST, FEW = 4, 20  # finished trials: fewer give no result, or a weak one
+_MANY = 150  # trials; from here on 16 trees are enough, and 64 take seconds
 
 
 @dataclass(frozen=True)
 class Importances:
-    """How much of the values' variance each parameter explains, largest first; they sum to one."""
+    """The fractions of the values' variance that parameters explain, largest first; they sum to one."""
 
     objective: str
     trials: int
-    shares: tuple[tuple[str, float], ...] = ()
+    fractions: tuple[tuple[str, float], ...] = ()
     conditional: tuple[str, ...] = ()  # not in use in all of the trials
     constant: tuple[str, ...] = ()  # had one value only
     reason: str = ""  # why there are none
 
 
 def importances(study: Study, number: int = 0) -> Importances:
-    """fANOVA (Hutter et al., 2014) of one objective over the trials that finished well.
+    """Compute fANOVA (Hutter et al., 2014) of one objective over the finished trials.
 
-    A random forest is fitted to the values, and its variance is shared out among the parameters. Where a
-    conditional parameter was not in use, a usual value stands in, so that all are comparable; values far
-    beyond the others count as the worst of the others, or a single bad trial would decide.
+    A random forest is fitted to the values, and its variance is decomposed over the parameters. Where a
+    conditional parameter was not in use, its typical value is imputed; outliers are clipped to the worst of
+    the other values, or a single bad trial would dominate.
     """
     objective, trials = study.objectives[number], study.ranked
     values = [trial.values[number] for trial in trials]
@@ -43,21 +43,21 @@ def importances(study: Study, number: int = 0) -> Importances:
     varied = [d for d in used if len(set(filled[d.path])) > 1]
     constant = tuple(d.path for d in used if d not in varied)
     if len(trials) < LEAST:
-        reason = f"They take at least {LEAST} finished trials; there are {len(trials)}."
+        reason = f"At least {LEAST} finished trials are needed; there are {len(trials)}."
     elif not varied:
         reason = "No parameter had more than one value."
     elif len(set(values)) == 1:
         reason = "All finished trials have the same value."
     else:
-        shares = _fanova(varied, filled, _shares_of_span(values, objective.maximize))
+        fractions = _fanova(varied, filled, _rescaled(values, objective.maximize))
         conditional = tuple(d.path for d in varied if any(d.path not in trial.params for trial in trials))
-        reason = "" if shares else "The values don't differ with the parameters."
-        return Importances(objective.metric, len(trials), shares, conditional, constant, reason)
+        reason = "" if fractions else "The values don't depend on the parameters."
+        return Importances(objective.metric, len(trials), fractions, conditional, constant, reason)
     return Importances(objective.metric, len(trials), constant=constant, reason=reason)
 
 
-def _shares_of_span(values: Sequence[float], maximize: bool) -> list[float]:
-    """The values from 0 to 1 within their span: the square of a large one would be infinite."""
+def _rescaled(values: Sequence[float], maximize: bool) -> list[float]:
+    """Rescale values to 0 to 1 within their span: the square of a large one would be infinite."""
     low, high = span(values, maximize)
     half = 1.0 if math.isfinite(high - low) else 0.5
     width = half * high - half * low
@@ -65,9 +65,9 @@ def _shares_of_span(values: Sequence[float], maximize: bool) -> list[float]:
 
 
 def _filled(dimension: Dimension, trials: Sequence[Trial]) -> list[str | float]:
-    """A value for each trial; where there is none, the one in the middle of the others, or the most frequent.
+    """Return a value for each trial; a missing one is imputed by the median, or the most frequent choice.
 
-    With any other value the parameter would tell whether its condition holds, and take the condition's share.
+    With any other value the parameter would reveal whether its condition holds, and take its importance.
     """
     used = [trial.params[dimension.path] for trial in trials if dimension.path in trial.params]
     numbers = [float(value) for value in used if isinstance(value, (int, float))]
@@ -86,7 +86,7 @@ def _filled(dimension: Dimension, trials: Sequence[Trial]) -> list[str | float]:
 def _fanova(
     dimensions: Sequence[Dimension], filled: dict[str, list[str | float]], values: Sequence[float]
 ) -> tuple[tuple[str, float], ...]:
-    """The shares, by a study in memory whose trials all have all parameters; none where all is the same."""
+    """Return importances from an in-memory study whose trials all have all parameters; empty if none vary."""
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
@@ -96,12 +96,13 @@ def _fanova(
         seen = filled[each.path]
         if each.kind == "categorical":
             spaces[each.path] = CategoricalDistribution(tuple(dict.fromkeys(map(str, seen))))
-        else:  # bounds that a study has changed: what was tried counts
+        else:  # a study may have changed its bounds: the range that was tried counts
             numbers = [number for number in seen if isinstance(number, float)]
             log = each.log and min(numbers) > 0
             spaces[each.path] = FloatDistribution(min(numbers), max(numbers), log=log)
+    # The evaluator reads a study: copy the trials into one in memory, with all parameters filled in.
     level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the copy as a new study
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would log the copy as a new study
     try:
         copy = optuna.create_study()
     finally:
@@ -117,6 +118,6 @@ def _fanova(
     trees = 64 if len(values) < _MANY else 16
     try:
         found = get_param_importances(copy, evaluator=FanovaImportanceEvaluator(n_trees=trees, seed=0))
-    except RuntimeError:  # Optuna's word for a forest that is one leaf: nothing to tell apart
+    except RuntimeError:  # raised by Optuna where the forest is a single leaf
         return ()
-    return tuple((path, float(share)) for path, share in found.items())
+    return tuple((path, float(importance)) for path, importance in found.items())

@@ -1,4 +1,4 @@
-"""Pictures of the search space: one line per trial through all parameters, and one panel per parameter."""
+"""Plots of the search space: one line per trial through all parameters, and one panel per parameter."""
 
 import math
 import statistics
@@ -15,7 +15,7 @@ from lab.report.svg import Scale
 _TOP, _BOTTOM = 58.0, 300.0  # of the parallel axes
 _APART = 118.0  # pixels between two of them
 _UNUSED = 30.0  # pixels below an axis, where trials without the parameter pass
-_SHARES = (0.1, 0.25, 0.5)  # of the ranking: where one colour ends
+_QUANTILES = (0.1, 0.25, 0.5)  # of the ranking, at which the colour changes
 _PANEL = (300.0, 226.0)
 _TITLES = 120  # trials; more are drawn without a text each
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -41,8 +41,8 @@ def parallel(study: Study) -> Picture | None:
             for x, each, place in zip(at, dimensions, places, strict=False)
         ]
         points.append((at[-1], value(trial.values[0])))
-        told = f"trial {trial.number}: {amount(trial.values[0])}" if len(trials) <= 4 * _TITLES else ""
-        parts.append(svg.line(points, f"strand r{_colour(trial.rank or 1, len(trials))}", told))
+        tooltip = f"trial {trial.number}: {amount(trial.values[0])}" if len(trials) <= 4 * _TITLES else ""
+        parts.append(svg.line(points, f"strand r{_colour(trial.rank or 1, len(trials))}", tooltip))
     for x, dimension in zip(at, dimensions, strict=False):
         unused = any(dimension.path not in trial.params for trial in trials)
         parts.append(_upright(x, dimension, trials, apart, unused))
@@ -54,7 +54,7 @@ def parallel(study: Study) -> Picture | None:
 
 
 def slices(study: Study, number: int = 0) -> list[tuple[Dimension, Picture]]:
-    """For each parameter the values of one objective over it."""
+    """Draw the values of one objective over each parameter."""
     points = valued(study, number)
     found = []
     for dimension in study.dimensions:
@@ -73,7 +73,7 @@ def bounds(dimension: Dimension, trials: Sequence[Trial]) -> tuple[float, float]
 
 
 def _placing(dimension: Dimension, trials: Sequence[Trial]) -> Callable[[str | float | None], float | None]:
-    """Where a value of the parameter stands on its upright axis; None where it has no place."""
+    """Return a function from a parameter's value to its place on the vertical axis; None if it has none."""
     if dimension.kind == "categorical":
         order = {choice: n for n, choice in enumerate(dimension.choices)}
         share = Scale(-0.5, len(order) - 0.5, _BOTTOM, _TOP)
@@ -92,7 +92,7 @@ def _upright(x: float, dimension: Dimension, trials: Sequence[Trial], apart: flo
     else:
         low, high = bounds(dimension, trials)
         inner = Scale(low, high, _BOTTOM, _TOP, dimension.log, dimension.kind == "int").ticks(4)
-        # A tick too near to a bound would be written over it.
+        # A tick too close to a bound would overlap its label.
         ticks = [tick for tick in inner if 16 < (place(tick) or 0) - _TOP < _BOTTOM - _TOP - 16]
         labels = [(value, svg.tick_label(value)) for value in dict.fromkeys((low, *ticks, high))]
     for value, label in labels:
@@ -126,7 +126,7 @@ def _colour(rank: int, of: int) -> int:
     """0 for the winner, then 1 to 4 by its share of the ranking."""
     if rank == 1:
         return 0
-    return 1 + sum((rank - 1) / max(1, of - 1) > share for share in _SHARES)
+    return 1 + sum((rank - 1) / max(1, of - 1) > quantile for quantile in _QUANTILES)
 
 
 def _slice(
@@ -146,8 +146,8 @@ def _slice(
         x = place(trial)
         if x is not None:
             kind = "winner" if trial is study.winner else trial.outcome
-            told = f"trial {trial.number}: {_said(trial.params[dimension.path])}, {amount(value)}"
-            parts.append(svg.mark(kind, x, y(value), told if len(points) <= _TITLES else "", small=True))
+            tooltip = f"trial {trial.number}: {_value_text(trial.params[dimension.path])}, {amount(value)}"
+            parts.append(svg.mark(kind, x, y(value), tooltip if len(points) <= _TITLES else "", small=True))
     label = f"{objective.metric} by {dimension.path}"
     note = f"in {len(points)} of {of} trials" if len(points) < of else ""
     return Picture(svg.svg_figure(width, height, label, *parts, class_="panel"), note=note)
@@ -218,5 +218,5 @@ def _choices(
     return Markup("").join(parts), place
 
 
-def _said(value: str | float) -> str:
+def _value_text(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:.6g}"

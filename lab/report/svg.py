@@ -20,7 +20,7 @@ _HUGE = 1e150  # beyond it a difference or a ratio may overflow
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps `low`..`high` to the pixels `start`..`stop`; what lies beyond is put at the nearer end."""
+    """Maps `low`..`high` to the pixels `start`..`stop`; values beyond are clamped to the nearer end."""
 
     low: float
     high: float
@@ -30,7 +30,7 @@ class Scale:
     whole: bool = False  # ticks are whole numbers
 
     def __call__(self, value: float) -> float:
-        """The pixel; NaN is nowhere and must be left out before."""
+        """Return the pixel; NaN has none and must be left out before."""
         low, high, at = (
             (math.log(self.low), math.log(self.high), math.log(max(value, self.low)))
             if self.log
@@ -40,18 +40,18 @@ class Scale:
         return self.start + share * (self.stop - self.start)
 
     def holds(self, value: float) -> bool:
-        """Whether the value has a place of its own."""
+        """Return whether the value lies within the scale."""
         return self.low <= value <= self.high
 
     def ticks(self, count: int = 5) -> list[float]:
-        """About so many round values within the scale; at least one."""
+        """Return about `count` round values within the scale; at least one."""
         if self.log:
             return _log_ticks(self.low, self.high, count)
         return _linear_ticks(self.low, self.high, count, self.whole)
 
 
 def padded(low: float, high: float, log: bool = False, share: float = 0.05) -> tuple[float, float]:
-    """A little more than the range on both sides, so that no mark is cut; one value gets room around it."""
+    """Extend the range on both sides, so that no mark is cut; a single value gets room around it."""
     least = 1 / _HUGE if log else -_HUGE
     low, high = (max(least, min(_HUGE, end)) for end in (low, high))
     if log:
@@ -64,7 +64,7 @@ def padded(low: float, high: float, log: bool = False, share: float = 0.05) -> t
 
 
 def tick_label(value: float) -> str:
-    """`0.05`, `1e-5`, `20000`, `1e6`: as short as it can be said."""
+    """`0.05`, `1e-5`, `20000`, `1e6`: as short as possible."""
     if value and not 1e-3 <= abs(value) < 1e5:
         mantissa, _, power = f"{value:.3e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}".replace("-", "−", value < 0)
@@ -85,9 +85,9 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
 
 
 def svg_figure(width: float, height: float, label: str, *parts: object, class_: str = "wide") -> Markup:
-    """The whole picture; `label` is what a screen reader says instead."""
+    """Return the whole figure; `label` is its text for screen readers."""
     box = f"0 0 {pixels(width)} {pixels(height)}"
-    # Wider than the page: it is scrolled, for texts that are shrunk to fit can't be read.
+    # A figure wider than the page scrolls: texts shrunk to fit would be unreadable.
     style = f"min-width:{pixels(0.95 * width)}px" if width > _PAGE else None
     return tag("svg", *parts, viewBox=box, role="img", aria_label=label, class_=class_, style=style)
 
@@ -116,7 +116,7 @@ def path(points: Iterable[Point]) -> str:
 
 
 def thinned(points: Sequence[Point], limit: int) -> list[Point]:
-    """At most about `limit` points that look the same: first, lowest, highest and last of each stretch.
+    """Return about `limit` points that look the same: first, lowest, highest and last of each stretch.
 
     As M4 does (Jugel et al., 2014, "M4: a visualization-oriented time series data aggregation").
     """
@@ -195,6 +195,7 @@ def _linear_ticks(low: float, high: float, count: int, whole: bool) -> list[floa
 def _log_ticks(low: float, high: float, count: int) -> list[float]:
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
     decades = last - first + 1
+    # Over many decades powers of ten are enough; over few, steps within a decade.
     if decades >= 3:
         stride = max(1, math.ceil(decades / count))
         return [10.0**power for power in range(first, last + 1, stride)]

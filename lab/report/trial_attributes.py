@@ -1,6 +1,6 @@
-"""The attributes of a trial: everything that a study stores of it beside Optuna's own fields.
+"""The attributes of a trial: everything that a study stores besides Optuna's own fields.
 
-The fields' names are the stored names. They stay as they are: studies outlive the program that made them.
+The fields' names are the stored names. They never change: studies outlive the program that created them.
 """
 
 import math
@@ -21,25 +21,25 @@ Spans = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class TrialAttributes:
-    """What is stored of a trial, or is to be stored; None for what is not.
+    """Attributes of a trial, read or to be stored; None for those that are absent.
 
-    Reading never fails: other programs may add trials to a study, and what can't be understood is None.
+    Reading never fails: other programs may add trials to a study, and a value that can't be parsed is None.
 
     Args:
-        outcome: a text where it is none of ours.
+        outcome: a string if it is not an `Outcome`.
         cause: of the outcome, for people.
         fault: what failed and where, the same for the same mistake; empty where nothing did.
-        spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
-        repeats: what each of its seeds or folds is worth; NaN where it has no finite value.
+        spans: intervals in which it ran, (start, end) as Unix times; the current one began at `since`.
+        repeats: the value of each seed or fold; NaN where it has no finite value.
         definitions: of the metrics and losses that it logged.
         curve: its values by step, where Optuna takes no reports.
-        quarantined: it ended its process again and again, and its point is not begun any more.
+        quarantined: it killed its process repeatedly, and its point is not run again.
         deaths: how often its process died without progress, `progress` being the epochs done by then, and
             `saved` when it had last saved its state, in seconds since 1970.
         restarts: how often its process died at all.
         halvings: how often its batch was halved for lack of memory.
         forked_from: the study and the number that it was copied from.
-        enqueued: the point of the study's file that it began with, as JSON.
+        enqueued: the point of the study file that it was created from, as JSON.
     """
 
     outcome: Outcome | str | None = None
@@ -70,7 +70,7 @@ class TrialAttributes:
         stored = trial.user_attrs
         return cls(**{name: _READ[name](value) for name, value in stored.items() if name in _READ})
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """The attributes to store, as JSON can hold them."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if self.curve is not None:  # NaN and infinities stay in it: pruners read them
@@ -121,7 +121,7 @@ def _curve(value: object) -> dict[int, float] | None:
 
 
 def or_nan(value: object) -> float:
-    """The number; NaN for what JSON had to leave out."""
+    """Return the number; NaN for a value that JSON couldn't hold."""
     try:
         return float(value) if isinstance(value, (int, float)) else math.nan
     except OverflowError:

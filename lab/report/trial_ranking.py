@@ -1,6 +1,6 @@
-"""Which trials of a study came out well, and in which order.
+"""Ranking of the trials that finished well.
 
-The study's page, its folder of the best and the retention of weights agree on it by asking here.
+The study's report, its `best/` folder and the retention of weights all use it, so that they agree.
 """
 
 import math
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def finished_well(trial: "FrozenTrial") -> bool:
-    """Whether the trial's values are a result: it ran to its end, or was stopped early, with finite values.
+    """Return whether the trial has a result: it completed, or was stopped early, with finite values.
 
     Diverged trials and those that ran out of memory are COMPLETE for Optuna, so that samplers learn from
-    them; they are no result. A complete trial without an `outcome` was added by hand: it counts as completed.
+    them, but have no result. A complete trial without an `outcome` was added by hand: it counts as completed.
     """
     if trial.state.name != "COMPLETE":
         return False
@@ -32,11 +32,11 @@ def finished_well(trial: "FrozenTrial") -> bool:
 
 
 def ranked(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection"]) -> "list[FrozenTrial]":
-    """The trials that finished well, best first; of equal ones the earlier.
+    """Return the trials that finished well, best first; of equal ones the earlier.
 
-    With several objectives those come first that no other dominates, then those that only these dominate, and
-    so on (non-dominated sorting: Deb et al., 2002, "A fast and elitist multiobjective genetic algorithm");
-    within a front the first objective decides, then the next.
+    With several objectives the trials that no other dominates come first, then those that only these
+    dominate, and so on (non-dominated sorting: Deb et al., 2002, "A fast and elitist multiobjective genetic
+    algorithm"); within a front the first objective decides, then the next.
     """
     good = [trial for trial in trials if finished_well(trial)]
     costs = {trial.number: _costs(trial, directions) for trial in good}
@@ -45,17 +45,18 @@ def ranked(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection
 
 
 def front(trials: Iterable["FrozenTrial"], directions: Sequence["StudyDirection"]) -> "list[FrozenTrial]":
-    """The trials that finished well and that no other dominates; with one objective all of them."""
+    """Return the trials that finished well and that no other dominates; with one objective all of them."""
     good = [trial for trial in trials if finished_well(trial)]
     numbers = front_numbers([_costs(trial, directions) for trial in good])
     return [trial for trial, number in zip(good, numbers, strict=True) if number == 0]
 
 
 def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
-    """For each point how many fronts are before its own: 0 where none dominates it. Smaller is better."""
+    """Return the number of the front of each point: 0 where no other dominates it. Smaller is better."""
     if not costs or len(costs[0]) == 1:
         return [0] * len(costs)
     points = np.asarray(costs, dtype=np.float64)
+    # Dominance: nowhere worse, somewhere strictly better.
     dominates = np.ones((len(points), len(points)), bool)
     strictly = np.zeros_like(dominates)
     for column in points.T:  # one objective at a time: n² booleans instead of n² × objectives
@@ -65,6 +66,7 @@ def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
     fronts = np.zeros(len(points), dtype=int)
     left = np.ones(len(points), bool)
     number = 0
+    # Peel off one front after another.
     while left.any():
         front = left & ~dominates[left].any(axis=0)
         fronts[front] = number
@@ -74,7 +76,7 @@ def front_numbers(costs: Sequence[Sequence[float]]) -> list[int]:
 
 
 def _costs(trial: "FrozenTrial", directions: Sequence["StudyDirection"]) -> tuple[float, ...]:
-    """The values with the sign turned where larger is better."""
+    """Return the values, negated where larger is better."""
     return tuple(
         -value if direction.name == "MAXIMIZE" else value
         for value, direction in zip(trial.values, directions, strict=True)

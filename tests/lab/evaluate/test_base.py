@@ -37,7 +37,7 @@ class Recorder(Evaluator[LoadedRun, Record]):
     def begin(self, folder: Path, held_out: HeldOut[LoadedRun]) -> Record:
         return Record(folder, held_out.split, about={"first": held_out.part})
 
-    def judge(self, result: Record, held_out: HeldOut[LoadedRun], on_progress: Progress) -> None:
+    def evaluate_part(self, result: Record, held_out: HeldOut[LoadedRun], on_progress: Progress) -> None:
         result.note(["the same of every part", f"{held_out.where}own"])
         result.seen.append(Seen(held_out.part, held_out.split, len(held_out.dataset)))
         on_progress(1, 1, held_out.label("sets"))
@@ -65,7 +65,7 @@ def test_each_part_is_judged_by_its_own_network(seeds: Path) -> None:
         "the same of every part",
         "seed_0: own",
         "seed_1: own",
-        "1 of 3 are not there yet: seed_2",
+        "1 of 3 are not trained yet: seed_2",
         "finished",
     ]
     assert found.finished_after == 2 and found.seconds > 0
@@ -89,7 +89,9 @@ def test_a_run_of_another_task_is_refused(seeds: Path) -> None:
     class Classes(Recorder):
         task = Classification
 
-    with pytest.raises(ValueError, match=r"this is for lab.tasks.Classification, .* lab.tasks.Regression"):
+    with pytest.raises(
+        ValueError, match=r"expected a run with the task lab.tasks.Classification, found lab.tasks.Regression"
+    ):
         Classes().evaluate(seeds)
 
 

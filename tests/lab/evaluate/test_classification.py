@@ -18,7 +18,7 @@ from lab.evaluate.classification import (
     Answer,
     ClassificationEvaluation,
     ClassificationEvaluator,
-    _of_classes,
+    _class_notes,
     _picture,
 )
 from lab.predict.loaded_run import load
@@ -82,8 +82,8 @@ def test_answers_are_the_networks(levels: Path, images: Path) -> None:
     found = evaluate_run(levels, "val", efficiency=False)
     for answer in found.answers:
         distances = np.abs(np.array([220, 30, 120]) - brightness(images, answer.name))
-        assert answer.said == distances.argmin()
-        assert answer.confidence == pytest.approx(answer.probabilities[answer.said])
+        assert answer.predicted == distances.argmin()
+        assert answer.confidence == pytest.approx(answer.probabilities[answer.predicted])
         assert answer.probabilities.sum() == pytest.approx(1, abs=1e-6)
 
 
@@ -91,7 +91,7 @@ def test_mistakes_are_the_surest_and_look_like_the_images(tmp_path: Path) -> Non
     root = make_images(tmp_path / "data", 120, noise=90)
     folder = train_levels(tmp_path / "run", root, **{"data.val_share": 0.6, "data.normalise": "train"})
     found = evaluate_run(folder, "val", efficiency=False)
-    wrong = sorted((a.confidence for a in found.answers if a.said != a.truth), reverse=True)
+    wrong = sorted((a.confidence for a in found.answers if a.predicted != a.truth), reverse=True)
     assert len(wrong) > MISTAKES
     assert [each.answer.confidence for each in found.mistakes] == wrong[:MISTAKES]
     for each in found.mistakes:
@@ -156,12 +156,12 @@ def test_changes_of_the_data_are_told(tmp_path: Path) -> None:
 def test_one_answer_for_all_is_told(images: Path, tmp_path: Path) -> None:
     net = {"target": f"{HERE}.Levels", "levels": [9.0, 0.0, 9.0]}
     found = evaluate_run(train_levels(tmp_path / "run", images, net=net), efficiency=False)
-    assert found.notes == ["all 12 images are said to be dark"]
-    assert {answer.said for answer in found.answers} == {1}
+    assert found.notes == ["the model predicts 'dark' for all 12 images"]
+    assert {answer.predicted for answer in found.answers} == {1}
 
 
 def told(answers: list[Answer], classes: int) -> list[str]:
-    return list(_of_classes(ClassificationEvaluation(Path("run"), "val", list("abc")[:classes], answers)))
+    return list(_class_notes(ClassificationEvaluation(Path("run"), "val", list("abc")[:classes], answers)))
 
 
 def said(truth: int, classes: int, best: int, part: str = "") -> Answer:
@@ -198,7 +198,7 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
             "epochs": 1,
         }
     )
-    with pytest.raises(ValueError, match=r"this is for lab\.tasks\.Classification"):
+    with pytest.raises(ValueError, match=r"with the task lab\.tasks\.Classification"):
         evaluate_run(train(tmp_path / "run", settings))
 
 
@@ -253,10 +253,10 @@ def test_unlabelled_samples_are_in_no_figure(tmp_path: Path) -> None:
     assert scores.accuracy == metrics.accuracy_score(labels[kept], likely[kept]) < 1
     assert scores.macro.f1 == pytest.approx(metrics.f1_score(labels[kept], likely[kept], average="macro"))
     assert (best["val_accuracy"], best["val_f1"]) == pytest.approx((scores.accuracy, scores.macro.f1))
-    assert "10 images of the val set have no class: not judged" in found.notes
+    assert "10 images of the val set have no class: not evaluated" in found.notes
 
 
 def test_unlabelled_samples_are_reported_once_for_all_seeds(tmp_path: Path) -> None:
     found = evaluate_run(train(tmp_path / "run", partly_labelled(tmp_path, seeds=[0, 1])), efficiency=False)
     assert found.parts == ["seed_0", "seed_1"]
-    assert found.notes.count("10 images of the val set have no class: not judged") == 1
+    assert found.notes.count("10 images of the val set have no class: not evaluated") == 1

@@ -50,7 +50,7 @@ def test_what_can_not_be_judged_is_told(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", epochs=1)
     with pytest.raises(ValueError, match="its data has no test set"):
         evaluate_run(folder, "test")
-    with pytest.raises(ValueError, match="is no run"):
+    with pytest.raises(ValueError, match="not a run folder"):
         evaluate_run(tmp_path)
     several = train(tmp_path / "seeds", epochs=1, seeds=[0, 1])
     with pytest.raises(ValueError, match=r"consists of 2 runs; name one of them"):

@@ -7,7 +7,7 @@ import torch
 from lab.checkpoint import load, save
 from lab.data import moving_boxes
 from lab.data.scene_graphs import Frequencies
-from lab.evaluate.scene_graph import BEST, WHO, WORST, SceneGraphEvaluator
+from lab.evaluate.scene_graph import BEST, PREDICTORS, WORST, SceneGraphEvaluator
 from lab.graphs import Vocabulary, collate
 from lab.metrics import GraphRecall
 from lab.metrics.scene_graph import CONSTRAINTS
@@ -48,8 +48,8 @@ def test_every_mode_and_constraint_is_asked(folder: Path) -> None:
     assert found.split == "test" and found.modes == ["predcls", "sgcls", "sgdet"]
     assert [(each.videos, each.frames) for each in found.asked] == [(3, 9)] * 3
     for each in found.asked:
-        assert list(each.ranks) == list(WHO) and list(each.ranks["network"]) == list(CONSTRAINTS)
-    for who in WHO:
+        assert list(each.ranks) == list(PREDICTORS) and list(each.ranks["network"]) == list(CONSTRAINTS)
+    for who in PREDICTORS:
         values = {
             (mode, constraint): found.ranks(mode, who, constraint).recall(200)
             for mode in found.modes
@@ -108,7 +108,7 @@ def test_data_without_modes_is_asked_in_its_own(tmp_path: Path) -> None:
     found = evaluate_run(train(tmp_path / "run", data=f"{HERE}.without_modes", epochs=1))
     assert found.modes == ["predcls"]
     assert found.notes == [
-        f"{mode} is not asked: {HERE}.without_modes takes no mode" for mode in ("sgcls", "sgdet")
+        f"{mode} is not evaluated: {HERE}.without_modes takes no mode" for mode in ("sgcls", "sgdet")
     ]
 
 
@@ -126,7 +126,7 @@ def test_action_genome_is_judged_group_by_group(tmp_path: Path) -> None:
     found = evaluate_run(train(tmp_path / "run", data=data, epochs=1))
     assert (found.split, found.modes, found.dataset) == ("test", ["predcls"], "action_genome")
     assert [note.partition(" needs ")[0] for note in found.notes] == [
-        f"{mode} is not asked: lab.data.action_genome can't be built: mode: {mode}"
+        f"{mode} is not evaluated: lab.data.action_genome can't be built: mode: {mode}"
         for mode in ("sgcls", "sgdet")
     ]
     names = {found.predicates[index] for index in found.ranks("predcls", "network", "no").by_predicate(50)}
@@ -161,10 +161,10 @@ def test_what_changed_since_is_told(tmp_path: Path) -> None:
     facts(folder, split={"train": ["test-1", "train-0"]})
     assert evaluate_run(folder).notes == [
         "the network was trained on 1 of these videos, such as test-1: the data has changed since, and their "
-        "figures say nothing of new videos"
+        "scores do not generalize to new videos"
     ]
     facts(folder, objects=["person", *(f"thing {n}" for n in range(8))])
-    with pytest.raises(ValueError, match="the objects of its data are not those of the training"):
+    with pytest.raises(ValueError, match="the objects of its data differ from those of the training"):
         evaluate_run(folder)
 
 
@@ -172,7 +172,7 @@ def test_what_can_not_be_judged_is_told(tmp_path: Path) -> None:
     folder = train(tmp_path / "run", **{"data.test_count": 0, "epochs": 1})
     with pytest.raises(ValueError, match="its data has no test videos"):
         evaluate_run(folder, "test")
-    with pytest.raises(ValueError, match="is no run"):
+    with pytest.raises(ValueError, match="not a run folder"):
         evaluate_run(tmp_path)
 
 

@@ -225,7 +225,7 @@ def test_cuts_by_validation_transforms_are_told(tmp_path: Path) -> None:
     settings = config(make_images(tmp_path / "data", 8), **{"data.val_transforms": [crop], "epochs": 1})
     found = evaluate_run(train(tmp_path / "run", settings), "val")
     assert {(image.height, image.width) for image in found.images} == {(16, 16)}
-    assert found.notes == ["judged on cuts of the images, by CenterCrop in data.val_transforms"]
+    assert found.notes == ["evaluated on crops of the images, by CenterCrop in data.val_transforms"]
 
 
 def test_data_that_changed_since_the_training_is_told(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_conditioned_network_is_told_the_sequence(tmp_path: Path) -> None:
         _, (_, pixels, _) = image.counts
         assert pixels == (0 if int(image.name[2:]) % 2 else image.height * image.width - 2 * image.width)
     (root / "metadata.csv").write_text("\n".join(["frame_id,sequence_id", *(f"{line}0" for line in lines)]))
-    with pytest.raises(ValueError, match="the sequences of its data are not those of the training"):
+    with pytest.raises(ValueError, match="the sequences of its data differ from those of the training"):
         evaluate_run(folder)
 
 
@@ -302,5 +302,5 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
         RunConfig, {"data": "lab.data.function", "net": "model.MLP", "epochs": 1, "trackers": []}
     )
     folder = train(tmp_path / "run", settings)
-    with pytest.raises(ValueError, match=r"lab.tasks.Segmentation, and this run's task is"):
+    with pytest.raises(ValueError, match=r"lab.tasks.Segmentation, found"):
         evaluate_run(folder)

@@ -37,7 +37,7 @@ def test_names_are_the_datas_or_numbers(tmp_path: Path) -> None:
     for splits, split, message in (
         (Splits(plain, plain), "test", "has no test images; data.test_share"),
         (Splits(plain, TensorDataset(torch.zeros(0, 1))), "val", "val data is empty"),
-        (Splits(plain, iter(())), "val", "can't be asked for by number"),  # type: ignore[arg-type]
+        (Splits(plain, iter(())), "val", "does not support len\\(\\) and indexing"),  # type: ignore[arg-type]
     ):
         with pytest.raises(ValueError, match=message):
             HeldOut(run, splits, split).names()  # type: ignore[arg-type]
@@ -60,8 +60,8 @@ def test_another_set_than_the_trainings_is_noted(tmp_path: Path) -> None:
     data = Splits(TensorDataset(torch.zeros(1, 1)), None, None, NORMALISED)
     assert list(HeldOut(run, data, "val").changes(["y", "x"])) == []
     assert list(HeldOut(run, data, "val", "fold_2").changes(["z", "y", "w"])) == [
-        "fold_2: the val set holds other images than when the run was trained: "
-        "2 it has that the training's had not, such as w; 1 the training's had that it has not, such as x"
+        "fold_2: the val set has changed since the run was trained: "
+        "2 images are new, such as w; 1 images are missing, such as x"
     ]
 
 

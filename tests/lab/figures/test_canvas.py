@@ -21,8 +21,7 @@ def test_a_name_that_is_no_text(tmp_path: Path, place: str) -> None:
             ax.set_xticks([0, 1], labels=["a", name])
         ax.text(0, 1, name if place == "text" else "text")
         ax.legend()
-        canvas.head(figure, name if place == "head" else None)
-        canvas.save(figure, tmp_path / file)
+        canvas.save(figure, tmp_path / file, name if place == "head" else None)
         with Image.open(tmp_path / file) as image:
             return image.tobytes()
 

@@ -32,7 +32,7 @@ def test_confusion_holds_its_numbers(tmp_path: Path, drawn: list[Figure]) -> Non
     assert cells == {((0, 0), "8"), ((1, 0), "2"), ((1, 1), "123k")}
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == ["cat", "a very lo…of a dog", r"\$"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("said", "true")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted", "true")
     shares = np.asarray(ax.images[0].get_array())
     assert shares.tolist() == [[0.8, 0.2, 0], [0, 1, 0], [0, 0, 0]]
     assert drawn[0].get_suptitle() == "accuracy 0.9"
@@ -56,7 +56,7 @@ def test_reliability_has_a_bar_a_bin_that_has_answers(tmp_path: Path, drawn: lis
     heights = [patch.get_height() for patch in below.patches if isinstance(patch, Rectangle)]
     assert heights == [0, 10, 30]
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert labels == ["as sure as right", "right answers", "gap to the mean probability"]
+    assert labels == ["perfect calibration", "accuracy", "gap to the mean confidence"]
 
 
 def test_curves_are_named_from_the_smallest_area(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -70,7 +70,7 @@ def test_curves_are_named_from_the_smallest_area(tmp_path: Path, drawn: list[Fig
     assert legend.get_texts()[0].get_text() == "0  0.0000"
     assert len(drawn[1].axes[0].lines) == 21
     roc_figure([], tmp_path / "r.png")
-    assert "no class has a curve" in drawn[2].axes[0].texts[0].get_text()
+    assert "no curves: a class needs" in drawn[2].axes[0].texts[0].get_text()
 
 
 def test_mistakes_say_what_they_are(tmp_path: Path, drawn: list[Figure]) -> None:

@@ -168,5 +168,5 @@ def test_the_number_of_planes_says_which_kind_of_mask_it_is() -> None:
     assert masks(TRUTH, np.stack([1 - PREDICTION, PREDICTION])).classes == 2
     several = masks(CLASSES, PROBABILITIES)
     assert several.classes == 3 and several.size == (2, 3)
-    assert several.said.tolist() == ANSWERS.tolist()
-    assert several.judged.tolist() == (CLASSES != IGNORE_INDEX).tolist()
+    assert several.predicted.tolist() == ANSWERS.tolist()
+    assert several.valid.tolist() == (CLASSES != IGNORE_INDEX).tolist()

@@ -62,8 +62,8 @@ def test_classes_have_their_names_below(tmp_path: Path, drawn: list[Figure]) -> 
         "found",
         "false alarm",
         "missed",
-        "other class",
-        "not judged",
+        "another class",
+        "ignored",
         "background",
     ]
     assert drawn[0].axes[0].get_ylabel() == f"Dice {(2 / 3 + 0 + 1) / 3:.3f}"

@@ -57,5 +57,5 @@ def test_names_of_classes(tmp_path: Path) -> None:
 def test_other_tasks_are_refused(tmp_path: Path) -> None:
     loaded = classifier(tmp_path / "a")
     assert require_task(loaded, Classification) is loaded.task
-    with pytest.raises(ValueError, match=r"for lab.tasks.Classification, and this run's task is .*Segment"):
+    with pytest.raises(ValueError, match=r"the task lab.tasks.Classification, found .*Segment"):
         require_task(load(make_run(tmp_path / "b")), Classification)

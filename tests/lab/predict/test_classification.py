@@ -66,7 +66,7 @@ def test_a_folder_and_those_below(tmp_path: Path) -> None:
     warning, *lines = done.as_text().splitlines()
     assert warning == f"Warning: {root}: not used: 1 .txt"
     assert lines[0].startswith("Predicted 8 images in") and lines[0].endswith("predictions.csv")
-    assert lines[1] == "Said: bright 3, dark 3, grey 2"
+    assert lines[1] == "Predicted: bright 3, dark 3, grey 2"
 
 
 def test_broken_images_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_items(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("file\na.png\n")
     (tmp_path / "gaps.csv").write_text("image_path,b\na.png,1\n,2\n,3\n")
     for name, message in (
-        ("empty", "holds no .bmp"),
+        ("empty", "no .bmp"),
         ("absent", "no such file or folder"),
-        ("a.txt", "is neither a table"),
+        ("a.txt", "expected a table"),
         ("none.csv", "has no rows"),
         ("other.csv", "no column image_path; it has file"),
         ("gaps.csv", r"(?s)2 problems with .*line 3: image_path is empty.*line 4"),
@@ -169,12 +169,12 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     root = make_images(tmp_path / "in", 2, noise=0)
     loaded = classifier(tmp_path)
     predict(loaded, root, tmp_path / "out")
-    with pytest.raises(ValueError, match=r"predictions.csv would be replaced; .* or --force"):
+    with pytest.raises(ValueError, match=r"would be overwritten; .* or pass --force:\n.*predictions.csv"):
         predict(loaded, root, tmp_path / "out")
     assert predict(loaded, root, tmp_path / "out", force=True).images == 2
     own = tmp_path / "out" / "predictions.csv"
     own.write_text("image_path\na.png\n")
-    with pytest.raises(ValueError, match="is to be read and would be replaced"):
+    with pytest.raises(ValueError, match="is an input and would be overwritten"):
         predict(loaded, own, tmp_path / "out", force=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="can't be written"):
@@ -199,15 +199,15 @@ def test_an_answer_that_is_none_is_a_failure(tmp_path: Path) -> None:
 def test_one_answer_for_all_is_told(tmp_path: Path) -> None:
     root = make_images(tmp_path / "in", 5, noise=0, classes=["grey"])
     done = predict(classifier(tmp_path), root, tmp_path / "out")
-    assert done.notes == ["all 5 images are said to be grey"]
-    assert done.as_text().startswith("Warning: all 5 images")
+    assert done.notes == ["the model predicts 'grey' for all 5 images"]
+    assert done.as_text().startswith("Warning: the model predicts 'grey'")
 
 
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({"classes": ["a", "b"], "in_channels": 3}, "didn't say of its images size"),
-        ({}, "didn't say of its images in_channels and size"),
+        ({"classes": ["a", "b"], "in_channels": 3}, "does not provide size"),
+        ({}, "does not provide in_channels and size"),
         ({**FACTS, "in_channels": 4}, "1 or 3 channels, and the network takes 4"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.predict.input_files import Item, Layout, _plain, find_items
+from lab.predict.input_files import Item, Layout, _file_name, find_items
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -113,7 +113,7 @@ def test_all_that_is_wrong_with_a_manifest_is_said_at_once(tmp_path: Path) -> No
         f"{tmp_path}/set.csv:",
         "  line 3: image_path is empty",
         "  line 4: 'a' is in line 2 already",
-        "  line 5: '..' can't name a file",
+        "  line 5: '..' is not a valid file name",
     ]
 
 
@@ -135,9 +135,9 @@ def test_what_is_no_manifest(tmp_path: Path, text: str, message: str) -> None:
 def test_what_holds_nothing_to_predict(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt")
     for path, message in (
-        (tmp_path / "none", "there is no such file or folder"),
-        (tmp_path / "a.txt", r"neither a manifest \(.csv\) nor an image"),
-        (tmp_path, "holds no .bmp"),
+        (tmp_path / "none", "no such file or folder"),
+        (tmp_path / "a.txt", r"expected a manifest \(.csv\) or an image"),
+        (tmp_path, "no .bmp"),
     ):
         with pytest.raises(ValueError, match=message):
             find_items(path)
@@ -145,7 +145,7 @@ def test_what_holds_nothing_to_predict(tmp_path: Path) -> None:
 
 @given(st.text())
 def test_a_basename_never_leaves_its_folder(name: str) -> None:
-    plain = _plain(name)
+    plain = _file_name(name)
     assert "/" not in plain and plain not in (".", "..") and not plain.startswith(".")
 
 
@@ -160,8 +160,8 @@ def test_a_basename_never_leaves_its_folder(name: str) -> None:
         ("ä" * 101, "a" * 80),
     ],
 )
-def test_a_strange_basename_is_made_plain(name: str, plain: str) -> None:
-    assert _plain(name) == plain
+def test_a_strange_basename_is_made_file_name(name: str, plain: str) -> None:
+    assert _file_name(name) == plain
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_of_several_runs_one_must_be_named(tmp_path: Path, kind: str) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"is no run: it holds no config\.yaml"):
+    with pytest.raises(ValueError, match=r"not a run folder: it has no config\.yaml"):
         load(tmp_path)
     run = make_run(tmp_path / "run")
     (run / "checkpoints" / "best.pt").unlink()
@@ -91,7 +91,9 @@ def test_damaged_and_foreign_weights_are_refused(tmp_path: Path) -> None:
 def test_another_machine_may_have_other_devices(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", device="cuda:3")
     loaded = load(run)
-    assert "the run's device cuda:3 is not there" in loaded.notes[0] and loaded.runtime.device.type != "cuda"
+    assert (
+        "the run's device cuda:3 is not available" in loaded.notes[0] and loaded.runtime.device.type != "cuda"
+    )
     assert load(run, device="cpu").notes == ()
     with pytest.raises(ConfigError, match="found 'cuda:3'"):
         load(run, device="cuda:3")
@@ -104,6 +106,6 @@ def test_the_parts_of_a_run_and_its_task(tmp_path: Path) -> None:
         make_run(tmp_path / "several" / f"fold_{number}")
     several = tmp_path / "several"
     (several / run_folder.CONFIG).write_text("folds: 4\nnet: model.MLP\ndata: lab.data.function\n")
-    assert missing_parts(several) == ["3 of 4 are not there yet: fold_0, fold_1, fold_3"]
+    assert missing_parts(several) == ["3 of 4 are not trained yet: fold_0, fold_1, fold_3"]
     assert missing_parts(run) == []
     assert parts_of(several) == [(several / "fold_2", "fold_2"), (several / "fold_10", "fold_10")]

@@ -39,7 +39,7 @@ def test_a_mask_is_what_the_task_infers_in_validation(
     path = write(tmp_path / "a.png", RNG.integers(0, 256, (*size, 3), np.uint8))
     source, rows = Source(path, ImageReader()), list[tuple[int, int]]()
     settings = Settings(64, 16, 32, flips, 0.5)
-    found = predict_mask(unet, source, settings, told=lambda done, of: rows.append((done, of)))
+    found = predict_mask(unet, source, settings, on_progress=lambda done, of: rows.append((done, of)))
     image = (source.tensor(0, size[0]) - 0.4) / 0.3
     unet.task.flips = flips
     with torch.inference_mode():
@@ -53,7 +53,7 @@ def test_a_mask_is_what_the_task_infers_in_validation(
 def test_a_network_that_answers_otherwise_than_its_data_is_refused(tmp_path: Path) -> None:
     run = loaded(tmp_path, "Greys", facts={**THREE, "classes": list("abcd")})
     path = write(tmp_path / "a.png", np.zeros((9, 9), np.uint8))
-    with pytest.raises(ValueError, match="answers with 3 channels, and the data of its run had 4 classes"):
+    with pytest.raises(ValueError, match="outputs 3 channels, but the data of its run has 4 classes"):
         predict_mask(run, Source(path, ImageReader(1)), SETTINGS)
 
 
@@ -66,7 +66,7 @@ def test_probabilities_are_whole_or_not_there(tmp_path: Path) -> None:
 
     for name in ("p.npy", "p.png"):
         with pytest.raises(KeyboardInterrupt):
-            predict_mask(run, source, SETTINGS, probabilities=tmp_path / name, told=stop)
+            predict_mask(run, source, SETTINGS, probabilities=tmp_path / name, on_progress=stop)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "run"]
 
 

@@ -81,7 +81,7 @@ def test_the_loss_is_that_of_the_validation(
     other = evaluate_run(result.run_dir)
     assert other.values["loss"] != pytest.approx(best["val_loss"], rel=1e-6)
     if values.get("criterion") in (LOSSES + "Noise", LOSSES + "Drawn", HERE + "Centred"):
-        assert other.notes == [f"{path} holds no state of the loss: it is judged by an untrained one"]
+        assert other.notes == [f"{path} holds no state of the loss: the evaluation uses an untrained one"]
 
 
 def test_weights_of_the_config_are_no_state(tmp_path: Path) -> None:

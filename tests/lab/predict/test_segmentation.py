@@ -141,7 +141,9 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     predict(run, tmp_path / "in" / "a.png", tmp_path / "out")
     mask = tmp_path / "out" / "masks" / "a.png"
     mask.write_text("precious")
-    with pytest.raises(ValueError, match=r"4 files would be replaced; .*--force:\n  .*masks/a\.png") as error:
+    with pytest.raises(
+        ValueError, match=r"4 files would be overwritten; .*--force:\n  .*masks/a\.png"
+    ) as error:
         predict(run, tmp_path / "in", tmp_path / "out")
     assert "prediction.json" in str(error.value)
     assert mask.read_text() == "precious" and not (tmp_path / "out" / "masks" / "b.png").exists()
@@ -153,7 +155,7 @@ def test_what_is_read_is_never_replaced_not_even_by_force(tmp_path: Path) -> Non
     write(tmp_path / "set" / "images" / "a.png", spots((40, 40), (5, 5, 9, 9)))
     truth = write(tmp_path / "set" / "masks" / "a.png", spots((40, 40), (5, 5, 9, 9)))
     before = truth.read_bytes()
-    with pytest.raises(ValueError, match=r"masks/a\.png is to be read and would be replaced"):
+    with pytest.raises(ValueError, match=r"masks/a\.png is an input and would be overwritten"):
         predict(loaded(tmp_path), tmp_path / "set", tmp_path / "set", force=True)
     assert truth.read_bytes() == before
 
@@ -252,7 +254,7 @@ def test_metrics_of_images_that_were_learnt_from_are_told(tmp_path: Path) -> Non
         write(tmp_path / "set" / "masks" / f"{name}.png", spots((40, 40), (5, 5, 9, 9)))
     known = {**PLAIN, "split": {"train": ["b", "c"], "val": ["a"]}}
     done = predict(loaded(tmp_path, facts=known), tmp_path / "set", tmp_path / "out")
-    assert done.notes == ["the metrics are of 1 images that the network was trained on, too"]
+    assert done.notes == ["the metrics include 1 images that the network was trained on"]
 
 
 def test_measures_of_an_earlier_prediction_do_not_stay(tmp_path: Path) -> None:

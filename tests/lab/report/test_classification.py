@@ -145,7 +145,7 @@ def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation)
     assert data["accuracy"] == 0.75 and data["roc_auc"] == 1 and data["calibration_error"] == 0.25
     assert data["macro"]["recall"] == pytest.approx((1 + 0.25) / 2)  # of the class that isn't there: 0
     pooled = data["pooled"]
-    assert pooled["note"] == "the 4 answers of 2 folds together"
+    assert pooled["note"] == "the 4 predictions of 2 folds together"
     assert pooled["accuracy"] == 0.75 and pooled["roc_auc"] == pytest.approx(2.5 / 3)
     assert pooled["calibration_error"] == 0 and pooled["confusion"] == [[1, 0], [1, 2]]
     assert not {"weighted", "scores", "confusion", "reliability"} & set(data)
@@ -169,24 +169,24 @@ def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> Non
     assert lines[2] == (
         "accuracy 0.500 ± 0.000, ROC-AUC 1.0000 ± 0.0000, calibration error (ECE) 0.438 ± 0.000"
     )
-    pooled = lines.index("Pooled: the 4 answers of 2 folds together")
+    pooled = lines.index("Pooled: the 4 predictions of 2 folds together")
     assert [line.split("  ")[0] for line in lines[:pooled] if " ± 0.000  " in line] == ["mean ± spread"]
     assert any("0.7500" in line for line in lines[pooled:]) and "0.7500" not in "".join(lines[:pooled])
     assert "<dt>ROC-AUC</dt><dd>1.0000 <small>±\u00a00.0000</small></dd>" in html
-    assert html.count("Pooled: the 4 answers of 2 folds together") == 4  # a table, and three pictures
+    assert html.count("Pooled: the 4 predictions of 2 folds together") == 4  # a table, and three pictures
     assert verdict(folds, folds.scores(), "4 held-out images of 2 folds") == (
         "Accuracy is 0.500 ± 0.000 and F1 0.333 ± 0.000, mean ± spread, on 4 held-out images of 2 folds. "
-        "Pooled, 2 of 4 answers are wrong. Recognised least often: healthy, 50 % of 2."
+        "Pooled, 2 of 4 predictions are wrong. Recognised least often: healthy, 50 % of 2."
     )
 
 
 def test_an_image_counts_once_a_seed(tmp_path: Path) -> None:
-    note = "the 4 answers of 2 seeds together; each image is counted once a seed"
+    note = "the 4 predictions of 2 seeds together; each image is counted once a seed"
     seeds = apart("seed", "test")
     assert report.as_data(seeds)["pooled"]["note"] == note
     assert f"Pooled: {note}" in report.as_text(seeds).splitlines()
     html = report.write(seeds, tmp_path).read_text()
-    assert f"<caption>Pooled: {note}</caption>" in html and "<dt>answers</dt><dd>4</dd>" in html
+    assert f"<caption>Pooled: {note}</caption>" in html and "<dt>predictions</dt><dd>4</dd>" in html
     assert report.as_data(apart("fold", "test"))["pooled"]["note"].endswith("is counted once a fold")
 
 
@@ -203,7 +203,7 @@ def test_text_for_the_console(three: ClassificationEvaluation) -> None:
     assert rows["cat"] == ["cat", "0.667", "0.667", "0.667", "0.5833", "3"]
     assert rows["bird"][1:4] == ["0.000", "0.000", "0.000"]
     assert rows["macro mean"][2] == "0.556" and rows["weighted mean"][-1] == "5"
-    assert "Taken for another most often: cat for d<o>g (1), bird for cat (1)" in lines
+    assert "Most frequent confusions (true → predicted): cat → d<o>g (1), bird → cat (1)" in lines
     assert "parameters: 1,234,567" in lines and "weights: 4.71 MB" in lines
     assert "operations: 3.63 GFLOP for an image of 3 × 224 × 224" in lines
     assert rows["batch 32"][1:] == ["16 ms", "20 ms", "2,000"]

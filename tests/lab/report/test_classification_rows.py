@@ -28,7 +28,7 @@ def test_cost(flops: int | None, said: str) -> None:
     assert told == {
         "parameters": "51,539,906",
         "weights": "196.61 MB",
-        "checkpoint": "3.00 MB, with what training goes on from",
+        "checkpoint": "3.00 MB, including the state for resuming",
         "operations": said,
     }
 

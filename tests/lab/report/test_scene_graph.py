@@ -55,7 +55,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 def test_figures_in_closed_form() -> None:
     network, frequency, *_ = report.rows(evaluation())
-    assert (network.mode, network.constraint, network.who) == ("predcls", "with", "network")
+    assert (network.mode, network.constraint, network.predictor) == ("predcls", "with", "network")
     assert network.recall == [0.5, 0.75, 0.75] and frequency.recall == [0.25, 0.25, 0.25]
     assert network.mean_recall == pytest.approx([1 / 3, 2 / 3, 2 / 3])
     assert frequency.mean_recall == pytest.approx([1 / 6] * 3)
@@ -96,7 +96,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_the_page_holds_the_figures_and_pictures(tmp_path: Path) -> None:
     text = report.write(evaluation(), tmp_path).read_text(encoding="utf-8")
-    assert "Mean Recall@20 is 0.667 in predcls with constraint" in text and "4.0 times as much" in text
+    assert "Mean Recall@20 is 0.667 in predcls with constraint" in text and "(a factor of 4.0)" in text
     assert text.count("data:image/png;base64,") == 3 and "best.pt, epoch 3" in text
     assert '<section id="parts">' not in text and "3 test videos, 2 frames" in text
 
@@ -154,5 +154,5 @@ def test_without_any_triplet_there_is_no_figure(tmp_path: Path) -> None:
     report.write(evaluation(), tmp_path)
     report.write(found, tmp_path)
     assert not (tmp_path / "examples.png").exists() and not (tmp_path / "predicates.png").exists()
-    assert "There is nothing to judge." in report.as_text(found)
+    assert "There is nothing to evaluate." in report.as_text(found)
     assert json.loads((tmp_path / "metrics.json").read_text())["predicates"] == []

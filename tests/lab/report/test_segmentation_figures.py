@@ -47,7 +47,7 @@ def test_the_legend_names_classes_and_what_is_there(ignored: bool) -> None:
     picture = np.zeros((3, 3, 3), np.uint8)
     if ignored:
         picture[1, 1] = IGNORED
-    rest = ["not judged"] if ignored else []
+    rest = ["ignored"] if ignored else []
     assert [name for name, _ in legend(["bg", "cell"], [picture])] == [
         "found",
         "false alarm",

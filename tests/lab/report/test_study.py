@@ -189,7 +189,7 @@ def test_nothing_that_a_person_named_can_break_the_page(tmp_path: Path) -> None:
         (("failed",) * 3, "None of 3 trials has a result: 3 failed."),
         (("pruned", "diverged", "out_of_memory", "timed_out"), "None of 4 trials has a result: "),
         (("completed",), "it is the only trial with a result"),
-        (("completed", "waiting", "interrupted", "running"), "3 trials are still to end"),
+        (("completed", "waiting", "interrupted", "running"), "3 trials are still running"),
     ],
 )
 def test_a_study_is_never_too_young_for_a_page(outcomes: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_seeds_forks_and_wrong_files_are_shown(tmp_path: Path) -> None:
     text = write(tmp_path, study, config).text
     assert "seed 3 0.4375" in text
     assert "older 7" in text
-    assert "1 finished trial was brought along from another study" in text
+    assert "1 finished trial was imported from another study" in text
     assert "confirm.json: not a confirmation" in text
 
 
@@ -262,7 +262,7 @@ def test_paths_are_quoted_for_the_shell(tmp_path: Path) -> None:
     folder = tmp_path / "my $tudies"
     data = study_data.read(folder, studies.create(folder, config), config)
     ((what, command),) = report.commands_of(data)
-    assert what == "make this page again" and command.endswith(f" main.py --report '{folder}'")
+    assert what == "update this page" and command.endswith(f" main.py --report '{folder}'")
     assert command.startswith("cd ")
 
 
@@ -320,5 +320,5 @@ def test_a_configuration_that_kills_is_named_with_its_values(tmp_path: Path) -> 
     cause = "its process ended with exit code 7; tried 2 times, and quarantined"
     studies.add(study, config, {**point, "net.layers": 5}, "failed", cause=cause, quarantined=True)
     text = write(tmp_path, study, config).text
-    assert "1 configuration is quarantined, for it kills the process that runs it: trial 1." in text
+    assert "1 configuration is quarantined, because it kills its process: trial 1." in text
     assert f"optimizer.lr 0.01, optimizer AdamW, net.layers 5, batch_size 8 {cause}" in " ".join(text.split())

@@ -25,18 +25,18 @@ def study(folder: Path, count: int, spoilt: bool = False, **fixed: str | float) 
 
 def test_what_decides_the_value_is_most_important(tmp_path: Path) -> None:
     found = importances(study(tmp_path, 60))
-    shares = dict(found.shares)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert list(shares)[:2] == ["optimizer.lr", "net.layers"]
-    assert shares["optimizer.lr"] > 0.5
-    assert shares["batch_size"] < 0.1
+    fractions = dict(found.fractions)
+    assert sum(fractions.values()) == pytest.approx(1)
+    assert list(fractions)[:2] == ["optimizer.lr", "net.layers"]
+    assert fractions["optimizer.lr"] > 0.5
+    assert fractions["batch_size"] < 0.1
     assert (found.trials, found.objective, found.reason) == (60, "val_dice", "")
 
 
 @pytest.mark.slow
 def test_one_very_bad_trial_does_not_decide(tmp_path: Path) -> None:
     calm, spoilt = (
-        dict(importances(study(tmp_path / name, 60, spoilt)).shares)
+        dict(importances(study(tmp_path / name, 60, spoilt)).fractions)
         for name, spoilt in (("calm", False), ("spoilt", True))
     )
     assert spoilt == pytest.approx(calm, abs=0.15)
@@ -51,7 +51,7 @@ def test_a_conditional_parameter_does_not_take_its_conditions_share(tmp_path: Pa
         )
         studies.add(made, CONFIG, params, "completed", (0.5 * sgd + 0.01 * rng.random(),))
     found = importances(read(tmp_path, made, CONFIG))
-    assert dict(found.shares)["optimizer"] > 0.95
+    assert dict(found.fractions)["optimizer"] > 0.95
     assert found.conditional == ("optimizer.momentum",)
 
 
@@ -59,15 +59,15 @@ def test_what_never_changed_is_named(tmp_path: Path) -> None:
     data = study(tmp_path, 30, batch_size=16)
     found = importances(data)
     assert found.constant == ("optimizer.momentum", "batch_size")  # 0.5 wherever it was in use
-    assert set(dict(found.shares)) == {"optimizer.lr", "optimizer", "net.layers"}
+    assert set(dict(found.fractions)) == {"optimizer.lr", "optimizer", "net.layers"}
     assert importances(data) == found  # the forest has its own seed
 
 
 @pytest.mark.parametrize(
     ("count", "value", "varied", "reason"),
     [
-        (0, 0.5, True, "They take at least 4 finished trials; there are 0."),
-        (3, 0.5, True, "They take at least 4 finished trials; there are 3."),
+        (0, 0.5, True, "At least 4 finished trials are needed; there are 0."),
+        (3, 0.5, True, "At least 4 finished trials are needed; there are 3."),
         (9, 0.5, True, "All finished trials have the same value."),
         (9, None, False, "No parameter had more than one value."),
     ],
@@ -80,7 +80,7 @@ def test_it_says_why_there_are_none(
         params = {"net.layers": 2 + number % 5 * varied}
         studies.add(made, CONFIG, params, "completed", (number / 10 if value is None else value,))
     found = importances(read(tmp_path, made, CONFIG))
-    assert (found.shares, found.reason) == ((), reason)
+    assert (found.fractions, found.reason) == ((), reason)
 
 
 def test_the_copy_of_the_study_is_not_announced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
