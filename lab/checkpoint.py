@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, carry a checksum, and load nothing but data.
+"""Checkpoints: written atomically, with a checksum, and loaded as plain data only.
 
 The file is what `torch.save` writes, with the sha256 of that content in the comment of its zip container:
 one file, written once, that plain `torch.load` reads as well. It is written under another name, synced and
@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, Protocol, TypeAlias, cast
 
 import torch
 from torch.optim import Optimizer
@@ -26,20 +26,24 @@ _COMMENT = re.compile(rb"sha256=([0-9a-f]{64})\Z")
 _COMMENT_SIZE = 71
 
 
+StateDict: TypeAlias = Mapping[str, Any]
+"""The state of a part, or of all parts by name: plain data of any kind, as each part defines it."""
+
+
 class Stateful(Protocol):
-    """Whatever has a state to keep."""
+    """An object with a state to keep."""
 
-    def state_dict(self) -> Mapping[str, Any]: ...
+    def state_dict(self) -> StateDict: ...
 
-    def load_state_dict(self, state: Any) -> Any: ...
+    def load_state_dict(self, state: Any) -> object: ...
 
 
 class CheckpointError(Refused, ValueError):
-    """A checkpoint that is damaged, or is none."""
+    """A checkpoint that is damaged, or a file that is not a checkpoint."""
 
 
-def collect(parts: Mapping[str, Stateful | Mapping[str, Any] | None]) -> dict[str, Any]:
-    """The states of the parts by name, as plain data; a mapping is a state, and None is left out."""
+def collect(parts: Mapping[str, Stateful | StateDict | None]) -> dict[str, Any]:
+    """Return the states of the parts by name, as plain data; a mapping is a state, and None is left out."""
     states = {
         name: part if isinstance(part, Mapping) else part.state_dict()
         for name, part in parts.items()
@@ -57,47 +61,47 @@ def unkeepable(parts: Mapping[str, Stateful | None]) -> dict[str, list[str]]:
     return {name: wrong for name, wrong in found.items() if wrong}
 
 
-def restore(parts: Mapping[str, Stateful | None], state: Mapping[str, Any]) -> None:
+def restore(parts: Mapping[str, Stateful | None], state: StateDict) -> None:
     """Load each part's state from a checkpoint's content.
 
     Raises:
         CheckpointError: a part is missing in the checkpoint, or doesn't fit.
-        ConfigError: a part's own word for it.
+        ConfigError: raised by a part itself.
     """
     missing = [name for name, part in parts.items() if part is not None and name not in state]
     if missing:
-        raise CheckpointError(f"the checkpoint holds no {', '.join(missing)}")
+        raise CheckpointError(f"the checkpoint has no {', '.join(missing)}")
     for name, part in parts.items():
         if part is not None:
             try:
                 part.load_state_dict(_with_fresh(part, with_arrays(state[name])))
             except ConfigError:
                 raise
-            except Exception as error:  # whatever a part of the user's own, or torch, raises
+            except Exception as error:  # whatever a custom part, or torch, raises
                 reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 message = f"the checkpoint's {name} doesn't fit ({reason})"
-                raise CheckpointError(f"{message}; start a new run, or let its code be as it was") from error
+                raise CheckpointError(f"{message}; start a new run, or restore the code as it was") from error
 
 
-def _as_dict(state: Mapping[str, Any]) -> dict[str, Any]:
+def _as_dict(state: StateDict) -> dict[str, Any]:
     return state if isinstance(state, dict) else dict(state)  # a module's has metadata
 
 
-def _with_fresh(part: Any, state: Any) -> Any:
-    """An optimizer's state with those options of its groups that are no plain data, such as functions."""
+def _with_fresh(part: Stateful, state: StateDict) -> StateDict:
+    """Add to an optimizer's state those options of its groups that are no plain data, such as functions."""
     if not isinstance(part, Optimizer) or len(state["param_groups"]) != len(part.param_groups):
         return state
     pairs = zip(part.param_groups, state["param_groups"], strict=True)
     return {**state, "param_groups": [{**fresh, **group} for fresh, group in pairs]}
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all."""
+def save(path: Path, content: StateDict) -> None:
+    """Write a checkpoint atomically."""
     with atomic_open(path) as file:
         writer = _HashingWriter(file)
         try:
             torch.save({"format": FORMAT, **content}, cast(IO[bytes], writer))
-        except RuntimeError as error:  # torch's own words on a write that failed, or was broken into
+        except RuntimeError as error:  # torch's own error for a write that failed, or was interrupted
             if writer.fault is not None:
                 raise writer.fault from None
             if error.__context__ is not None and not isinstance(error.__context__, Exception):
@@ -112,7 +116,8 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed `save` left half written; for the process that has the run's folder to itself."""
+    """Remove the temporary files of a killed `save`; the caller holds the lock of the run's folder."""
+    # An exclusive lock on the folder is the only proof that no other process is writing one of them.
     for temporary in folder.glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 
@@ -134,14 +139,14 @@ def load(path: Path, map_location: torch.device | str = "cpu") -> dict[str, Any]
         raise CheckpointError(f"{path}: can't be read: {_reason(error)}") from error
     except Exception as error:
         # pickle.UnpicklingError and whatever a malformed file makes the reader raise
-        raise CheckpointError(f"{path}: is no checkpoint of plain data: {_reason(error)}") from error
+        raise CheckpointError(f"{path}: is not a checkpoint of plain data: {_reason(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: was not written by this program, or by another version of it")
     return content
 
 
 def _reason(error: Exception) -> str:
-    """Why torch refused, in a line; its advice to load what it refused without care is left out."""
+    """Return torch's reason in a line, without its advice to load the file with `weights_only=False`."""
     text = str(error).rpartition("WeightsUnpickler error:")[2]
     text = re.sub(r"In PyTorch 2\.6.*?from a trusted source\.", "", text, flags=re.DOTALL)
     for advice in ("Please use `torch.serialization", "Check the documentation of torch.load"):
@@ -149,8 +154,8 @@ def _reason(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def network_state(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The network's weights as they were validated: averaged, where the run had an EMA."""
+def network_state(content: StateDict) -> dict[str, Any]:
+    """Return the network's weights as they were validated: averaged, where the run had an EMA."""
     if not content.get("ema"):
         return dict(content["model"])
     prefix = "module."
@@ -160,7 +165,7 @@ def network_state(content: Mapping[str, Any]) -> dict[str, Any]:
 def load_latest(
     folder: Path, map_location: torch.device | str = "cpu"
 ) -> tuple[dict[str, Any], Path, list[str]]:
-    """The newest checkpoint that can be trusted, its path, and what was wrong with newer ones.
+    """Load the newest checkpoint that is intact; return it, its path, and what was wrong with newer ones.
 
     Raises:
         CheckpointError: there is none.
@@ -179,12 +184,12 @@ def _verify(path: Path) -> None:
     with path.open("rb") as file:
         content = size - _COMMENT_SIZE
         if content < 22:
-            raise CheckpointError(f"{path}: is truncated, or no checkpoint ({size} bytes)")
+            raise CheckpointError(f"{path}: is truncated, or not a checkpoint ({size} bytes)")
         file.seek(content)
         match = _COMMENT.fullmatch(file.read())
         if match is None:
             raise CheckpointError(
-                f"{path}: has no checksum at its end; it is truncated or was not written here"
+                f"{path}: has no checksum at its end; it is truncated, or was not written by this program"
             )
         file.seek(0)
         digest = hashlib.sha256()
@@ -200,10 +205,10 @@ def _verify(path: Path) -> None:
 
 
 class _HashingWriter:
-    """Hashes what passes through, so that the file is read by nobody.
+    """Hash what passes through, so that the file need not be read again.
 
-    torch's writer comes once more when it is destroyed, if a signal has broken into a call of `write`. What
-    is raised then ends the process (`std::terminate`): so once it is over, nothing is written any more.
+    torch's writer calls once more when it is destroyed, if a signal has interrupted a call of `write`. An
+    exception then ends the process (`std::terminate`): so once it is over, nothing is written any more.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -212,7 +217,7 @@ class _HashingWriter:
         self.fault: OSError | None = None
         self.over = False
 
-    def write(self, block: Any) -> int:
+    def write(self, block: bytes) -> int:
         if self.over:
             return len(block)
         self.digest.update(block)

@@ -38,7 +38,7 @@ Values = Mapping[str, float]
 
 
 def named(values: Values, name: str) -> float:
-    """One logged value.
+    """Return one logged value.
 
     Raises:
         ValueError: nothing is logged under that name.
@@ -63,7 +63,7 @@ class Outcome(StrEnum):
 
     @classmethod
     def read(cls, stored: object) -> "Outcome | None":
-        """The outcome that a file or a study holds; None for `running`, for nothing, and for other names."""
+        """Return the outcome that a file or a study holds; None for `running` and for other names."""
         try:
             return cls(str(stored))
         except ValueError:
@@ -71,7 +71,7 @@ class Outcome(StrEnum):
 
     @classmethod
     def of_repeats(cls, outcomes: "Sequence[Outcome]") -> "Outcome":
-        """The outcome of a run of several seeds or folds: the one that ended it, or spoilt its value."""
+        """Return the outcome of several seeds or folds: the one that ended the run, or spoilt its value."""
         order = (cls.INTERRUPTED, cls.TIMED_OUT, cls.PRUNED, cls.DIVERGED, cls.COMPLETED, *outcomes)
         return next((outcome for outcome in order if outcome in outcomes), cls.COMPLETED)
 
@@ -92,7 +92,7 @@ class Outcome(StrEnum):
 
     @property
     def is_infinitely_bad(self) -> bool:
-        """True where the worst value there is stands for the run, so that a search avoids its point."""
+        """True where the run counts as infinitely bad, so that a search avoids its point."""
         return self in (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 
     @property
@@ -102,25 +102,25 @@ class Outcome(StrEnum):
 
     @property
     def ends_all_repeats(self) -> bool:
-        """True where a callback has judged the run and not the seed: no other seed or fold is begun."""
+        """True where a callback has ended the run and not the seed: no other seed or fold is started."""
         return self in (Outcome.PRUNED, Outcome.TIMED_OUT, Outcome.INTERRUPTED)
 
     @property
     def has_traceback(self) -> bool:
-        """True where an exception that nobody intended ended the run."""
+        """True where an unexpected exception ended the run."""
         return self in (Outcome.OUT_OF_MEMORY, Outcome.FAILED)
 
     @property
     def exit_code(self) -> int:
-        """What the process that ran it alone exits with."""
+        """The exit code of a process that runs this alone."""
         return int(self in (Outcome.DIVERGED, Outcome.FAILED))
 
 
 class StopCause(Enum):
     """The causes of a stop that a study acts on; the reason beside it is for people alone."""
 
-    TAKEN_OVER = auto()  # the trial is another process's by now
-    NO_ANSWER = auto()  # the supervisor did not answer in time
+    TAKEN_OVER = auto()  # another process has taken the trial over
+    NO_ANSWER = auto()  # the scheduler did not answer in time
     FOLDER_IN_USE = auto()  # a former process of the trial has not ended yet
     DISK_FULL = auto()
     CRASHES = auto()  # the trial's process died again and again
@@ -128,7 +128,7 @@ class StopCause(Enum):
 
 @dataclass(frozen=True)
 class StopRequest:
-    """Why a run ends before its last epoch, and under which outcome it is filed."""
+    """A request to end a run before its last epoch: the reason, and the outcome to record."""
 
     reason: str
     outcome: Outcome = Outcome.EARLY_STOPPED
@@ -139,15 +139,15 @@ class StopRequest:
 
 
 def request_stop(reason: str, outcome: Outcome | str = Outcome.EARLY_STOPPED) -> StopRequest:
-    """A listener's answer that ends the run after the present epoch."""
+    """Return the answer of a callback that ends the run after the present epoch."""
     return StopRequest(reason, Outcome(outcome))
 
 
 class Stopped(SystemExit):
-    """Raised where the program is, to end the run at once and in order.
+    """An exception that ends the run at once and in order, wherever it is raised.
 
     Args:
-        outcome: what the run is filed under.
+        outcome: the outcome to record.
     """
 
     def __init__(
@@ -217,12 +217,15 @@ class MidEpoch:
     epoch: int  # not finished
     step: int  # so many of its batches are done
     steps: int
-    position: Mapping[str, Any] = field(default_factory=dict)  # what `Trainer.state` needs to know of it
+    position: Mapping[str, Any] = field(default_factory=dict)  # passed on to `Trainer.state`
 
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """One epoch is trained, validated and judged. `values` holds every logged number by name."""
+    """One epoch is trained and validated, and what follows from it is decided.
+
+    `values` holds every logged number by name.
+    """
 
     epoch: int  # counts from 1
     epochs: int
@@ -265,12 +268,12 @@ class RunEnd:
     last: Values
     seconds: float
     samples_per_second: float
-    files: Mapping[str, Path] = field(default_factory=dict)  # what was left behind, by label
+    files: Mapping[str, Path] = field(default_factory=dict)  # the files of the run, by label
     again: str = ""  # the command that resumes a run that was interrupted
 
 
 class RunResult(float):
-    """What a run is worth, as the number it is, and how that came about.
+    """The result of a run: a number, and its outcome, values and cost.
 
     The number is the monitor's best or last value; `inf` (`-inf` where larger is better) for a run that
     diverged.
@@ -295,12 +298,12 @@ class RunResult(float):
         return result
 
     def __getnewargs__(self) -> tuple[RunEnd, Path]:  # type: ignore[override]
-        """What a copy, or another process, makes it anew from."""
+        """Return the arguments from which a copy, or another process, rebuilds it."""
         return self._end, self.run_dir
 
 
 class Callback:
-    """A listener that does nothing; subclass it and override what you want to hear."""
+    """A callback that does nothing; subclass it and override the hooks that you need."""
 
     def on_run_start(self, event: RunStart) -> None:
         """Called once, before the first epoch."""
@@ -318,14 +321,14 @@ class Callback:
         """Called after each epoch; a StopRequest ends the run."""
 
     def on_note(self, event: Note) -> None:
-        """Called when the run has something to say."""
+        """Called when the run has something to report."""
 
     def on_run_end(self, event: RunEnd) -> None:
         """Called once, however the run ended."""
 
 
 class CallbackList(Callback):
-    """Several listeners as one, called in their order; any of them may end the run."""
+    """Several callbacks as one, called in their order; any of them may end the run."""
 
     def __init__(self, callbacks: Iterable[Callback] = ()) -> None:
         self.callbacks = list(callbacks)
@@ -347,7 +350,8 @@ class CallbackList(Callback):
             callback.on_mid_epoch(event)
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
-        """All of them hear of the epoch; the first request to stop counts."""
+        """Call all of them; the first request to stop counts."""
+        # No short cut: a callback that records the epoch may come after one that stops the run.
         answers = [callback.on_epoch_end(event) for callback in self.callbacks]
         return next((answer for answer in answers if answer is not None), None)
 
@@ -361,7 +365,7 @@ class CallbackList(Callback):
             self.on_note(note)
 
     def on_run_end(self, event: RunEnd) -> None:
-        """All of them hear of it, even where a disk that is full keeps one from writing it down."""
+        """Call all of them, even where a full disk keeps one from writing."""
         fault: OSError | None = None
         for callback in self.callbacks:
             try:

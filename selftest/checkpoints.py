@@ -117,7 +117,7 @@ def damaged(bench: Bench, count: int) -> Verdict:
         tally.add("detected", tally.take(what, judge_damage(last.parent)))
         if index % _RESUMED == 0:
             done = bench.fork(folder, train, bench.run, config).done()
-            reported = "passed over a damaged checkpoint" in done.output
+            reported = "skipped a damaged checkpoint" in done.output
             tally.add("gone on with", done.code == 0)
             tally.add("said on the console", reported)
             if done.code or not reported:

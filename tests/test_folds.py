@@ -141,7 +141,7 @@ def test_a_split_that_would_judge_by_what_was_learnt_is_refused(folds: RunConfig
     one = folds.with_values({"folds": None, "data.val_share": 0.3})
     folder = util.run(one, console="quiet").run_dir
     with pytest.raises(
-        ConfigError, match="images that the network has learnt from would judge it now, such as n"
+        ConfigError, match=r"training images are now in the validation or test split, e\.g\. n"
     ):
         util.run(one.with_values({"data.seed": 3, "epochs": 3}), run_dir=folder, resume=True, console="quiet")
 

@@ -185,7 +185,7 @@ def test_where_they_may_be(config: Config, values: dict[str, Any], names: list[s
     assert list(trainer.reach.loss) == names and trainer.reach.count == len(names)
     before = {name: p.detach().clone() for name, p in trainer.reach.loss.items()}
     listener = Notes()
-    trainer.listeners.callbacks = [listener]
+    trainer.callbacks.callbacks = [listener]
     trainer.train(DataLoader(points()[0], 8), None, 1)
     assert all(not torch.equal(before[name], p) for name, p in trainer.reach.loss.items())
     expected = [f"trained together with the network: {', '.join(names)}"] if names else []

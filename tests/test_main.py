@@ -188,7 +188,7 @@ def test_resume_extends(runs: tuple[Path, str, str, str], tmp_path: Path, named:
     given = {"folder": f"runs/{a}", "name": a, "beginning": a[:-1]}[named]
     done = main(place, "--resume", given, "--set", "epochs=4", "--no-plots")
     assert done.returncode == 0, done.stderr
-    assert f"Run      runs/{a}  (seed 0, going on at epoch 3)" in done.stdout.splitlines()
+    assert f"Run      runs/{a}  (seed 0, continuing at epoch 3)" in done.stdout.splitlines()
     assert "epochs: 2 -> 4" in done.stdout
     run = place / "runs" / a
     assert (summary(run)["epochs"], summary(run)["outcome"]) == (4, "completed")
@@ -212,7 +212,7 @@ def test_resume_with_damaged_checkpoints_says_so(runs: tuple[Path, str, str, str
         path.write_bytes(b"damaged")
     done = main(place, "--resume", runs[1])
     assert done.returncode == 2
-    assert "last.pt: is truncated, or no checkpoint" in done.stderr
+    assert "last.pt: is truncated, or not a checkpoint" in done.stderr
     assert "Traceback" not in done.stderr
 
 

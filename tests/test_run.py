@@ -216,7 +216,7 @@ def test_damaged_last_checkpoint_falls_back(
     last.unlink()
     last.write_bytes(bytes(damaged))
     result = run(config(epochs=4), run_dir=folder, resume=True, console="auto")
-    assert "Warning: passed over a damaged checkpoint" in capsys.readouterr().out
+    assert "Warning: skipped a damaged checkpoint" in capsys.readouterr().out
     assert float(result) == float(whole)
 
 

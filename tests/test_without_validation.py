@@ -99,7 +99,7 @@ def test_every_command_of_a_run(place: Path, call: Callable[..., str]) -> None:
     assert "20 training, 0 validation" in call(0, "--check", "run.yaml")
     out = call(0, "--run", "run.yaml")
     assert "val is null: nothing is validated, and the best epoch is that of train_loss" in out
-    assert "no pictures of predictions" in out and "Final training loss" in out and "val_" not in out
+    assert "no plots of predictions" in out and "Final training loss" in out and "val_" not in out
     folder = only_run(place)
     call(0, "--resume", str(folder), "--set", "epochs=4")
     found = rows(folder)

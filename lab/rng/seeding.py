@@ -3,15 +3,18 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.rng.keys import derive_seed
 
 T = TypeVar("T")
+_NumPyStream: TypeAlias = dict[str, Any] | tuple[str, NDArray[np.uint32], int, int, float]
+_Streams: TypeAlias = tuple[tuple[object, ...], _NumPyStream, Tensor]  # Python, NumPy, torch
 
 
 def seed_all(*numbers: int, device: torch.device | None = None) -> None:
@@ -32,7 +35,7 @@ def seed_all(*numbers: int, device: torch.device | None = None) -> None:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seed the CPU's global streams for a moment, and put back what was there.
+    """Seed the CPU's global streams within a context, and restore them after it.
 
     For datasets that draw from the global streams. The accelerators' streams are left alone: setting them
     costs a synchronisation, and a sample is made on the CPU.
@@ -49,7 +52,7 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 class OwnStreams:
-    """Global random streams of its own for a part of the work: others draw neither more nor less for it."""
+    """Separate global random streams for a part of the work: others draw neither more nor less for it."""
 
     def __init__(self, *numbers: int) -> None:
         with seeded(*numbers):
@@ -59,6 +62,7 @@ class OwnStreams:
         """Yield from an iterator that draws from these streams."""
         with self._swapped():
             items = begin()
+        # Not `yield from`: the consumer runs at every yield, and must have the global streams by then.
         while True:
             with self._swapped():
                 try:
@@ -78,21 +82,21 @@ class OwnStreams:
             _set(others)
 
 
-def _streams() -> tuple[Any, Any, Tensor]:
+def _streams() -> _Streams:
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
-def _set(streams: tuple[Any, Any, Tensor]) -> None:
+def _set(streams: _Streams) -> None:
     random.setstate(streams[0])
     np.random.set_state(streams[1])
     torch.set_rng_state(streams[2])
 
 
 class RngState:
-    """The global random streams as something a checkpoint can hold."""
+    """The global random streams, in a form that a checkpoint can hold."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and tensors only, so that it loads with `weights_only=True`."""
+        """Return plain numbers and tensors only, so that it loads with `weights_only=True`."""
         name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         version, internal, gauss = random.getstate()
         state = {
@@ -107,7 +111,7 @@ class RngState:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put the streams back; a checkpoint from a machine with other GPUs restores the CPU's only."""
+        """Restore the streams; a checkpoint from a machine with other GPUs restores the CPU's only."""
         version, internal, gauss = state["python"]
         numbers = internal.tolist() if isinstance(internal, Tensor) else internal  # plain ones in old files
         random.setstate((version, tuple(numbers), gauss))

@@ -1,1 +1,1 @@
-"""What a training consists of beside the Trainer: its loop's parts, its state, its checks, its callbacks."""
+"""The parts of a training beside the Trainer: the loop's parts, its state, checks and callbacks."""

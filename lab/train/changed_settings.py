@@ -6,9 +6,12 @@ Every field of a run's config is decided here: state that belongs to another set
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
-Change = tuple[str, Any, Any]
+ConfigData: TypeAlias = Mapping[str, Any]
+"""A run's config as plain data."""
+
+Change: TypeAlias = tuple[str, object, object]
 """Dotted path, value in the checkpoint, value now."""
 
 
@@ -23,11 +26,11 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of the config.
+    """A field of the config, with the effect of a change.
 
     Args:
         what: the state that belongs to it.
-        by_steps: refused where the scheduler moves by steps, whose place in the run would be lost.
+        by_steps: refused where the scheduler moves by steps: its position in the run would be lost.
         refused: paths below it that are refused, where others aren't.
     """
 
@@ -44,21 +47,22 @@ class Setting:
         return "".join(f"; {each}" for each in below)
 
 
+# The documentation prints this table (docs/record.md); a test compares the two.
 _FROM, _NONE, _RESET, _REFUSED = Effect.FROM_HERE, Effect.NO_STATE, Effect.RESET, Effect.REFUSED
 
 SETTINGS: Mapping[str, Setting] = {
     "project": Setting(_NONE, "a label"),
     "name": Setting(_NONE, "a label"),
     "seeds": Setting(_REFUSED, "all randomness"),
-    "folds": Setting(_REFUSED, "which samples judge the network"),
+    "folds": Setting(_REFUSED, "which samples evaluate the network"),
     "device": Setting(_FROM, "tensors are loaded onto the new device; bit-equal on one kind of device only"),
     "precision": Setting(_RESET, "the gradient scaler of fp16"),
-    "epochs": Setting(_FROM, "a schedule with `auto` is stretched from where the training stands"),
+    "epochs": Setting(_FROM, "a schedule with `auto` is stretched from the present epoch on"),
     "batch_size": Setting(_FROM, "the place within an epoch, in proportion", by_steps=("batch_size",)),
-    "task": Setting(_REFUSED, "what outputs and values mean, and the task's own state"),
+    "task": Setting(_REFUSED, "the meaning of outputs and values, and the task's own state"),
     "data": Setting(
-        _RESET, "the state of datasets, samplers and streams; a fold, other classes or judging samples that "
-        "the network has learnt from are refused", refused=("data.folds", "data.fold"),
+        _RESET, "the state of datasets, samplers and streams; a fold, other classes, and validation or test "
+        "samples that were trained on before, are refused", refused=("data.folds", "data.fold"),
     ),
     "val": Setting(_RESET, "the best epoch and early stopping, where they watched another value"),
     "net": Setting(_REFUSED, "weights"),
@@ -96,25 +100,22 @@ SETTINGS: Mapping[str, Setting] = {
 }  # fmt: skip
 
 
-def refused(changed: Sequence[Change], config: Mapping[str, Any]) -> Iterator[Change]:
-    """The changes with which the checkpoint's state would be loaded into something it doesn't fit."""
+def refused(changed: Sequence[Change], config: ConfigData) -> Iterator[Change]:
+    """Yield the changes with which the checkpoint's state would be loaded into something it doesn't fit."""
     by_steps = (config.get("scheduler") or {}).get("interval") == "step"
     for change in changed:
         name = change[0]
         setting = SETTINGS.get(name.partition(".")[0])
         if setting is None:  # a field of a later version of this program
             continue
-        if (
-            setting.effect is Effect.REFUSED
-            or name in setting.refused
-            or (by_steps and name in setting.by_steps)
-        ):
+        paths = (*setting.refused, *(setting.by_steps if by_steps else ()))
+        if setting.effect is Effect.REFUSED or name in paths:
             yield change
 
 
 @dataclass(frozen=True)
 class Watching:
-    """The value that something watches, and the way it does."""
+    """A watched value, and the direction that counts as better."""
 
     metric: str
     mode: str
@@ -134,23 +135,20 @@ class Resets:
     plateau: str = ""
     scaler: str = ""
     criterion: str = ""
-    sums: str = ""
     metrics: tuple[str, ...] = ()
     components: Mapping[str, str] = field(default_factory=dict)
 
 
-def resets(changed: Sequence[Change], was: Mapping[str, Any], now: Mapping[str, Any]) -> Resets:
+def resets(changed: Sequence[Change], was: ConfigData, now: ConfigData) -> Resets:
     """Return what is reset after these changes of a config."""
     names = [name for name, _, _ in changed]
     fields = {name.partition(".")[0] for name in names}
     metrics = tuple(dict.fromkeys(name.split(".")[1] for name in names if name.startswith("metrics.")))
     loss = "criterion has changed" if "criterion" in fields else ""
     components = {"criterion": loss} if loss else {}
-    components |= {f"metrics.{phase}.{name}": f"metrics.{name} has changed" for name in metrics
-                   for phase in ("train", "val")}  # fmt: skip
-    components |= (
-        {f"data.{part}": "data has changed" for part in ("train", "val")} if "data" in fields else {}
-    )
+    for phase in ("train", "val"):
+        components |= {f"metrics.{phase}.{name}": f"metrics.{name} has changed" for name in metrics}
+        components |= {f"data.{phase}": "data has changed"} if "data" in fields else {}
     stopping = _stopping(was), _stopping(now)
     scaled = [config.get("precision") == "fp16" for config in (was, now)]
     return Resets(
@@ -160,34 +158,33 @@ def resets(changed: Sequence[Change], was: Mapping[str, Any], now: Mapping[str, 
         plateau=loss if _plateau(now) and "loss" in str((now.get("scheduler") or {}).get("monitor")) else "",
         scaler="precision has changed" if scaled[0] != scaled[1] else "",
         criterion=loss,
-        sums=loss,
         metrics=metrics,
         components=components,
     )
 
 
-def _monitor(config: Mapping[str, Any]) -> Watching:
+def _monitor(config: ConfigData) -> Watching:
     monitor = config.get("monitor") or {}
     return Watching(str(monitor.get("metric")), str(monitor.get("mode")))
 
 
-def _stopping(config: Mapping[str, Any]) -> Watching | None:
+def _stopping(config: ConfigData) -> Watching | None:
     """Return what early stopping watches; None where it is off."""
-    asked = config.get("early_stopping_config")
-    if not asked or not asked.get("enabled", True):
+    stopping = config.get("early_stopping_config")
+    if not stopping or not stopping.get("enabled", True):
         return None
     monitor = _monitor(config)
-    own = asked.get("metric")
-    mode = asked.get("mode") or ("min" if own else monitor.mode)
-    return Watching(own or monitor.metric, mode, float(asked.get("min_delta", 0.0)))
+    own = stopping.get("metric")
+    mode = stopping.get("mode") or ("min" if own else monitor.mode)
+    return Watching(own or monitor.metric, mode, float(stopping.get("min_delta", 0.0)))
 
 
-def _plateau(config: Mapping[str, Any]) -> bool:
+def _plateau(config: ConfigData) -> bool:
     return str((config.get("scheduler") or {}).get("target", "")).endswith("ReduceLROnPlateau")
 
 
 def _other(was: Watching | None, now: Watching | None, what: str) -> str:
-    """Return why it is reset; empty where both are the same, or where there is none now."""
+    """Return the reason for a reset; empty where both are the same, or where there is none now."""
     if now is None or was == now:
         return ""
     if was is None:
@@ -196,13 +193,13 @@ def _other(was: Watching | None, now: Watching | None, what: str) -> str:
 
 
 def _shown(watching: Watching) -> str:
-    """Such as `val_loss (min)`."""
+    """Format a watched value, such as `val_loss (min)`."""
     delta = f", min_delta {watching.min_delta:g}" if watching.min_delta else ""
     return f"{watching.metric} ({watching.mode}{delta})"
 
 
 def _redefined(watching: Watching | None, loss: str, metrics: Sequence[str]) -> str:
-    """Why earlier values of what is watched can't be compared with later ones."""
+    """Return the reason why earlier values of what is watched can't be compared with later ones."""
     if watching is None:
         return ""
     name = watching.metric.removeprefix("train_").removeprefix("val_")

@@ -9,23 +9,28 @@ import torch
 from torch import Tensor
 
 from lab.config.mask_values import IGNORE_INDEX
+from lab.losses.terms import Criterion
+from lab.metrics import Metric
 from lab.store.definitions import Definition, describe, numbers
 
 __all__ = ["definitions_with", "numbers"]
 
 
-def definitions_with(dataset: Any, criterion: Any, *metrics: Mapping[str, Any]) -> dict[str, Definition]:
-    """The definitions of everything that is logged of a training on such data; see `describe`."""
-    return describe(criterion, *metrics, settled=_shown(dataset))
+def definitions_with(
+    dataset: object, criterion: Criterion, *metrics: Mapping[str, Metric]
+) -> dict[str, Definition]:
+    """Return the definitions of everything that is logged of a training on such data; see `describe`."""
+    return describe(criterion, *metrics, settled=_settle(dataset))
 
 
-def _shown(dataset: Any) -> Callable[[Any], Any]:
-    """Shows a copy of a component the first target of a dataset, with a prediction that fits it."""
+def _settle(dataset: object) -> Callable[[Any], Any]:
+    """Return a function that calls a copy of a component with the first target of a dataset."""
     pairs: list[tuple[Tensor, Tensor]] = []
 
     def settled(component: Any) -> Any:
         if not type(component).__module__.startswith("lab."):  # a user's or torch's has no definition of ours
             return component
+        # The target is read at the first component that needs it, and for most runs never.
         if not pairs and (target := _first_target(dataset)) is not None:
             pairs.append((_prediction(target), target))
         seen = copy.deepcopy(component)
@@ -37,8 +42,8 @@ def _shown(dataset: Any) -> Callable[[Any], Any]:
     return settled
 
 
-def _first_target(dataset: Any) -> Tensor | None:
-    """A batch of one target; None where the data can't be indexed or its targets are no tensors."""
+def _first_target(dataset: object) -> Tensor | None:
+    """Return a batch of one target; None where the data can't be indexed or its targets are no tensors."""
     if not hasattr(dataset, "__getitem__"):
         return None
     try:
@@ -50,7 +55,7 @@ def _first_target(dataset: Any) -> Tensor | None:
 
 
 def _prediction(target: Tensor) -> Tensor:
-    """Of one map for a floating-point target, else of a map for each class."""
+    """Return a prediction of one map for a floating-point target, else of a map for each class."""
     if target.is_floating_point():
         return torch.zeros_like(target)
     classes = int(target[target != IGNORE_INDEX].max()) + 1 if (target != IGNORE_INDEX).any() else 1

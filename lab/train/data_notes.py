@@ -1,7 +1,6 @@
 """Notes that `--run` and `--check` print before the first batch: on the data, the settings and the loss."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 from lab.config import RunConfig
 from lab.config.dataset_info import DatasetInfo
@@ -10,6 +9,7 @@ from lab.config.mask_values import Auto, listed, mean_over
 from lab.data.loaders import Loaders, TensorLoader
 from lab.data.streams import StreamLoader
 from lab.events import Note
+from lab.losses.terms import Criterion
 from lab.losses.torch_losses import known
 from lab.provenance.user_modules import import_paths
 from lab.store.definitions import FIRST, Definition
@@ -17,9 +17,9 @@ from lab.store.definitions import FIRST, Definition
 _RARE = 10  # times fewer samples than another class are worth a note
 
 
-def hints(
+def setup_notes(
     config: RunConfig,
-    criterion: Callable[[Any, Any], Any],
+    criterion: Criterion,
     data: Loaders,
     described: Mapping[str, Definition] = {},
 ) -> list[Note]:
@@ -33,12 +33,13 @@ def hints(
 
 def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
     """List what is remarkable about the data, and settings that have no effect."""
+    # Each note is on something that is legal, so no error, but seldom intended.
     notes, info = [], data.info
     if empty := info.without_objects:
         some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
         notes.append(Note(f"{len(empty)} training images have no object in their masks: {some}", "warning"))
     if unlabelled := info.counts.get("unlabelled"):
-        notes.append(Note(f"{unlabelled} images have no mask: they are in no set"))
+        notes.append(Note(f"{unlabelled} images have no mask and are not used"))
     if layout := info.layout:
         notes.append(Note(f"Read as {layout}"))
     notes += [Note(each, "warning") for each in info.warnings]
@@ -46,9 +47,9 @@ def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definit
     notes += [Note(each, "warning") for each in _rare(info.counts.get("train"))]
     notes += [Note(each, "warning") for each in data.notes()]
     if config.val is None:
-        pictures = "; no pictures of predictions are drawn" if config.pictures.enabled else ""
+        pictures = "; no plots of predictions are drawn" if config.pictures.enabled else ""
         text = f"val is null: nothing is validated, and the best epoch is that of {config.monitor.metric}"
-        notes.append(Note(f"{text}, which shows nothing about new data{pictures}"))
+        notes.append(Note(f"{text}, which does not measure how the network does on new data{pictures}"))
     if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
         notes.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
     if config.loader.shard and not isinstance(data.train, StreamLoader):
@@ -59,8 +60,8 @@ def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definit
     return notes
 
 
-def loss_notes(criterion: Callable[[Any, Any], Any]) -> list[Note]:
-    """A warning where the loss is a sum over each batch, so that it grows with the batch."""
+def loss_notes(criterion: Criterion) -> list[Note]:
+    """Warn where the loss is a sum over each batch, so that it grows with the batch."""
     loss = known(criterion)
     if loss is None or loss.reduction != "sum":
         return []
@@ -87,13 +88,13 @@ def _means(config: RunConfig, info: DatasetInfo, described: Mapping[str, Definit
         )
 
 
-def _rare(counts: Any) -> Iterator[str]:
-    """That a class has few samples beside another, where the data counts its classes."""
+def _rare(counts: object) -> Iterator[str]:
+    """Warn of a class with few samples beside another, where the data counts its classes."""
     if not isinstance(counts, Mapping) or not counts:
         return
     least, most = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
     if counts[least] * _RARE <= counts[most]:
         yield (
             f"the training set has {counts[least]} of {least!r} and {counts[most]} of {most!r}; "
-            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} lets each class weigh the same"
+            "criterion: {target: lab.losses.CrossEntropy, class_weights: auto} balances them"
         )

@@ -2,41 +2,20 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
+from lab.checkpoint import StateDict
 from lab.data.epoch_loader import EpochLoader
+from lab.data.loader_state import LoaderState
+from lab.data.loaders import Loader
 from lab.rng.seeding import RngState
-
-
-class Loader(Protocol):
-    """A `lab.data.loaders.Loader`; an `EpochLoader` jumps to where the epoch continues."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __len__(self) -> int: ...
-
-
-class Sums(Protocol):
-    """The sums of an epoch so far; a `lab.train.evaluation.EpochMetrics`."""
-
-    def state_dict(self) -> Mapping[str, Any]: ...
-
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None: ...
-
-
-class Data(Protocol):
-    """The state of a loader; a `lab.data.loader_state.LoaderState`."""
-
-    @property
-    def continues(self) -> bool: ...
-
-    def begin(self) -> None: ...
+from lab.train.evaluation import EpochMetrics
 
 
 class EpochCursor:
-    """Gives the batches of an epoch, from the position of the checkpoint that was loaded.
+    """An iterator over the batches of an epoch, from the position of the checkpoint that was loaded.
 
     Its state is that position from loading until its epoch begins, and empty otherwise: a checkpoint within
     an epoch gets its `position` explicitly. The random streams are part of it: each epoch seeds its own, and
@@ -53,40 +32,41 @@ class EpochCursor:
 
     def __init__(self, every: int | None, accumulate: int, device: torch.device | str = "cpu") -> None:
         self.every, self._accumulate, self._device = every, accumulate, torch.device(device)
-        self.data: Data | None = None
-        self._state: dict[str, Any] = {}
+        self.data: LoaderState | None = None
+        self._state: StateDict = {}
 
     @property
     def step(self) -> int:
-        """The batches of the coming epoch that are done already."""
+        """The number of batches of the coming epoch that are done already."""
         return int(self._state.get("step", 0))
 
     @property
     def seconds(self) -> float:
-        """The time that they took."""
+        """The time that these batches took."""
         return float(self._state.get("seconds", 0.0))
 
     @property
     def values(self) -> dict[str, float]:
-        """The values that the epoch noted at its beginning; empty where it is yet to begin."""
+        """The values that were recorded at the epoch's beginning; empty where it is yet to begin."""
         return dict(self._state.get("values", {}))
 
     def begin_at(self, steps: int) -> int:
-        """Like `step`, for an epoch of so many batches: in proportion where it had more or fewer."""
+        """Return `step` for an epoch of so many batches: in proportion where it had more or fewer."""
         if not self._state:
             return 0
-        share = self.step * steps // int(self._state["steps"])
-        return share // self._accumulate * self._accumulate
+        done = self.step * steps // int(self._state["steps"])
+        return done // self._accumulate * self._accumulate  # whole groups: gradients aren't in a checkpoint
 
-    def batches(self, loader: Loader, tally: Sums) -> Iterator[tuple[int, Any]]:
-        """(step, batch) of what is left of an epoch, steps counted from 1; `tally` gets what is done."""
+    def batches(self, loader: Loader, sums: EpochMetrics) -> Iterator[tuple[int, Any]]:
+        """Return (step, batch) of the rest of an epoch, steps counted from 1; restore the `sums` so far."""
         done = self.begin_at(len(loader))
         if self.data is not None and self.every is not None:
             self.data.begin()
         batches = iter(loader) if self.data is not None and self.data.continues else _skipped(loader, done)
         if self._state:
             if self._state["tally"] is not None:
-                tally.load_state_dict(self._state["tally"], self._device)
+                sums.load_state_dict(self._state["tally"], self._device)
+            # After the loader has begun: what it draws at its beginning belongs to the time before.
             RngState().load_state_dict(self._state["rng"])
             self._state = {}
         return enumerate(batches, done + 1)
@@ -98,13 +78,13 @@ class EpochCursor:
         return step // self.every > (step - self._accumulate) // self.every
 
     def position(
-        self, step: int, steps: int, seconds: float, values: Mapping[str, float], tally: Sums
-    ) -> dict[str, Any]:
-        """The position after a step, as a checkpoint keeps it.
+        self, step: int, steps: int, seconds: float, values: Mapping[str, float], sums: EpochMetrics
+    ) -> dict[str, object]:
+        """Return the position after a step, as a checkpoint keeps it.
 
         Args:
             seconds: since the epoch began.
-            values: those that the epoch noted at its beginning.
+            values: those that were recorded at the epoch's beginning.
 
         Raises:
             Unkeepable: a metric's state is no plain data.
@@ -114,21 +94,21 @@ class EpochCursor:
             "steps": steps,
             "seconds": seconds,
             "values": dict(values),
-            "tally": tally.state_dict(),
+            "tally": sums.state_dict(),
             "rng": RngState().state_dict(),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The position to continue from; empty once its epoch has begun."""
+    def state_dict(self) -> StateDict:
+        """Return the position to continue from; empty once its epoch has begun."""
         return dict(self._state)
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next epoch continue from there."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Let the next epoch continue from a `position`."""
         self._state = dict(state)
 
 
 def _skipped(loader: Loader, done: int) -> Iterator[Any]:
-    """A pass without its first batches: the loaders here don't read them, another reads and drops them."""
+    """Start a pass without its first batches: our loaders don't read them, others read and drop them."""
     left_out = loader.skip(done) if done and isinstance(loader, EpochLoader) else 0
     batches = iter(loader)
     for _ in itertools.islice(batches, done - left_out):

@@ -1,4 +1,4 @@
-"""The one way in which a set is judged, within the epochs of a run and after it."""
+"""Evaluation of a set: the same code within the epochs of a run and after it."""
 
 import copy
 import functools
@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from lab.checkpoint import load, network_state
+from lab.checkpoint import StateDict, load, network_state
 from lab.data.protocols import collate_of
 from lab.events import CallbackList, Note, Phase, PhaseStart, StepsDone
 from lab.losses.ratios import Ratios, numbers, total
 from lab.losses.targets import Inspection, Unfit
+from lab.losses.terms import Criterion
 from lab.metrics import Metric
 from lab.metrics.metric_state import load_metric_state, metric_state
 from lab.state.attributes import kept_apart
@@ -38,7 +39,7 @@ class EpochMetrics:
     once; one that is not finite is seen at its own step, on a GPU a step or so later.
 
     Args:
-        check_norms: whether a gradient's norm has to be finite, too.
+        check_norms: require a gradient's norm to be finite, too.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class EpochMetrics:
             metric.reset()
 
     def add(self, result: StepResult) -> None:
-        """Take in one step, without a wait for the device.
+        """Add one step, without a wait for the device.
 
         Raises:
             NotFinite, Unfit: as `read`.
@@ -77,12 +78,13 @@ class EpochMetrics:
             own = terms.get(name)
             weight = own.weight if own is not None and own.mean is part else None
             self._parts.add(name, part, result.size if weight is None else weight)
+        # Read now where it isn't finite: `read` names the step, and no later one is trained in vain.
         if self._watch(result.loss):
             self.read()
         self._task.update(self._metrics, result)
 
     def add_norm(self, norm: Tensor | None) -> None:
-        """Take in the norm of one optimizer step's gradients.
+        """Add the norm of one optimizer step's gradients.
 
         Raises:
             NotFinite: as `read`.
@@ -94,14 +96,15 @@ class EpochMetrics:
                 self.read()
 
     def read(self) -> float:
-        """Add up what is pending; returns the loss of those steps, NaN where nothing in them counts.
+        """Add up what is pending and return the loss of those steps, NaN where nothing in them counts.
 
         Raises:
             NotFinite: at the first step whose loss, or gradient where that is checked, is not finite.
-            Unfit: the targets of a step are none that the loss takes.
+            Unfit: the loss doesn't accept the targets of a step.
         """
         if not self._pending:
             return math.nan
+        # Targets first: labels that the loss doesn't accept are the cause of a loss that isn't finite.
         self._targets.read()
         losses = numbers(self._pending)
         norms = numbers(self._norms)
@@ -118,7 +121,7 @@ class EpochMetrics:
         return mean
 
     def values(self) -> dict[str, float]:
-        """All figures of the pass by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest.
+        """Return all values by name: `loss`, `loss_<part>`, the metrics; `grad_norm` is the largest.
 
         Raises:
             NotFinite, Unfit: as `read`.
@@ -128,6 +131,7 @@ class EpochMetrics:
         self._targets.finish()
         if self.samples == 0:
             raise ValueError(f"there is no {self._label}: the loader is empty")
+        # Without a sample since an older checkpoint there are no terms yet, and its means stand.
         loss = total(self._terms.means())
         if math.isnan(loss) and self.samples > self._samples_before:
             raise Unfit(f"there is no {self._label}: every target is one that the loss ignores")
@@ -137,8 +141,8 @@ class EpochMetrics:
         norms = {} if self._largest_norm is None else {"grad_norm": self._largest_norm}
         return {**means, **metrics, **norms}
 
-    def state_dict(self) -> dict[str, Any]:
-        """What was read so far, and what the metrics have gathered.
+    def state_dict(self) -> StateDict:
+        """Return the sums that were read so far, and the state of the metrics.
 
         Raises:
             Unkeepable: a metric's state is no plain data.
@@ -156,10 +160,10 @@ class EpochMetrics:
             "metrics": {name: metric_state(metric) for name, metric in self._metrics.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        """Continue from there, on the run's device; a metric that was not there then starts here."""
+    def load_state_dict(self, state: StateDict, device: torch.device) -> None:
+        """Continue from a `state_dict`, on the run's device; a metric that is not in it starts empty."""
         self.samples, self.steps = state["samples"], state["steps"]
-        if "sums" in state:  # from before terms had denominators: sums of loss · samples
+        if "sums" in state:  # a checkpoint from before terms had denominators: sums of loss · samples
             sums = dict(state["sums"])
             self._largest_norm = sums.pop("grad_norm", None)
             self._before = {name: value / self.samples for name, value in sums.items()}
@@ -199,38 +203,38 @@ class EpochMetrics:
 
 
 class ProgressReporter:
-    """Tells the listeners how far a pass is: a few times a second, and with the loss every so many steps.
+    """Report the progress of a pass to the callbacks: a few times a second, and every so many steps its loss.
 
     Reading the loss waits for the device.
     """
 
-    def __init__(self, listeners: CallbackList, log_every_steps: int) -> None:
-        self._listeners, self._every = listeners, log_every_steps
+    def __init__(self, callbacks: CallbackList, log_every_steps: int) -> None:
+        self._callbacks, self._every = callbacks, log_every_steps
         self._phase: Phase = "train"
-        self._told = 0.0
+        self._reported_at = 0.0
 
     def begin(self, phase: Phase, epoch: int, epochs: int, steps: int) -> None:
-        """A pass of so many steps begins."""
+        """Report the start of a pass of so many steps."""
         self._phase = phase
-        self._listeners.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
+        self._callbacks.on_phase_start(PhaseStart(phase, epoch, epochs, steps))
 
     def note(self, *remarks: Remarks) -> None:
         """Report the remarks on the batches, each once."""
         for message in (each for kept in remarks for each in kept.take()):
-            self._listeners.on_note(Note(message))
+            self._callbacks.on_note(Note(message))
 
-    def step(self, step: int, tally: EpochMetrics) -> None:
-        """One step is done.
+    def step(self, step: int, sums: EpochMetrics) -> None:
+        """Report a finished step, if a report is due.
 
         Raises:
-            NotFinite: as `Tally.read`.
+            NotFinite: as `EpochMetrics.read`.
         """
         now = time.monotonic()
         read = step % self._every == 0
-        if read or now - self._told > SECONDS_BETWEEN_REPORTS:
-            self._told = now
-            loss = tally.read() if read else None
-            self._listeners.on_steps(StepsDone(self._phase, step, loss))
+        if read or now - self._reported_at > SECONDS_BETWEEN_REPORTS:
+            self._reported_at = now
+            loss = sums.read() if read else None
+            self._callbacks.on_steps(StepsDone(self._phase, step, loss))
 
 
 def evaluate(
@@ -238,17 +242,17 @@ def evaluate(
     loader: Iterable[Any],
     *,
     task: Task,
-    criterion: Callable[[Any, Any], Any],
+    criterion: Criterion,
     runtime: Runtime,
     metrics: Mapping[str, Metric],
     label: str = "loss",
     on_step: Callable[[int, EpochMetrics], None] | None = None,
     first: FirstBatch | None = None,
 ) -> dict[str, float]:
-    """Judge the model on all of a loader, in eval mode and without gradients; the modes are restored.
+    """Evaluate the model on all of a loader, in eval mode and without gradients; the modes are restored.
 
     Args:
-        first: notes an error in the first batch.
+        first: adds the batch's shapes to an error in the first batch.
 
     Returns:
         `loss`, the mean over samples, and the metrics by name.
@@ -257,23 +261,23 @@ def evaluate(
         NotFinite: a loss is NaN or infinite.
         ValueError: the loader is empty.
     """
-    tally = EpochMetrics(task, metrics, label)
+    sums = EpochMetrics(task, metrics, label)
     infer = functools.partial(task.infer, model)
     first = first or FirstBatch("evaluated", model, criterion, metrics)
     with evaluating(model, criterion, task, metrics), torch.no_grad(), first:
         for step, batch in enumerate(loader, 1):
             moved = runtime.move(batch)
             with runtime.autocast():
-                result = task.step(infer, criterion, first.taken(moved))
-            tally.add(result)
-            first.through()
+                result = task.step(infer, criterion, first.observe(moved))
+            sums.add(result)
+            first.complete()
             if on_step is not None:
-                on_step(step, tally)
-    return tally.values()
+                on_step(step, sums)
+    return sums.values()
 
 
 class Predictor(Protocol):
-    """What can say something of a sample: a Trainer, or what a checkpoint was loaded into."""
+    """A network that predicts, with its task and runtime: a Trainer, or a loaded run."""
 
     task: Task
     runtime: Runtime
@@ -285,7 +289,7 @@ class Predictor(Protocol):
 
 
 class SamplePredictions:
-    """The first samples of a dataset, read once, and what the network says of them.
+    """The first samples of a dataset, read once, and the predictions for them.
 
     Of those that are made of tensors, the ones of equal shape; a dataset with a `collate` puts them together.
     """
@@ -295,9 +299,9 @@ class SamplePredictions:
         self._batch: list[Any] | None = None
 
     def __call__(self) -> Samples | None:
-        """The samples and their predictions; None where they can't be indexed or aren't made of tensors."""
+        """Return samples and predictions; None where samples can't be indexed or aren't made of tensors."""
         if self._batch is None:
-            with kept_apart(self._dataset):  # or the dataset's own generator would be ahead
+            with kept_apart(self._dataset):  # reading must not advance the dataset's own generator
                 self._batch = self._read()
         if not self._batch:
             return None
@@ -308,7 +312,7 @@ class SamplePredictions:
         return Samples(inputs, targets, _on_cpu(predictions))
 
     def best(self) -> Samples | None:
-        """The same with the best checkpoint's weights; the network has its own again afterwards.
+        """Return the same with the best checkpoint's weights; the network's own are restored afterwards.
 
         Raises:
             CheckpointError: it can't be read.

@@ -1,7 +1,7 @@
-"""The first batch of a set: an error in it is most often one of the config or the data, and reported as such.
+"""Errors in the first batch of a set: most are mistakes in the config or the data, and reported as such.
 
-Until the first batch is through, its shapes and dtypes are known as text. An error that ends it is noted with
-them; the exception itself propagates unchanged, for a study counts failures by their kind and place.
+Until the first batch is done, its shapes and dtypes are kept as text. An error in it is recorded with them;
+the exception itself propagates unchanged, for a study counts failures by their kind and place.
 """
 
 import re
@@ -9,21 +9,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._utils import ExceptionWrapper
+from torch.utils.hooks import RemovableHandle
 
 from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
 from lab.data.epoch_loader import MixedSizes, Unstackable
 from lab.events import Note, Phase
-from lab.losses.terms import measure
+from lab.losses.terms import Criterion, measure
+from lab.metrics import Metric
 from lab.state.trained_parameters import TrainedParameters
 from lab.train.progress import NotFinite
 from lab.train.runtime import is_out_of_memory
 
+T = TypeVar("T")
 _NOTED = "_first_batch"  # the attribute of an exception
 _LISTED = 12  # tensors of a batch that are listed
 _LONG = 400  # characters of an exception's text
@@ -35,7 +38,7 @@ class Fault:
     """The details of an error in a first batch.
 
     Args:
-        path: of the config's key that it is about, as far as that is known.
+        path: the config's key that the error is about, as far as that is known.
         traceback: the file that holds it.
     """
 
@@ -45,24 +48,24 @@ class Fault:
 
 
 class FirstBatch:
-    """A context around each pass over a set, that notes an error in the first batch of the first one.
+    """A context around each pass over a set, which records an error in the first batch of the first one.
 
     Args:
         what: the set, such as `training`.
-        model: is called. The output of a compiled or scripted one isn't described: these take no hooks.
+        model: the called one. The output of a compiled or scripted one isn't described: it takes no hooks.
     """
 
     def __init__(
         self,
         what: str,
         model: nn.Module,
-        criterion: Callable[[Any, Any], Any],
-        metrics: Mapping[str, Any],
+        criterion: Criterion,
+        metrics: Mapping[str, Metric],
     ) -> None:
         self._what, self._model, self._criterion, self._metrics = what, model, criterion, metrics
         self.done = False
         self._batch = self._output = ""
-        self._hook: Any = None
+        self._hook: RemovableHandle | None = None
 
     def __enter__(self) -> "FirstBatch":
         self._batch = self._output = ""
@@ -71,8 +74,8 @@ class FirstBatch:
             self._hook = self._model.register_forward_hook(self._returned)
         return self
 
-    def taken(self, batch: Any) -> Any:
-        """Take in the next batch, before the network gets it; returns it."""
+    def observe(self, batch: T) -> T:
+        """Describe the next batch, before it goes to the network; return it."""
         if not self.done:
             self._batch = described(batch)
         return batch
@@ -83,20 +86,21 @@ class FirstBatch:
             for note in reach.notes(loss):
                 notify(note)
 
-    def through(self) -> None:
-        """The batch has passed; what comes later is no matter of the first one."""
+    def complete(self) -> None:
+        """Mark the first batch as done; later errors are not recorded."""
         if not self.done:
             self.done = True
-            self._unhook()
+            self._remove_hook()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._unhook()
+        self._remove_hook()
         if self.done or not isinstance(error, Exception):
             return
         if isinstance(error, (ConfigError, Infeasible, NotFinite)) or is_out_of_memory(error):
             return
+        # The exception keeps its type and text: the details go along as an attribute and a note.
         path = self._path(error)
         shapes = f"; {self._batch}" if self._batch else ""
         shapes += f", output {self._output}" if self._output else ""
@@ -106,18 +110,19 @@ class FirstBatch:
         if shapes:
             error.add_note(f"The first {self._what} batch: {shapes.removeprefix('; ')}")
 
-    def _returned(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _returned(self, module: nn.Module, inputs: object, output: object) -> None:
         self._output = _listed(output)
 
-    def _unhook(self) -> None:
+    def _remove_hook(self) -> None:
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
 
     def _path(self, error: BaseException) -> tuple[str | int, ...]:
-        """The key of the config that named what was running."""
+        """Return the key of the config whose component was running."""
         if not self._batch:
             return ("data",)
+        # From the outside in: of components that call each other, the outer one is in the config.
         for frame in _frames(error):
             own = frame.f_locals.get("self")
             for name, metric in self._metrics.items():
@@ -132,25 +137,25 @@ class FirstBatch:
 
 def first_batches(
     trained: nn.Module,
-    judged: nn.Module,
-    criterion: Callable[[Any, Any], Any],
-    metrics: Mapping[Phase, Mapping[str, Any]],
+    evaluated: nn.Module,
+    criterion: Criterion,
+    metrics: Mapping[Phase, Mapping[str, Metric]],
 ) -> dict[Phase, FirstBatch]:
-    """Those of the training set and the validation set."""
+    """Create the contexts of the training set and the validation set."""
     return {
         "train": FirstBatch("training", trained, criterion, metrics["train"]),
-        "val": FirstBatch("validation", judged, criterion, metrics["val"]),
+        "val": FirstBatch("validation", evaluated, criterion, metrics["val"]),
     }
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """The details noted of an exception, if it came from a first batch."""
+    """Return the details recorded for an exception, if it came from a first batch."""
     fault = getattr(error, _NOTED, None)
     return fault if isinstance(fault, Fault) else None
 
 
 def problem_of(error: BaseException) -> Problem | None:
-    """The same as a problem of the config; items that can't be stacked are one in any batch."""
+    """Return the same as a problem of the config; items that can't be stacked are one in any batch."""
     if isinstance(error, Unstackable):
         place = ("data", "transforms") if isinstance(error, MixedSizes) else ("data",)
         return Problem(place, _own_text(error))
@@ -161,21 +166,21 @@ def problem_of(error: BaseException) -> Problem | None:
     return Problem(fault.path, fault.message + where)
 
 
-def described(batch: Any) -> str:
-    """The parts of a batch with their shapes and dtypes: `inputs 8x4 float32, target 8x3 float32`."""
+def described(batch: object) -> str:
+    """List the parts of a batch with their shapes and dtypes: `inputs 8x4 float32, target 8x3 float32`."""
     if not isinstance(batch, (list, tuple)) or len(batch) < 2:
         return f"batch {_listed(batch)}"
     *inputs, target = batch
     return f"input{'s' * (len(inputs) > 1)} {_listed(inputs)}, target {_listed(target)}"
 
 
-def _listed(value: Any) -> str:
+def _listed(value: object) -> str:
     leaves = list(_leaves(value))
     more = f" and {len(leaves) - _LISTED} more" if len(leaves) > _LISTED else ""
     return ", ".join(leaves[:_LISTED]) + more or f"empty {type(value).__name__}"
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[str]:
+def _leaves(value: object, name: str = "") -> Iterator[str]:
     if isinstance(value, Tensor):
         size = "x".join(map(str, value.shape)) or "scalar"
         yield f"{name}{size} {str(value.dtype).removeprefix('torch.')}"
@@ -193,13 +198,13 @@ def _leaves(value: Any, name: str = "") -> Iterator[str]:
 
 
 def message_of(error: BaseException) -> str:
-    """The exception's kind and text; of one from a loader's worker, without the worker's traceback."""
+    """Return the exception's kind and text; of one from a loader's worker, without the worker's traceback."""
     found = _of_worker(error)
     return found.last_line if found else f"{type(error).__name__}: {error}"
 
 
 def _text(error: BaseException) -> str:
-    """The same in a line, with the user's line of code."""
+    """Return the same in a line, with the user's line of code."""
     text = " ".join(message_of(error).split())
     found = _of_worker(error)
     place = found.place if found else blame(error)
@@ -207,7 +212,7 @@ def _text(error: BaseException) -> str:
 
 
 def _own_text(error: BaseException) -> str:
-    """The exception's text alone."""
+    """Return the exception's text alone."""
     found = _of_worker(error)
     kind = f"{type(error).__module__}.{type(error).__qualname__}: "
     return found.last_line.removeprefix(kind) if found else str(error)

@@ -1,50 +1,52 @@
-"""Before the night's run: one batch through the real path, and what the whole will cost."""
+"""A dry run: one batch through the full pipeline, and an estimate of what the whole run costs."""
 
 import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lab.checkpoint import StateDict
 from lab.config import ConfigError, RunConfig
 from lab.config.import_target import blame
 from lab.console.formatting import format_duration, format_list
-from lab.data.loaders import Loaders, TensorLoader, create_loaders
+from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
 from lab.events import Callback, CallbackList, Note, Phase
 from lab.losses.targets import Unfit
 from lab.metrics import Metric
 from lab.state.modes import kept
 from lab.state.trained_parameters import TrainedParameters
 from lab.train.data_definitions import definitions_with
-from lab.train.data_notes import hints
+from lab.train.data_notes import setup_notes
 from lab.train.first_batch_errors import FirstBatch, described, problem_of
 from lab.train.preflight_report import DIVERGED, Costs, Report
 from lab.train.progress import NotFinite
-from lab.train.rehearsal import Trained, rehearse
+from lab.train.rehearsal import rehearse
 from lab.train.runtime import Runtime, is_out_of_memory
+from lab.train.state_inventory import Trained
 
-_SHORT = 0.05  # seconds of a batch below which a single one tells little
+_SHORT = 0.05  # seconds of a batch below which a single measurement is too noisy
 _TIMES = 10
 
 
 class Trainable(Trained, Protocol):
-    """What can be put to the test: a Trainer."""
+    """The part of a Trainer that a dry run needs."""
 
-    listeners: CallbackList
+    callbacks: CallbackList
     reach: TrainedParameters
     metrics: dict[Phase, dict[str, Metric]]
     first: dict[Phase, FirstBatch]
 
-    def train_epoch(self, dl_train: Any) -> float: ...
+    def train_epoch(self, dl_train: Loader) -> float: ...
 
-    def val_epoch(self, dl_val: Any) -> float: ...
+    def val_epoch(self, dl_val: Loader) -> float: ...
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> StateDict: ...
 
 
 def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
@@ -65,16 +67,16 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
         data = create_loaders(first, None, None, runtime.device)
         trainer = build(first, batches=len(data.train), facts=data.facts, runtime=runtime)
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        report.figures |= {"device": trainer.runtime.device, "parameters": f"{parameters:,}"}
+        report.figures |= {"device": str(trainer.runtime.device), "parameters": f"{parameters:,}"}
         if own := trainer.reach.loss:
             report.figures["parameters of the loss"] = f"{trainer.reach.count:,}: {format_list(list(own))}"
         report.figures["samples"] = f"{data.train_samples:,} training, {data.val_samples:,} validation"
         try:
-            trainer.listeners.callbacks = [_Noted(report)]
-            meanings = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
-            listeners = data.listen(trainer.listeners)
-            listeners.on_notes(hints(first, trainer.criterion, data, meanings))
-            listeners.on_notes(rehearse(first, trainer, data))
+            trainer.callbacks.callbacks = [_NoteCollector(report)]
+            definitions = definitions_with(data.examples, trainer.criterion, trainer.metrics["val"])
+            callbacks = data.listen(trainer.callbacks)
+            callbacks.on_notes(setup_notes(first, trainer.criterion, data, definitions))
+            callbacks.on_notes(rehearse(first, trainer, data))
         except ConfigError as error:
             report.faults += [str(problem) for problem in error.problems]
         else:
@@ -97,14 +99,14 @@ def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
     return report
 
 
-class _Noted(Callback):
-    """Takes into the report what a run would print."""
+class _NoteCollector(Callback):
+    """Add to the report what a run would print."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
     def on_note(self, event: Note) -> None:
-        """Each message once."""
+        """Add each message once."""
         kept = self._report.warnings if event.level == "warning" else self._report.notes
         if event.message not in kept:
             kept.append(event.message)
@@ -127,19 +129,21 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     scaled = trainer.runtime.scaler.is_enabled()
     with _shapes(trainer.model, report), _gradients(trainer, report, scaled):
         first = trainer.train_epoch([batch])
+    # The first step also warms up caches, kernels and allocators, so the second one is measured.
     second, step = _timed(trainer.train_epoch, batch)
     val_loss, validate = (0.0, 0.0) if data.val is None else _timed(trainer.val_epoch, val_batch)
     if not math.isfinite(second + val_loss):
         report.faults.append(DIVERGED)
     report.loss = second
     left = len(data.train) * config.epochs - 3  # steps that a scheduler may have
-    step = _again(trainer.train_epoch, batch, step, min(left, _TIMES))
+    step = _averaged(trainer.train_epoch, batch, step, min(left, _TIMES))
     report.figures["loss"] = f"{first:.4f}, after one step {second:.4f}"
     report.figures["time a batch"] = f"loading {format_duration(load)}, training {format_duration(step)}"
     if data.val is not None:
-        validate = _again(trainer.val_epoch, val_batch, validate, _TIMES)
+        validate = _averaged(trainer.val_epoch, val_batch, validate, _TIMES)
         report.figures["loss"] += f", validation {val_loss:.4f}"
         report.figures["time a batch"] += f", validating {format_duration(validate)}"
+    # Workers load while the network computes: the slower of the two decides.
     batch_seconds, val_seconds = (
         (step + load, validate + load)
         if in_memory or config.loader.workers == 0
@@ -147,13 +151,13 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
     )
     epoch = len(data.train) * batch_seconds + (len(data.val) * val_seconds if data.val is not None else 0.0)
     report.costs = _costs(config, trainer, epoch)
-    _tell(report, config, report.costs)
+    _report_costs(report, config, report.costs)
     if config.loader.workers == 0 and load > step and not in_memory:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
 
 
-def _timed(run: Callable[[Any], float], batch: Any) -> tuple[float, float]:
-    """The loss of a pass, NaN where it is not finite, and its seconds."""
+def _timed(run: Callable[[Loader], float], batch: object) -> tuple[float, float]:
+    """Return the loss of a pass, NaN where it is not finite, and its seconds."""
     loss = math.nan
     started = time.perf_counter()
     with suppress(NotFinite):
@@ -161,14 +165,14 @@ def _timed(run: Callable[[Any], float], batch: Any) -> tuple[float, float]:
     return loss, time.perf_counter() - started
 
 
-def _again(run: Callable[[Any], float], batch: Any, seconds: float, times: int) -> float:
-    """Seconds of a pass, told better by several in a row where they are short."""
+def _averaged(run: Callable[[Loader], float], batch: object, seconds: float, times: int) -> float:
+    """Return the seconds of a pass, measured over several in a row where they are short."""
     if seconds > _SHORT or times < 1:
         return seconds
     started = time.perf_counter()
     try:
         run([batch] * times)
-    except NotFinite:  # nobody knows how far it came
+    except NotFinite:  # after an unknown number of steps
         return seconds
     return min(seconds, (time.perf_counter() - started) / times)
 
@@ -184,7 +188,7 @@ def _costs(config: RunConfig, trainer: Trainable, epoch: float) -> Costs:
     )
 
 
-def _tell(report: Report, config: RunConfig, costs: Costs) -> None:
+def _report_costs(report: Report, config: RunConfig, costs: Costs) -> None:
     repeats, size = len(config.repeats), costs.checkpoint_bytes / 2**20
     kind = "seeds" if config.folds is None else "folds"
     times = f" x {repeats} {kind}" if repeats > 1 else ""
@@ -197,28 +201,25 @@ def _tell(report: Report, config: RunConfig, costs: Costs) -> None:
 
 @contextmanager
 def _shapes(model: nn.Module, report: Report) -> Iterator[None]:
-    """Note what goes into the model and its parts, and what comes out."""
+    """Record the shapes that go into the model and its parts, and those that come out."""
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def note(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             report.shapes.append((name, _shape(inputs), _shape(output)))
 
         return hook
 
     named = [*model.named_children(), ("(whole)", model)]
-    handles = [
-        module.register_forward_hook(note(f"{name} {type(module).__name__}")) for name, module in named
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in named:
+            handle = module.register_forward_hook(note(f"{name} {type(module).__name__}"))
+            hooks.callback(handle.remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
 def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[None]:
-    """Note which parameters get a gradient, and whether it is finite and not all zero.
+    """Record the parameters that get a gradient, and check that it is finite and not all zero.
 
     Args:
         scaled: by a scaler that finds its scale by overflows, so that one is no fault.
@@ -234,12 +235,10 @@ def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[Non
 
         return hook
 
-    handles = [p.register_post_accumulate_grad_hook(note(name)) for name, p in trained.items()]
-    try:
+    with ExitStack() as hooks:
+        for name, parameter in trained.items():
+            hooks.callback(parameter.register_post_accumulate_grad_hook(note(name)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
     without = [name for name in trained if name not in largest]
     zero = [name for name in trained if largest.get(name) == 0]
     bad = [name for name in trained if not math.isfinite(largest.get(name, 0.0))]
@@ -250,11 +249,11 @@ def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[Non
         report.faults.append(f"gradients are not finite in {format_list(bad)}")
     if of_network.keys() <= {*without, *zero}:
         report.faults.append("no parameter gets a gradient: the loss doesn't depend on the network")
-    elif zero and not without:  # of those that are not reached, the training warns
+    elif zero and not without:  # training warns of those that are not reached
         report.warnings.append(f"the gradient is all zero in {format_list(zero)}")
 
 
-def _shape(value: Any) -> str:
+def _shape(value: object) -> str:
     if isinstance(value, Tensor):
         return "x".join(str(size) for size in value.shape) or "scalar"
     if isinstance(value, (list, tuple)):
@@ -262,7 +261,7 @@ def _shape(value: Any) -> str:
     return type(value).__name__
 
 
-def _bytes(state: Any) -> int:
+def _bytes(state: object) -> int:
     if isinstance(state, Tensor):
         return state.numel() * state.element_size()
     if isinstance(state, Mapping):

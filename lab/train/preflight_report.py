@@ -1,7 +1,6 @@
-"""What the check of a run found: figures, costs, warnings, faults. Others read it without loading torch."""
+"""The findings of a run's dry run: values, costs, warnings, faults. Importing it doesn't load torch."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from lab.store import file_io
 
@@ -10,7 +9,7 @@ DIVERGED = "the loss is not finite after one step; the learning rate may be too 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the run takes, as far as one batch tells.
+    """The cost of a run, estimated from one batch.
 
     Args:
         peak_bytes: of the device: what torch took of a GPU, or all of this process's memory.
@@ -33,7 +32,7 @@ class Report:
     `loss` is that after one step; it and `costs` are None where a fault came first.
     """
 
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
     shapes: list[tuple[str, str, str]] = field(default_factory=list)
     loss: float | None = None
     costs: Costs | None = None
@@ -44,15 +43,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether a run can be started."""
+        """True where a run can be started."""
         return not self.faults
 
     def as_json(self) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         return file_io.printed_json({**asdict(self), "passed": self.passed}, indent=2)
 
     def as_text(self) -> str:
-        """For a person."""
+        """Return the text for the console."""
         lines = [f"{name:<28}{value}" for name, value in self.figures.items()]
         if self.shapes:
             wide = max(len(name) for name, _, _ in self.shapes) + 2
@@ -61,6 +60,4 @@ class Report:
         lines += [""] if self.notes or self.warnings or self.faults else []
         lines += [f"Note: {text}" for text in self.notes]
         lines += [f"Warning: {text}" for text in self.warnings] + [f"Fault: {text}" for text in self.faults]
-        return "\n".join(
-            [*lines, "", "Ready to run." if self.passed else "Not ready: mend the faults above."]
-        )
+        return "\n".join([*lines, "", "Ready to run." if self.passed else "Not ready: fix the errors above."])

@@ -1,14 +1,14 @@
-"""How far a training is, and which of its epochs was best by the one monitored figure."""
+"""The progress of a training: its epochs, and the best of them by the monitored value."""
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from lab.checkpoint import StateDict
 from lab.config.sections import Monitor
 from lab.events import Values, named
 
@@ -18,17 +18,17 @@ class NotFinite(ArithmeticError):
 
 
 class FiniteMonitor:
-    """Sees that a value is not finite, and never waits for the device to say so.
+    """A check for values that are not finite, without a wait for the device.
 
-    On a CPU at once. A GPU works behind: each call asks it to say, and sees what it has said of former
-    values, mostly of the step before. On other devices nothing is seen.
+    A CPU answers at once. A GPU computes asynchronously: each call starts a test there, and reads the results
+    that are ready, mostly of the step before. On other devices nothing is checked.
     """
 
     def __init__(self) -> None:
-        self._asked: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+        self._pending: deque[tuple[torch.cuda.Event, Tensor]] = deque()
 
     def __call__(self, value: Tensor) -> bool:
-        """Take in one value, 0-dim; True where it, or a former one, is known not to be finite."""
+        """Check one value, 0-dim; True where it, or a former one, is known not to be finite."""
         value = value.detach()
         if value.device.type == "cpu":
             return not math.isfinite(value.float().numpy())
@@ -36,20 +36,20 @@ class FiniteMonitor:
             return False
         answer = torch.empty((), dtype=torch.bool, pin_memory=True)
         answer.copy_(value.isfinite(), non_blocking=True)
-        said = torch.cuda.Event()
-        said.record()
-        self._asked.append((said, answer))
-        while self._asked and self._asked[0][0].query():
-            if not self._asked.popleft()[1].numpy():
+        copied = torch.cuda.Event()
+        copied.record()
+        self._pending.append((copied, answer))
+        while self._pending and self._pending[0][0].query():
+            if not self._pending.popleft()[1].numpy():
                 return True
         return False
 
 
 class BestEpoch:
-    """Remembers the best epoch's values.
+    """The best epoch and its values.
 
     Args:
-        monitor: which value, and which direction is better.
+        monitor: the value that counts, and the direction that is better.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -59,11 +59,11 @@ class BestEpoch:
 
     @property
     def worst(self) -> float:
-        """What no run can be worse than."""
+        """The worst possible value."""
         return math.inf if self.monitor.mode == "min" else -math.inf
 
     def monitored(self, values: Values) -> float:
-        """The monitored value.
+        """Return the monitored value.
 
         Raises:
             ValueError: nothing is logged under that name.
@@ -71,7 +71,7 @@ class BestEpoch:
         return named(values, self.monitor.metric)
 
     def update(self, epoch: int, values: Values) -> bool:
-        """Take in one epoch; True where it is the best so far. A value that is not finite never is."""
+        """Add one epoch; True where it is the best so far. A value that is not finite never is."""
         new = self.monitored(values)
         best = self.values.get(self.monitor.metric, self.worst)
         improved = math.isfinite(new) and (new < best if self.monitor.mode == "min" else new > best)
@@ -79,12 +79,12 @@ class BestEpoch:
             self.epoch, self.values = epoch, dict(values)
         return improved
 
-    def state_dict(self) -> dict[str, Any]:
-        """The best epoch and its values."""
+    def state_dict(self) -> dict[str, object]:
+        """Return the best epoch and its values."""
         return {"epoch": self.epoch, "values": self.values}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from a `state_dict`."""
         self.epoch, self.values = state["epoch"], dict(state["values"])
 
 
@@ -92,7 +92,7 @@ class TrainerState:
     """The course of one training: its epochs' values, the best of them, and what they cost.
 
     Args:
-        monitor: which value is best, and what the training is worth in the end.
+        monitor: the value that counts, and whether the best or the last one is the training's result.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -104,7 +104,7 @@ class TrainerState:
         self.seconds = 0.0
 
     def end_epoch(self, values: dict[str, float], seconds: float) -> None:
-        """Take in a finished epoch."""
+        """Add a finished epoch."""
         self.epoch += 1
         self.history.append(values)
         self.seconds += seconds
@@ -122,8 +122,8 @@ class TrainerState:
         """Training samples per second of training, validation not counted."""
         return self.samples / self.train_seconds if self.train_seconds else 0.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """All of it, as plain numbers."""
+    def state_dict(self) -> StateDict:
+        """Return all of it, as plain numbers."""
         return {
             "epoch": self.epoch,
             "best": self.best.state_dict(),
@@ -131,8 +131,8 @@ class TrainerState:
             "cost": (self.samples, self.train_seconds, self.seconds),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the epoch at which the state was taken."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue after the epoch at which the state was taken."""
         self.epoch = state["epoch"]
         self.best.load_state_dict(state["best"])
         self.history = [dict(row) for row in state["history"]]
@@ -140,11 +140,11 @@ class TrainerState:
 
 
 class Schedule:
-    """When a scheduler moves, and by which value.
+    """A scheduler with the time of its moves, and the value that it gets.
 
     Args:
         interval: `epoch` or `step`.
-        monitor: what a scheduler for plateaus gets.
+        monitor: the value that a scheduler for plateaus gets.
     """
 
     def __init__(self, scheduler: LRScheduler | None, interval: str, monitor: str) -> None:

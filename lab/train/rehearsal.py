@@ -1,12 +1,12 @@
-"""Faults that would end a training late, found before it starts: the schedule, and the last batch."""
+"""Checks before a training for errors that would end it late: in the schedule, and in the last batch."""
 
 import copy
 import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,27 +23,10 @@ from lab.data.loaders import Loaders, SampleLoader, TensorLoader
 from lab.events import Note
 from lab.rng.seeding import RngState
 from lab.state.attributes import kept_apart
-from lab.state.modes import Modes, kept
-from lab.tasks import Task
-from lab.train.epoch_cursor import EpochCursor
-from lab.train.progress import TrainerState
-from lab.train.runtime import Runtime
+from lab.state.modes import kept
+from lab.train.state_inventory import Trained
 
-_PATIENCE = 1.0  # seconds that walking through a schedule may take; then its end alone is tried
-
-
-class Trained(Protocol):
-    """The part of a Trainer that the rehearsal needs."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    scheduler: LRScheduler | None
-    criterion: Callable[[Any, Any], Any]
-    task: Task
-    runtime: Runtime
-    course: TrainerState
-    cursor: EpochCursor
-    modes: Modes
+_PATIENCE = 1.0  # seconds for walking through a schedule; after them only its end is tried
 
 
 def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
@@ -61,7 +44,7 @@ def rehearse(config: RunConfig, trainer: Trained, data: Loaders) -> list[Note]:
 
 
 def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
-    """Step a copy of the scheduler as often as the run still will.
+    """Step a copy of the scheduler as often as the rest of the run will.
 
     Raises:
         ConfigError: it fails, or its learning rate isn't a number of at least 0.
@@ -78,7 +61,7 @@ def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
     unit, name = f"{spec.interval}s", spec.target.rpartition(".")[2]
     try:
         walker = _copied(scheduler, trainer.optimizer)
-    except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may hold anything
+    except Exception as error:  # noqa: BLE001 - a custom scheduler may hold anything
         yield f"{name} can't be copied ({type(error).__name__}: {error}), so its length isn't checked"
         return
     rates, total = [_rate(walker)], earlier + left
@@ -102,7 +85,7 @@ def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
 
 
 def _copied(scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler:
-    """A copy with an optimizer of its own, whose parameters are single numbers."""
+    """Copy a scheduler together with an optimizer whose parameters are single numbers."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     known: dict[int, Any] = {id(parameter): nn.Parameter(torch.zeros(())) for parameter in parameters}
     known[id(optimizer.state)] = defaultdict(dict)
@@ -110,9 +93,9 @@ def _copied(scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler:
 
 
 def _stepped(scheduler: LRScheduler, steps: int) -> Iterator[tuple[int, str]]:
-    """(step, failure) of each step, with an empty failure where there is none; of a long run, the end alone.
+    """Yield each step with its failure, empty where there is none; of a long run, only the end.
 
-    The end is tried by setting the count, which schedules that are computed from it follow.
+    The end is reached by setting the count, from which most schedules are computed.
     """
     until = time.monotonic() + _PATIENCE
     first = scheduler.last_epoch
@@ -127,7 +110,7 @@ def _stepped(scheduler: LRScheduler, steps: int) -> Iterator[tuple[int, str]]:
             warnings.simplefilter("ignore")
             try:
                 scheduler.step()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it would end the training
+            except Exception as error:  # noqa: BLE001 - any exception would end the training
                 if late and isinstance(scheduler, OneCycleLR):
                     step = scheduler.total_steps + 1 - first
                 yield step, f"{type(error).__name__}: {error}{blame(error)}"
@@ -136,19 +119,19 @@ def _stepped(scheduler: LRScheduler, steps: int) -> Iterator[tuple[int, str]]:
 
 
 def _rate(scheduler: LRScheduler) -> float:
-    """The largest of the groups; what isn't finite wins."""
+    """Return the largest rate of the groups, or one that is negative or not finite."""
     rates = [float(group["lr"]) for group in scheduler.optimizer.param_groups]
     return next((rate for rate in rates if not math.isfinite(rate) or rate < 0), max(rates))
 
 
-def _hint(arguments: dict[str, Any], now: int, total: int) -> str:
-    """The argument that is to be `auto`."""
+def _hint(arguments: Mapping[str, object], now: int, total: int) -> str:
+    """Name the argument that should be `auto`."""
     named = [name for name, value in arguments.items() if type(value) is int and value == now]
     return f"`{named[0]}: {AUTO}` fits" if named else f"an argument written `{AUTO}` becomes {total:,}"
 
 
 def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
-    """A last batch of one sample is too little for batch norm, which has nothing to average over then.
+    """Try a last batch of one sample, which is too small for batch norm: it has nothing to average over.
 
     Raises:
         ConfigError: the network refuses it.
@@ -163,8 +146,9 @@ def _try_single(config: RunConfig, trainer: Trained, data: Loaders) -> None:
             _try_step(trainer, batch, parts)
 
 
-def _try_step(trainer: Trained, batch: Any, parts: Sequence[Any]) -> None:
+def _try_step(trainer: Trained, batch: object, parts: Sequence[object]) -> None:
     """Raise ConfigError where the network refuses the batch; leave everything as it was."""
+    # Batch norm changes its buffers in train mode even without gradients, and dropout draws numbers.
     buffers = [buffer for module in modules_in(*parts) for buffer in module.buffers()]
     values = [buffer.clone() for buffer in buffers]
     streams, state = RngState(), RngState().state_dict()
@@ -184,8 +168,8 @@ def _try_step(trainer: Trained, batch: Any, parts: Sequence[Any]) -> None:
         streams.load_state_dict(state)
 
 
-def _one(data: Loaders) -> Any:
-    """A batch of the first training sample; None where it can't be asked for."""
+def _one(data: Loaders) -> object:
+    """Return a batch of the first training sample; None where the loader can't be indexed."""
     loader = data.train
     if isinstance(loader, TensorLoader):
         return [tensor[:1] for tensor in loader.tensors]

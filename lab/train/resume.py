@@ -1,13 +1,14 @@
-"""Going on with a run: load the newest good checkpoint, and refuse one that belongs to another network."""
+"""Resume a run: load the newest intact checkpoint, and refuse one that belongs to another network."""
 
 import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lab import checkpoint
+from lab.checkpoint import StateDict, Stateful
 from lab.config import ConfigError, Problem, RunConfig, group_split_rule
 from lab.config.config_diff import differences, flatten
 from lab.config.dataset_info import DECISIVE, MEASURED, DatasetInfo, Facts
@@ -18,19 +19,22 @@ from lab.state.plain_values import plainly
 from lab.store import file_io, run_folder
 from lab.store.definitions import LOSS, Definition, Numbers, logged, numbers, of_value, recorded, watched
 from lab.store.redact import redact
-from lab.train.changed_settings import refused, resets
-from lab.train.dropped_state import forget, new_since, reset_notes
+from lab.train.changed_settings import Change, ConfigData, refused, resets
+from lab.train.dropped_state import Parts, drop_state, new_since, part_of_epoch, reset_notes
 
-_HINT = "start a new run for it, or leave it as it was"
-# These may be new since: what has no state in the checkpoint begins afresh.
+Changed: TypeAlias = Mapping[str, tuple[object, object]]
+"""Name -> value at the checkpoint, value now."""
+
+_HINT = "start a new run for it, or restore the former value"
+# Parts that a checkpoint of an earlier version, or with other settings, may lack: they start from scratch.
 _OPTIONAL = ("scaler", "early_stopping", "midway", "modes", "criterion", "components")
 
 
 @contextmanager
-def cut_as_before(run: Path, resume: bool) -> Iterator[None]:
-    """Cut the data of a run that is continued by the rule of its checkpoint.
+def split_as_before(run: Path, resume: bool) -> Iterator[None]:
+    """Split the data of a resumed run by the rule of its checkpoint, within a context.
 
-    Seeds and folds that have none yet are cut as the others: folds by several rules would overlap.
+    Seeds and folds that have no checkpoint yet use the same rule: folds by several rules would overlap.
 
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
@@ -45,7 +49,7 @@ def cut_as_before(run: Path, resume: bool) -> Iterator[None]:
 
 
 def record_of(config: RunConfig, facts: Facts, described: Mapping[str, Definition]) -> dict[str, Any]:
-    """A checkpoint's record of its run, beside the parts: config without secrets, data, definitions, cut."""
+    """Return a checkpoint's record of its run: config without secrets, data, definitions, split rule."""
     return {
         "config": redact(config.as_data()),
         "data": plainly(dict(facts), "facts", []),
@@ -61,39 +65,41 @@ def _has_checkpoint(folder: Path) -> bool:
 def resume_from(
     folder: Path,
     about: dict[str, Any],
-    parts: Mapping[str, checkpoint.Stateful | None],
+    parts: Parts,
     described: Mapping[str, Definition] = {},
 ) -> list[Note]:
     """Load the newest checkpoint in `folder` into the parts.
 
     Args:
-        about: `record_of` the run as it is now. Its `definitions` become the oldest that a value of the run
-            has.
+        about: `record_of` the run as it is now. Its `definitions` become those of the run's oldest values.
         described: the definition of each logged metric and loss, as this program has them.
 
     Returns:
-        What the user should know: a damaged checkpoint that was passed over, settings that changed.
+        Notes for the user: a damaged checkpoint that was skipped, settings that changed.
 
     Raises:
         ConfigError: the checkpoint belongs to another network, optimizer, scheduler or seed, or a value that
-            decides something in the run has had another definition.
+            the run depends on has had another definition.
         CheckpointError: there are checkpoints, and none can be read.
     """
     if not _has_checkpoint(folder):
-        return [Note("there is no checkpoint yet; beginning at the first epoch")]
+        return [Note("there is no checkpoint yet; starting at the first epoch")]
     config, facts = about["config"], about["data"]
     content, path, faults = checkpoint.load_latest(folder)
-    # A setting that is newer than the checkpoint has a default that is as it was before.
+    # A setting that is newer than the checkpoint has a default with the former behaviour.
     before = {**RunConfig.defaults(), **redact(content["config"])}
     changed = differences(before, config)
     moved = _moved(file_io.as_json_values(content.get("data", {})), file_io.as_json_values(facts))
     was = recorded(content.get("definitions"))
+    # Refuse before anything is loaded: a refused resume leaves no trace.
     _require_same(changed, moved, config, path, _redefined(was, described, config, path))
     _require_no_leak(content.get("data", {}), facts)
     _require_groups(content.get("optimizer") or {}, parts.get("optimizer"), path)
-    other = _forget_redefined(content, was, described)
+    other = _drop_redefined(content, was, described)
+    # Drop what belongs to settings that have changed, then load the rest.
     reset = resets(changed, before, config)
-    other += forget(reset, content, parts, config)
+    other += drop_state(reset, content, parts, config)
+    # A run whose epochs have several definitions of a value has the oldest: readers compare by it.
     about["definitions"] = {name: min(new.number, of_value(name, was)) for name, new in described.items()}
     if faults:  # or the next save would keep the damaged one as the previous one
         file_io.link(path, folder / "last.pt")
@@ -106,18 +112,18 @@ def resume_from(
         checkpoint.restore(known, content)
     other += reset_notes(reset, parts)
     done = content["course"]["epoch"]
-    nothing = f"nothing is left to do: {done} epochs are done; --set epochs=N with a larger N extends the run"
+    nothing = f"nothing to do: all {done} epochs are complete; pass --set epochs=N to train longer"
     return [
         *([Note(nothing)] if done >= config["epochs"] else []),
-        *(Note(f"passed over a damaged checkpoint: {fault}", "warning") for fault in faults),
+        *(Note(f"skipped a damaged checkpoint: {fault}", "warning") for fault in faults),
         *_about_data(moved, content, facts),
         *other,
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
 
 
-def _about_data(moved: Mapping[str, tuple[Any, Any]], content: Mapping[str, Any], facts: Facts) -> list[Note]:
-    """Warnings of data that isn't what it was at the checkpoint."""
+def _about_data(moved: Changed, content: StateDict, facts: Facts) -> list[Note]:
+    """Warn of data that has changed since the checkpoint."""
     found = [
         "the data has changed: its {} was {}, is {}".format(name, *moved[name])
         for name in MEASURED
@@ -131,15 +137,15 @@ def _about_data(moved: Mapping[str, tuple[Any, Any]], content: Mapping[str, Any]
     return [Note(each, "warning") for each in found]
 
 
-def _moved(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What the data said of itself at the checkpoint and says otherwise now."""
+def _moved(was: Facts, now: Facts) -> Changed:
+    """Return the facts of the data that have changed since the checkpoint, with their old and new values."""
     return {name: (old, now.get(name)) for name, old in was.items() if old != now.get(name)}
 
 
 def _require_same(
-    changed: Sequence[tuple[str, Any, Any]],
-    moved: Mapping[str, tuple[Any, Any]],
-    config: Mapping[str, Any],
+    changed: Sequence[Change],
+    moved: Changed,
+    config: ConfigData,
     path: Path,
     redefined: Sequence[Problem] = (),
 ) -> None:
@@ -167,7 +173,7 @@ def _require_same(
         raise ConfigError(problems)
 
 
-def _require_groups(state: Mapping[str, Any], optimizer: Any, path: Path) -> None:
+def _require_groups(state: StateDict, optimizer: Stateful | None, path: Path) -> None:
     """Refuse an optimizer that has other parameters than at the checkpoint, such as those of the loss.
 
     Raises:
@@ -184,15 +190,15 @@ def _require_groups(state: Mapping[str, Any], optimizer: Any, path: Path) -> Non
     elif now == was[: len(now)]:
         reason = "the loss's own parameters were trained then, and there are none now: train them"
     else:
-        reason = "the code of the network or of the loss has changed: leave it as it was"
+        reason = "the code of the network or of the loss has changed: restore it"
     message = f"the optimizer of the checkpoint in {path.parent} has groups of {was} parameters, here {now}"
     raise ConfigError([Problem(("criterion",), f"{message}; {reason}, or start a new run")])
 
 
 def _redefined(
-    was: Numbers, described: Mapping[str, Definition], config: Mapping[str, Any], path: Path
+    was: Numbers, described: Mapping[str, Definition], config: ConfigData, path: Path
 ) -> list[Problem]:
-    """The values that decide something in the run and have another definition than their earlier epochs."""
+    """List the values that the run depends on and whose definition is not that of the earlier epochs."""
     now, problems = numbers(described), []
     for name in watched(config):
         old, new = of_value(name, was), of_value(name, now)
@@ -200,17 +206,15 @@ def _redefined(
             own = described.get(logged(name)) or described.get(LOSS)
             reason = f": {own.reason}" if own and own.reason else ""
             message = (
-                f"the epochs of the checkpoint in {path.parent} have {name} by definition {old}, and this "
-                f"program computes definition {new}{reason}. The two can't be compared: train anew"
+                f"the checkpoint in {path.parent} has {name} by definition {old}, and this program computes "
+                f"definition {new}{reason}. The two can't be compared: start a new run"
             )
             problems.append(Problem(("monitor", "metric"), message))
     return problems
 
 
-def _forget_redefined(
-    content: Mapping[str, Any], was: Numbers, described: Mapping[str, Definition]
-) -> list[Note]:
-    """Leave out of a checkpoint within an epoch what metrics of another definition have gathered."""
+def _drop_redefined(content: StateDict, was: Numbers, described: Mapping[str, Definition]) -> list[Note]:
+    """Remove what metrics of another definition have gathered from a checkpoint within an epoch."""
     gathered = ((content.get("midway") or {}).get("tally") or {}).get("metrics") or {}
     notes = []
     for name, new in described.items():
@@ -220,31 +224,31 @@ def _forget_redefined(
         text = f"{name} has another definition than before the checkpoint{reason}"
         notes.append(Note(text, "warning"))
         if gathered.pop(name, None) is not None:
-            text = f"train_{name} of this epoch is of the batches after the checkpoint only"
-            notes.append(Note(text, "warning"))
+            notes.append(part_of_epoch(name))
     return notes
 
 
-def _require_no_leak(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse a split by which images that the network has learnt from would judge it.
+def _require_no_leak(was: Facts, now: Facts) -> None:
+    """Refuse a split that would evaluate the network on images that it was trained on.
 
     Raises:
         ConfigError: there are some.
     """
-    learnt = set((was.get("split") or {}).get("train") or ())
-    judging = {name for part in ("val", "test") for name in (now.get("split") or {}).get(part) or ()}
-    if leaked := sorted(learnt & judging):
+    trained = set((was.get("split") or {}).get("train") or ())
+    evaluating = {name for part in ("val", "test") for name in (now.get("split") or {}).get(part) or ()}
+    if leaked := sorted(trained & evaluating):
         message = (
-            f"{len(leaked)} images that the network has learnt from would judge it now, such as {leaked[0]}"
+            f"data leakage: {len(leaked)} training images are now in the validation or test split, "
+            f"e.g. {leaked[0]}"
         )
         raise ConfigError([Problem(("data",), f"{message}; {_HINT}")])
 
 
-def _restore_stretched(parts: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Load the parts of a run that is to last longer than its checkpoint says, schedule included.
+def _restore_stretched(parts: Mapping[str, Any], content: StateDict) -> None:
+    """Load the parts of a run that now has more epochs than its checkpoint, schedule included.
 
-    The state of a scheduler holds the old length. The new one walks from its beginning to where the training
-    stands; what it has set on the way (learning rate, and momentum with some) goes into the optimizer.
+    The state of a scheduler holds the old length. The new one walks from its beginning to the position of
+    the training; what it has set on the way (learning rate, and momentum with some) goes into the optimizer.
     """
     optimizer, scheduler = parts["optimizer"], parts["scheduler"]
     beginning = copy.deepcopy(scheduler.state_dict())

@@ -1,4 +1,4 @@
-"""The call of `run` for one run folder: its options, and the seeds or folds in folders below."""
+"""The options of a call of `run`, for its folder and for the seeds or folds in folders below."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,6 +10,7 @@ from lab.config import ConfigError, Problem, RunConfig, config_file, wandb_envir
 from lab.events import Callback
 from lab.provenance.code_record import Code
 from lab.store import run_folder
+from lab.train.callbacks.progress_bar import Style
 
 
 @dataclass(frozen=True)
@@ -19,39 +20,39 @@ class RunContext:
     Args:
         group: the folder name of the whole run, where this is one of several seeds.
         source: the config's YAML as its author wrote it; empty where there is none.
-        code: what all seeds and folds of the run use, for they use the same.
+        code: the record of the code, shared by all seeds and folds of the run.
     """
 
     folder: Path
     resume: bool = False
     callbacks: Sequence[Callback] = ()
-    console: Any = "auto"
+    console: Style = "auto"
     command: Sequence[str] = ()
     group: str | None = None
     source: str = ""
     code: Code = field(default_factory=Code)
 
     def per_repeat(self, config: RunConfig) -> Iterator[tuple[RunConfig, "RunContext"]]:
-        """Yield a config and a context of its own for each seed or fold, in a folder below."""
+        """Yield a config and a context for each seed or fold, in a folder below."""
         for name, values in config.repeats.items():
             folder = self.folder / name
             folder.mkdir(exist_ok=True)
             yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
 
     def settled(self, config: RunConfig) -> RunConfig:
-        """The run's config, with what the environment sets for W&B; of a resumed run, with what it set first.
+        """Add the environment's W&B settings to the config; a resumed run keeps its first ones.
 
         Raises:
-            ConfigError: the run to resume is of another kind, or a variable holds what W&B doesn't know.
+            ConfigError: the run to resume is of another kind, or W&B doesn't accept a variable's value.
         """
         self._refuse_other_repeats(config)
         recorded: dict[str, Any] = {}
-        with suppress(ConfigError):  # a record that can't be read; the config is then given by another file
+        with suppress(ConfigError):  # the record can't be read; the config then comes from another file
             recorded = config_file.read(self.folder / run_folder.CONFIG).data if self.resume else {}
         return wandb_environment.settled(config, recorded)
 
     def _refuse_other_repeats(self, config: RunConfig) -> None:
-        """A single run lives in its folder, several seeds or folds in folders below: none becomes another.
+        """Refuse to resume a run of one seed as one of several seeds or of folds, or the other way round.
 
         Raises:
             ConfigError: the run to resume is of another kind.
@@ -66,5 +67,5 @@ class RunContext:
             return
         if self.resume and was != now:
             field = "folds" if folds or was == "folds" else "seeds"
-            message = f"the run in {self.folder} has {was}; start a new run, or leave {field} as they were"
+            message = f"the run in {self.folder} has {was}; start a new run, or restore the former {field}"
             raise ConfigError([Problem((field,), message)])

@@ -1,10 +1,9 @@
-"""The first and the last event of a run, made of its Trainer and its data."""
+"""The first and the last event of a run, built from its Trainer and its data."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
-from torch import nn
 
 from lab.config import RunConfig
 from lab.config.no_validation import VAL_LOSS
@@ -15,22 +14,15 @@ from lab.events import Outcome, RunEnd, RunStart
 from lab.state.trained_parameters import TrainedParameters
 from lab.store import run_folder
 from lab.store.redact import redact
-from lab.tasks import Task
-from lab.train.epoch_cursor import EpochCursor
-from lab.train.progress import TrainerState
 from lab.train.run_context import RunContext
+from lab.train.state_inventory import Trained
 
 
-class Trained(Protocol):
-    """The part of a Trainer that the events are made of."""
+class Finished(Trained, Protocol):
+    """The part of a Trainer that the events are built from."""
 
-    model: nn.Module
     reach: TrainedParameters
-    task: Task
-    criterion: Callable[[Any, Any], Any]
     device: torch.device
-    course: TrainerState
-    cursor: EpochCursor
     outcome: Outcome
     reason: str
 
@@ -41,11 +33,11 @@ class Trained(Protocol):
 def run_start(
     context: RunContext,
     config: RunConfig,
-    trainer: Trained,
+    trainer: Finished,
     data: Loaders,
     definitions: Mapping[str, int] = {},
 ) -> RunStart:
-    """The first event."""
+    """Return the first event."""
     weights = trainer.model.state_dict().values()
     return RunStart(
         run_id=context.folder.name if context.group is None else f"{context.group}-{context.folder.name}",
@@ -71,16 +63,13 @@ def run_start(
     )
 
 
-def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:
-    """The last event; `main_loss` is always among `best` and `last`."""
+def run_end(context: RunContext, trainer: Finished, main_loss: str = VAL_LOSS) -> RunEnd:
+    """Return the last event; `main_loss` is always among `best` and `last`."""
     missing = {main_loss: float("nan")}
     course = trainer.course
-    names = ("best.pt", "final.pt")
     labels = {
-        f"{name.removesuffix('.pt').capitalize()} model": run_folder.CHECKPOINTS + "/" + name
-        for name in names
-    }
-    labels |= {
+        "Best model": f"{run_folder.CHECKPOINTS}/best.pt",
+        "Final model": f"{run_folder.CHECKPOINTS}/final.pt",
         "Curves": run_folder.HISTORY,
         "Predictions": run_folder.PREDICTIONS,
         "Summary": run_folder.SUMMARY,

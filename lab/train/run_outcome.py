@@ -14,7 +14,7 @@ from lab.train.runtime import is_out_of_memory
 
 
 def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
-    """The outcome and its reason; the traceback of a failure is kept in the run's folder."""
+    """Return the outcome and its reason; the traceback of a failure is kept in the run's folder."""
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         return Outcome.INTERRUPTED, error.reason if isinstance(error, Interrupted) else "Ctrl-C"
     if isinstance(error, Stopped):
@@ -22,7 +22,7 @@ def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
     if isinstance(error, Infeasible):
         return Outcome.INFEASIBLE, redact_text(str(error))
     text = redact_text("".join(traceback.format_exception(error)))
-    with suppress(OSError):  # a full disk may be the very fault
+    with suppress(OSError):  # a full disk may be the cause itself
         file_io.atomic_write(path := folder / run_folder.TRACEBACK, text)
         if (fault := fault_of(error)) is not None:
             fault.traceback = path

@@ -22,13 +22,15 @@ def recorded(
 ) -> Iterator[None]:
     """Write both files, with a note for what they lack.
 
-    What is imported within the context, such as by a dataset for its first sample, is added at its end.
+    Modules that are imported within the context, such as by a dataset for its first sample, are added at its
+    end.
     """
     file_io.atomic_write(context.folder / run_folder.CONFIG, written(config.as_data()))
     path, paths = context.folder / run_folder.PROVENANCE, set(import_paths(config.as_data()))
     code = context.code
     first = not code.looked
     code.look(paths)
+    # A resumed run adds a part to its history: each part has the code and the machine of its epochs.
     history, notes = History.of(path, begin.resumed) if context.resume else (History(), [])
     source = as_written(context.source) if context.source else ""
     part = {
@@ -44,7 +46,8 @@ def recorded(
     try:
         yield
     finally:
+        # Files that were imported late belong to the same part of the history, which is replaced.
         if code.look(paths):
             history.renew(part | code.as_data(), code.texts)
-            with suppress(OSError):  # a full disk, of which others report
+            with suppress(OSError):  # a full disk, which others report
                 history.write(path)

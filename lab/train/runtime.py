@@ -1,4 +1,4 @@
-"""The one hardware seam: device, precision, memory layout, compilation, backward and step end here."""
+"""The only module that depends on hardware: device, precision, memory layout, compilation, step."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ _TORCH_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cublas_status
 
 
 class Runtime:
-    """Where and how the network computes.
+    """The device and the numerics of the network.
 
     Args:
         device: `auto` (cuda, then mps, then cpu), or a torch device.
@@ -51,7 +51,7 @@ class Runtime:
     ) -> None:
         self.device = _resolve(device)
         self.channels_last = channels_last
-        self._compile = _known_backend(compile)
+        self._compile = _require_backend(compile)
         self._dtype = _DTYPES.get(precision)
         self._network: torch.dtype | None = None
         self.remarks = Remarks()
@@ -61,12 +61,13 @@ class Runtime:
             torch.use_deterministic_algorithms(deterministic, warn_only=True)
         if threads is not None:
             torch.set_num_threads(threads)
+        # cuBLAS reads it at its first call; a value that the user has set stays.
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     @classmethod
     def from_config(cls, config: RunConfig) -> "Runtime":
-        """The runtime that a config asks for."""
+        """Create the runtime that a config specifies."""
         return cls(
             config.device,
             config.precision,
@@ -79,8 +80,8 @@ class Runtime:
     def place(self, part: T) -> T:
         """Move a module to the device, in the chosen memory layout; before an optimizer is made.
 
-        Of what is no module, the modules and parameters that it holds move, and the tensors that are bound
-        to a function, such as a loss; all else stays as it is.
+        Of any other object, the modules and parameters that it holds move, and of a function, such as a loss,
+        the tensors that are bound to it.
         """
         if isinstance(part, functools.partial):
             moved = {name: self.move(value) for name, value in part.keywords.items()}
@@ -94,13 +95,13 @@ class Runtime:
         return part
 
     def place_network(self, model: nn.Module) -> nn.Module:
-        """As `place`, for the network: float64 in batches is converted to its type, or float32 to float64."""
+        """Move the network; batches of float64 are then converted to its type, or float32 to float64."""
         floating = (each.dtype for each in model.parameters() if each.is_floating_point())
         self._network = next(floating, None)
         return self.place(model)
 
     def forward(self, model: nn.Module) -> nn.Module:
-        """What to call in place of the model: itself, or compiled. Both share the weights."""
+        """Return the module to call in place of the model: itself, or compiled. Both share the weights."""
         if not self._compile:
             return model
         if isinstance(self._compile, str):
@@ -108,7 +109,7 @@ class Runtime:
         return cast(nn.Module, torch.compile(model))
 
     def move(self, batch: Any) -> Any:
-        """A batch (tensor, or nested sequences, mappings and dataclasses of them) on the device."""
+        """Move a batch to the device: a tensor, or nested sequences, mappings and dataclasses of them."""
         if isinstance(batch, Tensor):
             batch = self._converted(batch)
             if self.channels_last and batch.dim() == 4:
@@ -128,7 +129,7 @@ class Runtime:
         return batch
 
     def _converted(self, tensor: Tensor) -> Tensor:
-        """In the network's type where one of the two is float64: torch multiplies no float32 with it."""
+        """Convert to the network's type where one is float64: torch doesn't mix it with float32."""
         own = self._network
         if own is None or tensor.dtype == own or {tensor.dtype, own} != {torch.float32, torch.float64}:
             return tensor
@@ -136,8 +137,8 @@ class Runtime:
         self.remarks.add(f"the data has {kind} tensors and the network computes in {needed}: converted")
         return tensor.to(own)
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context of every forward pass."""
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context of every forward pass."""
         if self._dtype is None:
             return self._no_autocast
         return torch.autocast(self.device.type, dtype=self._dtype)
@@ -151,9 +152,10 @@ class Runtime:
     def step(
         self, optimizer: Optimizer, clip_norm: float | None = None, measure: bool = False
     ) -> Tensor | None:
-        """Step and clear the gradients; returns their norm before clipping, if it is clipped or asked for."""
+        """Step and clear the gradients; return their norm before clipping, if clipped or `measure`."""
         norm: Tensor | None = None
         if clip_norm is not None or measure:
+            # The norm and its limit are of the gradients themselves, not of the scaled ones.
             if self.scaler.is_enabled():
                 self.scaler.unscale_(optimizer)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -189,7 +191,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy that follows weights and buffers: average = decay * average + (1 - decay) * weights."""
+    """Return a copy that follows weights and buffers: average = decay * average + (1 - decay) * weights."""
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
@@ -203,16 +205,16 @@ def _resolve(device: torch.device | str) -> torch.device:
         index = result.index if result.index is not None else 0
         if index >= count:
             there = f"cuda:0 to cuda:{count - 1}" if count else "none"
-            raise _no_device(f"found '{device}', and the CUDA devices here are: {there}")
+            raise _no_device(f"found '{device}', and the available CUDA devices are: {there}")
         return torch.device("cuda", index)
     if result.type == "mps":
         if not torch.backends.mps.is_available():
-            raise _no_device("found 'mps', and this machine has none")
+            raise _no_device("found 'mps', which is not available on this machine")
         return torch.device("mps", 0)
     return result
 
 
-def _known_backend(compile: bool | str) -> bool | str:
+def _require_backend(compile: bool | str) -> bool | str:
     if isinstance(compile, str) and compile not in torch.compiler.list_backends(exclude_tags=()):
         hint = did_you_mean(compile, torch.compiler.list_backends())
         message = f"found '{compile}', and torch.compile has no such backend{hint}"
@@ -221,4 +223,4 @@ def _known_backend(compile: bool | str) -> bool | str:
 
 
 def _no_device(message: str) -> ConfigError:
-    return ConfigError([Problem(("device",), f"{message}; auto takes what there is")])
+    return ConfigError([Problem(("device",), f"{message}; auto uses an available device")])

@@ -1,22 +1,26 @@
-"""All that has a state in a training: how each part is continued by a resume, and where it is kept."""
+"""The parts of a training with a state: how a resume continues each of them, and where it is kept."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from lab import checkpoint
-from lab.checkpoint import Stateful
+from lab.checkpoint import StateDict, Stateful
 from lab.config.held_modules import held
 from lab.data import loader_state as data_state
 from lab.data.loaders import Loaders
 from lab.events import Callback, CallbackList, Note, Phase
+from lab.losses.terms import Criterion
+from lab.metrics import Metric
 from lab.rng.seeding import RngState
 from lab.state.attributes import has_own_state
 from lab.state.components import ADVICE, Attributes, ComponentStates, Named, Unkept
@@ -39,11 +43,11 @@ class Continued(Enum):
 
 @dataclass(frozen=True)
 class Part:
-    """Something with a state.
+    """A part with a state.
 
     Args:
         name: as in a checkpoint.
-        kept: where: the key in a checkpoint, or another place.
+        kept: the key in a checkpoint, or another place.
     """
 
     name: str
@@ -52,8 +56,9 @@ class Part:
     kept: str
 
 
+# The documentation prints this table (docs/record.md); a test compares the two.
 _RESTORED, _DERIVED, _FRESH, _NAMED = Continued
-_NOT_PLAIN = "what of them is no plain data, or too large: a file's iterator, an object of C code"
+_NOT_PLAIN = "values that are no plain data, or too large: a file's iterator, an object of C code"
 
 INVENTORY: Sequence[Part] = (
     Part("modes", "the mode that an optimizer with two is in", _RESTORED, "modes"),
@@ -75,16 +80,16 @@ INVENTORY: Sequence[Part] = (
     Part("metrics", "what of a metric outlives `reset()`", _RESTORED, "components"),
     Part("data", "attributes of datasets, transforms, streams and samplers that this process reads from: "
          "generators, counters, buffers, an own `state_dict`", _RESTORED, "components"),
-    Part("callbacks", "listeners with `state_dict` and `load_state_dict`; which warnings have been made",
+    Part("callbacks", "callbacks with `state_dict` and `load_state_dict`; which warnings have been made",
          _RESTORED, "components"),
     Part("order", "order and augmentation of the loaders here, with any number of workers", _DERIVED,
          "config"),
     Part("worker seeds", "the global random streams of loader workers", _DERIVED, "config"),
     Part("trackers", "TensorBoard's files; W&B's run, whose id is the run's name", _FRESH, "the run folder"),
     Part("console", "progress, pictures, the summary", _FRESH, "nowhere"),
-    Part("other callbacks", "listeners without `state_dict` whose attributes change", _NAMED, "nowhere"),
+    Part("other callbacks", "callbacks without `state_dict` whose attributes change", _NAMED, "nowhere"),
     Part("data in workers", "attributes of a dataset that change in a loader's worker", _NAMED, "nowhere"),
-    Part("kept workers", "the streams of a loader of one's own with `persistent_workers`", _NAMED, "nowhere"),
+    Part("kept workers", "the streams of a custom loader with `persistent_workers`", _NAMED, "nowhere"),
     Part("not plain", _NOT_PLAIN, _NAMED, "nowhere"),
 )  # fmt: skip
 
@@ -96,19 +101,19 @@ class Trained(Protocol):
     optimizer: Optimizer
     scheduler: LRScheduler | None
     runtime: Runtime
-    criterion: Callable[[Any, Any], Any]
+    criterion: Criterion
     task: Task
-    ema: Any
+    ema: AveragedModel | None
     course: TrainerState
     cursor: EpochCursor
     early_stopping: Any
     components: ComponentStates
     modes: Modes
-    listeners: CallbackList
+    callbacks: CallbackList
 
 
 def parts_of(trainer: Trained) -> dict[str, Stateful | None]:
-    """Everything with a state, by the name it has in a checkpoint."""
+    """Return everything with a state, by the name it has in a checkpoint."""
     return {
         "modes": trainer.modes if trainer.modes.switched else None,  # first: the other states are in its mode
         "model": trainer.model,
@@ -125,24 +130,30 @@ def parts_of(trainer: Trained) -> dict[str, Stateful | None]:
     }
 
 
-def state_of(trainer: Trained, position: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The state of everything, as a checkpoint keeps it.
+def state_of(trainer: Trained, position: StateDict | None = None) -> StateDict:
+    """Return the state of everything, as a checkpoint keeps it.
 
     Args:
         position: within the epoch under way (`MidEpoch.position`); None between epochs.
     """
-    parts: dict[str, Stateful | Mapping[str, Any] | None] = {**parts_of(trainer)}
+    parts: dict[str, Stateful | StateDict | None] = {**parts_of(trainer)}
     if position is not None:
+        # Within an epoch the cursor is already empty, and components have more that counts.
         parts |= {"midway": position, "components": trainer.components.state_dict(within=True)}
     return checkpoint.collect(parts)
 
 
 def components_of(
-    model: nn.Module, criterion: Any, task: Any, metrics: Mapping[Phase, Mapping[str, Any]], device: Any
+    model: nn.Module,
+    criterion: Criterion | None,
+    task: Task | None,
+    metrics: Mapping[Phase, Mapping[str, Metric]],
+    device: torch.device,
 ) -> ComponentStates:
-    """The objects of a training whose attributes may change."""
+    """Return the objects of a training whose attributes may change."""
     components = ComponentStates(device)
     components.add("network", Attributes("network", model, tensors=False))
+    # A loss with a `state_dict` is a part of the checkpoint already.
     if not has_own_state(criterion):
         components.add(
             "criterion", Attributes("criterion", _holding(criterion), tensors=False, kind=criterion)
@@ -156,28 +167,28 @@ def components_of(
 
 
 def include(
-    trainer: Trained, data: Loaders, shipped: Sequence[Callback], own: Sequence[Callback], resume: bool
+    trainer: Trained, data: Loaders, default: Sequence[Callback], custom: Sequence[Callback], resume: bool
 ) -> list[Callback]:
-    """Add the objects around a training: its data, and its listeners; returns these in their order.
+    """Add the objects around a training, its data and callbacks; return the callbacks in their order.
 
-    What has a state receives an epoch before its checkpoint is written, right after the record.
+    Callbacks with a state receive an epoch before its checkpoint is written, right after the record.
     """
     trainer.cursor.data = data_state.include(trainer.components, data)
-    for callback in (*shipped, *own):
+    for callback in (*default, *custom):
         kind = type(callback)
         if has_own_state(callback):
             trainer.components.add(f"callbacks.{kind.__qualname__}", Attributes("callback", callback))
         elif not kind.__module__.startswith("lab."):
             trainer.components.add(f"callbacks.{kind.__qualname__}", Named("callback", callback))
-    record, *others = shipped
-    every = [*others, *own]
+    record, *others = default
+    every = [*others, *custom]
     ordered = sorted(every, key=has_own_state, reverse=True)  # stable: each kind in its own order
-    last = [Unkept(trainer.components, trainer.listeners.on_note)] if resume else []
+    last = [Unkept(trainer.components, trainer.callbacks.on_note)] if resume else []
     return [record, *ordered, *last]
 
 
 def unkeepable(trainer: Trained) -> list[Note]:
-    """Warnings of states that no checkpoint can hold, due before the first epoch."""
+    """Warn before the first epoch of states that no checkpoint can hold."""
     parts = parts_of(trainer)
     found = checkpoint.unkeepable({name: part for name, part in parts.items() if name != "components"})
     if isinstance(own := parts["criterion"], OwnState) and (wrong := own.unkeepable()):
@@ -189,8 +200,8 @@ def unkeepable(trainer: Trained) -> list[Note]:
     return [*notes, *trainer.components.unkeepable()]
 
 
-def _holding(criterion: Any) -> Any:
-    """The object whose attributes count: of a function, what it is bound to."""
+def _holding(criterion: Criterion | None) -> object:
+    """Return the object whose attributes count: of a function, what it is bound to."""
     if isinstance(criterion, MethodType):
         return {"self": criterion.__self__}
     return (held(criterion) or criterion) if isinstance(criterion, (FunctionType, partial)) else criterion

@@ -95,7 +95,7 @@ def test_a_missing_part_is_named_and_nothing_is_loaded() -> None:
     model, optimizer = trained()
     target = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     before = {name: value.clone() for name, value in target.state_dict().items()}
-    with pytest.raises(CheckpointError, match="holds no optimizer, ema"):
+    with pytest.raises(CheckpointError, match="has no optimizer, ema"):
         restore({"model": target, "optimizer": optimizer, "ema": model}, {"model": model.state_dict()})
     assert equal(dict(target.state_dict()), before)
 
@@ -184,7 +184,7 @@ def test_nothing_is_executed(tmp_path: Path, hostile: Any) -> None:
         pickle.loads(archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl"))))
     assert target.exists()
     target.unlink()
-    with pytest.raises(CheckpointError, match="is no checkpoint of plain data"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of plain data"):
         load(path)
     assert not target.exists()
 

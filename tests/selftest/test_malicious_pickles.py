@@ -63,8 +63,8 @@ def test_what_torch_refuses_is_told_without_its_advice(
     with pytest.raises(checkpoint.CheckpointError) as caught:
         checkpoint.load(path)
     assert str(caught.value) == (
-        f"{path}: is no checkpoint of plain data: Unsupported global: GLOBAL eval was not an allowed global "
-        "by default."
+        f"{path}: is not a checkpoint of plain data: Unsupported global: GLOBAL eval was not an allowed "
+        "global by default."
     )
 
 

@@ -1,25 +1,26 @@
-"""Keeps `last`, `prev`, `best`, `final` and the periodic checkpoints of a run."""
+"""The checkpoints of a run: `last`, `prev`, `best`, `final` and the periodic ones."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from lab import checkpoint
+from lab.checkpoint import StateDict
 from lab.config.sections import CheckpointConfig
 from lab.events import Callback, EpochEnd, MidEpoch, RunEnd
 from lab.store import file_io
 
-Content = Callable[[Mapping[str, Any] | None], Mapping[str, Any]]
+Content: TypeAlias = Callable[[StateDict | None], StateDict]
 
 
 class Checkpointing(Callback):
-    """Writes one file an epoch, and more within it where asked; the other names are links to it.
+    """Write one file per epoch, and more within it if configured; the other names are links to it.
 
     A diverged epoch is not written, so that `last` and `best` stay the last good ones.
 
     Args:
-        content: gives the state to write, at a position within an epoch, or at None between epochs.
+        content: returns the state to write, at a position within an epoch, or at None between epochs.
     """
 
     def __init__(self, folder: Path, config: CheckpointConfig, content: Content) -> None:
@@ -30,12 +31,12 @@ class Checkpointing(Callback):
         checkpoint.sweep(folder)
 
     def on_mid_epoch(self, event: MidEpoch) -> None:
-        """Write what a resumed run can go on with in the middle of this epoch."""
+        """Write a state from which a run can resume within this epoch."""
         if self._due:
             self._write(event.position)
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Write what this epoch calls for."""
+        """Write the checkpoints that are due after this epoch."""
         if event.diverged:
             return
         self._epoch = event.epoch
@@ -51,10 +52,10 @@ class Checkpointing(Callback):
             file_io.link(last, self._folder / f"epoch_{event.epoch:04d}.pt")
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Name the finished training's last checkpoint `final`."""
+        """Link the finished training's last checkpoint as `final`."""
         if not event.outcome.is_success:
             return
-        if self._written_epoch < self._epoch:  # a listener ended the run at an epoch that was passed over
+        if self._written_epoch < self._epoch:  # a callback ended the run after an epoch without a checkpoint
             self._write()
         last = self._folder / "last.pt"
         if last.exists():
@@ -64,8 +65,9 @@ class Checkpointing(Callback):
     def _due(self) -> bool:
         return time.monotonic() - self._written_at >= self._config.every_seconds
 
-    def _write(self, position: Mapping[str, Any] | None = None) -> Path:
+    def _write(self, position: StateDict | None = None) -> Path:
         last = self._folder / "last.pt"
+        # `prev` is linked first: a crash in the middle of `save` leaves two good names of the old file.
         if last.exists():
             file_io.link(last, self._folder / "prev.pt")
         checkpoint.save(last, self._content(position))

@@ -1,48 +1,46 @@
-"""The listeners that every run has, in the order in which they are called."""
+"""The callbacks that every run has, in the order in which they are called."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from lab.checkpoint import StateDict
 from lab.config import RunConfig
 from lab.events import Callback, CallbackList
 from lab.store import run_folder
-from lab.tasks import Samples, Task
+from lab.tasks import Task
 from lab.train.callbacks.checkpointing import Checkpointing
 from lab.train.callbacks.diagnostics import Diagnostics
 from lab.train.callbacks.image_logger import Pictures
 from lab.train.callbacks.progress_bar import Progress, Style
 from lab.train.callbacks.run_summary import Summary
 from lab.train.callbacks.tracking import create_tracking
+from lab.train.evaluation import SamplePredictions
 
 
 class Trained(Protocol):
-    """The part of a Trainer that its listeners need."""
+    """The part of a Trainer that its callbacks need."""
 
     task: Task
-    listeners: CallbackList
+    callbacks: CallbackList
 
-    def state(self, position: Mapping[str, Any] | None = None) -> dict[str, Any]: ...
-
-
-class Look(Protocol):
-    """A few samples with the network's predictions."""
-
-    def __call__(self) -> Samples | None: ...
-
-    def best(self) -> Samples | None:
-        """The same with the weights of the best epoch."""
+    def state(self, position: StateDict | None = None) -> StateDict: ...
 
 
-def shipped(
-    folder: Path, config: RunConfig, trainer: Trained, look: Look, about: Mapping[str, Any], console: Style
+def default_callbacks(
+    folder: Path,
+    config: RunConfig,
+    trainer: Trained,
+    predictions: SamplePredictions,
+    about: StateDict,
+    console: Style,
 ) -> list[Callback]:
-    """Create the listeners of a run.
+    """Create the callbacks of a run.
 
     Args:
-        about: what a checkpoint keeps beside the trainer's parts.
+        about: the entries of a checkpoint beside the trainer's parts.
     """
-    notify = trainer.listeners.on_note
+    notify = trainer.callbacks.on_note
+    # The record comes first: no other callback may lose an epoch that was shown or kept.
     tracking = create_tracking(config.shipped_trackers, notify, config.create_trackers())
     return [
         tracking,
@@ -51,7 +49,9 @@ def shipped(
             config.checkpoint,
             lambda position: {**about, **trainer.state(position)},
         ),
-        Pictures(folder, config.pictures, trainer.task, look, look.best, tracking.image, notify),
+        Pictures(
+            folder, config.pictures, trainer.task, predictions, predictions.best, tracking.image, notify
+        ),
         Diagnostics(config.diagnostics, notify),
         Summary(),
         Progress(console, mark="saved best"),

@@ -1,41 +1,41 @@
-"""Warns, once each, of what a person would see in the curves of a training that goes wrong."""
+"""Warnings, once each, of signs in the curves that a training goes wrong."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
+from lab.checkpoint import StateDict
 from lab.config.sections import DiagnosticsConfig
 from lab.events import Callback, EpochEnd, Note
 
 ONE_CLASS = "val_one_class"
-_LASTING = 3  # epochs: a network often begins with one class everywhere, and a single epoch says little
+_LASTING = 3  # epochs: a network often begins with one class everywhere, and a single epoch proves little
 
 
 class Diagnostics(Callback):
     """A low metric late in the training, a wide gap to the training data, predictions of one class only.
 
     Args:
-        notify: takes the warnings.
+        notify: receives the warnings.
     """
 
     def __init__(self, config: DiagnosticsConfig, notify: Callable[[Note], None]) -> None:
         self._config, self._notify = config, notify
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._wide = 0  # epochs in a row with too wide a gap
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return which warnings were made, and for how long the gap has been wide."""
-        return {"told": sorted(self._told), "wide": self._wide}
+    def state_dict(self) -> dict[str, object]:
+        """Return the warnings that were made, and for how long the gap has been wide."""
+        return {"told": sorted(self._warned), "wide": self._wide}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue with them."""
-        self._told, self._wide = set(state["told"]), state["wide"]
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue from a `state_dict`."""
+        self._warned, self._wide = set(state["told"]), state["wide"]
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Warn of what is new."""
+        """Warn of new findings."""
         for kind, text in self._findings(event):
-            if kind not in self._told:
-                self._told.add(kind)
+            if kind not in self._warned:
+                self._warned.add(kind)
                 self._notify(Note(f"epoch {event.epoch}: {text}", "warning"))
 
     def _findings(self, event: EpochEnd) -> Iterator[tuple[str, str]]:
@@ -44,7 +44,7 @@ class Diagnostics(Callback):
         val = values.get(f"val_{name}", math.nan)
         train = values.get(f"train_{name}", math.nan)
         if event.epoch >= config.after_epochs and val < config.least:
-            found = f"val_{name} is {val:.3f} and should be {config.least:g} by now; look at the pictures"
+            found = f"val_{name} is {val:.3f} and should be {config.least:g} by now; look at the plots"
             yield (
                 "low",
                 f"{found}: do the masks fit, are patches centred on objects, are some images different?",

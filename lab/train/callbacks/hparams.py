@@ -1,10 +1,9 @@
-"""The listener that files a trial for TensorBoard's HPARAMS tab: `tensorboard --logdir studies/<study>`."""
+"""The callback for TensorBoard's HPARAMS tab: `tensorboard --logdir studies/<study>`."""
 
 import json
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lab.events import Callback, Outcome, RunEnd, RunStart
 from lab.store.redact import redact
@@ -12,19 +11,19 @@ from lab.trackers.tensorboard import FOLDER
 
 
 class HParams(Callback):
-    """Writes what was tried, and the values of the best epoch as `best/<metric>`, when a run ends.
+    """Write the parameters, and the best epoch's values as `best/<metric>`, when a run ends.
 
-    Not before: TensorBoard reads the files of a folder one after the other, and would leave the file that
-    the curves grow in. There is no description of the whole experiment, of which TensorBoard takes the first
-    it finds: without one it gathers the columns from all trials, whichever parameters each of them has.
+    Not before: TensorBoard reads the files of a folder one after the other, and would leave the file in
+    which the curves grow. There is no description of the whole experiment, of which TensorBoard would use the
+    first it finds: without one it gathers the columns from all trials, whichever parameters each has.
 
     Args:
-        values: dotted path -> what was tried.
-        metrics: names of logged values; also `seconds` and `parameters`, those of the run.
+        values: dotted path -> parameter of the trial.
+        metrics: names of logged values; also `seconds` and `parameters` of the run.
         group: the seeds of a trial share one, and one row of the table.
     """
 
-    def __init__(self, values: Mapping[str, Any], metrics: Sequence[str], group: str) -> None:
+    def __init__(self, values: Mapping[str, object], metrics: Sequence[str], group: str) -> None:
         self._values, self._metrics, self._group = redact(values), tuple(metrics), group
         self._start: RunStart | None = None
         self._began = time.time()
@@ -34,12 +33,12 @@ class HParams(Callback):
         self._start, self._began = event, time.time()
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Write it all; a run that was interrupted will go on, and end another time."""
+        """Write the trial; a run that was interrupted will be resumed, and end later."""
         if self._start is None or event.outcome is Outcome.INTERRUPTED:
             return
         try:
             self._write(self._start, event)
-        except Exception as error:  # noqa: BLE001 - a mirror's fault is never the run's
+        except Exception as error:  # noqa: BLE001 - an error here must not fail the run
             warnings.warn(f"TensorBoard's HPARAMS tab lacks this run: {error}", stacklevel=2)
 
     def _write(self, start: RunStart, end: RunEnd) -> None:
@@ -66,8 +65,8 @@ class HParams(Callback):
             writer.close()
 
 
-def shown(value: Any) -> bool | float | str:
-    """A value as TensorBoard takes it: numbers, texts and booleans as they are; a component by its name.
+def shown(value: object) -> bool | float | str:
+    """Convert a value for TensorBoard: numbers, texts and booleans stay; a component becomes its name.
 
     `{target: torch.optim.SGD, momentum: 0.9}` reads `SGD(momentum=0.9)`.
     """

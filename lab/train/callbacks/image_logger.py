@@ -1,4 +1,4 @@
-"""Pictures of what the network says: panels for the trackers, and two files at the end."""
+"""Plots of predictions and curves: panels for the trackers, and two files at the end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +15,14 @@ from lab.trackers.csv_file import read_metrics
 
 
 class Pictures(Callback):
-    """Draws `history.png` and `predictions.png`, the latter from the best epoch's predictions.
+    """Draw `history.png` and `predictions.png`, the latter from the best epoch's predictions.
 
-    A picture is a by-product: whatever goes wrong in one is told and does not end the run.
+    Plots are a by-product: an error in one is reported and does not end the run.
 
     Args:
-        predict: what the network says of some validation samples now, or None.
-        predict_best: the same with the best epoch's weights.
-        image: takes a panel for the trackers: epoch, name, (height, width, 3).
+        predict: returns predictions for some validation samples with the present weights, or None.
+        predict_best: returns the same with the best epoch's weights.
+        image: receives a panel for the trackers: epoch, name, (height, width, 3).
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Pictures(Callback):
         self._image, self._notify = image, notify
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Every now and then, a panel for the trackers."""
+        """Send a panel to the trackers, every `pictures.every_epochs` epochs."""
         due = event.epoch % self._config.every_epochs == 0 or event.epoch == event.epochs
         if due and self._config.enabled and not event.diverged:
-            self._guarded(lambda: self._hand_on_panel(event.epoch))
+            self._guarded(lambda: self._log_panel(event.epoch))
 
     def on_run_end(self, event: RunEnd) -> None:
         """Draw both files."""
@@ -53,7 +53,7 @@ class Pictures(Callback):
         if event.best_epoch:
             self._guarded(lambda: self._draw_predictions(event.best_epoch))
 
-    def _hand_on_panel(self, epoch: int) -> None:
+    def _log_panel(self, epoch: int) -> None:
         samples = self._predict()
         panel = self._task.panel(samples) if samples is not None else None
         if panel is not None:
@@ -73,4 +73,4 @@ class Pictures(Callback):
         try:
             draw()
         except Exception as error:  # noqa: BLE001 - a by-product must not end the run
-            self._notify(Note(f"a picture could not be drawn: {type(error).__name__}: {error}", "warning"))
+            self._notify(Note(f"a plot could not be drawn: {type(error).__name__}: {error}", "warning"))

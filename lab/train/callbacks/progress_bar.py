@@ -1,8 +1,8 @@
-"""What a person sees while it runs: a bar per phase, a line per epoch, and a summary at the end."""
+"""Console output of a run: a bar per phase, a line per epoch, and a summary at the end."""
 
 import time
 from collections.abc import Mapping
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from lab.console.formatting import format_duration, format_number
 from lab.console.progress_bars import Bar, progress_bar
@@ -18,12 +18,12 @@ _HIDDEN = ("train_one_class", "val_one_class")  # there for a warning, and in me
 
 
 class Progress(Callback):
-    """Writes to the console.
+    """Write to the console.
 
     Args:
         style: `auto` has bars on a terminal and plain lines elsewhere; `quiet` has warnings and the result
             only; `json` has one JSON object a line on standard output and nothing else.
-        mark: what stands behind an epoch that is the best so far.
+        mark: the text after an epoch that is the best so far.
     """
 
     def __init__(self, style: Style = "auto", stream: IO[str] | None = None, mark: str = "best") -> None:
@@ -37,14 +37,14 @@ class Progress(Callback):
         self._started = time.perf_counter()
 
     def on_run_start(self, event: RunStart) -> None:
-        """Where the run lives and what it is made of."""
+        """Print the run's folder and its components."""
         self._json(
             "run_start", run_dir=event.run_dir, seed=event.seed, device=event.device, epochs=event.epochs
         )
         if self._style in ("quiet", "json"):
             return
         within = f", after batch {event.first_step}" if event.first_step else ""
-        again = f", going on at epoch {event.first_epoch}{within}" if event.resumed else ""
+        again = f", continuing at epoch {event.first_epoch}{within}" if event.resumed else ""
         self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
         size = f"{event.model_bytes / 2**20:.2f} MB"
         loss = f"; loss {event.loss_parameters:,} more" if event.loss_parameters else ""
@@ -71,7 +71,7 @@ class Progress(Callback):
             self._done = event.step
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """The epoch's line."""
+        """Print the epoch's line."""
         self._close_bar()
         self._json("epoch", epoch=event.epoch, epochs=event.epochs, improved=event.improved, **event.values)
         if self._style in ("quiet", "json"):
@@ -88,14 +88,14 @@ class Progress(Callback):
             self._line(f"{what}{event.stop.reason}")
 
     def on_note(self, event: Note) -> None:
-        """A line of its own; warnings are shown even when quiet."""
+        """Print a line; warnings are shown even when quiet."""
         self._json("note", level=event.level, message=event.message)
         if self._style == "json" or (self._style == "quiet" and event.level == "info"):
             return
         self._line(f"{'Warning: ' if event.level == 'warning' else ''}{event.message}")
 
     def on_run_end(self, event: RunEnd) -> None:
-        """How it ended, what was best, and where everything is."""
+        """Print the outcome, the best epoch, and the paths of all files."""
         self._close_bar()
         self._json("run_end", **vars(event))
         if self._style == "json":
@@ -124,7 +124,7 @@ class Progress(Callback):
         self._out.write(text + "\n")
         self._out.flush()
 
-    def _json(self, event: str, **data: Any) -> None:
+    def _json(self, event: str, **data: object) -> None:
         if self._style == "json":
             self._line(printed_json({"event": event, **data}))
 
@@ -135,7 +135,7 @@ class Progress(Callback):
 
 
 def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
-    """The losses, then each metric's train and validation value, then the learning rate."""
+    """Order values: the losses, then each metric's train and validation value, then the learning rate."""
     first = [(name, values[name]) for name in _FIRST if name in values]
     rest = [(name, value) for name, value in values.items() if name not in (*_FIRST, *_HIDDEN, "lr")]
     rest.sort(key=lambda item: (item[0].split("_", 1)[-1], item[0].startswith("val")))
@@ -143,6 +143,6 @@ def _ordered(values: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _drops(event: EpochEnd) -> bool:
-    """A schedule that moves a little every epoch needs no word; a drop by a quarter does."""
+    """Return whether a change is worth a line: a quarter is, a little every epoch isn't."""
     before = event.values.get("lr", event.next_lr)
     return before > 0 and not 0.75 < event.next_lr / before < 1.5

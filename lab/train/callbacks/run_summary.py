@@ -1,12 +1,13 @@
-"""Keeps `summary.json`: what a run is and how it ended, in one small file."""
+"""Write `summary.json`: a run's settings, outcome and results in one small file."""
 
 import math
 import statistics
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from lab.config import ConfigError, RunConfig
 from lab.config.saved_config import written
@@ -22,14 +23,14 @@ T = TypeVar("T")
 
 
 class Summary(Callback):
-    """Written when the run starts, with outcome `running`, and again when it ends."""
+    """The summary of a single run: written when it starts, with outcome `running`, and again when it ends."""
 
     def __init__(self) -> None:
         self._start: RunStart | None = None
-        self._head: dict[str, Any] = {}
+        self._head: dict[str, object] = {}
 
     def on_run_start(self, event: RunStart) -> None:
-        """Say that the run is there and who runs it."""
+        """Write the summary of a run that has just started."""
         self._start = event
         self._head = {
             "project": event.project,
@@ -47,22 +48,26 @@ class Summary(Callback):
         run_folder.write_summary(event.run_dir, {**self._head, "config": event.config})
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Say how it ended."""
+        """Add the outcome and the results."""
         if self._start is None:
             return
-        result = {
-            "outcome": event.outcome,
-            "reason": event.reason,
-            "value": event.value,
-            "best_epoch": event.best_epoch,
-            "best": event.best,
-            "last": event.last,
-            "epochs": event.epochs,
-            "seconds": event.seconds,
-            "samples_per_second": event.samples_per_second,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        run_folder.write_summary(self._start.run_dir, {**self._head, **result, "config": self._start.config})
+        result = {**_results(event), "best_epoch": event.best_epoch, "config": self._start.config}
+        run_folder.write_summary(self._start.run_dir, {**self._head, **result})
+
+
+def _results(end: RunEnd) -> dict[str, object]:
+    """Return the entries of a finished run, of one seed or of several."""
+    return {
+        "outcome": end.outcome,
+        "reason": end.reason,
+        "value": end.value,
+        "best": end.best,
+        "last": end.last,
+        "epochs": end.epochs,
+        "seconds": end.seconds,
+        "samples_per_second": end.samples_per_second,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 class RepeatsSummary:
@@ -73,17 +78,17 @@ class RepeatsSummary:
         self._names = tuple(config.repeats)
         self._kind = "seed" if config.folds is None else "fold"
         self._results: list[tuple[str, RunResult]] = []
-        self._started = datetime.now(UTC)
-        self._seconds = time.perf_counter()
+        self._started = time.perf_counter()
         self._head = {
             "project": config.project,
             "name": config.name,
             "monitor": config.monitor.model_dump(mode="json"),
-            "started": self._started.isoformat(timespec="seconds"),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "config": redact(config.as_data()),
         }
 
     def __enter__(self) -> "RepeatsSummary":
+        # Kept to undo the start: only the first seed finds out whether the components can be built.
         paths = [self._folder / name for name in (run_folder.CONFIG, run_folder.SUMMARY)]
         self._before = {path: path.read_bytes() if path.exists() else None for path in paths}
         file_io.atomic_write(self._folder / run_folder.CONFIG, written(self._config.as_data()))
@@ -91,12 +96,12 @@ class RepeatsSummary:
         return self
 
     def add(self, result: RunResult) -> None:
-        """Take in the next finished seed or fold."""
+        """Add the next finished seed or fold."""
         number = self._names[len(self._results)].partition("_")[2]
         self._results.append((number, result))
 
     def unless_stopped(self, repeats: Iterable[T]) -> Iterator[T]:
-        """The repeats, until one is pruned or otherwise taken from the run: that is said of the whole run."""
+        """Yield the repeats, until one is pruned or otherwise stopped: that ends the whole run."""
         for repeat in repeats:
             yield repeat
             if self._stopped() is not None:
@@ -107,12 +112,12 @@ class RepeatsSummary:
 
     @property
     def result(self) -> RunResult:
-        """The mean over the repeats; as bad as it gets where one of them diverged."""
+        """The mean over the repeats; infinitely bad where one of them diverged."""
         return RunResult(self._end(Outcome.COMPLETED), self._folder)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ConfigError) and not self._results:
-            self._put_back()
+            self._restore()
             return
         stopped = isinstance(error, (KeyboardInterrupt, Stopped))
         broken = Outcome.INTERRUPTED if stopped else Outcome.FAILED
@@ -130,28 +135,21 @@ class RepeatsSummary:
             }
             for number, result in self._results
         ]
+        reason = redact_text(f"{type(error).__name__}: {error}") if error is not None else end.reason
         summary = {
-            "outcome": end.outcome,
-            "reason": redact_text(f"{type(error).__name__}: {error}") if error is not None else end.reason,
-            "value": end.value,
-            "best": end.best,
-            "last": end.last,
-            "spread": self._spread("best"),
+            **_results(replace(end, reason=reason)),
+            "spread": self._spread(),
             "definitions": newest(
                 (run_folder.read_summary(result.run_dir) or {}).get("definitions")
                 for _, result in self._results
             ),
             f"{self._kind}s": table,
-            "epochs": end.epochs,
-            "seconds": end.seconds,
-            "samples_per_second": end.samples_per_second,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         run_folder.write_summary(self._folder, {**self._head, **summary})
         self._print(end)
 
-    def _put_back(self) -> None:
-        """The config was refused: a run that was there stays as it was, a new one leaves nothing."""
+    def _restore(self) -> None:
+        """Undo the start, for a config that was refused: restore an existing run, remove a new one."""
         for path, content in self._before.items():
             if content is None:
                 path.unlink()
@@ -178,7 +176,7 @@ class RepeatsSummary:
             best_epoch=0,
             best=self._mean("best"),
             last=self._mean("last"),
-            seconds=time.perf_counter() - self._seconds,
+            seconds=time.perf_counter() - self._started,
             samples_per_second=statistics.fmean(r.samples_per_second for r in results) if results else 0.0,
         )
 
@@ -190,11 +188,11 @@ class RepeatsSummary:
     def _mean(self, which: Literal["best", "last"]) -> dict[str, float]:
         return {name: statistics.fmean(v) if v else math.nan for name, v in self._columns(which).items()}
 
-    def _spread(self, which: Literal["best", "last"]) -> dict[str, float]:
-        """The sample standard deviation over the repeats; NaN for one seed, or where one diverged."""
+    def _spread(self) -> dict[str, float]:
+        """Return the sample standard deviation over the repeats; NaN for one seed, or where one diverged."""
         return {
             name: statistics.stdev(v) if len(v) > 1 and all(map(math.isfinite, v)) else math.nan
-            for name, v in self._columns(which).items()
+            for name, v in self._columns("best").items()
         }
 
     def _print(self, end: RunEnd) -> None:
@@ -206,7 +204,7 @@ class RepeatsSummary:
             return
         if not self._results:
             return
-        spread = self._spread("best")
+        spread = self._spread()
         lines = ["", f"{len(self._results)} {self._kind}s: mean ± standard deviation of the best epochs"]
         for name, mean in end.best.items():
             if name != "lr":

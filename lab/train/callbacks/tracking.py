@@ -1,9 +1,9 @@
-"""The listener that has a run written down: into its own files first, then into the mirrors."""
+"""The callback that records a run: in its own files first, then in the mirrors."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import assert_never
 
 import numpy as np
@@ -20,13 +20,12 @@ from lab.trackers.jsonl_events import JsonlTracker
 
 
 class Tracking(Callback):
-    """Passes the run's events to its trackers: `record` directly and first, `mirrors` through their queues.
+    """Pass the run's events to its trackers: `record` directly and first, `mirrors` through their queues.
 
-    What fails in the record is raised, for without its record a run is worth nothing; mirrors can't fail or
-    block. Mirrors speak through `notes`, a queue that their threads fill; it is emptied on the training
-    thread, at the end of every epoch and of the run, into `notify`. That is to hand the note to every
-    listener, this one included; without it the note goes into the record only. No tracker sees a secret of
-    the config.
+    An error in the record is raised, for a run without its record is worthless; mirrors can't fail or block.
+    Mirrors report through `notes`, a queue that their threads fill; it is emptied on the training thread, at
+    the end of every epoch and of the run, into `notify`. That passes the note to every callback, this one
+    included; without it the note goes into the record only. No tracker receives a secret of the config.
     """
 
     def __init__(
@@ -44,7 +43,7 @@ class Tracking(Callback):
         self._started = False
 
     def on_run_start(self, event: RunStart) -> None:
-        """Open the record, start the mirrors, and record what was said before."""
+        """Open the record, start the mirrors, and record earlier notes."""
         event = replace(event, config=redact(event.config))
         for tracker in (*self._record, *self._mirrors):
             tracker.start(event)
@@ -54,7 +53,7 @@ class Tracking(Callback):
         self._early.clear()
 
     def on_epoch_end(self, event: EpochEnd) -> None:
-        """Record the epoch; then pass on what the mirrors had to say."""
+        """Record the epoch; then pass on the notes of the mirrors."""
         for tracker in (*self._record, *self._mirrors):
             tracker.epoch(event)
         self._pass_notes()
@@ -69,7 +68,7 @@ class Tracking(Callback):
             tracker.note(event)
 
     def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Hand on a copy of a picture, shape (height, width, 3)."""
+        """Pass on a copy of an image, shape (height, width, 3)."""
         assert image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8, (image.shape, image.dtype)
         copy = image.copy()
         for tracker in (*self._record, *self._mirrors):
@@ -83,6 +82,7 @@ class Tracking(Callback):
         event = replace(event, reason=redact_text(event.reason))
         for tracker in self._record:
             tracker.finish(event)
+        # Ask all before waiting for any: they finish at the same time.
         for mirror in self._mirrors:
             mirror.request_finish(event)
         for mirror in self._mirrors:
@@ -90,12 +90,9 @@ class Tracking(Callback):
         self._pass_notes()
 
     def _pass_notes(self) -> None:
-        while True:
-            try:
-                note = self._notes.get_nowait()
-            except Empty:
-                return
-            self._notify(note)
+        # This thread is the only consumer, so what isn't empty can be taken without a wait.
+        while not self._notes.empty():
+            self._notify(self._notes.get_nowait())
 
 
 def create_tracking(
@@ -103,9 +100,9 @@ def create_tracking(
     notify: Callable[[Note], None] | None = None,
     extra: Sequence[Tracker] = (),
 ) -> Tracking:
-    """The record, a mirror for each config, and one for each tracker of the user's own.
+    """Create the record, a mirror for each config, and one for each custom tracker.
 
-    `notify` gets the mirrors' notes on the training thread and is to pass them to every listener.
+    `notify` receives the mirrors' notes on the training thread and passes them to every callback.
     """
     notes: SimpleQueue[Note] = SimpleQueue()
     mirrors = [mirror for config in configs if (mirror := _create_mirror(config, notes.put)) is not None]
@@ -114,7 +111,7 @@ def create_tracking(
 
 
 def _create_mirror(config: TrackerConfig, notify: Callable[[Note], None]) -> Background | None:
-    """The tracker's module is imported here: one that is not asked for costs nothing at the start."""
+    """Create a mirror; its module is imported only here, so that an unused one costs no time at the start."""
     match config:
         case WandbConfig() if environment.mode_of(config) == "disabled":
             if config.mode == "auto":

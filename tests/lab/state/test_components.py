@@ -226,7 +226,7 @@ def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path)
         (
             {"criterion": "torch.nn.L1Loss"},
             [
-                "criterion has changed, and val_loss with it: the best epoch is reset, and looked for among",
+                "criterion has changed, and val_loss with it: the best epoch is reset; epochs before the",
                 "early stopping is reset: criterion has changed, and val_loss with it",
                 "the criterion L1Loss is reset: criterion has changed",
             ],
@@ -260,7 +260,7 @@ def test_sums_of_an_epoch_are_of_one_loss(tmp_path: Path) -> None:
     """The sum of the earlier loss is left out within an epoch, with a message."""
     config = tiny(checkpoint={"every_n_steps": 1}, epochs=1)
     notes = interrupted(tmp_path, config, (1, 3), criterion="torch.nn.L1Loss")
-    assert "train_loss of this epoch is of the batches after the checkpoint only" in notes
+    assert "train_loss of this epoch covers only the batches after the checkpoint" in notes
     (row,) = read_metrics(tmp_path)
     assert row["train_loss"] == pytest.approx(row["train_mae"], rel=1e-6)  # both of the last batch
 

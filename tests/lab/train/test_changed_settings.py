@@ -60,7 +60,6 @@ PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
                 "early_stopping": "criterion has changed, and val_loss with it",
                 "plateau": "criterion has changed",
                 "criterion": "criterion has changed",
-                "sums": "criterion has changed",
                 "components": {"criterion": "criterion has changed"},
             },
         ),

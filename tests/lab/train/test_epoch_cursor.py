@@ -151,7 +151,7 @@ class Breaking(Callback):
 
 def test_weights_that_are_not_finite_are_not_kept() -> None:
     trainer, keeper = made(log_every_steps=1)
-    trainer.listeners.callbacks.insert(0, Breaking(trainer))
+    trainer.callbacks.callbacks.insert(0, Breaking(trainer))
     trainer.train(samples(0), DataLoader(VAL, 4), 1)
     assert (trainer.outcome, keeper.kept) == ("diverged", {})
     assert trainer.reason == "a weight is not finite after step 4 of epoch 1"

@@ -192,12 +192,12 @@ def test_reports_every_so_many_steps_with_the_loss_since() -> None:
     heard = Heard()
     reporter = ProgressReporter(CallbackList([heard]), 2)
     reporter.begin("val", 3, 9, 5)
-    reporter._told = math.inf  # not by the clock
+    reporter._reported_at = math.inf  # not by the clock
     filled = EpochMetrics(Task(), {})
     for step, loss in enumerate([1.0, 3.0, 10.0, 20.0, 7.0], 1):
         filled.add(result(loss))
         reporter.step(step, filled)
-        reporter._told = math.inf
+        reporter._reported_at = math.inf
     assert heard.phases == [PhaseStart("val", 3, 9, 5)]
     assert heard.steps == [StepsDone("val", 2, 2.0), StepsDone("val", 4, 15.0)]
     assert filled.values()["loss"] == pytest.approx(41 / 5)

@@ -189,7 +189,7 @@ def test_faults(check: Callable[..., Report], net: str, fault: str) -> None:
     assert not report.passed
     assert re.search(fault, report.faults[0]), report.faults
     assert "this check took" in report.figures
-    assert report.as_text().endswith("Not ready: mend the faults above.")
+    assert report.as_text().endswith("Not ready: fix the errors above.")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_as_text() -> None:
     report.faults.append("broken")
     assert not report.passed
     assert report.as_text().splitlines()[-4:] == [
-        "Warning: careful", "Fault: broken", "", "Not ready: mend the faults above.",
+        "Warning: careful", "Fault: broken", "", "Not ready: fix the errors above.",
     ]  # fmt: skip
 
 

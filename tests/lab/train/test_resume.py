@@ -43,7 +43,7 @@ def first_weight(trainer: Trainer) -> float:
 def test_nothing_there_yet(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
     trainer, notes = resume(tmp_path, config())
     assert trainer.course.epoch == 0
-    assert notes == ["info: there is no checkpoint yet; beginning at the first epoch"]
+    assert notes == ["info: there is no checkpoint yet; starting at the first epoch"]
 
 
 def test_everything_is_loaded(tmp_path: Path, config: Callable[..., RunConfig]) -> None:
@@ -118,7 +118,7 @@ def test_a_damaged_last_is_passed_over_and_replaced(tmp_path: Path, config: Call
     trainer, notes = resume(tmp_path, config())
     assert (trainer.course.epoch, first_weight(trainer)) == (1, 1.0)
     assert len(notes) == 1
-    assert notes[0].startswith("warning: passed over a damaged checkpoint: ") and "last.pt" in notes[0]
+    assert notes[0].startswith("warning: skipped a damaged checkpoint: ") and "last.pt" in notes[0]
     # Kept as `last`, it would become `prev` at the next save: then a kill would leave nothing to load.
     assert checkpoint.load(tmp_path / "last.pt")["course"]["epoch"] == 1
 
@@ -141,7 +141,7 @@ def test_a_part_that_must_be_there(tmp_path: Path, config: Callable[..., RunConf
     content = collect(trainer.parts())
     del content["optimizer"]
     checkpoint.save(tmp_path / "last.pt", {"config": config().as_data(), **content})
-    with pytest.raises(CheckpointError, match="holds no optimizer"):
+    with pytest.raises(CheckpointError, match="has no optimizer"):
         resume(tmp_path, config())
 
 

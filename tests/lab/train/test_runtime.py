@@ -44,9 +44,9 @@ def test_device(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, asked: st
 @pytest.mark.parametrize(
     ("cuda", "asked", "says"),
     [
-        (0, "cuda", "found 'cuda', and the CUDA devices here are: none; auto takes what there is"),
-        (2, "cuda:2", "found 'cuda:2', and the CUDA devices here are: cuda:0 to cuda:1; auto takes"),
-        (0, "mps", "found 'mps', and this machine has none; auto takes what there is"),
+        (0, "cuda", "found 'cuda', and the available CUDA devices are: none; auto uses an available device"),
+        (2, "cuda:2", "found 'cuda:2', and the available CUDA devices are: cuda:0 to cuda:1; auto uses"),
+        (0, "mps", "found 'mps', which is not available on this machine; auto uses an available device"),
     ],
 )
 def test_a_device_that_is_not_there(

@@ -128,7 +128,7 @@ def test_a_failure_is_a_warning(tmp_path: Path, fails: str, says: str) -> None:
     run = Run(tmp_path, Drawing(fails), "fails" if fails == "predict" else "samples", every_epochs=1)
     run.go(improved=[1])
     assert {(note.level, note.message) for note in run.notes} == {
-        ("warning", f"a picture could not be drawn: {says}")
+        ("warning", f"a plot could not be drawn: {says}")
     }
     assert (tmp_path / run_folder.HISTORY).exists()
 
@@ -181,7 +181,7 @@ def test_a_run_ends_well_though_its_pictures_fail(
         callbacks=[notes],
     )
     assert result.outcome == "completed"
-    assert notes.warnings == ["a picture could not be drawn: MemoryError: no room"]
+    assert notes.warnings == ["a plot could not be drawn: MemoryError: no room"]
     assert "no room" in (result.run_dir / run_folder.EVENTS).read_text()
 
 

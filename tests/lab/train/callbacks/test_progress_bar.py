@@ -149,7 +149,7 @@ def test_resumed_and_saved_are_said(tmp_path: Path) -> None:
     progress.on_run_start(run_start(tmp_path, first_epoch=3))
     progress.on_epoch_end(epoch_end(3, epochs=100))
     first, *_, last = stream.getvalue().splitlines()
-    assert first.endswith("(seed 7, going on at epoch 3)")
+    assert first.endswith("(seed 7, continuing at epoch 3)")
     assert last.startswith("Epoch   3/100  ") and last.endswith("0.5s  * saved best")
 
 
