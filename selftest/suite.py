@@ -1,4 +1,4 @@
-"""The table of faults, and the way through it."""
+"""The fault injection tests: the table of faults, and the loop that tries them."""
 
 import signal
 import sys
@@ -44,15 +44,15 @@ Attempt: TypeAlias = Callable[[Bench, int], Verdict]
 
 @dataclass(frozen=True)
 class Fault:
-    """One line of the table of promises.
+    """One line of the table of guarantees.
 
     Args:
-        number: of the line.
-        quick: how often it is tried within the five minutes of all.
-        full: how often for the figures that are published.
-        attempt: tries it so often.
+        number: line of the table.
+        quick: repetitions in the quick suite of five minutes.
+        full: repetitions for the published results.
+        attempt: causes the fault as often as asked, and returns a verdict.
         title: what happens.
-        promise: what comes of it.
+        promise: the guaranteed outcome.
     """
 
     number: int
@@ -65,84 +65,84 @@ class Fault:
 
 FAULTS = (
     Fault(1, 12, 200, killed_workers.kill_workers,
-          "workers killed (-9) at random instants, 4 at a time, on SQLite and PostgreSQL",
+          "workers killed (SIGKILL) at random times, 4 at a time, on SQLite and PostgreSQL",
           "every configuration ends exactly once"),
     Fault(2, 2, 25, killed_runs.kill_runs,
-          "runs killed (-9) again and again, loader workers 0 and 2; stateful losses and streams, two-mode "
+          "runs killed (SIGKILL) repeatedly, loader workers 0 and 2; stateful losses and streams, two-mode "
           "optimizers, frozen layers",
-          "resumed equals uninterrupted, to the bit"),
+          "a resumed run is bit-identical to an uninterrupted one"),
     Fault(3, 3, 50, killed_runs.kill_within_epochs,
-          "kills (-9) at random steps within an epoch of the same runs, checkpoint.every_n_steps",
-          "this epoch and the next equal uninterrupted ones; at most one interval is lost"),
+          "the same runs killed (SIGKILL) at random steps within an epoch, checkpoint.every_n_steps",
+          "this epoch and the next are identical to uninterrupted ones; at most one interval is lost"),
     Fault(4, 2, 20, concurrent_workers.start_at_once,
-          "8 workers start at once on a database that isn't there, SQLite and PostgreSQL",
-          "all of them join one study"),
+          "8 workers started at once on a database that does not exist yet, SQLite and PostgreSQL",
+          "all of them join the same study"),
     Fault(5, 2, 20, concurrent_workers.queue_in_lockstep,
-          "48 queued trials, 8 workers in lock-step",
-          "each runs once"),
+          "48 queued trials, 8 workers in lockstep",
+          "each trial runs once"),
     Fault(6, 4, 20, killed_workers.exactly_n_trials,
-          "4 workers, kills and restarts of the whole command",
-          "exactly n_trials are finished"),
+          "4 workers, with the whole command killed and restarted",
+          "exactly n_trials trials finish"),
     Fault(7, 5, 60, database_outages.database_away,
-          "the database locked for long, read meanwhile; PostgreSQL gone",
-          "no crash, each report once"),
+          "database locked for a long time while others read it; PostgreSQL server down",
+          "no crash, each report is stored once"),
     Fault(8, 2, 20, suspended_workers.stopped_workers,
-          "a worker stopped (SIGSTOP) past its lease, then continued",
+          "a worker suspended (SIGSTOP) until its lease expires, then continued",
           "it stops by itself and writes nothing"),
     Fault(9, 1, 20, stop_signals.signals,
-          "SIGINT, SIGTERM, SIGHUP, and a second one",
-          "stops within 5 s or a step, resumable; the second: at once"),
+          "SIGINT, SIGTERM, SIGHUP, and a second signal",
+          "stops within 5 s or one step and can be resumed; the second signal aborts immediately"),
     Fault(10, 12, 100, bad_trials.bad_trials,
-          "exceptions, no memory, SystemExit, crashes in every second trial",
-          "the others complete, each bad one has its cause, the memory comes back"),
+          "exceptions, out of memory, SystemExit or crashes in every second trial",
+          "the others complete, each failure is recorded with its cause, memory is released"),
     Fault(11, 1, 5, bad_trials.killing_configuration,
-          "a configuration that always kills its worker",
-          "given up after 2 tries and named; the others unaffected"),
+          "a configuration that always crashes its worker",
+          "quarantined after 2 attempts and reported; other trials are unaffected"),
     Fault(12, 10, 200, checkpoints.killed_writes,
-          "kill -9 in the middle of writing a checkpoint",
-          "none unloadable, at most one behind"),
+          "SIGKILL while a checkpoint is being written",
+          "every checkpoint loads, at most one is lost"),
     Fault(13, 4, 20, full_disk.full_disk,
-          "the disk full at each point of writing",
-          "nothing saved is lost, said clearly, goes on when there is space"),
+          "disk full at each point of writing",
+          "no saved data is lost, a clear message, continues when there is space"),
     Fault(14, 20, 200, checkpoints.damaged,
-          "bits flipped in checkpoints, checkpoints cut off",
-          "all detected, the previous one is used, and said"),
+          "flipped bits in checkpoints, truncated checkpoints",
+          "all are detected and reported, the previous checkpoint is used"),
     Fault(15, 9, 162, not_finite.not_finite,
-          "NaN and infinities in loss, gradient, metric, under 9 pruners and 2 directions",
-          "stops within a step or an epoch, is never best, the checkpoint before it stays"),
+          "NaN and infinity in loss, gradient or metric, with 9 pruners and 2 directions",
+          "stops within a step or an epoch, is never the best, keeps the checkpoint before it"),
     Fault(16, 1, 20, wandb_outages.wandb_away,
-          "W&B without key, refused, a black hole, without DNS; its process killed",
-          "5 s at most, every run finishes, nothing missing locally, each step once after a sync"),
+          "W&B without a key, refusing, unresponsive or without DNS; its process killed",
+          "at most 5 s of delay, every run finishes, local records are complete, each step is uploaded once by a sync"),
     Fault(17, 12, 12, edits.edited_studies,
-          "edits of a study's file under one name",
-          "refused with the difference and the way out, or harmless"),
+          "edits of a study file under the same study name",
+          "refused with the difference and a solution, or harmless"),
     Fault(18, 10, 100, wrong_configs.mutated_files,
-          "wrong YAML files",
-          "file and line, 1.5 s at most, no traceback"),
+          "invalid YAML files",
+          "reported with file and line within 1.5 s, no traceback"),
     Fault(19, 5, 23, malicious_files.hostile_files,
-          "hostile checkpoints, studies.db, dataset pickles",
+          "malicious checkpoints, studies.db, dataset pickles",
           "nothing in them is executed"),
     Fault(20, len(PAYLOADS), len(PAYLOADS), malicious_files.import_payloads,
-          "import paths that lead to other doors",
+          "malicious import paths",
           "nothing is executed"),
     Fault(21, len(path_escapes.CASES), len(path_escapes.CASES), path_escapes.hostile_names,
-          "hostile names of runs, studies, datasets, images",
-          "nothing is written outside"),
+          "malicious names of runs, studies, datasets, images",
+          "nothing is written outside the project folders"),
     Fault(22, 30, 30, secrets.planted_secrets,
-          "secrets in config, environment, command line, URL, traceback",
-          "none is written down"),
+          "secrets in config, environment, command line, URL and traceback",
+          "none is written to any file"),
     Fault(23, servers.COUNT, servers.COUNT, servers.loopback,
-          "strangers who ask our servers",
-          "loopback only; elsewhere only with a token"),
+          "unauthorized requests to our servers",
+          "loopback only, unless a token is set"),
     Fault(24, 24, 327, wrong_input.wrong_input,
-          "other people's files, layouts, tables, targets, losses and streams",
-          "the right figure, or a refusal or a warning that names the cause; no silent error"),
+          "unusual files, layouts, tables, targets, losses and streams",
+          "the correct value, or an error or warning that states the cause; no silent error"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A fault, what it came to, and how long that took."""
+    """A fault, its verdict and its duration."""
 
     fault: Fault
     verdict: Verdict
@@ -150,8 +150,8 @@ class Tried:
     seconds: float
 
     def as_text(self) -> str:
-        """A few lines for a terminal: the fault, the figures, and what was broken."""
-        word = "held" if self.verdict.held else "BROKEN"
+        """Format for a terminal: the fault, the counts, and what failed."""
+        word = "passed" if self.verdict.held else "FAILED"
         lines = [
             f"{self.fault.number:2}  {word:6}  {self.fault.title}  ({self.seconds:.0f} s)",
             f"            {self.verdict.as_text()}",
@@ -172,7 +172,7 @@ class Tried:
 
 @contextmanager
 def bench(place: Path, main: Path, run: Run) -> Iterator[Bench]:
-    """A bench in a new folder below `place`, the storage in question; SIGTERM cleans up as Ctrl-C does.
+    """A bench in a new folder below `place`, on the storage to be tested; SIGTERM cleans up as Ctrl-C does.
 
     Args:
         main: the path of `main.py`.
@@ -192,19 +192,19 @@ def bench(place: Path, main: Path, run: Run) -> Iterator[Bench]:
 
 
 def chosen(text: str | None) -> set[int]:
-    """The lines of `1,4`; none for all of them.
+    """Parse `1,4`; an empty set stands for all lines.
 
     Raises:
-        ValueError: there is no such line.
+        ValueError: a line does not exist.
     """
     only = {int(number) for number in (text or "").split(",") if number}
     if unknown := only - {fault.number for fault in FAULTS}:
-        raise ValueError(f"there is no line {min(unknown)}; they go from 1 to {len(FAULTS)}")
+        raise ValueError(f"there is no line {min(unknown)}; expected 1 to {len(FAULTS)}")
     return only
 
 
 def run_suite(bench: Bench, *, full: bool, only: Collection[int], as_json: bool) -> bool:
-    """Print each fault as soon as it has been tried; whether all promises held."""
+    """Try the faults, print each result at once, and return whether all passed."""
     tried = []
     for each in try_faults(bench, full=full, only=only):
         tried.append(each)
@@ -216,20 +216,20 @@ def run_suite(bench: Bench, *, full: bool, only: Collection[int], as_json: bool)
 
 
 def summary(tried: Sequence[Tried]) -> str:
-    """The last line."""
+    """Return the last line of the output."""
     broken = [each.fault.number for each in tried if not each.verdict.held]
     seconds = sum(each.seconds for each in tried)
-    held = f"{len(tried) - len(broken)} of {len(tried)} promises held"
-    which = f"; broken: {', '.join(map(str, broken))}" if broken else ""
-    return f"{held} in {format_duration(seconds)}{which}"
+    passed = f"{len(tried) - len(broken)} of {len(tried)} faults passed"
+    which = f"; failed: {', '.join(map(str, broken))}" if broken else ""
+    return f"{passed} in {format_duration(seconds)}{which}"
 
 
 def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) -> Iterator[Tried]:
-    """Try the faults one after the other.
+    """Try the faults one after the other and yield each result.
 
     Args:
-        full: as often as the published figures ask, instead of what five minutes allow.
-        only: the numbers of those to try; by default all.
+        full: as many repetitions as published, instead of the quick suite.
+        only: numbers of the faults to try; by default all.
     """
     for fault in FAULTS:
         if only and fault.number not in only:
@@ -243,10 +243,10 @@ def try_faults(bench: Bench, *, full: bool = False, only: Collection[int] = ()) 
 
 
 def _attempted(fault: Fault, bench: Bench, count: int) -> Verdict:
-    """A fault of the suite itself must not cost the figures of the other lines."""
+    """Attempt a fault; an error of the suite itself must not cost the results of other lines."""
     try:
         return fault.attempt(bench, count)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
+    except Exception as error:  # noqa: BLE001 - any error is reported with the line
         place = traceback.extract_tb(error.__traceback__)[-1]
-        ended = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        return Verdict({"tried": 0}, [f"the attempt itself ended: {ended}"])
+        where = f"{Path(place.filename).name}:{place.lineno}"
+        return Verdict({"tried": 0}, [f"the test itself failed: {type(error).__name__}: {error} ({where})"])
