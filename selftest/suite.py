@@ -112,7 +112,7 @@ FAULTS = (
           "stops within a step or an epoch, is never the best, keeps the checkpoint before it"),
     Fault(16, 1, 20, wandb_outages.wandb_away,
           "W&B without a key, refusing, unresponsive or without DNS; its process killed",
-          "at most 5 s of delay, every run finishes, complete local records, each step uploaded once by a sync"),
+          "at most 5 s of delay, every run finishes, local records complete, each step once after a sync"),
     Fault(17, 12, 12, edits.edited_studies,
           "edits of a study file under the same study name",
           "refused with the difference and a solution, or harmless"),
