@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from multiprocessing import process as processes
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from lab.config import RunConfig, import_policy
@@ -209,9 +210,9 @@ class Bench:
         processes._children.discard(fork)  # type: ignore[attr-defined]
         return self._with(Process(fork, folder / CONSOLE))
 
-    def warm(self, folder: Path, *arguments: str) -> Process:
+    def warm(self, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> Process:
         """The real `python main.py ...` as `start` has it, in a process that has imported everything."""
-        return self.fork(folder, as_main, self.main, arguments)
+        return self.fork(folder, as_main, self.main, arguments, environment or {})
 
     def postgres(self) -> Postgres | None:
         """A PostgreSQL server: that of TEST_DB_URL, or one of its own; None where there is none to be had."""
@@ -310,7 +311,10 @@ def _forked(folder: Path, function: Callable[..., object], arguments: tuple[obje
             raise
 
 
-def as_main(main: Path, arguments: Sequence[str]) -> None:
-    """Run `python main.py ...` in this process."""
+def as_main(
+    main: Path, arguments: Sequence[str], environment: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Run `python main.py ...` in this process, with more variables of the environment."""
+    os.environ.update(environment)
     sys.argv = [str(main), *arguments]
     runpy.run_path(str(main), run_name="__main__")

@@ -304,7 +304,7 @@ def _reference(bench: Bench) -> Rows:
     found = {}
     for kind in ("run", "pictures"):
         (here := folder / kind).mkdir()
-        bench.fork(here, as_main, bench.main, ("--run", str(folder / f"{kind}.yaml"), "--quiet")).done()
+        bench.warm(here, "--run", str(folder / f"{kind}.yaml"), "--quiet").done()
         (found[kind],) = state_of(here).rows.values()
     return {
         **found,

@@ -1,9 +1,8 @@
 """Planted secrets: none of them is in anything that is written down."""
 
-import os
 import random
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,7 +10,7 @@ from typing import TypeAlias
 import sqlalchemy
 import yaml
 
-from selftest.bench import Bench, as_main
+from selftest.bench import Bench
 from selftest.postgres import HINT
 from selftest.studies import small_run
 from selftest.verdict import Verdict
@@ -56,7 +55,7 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     broken = list[str]()
 
     def do(wanted: int, *arguments: str) -> None:
-        done = bench.fork(folder, _main, bench.main, arguments, environment).done(_PATIENCE)
+        done = bench.warm(folder, *arguments, environment=environment).done(_PATIENCE)
         if done.code != wanted:
             ended = f"exit code {wanted} expected, found {done.code}: {done.output[-500:]}"
             broken.append(f"{arguments[0]}: {ended}")
@@ -204,8 +203,3 @@ def _dump(url: str) -> bytes:
     finally:
         engine.dispose()
     return repr(rows).encode()
-
-
-def _main(main: Path, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
-    os.environ.update(environment)
-    as_main(main, arguments)

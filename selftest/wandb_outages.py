@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import yaml
 from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
 from lab.trackers.jsonl_events import read_events
-from selftest.bench import Bench, Process, as_main, end_group, until
+from selftest.bench import Bench, Process, end_group, until
 from selftest.sockets import family
 from selftest.studies import small_run
 from selftest.verdict import Tally, Verdict
@@ -110,12 +110,7 @@ def _server(url: str) -> dict[str, str]:
 
 
 def _start(bench: Bench, folder: Path, *arguments: str, environment: Mapping[str, str]) -> Process:
-    return bench.fork(folder, _main, bench.main, (*arguments, "--quiet"), dict(environment))
-
-
-def _main(main: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    os.environ.update(environment)
-    as_main(main, arguments)
+    return bench.warm(folder, *arguments, "--quiet", environment=environment)
 
 
 def _write(folder: Path, mode: str | None, timeout: float = BOUND) -> None:
