@@ -15,6 +15,7 @@ from lab.config import OptimizeConfig, RunConfig, config_file, is_study
 from lab.config.validation import validate
 from lab.console import command_line
 from tests.conftest import ROOT
+from tests.test_architecture import LAYERS
 
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
@@ -260,3 +261,11 @@ def test_the_page_on_architecture_names_what_exists() -> None:
     questions = re.findall(r"^\| .*\? \| \[(\S+)\]\(\.\./(\S+)\) \|$", text, re.MULTILINE)
     assert len(questions) == len(set(questions)) == 20
     assert [file for file, link in questions if file != link or not (ROOT / file).is_file()] == []
+
+
+def test_the_table_of_layers_is_that_of_the_test() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (`.+?`) \|", text, re.MULTILINE)
+    assert [(int(level), re.findall(r"`([\w.]+)`", parts)) for level, parts in rows] == list(
+        zip(reversed(range(len(LAYERS))), LAYERS, strict=True)
+    )
