@@ -157,11 +157,11 @@ def test_plateau_scheduler_gets_its_metric() -> None:
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.5, patience=0, eps=0.0, threshold=0.1
     )
-    listener = Recorder()
-    ours = trainer(model, optimizer=optimizer, scheduler=scheduler, callbacks=[listener])
+    callback = Recorder()
+    ours = trainer(model, optimizer=optimizer, scheduler=scheduler, callbacks=[callback])
     ours.train(DataLoader(line(8), 8), DataLoader(line(8), 8), 3)
-    assert [end.values["lr"] for end in listener.ends] == [1e-12, 1e-12, 5e-13]
-    assert [end.next_lr for end in listener.ends] == [1e-12, 5e-13, 2.5e-13]
+    assert [end.values["lr"] for end in callback.ends] == [1e-12, 1e-12, 5e-13]
+    assert [end.next_lr for end in callback.ends] == [1e-12, 5e-13, 2.5e-13]
 
 
 def test_step_scheduler_moves_with_the_optimizer() -> None:
@@ -237,12 +237,12 @@ class Bad(nn.Module):
     ],
 )
 def test_not_finite_stops(phase: str, value: float, at: int, says: str, monitored: str) -> None:
-    listener = Recorder()
+    callback = Recorder()
     ours = trainer(
         Bad(at, value, phase),
         lr=1e-3,
         check_gradients=True,
-        callbacks=[listener],
+        callbacks=[callback],
         log_every_steps=10**6,  # it is seen at its own step, not when the loss is told
         metrics={"mae": MAE()},
         monitor=Monitor(metric=monitored, mode="min"),
@@ -250,7 +250,7 @@ def test_not_finite_stops(phase: str, value: float, at: int, says: str, monitore
     result = ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 4)
     assert result == math.inf
     assert (ours.outcome, ours.reason) == ("diverged", says)
-    assert listener.ends[-1].diverged and not listener.ends[-1].improved
+    assert callback.ends[-1].diverged and not callback.ends[-1].improved
 
 
 def test_diverged_is_minus_infinity_where_larger_is_better() -> None:
@@ -325,7 +325,7 @@ def test_early_stopping_config_as_in_the_document() -> None:
     assert trainer(early_stopping_config=config).early_stopping is None
 
 
-def test_a_listener_can_end_the_run() -> None:
+def test_a_callback_can_end_the_run() -> None:
     first, second = Recorder(stop_at=2), Recorder()
     ours = trainer(callbacks=[first, second])
     ours.train(DataLoader(line(), 8), DataLoader(line(), 8), 5)

@@ -11,9 +11,7 @@ from torch import Tensor
 from lab.config.mask_values import IGNORE_INDEX
 from lab.losses.terms import Criterion
 from lab.metrics import Metric
-from lab.store.definitions import Definition, describe, numbers
-
-__all__ = ["definitions_with", "numbers"]
+from lab.store.definitions import Definition, describe
 
 
 def definitions_with(

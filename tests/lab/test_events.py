@@ -27,7 +27,7 @@ from lab.events import (
 from tests.run_events import epoch_end, run_end, run_start
 
 
-class Told(Callback):
+class Recorder(Callback):
     def __init__(self, name: str, log: list[tuple[str, str]], answer: StopRequest | None = None) -> None:
         self._name, self._log, self._answer = name, log, answer
 
@@ -51,39 +51,39 @@ class Told(Callback):
         self._log.append((self._name, "run_end"))
 
 
-def tell_everything(listeners: Callback, folder: Path) -> StopRequest | None:
-    listeners.on_run_start(run_start(folder))
-    listeners.on_phase_start(PhaseStart("train", 1, 2, 3))
-    listeners.on_steps(StepsDone("train", 1, None))
-    answer = listeners.on_epoch_end(epoch_end(1))
-    listeners.on_note(Note("hello"))
-    listeners.on_run_end(run_end())
+def send_everything(callbacks: Callback, folder: Path) -> StopRequest | None:
+    callbacks.on_run_start(run_start(folder))
+    callbacks.on_phase_start(PhaseStart("train", 1, 2, 3))
+    callbacks.on_steps(StepsDone("train", 1, None))
+    answer = callbacks.on_epoch_end(epoch_end(1))
+    callbacks.on_note(Note("hello"))
+    callbacks.on_run_end(run_end())
     return answer
 
 
-def test_all_are_told_in_order_and_the_first_stop_counts(tmp_path: Path) -> None:
+def test_all_are_called_in_order_and_the_first_stop_counts(tmp_path: Path) -> None:
     log: list[tuple[str, str]] = []
     stops = [None, request_stop("pruned", "pruned"), request_stop("late")]
-    listeners = CallbackList([Told(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
-    assert tell_everything(listeners, tmp_path) == StopRequest("pruned", Outcome.PRUNED)
+    callbacks = CallbackList([Recorder(name, log, stop) for name, stop in zip("abc", stops, strict=True)])
+    assert send_everything(callbacks, tmp_path) == StopRequest("pruned", Outcome.PRUNED)
     kinds = ["run_start", "phase_start", "steps", "epoch_end", "note", "run_end"]
     assert log == [(name, kind) for kind in kinds for name in "abc"]
 
 
-def test_all_hear_of_the_end_where_one_finds_the_disk_full() -> None:
+def test_all_are_called_at_the_end_where_one_finds_the_disk_full() -> None:
     class Full(Callback):
         def on_run_end(self, event: RunEnd) -> None:
             raise OSError("no space left")
 
     log: list[tuple[str, str]] = []
     with pytest.raises(OSError, match="no space left"):
-        CallbackList([Full(), Told("a", log), Full()]).on_run_end(run_end())
+        CallbackList([Full(), Recorder("a", log), Full()]).on_run_end(run_end())
     assert log == [("a", "run_end")]
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    assert tell_everything(CallbackList(), tmp_path) is None
-    assert tell_everything(Callback(), tmp_path) is None
+    assert send_everything(CallbackList(), tmp_path) is None
+    assert send_everything(Callback(), tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_stopped_early_is_written(tmp_path: Path) -> None:
     assert run.kept() == {"last.pt": 2}
 
 
-def test_final_is_the_last_epoch_where_a_listener_ended_the_run(tmp_path: Path) -> None:
+def test_final_is_the_last_epoch_where_a_callback_ended_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path, every_seconds=3600.0)
     run.epochs(2, lambda epoch: epoch == 1)
     run.keeper.on_run_end(run_end(outcome="pruned", epochs=2))
@@ -160,7 +160,7 @@ def test_within_an_epoch_as_seldom_as_it_is_asked(tmp_path: Path, monkeypatch: p
     assert run.kept() == {"last.pt": 4, "prev.pt": 2}
 
 
-def test_a_run_ended_by_a_listener_keeps_the_epoch_and_not_its_middle(tmp_path: Path) -> None:
+def test_a_run_ended_by_a_callback_keeps_the_epoch_and_not_its_middle(tmp_path: Path) -> None:
     run = Run(tmp_path, every_seconds=1e-9)
     run.keeper.on_mid_epoch(MidEpoch(epoch=1, step=5, steps=9))
     run.epochs(1)

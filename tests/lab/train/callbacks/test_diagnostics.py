@@ -11,9 +11,9 @@ from tests.run_events import epoch_end
 def told(epochs: list[dict[str, float]], **config: object) -> list[str]:
     """The warnings over these epochs."""
     notes: list[Note] = []
-    listener = Diagnostics(DiagnosticsConfig.model_validate(config), notes.append)
+    callback = Diagnostics(DiagnosticsConfig.model_validate(config), notes.append)
     for epoch, values in enumerate(epochs, 1):
-        listener.on_epoch_end(epoch_end(epoch=epoch, values=values))
+        callback.on_epoch_end(epoch_end(epoch=epoch, values=values))
     assert all(note.level == "warning" for note in notes)
     return [note.message for note in notes]
 

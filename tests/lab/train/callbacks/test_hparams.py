@@ -26,15 +26,15 @@ def trial(folder: Path, values: dict[str, Any], group: str = "", **end: Any) -> 
     """What a trial's process does: TensorBoard's tracker comes first, at the start and at the end."""
     folder.mkdir(parents=True)
     tracker = TensorBoardTracker(TensorBoardConfig(type="tensorboard"))
-    listener = pickle.loads(pickle.dumps(HParams(values, METRICS, group or folder.name)))
+    callback = pickle.loads(pickle.dumps(HParams(values, METRICS, group or folder.name)))
     start, end_event = run_start(folder), run_end(**end)
     tracker.start(start)
-    listener.on_run_start(start)
+    callback.on_run_start(start)
     for epoch in (1, 2):
         tracker.epoch(epoch_end(epoch))
-        assert listener.on_epoch_end(epoch_end(epoch)) is None
+        assert callback.on_epoch_end(epoch_end(epoch)) is None
     tracker.finish(end_event)
-    listener.on_run_end(end_event)
+    callback.on_run_end(end_event)
 
 
 def groups(study: Path) -> tuple[dict[str, str], dict[str, api_pb2.SessionGroup]]:
@@ -118,11 +118,11 @@ def test_a_run_that_was_interrupted_ends_another_time(tmp_path: Path) -> None:
 
 def test_a_fault_is_not_the_runs(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("a file where the folder should be")
-    listener = HParams({"lr": 0.5}, METRICS, "trial_00000")
-    listener.on_run_end(run_end())  # it broke before it began
-    listener.on_run_start(run_start(tmp_path))
+    callback = HParams({"lr": 0.5}, METRICS, "trial_00000")
+    callback.on_run_end(run_end())  # it broke before it began
+    callback.on_run_start(run_start(tmp_path))
     with pytest.warns(UserWarning, match="HPARAMS tab lacks this run: "):
-        listener.on_run_end(run_end())
+        callback.on_run_end(run_end())
 
 
 @pytest.mark.parametrize(

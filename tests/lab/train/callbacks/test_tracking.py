@@ -71,7 +71,7 @@ def test_every_tracker_hears_everything_without_secrets(tmp_path: Path) -> None:
     assert "hunter2" not in written and ":pw@" not in written and "abc" not in written
 
 
-def test_a_mirrors_fault_reaches_every_listener_as_a_note_on_the_training_thread(tmp_path: Path) -> None:
+def test_a_mirrors_fault_reaches_every_callback_as_a_note_on_the_training_thread(tmp_path: Path) -> None:
     heard: list[Note] = []
 
     def notify(note: Note) -> None:
