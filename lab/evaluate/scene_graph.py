@@ -38,7 +38,7 @@ Ranks = dict[Constraint, Ranked]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class ModeResult:
     """The triplets found in one mode.
 
     Args:
@@ -77,7 +77,7 @@ class SceneGraphEvaluation(Evaluation):
     """The ranks of annotated triplets. `lab.report.scene_graph` writes it.
 
     Args:
-        mode: the one that the run was trained in; it comes first among those that were evaluated (`asked`).
+        mode: the one that the run was trained in; its results come first.
         objects: the names of the boxes' classes.
         predicates: (group, name), in the order of `Ranked.predicate`.
         worst, best: frames of the run's own mode, by Recall@20 with constraint.
@@ -87,23 +87,23 @@ class SceneGraphEvaluation(Evaluation):
     dataset: Dataset
     objects: list[str]
     predicates: list[tuple[str, str]]
-    asked: list[Asked] = field(default_factory=list)
+    results: list[ModeResult] = field(default_factory=list)
     worst: list[Example] = field(default_factory=list)
     best: list[Example] = field(default_factory=list)
 
     @property
-    def items(self) -> list[Asked]:
+    def items(self) -> list[ModeResult]:
         """The results of each mode of each part."""
-        return self.asked
+        return self.results
 
     @property
     def modes(self) -> list[Mode]:
         """The modes that were evaluated, the run's own first."""
-        return list(dict.fromkeys(each.mode for each in self.asked))
+        return list(dict.fromkeys(each.mode for each in self.results))
 
     def ranks(self, mode: Mode, predictor: str, constraint: Constraint, part: str | None = None) -> Ranked:
         """Return the triplets of all parts, or of one."""
-        chosen = [each for each in self.asked if each.mode == mode and part in (None, each.part)]
+        chosen = [each for each in self.results if each.mode == mode and part in (None, each.part)]
         return merged([each.ranks[predictor][constraint] for each in chosen])
 
 
@@ -213,7 +213,7 @@ def _evaluate_mode(
     if mode == result.mode:
         _keep(result, frames["network"], places)
     count = len(np.unique(ranks["network"]["with"].frame))
-    result.asked.append(Asked(mode, held_out.part, len(videos), count, ranks))
+    result.results.append(ModeResult(mode, held_out.part, len(videos), count, ranks))
 
 
 def _rank(dataset: Dataset, frames: Sequence[FrameGraph], constraint: Constraint) -> Ranked:

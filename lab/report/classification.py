@@ -6,14 +6,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.figures.classification import (
-    Roc,
-    Wrong,
-    confusion_figure,
-    mistakes_figure,
-    reliability_figure,
-    roc_figure,
-)
+from lab.figures import classification as figures
 from lab.metrics.class_scores import MEASURES, SUMMARY, Scores, roc_curves, summary
 from lab.report import evaluation_base as base
 from lab.report.classification_rows import NAMES, area, confused, cost, headline, over_parts, pooling, speeds
@@ -24,7 +17,7 @@ if TYPE_CHECKING:
     from lab.evaluate.classification import ClassificationEvaluation
 
 PREDICTIONS, CONFUSION = "predictions.csv", "confusion.csv"
-PICTURES = ("confusion", "reliability", "roc", "mistakes")
+PLOTS = ("confusion", "reliability", "roc", "mistakes")
 _MOST_CLASSES = 30  # in the text for the console
 _MOST_WRONG = 1000  # rows of wrong answers on the page
 
@@ -32,7 +25,7 @@ _MOST_WRONG = 1000  # rows of wrong answers on the page
 def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
     """Write metrics, tables, plots and the page; returns the page's path.
 
-    `metrics.json`, `predictions.csv`, `confusion.csv`, a PNG of each of `PICTURES`, and `report.html`. ROC
+    `metrics.json`, `predictions.csv`, `confusion.csv`, a PNG of each of `PLOTS`, and `report.html`. ROC
     curves and mistakes have no plot where there are none.
 
     Raises:
@@ -40,7 +33,7 @@ def write(evaluation: "ClassificationEvaluation", directory: Path) -> Path:
     """
     tables = {PREDICTIONS: predictions(evaluation), CONFUSION: confusion(evaluation)}
     base.write(directory, as_data(evaluation), tables)
-    drawn = base.pictures(directory, PICTURES, lambda folder: draw(evaluation, folder))
+    drawn = base.draw_plots(directory, PLOTS, lambda folder: draw(evaluation, folder))
     file_io.atomic_write(directory / base.REPORT, page(evaluation, drawn))
     return directory / base.REPORT
 
@@ -49,26 +42,26 @@ def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
     """Draw the plots as PNG files."""
     scores, classes = evaluation.scores(), evaluation.classes
     run = f"{evaluation.folder.name}:{' pooled' if evaluation.parts else ''}"
-    confusion_figure(
+    figures.confusion_figure(
         scores.confusion,
         classes,
         directory / "confusion.png",
         title=f"{run} accuracy {format_score(scores.accuracy)}",
     )
-    reliability_figure(
+    figures.reliability_figure(
         [astuple(each) for each in scores.bins],
         directory / "reliability.png",
         title=f"{run} ECE {format_score(scores.calibration_error)}",
     )
     curves = roc_curves(*evaluation.arrays())
     if curves:
-        roc_figure(
-            [Roc(classes[each.index], each.auc, each.false_alarms, each.found) for each in curves],
+        figures.roc_figure(
+            [figures.Roc(classes[each.index], each.auc, each.false_alarms, each.found) for each in curves],
             directory / "roc.png",
             title=f"{run} ROC-AUC {area(scores.auc)}",
         )
     wrong = [
-        Wrong(
+        figures.Wrong(
             each.picture,
             each.answer.name,
             classes[each.answer.predicted],
@@ -79,7 +72,7 @@ def draw(evaluation: "ClassificationEvaluation", directory: Path) -> None:
         if each.picture is not None
     ]
     if wrong:
-        mistakes_figure(
+        figures.mistakes_figure(
             wrong, directory / "mistakes.png", title=f"{evaluation.folder.name}: most confident mistakes"
         )
 

@@ -55,7 +55,7 @@ def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] 
     return path
 
 
-def pictures(directory: Path, names: Iterable[str], draw: Callable[[Path], None]) -> dict[str, bytes]:
+def draw_plots(directory: Path, names: Iterable[str], draw: Callable[[Path], None]) -> dict[str, bytes]:
     """Draw plots into a folder; returns the PNG files by name, without those that have nothing to show."""
     paths = {name: directory / f"{name}.png" for name in names}
     for path in paths.values():  # an earlier evaluation may have left some there
@@ -109,7 +109,7 @@ def page(
         counted: the number of items evaluated, as text; `what` they are.
         sections: id, title and content of each; one without content is left out of the navigation.
         settings: name and value of each setting of this evaluation, for the provenance.
-        filters: of the template, besides `figure` and `spread`.
+        filters: of the template, besides `score` and `spread`.
         drawn: PNG files by name, to embed as `pictures`.
         values: for the template.
     """
@@ -123,7 +123,7 @@ def page(
     ]
     return html_page.render(
         template,
-        {"figure": format_score, "spread": spread, **(filters or {})},
+        {"score": format_score, "spread": spread, **(filters or {})},
         it=evaluation,
         counted=counted,
         sections=[(id, name) for id, name, there in (*sections, ("provenance", "Provenance", True)) if there],

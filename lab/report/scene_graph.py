@@ -6,15 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lab.figures.scene_graph import (
-    Bar,
-    Drawn,
-    Line,
-    drawn_frame,
-    examples_figure,
-    predicates_figure,
-    recall_figure,
-)
+from lab.figures import scene_graph as figures
 from lab.metrics.image_scores import Summary
 from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
 from lab.report import evaluation_base as base
@@ -25,7 +17,7 @@ if TYPE_CHECKING:
     from lab.evaluate.scene_graph import Example, SceneGraphEvaluation
 
 RECALL, PREDICATES = "recall.csv", "predicates.csv"
-PICTURES = ("recall", "predicates", "examples")
+PLOTS = ("recall", "predicates", "examples")
 PREDICTORS = ("network", "frequency")
 K = 20  # of what is shown where there is room for one
 HEADINGS = [*(f"R@{k}" for k in KS), *(f"mR@{k}" for k in KS)]
@@ -42,7 +34,7 @@ class Row(NamedTuple):
 
 
 def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
-    """Write `metrics.json`, `recall.csv`, `predicates.csv`, a PNG of each of `PICTURES`, and `report.html`.
+    """Write `metrics.json`, `recall.csv`, `predicates.csv`, a PNG of each of `PLOTS`, and `report.html`.
 
     Returns:
         the page's path.
@@ -52,7 +44,7 @@ def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
     """
     tables = {RECALL: recall_table(evaluation), PREDICATES: predicate_table(evaluation)}
     base.write(directory, as_data(evaluation), tables)
-    drawn = base.pictures(directory, PICTURES, lambda folder: draw(evaluation, folder))
+    drawn = base.draw_plots(directory, PLOTS, lambda folder: draw(evaluation, folder))
     file_io.atomic_write(directory / base.REPORT, page(evaluation, drawn))
     return directory / base.REPORT
 
@@ -69,13 +61,13 @@ def rows(evaluation: "SceneGraphEvaluation", part: str | None = None) -> list[Ro
     return found
 
 
-def bars(evaluation: "SceneGraphEvaluation") -> list[Bar]:
+def bars(evaluation: "SceneGraphEvaluation") -> list[figures.Bar]:
     """Recall@20 of each predicate, in the run's own mode with the constraint; without those of no triplet."""
     network, frequency = (evaluation.ranks(evaluation.mode, predictor, "with") for predictor in PREDICTORS)
     triplets = Counter(network.predicate.tolist())
     values, others = network.by_predicate(K), frequency.by_predicate(K)
     return [
-        Bar(group, name, triplets[index], values[index], others[index])
+        figures.Bar(group, name, triplets[index], values[index], others[index])
         for index, (group, name) in enumerate(evaluation.predicates)
         if triplets[index]
     ]
@@ -97,7 +89,7 @@ def as_data(evaluation: "SceneGraphEvaluation") -> dict[str, object]:
         dataset=evaluation.dataset,
         asked=[
             {"mode": each.mode, "part": each.part, "videos": each.videos, "frames": each.frames}
-            for each in evaluation.asked
+            for each in evaluation.results
         ],
         recall=list(_by_k(evaluation)),
         predicates=[each._asdict() for each in bars(evaluation)],
@@ -140,30 +132,32 @@ def predicate_table(evaluation: "SceneGraphEvaluation") -> str:
 def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
     """Draw the plots as PNG files; no examples if no frame has a triplet."""
     name = evaluation.folder.name
-    panels: dict[tuple[str, str], list[Line]] = {
+    panels: dict[tuple[str, str], list[figures.Line]] = {
         (measure, mode): [] for measure in ("Recall", "mean Recall") for mode in evaluation.modes
     }
     for row in rows(evaluation):
         for measure, values in (("Recall", row.recall), ("mean Recall", row.mean_recall)):
-            line = Line(
+            line = figures.Line(
                 f"{row.constraint} constraint", row.predictor == "network", dict(zip(KS, values, strict=True))
             )
             panels[measure, row.mode].append(line)
-    recall_figure(panels, directory / "recall.png", title=f"{name}, {_counted(evaluation)}")
+    figures.recall_figure(panels, directory / "recall.png", title=f"{name}, {_counted(evaluation)}")
     if found := bars(evaluation):
         title = f"Recall@{K} of each predicate: {evaluation.mode}, with constraint"
-        predicates_figure(found, directory / "predicates.png", title=title)
+        figures.predicates_figure(found, directory / "predicates.png", title=title)
     best = base.apart(evaluation.best, evaluation.worst, id)
     if frames := [drawn(evaluation, each) for each in (*evaluation.worst, *best)]:
         title = f"{name}: {evaluation.mode}, with constraint; the worst frames and the best"
-        examples_figure(frames, directory / "examples.png", k=K, title=title)
+        figures.examples_figure(frames, directory / "examples.png", k=K, title=title)
 
 
-def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> Drawn:
+def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> figures.Drawn:
     """Return the drawing of an example's frame."""
     names = [name for _, name in evaluation.predicates]
     title = f"{example.video}, frame {example.time:g}"
-    return drawn_frame(example.frame, example.ranked, evaluation.dataset, evaluation.objects, names, title)
+    return figures.drawn_frame(
+        example.frame, example.ranked, evaluation.dataset, evaluation.objects, names, title
+    )
 
 
 def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> str:
@@ -247,6 +241,6 @@ def _of_parts(evaluation: "SceneGraphEvaluation") -> Iterator[list[str]]:
 
 def _counted(evaluation: "SceneGraphEvaluation") -> str:
     """`50 test videos, 400 frames`, of all parts."""
-    own = [each for each in evaluation.asked if each.mode == evaluation.mode]
+    own = [each for each in evaluation.results if each.mode == evaluation.mode]
     videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
     return f"{base.counted(evaluation, videos, 'video')}, {frames:,} frames"

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 REPORT, STUDY_FILE = "report.html", "study.yaml"
 _CELL = 48  # characters of a choice in a table
-_SIDE = 1600  # pixels of an inlined picture's longer side
-_HEAVY = 900_000  # bytes from which a picture is inlined as JPEG
-_PICTURES = {run_folder.HISTORY: "Curves of the winner", run_folder.PREDICTIONS: "Predictions of the winner"}
+_SIDE = 1600  # pixels of an embedded plot's longer side
+_HEAVY = 900_000  # bytes above which a plot is embedded as JPEG
+_PLOTS = {run_folder.HISTORY: "Curves of the winner", run_folder.PREDICTIONS: "Predictions of the winner"}
 LABELS = {  # where a mark's kind isn't a name to show
     Outcome.EARLY_STOPPED: "stopped early",
     "mean": "mean with 95 % interval",
@@ -80,7 +80,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
     """Render the page as HTML. `about`: the study's user attributes."""
     return html_page.render(
         "study_page.html.j2",
-        {"figure": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
+        {"amount": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
         study=study,
         mark=definition_marks.MARK,
         footnote=definition_marks.footnote,
@@ -134,7 +134,7 @@ def inlined(folder: Path | None) -> list[Inlined]:
     found: list[Inlined] = []
     if folder is None:
         return found
-    for name, title in _PICTURES.items():
+    for name, title in _PLOTS.items():
         path = folder / name
         if not path.is_file():
             continue

@@ -46,8 +46,8 @@ def test_figures_are_those_of_the_best_epoch(folder: Path) -> None:
 def test_every_mode_and_constraint_is_asked(folder: Path) -> None:
     found = evaluate_run(folder)
     assert found.split == "test" and found.modes == ["predcls", "sgcls", "sgdet"]
-    assert [(each.videos, each.frames) for each in found.asked] == [(3, 9)] * 3
-    for each in found.asked:
+    assert [(each.videos, each.frames) for each in found.results] == [(3, 9)] * 3
+    for each in found.results:
         assert list(each.ranks) == list(PREDICTORS) and list(each.ranks["network"]) == list(CONSTRAINTS)
     for who in PREDICTORS:
         values = {
@@ -89,7 +89,7 @@ def test_examples_are_the_worst_and_the_best_frames(folder: Path) -> None:
 def test_seeds_are_judged_each_by_its_own_network(tmp_path: Path) -> None:
     whole = train(tmp_path / "seeds", seeds=[0, 1], epochs=1)
     found = evaluate_run(whole, "val")
-    assert found.parts == ["seed_0", "seed_1"] and len(found.asked) == 6
+    assert found.parts == ["seed_0", "seed_1"] and len(found.results) == 6
     own = [found.ranks("sgcls", "network", "no", part).recall(20) for part in found.parts]
     assert own[0] != own[1]
     assert found.ranks("sgcls", "network", "no").recall(20) == pytest.approx(sum(own) / 2)

@@ -258,6 +258,6 @@ def test_verdict(three: ClassificationEvaluation) -> None:
 
 def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassificationEvaluation) -> None:
     report.write(three, tmp_path)
-    for name in report.PICTURES:
+    for name in report.PLOTS:
         width, height = Image.open(tmp_path / f"{name}.png").size
         assert min(width, height) >= 300 and max(width, height) <= 1400

@@ -8,7 +8,7 @@ from lab.evaluate.base import Evaluation
 from lab.evaluate.splits import Split
 from lab.metrics.image_scores import describe
 from lab.report import evaluation_base as base
-from lab.report.evaluation_base import apart, counted, format_score, over_parts, pictures, spread
+from lab.report.evaluation_base import apart, counted, draw_plots, format_score, over_parts, spread
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def test_a_case_is_shown_once() -> None:
 def test_pictures_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     for name in ("old", "new", "other"):
         (tmp_path / f"{name}.png").write_bytes(b"before")
-    found = pictures(
+    found = draw_plots(
         tmp_path, ["old", "new"], lambda folder: (folder / "new.png").write_bytes(b"now") and None
     )
     assert found == {"new": b"now"} and not (tmp_path / "old.png").exists()

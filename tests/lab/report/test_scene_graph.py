@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab.evaluate.scene_graph import Asked, Example, SceneGraphEvaluation
+from lab.evaluate.scene_graph import Example, ModeResult, SceneGraphEvaluation
 from lab.metrics.scene_graph import CONSTRAINTS, FrameGraph, Ranked
 from lab.report import scene_graph as report
 
@@ -41,7 +41,7 @@ def evaluation(*parts: str) -> SceneGraphEvaluation:
         worse = ranked((0, 0, 1), (0, 2, math.inf), (1, 0, 2), (1, 3, math.inf))
         ranks = {"network": worse if number else network, "frequency": frequency}
         every = {who: dict.fromkeys(CONSTRAINTS, each) for who, each in ranks.items()}
-        found.asked.append(Asked("predcls", part, 3, 2, every))
+        found.results.append(ModeResult("predcls", part, 3, 2, every))
     example = Example("test-7", 4.0, frame(), ranked((0, 0, 1), (0, 1, 30), (0, 2, math.inf), (0, 3, 2)))
     found.worst, found.best = [example], [example]
     found.about["weights"] = "best.pt, epoch 3"
@@ -150,7 +150,7 @@ def test_without_any_triplet_there_is_no_figure(tmp_path: Path) -> None:
     found: Any = evaluation()
     none = Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     every = {who: dict.fromkeys(CONSTRAINTS, none) for who in ("network", "frequency")}
-    found.asked, found.worst, found.best = [Asked("predcls", "", 3, 0, every)], [], []
+    found.results, found.worst, found.best = [ModeResult("predcls", "", 3, 0, every)], [], []
     report.write(evaluation(), tmp_path)
     report.write(found, tmp_path)
     assert not (tmp_path / "examples.png").exists() and not (tmp_path / "predicates.png").exists()
