@@ -4,7 +4,7 @@ A source is imported when it is first named: all of them would take a tenth of a
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lab.data.protocols import CollatedDataset, EpochStream, NamedDataset, SampledDataset
 from lab.data.splits import Splits
@@ -52,7 +52,7 @@ def __dir__() -> list[str]:
     return [*globals(), *__all__]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import the source of that name, from the module of its name in `lab.data.sources`."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ class Depths:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def add(self, dtype: np.dtype[Any], largest: float, path: Path | str) -> None:
+    def add(self, dtype: np.dtype[np.generic], largest: float, path: Path | str) -> None:
         """Count a file."""
         seen = self._seen.get(dtype.name, _Seen(0, largest, Path(path)))
         self._seen[dtype.name] = replace(seen, count=seen.count + 1, largest=max(seen.largest, largest))

@@ -1,7 +1,7 @@
 """Uncompressed BMP files: their header, and the indices and colours of those with a palette."""
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def bmp_palette(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     table = np.frombuffer(data, np.uint8, count * fields.entry, fields.palette)
     colours = table.reshape(count, fields.entry)[:, 2::-1]
     rows = np.frombuffer(data, np.uint8, fields.row * height, fields.pixels).reshape(height, fields.row)
-    indices: NDArray[Any] = rows
+    indices = rows
     if bits < 8:
         shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
         indices = (rows[..., None] >> shifts & np.uint8((1 << bits) - 1)).reshape(height, -1)

@@ -13,7 +13,7 @@ Counts = Mapping[str, Sequence[int]]
 
 
 def class_counts(info: DatasetInfo) -> Counts:
-    """The classes of the data; the default ones of binary masks are none of the user's and left out."""
+    """The classes of the data; the default ones of binary masks are left out, as no user named them."""
     classes, counts = info.classes, info.counts
     if not isinstance(classes, Sequence) or isinstance(classes, str) or list(classes) == BINARY:
         return {}

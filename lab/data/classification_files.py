@@ -1,4 +1,4 @@
-"""From image files and their classes to the sets of a run, all that is wrong with them in one error."""
+"""The sets of a run from image files and their classes; all problems are reported in one error."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class LabelledReading:
-    """How files are read, by `lab.data.source_arguments.ClassFileArguments`.
+    """Options of reading files, by `lab.data.source_arguments.ClassFileArguments`.
 
     Raises:
         ValueError: one of them is out of its range.
@@ -72,7 +72,7 @@ def read_labelled(
 
     Args:
         problems: what was found out about the files already; they are read nevertheless, so that all can be
-            told.
+            reported.
         what: the source, for the error.
         warnings: what the user should know of the source.
     Raises:
@@ -81,7 +81,7 @@ def read_labelled(
     chosen = list(files) if reading.sample_size is None else _some(files, reading.sample_size, cut.seed)
     found = list(problems)
     classes = sorted({file.label for file in files}, key=_in_order)
-    if not found:  # a cut that can't be made is told before an hour of reading
+    if not found:  # an impossible split is reported before an hour of reading
         if len(classes) < 2:
             raise ValueError(f"{what}: at least two classes are needed, found {', '.join(classes) or 'none'}")
         trained = {chosen[index].label for index in divide(chosen, cut).train.tolist()}
@@ -112,7 +112,7 @@ def read_labelled(
 
 
 def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:
-    """Which files go where: as named, and what is not named cut by the shares, or into folds.
+    """Divide the files into sets: as named, and the others by fractions or into folds.
 
     Where some are named `val`, the others are trained on; where only `test` is named, the others are cut
     into training and validation. Groups stay whole, else each class is cut for itself (`stratified`).

@@ -1,27 +1,26 @@
 """Images of one class each: what every source of them shares, and what a prediction does as training did."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lab.config.dataset_info import DatasetInfo, Facts
 from lab.data.augment import Augment, Transforms, image_tensor
+from lab.data.image_header import Pixels
 from lab.data.image_mask_pairs import in_memory
 from lab.data.normalization import Mode, Normalise, fitted
 from lab.data.pair_cache import Subset
 from lab.data.protocols import NamedDataset, SampledDataset
 from lab.data.splits import Indices, Parts, Splits
 
-Labelled = tuple[NDArray[Any], NDArray[Any]]
+Labelled = tuple[Pixels, Pixels]
 """An image (H, W, C), uint8 or float32 in [0, 1], and its class, int64 (1,): a pair that a Store can keep."""
 
 
-def prepare(image: NDArray[Any], facts: Facts) -> Tensor:
+def prepare(image: Pixels, facts: Facts) -> Tensor:
     """An image as a network gets it, by what its training recorded in `Splits.facts`.
 
     Args:
@@ -40,7 +39,7 @@ def prepare(image: NDArray[Any], facts: Facts) -> Tensor:
     return _finished(resize(image, info.size), Normalise.from_facts(facts))
 
 
-def resize(image: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
+def resize(image: Pixels, size: Sequence[int]) -> Pixels:
     """An image (H, W, C) in the size [height, width]: sides that shrink by area, those that grow linearly.
 
     The sides' ratio is not kept. An image that has the size already is returned as it is.
@@ -125,7 +124,7 @@ def assemble(
     first = images[0][0]
     stacks = sum(map(len, parts)) * first.size * 4 <= stacked_bytes
 
-    def serve(indices: Indices, changes: Transforms = ()) -> Dataset[Any]:
+    def serve(indices: Indices, changes: Transforms = ()) -> Dataset[object]:
         chosen, own = Subset(images, indices), [names[index] for index in indices]
         if changes:
             return AugmentedImages(chosen, own, scale, changes)
@@ -150,6 +149,6 @@ def assemble(
     return Splits(serve(parts.train, transforms), val, test, facts)
 
 
-def _finished(image: NDArray[Any] | Tensor, normalise: Normalise | None) -> Tensor:
+def _finished(image: Pixels | Tensor, normalise: Normalise | None) -> Tensor:
     tensor = image_tensor(image)
     return tensor if normalise is None else normalise(tensor)

@@ -4,10 +4,9 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
 
 from lab.data.split_names import Part, part_of
 from lab.data.unicode_names import alike, composed, same_file
@@ -58,7 +57,8 @@ def read_table(path: Path, columns: Sequence[str], problems: list[str]) -> list[
         named = [name for name in header if name]  # some programs leave columns without a name at the end
         if len(set(named)) < len(named):
             raise ValueError(f"{path}: a column's name is used twice: {', '.join(named)}")
-        return list(_rows(path, reader, header, problems, int(skipped)))
+        numbered = ((reader.line_num + skipped, cells) for cells in reader)
+        return list(_rows(path, numbered, header, problems))
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num + skipped}: not CSV: {error}") from error
 
@@ -87,18 +87,17 @@ def _delimiter(header: str, columns: Sequence[str]) -> str:
     return ","
 
 
-def _rows(path: Path, reader: Any, header: Sequence[str], problems: list[str], skipped: int) -> Iterator[Row]:
-    for cells in reader:
+def _rows(
+    path: Path, numbered: Iterable[tuple[int, list[str]]], header: Sequence[str], problems: list[str]
+) -> Iterator[Row]:
+    for line, cells in numbered:
         if not any(cell.strip() for cell in cells):
             continue  # people leave empty lines at the end
         if len(cells) != len(header):
-            problems.append(
-                f"{path}, line {reader.line_num + skipped}: {len(cells)} cells, "
-                f"but the header has {len(header)}"
-            )
+            problems.append(f"{path}, line {line}: {len(cells)} cells, but the header has {len(header)}")
             continue
         named = zip(header, (cell.strip() for cell in cells), strict=True)
-        yield Row(path, reader.line_num + skipped, dict(named))
+        yield Row(path, line, dict(named))
 
 
 def unique(rows: Sequence[Row], column: str, problems: list[str]) -> dict[str, Row]:
@@ -122,7 +121,7 @@ def column_named(rows: Sequence[Row], name: str) -> str | None:
 
 
 def cell(row: Row, column: str | None, problems: list[str]) -> str | None:
-    """What a row has in a column that was asked for; nothing in it is a problem."""
+    """Return the cell of a row in a column, None without a column; an empty cell is a problem."""
     if column is None:
         return None
     if not row.cells[column]:

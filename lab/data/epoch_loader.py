@@ -1,4 +1,4 @@
-"""The base of the loaders of `lab.data`: how a training asks for an epoch, and for a part of one."""
+"""The base of the loaders of `lab.data`: the calls by which a training asks for an epoch or a part of one."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class EpochLoader:
     notes: Sequence[str] = ()
     """Notes from before the first batch."""
     warn: Callable[[str], None] = staticmethod(warnings.warn)
-    """Gets what is found out while reading."""
+    """Receives the warnings that are issued while reading."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; call it before iterating."""

@@ -1,4 +1,4 @@
-"""All that is wrong with a set of files, told at once: nobody wants to start a run once per mistake."""
+"""Report all problems of a set of files at once: nobody wants to start a run once per mistake."""
 
 from collections.abc import Sequence
 

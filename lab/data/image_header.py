@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[Any]
+"""Samples of an image or a mask in the type of its file: integers or floats of any size."""
 
 CUT_SHORT = "cut short: the file ends before the image does"
 

@@ -5,12 +5,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lab.config.mask_values import IGNORE_INDEX
 from lab.data.augment import Augment, Transforms, image_tensor
+from lab.data.image_header import Pixels
 from lab.data.normalization import Normalise
 from lab.data.pair_cache import Pair
 from lab.data.protocols import NamedDataset, NamedTensors, SampledDataset, SizedImages
@@ -19,7 +19,7 @@ __all__ = ["AugmentedPairs", "FixedPairs", "ImagePairs", "Preparation", "Transfo
 
 
 class Preparation:
-    """From a pair to an item: transforms, tensors, normalisation.
+    """Makes an item of a pair: transforms, tensors, normalisation.
 
     An item is (image, mask): float32 (C, H, W), scaled to [0, 1] unless a transform already returned floats,
     then normalised; the mask is float32 (1, H, W) in {0, 1, IGNORE} for two classes, int64 (H, W) for more.
@@ -33,7 +33,7 @@ class Preparation:
         self._augment = Augment(transforms)
 
     def __call__(
-        self, image: NDArray[Any], mask: NDArray[Any], rng: np.random.Generator, own: Normalise | None = None
+        self, image: Pixels, mask: Pixels, rng: np.random.Generator, own: Normalise | None = None
     ) -> tuple[Tensor, Tensor]:
         """The item, its randomness drawn from `rng` alone; `own` replaces the normalisation."""
         changed = self._augment(rng, image=image, mask=mask)
@@ -51,7 +51,7 @@ class ImagePairs(NamedDataset):
 
     Args:
         classes: how many the masks have, with the background.
-        sequences: which sequence each pair is from, as a number; -1 is an unknown one.
+        sequences: the number of each pair's sequence; -1 is an unknown one.
         names: of the pairs.
     """
 
@@ -87,12 +87,12 @@ class ImagePairs(NamedDataset):
     def _tensors(
         self,
         which: int,
-        image: NDArray[Any],
-        mask: NDArray[Any],
+        image: Pixels,
+        mask: Pixels,
         rng: np.random.Generator,
         own: Normalise | None = None,
     ) -> tuple[Tensor, ...]:
-        """What is left to do to (a part of) pair `which`."""
+        """Return the item of pair `which`, made of its image and mask or of a patch of them."""
         image_tensor, mask_tensor = self._prepare(image, mask, rng, own)
         if self.sequences is None:
             return image_tensor, mask_tensor
@@ -135,8 +135,8 @@ def in_memory(items: Named) -> TensorDataset:
     return NamedTensors(*(torch.stack(column) for column in columns), names=items.names)
 
 
-def _mask_tensor(mask: NDArray[Any] | Tensor, classes: int) -> Tensor:
-    """(H, W) or (H, W, 1) in any type to the target of so many classes."""
+def _mask_tensor(mask: Pixels | Tensor, classes: int) -> Tensor:
+    """Convert a mask (H, W) or (H, W, 1) of any type to the target of so many classes."""
     array = mask.numpy() if isinstance(mask, Tensor) else mask
     if array.ndim == 3:
         array = array[..., 0] if array.shape[-1] == 1 else array[0]

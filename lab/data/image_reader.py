@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,15 @@ from lab.config.dataset_info import DatasetInfo
 from lab.data.bit_depths import Depths
 from lab.data.bmp import bmp_palette
 from lab.data.image_containers import read_header
-from lab.data.image_header import Container, Header, Refused, SampleKind
+from lab.data.image_header import Container, Header, Pixels, Refused, SampleKind
 from lab.data.tiff import without_orientation
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp"}
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error)
-"""What Pillow was seen to raise, or may, where a file's numbers make no sense."""
+"""Exceptions that Pillow raises, or may raise, where the numbers in a file make no sense."""
 
 _ROWS = 256
 _MOST_PIXELS = 1 << 30  # OpenCV's own limit, for all files
@@ -45,12 +48,12 @@ class Picture:
     """
 
     header: Header
-    pixels: NDArray[Any]
+    pixels: Pixels
     palette: NDArray[np.uint8] | None = None
-    alpha: NDArray[Any] | None = None
+    alpha: Pixels | None = None
 
     @property
-    def colours(self) -> NDArray[Any]:
+    def colours(self) -> Pixels:
         """The pixels with a palette's colours in place of its indices.
 
         Raises:
@@ -87,7 +90,7 @@ class ImageReader:
         self.value_range = None if value_range is None else (float(value_range[0]), float(value_range[1]))
         self.depths = Depths()
 
-    def read(self, path: str | Path) -> NDArray[Any]:
+    def read(self, path: str | Path) -> Pixels:
         """The image in a file.
 
         Raises:
@@ -95,7 +98,7 @@ class ImageReader:
         """
         return self.scale(self.load(path))
 
-    def load(self, path: str | Path) -> NDArray[Any]:
+    def load(self, path: str | Path) -> Pixels:
         """The image before `scale`: unsigned 8 or 16 bits as stored, and other types as float32 in [0, 1]."""
         pixels = decode(path)
         low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
@@ -106,7 +109,7 @@ class ImageReader:
         self.depths.add(pixels.dtype, float(high), path)
         return pixels if pixels.dtype in (np.uint8, np.uint16) else self._unit(pixels)
 
-    def scale(self, pixels: NDArray[Any]) -> NDArray[Any]:
+    def scale(self, pixels: Pixels) -> Pixels:
         """Convert the result of `load`, or a part of it, to (h, w, channels)."""
         import cv2
 
@@ -126,7 +129,7 @@ class ImageReader:
         """Remarks on unusual depths of the files that were read."""
         return self.depths.warnings(scaled=self.value_range is not None)
 
-    def _require_range(self, pixels: NDArray[Any], low: float, high: float) -> None:
+    def _require_range(self, pixels: Pixels, low: float, high: float) -> None:
         if not (np.isfinite(low) and np.isfinite(high)):
             count = pixels.size - int(np.isfinite(pixels).sum())
             raise Refused(f"{count:,} values are NaN or infinite; replace them")
@@ -142,7 +145,7 @@ class ImageReader:
                 "[lowest, highest] to the values that become 0 and 1"
             )
 
-    def _unit(self, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    def _unit(self, pixels: Pixels) -> NDArray[np.float32]:
         low, high = self.value_range or (0.0, 65535.0 if pixels.dtype == np.uint16 else 1.0)
         if pixels.dtype.itemsize > 2 and (low, high) != (0.0, 1.0):  # float32 can't hold large whole numbers
             return np.asarray(((pixels.astype(np.float64) - low) / (high - low)).astype(np.float32))
@@ -150,7 +153,7 @@ class ImageReader:
         return values if (low, high) == (0.0, 1.0) else (values - low if low else values) / (high - low)
 
 
-def read_image(path: str | Path, channels: Literal[1, 3] = 3) -> NDArray[Any]:
+def read_image(path: str | Path, channels: Literal[1, 3] = 3) -> Pixels:
     """An image (H, W, channels), as `ImageReader(channels).read` returns it.
 
     Raises:
@@ -159,7 +162,7 @@ def read_image(path: str | Path, channels: Literal[1, 3] = 3) -> NDArray[Any]:
     return ImageReader(channels).read(path)
 
 
-def decode(path: str | Path) -> NDArray[Any]:
+def decode(path: str | Path) -> Pixels:
     """The file as (H, W), or (H, W, 3) in RGB order without alpha, in the file's own type and orientation.
 
     Raises:
@@ -198,7 +201,7 @@ def read_picture(path: str | Path) -> Picture:
         raise ValueError(f"{path}: not a readable image; {error}") from error
 
 
-def _require_agreement(header: Header, pixels: NDArray[Any]) -> None:
+def _require_agreement(header: Header, pixels: Pixels) -> None:
     """Refuse what the decoder takes for another image: a colour lost, or samples of another type."""
     height, width, *bands = pixels.shape
     stated = [] if header.colours == 1 else [header.colours]
@@ -254,7 +257,7 @@ def _by_opencv(header: Header, data: bytes) -> Picture:
 def _by_pillow(header: Header, data: bytes) -> Picture:
     """Files with a palette, whose indices OpenCV can't give, and 8-bit TIFF, whose alpha it multiplies in."""
     try:
-        with warnings.catch_warnings(action="ignore"), _any_size(), _plugin(header, data) as image:
+        with warnings.catch_warnings(action="ignore"), _any_size(), _plugin(data) as image:
             if image.mode == "CMYK":
                 return Picture(header, np.asarray(image.convert("RGB")))
             pixels = np.asarray(image)
@@ -275,7 +278,7 @@ def _by_pillow(header: Header, data: bytes) -> Picture:
     return Picture(header, pixels, alpha=alpha)
 
 
-def _plugin(header: Header, data: bytes) -> Any:
+def _plugin(data: bytes) -> "ImageFile":
     """Pillow's class for the container, which needn't be found out again."""
     from PIL.GifImagePlugin import GifImageFile
     from PIL.PngImagePlugin import PngImageFile
@@ -298,7 +301,7 @@ def _any_size() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _require_opaque(alpha: NDArray[Any] | None) -> None:
+def _require_opaque(alpha: Pixels | None) -> None:
     if alpha is None or (alpha != (np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1)).any():
         raise Refused("its colours are multiplied by its alpha; save it with alpha apart, or without")
 
@@ -309,7 +312,7 @@ def _turned(picture: Picture) -> Picture:
     if orientation == 1:
         return picture
 
-    def turned(array: NDArray[Any]) -> NDArray[Any]:
+    def turned(array: Pixels) -> Pixels:
         if orientation >= 5:
             array = array.swapaxes(0, 1)
         if orientation in (3, 4, 7, 8):

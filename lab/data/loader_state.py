@@ -32,7 +32,7 @@ class LoaderState:
 
     advice = ""  # the reasons say what to do
 
-    def __init__(self, phase: str, loader: Any) -> None:
+    def __init__(self, phase: str, loader: object) -> None:
         self._loader = loader
         dataset = dataset_of(loader)
         kind = "stream" if isinstance(dataset, IterableDataset) else "data"
@@ -42,7 +42,7 @@ class LoaderState:
         self._rereads = not isinstance(loader, (TensorLoader, SampleLoader)) and not self._own
         roots = {"loader": loader} if self._own else _roots(loader)
         self._held = Held(roots, most=_MOST, closely=False)
-        self._beginning: tuple[dict[str, Any], list[str]] | None = None
+        self._beginning: tuple[dict[str, object], list[str]] | None = None
         self.within = False
 
     @property
@@ -92,7 +92,7 @@ def include(components: ComponentStates, data: Loaders) -> LoaderState:
     return train
 
 
-def dataset_of(loader: Any) -> Any:
+def dataset_of(loader: object) -> object:
     """The user's dataset below a loader; None where there is none to be seen."""
     if isinstance(loader, TensorLoader):
         return None
@@ -100,7 +100,7 @@ def dataset_of(loader: Any) -> Any:
     return dataset.dataset if isinstance(dataset, (SeededDataset, Share)) else dataset
 
 
-def _roots(loader: Any) -> dict[str, Any]:
+def _roots(loader: object) -> dict[str, object]:
     """The objects of this process whose attributes count; a worker begins with a copy of its dataset."""
     if isinstance(loader, TensorLoader):
         return {}
@@ -113,7 +113,7 @@ def _roots(loader: Any) -> dict[str, Any]:
     return {"loader": loader}
 
 
-def _out_of_reach(loader: Any) -> list[str]:
+def _out_of_reach(loader: object) -> list[str]:
     """Return what only a worker knows."""
     if isinstance(loader, (SampleLoader, StreamLoader)):
         changed = loader.changed_in_workers

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from lab.data.epoch_loader import EpochLoader
 _PATIENCE = 5.0  # seconds for a worker to end
 
 
-class KeptWorkers(DataLoader[Any], EpochLoader):
+class KeptWorkers(DataLoader[object], EpochLoader):
     """A DataLoader whose workers live as long as it does and can be started early."""
 
     def start(self, epoch: int, done: int = 0) -> None:
@@ -74,10 +75,10 @@ def _set_up_worker(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    sys.excepthook = _unless_nobody_listens
+    sys.excepthook = _report_error
 
 
-def _unless_nobody_listens(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Report an error of a thread, except that a training that ends takes no more batches."""
+def _report_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error of a thread, unless the training has ended and takes no more batches."""
     if not isinstance(error, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""From a dataset to batches: whole-batch tensor indexing where the data is in memory, workers elsewhere.
+"""Batches of a dataset: whole-batch tensor indexing where the data is in memory, workers elsewhere.
 
 Both loaders draw the order of an epoch from (seed, epoch) and a sample's own randomness from (seed, epoch,
 index), so a run resumed at an epoch boundary sees what the uninterrupted run would have seen, with any number
@@ -35,7 +35,7 @@ GATHER_BYTES = 2**28  # tensors up to here are shuffled once an epoch instead of
 
 
 class Loader(Protocol):
-    """What the Trainer needs of a loader; a plain DataLoader serves too, without `set_epoch`."""
+    """The methods that the Trainer needs of a loader; a plain DataLoader serves too, without `set_epoch`."""
 
     def __iter__(self) -> Iterator[Any]: ...
 
@@ -97,7 +97,7 @@ class TensorLoader(EpochLoader):
         return (tuple(t[part] for t in self.tensors) for part in order.split(self.batch_size))
 
 
-def collate(items: list[Any]) -> Any:
+def collate(items: list[object]) -> object:
     """A batch of items.
 
     Raises:
@@ -127,13 +127,14 @@ def collate(items: list[Any]) -> Any:
         ) from error
 
 
-def _shapes(item: Any) -> list[tuple[int, ...]]:
+def _shapes(item: object) -> list[tuple[int, ...]]:
     """Those of the tensors in an item."""
     if isinstance(item, Mapping):
         item = list(item.values())
     if isinstance(item, (list, tuple)):
         return [shape for part in item for shape in _shapes(part)]
-    return [tuple(item.shape)] if hasattr(item, "shape") else []
+    shape = getattr(item, "shape", None)
+    return [] if shape is None else [tuple(shape)]
 
 
 def _two(sizes: set[tuple[int, ...]]) -> str:
@@ -175,7 +176,7 @@ class SampleLoader(KeptWorkers):
 
 
 def create_loader(
-    dataset: Dataset[Any],
+    dataset: Dataset[object],
     batch_size: int,
     *,
     shuffle: bool,
@@ -247,7 +248,7 @@ C = TypeVar("C", bound=Callback)
 
 @dataclass(frozen=True)
 class Loaders:
-    """The data of a run: its two loaders, the validation samples one by one, for pictures, and the test set.
+    """The data of a run: its two loaders, the validation samples one by one, for images, and the test set.
 
     `facts` is the data's own description (`Splits.facts`). Without validation `val` and `val_set` are None,
     `train_set` has the samples, and `unused` reports a set that is left out.
@@ -292,12 +293,12 @@ class Loaders:
             found += unused(dataset.dataset if isinstance(dataset, (SeededDataset, Share)) else dataset)
         return list(dict.fromkeys(found))
 
-    def listen(self, listeners: C) -> C:
-        """Pass on what is found out while reading; returns the listeners."""
+    def listen(self, callbacks: C) -> C:
+        """Send the warnings that loaders issue while reading to callbacks, which are returned."""
         for loader in self._all:
             if isinstance(loader, EpochLoader):
-                loader.warn = lambda message: listeners.on_note(Note(message, "warning"))
-        return listeners
+                loader.warn = lambda message: callbacks.on_note(Note(message, "warning"))
+        return callbacks
 
     def start(self, epoch: int, done: int = 0) -> None:
         """Start the loaders' workers on an epoch, where they have any, of whose training some is done."""
@@ -360,7 +361,7 @@ def _given(config: RunConfig, dl_train: Loader | None, dl_val: Loader | None) ->
 
 
 def set_epoch(epoch: int, *loaders: Loader | None) -> None:
-    """Tell the loaders, or their samplers, which epoch comes, where they want to know."""
+    """Pass the next epoch to the loaders, or to their samplers, that have a `set_epoch`."""
     for loader in loaders:
         for part in (loader, getattr(loader, "sampler", None)):
             setter = getattr(part, "set_epoch", None)

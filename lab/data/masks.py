@@ -3,17 +3,16 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.mask_values import BINARY, IGNORE_INDEX
-from lab.data.image_header import Container, Header, Refused
+from lab.data.image_header import Container, Header, Pixels, Refused
 from lab.data.image_reader import Picture, read_picture
 
 Label = int | str
-"""How a class is written in a mask: a pixel's value, or a colour such as "#ff0000"."""
+"""The code of a class in a mask: a pixel's value, or a colour such as "#ff0000"."""
 
 _UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE
 _MOST_NAMED = 8
@@ -28,7 +27,7 @@ class MaskReader:
 
     Args:
         classes: name to value or colour, in the order of the indices; None is binary.
-        ignore: the value or colour of pixels that nobody judged.
+        ignore: the value or colour of unlabelled pixels.
         threshold: for binary masks: a pixel is foreground where it is greater, in the file's own units. By
             default 0; of a lossy format, whose masks are read if they are dark and bright, the middle.
         ignore_others: with classes, pixels of all other values are ignored, not refused.
@@ -126,7 +125,7 @@ class MaskReader:
                 )
         return mask
 
-    def _of_one_bit(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def _of_one_bit(self, mask: Pixels) -> NDArray[np.uint8]:
         """White is 1 or 255, whichever has a meaning."""
         meant = [value for value in (1, 255) if value * 0x010101 in self._index]
         if len(meant) > 1 or (self._binary and meant):
@@ -136,7 +135,7 @@ class MaskReader:
             )
         return self._of_pixels(np.minimum(mask, meant[0]) if meant else mask, Header(mask.shape))
 
-    def _of_pixels(self, mask: NDArray[Any], header: Header) -> NDArray[np.uint8]:
+    def _of_pixels(self, mask: Pixels, header: Header) -> NDArray[np.uint8]:
         if _is_grey(mask):
             mask = mask[..., 0]
         if self._binary:
@@ -158,7 +157,7 @@ class MaskReader:
             raise Refused(f"{unknown.sum():,} pixels of no class, of value {shown}{more}{scaled}")
         return result
 
-    def _thresholded(self, mask: NDArray[Any], header: Header) -> NDArray[np.uint8]:
+    def _thresholded(self, mask: Pixels, header: Header) -> NDArray[np.uint8]:
         brightest = mask if mask.ndim == 2 else mask.max(axis=2)
         threshold = self._threshold
         if threshold is None:
@@ -175,7 +174,7 @@ class MaskReader:
             result[_codes(mask, coloured=mask.ndim == 3) == code] = IGNORE_INDEX
         return result
 
-    def _from_values(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def _from_values(self, mask: Pixels) -> NDArray[np.uint8]:
         if mask.dtype.itemsize <= 2 and mask.dtype.kind == "u":
             table = np.full(1 << (8 * mask.dtype.itemsize), _UNKNOWN, np.uint8)
             for code, index in self._index.items():
@@ -190,7 +189,7 @@ class MaskReader:
                 result[mask == value] = index
         return result
 
-    def _from_colours(self, mask: NDArray[Any]) -> NDArray[np.uint8]:
+    def _from_colours(self, mask: Pixels) -> NDArray[np.uint8]:
         if mask.dtype != np.uint8:
             raise Refused(f"a coloured mask must have 8 bits a channel, found {mask.dtype}")
         if self._colours is None:  # 16 MB, and only coloured masks need it
@@ -201,11 +200,11 @@ class MaskReader:
         return np.asarray(self._colours[_codes(mask, coloured=True)])
 
 
-def _is_grey(mask: NDArray[Any]) -> bool:
+def _is_grey(mask: Pixels) -> bool:
     return mask.ndim == 3 and bool((mask[..., :1] == mask).all())
 
 
-def _whole(mask: NDArray[Any], *, exact: bool) -> NDArray[Any]:
+def _whole(mask: Pixels, *, exact: bool) -> Pixels:
     """Floats as the whole numbers that they are; with a threshold of the user's, fractions are allowed.
 
     Raises:
@@ -225,7 +224,7 @@ def _whole(mask: NDArray[Any], *, exact: bool) -> NDArray[Any]:
     return mask
 
 
-def _require_two_levels(brightest: NDArray[Any], header: Header) -> None:
+def _require_two_levels(brightest: Pixels, header: Header) -> None:
     """Refuse a lossy mask that is not dark and bright: the middle would be no threshold for its values."""
     bright = int((brightest >= _BRIGHT).sum())
     between = int(((brightest > 255 - _BRIGHT) & (brightest < _BRIGHT)).sum())
@@ -264,7 +263,7 @@ def _code(name: str, label: Label) -> int:
     return label * 0x010101 if label < 256 else label + (1 << 24)
 
 
-def _codes(pixels: NDArray[Any], *, coloured: bool) -> NDArray[np.int64]:
+def _codes(pixels: Pixels, *, coloured: bool) -> NDArray[np.int64]:
     """The codes of pixels (..., 3) in colour, or of grey ones."""
     if coloured:
         red, green, blue = (pixels[..., k].astype(np.int64) for k in range(3))

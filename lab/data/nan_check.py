@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from lab.state.nested_tensors import tensors_in
+
+B = TypeVar("B")
 
 _NAMED = 3  # items that are named
 
@@ -27,8 +29,8 @@ def not_finite(tensors: Sequence[Tensor], what: str) -> str:
 
 
 def watched(
-    batches: Iterator[Any], indices: Callable[[int], Sequence[int]], what: str, warn: Callable[[str], None]
-) -> Iterator[Any]:
+    batches: Iterator[B], indices: Callable[[int], Sequence[int]], what: str, warn: Callable[[str], None]
+) -> Iterator[B]:
     """The batches, which are still on the CPU; the first one with such values is named.
 
     Args:
@@ -48,8 +50,8 @@ def watched(
         yield batch
 
 
-def _bad(batch: Any) -> list[tuple[list[int], str]]:
-    """(rows, part) of each part of a batch that has such values."""
+def _bad(batch: object) -> list[tuple[list[int], str]]:
+    """Return (rows, part) of each part of a batch that has such values."""
     parts = batch if isinstance(batch, (list, tuple)) else [batch]
     return [
         (rows, _part(place, len(parts)))

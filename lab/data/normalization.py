@@ -1,14 +1,14 @@
 """Normalisation of images: the network sees (pixels in [0, 1] - mean) / deviation, channel by channel."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.config.dataset_info import DatasetInfo, Facts
+from lab.data.image_header import Pixels
 
 Mode = Literal["train", "image", "none"]
 """`train`: by the training images' pixels, before any transform; `none`: pixels stay in [0, 1]; `image`: each
@@ -37,8 +37,8 @@ class Normalise:
             return cls(info.mean, info.std)
         return cls() if info.normalise == "image" else None
 
-    def facts(self) -> dict[str, Any]:
-        """What `from_facts` needs."""
+    def facts(self) -> dict[str, object]:
+        """Return the facts that `from_facts` needs."""
         mode = "image" if self.mean is None else "train"
         return DatasetInfo(normalise=mode, mean=self.mean, std=self.std).to_facts()
 
@@ -57,7 +57,7 @@ class Normalise:
         return torch.from_numpy(centred)
 
 
-def statistics(images: Iterable[NDArray[Any]]) -> tuple[list[float], list[float]]:
+def statistics(images: Iterable[Pixels]) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel over all pixels of images (H, W, C), bytes or floats in [0, 1].
 
     In one pass and float64; images larger than others weigh more. A constant channel gets deviation 1.
@@ -80,7 +80,7 @@ def statistics(images: Iterable[NDArray[Any]]) -> tuple[list[float], list[float]
     return mean.tolist(), np.where(std < _LEAST, 1.0, std).tolist()
 
 
-def fitted(mode: Mode, images: Iterable[NDArray[Any]]) -> Normalise | None:
+def fitted(mode: Mode, images: Iterable[Pixels]) -> Normalise | None:
     """The normalisation of a mode for these training images (H, W, C); None for `none`."""
     if mode == "none":
         return None

@@ -8,7 +8,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-Pair = tuple[NDArray[Any], NDArray[Any]]
+from lab.data.image_header import Pixels
+
+Pair = tuple[Pixels, Pixels]
 """An image (H, W, C), uint8 or float32 in [0, 1], and its mask (H, W), uint8: class indices or IGNORE."""
 
 _ALIGNMENT = 64
@@ -16,11 +18,11 @@ _ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the file an array begins, and how it is read from there."""
+    """The position of an array in the file, its shape and its type."""
 
     start: int
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
 
 
 class Store(Sequence[Pair]):
@@ -63,7 +65,7 @@ class Store(Sequence[Pair]):
         image, mask = self._kept[index]
         return self._array(image), self._array(mask)
 
-    def _array(self, part: NDArray[Any] | _Place) -> NDArray[Any]:
+    def _array(self, part: Pixels | _Place) -> Pixels:
         """Arrays from the file can't be written to."""
         if not isinstance(part, _Place):
             return part
@@ -75,7 +77,7 @@ class Store(Sequence[Pair]):
 class Subset(Sequence[Pair]):
     """Some of the pairs, by index."""
 
-    def __init__(self, pairs: Sequence[Pair], indices: Iterable[Any]) -> None:
+    def __init__(self, pairs: Sequence[Pair], indices: Iterable[int]) -> None:
         self._pairs = pairs
         self._indices = [int(index) for index in indices]
 
@@ -86,7 +88,7 @@ class Subset(Sequence[Pair]):
         return self._pairs[self._indices[index]]
 
 
-def _write(file: IO[bytes], array: NDArray[Any], start: int) -> tuple[_Place, int]:
+def _write(file: IO[bytes], array: Pixels, start: int) -> tuple[_Place, int]:
     """Append an array; its place, and where the next one begins."""
     data = np.ascontiguousarray(array)
     file.write(data.data)

@@ -10,6 +10,7 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from lab.config.mask_values import IGNORE_INDEX
+from lab.data.image_header import Pixels
 from lab.data.image_mask_pairs import ImagePairs, Transforms
 from lab.data.normalization import Normalise, statistics
 from lab.data.pair_cache import Pair
@@ -21,13 +22,13 @@ _PIXELS = 1024  # of an object that are remembered as centres
 
 @dataclass(frozen=True)
 class Patches:
-    """How patches are cut.
+    """Options of cutting patches.
 
     Args:
         size: side of a patch in pixels. Transforms come after the cut: for rotations that bring in no
             padding, cut larger and end them with a CenterCrop.
         per_image: patches of each image in one epoch.
-        negative_share: share of the patches that have no object in them, in [0, 1].
+        negative_share: fraction of the patches that have no object in them, in [0, 1].
         jitter: how far an object's pixel may lie from the patch's centre along each axis, at most size / 2;
             by default size / 8. The pixel is always inside of the patch.
     Raises:
@@ -92,8 +93,8 @@ class PatchPairs(ImagePairs, SampledDataset):
     def __len__(self) -> int:
         return len(self._pairs) * self._patches.per_image
 
-    def facts(self) -> dict[str, Any]:
-        """What was found in the images: their objects, counted, and those that have none."""
+    def facts(self) -> dict[str, object]:
+        """Return the number of objects in the images, and the names of the images without any."""
         return {
             "objects": sum(map(len, self._objects)),
             "images_without": [n for n, found in zip(self.images, self._objects, strict=True) if not found],
@@ -111,7 +112,7 @@ class PatchPairs(ImagePairs, SampledDataset):
         image, mask = (_cut(array, top, left, size) for array in (image, mask))
         return self._tensors(which, image, mask, rng, None if self._own is None else self._own[which])
 
-    def _place(self, which: int, mask: NDArray[Any], rng: np.random.Generator) -> tuple[int, int]:
+    def _place(self, which: int, mask: Pixels, rng: np.random.Generator) -> tuple[int, int]:
         """Top and left of a patch, within the image wherever it fits."""
         objects, patches = self._objects[which], self._patches
         room = [max(0, side - patches.size) for side in mask.shape]
@@ -136,7 +137,7 @@ class PatchPairs(ImagePairs, SampledDataset):
         return best
 
 
-def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
+def _cut(array: Pixels, top: int, left: int, size: int) -> Pixels:
     """A copy of size × size, continued by reflection where the array ends."""
     part = array[top : top + size, left : left + size]
     missing = [size - part.shape[0], size - part.shape[1]]
@@ -146,12 +147,12 @@ def _cut(array: NDArray[Any], top: int, left: int, size: int) -> NDArray[Any]:
     return np.pad(part, around, mode="reflect")
 
 
-def is_object(mask: NDArray[Any], background: int | None = 0) -> NDArray[np.bool_]:
+def is_object(mask: Pixels, background: int | None = 0) -> NDArray[np.bool_]:
     """The pixels that belong to an object: neither background, where there is such a class, nor ignored."""
     return np.asarray((mask != (IGNORE_INDEX if background is None else background)) & (mask != IGNORE_INDEX))
 
 
-def _objects(mask: NDArray[Any], background: int | None = 0) -> list[NDArray[np.int32]]:
+def _objects(mask: Pixels, background: int | None = 0) -> list[NDArray[np.int32]]:
     """For each connected area of one class the places of its pixels in the flattened mask, at most so many.
 
     Of a large area some are kept, drawn at random: as centres they are as good as all, in 4 KB, not 4 MB.

@@ -7,13 +7,19 @@ the batches. What torch cuts from a dataset (`Subset`, `random_split`) or joins 
 import bisect
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
+Collate: TypeAlias = Callable[[list[Any]], Any]
+"""A function that makes a batch of items, which may be of any type."""
 
-class CollatedDataset(Dataset[Any]):
+D = TypeVar("D", bound=Dataset[Any])
+
+
+class CollatedDataset(Dataset[object]):
     """A dataset that makes its batches itself."""
 
     def collate(self, items: list[Any]) -> Any:
@@ -21,21 +27,21 @@ class CollatedDataset(Dataset[Any]):
         raise NotImplementedError
 
 
-class SampledDataset(Dataset[Any]):
+class SampledDataset(Dataset[object]):
     """A dataset whose items are random: the loader hands it a generator seeded by (seed, epoch, index).
 
     Its plain `[index]` gives the item with a fixed generator, to look at.
     """
 
-    def sample(self, index: int, rng: np.random.Generator) -> Any:
+    def sample(self, index: int, rng: np.random.Generator) -> object:
         """Item `index`, its randomness drawn from `rng` alone."""
         raise NotImplementedError
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         return self.sample(index, np.random.default_rng((0, index)))
 
 
-class SizedImages(Dataset[Any]):
+class SizedImages(Dataset[object]):
     """A dataset of whole images that knows the size of each: batches of validation have one size each.
 
     Attributes:
@@ -45,7 +51,7 @@ class SizedImages(Dataset[Any]):
     sizes: Sequence[tuple[int, int]]
 
 
-class NamedDataset(Dataset[Any]):
+class NamedDataset(Dataset[object]):
     """A dataset whose items have names, by which evaluations list them.
 
     Attributes:
@@ -58,12 +64,12 @@ class NamedDataset(Dataset[Any]):
 class NamedTensors(TensorDataset, NamedDataset):
     """Tensors in memory whose rows have names."""
 
-    def __init__(self, *tensors: Any, names: list[str]) -> None:
+    def __init__(self, *tensors: Tensor, names: list[str]) -> None:
         super().__init__(*tensors)
         self.names = names
 
 
-class EpochStream(IterableDataset[Any]):
+class EpochStream(IterableDataset[object]):
     """A stream that gets the epoch before each pass, in the process that reads it."""
 
     def set_epoch(self, epoch: int) -> None:
@@ -71,11 +77,10 @@ class EpochStream(IterableDataset[Any]):
         raise NotImplementedError
 
 
-def collate_of(dataset: Any) -> Callable[[list[Any]], Any] | None:
+def collate_of(dataset: object) -> Collate | None:
     """The function by which a dataset makes its batches; None where it leaves that to the loader."""
-    if isinstance(dataset, CollatedDataset) or _is_collate(dataset):
-        method: Callable[[list[Any]], Any] = dataset.collate
-        return method
+    if isinstance(dataset, CollatedDataset) or _has_collate(dataset):
+        return dataset.collate
     if _is(dataset, Subset):
         return collate_of(dataset.dataset)
     if _is(dataset, ConcatDataset):
@@ -85,11 +90,12 @@ def collate_of(dataset: Any) -> Callable[[list[Any]], Any] | None:
     return None
 
 
-def located(dataset: Any, index: int) -> tuple[Any, int]:
+def located(dataset: object, index: int) -> tuple[object, int]:
     """The dataset below torch's cuts and joins that holds an item, and the item's number in it."""
     while True:
         if _is(dataset, Subset):
-            dataset, index = dataset.dataset, int(dataset.indices[index])
+            index = int(dataset.indices[index])
+            dataset = dataset.dataset
         elif _is(dataset, ConcatDataset):
             part = bisect.bisect_right(dataset.cumulative_sizes, index)
             index -= dataset.cumulative_sizes[part - 1] if part else 0
@@ -98,7 +104,7 @@ def located(dataset: Any, index: int) -> tuple[Any, int]:
             return dataset, index
 
 
-def is_sampled(dataset: Any) -> bool:
+def is_sampled(dataset: object) -> bool:
     """Return whether any item of a dataset is random by `sample`."""
     if _is(dataset, Subset):
         return is_sampled(dataset.dataset)
@@ -107,7 +113,7 @@ def is_sampled(dataset: Any) -> bool:
     return isinstance(dataset, SampledDataset)
 
 
-def names_of(dataset: Any) -> list[str] | None:
+def names_of(dataset: object) -> list[str] | None:
     """The names of the items; None where they have none."""
     if isinstance(dataset, NamedDataset):
         return [str(name) for name in dataset.names]
@@ -116,7 +122,7 @@ def names_of(dataset: Any) -> list[str] | None:
     return None
 
 
-def unused(dataset: Any) -> Iterator[str]:
+def unused(dataset: object) -> Iterator[str]:
     """Methods that look like a protocol's and are not called, with what to do."""
     if _is(dataset, Subset):
         yield from unused(dataset.dataset)
@@ -133,18 +139,21 @@ def unused(dataset: Any) -> Iterator[str]:
         )
 
 
-def _is(dataset: Any, kind: type[Dataset[Any]]) -> bool:
+def _is(dataset: object, kind: type[D]) -> TypeGuard[D]:
     """Return whether it is torch's own class, or one that reads its items as that does."""
     return isinstance(dataset, kind) and type(dataset).__getitem__ is kind.__getitem__
 
 
-def _is_collate(dataset: Any) -> bool:
+def _has_collate(dataset: object) -> TypeGuard[CollatedDataset]:
+    """Return whether a class that isn't derived from `CollatedDataset` has a method of the same call."""
     if inspect.getattr_static(type(dataset), "collate", None) is None:
         return False
-    if "collate" in getattr(dataset, "__dict__", {}) or not callable(dataset.collate):
+    method = getattr(dataset, "collate", None)
+    # An attribute of the object, such as a function that a library has set, isn't meant for a loader.
+    if "collate" in getattr(dataset, "__dict__", {}) or not callable(method):
         return False
     try:
-        parameters = list(inspect.signature(dataset.collate).parameters.values())
+        parameters = list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):
         return False
     required = [

@@ -1,4 +1,4 @@
-"""In which order the samples of an epoch are read, and which of them share a batch."""
+"""The order in which the samples of an epoch are read, and their division into batches."""
 
 import itertools
 import math
@@ -9,11 +9,11 @@ from torch.utils.data import Sampler
 
 from lab.rng.keys import derive_seed
 
-BATCH_PIXELS = 2**22  # of whole images in one batch, to judge by
+BATCH_PIXELS = 2**22  # of whole images in one batch of validation
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index): the key travels to the worker, which needs no other word of the epoch."""
+    """Yields (epoch, index): the key travels to the worker, which needs no other message about the epoch."""
 
     def __init__(self, samples: int, *, shuffle: bool, seed: int) -> None:
         self._samples, self._shuffle, self._seed = samples, shuffle, seed

@@ -1,7 +1,7 @@
 """Annotated videos to the tensors of `lab.graphs`, in the three ways that scene graphs are asked for.
 
-`predcls` gives the network the annotated boxes with their classes, `sgcls` the annotated boxes with what a
-detector says of their classes, `sgdet` the detector's own boxes. What a detector said comes from outside.
+`predcls` gives the network the annotated boxes with their classes, `sgcls` the annotated boxes with a
+detector's scores of their classes, `sgdet` the detector's own boxes. The detections are input data.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a s
 
 @dataclass(frozen=True, slots=True)  # there are millions of them
 class Box:
-    """An annotated box: x1 y1 x2 y2 as shares of the frame, and the index of its class."""
+    """An annotated box: x1 y1 x2 y2 as fractions of the frame, and the index of its class."""
 
     corners: tuple[float, float, float, float]
     label: int
@@ -38,7 +38,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What holds between two boxes of a frame, by their indices: the relations' indices by group.
+    """The relations between two boxes of a frame, given by their indices: relations' indices by group.
 
     A group that isn't there, or has none, was not annotated; of an exclusive group the first one counts.
     """
@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture of a video; `time` is its position in the video, in frames."""
+    """An image of a video; `time` is its position in the video, in frames."""
 
     name: str
     time: float
@@ -68,13 +68,13 @@ class Video:
 
 @dataclass(frozen=True)
 class Asking:
-    """How videos are asked for: what is given to the network, and what is to be found out.
+    """The scene graph task: the data that the network gets, and the data that it predicts.
 
     Args:
         subjects: the classes whose boxes are the subject of a pair with each other box of their frame.
         given: classes that need no detector, such as the wearer of the camera: their boxes are there in every
             mode, with their class.
-        detector: what it said of each frame; None where `mode` is `predcls` and there are no features.
+        detector: its output for each frame; None where `mode` is `predcls` and there are no features.
         matcher: which of a detector's boxes is which of the annotated ones.
     Raises:
         ValueError: the mode is none of the three, or needs a detector that isn't there.
@@ -219,9 +219,8 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
     features = torch.zeros(len(boxes), asking.features)
     features[match[hits]] = detected.features[hits]
     if asking.mode == "sgcls":
-        said = torch.where(given[:, None], truth, torch.zeros_like(truth))
-        said[match[hits]] = scores[hits]
-        truth = said
+        truth = torch.where(given[:, None], truth, torch.zeros_like(truth))
+        truth[match[hits]] = scores[hits]
     return _Seen(boxes, truth, features, torch.arange(len(boxes)))
 
 
@@ -234,8 +233,8 @@ def _pairs(classes: Tensor, asking: Asking) -> list[tuple[int, int]]:
     if len(classes) < 2:
         return []
     best, index = (part.tolist() for part in classes.max(1))
-    chosen = [k for k, (share, label) in enumerate(zip(best, index, strict=True))
-              if share > 0 and label in asking.subjects]  # fmt: skip
+    chosen = [k for k, (score, label) in enumerate(zip(best, index, strict=True))
+              if score > 0 and label in asking.subjects]  # fmt: skip
     if asking.mode != "predcls" and not chosen:
         being = classes[:, list(asking.subjects)].sum(1)
         chosen = [int(being.argmax())] if being.max() > 0 else []
@@ -280,7 +279,7 @@ def names(path: Path) -> list[str]:
 
 
 def drawn(videos: Sequence[Video], sample_size: int | None, seed: int) -> list[Video]:
-    """At most so many of the videos, all where none is said, in their order.
+    """At most so many of the videos, all of them without a size, in their order.
 
     Raises:
         ValueError: the size is below 1.
@@ -294,10 +293,10 @@ def drawn(videos: Sequence[Video], sample_size: int | None, seed: int) -> list[V
 
 
 def scene_splits(videos: Sequence[Sequence[Video]], asking: Asking, dataset: str) -> Splits:
-    """Training, validation and test videos as sets, with the facts that a prediction and a judge need.
+    """Training, validation and test videos as sets, with the facts that prediction and evaluation need.
 
     Args:
-        dataset: `action_genome` or `easg`, whose way of judging is to be followed.
+        dataset: `action_genome` or `easg`, whose evaluation protocol is followed.
     Raises:
         ValueError: the detections don't fit to the videos: all problems in one message.
     """
@@ -335,9 +334,9 @@ def _require_matches(train: SceneSet) -> None:
 
 
 class Frequencies:
-    """The guesser to beat: what held most often between boxes of two classes, whatever the picture shows.
+    """The baseline to beat: the most frequent relations between boxes of two classes, without the image.
 
-    The share of a relation among the annotated pairs of (subject, object) classes, with one imagined pair
+    The frequency of a relation among the annotated pairs of (subject, object) classes, with one imagined pair
     more that is as all pairs are on average; Zellers et al., Neural Motifs, 2018, found it hard to beat.
 
     Args:
@@ -348,12 +347,12 @@ class Frequencies:
         self, items: SceneSet | Sequence[tuple[SceneGraphBatch, SceneGraphTarget]], vocabulary: Vocabulary
     ) -> None:
         self.vocabulary = vocabulary
-        told = [items[index][1] for index in range(len(items))]
-        ends = torch.cat([truth["labels"][truth["pairs"]] for truth in told]).reshape(-1, 2)
+        targets = [items[index][1] for index in range(len(items))]
+        ends = torch.cat([truth["labels"][truth["pairs"]] for truth in targets]).reshape(-1, 2)
         self._subjects, rows = ends[:, 0].unique(return_inverse=True)
         self._shares: dict[str, Tensor] = {}
         for group, names in vocabulary.relations.items():
-            held = torch.cat([truth["predicates"][group] for truth in told])
+            held = torch.cat([truth["predicates"][group] for truth in targets])
             known = torch.ones(len(held), dtype=torch.bool)
             if group in vocabulary.exclusive:
                 known = held != UNKNOWN

@@ -1,11 +1,11 @@
 """A dataset whose randomness is a function of (seed, epoch, index), with any number of workers."""
 
-from collections.abc import Callable, Sized
-from typing import Any, cast
+from collections.abc import Sized
+from typing import cast
 
 from torch.utils.data import Dataset
 
-from lab.data.protocols import SampledDataset, is_sampled, located
+from lab.data.protocols import Collate, SampledDataset, is_sampled, located
 from lab.rng.keys import sample_rng
 from lab.rng.seeding import seeded
 from lab.state.worker_state_watch import Watch
@@ -13,7 +13,7 @@ from lab.state.worker_state_watch import Watch
 _OF_BATCHES = 1  # keeps the random streams of batches apart from those of samples
 
 
-class SeededDataset(Dataset[Any]):
+class SeededDataset(Dataset[object]):
     """Any map-style dataset, its randomness a function of (seed, epoch, index).
 
     A `SampledDataset` gets a generator; for another the global streams of Python, NumPy and torch are seeded
@@ -23,7 +23,7 @@ class SeededDataset(Dataset[Any]):
         watch: sees what changes in the dataset, where workers read it.
     """
 
-    def __init__(self, dataset: Dataset[Any], seed: int, watch: Watch | None = None) -> None:
+    def __init__(self, dataset: Dataset[object], seed: int, watch: Watch | None = None) -> None:
         self.dataset = dataset
         self._seed, self._watch = seed, watch
         self._sampled = is_sampled(dataset)
@@ -32,14 +32,14 @@ class SeededDataset(Dataset[Any]):
     def __len__(self) -> int:
         return len(cast(Sized, self.dataset))
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
+    def __getitem__(self, key: tuple[int, int]) -> object:
         epoch, index = self._last = key
         if self._watch is not None:
             with self._watch.reading(epoch):
                 return self._item(epoch, index)
         return self._item(epoch, index)
 
-    def _item(self, epoch: int, index: int) -> Any:
+    def _item(self, epoch: int, index: int) -> object:
         if self._sampled:
             below, place = located(self.dataset, index)
             if isinstance(below, SampledDataset):
@@ -47,10 +47,10 @@ class SeededDataset(Dataset[Any]):
         with seeded(self._seed, epoch, index):
             return self.dataset[index]
 
-    def seeding(self, together: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    def seeding(self, together: Collate) -> Collate:
         """The function that makes batches, what it draws a function of (seed, epoch, index of the last)."""
 
-        def collate(items: list[Any]) -> Any:
+        def collate(items: list[object]) -> object:
             with seeded(self._seed, *self._last, _OF_BATCHES):
                 return together(items)
 

@@ -1,9 +1,9 @@
-"""From paths of images and masks to the sets of a run, everything that is wrong with them in one error."""
+"""The sets of a run from files of images and masks; all problems are reported in one error."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from lab.config.mask_values import Auto, background_index
 from lab.data.csv_tables import Row, cell, part
 from lab.data.file_inventory import file_size, with_files
 from lab.data.file_problems import raise_all
+from lab.data.image_header import Pixels
 from lab.data.image_reader import ImageReader
 from lab.data.mask_sources import MaskSource
 from lab.data.masks import Label, MaskReader
@@ -63,7 +64,7 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read, by `lab.data.source_arguments.MaskFileArguments`."""
+    """Options of reading files, by `lab.data.source_arguments.MaskFileArguments`."""
 
     classes: Mapping[str, Label] | None = None
     ignore: Label | None = None
@@ -87,7 +88,7 @@ def read_sets(
 
     Args:
         problems: what was found out about the entries already; the files are read nevertheless, so that all
-            can be told.
+            can be reported.
         what: the source, for the error.
         warnings: what the user should know of the source.
     Raises:
@@ -102,7 +103,7 @@ def read_sets(
     labelled = [entry for entry in entries if entry.mask is not None]
     unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
     found = list(problems)
-    if not found:  # a cut that can't be made is told before an hour of reading
+    if not found:  # an impossible split is reported before an hour of reading
         if not labelled:
             raise ValueError(f"{what}: no image has a mask")
         divide([entry.sample for entry in labelled], cut)
@@ -160,7 +161,10 @@ def _mask(source: Path | MaskSource, reader: MaskReader) -> NDArray[np.uint8]:
     return reader.read(source) if isinstance(source, Path) else source.draw(reader)
 
 
-def _read(read: Callable[[Any], NDArray[Any]], source: Any, problems: list[str]) -> NDArray[Any] | None:
+S = TypeVar("S")
+
+
+def _read(read: Callable[[S], Pixels], source: S, problems: list[str]) -> Pixels | None:
     try:
         return read(source)
     except ValueError as error:

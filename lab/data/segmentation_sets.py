@@ -1,4 +1,4 @@
-"""From pairs of image and mask to the sets of a run: what every source of segmentation data shares."""
+"""The sets of a run from pairs of image and mask: shared by every source of segmentation data."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from lab.data.splits import Cut, Parts, Splits, require_whole
 
 @dataclass(frozen=True)
 class Sample:
-    """What is known of a labelled image beside its pixels."""
+    """Metadata of a labelled image."""
 
     name: str
     group: str | None = None
@@ -29,7 +29,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Serving:
-    """How pairs are served, by `lab.data.source_arguments.PairArguments`.
+    """Options of making items of pairs, by `lab.data.source_arguments.PairArguments`.
 
     Raises:
         ValueError: the transforms normalise too, or `normalise` is none of its words.
@@ -56,14 +56,14 @@ class Serving:
                 )
 
 
-def _normalises(step: Any) -> bool:
-    """Whether a transform is, or contains, albumentations.Normalize."""
+def _normalises(step: object) -> bool:
+    """Return whether a transform is, or contains, albumentations.Normalize."""
     inner = getattr(step, "transforms", ())
     return type(step).__name__ == "Normalize" or any(_normalises(part) for part in inner)
 
 
 def divide(samples: Sequence[Sample], cut: Cut) -> Parts:
-    """Which samples go where: by their splits where they have some, else by the cut; groups stay whole.
+    """Divide samples into sets: by their splits where they have some, else by the cut; groups stay whole.
 
     Where the splits name no `val`, it is cut from the training samples.
 
@@ -93,7 +93,7 @@ def assemble(
     unlabelled: Sequence[str] = (),
     background: str | None = Auto.AUTO,
 ) -> Splits:
-    """Build the sets. Images to judge by are whole and ordered by size, so that batches have no need to pad.
+    """Build the sets. Validation and test images are whole and ordered by size, so that no batch is padded.
 
     Args:
         pairs: of each sample; read once for the statistics, and for the objects where patches are cut.
@@ -108,7 +108,7 @@ def assemble(
     normalise = fitted(serving.normalise, (trained[index][0] for index in range(len(trained))))
     numbers = _sequences([samples[index] for index in parts.train])
 
-    def serve(indices: Iterable[int], kind: Callable[..., Dataset[Any]], *options: Any) -> Dataset[Any]:
+    def serve(indices: Iterable[int], kind: Callable[..., Dataset[object]], *options: Any) -> Dataset[object]:
         chosen = list(indices)
         return kind(
             Subset(pairs, chosen),
@@ -121,7 +121,7 @@ def assemble(
             normalise=normalise,
         )
 
-    def judged(indices: Iterable[int]) -> Dataset[Any]:
+    def serve_whole(indices: Iterable[int]) -> Dataset[object]:
         ordered = sorted(indices, key=lambda index: pairs[index][1].shape)
         return serve(ordered, FixedPairs, serving.val_transforms)
 
@@ -142,7 +142,7 @@ def assemble(
         without_objects=_without_objects(samples, pairs, parts.train, nothing) or (),
         patches=train.facts() if isinstance(train, PatchPairs) else None,
     )
-    val, test = (judged(part) if len(part) else None for part in (parts.val, parts.test))
+    val, test = (serve_whole(part) if len(part) else None for part in (parts.val, parts.test))
     return Splits(train, val, test, info.to_facts() | (normalise.facts() if normalise else {}))
 
 

@@ -1,8 +1,8 @@
-"""What every data source returns, and the seeded cut of one set into several."""
+"""The return value of every data source, and the seeded cut of one set into several."""
 
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,22 @@ WITHOUT = "`val: null` in the config trains without validation"
 
 
 class Splits(NamedTuple):
-    """The sets of one run. Items are tuples of tensors `(*inputs, target)`; `test` is for the last word only.
+    """The sets of one run. Items are tuples of tensors `(*inputs, target)`.
 
-    `val` is None where nothing is to be validated; the config then has `val: null`.
+    `test` is for the final evaluation only. `val` is None where nothing is to be validated; the config then
+    has `val: null`.
 
     `facts` is plain data, as JSON knows it, of what the sets are: what a prediction has to know again
-    (normalisation, classes) and what a report tells (which sample was where). Checkpoints keep it.
+    (normalisation, classes) and what a report shows (which sample was where). Checkpoints keep it.
 
     A dataset whose items are random (augmentation) is a `SampledDataset`: the loader hands it a generator
     seeded by (seed, epoch, index), so that an item depends neither on the number of workers nor on the order
     of calls.
     """
 
-    train: Dataset[Any]
-    val: Dataset[Any] | None
-    test: Dataset[Any] | None = None
+    train: Dataset[object]
+    val: Dataset[object] | None
+    test: Dataset[object] | None = None
     facts: Facts = NO_FACTS
 
     @property
@@ -44,7 +45,7 @@ class Splits(NamedTuple):
         return self._replace(facts={**self.facts, **info.to_facts()})
 
 
-def splits_of(found: Any, target: str) -> Splits:
+def splits_of(found: object, target: str) -> Splits:
     """The sets that a data target returned: (train, val), (train, val, test), `Splits`, or a list.
 
     Raises:
@@ -75,25 +76,25 @@ def splits_of(found: Any, target: str) -> Splits:
     return Splits(sets[0], sets[1], sets[2] if len(sets) > 2 else None, facts)
 
 
-def is_empty(dataset: Any) -> bool:
+def is_empty(dataset: object) -> bool:
     """Return whether a dataset has a length, and it is 0."""
     return isinstance(dataset, Sized) and not len(dataset)
 
 
-def unvalidated(val: Any) -> str:
+def unvalidated(val: object) -> str:
     """The warning that `val: null` leaves a validation set out; empty where there is none."""
     if val is None or is_empty(val):
         return ""
-    counted = isinstance(val, Dataset) and isinstance(val, Sized)  # a loader has batches
-    what = f"{len(val):,} validation samples" if counted else "validation samples"
-    return f"val is null: the {what} of the data are neither trained on nor validated on"
+    # The length of a loader is in batches.
+    counted = f"{len(val):,} " if isinstance(val, Dataset) and isinstance(val, Sized) else ""
+    return f"val is null: the {counted}validation samples of the data are neither trained on nor validated on"
 
 
 Indices = NDArray[np.intp]
 
 
 class Parts(NamedTuple):
-    """Which items go where: disjoint indices."""
+    """The items in each set: disjoint indices."""
 
     train: Indices
     val: Indices
@@ -107,7 +108,7 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class Cut:
-    """How one set becomes three, by `lab.data.source_arguments.CutArguments`."""
+    """Options of cutting one set into three, by `lab.data.source_arguments.CutArguments`."""
 
     val_share: float = 0.2
     test_share: float = 0.0
@@ -232,7 +233,7 @@ def _check_shares(val_share: float, test_share: float) -> None:
 
 
 def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, int, int]:
-    """How many of `total` items go to train, val and test; a share above 0 gets at least one item.
+    """Return the numbers of items in train, val and test; a fraction above 0 gets at least one item.
 
     Raises:
         ValueError: a share is outside its range, or no item is left for train.

@@ -1,4 +1,4 @@
-"""The seeded cut of a set in which every part gets its share of every class."""
+"""The seeded cut of a set in which every part gets its fraction of every class."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -19,8 +19,8 @@ def shuffled(names: Sequence[str], seed: int) -> list[int]:
 def stratified(labels: Sequence[str], names: Sequence[str], cut: Cut) -> Parts:
     """Cut `range(len(labels))` class by class: by shares, or into folds beside the test set.
 
-    Who is where hangs on names and seed (see `shuffled`): the order of the files is of no matter, and a
-    further file changes the side of few others.
+    The set of an item depends on names and seed (see `shuffled`), not on the order of the files, and an
+    additional file changes the set of few others.
 
     Raises:
         ValueError: an argument is out of its range, or classes have too few items: with each of them.

@@ -9,7 +9,7 @@ The global random streams that a dataset draws from begin anew in every epoch, f
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from lab.config.sections import LoaderConfig
 from lab.data.loader_workers import KeptWorkers, worker_options
 from lab.data.nan_check import watched
-from lab.data.protocols import EpochStream
+from lab.data.protocols import Collate, EpochStream
 from lab.rng.seeding import OwnStreams, seed_all
 from lab.state.worker_state_watch import Watch
 
@@ -29,8 +29,8 @@ class UnknownLength(ValueError):
     """A training stream doesn't know how many samples an epoch has."""
 
 
-class Share(IterableDataset[Any]):
-    """A stream, or a worker's share of its batches.
+class Share(IterableDataset[object]):
+    """A stream, or the part of its batches that a worker reads.
 
     Args:
         batch_size: samples that stay together; None: the dataset divides itself, or nobody does.
@@ -40,7 +40,7 @@ class Share(IterableDataset[Any]):
 
     def __init__(
         self,
-        dataset: IterableDataset[Any],
+        dataset: IterableDataset[object],
         batch_size: int | None,
         seed: int,
         epoch: Tensor,
@@ -49,19 +49,19 @@ class Share(IterableDataset[Any]):
         self.dataset = dataset
         self._batch_size, self._seed, self._epoch, self.watch = batch_size, seed, epoch, watch
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         if self.watch is None:
             return self._samples()
         self.watch.begin(int(self._epoch))
-        return itertools.chain(self._samples(), self._seen_off(self.watch))
+        return itertools.chain(self._samples(), self._look_at_end(self.watch))
 
-    def _seen_off(self, watch: Watch) -> Iterator[Any]:
-        """No sample, and a look at the dataset after the last."""
+    def _look_at_end(self, watch: Watch) -> Iterator[object]:
+        """Yield no sample, and look at the dataset after the last one."""
         watch.look()
         return
         yield
 
-    def _samples(self) -> Iterator[Any]:
+    def _samples(self) -> Iterator[object]:
         worker, epoch = get_worker_info(), int(self._epoch)
         if isinstance(self.dataset, EpochStream):
             with nullcontext() if self.watch is None else self.watch.deriving():
@@ -88,7 +88,7 @@ class StreamLoader(KeptWorkers):
 
     def __init__(
         self,
-        dataset: IterableDataset[Any],
+        dataset: IterableDataset[object],
         batch_size: int,
         *,
         shuffle: bool,
@@ -96,7 +96,7 @@ class StreamLoader(KeptWorkers):
         device: torch.device | str,
         config: LoaderConfig,
         steps: int | None = None,
-        collate: Callable[[list[Any]], Any],
+        collate: Collate,
     ) -> None:
         self.name = f"{'training' if shuffle else 'validation'} stream {type(dataset).__name__}"
         self.notes: list[str] = []
@@ -155,12 +155,12 @@ class StreamLoader(KeptWorkers):
         batches = self._counted(batches)
         return batches if self._reported else watched(batches, lambda number: (), self.name, self.warn)
 
-    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+    def _counted(self, batches: Iterator[object]) -> Iterator[object]:
         """The batches; then report by name, once, where they were not as many as promised."""
         count = 0
         for batch in batches:
             if count == self._limit:
-                self._say(
+                self._report(
                     f"the {self.name} continues after steps_per_epoch: {self._limit} batches; an epoch ends "
                     "there, and each begins the stream anew"
                 )
@@ -173,13 +173,13 @@ class StreamLoader(KeptWorkers):
             self._steps = count
         elif count != self._steps:
             promised = "steps_per_epoch promises" if self._limit else "its __len__ promises"
-            self._say(
+            self._report(
                 f"the {self.name} gave {count} batches in an epoch, and {promised} {self._steps}: "
                 "a scheduler that moves by steps and the progress go by what is promised"
             )
         self._reported = True
 
-    def _say(self, message: str) -> None:
+    def _report(self, message: str) -> None:
         if not self._reported:
             self._reported = True
             self.warn(message)
@@ -191,7 +191,7 @@ def _batches(samples: int, size: int, drop_last: bool, parts: int) -> int:
     return sum(share // size if drop_last else math.ceil(share / size) for share in shares)
 
 
-def _length(dataset: Any) -> int | None:
+def _length(dataset: object) -> int | None:
     """Return the length that it declares, or None."""
     try:
         return len(dataset) if isinstance(dataset, Sized) else None
@@ -199,8 +199,8 @@ def _length(dataset: Any) -> int | None:
         return None
 
 
-def divided(loader: Any) -> list[str]:
-    """That a loader of the user's own may give a stream several times."""
+def divided(loader: object) -> list[str]:
+    """Return a warning where a custom loader may return the samples of a stream several times."""
     if not isinstance(loader, DataLoader) or not isinstance(loader.dataset, IterableDataset):
         return []
     if loader.num_workers < 2:

@@ -1,7 +1,7 @@
 """Pickles of strangers: containers, numbers, strings and numpy arrays are read, anything else is refused.
 
 A pickle is a program that may import and call whatever it names. Here it can name a few things only, and even
-of numpy's it gets stand-ins that check what they are told: numpy's own trust a pickle with their memory.
+of numpy's it gets stand-ins that check their arguments: numpy's own trust a pickle with their memory.
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 LARGEST = 2**32  # bytes; the largest of the published files has a tenth of it
 
@@ -19,7 +20,7 @@ _DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, ImportError,
     ArithmeticError, MemoryError, RecursionError, SystemError,
 )  # fmt: skip
-"""What the standard library was seen to raise, or may, where a file's bytes make no sense."""
+"""Exceptions that the standard library raises, or may raise, where a file's bytes make no sense."""
 
 _KINDS = re.compile(r"[<>=|]?(?:b1|[iu][1248]|f[248]|[SU][1-9]\d{0,5})")
 """Truth values, integers, floats and strings: no objects, and nothing made of several parts."""
@@ -35,12 +36,13 @@ class _Refused(pickle.UnpicklingError):
     """The pickle asks for something that isn't plain data."""
 
 
-def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
-    """What a pickle of protocol 0 to 5 holds: dict, list, tuple, set, str, bytes, numbers, None and arrays.
+def load_plain(path: str | Path, largest: int = LARGEST) -> object:
+    """Return the content of a pickle of protocol 0 to 5: containers, strings, bytes, numbers and arrays.
 
     Nothing that the file names is imported or called, nothing of it outlasts the call but what is returned,
-    and that is made of the said types alone. Arrays and numpy's scalars are of truth values, integers, floats
-    or strings. (A file made to exhaust memory or stack may still end the process.)
+    and that is made of dict, list, tuple, set, str, bytes, numbers, None and arrays alone. Arrays and numpy's
+    scalars are of truth values, integers, floats or strings. (A file made to exhaust memory or stack may
+    still end the process.)
 
     Args:
         largest: more bytes than this are not even read.
@@ -67,14 +69,14 @@ def load_plain(path: str | Path, largest: int = LARGEST) -> Any:
     raise ValueError(f"{path}: {size} bytes, more than the {largest} that are read of a pickle")
 
 
-def _check(content: Any) -> None:
+def _check(content: object) -> None:
     """Walk all that was read once, however deep it is and though it may hold itself.
 
     Raises:
         _Refused: a part of it is no plain data; with its type and place.
     """
     seen: set[int] = set()
-    trail: list[tuple[Any, Iterator[tuple[Any, Any]]]] = [(None, iter(((None, content),)))]
+    trail: list[tuple[object, Iterator[tuple[object, object]]]] = [(None, iter(((None, content),)))]
     while trail:
         for step, part in trail[-1][1]:
             kind = type(part)
@@ -93,13 +95,13 @@ def _check(content: Any) -> None:
 
 
 def _flat(container: Any) -> bool:
-    """Whether it is small and holds no other: most are, and remembering them all would take much memory."""
+    """Return whether it is small and holds no other: remembering all of those would take much memory."""
     if len(container) > _SMALL or not _LEAVES.issuperset(map(type, container)):
         return False
     return type(container) is not dict or _LEAVES.issuperset(map(type, container.values()))
 
 
-def _inside(container: Any) -> Iterator[tuple[Any, Any]]:
+def _inside(container: Any) -> Iterator[tuple[object, object]]:
     """The parts with their index or key, None for the keys themselves and for what has neither."""
     if type(container) is dict:
         yield from ((None, key) for key in container)
@@ -110,15 +112,15 @@ def _inside(container: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((None, part) for part in container)
 
 
-def _strange(part: Any, steps: list[Any]) -> str:
-    """What is refused and where; keys and steps that could be long are shortened."""
+def _strange(part: object, steps: list[object]) -> str:
+    """Describe a refused part and its place; keys and steps that could be long are shortened."""
     known = part.name if isinstance(part, _Named) else None
     what = known or (f"the type {part.__name__}" if isinstance(part, type) else type(part).__name__)
     shown = [_shown(step) for step in steps[:8]] + ["…"] * (len(steps) > 8)
     return f"{what} at {''.join(shown)}" if shown else what
 
 
-def _shown(step: Any) -> str:
+def _shown(step: object) -> str:
     if type(step) is str:
         return f"[{step[:40]!r}]"
     return f"[{step}]" if type(step) is int and step.bit_length() < 64 else "[…]"
@@ -132,18 +134,18 @@ class _Named:
 
 
 class _Dtype(_Named):
-    """The type of an array's numbers, of which a pickle tells the byte order afterwards."""
+    """The type of an array's numbers, whose byte order a pickle states afterwards."""
 
     __slots__ = ("kind",)
     name = "numpy.dtype"
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: object) -> None:
         kind = kind.decode("latin1") if isinstance(kind, bytes) else kind
         if type(kind) is not str or not _KINDS.fullmatch(kind):
             raise _Refused(f"numpy.dtype of {kind[:40] if type(kind) is str else type(kind).__name__!r}")
         self.kind = kind
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "=", "|"):
             raise ValueError("a type of numbers with an unknown byte order")
         if any(part is not None for part in state[2:5]):  # a part of it, its names or its fields
@@ -151,16 +153,16 @@ class _Dtype(_Named):
         self.kind = state[1] + self.kind.lstrip("<>=|")
 
 
-class _Array(np.ndarray[Any, Any]):
-    """An array that is empty until the pickle tells its state."""
+class _Array(np.ndarray[tuple[int, ...], np.dtype[np.generic]]):
+    """An array that is empty until the pickle sets its state."""
 
     __slots__ = ()
 
-    def __reduce__(self) -> Any:
-        """As numpy's own, so that a copy or another process gets a usual array."""
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """Reduce it like a usual array, which a copy or another process then gets."""
         return self.view(np.ndarray).__reduce__()
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if type(state) is not tuple or len(state) != 5:
             raise ValueError("an array without its state")
         _, shape, kind, fortran, data = state
@@ -169,7 +171,7 @@ class _Array(np.ndarray[Any, Any]):
         super().__setstate__((*complete[:3], bool(fortran), complete[3]))
 
 
-def _checked(data: Any, kind: Any, shape: Any) -> tuple[np.dtype[Any], bytes]:
+def _checked(data: object, kind: object, shape: object) -> tuple[np.dtype[np.generic], bytes]:
     """An array's type and bytes, which are as many as its shape needs."""
     raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had no bytes
     if not isinstance(kind, _Dtype) or not isinstance(raw, (bytes, bytearray)):
@@ -197,7 +199,7 @@ class _MakeDtype(_Named):
     __slots__ = ()
     name = "numpy.dtype"
 
-    def __call__(self, kind: Any, *_: Any) -> _Dtype:
+    def __call__(self, kind: object, *_: object) -> _Dtype:
         return _Dtype(kind)
 
 
@@ -205,19 +207,19 @@ class _MakeBytes(_Named):
     __slots__ = ()
     name = "builtins.bytes"
 
-    def __call__(self, *arguments: Any) -> bytes:
+    def __call__(self, *arguments: object) -> bytes:
         if arguments:
             raise _Refused("builtins.bytes with arguments")
         return b""
 
 
 class _Encode(_Named):
-    """What protocols before 3 write bytes as."""
+    """The function by which protocols before 3 write bytes."""
 
     __slots__ = ()
     name = "_codecs.encode"
 
-    def __call__(self, text: Any, encoding: Any = "latin1") -> bytes:
+    def __call__(self, text: object, encoding: object = "latin1") -> bytes:
         if type(text) is not str or encoding != "latin1":
             raise _Refused("_codecs.encode to something else than latin1")
         return text.encode("latin1")
@@ -227,7 +229,7 @@ class _Reconstruct(_Named):
     __slots__ = ()
     name = "numpy.core.multiarray._reconstruct"
 
-    def __call__(self, *_: Any) -> _Array:
+    def __call__(self, *_: object) -> _Array:
         return np.empty(0, np.int8).view(_Array)
 
 
@@ -235,7 +237,7 @@ class _Scalar(_Named):
     __slots__ = ()
     name = "numpy.core.multiarray.scalar"
 
-    def __call__(self, kind: Any, data: Any = b"") -> Any:
+    def __call__(self, kind: object, data: object = b"") -> object:
         true, raw = _checked(data, kind, ())
         return np.frombuffer(raw, true)[0]
 
@@ -244,7 +246,7 @@ class _FromBuffer(_Named):
     __slots__ = ()
     name = "numpy.core.numeric._frombuffer"
 
-    def __call__(self, data: Any, kind: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
+    def __call__(self, data: object, kind: object, shape: Any, order: object) -> NDArray[np.generic]:
         true, raw = _checked(data, kind, shape)
         return np.frombuffer(bytearray(raw), true).reshape(shape, order="F" if order == "F" else "C")
 
@@ -258,7 +260,7 @@ _STAND_INS = {
 class _Unpickler(pickle.Unpickler):
     """Hands out stand-ins, and of Python's own types two that a file can't change."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         """The stand-in for what a pickle names.
 
         Raises:
@@ -273,5 +275,5 @@ class _Unpickler(pickle.Unpickler):
             raise _Refused(f"{module}.{name}")
         return _STAND_INS[wanted]()
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         raise _Refused("a reference to something outside of it")

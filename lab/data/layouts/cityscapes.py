@@ -1,7 +1,7 @@
 """Cityscapes: `leftImg8bit/SET/CITY/ID_leftImg8bit.png` and `gtFine/SET/CITY/ID_gtFine_labelIds.png`.
 
 Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016. The 19 classes that
-its benchmark judges, and their order, are those of github.com/mcordts/cityscapesScripts.
+its benchmark evaluates, and their order, are those of github.com/mcordts/cityscapesScripts.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ CLASSES = {
     "traffic sign": 20, "vegetation": 21, "terrain": 22, "sky": 23, "person": 24, "rider": 25, "car": 26,
     "truck": 27, "bus": 28, "train": 31, "motorcycle": 32, "bicycle": 33,
 }  # fmt: skip
-"""The judged classes in the order of their training ids, and their label ids."""
+"""The evaluated classes in the order of their training ids, and their label ids."""
 
 _IMAGES = "leftImg8bit"
 _TRUTHS = ("gtFine", "gtCoarse")
@@ -37,7 +37,7 @@ def is_cityscapes(root: Path) -> bool:
 
 
 def read_cityscapes(root: Path, *, own_classes: bool) -> Contents:
-    """Images with their labels in the judged classes; all other label ids are ignored.
+    """Read images with their labels in the evaluated classes; all other label ids are ignored.
 
     Label ids are read where there are any, training ids else. A test set whose first labels are all ignored,
     as those of the published one are, counts as unlabelled.
@@ -96,7 +96,7 @@ def _labels(truth: Path, contents: Contents) -> dict[str, dict[str, Path]]:
 
 
 def _map(contents: Contents, *, by_label_id: bool) -> None:
-    """From label ids to the judged classes, and from placeholder labels of a test set to none."""
+    """Map label ids to the classes of the benchmark, and placeholder labels of a test set to no mask."""
     values = dict(CLASSES) if by_label_id else {name: index for index, name in enumerate(CLASSES)}
     contents.values = {"classes": values, "ignore": None, "ignore_others": True}
     table = np.full(256, IGNORE_INDEX, np.uint8)
@@ -107,12 +107,12 @@ def _map(contents: Contents, *, by_label_id: bool) -> None:
         for entry in contents.entries
     ]
     tests = [entry for entry in sources if entry.sample.split == Part.TEST and entry.mask is not None]
-    if tests and _says_nothing(tests[0]):
+    if tests and _is_placeholder(tests[0]):
         sources = [replace(entry, mask=None) if entry in tests else entry for entry in sources]
     contents.entries = sources
 
 
-def _says_nothing(entry: Entry) -> bool:
+def _is_placeholder(entry: Entry) -> bool:
     assert isinstance(entry.mask, MappedMask)
     try:
         return bool((entry.mask.draw(MaskReader()) == IGNORE_INDEX).all())

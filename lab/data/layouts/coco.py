@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ _KEYS = ("images", "annotations", "categories")
 _LONGEST = 1 << 15  # pixels of a side: more would be a mistake, or an attempt to exhaust the memory
 _OTHER_TASKS = ("captions", "person_keypoints", "panoptic", "image_info", "stuff")
 
+Record: TypeAlias = Mapping[str, Any]
+"""An object of an annotation file, or the file itself; its values are checked where they are read."""
+
 
 @dataclass(frozen=True)
 class CocoMask:
@@ -42,7 +45,7 @@ class CocoMask:
     where: str
     height: int
     width: int
-    annotations: Sequence[tuple[int, Mapping[str, Any]]]
+    annotations: Sequence[tuple[int, Record]]
 
     def __str__(self) -> str:
         return self.where
@@ -64,7 +67,7 @@ class CocoMask:
             mask[area] = index
         return mask
 
-    def _area(self, annotation: Mapping[str, Any]) -> NDArray[np.bool_]:
+    def _area(self, annotation: Record) -> NDArray[np.bool_]:
         """The pixels of an annotation.
 
         Raises:
@@ -90,7 +93,7 @@ class CocoMask:
             raise ValueError(f"{where}: {error}") from error
         return np.asarray(area, bool)
 
-    def _run_lengths(self, code: Mapping[str, Any]) -> Any:
+    def _run_lengths(self, code: Record) -> object:
         """The library's code of an annotation's, whose counts must cover the image: it doesn't check that."""
         from pycocotools import mask as coco
 
@@ -186,7 +189,7 @@ def _has_keys(path: Path) -> bool:
     return all(f'"{key}"'.encode() in text for key in _KEYS)
 
 
-def _load(path: Path, problems: list[str]) -> dict[str, Any] | None:
+def _load(path: Path, problems: list[str]) -> Record | None:
     try:
         data = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -201,7 +204,7 @@ def _load(path: Path, problems: list[str]) -> dict[str, Any] | None:
 
 
 def _categories(
-    loaded: Mapping[Path, dict[str, Any] | None], own_classes: Mapping[str, Label] | None, contents: Contents
+    loaded: Mapping[Path, Record | None], own_classes: Mapping[str, Label] | None, contents: Contents
 ) -> dict[int, int]:
     """The class index of each category; sets the classes of the contents."""
     names: dict[int, str] = {}
@@ -301,7 +304,7 @@ def _means(folder: Path, part: Part | None) -> bool:
 
 def _add(
     path: Path,
-    data: Mapping[str, Any],
+    data: Record,
     part: Part | None,
     categories: Mapping[int, int],
     images: _Images,
@@ -310,7 +313,7 @@ def _add(
     problems = contents.problems
     if not data["annotations"] and part is not Part.TEST:
         problems.append(f"{path}: no annotation in it")
-    own: dict[Any, list[tuple[int, Mapping[str, Any]]]] = {}
+    own: dict[object, list[tuple[int, Record]]] = {}
     known = {row.get("id") for row in data["images"]}
     for row in data["annotations"]:
         if row.get("category_id") not in categories:
@@ -337,7 +340,7 @@ def _add(
         contents.entries.append(Entry(sample, image, mask if data["annotations"] else None))
 
 
-def _is_polygon(points: Any) -> bool:
+def _is_polygon(points: object) -> bool:
     """Return whether it is a list x, y, x, y, … of at least three points."""
     return (
         isinstance(points, list)

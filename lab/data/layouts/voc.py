@@ -1,7 +1,7 @@
 """Pascal VOC: `JPEGImages`, `SegmentationClass`, and lists of names in `ImageSets/Segmentation`.
 
 Everingham et al., The Pascal Visual Object Classes (VOC) Challenge, IJCV 2010. Masks are indices of a
-palette; 255 is the border between objects, which nobody judges.
+palette; 255 is the unlabelled border between objects.
 """
 
 from collections.abc import Mapping

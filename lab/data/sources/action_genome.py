@@ -21,7 +21,7 @@ from lab.data.unpickling import load_plain
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
 
 GROUPS = {"attention": slice(0, 3), "spatial": slice(3, 9), "contact": slice(9, None)}
-"""Which lines of relationship_classes.txt are which relations: the file doesn't say it."""
+"""The lines of relationship_classes.txt in each group of relations, which the file doesn't state."""
 
 _KEYS = {
     "attention": "attention_relationship",
@@ -93,7 +93,7 @@ def action_genome(
 
 
 class _Wrong(ValueError):
-    """What is wrong with the annotation of a frame."""
+    """The error in the annotation of a frame."""
 
 
 class _Reader:
@@ -153,7 +153,7 @@ class _Reader:
                 found[parts[name]].append(Video(name, tuple(ordered)))
         return found
 
-    def _frame(self, name: str, person: Any, things: Any) -> tuple[str, Frame | None]:
+    def _frame(self, name: str, person: object, things: object) -> tuple[str, Frame | None]:
         """The set that a frame is of, and the frame where it has a person and visible things."""
         if not isinstance(person, Mapping) or not isinstance(things, (list, tuple)):
             raise _Wrong("neither a person's boxes nor a list of things")
@@ -184,25 +184,25 @@ class _Reader:
         first = Box(_inside(x1 / width, y1 / height, x2 / width, y2 / height), self.objects["person"])
         return part, Frame(name, float(number[0]), (first, *boxes), tuple(pairs))
 
-    def _box(self, thing: Mapping[str, Any], width: float, height: float) -> Box:
+    def _box(self, thing: Mapping[str, object], width: float, height: float) -> Box:
         label = self.objects.get(self._key(thing.get("class")))
         if label is None:
-            raise _Wrong(f"class {thing['class'][:40]!r} is not in object_classes.txt")
+            raise _Wrong(f"class {str(thing['class'])[:40]!r} is not in object_classes.txt")
         x, y, wide, high = _numbers(thing.get("bbox"), f"the bbox of {thing['class']}", (4,)).tolist()
         if min(wide, high) < 0:
             raise _Wrong(f"the bbox of {thing['class']} is not x, y, width, height")
         return Box(_inside(x / width, y / height, (x + wide) / width, (y + high) / height), label)
 
-    def _held(self, thing: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    def _held(self, thing: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
         held = {}
         for group, field in _KEYS.items():
-            said = thing.get(field)
-            said = () if said is None else said
-            if not isinstance(said, (list, tuple)):
+            found = thing.get(field)
+            found = () if found is None else found
+            if not isinstance(found, (list, tuple)):
                 raise _Wrong(f"{field} of {thing['class']} is no list")
             known = self._relations[group]
-            keys = [self._key(name) for name in said]
-            for name, key in zip(said, keys, strict=True):
+            keys = [self._key(name) for name in found]
+            for name, key in zip(found, keys, strict=True):
                 if key not in known:
                     raise _Wrong(f"{field} of {thing['class']}: {name[:40]!r} is none of them")
             held[group] = tuple(dict.fromkeys(known[key] for key in keys))
@@ -215,18 +215,18 @@ class _Reader:
             raise ValueError(f"{self.folder / file}: not a list of {fewest} or more different names")
         return {key: index for index, key in enumerate(keys)}
 
-    def _by_frame(self, file: str) -> Mapping[str, Any]:
+    def _by_frame(self, file: str) -> Mapping[object, object]:
         content = load_plain(self.folder / file)
         if not isinstance(content, dict):
             raise ValueError(f"{self.folder / file}: not a dict by frame, but a {type(content).__name__}")
         return content
 
-    def _listed(self, things: Mapping[str, Any]) -> Sequence[Any]:
+    def _listed(self, things: Mapping[object, object]) -> Sequence[object]:
         path = self.folder / "frame_list.txt"
-        return list(dict.fromkeys(names(path))) if path.is_file() else list(things)
+        return list(dict.fromkeys(names(path) if path.is_file() else things))
 
-    def _key(self, name: Any) -> str:
-        """What a name is found by: its letters alone, as the lists leave out what is between them."""
+    def _key(self, name: object) -> str:
+        """Return the key of a name: its letters alone, as the lists leave out the characters between them."""
         if not isinstance(name, str):
             raise _Wrong(f"a name is a {type(name).__name__}, not a string")
         if name not in self._keys:
@@ -238,7 +238,7 @@ class _Reader:
         return self._spelt[key]
 
 
-def _place(tag: Any) -> tuple[str, str]:
+def _place(tag: object) -> tuple[str, str]:
     """Video and frame of `VIDEO/FRAME`."""
     parts = tag.split("/") if isinstance(tag, str) else []
     if len(parts) != 2 or not all(map(usable, parts)):
@@ -246,7 +246,7 @@ def _place(tag: Any) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _part(thing: Mapping[str, Any]) -> str:
+def _part(thing: Mapping[str, object]) -> str:
     metadata = thing.get("metadata")
     part = metadata.get("set") if isinstance(metadata, Mapping) else None
     if not isinstance(part, str) or part not in ("train", "test"):

@@ -10,7 +10,7 @@ from lab.data.segmentation_sets import Sample, Serving, assemble
 from lab.data.splits import Parts, Splits
 
 CEILING = 2 / 3
-"""The best Dice that can be expected of a network that isn't told the sequence; see `conditioned_discs`."""
+"""The best expected Dice of a network that doesn't receive the sequence; see `conditioned_discs`."""
 
 _RADII = (0.06, 0.12)  # of the discs, as shares of the image's side
 _LEVELS = {"bright": 0.8, "dark": 0.2}

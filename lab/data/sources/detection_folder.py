@@ -1,4 +1,4 @@
-"""What an object detector said of the frames of videos, kept in files: the networks never see a picture."""
+"""Outputs of an object detector for the frames of videos, kept in files: networks never see an image."""
 
 import zipfile
 import zlib
@@ -27,7 +27,7 @@ class Detected:
 
 @runtime_checkable  # a config is checked against what its arguments are annotated with
 class Detector(Protocol):
-    """Tells what was detected in a frame; `features` is the length D of an appearance vector, 0 for none."""
+    """Returns the detections in a frame; `features` is the length D of an appearance vector, 0 for none."""
 
     @property
     def features(self) -> int: ...
@@ -56,7 +56,7 @@ def find_detector(detector: "Detector | str | Path | None") -> "Detector | None"
 
 
 def usable(name: str) -> bool:
-    """Whether the name of a video or a frame can be a file's: it leads nowhere else."""
+    """Return whether the name of a video or a frame can be a file's, and leads to no other folder."""
     return name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
@@ -89,7 +89,7 @@ class DetectionFolder:
         self._last: tuple[Path, Mapping[str, Detected]] | None = None
 
     def __call__(self, video: str, frame: str) -> Detected:
-        """What was found in a frame.
+        """Return the detections in a frame.
 
         Raises:
             ValueError: with the path; the file is damaged, or holds what it shouldn't.
@@ -104,7 +104,7 @@ class DetectionFolder:
         return self._last[1].get(frame, empty)
 
     def check(self, videos: Mapping[str, Iterable[str]], classes: int, problems: list[str]) -> int:
-        """See by their headers whether the files of these videos fit, and how many numbers are in them.
+        """Validate the headers of the files of these videos; returns how many numbers the files hold.
 
         Args:
             videos: the names of the frames, by those of the videos.
@@ -144,7 +144,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _shape(path: Path) -> tuple[int, int, int]:
-    """How many boxes, classes and features a file has, by the headers of its arrays.
+    """Return the numbers of boxes, classes and features in a file, by the headers of its arrays.
 
     Raises:
         ValueError: with the path; it is damaged, or the shapes don't fit together.

@@ -2,8 +2,8 @@
 
 Rodin et al., Action Scene Graphs for Long-Form Understanding of Egocentric Videos, CVPR 2024. The format of
 EASG_unict_master_final.json is that which github.com/fpv-iplab/EASG reads in its dataloader/EASG.py; the file
-comes with the archive that its README links to. Figures are not comparable with its published tables: its
-run_easg.py asks and judges otherwise, as docs/scene_graphs.md tells.
+comes with the archive that its README links to. Results are not comparable with its published tables: its
+run_easg.py has another task and another evaluation, see docs/scene_graphs.md.
 """
 
 import json
@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lab.data.csv_tables import PARTS
 from lab.data.file_problems import raise_all
@@ -88,7 +87,7 @@ def easg(
 
 
 class _Wrong(ValueError):
-    """What is wrong with the annotation of a clip."""
+    """The error in the annotation of a clip."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class _Thing:
 
 @dataclass(frozen=True)
 class _Moment:
-    """A frame with grounded things; `number` is its place in the clip, where the file tells it."""
+    """A frame with grounded things; `number` is its place in the clip, where the file states it."""
 
     name: str
     number: float | None
@@ -112,7 +111,7 @@ class _Moment:
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip; `source` is the `video_uid` that it was cut from, where the file tells it."""
+    """A clip; `source` is the `video_uid` that it was cut from, where the file states it."""
 
     uid: str
     source: str | None
@@ -138,7 +137,7 @@ class _Clip:
 
 
 def _groups(videos: Sequence[Video], clips: Sequence[_Clip]) -> list[str]:
-    """The video that each item was cut from; a clip of which the file doesn't tell it is one by itself."""
+    """The video that each item was cut from; a clip without a stated one is a group by itself."""
     sources = {clip.uid: clip.source for clip in clips}
     return [sources[video.name] or f"clip {video.name}" for video in videos]
 
@@ -156,7 +155,7 @@ def _vocabulary(clips: Sequence[_Clip], listed: Sequence[str] | None) -> Vocabul
     return Vocabulary((WEARER, *(sorted(things) if listed is None else listed)), relations, ("verb", "role"))
 
 
-def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[str]) -> _Clip:
+def _clip(uid: str, content: object, listed: Sequence[str] | None, problems: list[str]) -> _Clip:
     """A clip's frames; what is wrong with it, or with a graph of it, is added to the problems."""
     frames: list[_Moment] = []
     source: str | None = None
@@ -165,12 +164,13 @@ def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[s
         if not usable(uid):
             raise _Wrong("its name can't be a file's")
         content = _mapping(content, "it")
-        part = content.get("split")
-        if not isinstance(part, str) or part not in PARTS:
+        split, cut_from = content.get("split"), content.get("video_uid")
+        if not isinstance(split, str) or split not in PARTS:
             raise _Wrong(f"split is not one of {', '.join(PARTS)}")
-        source = content.get("video_uid")
-        if source is not None and not isinstance(source, str):
-            raise _Wrong("video_uid is no string")
+        part = split
+        if cut_from is not None and not isinstance(cut_from, str):
+            raise _Wrong("video_uid is not a string")
+        source = cut_from
         size = _number(content.get("W"), "W"), _number(content.get("H"), "H")
         if min(size) <= 0:
             raise _Wrong("W and H are not the frames' width and height")
@@ -188,7 +188,7 @@ def _clip(uid: str, content: Any, listed: Sequence[str] | None, problems: list[s
 
 
 def _moments(
-    graph: Mapping[str, Any], size: tuple[float, float], listed: Sequence[str] | None
+    graph: Mapping[str, object], size: tuple[float, float], listed: Sequence[str] | None
 ) -> Iterator[_Moment]:
     """The frames of an action in which a thing is grounded."""
     uid = graph.get("graph_uid")
@@ -211,8 +211,8 @@ def _moments(
             yield _Moment(f"{uid}_{moment}", known, verb, things)
 
 
-def _roles(triplets: Any) -> tuple[str, dict[str, list[str]]]:
-    """The verb, empty where there is none, and by thing its roles in the order in which they are told."""
+def _roles(triplets: object) -> tuple[str, dict[str, list[str]]]:
+    """The verb, empty where there is none, and by thing its roles in the order of the triplets."""
     if not isinstance(triplets, list):
         raise _Wrong("triplets is no list")
     verb, roles = "", dict[str, list[str]]()
@@ -229,7 +229,7 @@ def _roles(triplets: Any) -> tuple[str, dict[str, list[str]]]:
     return verb, roles
 
 
-def _corners(box: Any, size: tuple[float, float], what: str) -> tuple[float, float, float, float]:
+def _corners(box: object, size: tuple[float, float], what: str) -> tuple[float, float, float, float]:
     """A box in pixels as shares of the frame, cut off at its border."""
     box = _mapping(box, what)
     left, top, width, height = (_number(box.get(key), what) for key in ("left", "top", "width", "height"))
@@ -240,13 +240,13 @@ def _corners(box: Any, size: tuple[float, float], what: str) -> tuple[float, flo
     return x1, y1, x2, y2
 
 
-def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+def _mapping(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise _Wrong(f"{what} is no object of JSON")
     return value
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: object, what: str) -> float:
     try:
         if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
             return float(value)
@@ -255,7 +255,7 @@ def _number(value: Any, what: str) -> float:
     raise _Wrong(f"{what}: a number is missing or not finite")
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -47,13 +47,13 @@ def manifest(
 
 
 def _several(rows: Sequence[Row], column: str) -> bool:
-    """Whether each labelled row says something there, and there are enough values to be groups."""
+    """Return whether each labelled row has a value there, and there are enough values to be groups."""
     values = {row.cells.get(column) for row in rows if row.cells["mask_path"]}
     return "" not in values and None not in values and len(values) >= 3
 
 
 def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> list[Entry]:
-    """What the rows name; an unlabelled row needs no group, sequence or split."""
+    """Return the entries of the rows; an unlabelled row needs no group, sequence or split."""
     rows = read_table(table, [*COLUMNS, *columns.named], problems)
     if not rows and not problems:
         problems.append(f"{table}: no row in it")

@@ -1,7 +1,7 @@
 """A generated world for scene graphs: people move among things, and where they are decides what holds.
 
-Nothing is drawn: a frame is boxes, and appearance vectors such as a detector would give. Lengths are shares
-of the frame's side.
+Nothing is drawn: a frame is boxes, and appearance vectors such as a detector would give. Lengths are
+fractions of the frame's side.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ _TOUCH = 0.1  # of a thing's area, inside a person's box
 
 @dataclass(frozen=True)
 class World:
-    """How videos are made; see `moving_boxes` for the meaning of the fields."""
+    """Parameters of the generated videos; see `moving_boxes` for the meaning of the fields."""
 
     frames: int
     persons: int
@@ -143,7 +143,7 @@ def moving_boxes(
 def _make(
     world: World, split: int, count: int, mode: Mode, seed: int, known: dict[tuple[str, str], Detected]
 ) -> list[Video]:
-    """The videos of one set; what a detector says of their frames is added to `known`."""
+    """The videos of one set; a detector's output for their frames is added to `known`."""
     videos = []
     for index in range(count):
         # Two streams: what happens must not depend on how it is seen.
@@ -228,12 +228,12 @@ def _box(path: Array, name: str, rng: np.random.Generator) -> Array:
 
 
 def _head(corners: Array) -> Array:
-    """Where a person looks from: the middle, at a seventh of the height."""
+    """Return the position of a person's eyes: the middle, at a seventh of the height."""
     return np.stack([(corners[:, 0] + corners[:, 2]) / 2, (6 * corners[:, 1] + corners[:, 3]) / 7], 1)
 
 
 def _gaze(corners: Array, things: Sequence[_Body], rng: np.random.Generator) -> Array:
-    """At one of the things, rather at what one reads, or around."""
+    """Return the direction of a gaze at one of the things, rather at one to read, or around."""
     angle = rng.uniform(0, 2 * np.pi) + np.cumsum(0.3 * rng.standard_normal(len(corners)))
     if rng.random() < 0.7:
         liking = np.array([3.0 if thing.name in ("book", "phone") else 1.0 for thing in things])
@@ -266,7 +266,7 @@ def _annotate(name: str, bodies: Sequence[_Body], world: World, rng: np.random.G
 
 
 def _holds(person: _Body, thing: _Body) -> dict[str, NDArray[np.bool_]]:
-    """What holds, by group (K, T)."""
+    """Return the relations that hold, by group (K, T)."""
     way = thing.centre - _head(person.corners)
     cosine = (way * person.gaze).sum(1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)
     across, down = ((thing.centre - person.centre) / person.size).T
@@ -288,7 +288,7 @@ def _holds(person: _Body, thing: _Body) -> dict[str, NDArray[np.bool_]]:
 
 
 def _detect(bodies: Sequence[_Body], world: World, mode: Mode, rng: np.random.Generator) -> list[Detected]:
-    """What a detector says of each frame: the true boxes in order, or for `sgdet` those that it finds."""
+    """Return a detector's output for each frame: the true boxes in order, or for `sgdet` the boxes found."""
     labels = np.array([body.label for body in bodies])
     result = []
     for time in range(world.frames):

@@ -94,7 +94,7 @@ def draw_shape(
 
 
 def _inside(name: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points belong to the shape, whose points are at most 1 away from its centre (0, 0)."""
+    """Return the points inside of the shape, which are at most 1 away from its centre (0, 0)."""
     distance = np.hypot(x, y)
     if name == "circle":
         return np.asarray(distance <= 1)

@@ -2,15 +2,15 @@
 
 Brightfield as a camera sees it: light that falls off unevenly, the well's rim and the darker plate outside of
 it, one to four spheroids that may touch, and things that look like them and are not (debris, fibres,
-bubbles), all of it blurred by the focus and covered by the sensor's noise. Lengths below are shares of the
+bubbles), all of it blurred by the focus and covered by the sensor's noise. Lengths below are fractions of the
 image's side.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lab.config.dataset_info import DatasetInfo
 from lab.config.mask_values import BINARY
@@ -22,7 +22,7 @@ Plane = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scene:
-    """How the pictures are drawn; see `spheroids` for the meaning of the fields."""
+    """Parameters of the drawn images; see `spheroids` for the meaning of the fields."""
 
     size: int
     noise: float
@@ -158,7 +158,7 @@ def _camera(rng: np.random.Generator, light: Plane, scene: Scene) -> NDArray[np.
 
 @dataclass(frozen=True)
 class _Circle:
-    """x and y from the image's centre, and the radius."""
+    """A circle: x and y from the image's centre, and the radius."""
 
     x: float
     y: float
@@ -267,7 +267,7 @@ def _add_debris(rng: np.random.Generator, light: Plane, bodies: list[_Circle], s
     specks = np.zeros((size, size), np.uint8)
     sub = 16  # cv2 draws at fractions of a pixel: coordinates are integers in sixteenths
 
-    def at(x: Any, y: Any) -> Any:
+    def at(x: ArrayLike, y: ArrayLike) -> NDArray[np.int32]:
         return np.rint((np.stack([x, y], -1) + 0.5) * size * sub).astype(np.int32)
 
     for _ in range(int(rng.poisson(scene.debris))):

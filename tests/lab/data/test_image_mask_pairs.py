@@ -110,7 +110,7 @@ def test_plain_indexing_is_fixed() -> None:
 
 
 class Epoch(Dataset[tuple[Tensor, ...]]):
-    """What a loader does: a generator per (seed, epoch, index)."""
+    """Draw items as a loader does: a generator per (seed, epoch, index)."""
 
     def __init__(self, pairs: AugmentedPairs, epoch: int) -> None:
         self.pairs, self.epoch = pairs, epoch

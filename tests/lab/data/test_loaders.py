@@ -211,7 +211,7 @@ def test_start_forks_the_workers_and_stop_ends_them() -> None:
 
 @pytest.mark.parametrize("when", ["started", "within an epoch"])
 def test_stop_ends_the_workers_though_somebody_holds_the_iterator(when: str) -> None:
-    """As the traceback of an error within an epoch does."""
+    """Hold the iterator like the traceback of an error within an epoch."""
     loader = create_loader(Given(), 2, shuffle=True, config=workers(2))
     assert isinstance(loader, SampleLoader)
     loader.start(1)

@@ -148,7 +148,7 @@ def test_any_map_is_undone(
 
 
 def test_ignored_pixels_of_a_mask_with_a_palette_are_known_by_their_index(tmp_path: Path) -> None:
-    """As Pascal VOC has them: 0 background, 1 object, 255 nobody judged, each with a colour."""
+    """A palette of Pascal VOC: 0 background, 1 object, 255 unlabelled, each with a colour."""
     picture = Image.fromarray(np.array([[0, 1, 255]], np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 128, 0, 0] + [0] * 759 + [224, 224, 192])
     picture.save(tmp_path / "mask.png")

@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["labelIds", "labelTrainIds"])
 def test_a_label_file_is_read_alike_by_the_facts_alone(tmp_path: Path, kind: str) -> None:
-    """As a prediction reads the truths that its manifest names."""
+    """Read masks as a prediction reads those that its manifest names."""
     draw(tmp_path, (kind,))
     stated = load(tmp_path).facts["mask_values"]
     path = tmp_path / f"gtFine/val/lindau/lindau_000003_000019_gtFine_{kind}.png"

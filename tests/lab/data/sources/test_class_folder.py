@@ -168,7 +168,7 @@ def test_everything_wrong_with_the_files_is_told_at_once(divided: Path) -> None:
 
 
 def problems_of(folder: Path) -> list[str]:
-    """What is wrong with the folder, a line each, sorted."""
+    """Return the problems of the folder, a line each, sorted."""
     with pytest.raises(ValueError, match="with the class folders") as error:
         load(folder)
     head, *lines = str(error.value).splitlines()

@@ -160,7 +160,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "clip 'd': graphs is no list",
         "clip '..': its name can't be a file's",
         "clip 'e': it is no object of JSON",
-        "clip 'f': video_uid is no string",
+        "clip 'f': video_uid is not a string",
     ):
         assert message in text
 

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def identity(item: tuple[Tensor, ...]) -> tuple[int, int]:
-    """Which image and which mask this is, read from the pixels."""
+    """Return the numbers of image and mask, read from the pixels."""
     image, mask = item
     return round(image[0, 0, 0].item() * 255) - 10, int(mask[0, 0].sum()) - 1
 

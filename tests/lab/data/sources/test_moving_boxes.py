@@ -18,7 +18,7 @@ def batch(videos: Any) -> tuple[SceneGraphBatch, SceneGraphTarget]:
 
 
 def same(one: Dataset[Any], other: Dataset[Any], index: int) -> bool:
-    """Whether all tensors of two items are equal."""
+    """Return whether all tensors of two items are equal."""
 
     def tensors(part: Any) -> Iterator[torch.Tensor]:
         for value in part.values():
