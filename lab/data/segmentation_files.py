@@ -161,10 +161,10 @@ def _mask(source: Path | MaskSource, reader: MaskReader) -> NDArray[np.uint8]:
     return reader.read(source) if isinstance(source, Path) else source.draw(reader)
 
 
-S = TypeVar("S")
+Source = TypeVar("Source")
 
 
-def _read(read: Callable[[S], Pixels], source: S, problems: list[str]) -> Pixels | None:
+def _read(read: Callable[[Source], Pixels], source: Source, problems: list[str]) -> Pixels | None:
     try:
         return read(source)
     except ValueError as error:
