@@ -64,12 +64,14 @@ class Depths:
             value_range: by which the files were scaled; nothing is unlike where it is not the training's.
         """
         trained, scale = then.depths or {}, then.value_range
+        # Files that are scaled by a range of their own have other values on purpose.
         if value_range is not None and list(value_range) != scale:
             return []
         found = []
         for name, seen in self._seen.items() if trained else ():
             some = f"{seen.count} image{'s' if seen.count > 1 else ''} (such as {seen.first})"
             largest = trained.get(name)
+            # Training had no file of this type, so there is no largest value to compare with.
             if largest is None:
                 known = ", ".join(f"{_described(other, value)}" for other, value in trained.items())
                 how = f"scaled by data.value_range {scale}" if scale else "scaled by the range of their type"

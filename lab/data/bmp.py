@@ -72,14 +72,17 @@ def bmp_palette(data: bytes) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     count = min(fields.colours or 1 << bits, (fields.pixels - fields.palette) // fields.entry, 1 << bits)
     if count < 1:
         raise Refused(CUT_SHORT)
+    # A colour is stored as blue, green, red and, but for OS/2, a fourth byte that is not used.
     table = np.frombuffer(data, np.uint8, count * fields.entry, fields.palette)
     colours = table.reshape(count, fields.entry)[:, 2::-1]
     rows = np.frombuffer(data, np.uint8, fields.row * height, fields.pixels).reshape(height, fields.row)
     indices = rows
     if bits < 8:
+        # Several indices are packed into a byte, the first one in its highest bits.
         shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
         indices = (rows[..., None] >> shifts & np.uint8((1 << bits) - 1)).reshape(height, -1)
     indices = indices[:, : fields.width]
+    # Rows are stored from the bottom up, unless the height is negative.
     return np.ascontiguousarray(indices[::-1] if fields.height > 0 else indices), colours.copy()
 
 

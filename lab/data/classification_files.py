@@ -16,7 +16,7 @@ from lab.data.pair_cache import Store
 from lab.data.segmentation_sets import Sample, Serving
 from lab.data.splits import Cut, Parts, Splits
 from lab.data.stratified_split import shuffled, stratified
-from lab.data.unicode_names import composed
+from lab.data.unicode_names import composed, numbers_first
 
 Size = int | list[int]
 """Side of a square, or [height, width], in pixels."""
@@ -80,8 +80,9 @@ def read_labelled(
     """
     chosen = list(files) if reading.sample_size is None else _some(files, reading.sample_size, cut.seed)
     found = list(problems)
-    classes = sorted({file.label for file in files}, key=_in_order)
-    if not found:  # an impossible split is reported before an hour of reading
+    classes = sorted({file.label for file in files}, key=numbers_first)
+    # An impossible split is reported before an hour of reading.
+    if not found:
         if len(classes) < 2:
             raise ValueError(f"{what}: at least two classes are needed, found {', '.join(classes) or 'none'}")
         trained = {chosen[index].label for index in divide(chosen, cut).train.tolist()}
@@ -92,6 +93,7 @@ def read_labelled(
             if label not in trained
         ]
     images = ImageReader(1 if reading.grayscale else 3, reading.value_range)
+    # Each file is read once, although after the first problem only to find the others.
     store = Store(_labelled(chosen, classes, reading, images, found), reading.cache_gb * 1e9)
     raise_all(found, what, "correct or remove what is named")
     names, parts = [file.sample.name for file in chosen], divide(chosen, cut)
@@ -126,8 +128,10 @@ def divide(files: Sequence[LabelledFile], cut: Cut) -> Parts:
     grouped = any(file.sample.group is not None for file in files)
     if cut.test_share and (held.any() or (named and cut.folds is None)):
         raise ValueError("test_share has no effect where the sets are named already: leave it at 0")
+    # Named validation images: the sets are as named, and nothing is cut.
     if "val" in named and cut.folds is None:
         return cut.parts(len(files), groups if grouped else None, [str(f.sample.split) for f in files])
+    # At most the test set is named, and the other files are cut.
     free, test = np.flatnonzero(~held), np.flatnonzero(held)
     if grouped:
         torn = sorted({groups[index] for index in test} & {groups[index] for index in free})
@@ -199,8 +203,3 @@ def _plain(name: str) -> str:
     """A name without what is often written in two ways: capitals, Unicode forms, blanks, `1` and `1.0`."""
     name = re.sub(r"[\s_-]+", " ", composed(name)).strip().casefold()
     return re.sub(r"0*(\d+)(\.0*)?", r"\1", name) if re.fullmatch(r"\d+(\.0*)?", name) else name
-
-
-def _in_order(label: str) -> tuple[bool, int, str]:
-    """Numbers by their value, and before words."""
-    return not label.isdecimal(), int(label) if label.isdecimal() else 0, label

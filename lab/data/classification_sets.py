@@ -1,4 +1,4 @@
-"""Images of one class each: what every source of them shares, and what a prediction does as training did."""
+"""Sets of images of one class each, for every source of them, and the preprocessing of images."""
 
 from collections.abc import Sequence
 
@@ -48,6 +48,7 @@ def resize(image: Pixels, size: Sequence[int]) -> Pixels:
 
     height, width = size
     smaller = min(width, image.shape[1]), min(height, image.shape[0])
+    # Interpolation by area avoids aliasing where an image shrinks, and would be blocky where it grows.
     for target, how in ((smaller, cv2.INTER_AREA), ((width, height), cv2.INTER_LINEAR)):
         if image.shape[1::-1] != target:
             image = np.asarray(cv2.resize(image, target, interpolation=how))

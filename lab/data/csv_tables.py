@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from lab.data.file_problems import read_bytes
 from lab.data.split_names import Part, part_of
 from lab.data.unicode_names import alike, composed, same_file
 
@@ -64,10 +65,7 @@ def read_table(path: Path, columns: Sequence[str], problems: list[str]) -> list[
 
 
 def _text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+    data = read_bytes(path)
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
@@ -152,6 +150,7 @@ def below(root: Path, row: Row, column: str, problems: list[str]) -> Path | None
     for inside in relative:
         if inside is not None and (path := same_file(root / inside)) is not None:
             return path
+    # The last spelling has slashes only: it is the one to report.
     if relative[-1] is None:
         problems.append(f"{row}: {column} {written} leads out of the data root {root}")
     else:
@@ -179,12 +178,14 @@ def _below(root: Path, written: str) -> PurePosixPath | None:
     if path.is_absolute():
         if ".." in path.parts:
             return None
+        # The table may name the root by its own path or by that of a folder it links to.
         for own in (root.absolute(), root.resolve()):
             if path.is_relative_to(own):
                 return path.relative_to(own)
         return None
     if PureWindowsPath(written).is_absolute():
         return None
+    # `..` is fine within the root: a/../b never leaves it, and ../a does.
     depth = 0
     for name in path.parts:
         depth += -1 if name == ".." else 1

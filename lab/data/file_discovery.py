@@ -86,6 +86,13 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _GENERATED
 
 
+def visible(folder: Path) -> list[Path]:
+    """Return the folders in a folder, without hidden ones and those that programs generate."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+
+
 def key(path: Path, folder: Path) -> str:
     """The name that pairs images and masks: the path below the folder, with slashes and without ending."""
     return path.relative_to(folder).with_suffix("").as_posix()

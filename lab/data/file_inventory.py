@@ -47,6 +47,7 @@ def repeated(names: Sequence[str], images: Sequence[Path], parts: Parts) -> list
     trained: dict[int, list[int]] = {}
     for index in map(int, parts.train):
         trained.setdefault(file_size(images[index]), []).append(index)
+    # Only files of a size that both sets have can be equal, so only those are hashed.
     contents: dict[int, dict[bytes, int]] = {}  # by size, the training image of a content
     found = []
     for part, own in (("val", parts.val), ("test", parts.test)):
@@ -64,7 +65,7 @@ def repeated(names: Sequence[str], images: Sequence[Path], parts: Parts) -> list
             some = f"{', '.join(twice[:_MOST_NAMED])}{', …' if len(twice) > _MOST_NAMED else ''}"
             found.append(
                 f"{len(twice)} of the {len(own)} {_SETS[part]} images are also in the training set, with "
-                f"equal content: {some}; figures on them are no measure for new images"
+                f"equal content: {some}; metrics on them do not hold for new images"
             )
     return found
 

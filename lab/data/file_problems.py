@@ -1,6 +1,7 @@
 """Report all problems of a set of files at once: nobody wants to start a run once per mistake."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 MOST_SHOWN = 20  # a folder full of the same mistake should not fill the screen
 
@@ -11,6 +12,18 @@ def raise_all(problems: Sequence[str], what: str, advice: str = "") -> None:
         return
     head = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {what}"
     raise ValueError("\n".join([f"{head}{': ' + advice if advice else ''}", *indented(problems)]))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ValueError: with the path; it can't be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
 
 
 def shown(lines: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ def chosen(
     Returns:
         The indices of the groups of each set.
     """
+    # The greedy choice is exact in most cases, and needs no table.
     best = _greedy(sizes, wanted, keep)
     if current() is GroupRule.GREEDY or _distance(sizes, best, wanted) == 0:
         return best
@@ -105,6 +106,7 @@ def _exact(
     shape = (most + 1 if counted else 1, *(limit + 1 for limit in limits))
     if (len(sizes) + 1) * np.prod(shape, dtype=np.float64) > _MOST_STATES:
         return None
+    # A move adds a group to one of the sets; leaving it out is no move.
     moves = [
         [
             (int(counted), *(size if at == number else 0 for at in range(len(wanted))))
@@ -112,12 +114,14 @@ def _exact(
         ]
         for size in sizes
     ]
+    # Reachability is computed backwards, so that the walk below never runs into a dead end.
     tables = np.zeros((len(sizes) + 1, *shape), bool)  # what groups i, i + 1, … can reach
     tables[-1][(0,) * len(shape)] = True
     for index in reversed(range(len(sizes))):
         tables[index] = tables[index + 1]
         for move in moves[index]:
             _add_shifted(tables[index], tables[index + 1], move)
+    # Candidates: no set is empty, and something is left over where it has to be.
     cells = np.argwhere(tables[0])
     sums = cells[:, 1:]
     cells = cells[(sums > 0).all(1) & (sums.sum(1) < sum(sizes) if keep else True)]
@@ -126,6 +130,8 @@ def _exact(
     distances = np.abs(cells[:, 1:] - np.asarray(wanted)).sum(1)
     nearest = cells[distances == distances.min()]
     left = tuple(int(part) for part in nearest[rng.integers(len(nearest))])
+    # Walk from the chosen cell through the groups. At each group the generator chooses among the options from
+    # which the rest of the way is possible, so that equally good choices are equally open.
     sets: list[list[int]] = [[] for _ in wanted]
     for index in range(len(sizes)):
         options = [(number, _minus(left, move)) for number, move in enumerate(moves[index])]
@@ -192,6 +198,7 @@ class _FoldSearch:
                 self._bound, self.best = squares, list(self._where)
             return
         tried = set()
+        # The emptiest fold first: good solutions come early, and their bound cuts off the rest.
         for fold in sorted(range(len(self._sums)), key=lambda fold: self._sums[fold]):
             if self._bound == self._least or self._steps > _MOST_STEPS:
                 return

@@ -47,6 +47,7 @@ def _png(data: bytes) -> Header:
         if name in (b"IHDR", b"eXIf", b"acTL", b"tRNS"):
             found.setdefault(name, content)
     width, height, bits, kind = struct.unpack_from(">IIBB", found.get(b"IHDR", b""))
+    # acTL starts with the number of frames; a file without it has one.
     if struct.unpack(">I", found.get(b"acTL", b"\0\0\0\1")[:4])[0] > 1:
         raise Refused(_SEVERAL)
     return Header(
@@ -81,20 +82,20 @@ def _jpeg(data: bytes) -> Header:
     # Compressed data never holds an end marker; a thumbnail's comes before the image's own data.
     if data.rfind(b"\xff\xd9") <= data.rfind(b"\xff\xda"):
         raise Refused(CUT_SHORT)
-    exif = pictures = b""
-    pictures_at = 0
+    exif = index = b""
+    index_at = 0
     for marker, start, content in _jpeg_segments(data, 0):
         if marker == 0xE1 and content.startswith(b"Exif\0\0"):
             exif = exif or content
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
-            pictures, pictures_at = content[4:], start + 4
+            index, index_at = content[4:], start + 4
         elif marker in _SIZES:
             bits, height, width, colours = struct.unpack_from(">BHHB", content)
             if bits != 8:
                 raise Refused(f"JPEG of {bits} bits is not read; save it as 16-bit PNG or TIFF")
             if colours not in (1, 3, 4):
                 raise Refused(f"JPEG of {colours} bands is not read; save it as grey or RGB")
-            if (height, width) in _other_pictures(data, pictures, pictures_at):
+            if (height, width) in _further_sizes(data, index, index_at):
                 raise Refused(_SEVERAL)
             return Header(
                 (height, width),
@@ -123,18 +124,18 @@ def _jpeg_segments(data: bytes, position: int) -> Iterator[tuple[int, int, bytes
         position += max(length, 2)
 
 
-def _other_pictures(data: bytes, index: bytes, start: int) -> list[tuple[int, int]]:
-    """Sizes of further pictures that a JPEG's index of the Multi-Picture Format lists, but for thumbnails.
+def _further_sizes(data: bytes, index: bytes, start: int) -> list[tuple[int, int]]:
+    """Sizes of further images that a JPEG's index of the Multi-Picture Format lists, but for thumbnails.
 
-    Programs that edit a photo may leave the index and remove the pictures.
+    Programs that edit a photo may leave the index and remove the images.
     """
     sizes = list[tuple[int, int]]()
     with suppress(struct.error, IndexError):
-        sizes.extend(_listed_pictures(data, index, start))
+        sizes.extend(_listed_sizes(data, index, start))
     return sizes
 
 
-def _listed_pictures(data: bytes, index: bytes, start: int) -> Iterator[tuple[int, int]]:
+def _listed_sizes(data: bytes, index: bytes, start: int) -> Iterator[tuple[int, int]]:
     if not index:
         return
     order = "<" if index[:2] == b"II" else ">"
@@ -144,7 +145,7 @@ def _listed_pictures(data: bytes, index: bytes, start: int) -> Iterator[tuple[in
         tag, _, length, offset = struct.unpack_from(order + "HHII", index, directory + 2 + 12 * each)
         if tag != 0xB002:
             continue
-        for place in range(offset + 16, offset + length - 15, 16):  # the first one is the picture itself
+        for place in range(offset + 16, offset + length - 15, 16):  # the first one is the image itself
             kind, _, at = struct.unpack_from(order + "III", index, place)
             if kind >> 16 & 0xFF == 1:  # a large thumbnail
                 continue
@@ -158,6 +159,8 @@ def _gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     frames = []
+    # Blocks up to the trailer: images (0x2C), extensions (0x21). The low bits of the flags give the size of
+    # a colour table.
     while (kind := data[position]) != 0x3B:
         if kind == 0x2C:
             *place, flags = struct.unpack_from("<HHHHB", data, position + 1)
@@ -167,6 +170,7 @@ def _gif(data: bytes) -> Header:
             position += 2
         else:
             raise Refused("damaged: a block is of no kind that GIF has")
+        # The data of a block is a chain of parts, each after its length, that ends with an empty one.
         while data[position]:
             position += 1 + data[position]
         position += 1
@@ -191,6 +195,7 @@ def _webp(data: bytes) -> Header:
         position += 8 + size + size % 2
     exif, lossy = orientation(found.get(b"EXIF", b"")), "WebP" if b"VP8 " in found else ""
     if b"VP8L" in found:
+        # 14 bits of width - 1, 14 bits of height - 1, then one bit of alpha.
         (packed,) = struct.unpack_from("<I", found[b"VP8L"], 1)
         size_of, alpha = ((packed >> 14 & 0x3FFF) + 1, (packed & 0x3FFF) + 1), bool(packed >> 28 & 1)
     elif b"VP8 " in found:

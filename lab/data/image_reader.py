@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from lab.config.dataset_info import DatasetInfo
 from lab.data.bit_depths import Depths
 from lab.data.bmp import bmp_palette
+from lab.data.file_problems import read_bytes
 from lab.data.image_containers import read_header
 from lab.data.image_header import Container, Header, Pixels, Refused, SampleKind
 from lab.data.tiff import without_orientation
@@ -182,21 +183,20 @@ def read_picture(path: str | Path) -> Picture:
         ValueError: with the path; the file can't be read, is no such image, empty, cut short, damaged, of
             several pages or frames, or its samples are of a kind that is not read.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+    data = read_bytes(path)
     if not data:
         raise ValueError(f"{path}: the file is empty")
     try:
+        # The header is parsed here first: decoders guess, truncate or convert where this refuses.
         header = read_header(data)
         if header.size[0] * header.size[1] > _MOST_PIXELS:
             raise Refused(f"more than {_MOST_PIXELS:,} pixels; cut it into parts")
+        # A decoder may apply a TIFF's orientation, so it is removed here; `_oriented` serves all formats.
         if header.container is Container.TIFF and header.orientation != 1:
             data = without_orientation(data)
         picture = _decoded(header, data)
         _require_agreement(header, picture.pixels)
-        return _turned(picture)
+        return _oriented(picture)
     except Refused as error:
         raise ValueError(f"{path}: not a readable image; {error}") from error
 
@@ -215,6 +215,7 @@ def _require_agreement(header: Header, pixels: Pixels) -> None:
 
 def _decoded(header: Header, data: bytes) -> Picture:
     tiff = header.container is Container.TIFF
+    # Pillow turns grey palettes of BMP into grey images, which loses the indices.
     if header.palette and header.container is Container.BMP:
         return Picture(header, *bmp_palette(data))
     if header.palette or (tiff and header.bits <= 8 and header.kind is SampleKind.UNSIGNED):
@@ -306,8 +307,8 @@ def _require_opaque(alpha: Pixels | None) -> None:
         raise Refused("its colours are multiplied by its alpha; save it with alpha apart, or without")
 
 
-def _turned(picture: Picture) -> Picture:
-    """The picture as viewers show it: 5 to 8 are transposed, and then or else mirrored or turned by 180°."""
+def _oriented(picture: Picture) -> Picture:
+    """Orient an image as viewers show it: 5 to 8 are transposed, and then or else mirrored or rotated."""
     orientation = picture.header.orientation
     if orientation == 1:
         return picture

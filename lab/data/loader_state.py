@@ -30,7 +30,7 @@ class LoaderState:
     the state that counts is that of the epoch's beginning.
     """
 
-    advice = ""  # the reasons say what to do
+    advice = ""  # the reasons contain it
 
     def __init__(self, phase: str, loader: object) -> None:
         self._loader = loader
@@ -67,6 +67,7 @@ class LoaderState:
 
     def state(self, within: bool) -> tuple[Mapping[str, Any], list[str]]:
         """Return what a checkpoint keeps."""
+        # Batches before the checkpoint are read once more on resume, which needs the state of the beginning.
         if within and self._rereads and self._beginning is not None:
             values, unkept = self._beginning
         else:

@@ -106,6 +106,7 @@ def collate(items: list[object]) -> object:
     try:
         return default_collate(items)
     except (RuntimeError, TypeError) as error:
+        # Torch names neither the shapes nor a remedy. Images of several sizes are the most frequent case.
         first = [item[0] if isinstance(item, (list, tuple)) and item else item for item in items]
         images = {tuple(each.shape) for each in first if isinstance(each, Tensor)}
         if len(images) > 1 and all(len(size) > 2 for size in images):
@@ -195,6 +196,7 @@ def create_loader(
     """
     config = config or LoaderConfig()
     drop_last = config.drop_last and shuffle
+    # Data in memory: no worker, no collation. A subclass may have items of its own, so the type is exact.
     if type(dataset) in (TensorDataset, NamedTensors):
         tensors = cast(TensorDataset, dataset).tensors
         loader = TensorLoader(
@@ -203,6 +205,7 @@ def create_loader(
         return _not_empty(loader, loader.samples, batch_size)
     own = collate_of(dataset)
     together = own or collate
+    # Streams have no indices, hence neither a sampler nor a seed for each item.
     if isinstance(dataset, IterableDataset):
         return StreamLoader(
             dataset, batch_size, shuffle=shuffle, seed=seed, device=device, config=config, steps=steps,
@@ -210,6 +213,7 @@ def create_loader(
         )  # fmt: skip
     samples = SeededDataset(dataset, seed, Watch(dataset) if config.workers else None)
     sizes = list(dataset.sizes) if batch_size > 1 and isinstance(dataset, SizedImages) else []
+    # Batches of equal sizes would restrict the random order, so training requires one size.
     if len(set(sizes)) > 1 and shuffle:
         raise ValueError(
             f"the images have {len(set(sizes))} sizes and a batch needs one: cut patches, or add a transform "
@@ -221,6 +225,7 @@ def create_loader(
         "generator": torch.Generator().manual_seed(seed),
         "collate_fn": samples.seeding(own) if own else together,
     }
+    # Validation groups whole images by size instead of padding them.
     if sizes and not shuffle:
         sample_loader = SampleLoader(samples, batch_sampler=SizedBatches(sizes, batch_size), **options)
     else:
@@ -328,6 +333,7 @@ def create_loaders(
     """
     if dl_train is not None or dl_val is not None:
         return _given(config, dl_train, dl_val)
+    # A data source may draw from the global random streams, so they are seeded before it is built.
     seed = config.seeds[0]
     seed_all(seed)
     sets = splits_of(config.create_data(), config.data.target)

@@ -61,6 +61,7 @@ class MaskReader:
         codes = [(_code(name, label), index) for index, (name, label) in enumerate(labels.items())]
         if ignore is not None:
             codes.append((_code("ignore", ignore), IGNORE_INDEX))
+        # Grey 1 and colour #010101 are one code: a label that is used twice would be ambiguous.
         for code, index in codes:
             if code in self._index:
                 raise ValueError(f"classes and ignore: {_written(code)} is used twice")
@@ -105,6 +106,7 @@ class MaskReader:
     def _of_palette(self, picture: Picture) -> NDArray[np.uint8]:
         """By the indices, unless the colours are grey values that would be read otherwise."""
         mask = self._of_pixels(picture.pixels, picture.header)
+        # All indices are at most the threshold, while colours exceed it: the user means the grey values.
         if self._binary and self._threshold and not (mask == 1).any():
             colours = self._of_pixels(picture.colours, picture.header)
             if (colours == 1).any():
@@ -175,6 +177,7 @@ class MaskReader:
         return result
 
     def _from_values(self, mask: Pixels) -> NDArray[np.uint8]:
+        # A table look-up is a single pass over the pixels, but of 4 bytes the table would be too large.
         if mask.dtype.itemsize <= 2 and mask.dtype.kind == "u":
             table = np.full(1 << (8 * mask.dtype.itemsize), _UNKNOWN, np.uint8)
             for code, index in self._index.items():

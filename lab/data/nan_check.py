@@ -42,6 +42,7 @@ def watched(
             found = True
             items = indices(number)
             rows = sorted({row for rows, _ in bad for row in rows})
+            # The items of a stream are unknown, and rows of a custom `collate` need not be items.
             if rows and rows[-1] < len(items):
                 parts = [next(part for each, part in bad if row in each) for row in rows]
                 warn(_text([items[row] for row in rows], parts, what))

@@ -75,6 +75,7 @@ def statistics(images: Iterable[Pixels]) -> tuple[list[float], list[float]]:
                 wide = image[top : top + _ROWS].reshape(-1, image.shape[2]).astype(np.float64)
                 total, squares = total + wide.sum(0), squares + (wide**2).sum(0)
         pixels += image.shape[0] * image.shape[1]
+    # E[x²] - E[x]², which is accurate enough in float64 for values in [0, 1].
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
     return mean.tolist(), np.where(std < _LEAST, 1.0, std).tolist()

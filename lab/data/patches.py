@@ -125,6 +125,7 @@ class PatchPairs(ImagePairs, SampledDataset):
             shift = rng.integers(least, patches.reach, 2, endpoint=True)
             corner = [int(pixel[k]) - patches.size // 2 + int(shift[k]) for k in range(2)]
             return min(max(corner[0], 0), room[0]), min(max(corner[1], 0), room[1])
+        # No object is wanted: of some random places the one with the fewest pixels of objects.
         best, fewest = (0, 0), mask.size + 1
         for _ in range(_TRIES if objects else 1):
             top, left = (int(rng.integers(side + 1)) for side in room)
@@ -164,6 +165,7 @@ def _objects(mask: Pixels, background: int | None = 0) -> list[NDArray[np.int32]
         _, labels = cv2.connectedComponents((mask == value).astype(np.uint8))
         flat = labels.ravel()
         places = np.flatnonzero(flat).astype(np.int32)
+        # Sorted by component, so that one split separates the pixels of all components.
         places = places[np.argsort(flat[places], kind="stable")]
         for pixels in np.split(places, np.flatnonzero(np.diff(flat[places])) + 1):
             if len(pixels) > _PIXELS:  # every n-th would be a column where n divides the width

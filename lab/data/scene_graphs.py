@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lab.config.dataset_info import DatasetInfo
-from lab.data.file_problems import raise_all
+from lab.data.file_problems import raise_all, read_bytes
 from lab.data.protocols import CollatedDataset, NamedDataset
 from lab.data.sources.detection_folder import DetectionFolder, Detector
 from lab.data.splits import Parts, Splits
@@ -22,7 +22,7 @@ from lab.graphs import UNKNOWN, IoUMatcher, Matcher, SceneGraphBatch, SceneGraph
 from lab.state.object_walk import Unwatched
 
 Mode = Literal["predcls", "sgcls", "sgdet"]
-_SUREST = 1 - 2**-20  # a detector's highest probability: 1 says that a class is given
+_SUREST = 1 - 2**-20  # a detector's highest probability: 1 means that a class is given
 _TRIED = 200  # training videos in which one annotated pair, at least, has to be found
 _KEPT_BYTES = 2**31  # of detections; items made of more are made anew each time
 _NOTHING = 1e-9  # so that probabilities which are all zero can be scaled to a sum of one
@@ -93,8 +93,8 @@ class Asking:
         if self.mode != "predcls" and self.detector is None:
             lacks = "classes of the boxes" if self.mode == "sgcls" else "boxes and their classes"
             raise ValueError(
-                f"mode: {self.mode} needs what a detector said, for the {lacks}: name its folder by "
-                "`detector` (see lab.data.DetectionFolder), or set mode: predcls"
+                f"mode: {self.mode} requires a detector's output for the {lacks}: set `detector` to its "
+                "folder (see lab.data.DetectionFolder), or set mode: predcls"
             )
 
     @property
@@ -173,6 +173,7 @@ def _truth(
     for part, frame in zip(seen, video.frames, strict=True):
         labels = [box.label for box in frame.boxes]
         objects += [UNKNOWN if index < 0 else labels[index] for index in part.match.tolist()]
+    # Boxes are numbered through all frames of the video.
     starts = np.cumsum([0, *(len(frame.boxes) for frame in video.frames)]).tolist()
     annotated = [
         ((pair.subject + start, pair.object + start), pair)
@@ -201,9 +202,11 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
     truth = torch.nn.functional.one_hot(labels, classes).float()
     given = torch.isin(labels, torch.tensor(asking.given, dtype=torch.int64))
     detected = asking.detector(video, frame.name) if asking.detector else None
+    # No detector: annotated boxes with their true classes, and no appearance.
     if detected is None:
         return _Seen(boxes, truth, torch.zeros(len(boxes), 0), torch.arange(len(boxes)))
     scores = detected.scores.clamp(max=_SUREST)
+    # Match detections with the annotated boxes that are not given; then map to indices of all boxes.
     wanted = torch.nonzero(~given).flatten()
     match = asking.matcher(detected.boxes, boxes[wanted])
     hits = match >= 0
@@ -216,6 +219,7 @@ def _see(video: str, frame: Frame, asking: Asking) -> _Seen:
             torch.cat([torch.zeros(len(known), asking.features), detected.features]),
             torch.cat([known, match]),
         )
+    # Annotated boxes, with the appearance and for `sgcls` the scores of the detection that matches.
     features = torch.zeros(len(boxes), asking.features)
     features[match[hits]] = detected.features[hits]
     if asking.mode == "sgcls":
@@ -259,6 +263,12 @@ def _corners(boxes: Sequence[Box]) -> Tensor:
     return torch.tensor([box.corners for box in boxes], dtype=torch.float32).reshape(-1, 4)
 
 
+def clipped(*corners: float) -> tuple[float, float, float, float]:
+    """Cut off corners, as fractions of the frame, at its border."""
+    x1, y1, x2, y2 = (min(1.0, max(0.0, corner)) for corner in corners)
+    return x1, y1, x2, y2
+
+
 def _frames(counts: Sequence[int]) -> Tensor:
     """The frame of each box, from how many boxes each frame has."""
     return torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts, dtype=torch.int64))
@@ -271,9 +281,7 @@ def names(path: Path) -> list[str]:
         ValueError: with the path; it can't be read.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+        return [line.strip() for line in read_bytes(path).decode().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
 
@@ -329,7 +337,7 @@ def _require_matches(train: SceneSet) -> None:
         raise ValueError(
             f"no annotated pair of the first {looked_at} training videos has both its boxes among the "
             "detected ones, so there is nothing to learn from: are the detections' boxes x1 y1 x2 y2, in "
-            "shares of the frame?"
+            "fractions of the frame?"
         )
 
 
@@ -350,7 +358,7 @@ class Frequencies:
         targets = [items[index][1] for index in range(len(items))]
         ends = torch.cat([truth["labels"][truth["pairs"]] for truth in targets]).reshape(-1, 2)
         self._subjects, rows = ends[:, 0].unique(return_inverse=True)
-        self._shares: dict[str, Tensor] = {}
+        self._frequencies: dict[str, Tensor] = {}
         for group, names in vocabulary.relations.items():
             held = torch.cat([truth["predicates"][group] for truth in targets])
             known = torch.ones(len(held), dtype=torch.bool)
@@ -359,13 +367,14 @@ class Frequencies:
                 held = torch.nn.functional.one_hot(held.clamp(min=0), len(names)).float()
             count = torch.zeros(len(self._subjects), len(vocabulary.objects), len(names))
             place = (rows[known], ends[known, 1])
+            # Relations, and annotated pairs, are counted by the classes of subject and object.
             count.index_put_(place, held[known], accumulate=True)
             pairs = torch.zeros(count.shape[:2]).index_put_(place, torch.tensor(1.0), accumulate=True)
             average = (held[known].sum(0) + 1 / len(names)) / (known.sum() + 1)
-            self._shares[group] = (count + average) / (pairs[..., None] + 1)
+            self._frequencies[group] = (count + average) / (pairs[..., None] + 1)
 
     def logits(self, scenes: SceneGraphBatch) -> dict[str, Tensor]:
-        """By group (P, K), on the CPU: their softmax where exclusive, else their sigmoid, is the share.
+        """By group (P, K), on the CPU: their softmax where exclusive, else their sigmoid, is the frequency.
 
         It is the one expected under the probabilities of the boxes' classes; where they are all zero, each
         class is as probable as another.
@@ -375,10 +384,10 @@ class Frequencies:
         subject, other = (part + _NOTHING / max(1, part.shape[1]) for part in (subject, other))
         subject, other = (part / part.sum(1, keepdim=True) for part in (subject, other))
         result = {}
-        for group, shares in self._shares.items():
-            expected = torch.zeros(len(pairs), shares.shape[2])
+        for group, frequencies in self._frequencies.items():
+            expected = torch.zeros(len(pairs), frequencies.shape[2])
             for index in range(len(self._subjects)):  # few; all at once would be (P, subjects, classes, K)
-                expected += subject[:, index, None] * (other @ shares[index])
+                expected += subject[:, index, None] * (other @ frequencies[index])
             exclusive = group in self.vocabulary.exclusive
             result[group] = expected.log() if exclusive else torch.logit(expected, eps=1e-6)
         return result

@@ -40,7 +40,7 @@ class Entry:
 
 
 class Columns(NamedTuple):
-    """The columns of a table that say more of an image; None is not asked for."""
+    """The columns of a table with metadata of an image; None is not requested."""
 
     group: str | None
     split: str | None
@@ -48,7 +48,7 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, arguments: MaskFileArguments) -> "Columns":
-        """The columns that a data source is asked for."""
+        """Return the columns that a data source gets as arguments."""
         return cls(arguments.get("group_by"), arguments.get("split_by"), arguments.get("condition"))
 
     @property
@@ -103,7 +103,8 @@ def read_sets(
     labelled = [entry for entry in entries if entry.mask is not None]
     unlabelled = [entry.sample.name for entry in entries if entry.mask is None]
     found = list(problems)
-    if not found:  # an impossible split is reported before an hour of reading
+    # An impossible split is reported before an hour of reading.
+    if not found:
         if not labelled:
             raise ValueError(f"{what}: no image has a mask")
         divide([entry.sample for entry in labelled], cut)

@@ -15,6 +15,7 @@ from lab.data.normalization import Mode, fitted
 from lab.data.pair_cache import Pair, Subset
 from lab.data.patches import Patches, PatchPairs, is_object
 from lab.data.splits import Cut, Parts, Splits, require_whole
+from lab.data.unicode_names import numbers_first
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Serving:
             raise ValueError(f"normalise must be train, image or none, found {self.normalise!r}")
         if isinstance(self.patches, Mapping):
             try:
+                # A config passes a mapping, and the dataclass is frozen.
                 object.__setattr__(self, "patches", Patches(**self.patches))
             except TypeError as error:
                 raise ValueError(f"patches: {error}") from error
@@ -72,6 +74,7 @@ def divide(samples: Sequence[Sample], cut: Cut) -> Parts:
     """
     groups = [str(sample.group) for sample in samples] if any(s.group is not None for s in samples) else None
     named = [str(sample.split) for sample in samples] if any(s.split is not None for s in samples) else None
+    # Names of training and test data alone leave validation to the cut; all other cases are those of `Cut`.
     if named is None or cut.folds is not None or not {"train"} <= set(named) <= {"train", "test"}:
         return cut.parts(len(samples), groups, named)
     names = np.asarray(named)
@@ -172,9 +175,4 @@ def _without_objects(
 def _sequences(trained: Sequence[Sample]) -> dict[str, int] | None:
     """A number for each sequence of the training samples, in order; None: nothing is conditioned."""
     names = {sample.sequence for sample in trained if sample.sequence is not None}
-    if not names:
-        return None
-    ordered = sorted(
-        names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)
-    )
-    return {name: number for number, name in enumerate(ordered)}
+    return {name: number for number, name in enumerate(sorted(names, key=numbers_first))} or None

@@ -22,9 +22,10 @@ class CutArguments(TypedDict, total=False):
     """Fields of `lab.data.splits.Cut`: which items are trained on.
 
     Args:
-        val_share: share of the items to validate on, in [0, 1); 0: none, and the run has `val: null`;
+        val_share: fraction of the items to validate on, in [0, 1); 0: none, and the run has `val: null`;
             meaningless with `folds`.
-        test_share: share that is kept for the final word, in [0, 1); set aside before the folds are made.
+        test_share: fraction that is kept for the final evaluation, in [0, 1); set aside before the folds are
+            made.
         seed: decides what goes where.
         folds: cut what is not the test set into so many folds, as equal as can be.
         fold: the one to validate on, from 0; the others are trained on.
@@ -57,10 +58,10 @@ class MaskFileArguments(PairArguments, total=False):
 
     Args:
         group_by, split_by, condition: columns of a table: images of one group stay together; train, val or
-            test instead of shares; what the network is told beside the image.
+            test instead of fractions; an input of the network beside the image.
         classes: name to value or colour ("#ff0000"); None: foreground is what is greater than
             `mask_threshold` in the file's units, by default 0, and 127 for JPEG masks.
-        ignore: value or colour of pixels that nobody judged.
+        ignore: value or colour of unlabelled pixels.
         grayscale: read one channel, not three.
         value_range: the values that become 0 and 1, for files of other depths than 8 bits: docs/input.md.
         cache_gb: decoded files to keep in memory; the rest is mapped from a temporary file.

@@ -62,6 +62,7 @@ def splits_of(found: object, target: str) -> Splits:
     if not isinstance(facts, Mapping):
         kind = type(facts).__name__
         raise wrong(f"(train, val, test) and then facts, which are a mapping, found {kind} in their place")
+    # A wrong type would otherwise surface as an obscure error in the first batch.
     for name, part in zip(Splits._fields, sets, strict=False):
         kind = type(part).__name__
         if isinstance(part, DataLoader):
@@ -74,6 +75,15 @@ def splits_of(found: object, target: str) -> Splits:
         if not readable and not (part is None and name != "train"):
             raise wrong(f"datasets, found {kind} as {name}")
     return Splits(sets[0], sets[1], sets[2] if len(sets) > 2 else None, facts)
+
+
+def require_counts(train_count: int, val_count: int, test_count: int) -> None:
+    """Raise ValueError where the counts of generated items are too small for sets."""
+    if min(train_count, val_count) < 1 or test_count < 0:
+        raise ValueError(
+            "train_count and val_count must be at least 1 and test_count at least 0, found "
+            f"train_count={train_count}, val_count={val_count}, test_count={test_count}"
+        )
 
 
 def is_empty(dataset: object) -> bool:
@@ -122,11 +132,11 @@ class Cut:
         """Cut `range(total)`.
 
         Args:
-            groups: the group of each item; all items of one land on one side. Shares are then met as nearly
+            groups: the group of each item; all items of one land on one side. Fractions are then met as nearly
                 as whole groups allow: the differences to both wanted numbers of items have the smallest sum
                 (beyond tens of thousands of groups and items, where one set is chosen after another or by a
                 heuristic, nearly the smallest).
-            named: `train`, `val` or `test` for each item, instead of shares; with `folds` only `test`.
+            named: `train`, `val` or `test` for each item, instead of fractions; with `folds` only `test`.
         Raises:
             ValueError: an argument is out of its range, a side would be empty, or names tear a group apart.
         """
@@ -136,6 +146,7 @@ class Cut:
             return self._folded(total, groups, named)
         if named is not None:
             parts = Parts(*(np.flatnonzero(np.asarray(named) == part) for part in Parts._fields))
+            # A column that names no validation item is fine where none is wanted.
             for part in ("train", "val") if self.val_share else ("train",):
                 if not len(getattr(parts, part)):
                     raise ValueError(
@@ -154,15 +165,19 @@ class Cut:
         val = _joined(taken.pop() if self.val_share else [])
         return Parts(_joined(units), val, _joined(taken.pop() if taken else []))
 
-    def _folded(self, total: int, groups: Sequence[str] | None, named: Sequence[str] | None) -> Parts:
-        """Test items first, by name or share, then folds over the rest."""
-        assert self.folds is not None
-        what = "images" if groups is None else "groups"
-        if self.folds < 2 or not 0 <= self.fold < self.folds:
+    def require_folds(self) -> None:
+        """Raise ValueError where the number of folds, or of the one to validate on, is out of its range."""
+        if self.folds is not None and (self.folds < 2 or not 0 <= self.fold < self.folds):
             raise ValueError(
                 "folds must be at least 2 and fold from 0 to folds - 1, "
                 f"found folds={self.folds}, fold={self.fold}"
             )
+
+    def _folded(self, total: int, groups: Sequence[str] | None, named: Sequence[str] | None) -> Parts:
+        """Test items first, by name or fraction, then folds over the rest."""
+        assert self.folds is not None
+        what = "images" if groups is None else "groups"
+        self.require_folds()
         if not 0 <= self.test_share < 1:
             raise ValueError(f"test_share must be in [0, 1), found {self.test_share}")
         units = _units([str(index) for index in range(total)] if groups is None else groups, self.seed)
@@ -236,7 +251,7 @@ def split_counts(total: int, val_share: float, test_share: float) -> tuple[int, 
     """Return the numbers of items in train, val and test; a fraction above 0 gets at least one item.
 
     Raises:
-        ValueError: a share is outside its range, or no item is left for train.
+        ValueError: a fraction is outside its range, or no item is left for train.
     """
     _check_shares(val_share, test_share)
     val = max(1, round(total * val_share)) if val_share else 0

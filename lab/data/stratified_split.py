@@ -17,7 +17,7 @@ def shuffled(names: Sequence[str], seed: int) -> list[int]:
 
 
 def stratified(labels: Sequence[str], names: Sequence[str], cut: Cut) -> Parts:
-    """Cut `range(len(labels))` class by class: by shares, or into folds beside the test set.
+    """Cut `range(len(labels))` class by class: by fractions, or into folds beside the test set.
 
     The set of an item depends on names and seed (see `shuffled`), not on the order of the files, and an
     additional file changes the set of few others.
@@ -25,10 +25,7 @@ def stratified(labels: Sequence[str], names: Sequence[str], cut: Cut) -> Parts:
     Raises:
         ValueError: an argument is out of its range, or classes have too few items: with each of them.
     """
-    if cut.folds is not None and (cut.folds < 2 or not 0 <= cut.fold < cut.folds):
-        raise ValueError(
-            f"folds must be at least 2 and fold from 0 to folds - 1, found folds={cut.folds}, fold={cut.fold}"
-        )
+    cut.require_folds()
     members: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         members.setdefault(label, []).append(index)

@@ -66,8 +66,10 @@ class Share(IterableDataset[object]):
         if isinstance(self.dataset, EpochStream):
             with nullcontext() if self.watch is None else self.watch.deriving():
                 self.dataset.set_epoch(epoch)
+        # This process reads the stream itself.
         if worker is None:
             return iter(self.dataset)
+        # One worker, or a dataset that divides itself: then workers must draw differently.
         if self._batch_size is None or worker.num_workers == 1:
             own = () if worker.num_workers == 1 else (worker.id + 1,)
             seed_all(self._seed, epoch, *own)
@@ -110,8 +112,8 @@ class StreamLoader(KeptWorkers):
         if config.shard is None and workers > 1:
             workers = 1
             self.notes.append(
-                f"one worker reads the {self.name}, not {config.workers}, for each would read all of it: "
-                "loader.shard: true gives each a share, loader.shard: dataset states that it divides itself"
+                f"one worker reads the {self.name}, not {config.workers}, as each would read all of it: set "
+                "loader.shard: true to divide it, or loader.shard: dataset if the dataset divides itself"
             )
         self._shuffle, self._seed = shuffle, seed
         self._epoch = torch.zeros((), dtype=torch.int64)
@@ -162,20 +164,21 @@ class StreamLoader(KeptWorkers):
             if count == self._limit:
                 self._report(
                     f"the {self.name} continues after steps_per_epoch: {self._limit} batches; an epoch ends "
-                    "there, and each begins the stream anew"
+                    "there, and the next one restarts the stream"
                 )
                 return
             count += 1
             yield batch
             if count == self._limit and self._reported:
                 return
+        # The first pass of a validation stream shows its length.
         if self._steps is None:
             self._steps = count
         elif count != self._steps:
             promised = "steps_per_epoch promises" if self._limit else "its __len__ promises"
             self._report(
-                f"the {self.name} gave {count} batches in an epoch, and {promised} {self._steps}: "
-                "a scheduler that moves by steps and the progress go by what is promised"
+                f"the {self.name} returned {count} batches in an epoch, but {promised} {self._steps}, the number "
+                "that the progress display and schedulers of steps depend on"
             )
         self._reported = True
 

@@ -87,6 +87,7 @@ def _directory(data: bytes, wanted: set[int] | None = None) -> tuple[dict[int, T
         struct.error: the file ends before.
     """
     order = "<" if data[:2] == b"II" else ">"
+    # BigTIFF has 64-bit counts and offsets, in place of 16 and 32 bits.
     big = data[2:4] in (b"+\0", b"\0+")
     count_format, entry_format, word = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
     width = struct.calcsize(word)
@@ -103,6 +104,7 @@ def _directory(data: bytes, wanted: set[int] | None = None) -> tuple[dict[int, T
             raise struct.error
         layout = f"{order}{count}{_FORMATS[kind]}"
         place = start + step - width
+        # Values that fit into the field of the offset are stored in it.
         if struct.calcsize(layout) > width:
             (place,) = struct.unpack_from(order + word, data, place)
         tags[number] = Tag(struct.unpack_from(layout, data, place), place, _FORMATS[kind])
@@ -120,6 +122,7 @@ def _header(tags: Mapping[int, Tag]) -> Header:
 
     width, height, bands = one(256, 0), one(257, 0), one(277, 1)
     bits, formats = set(_pick(tags, (258,))) or {1}, set(_pick(tags, (339,))) or {1}
+    # Absent tags mean one uncompressed band of one unsigned bit.
     photometric, compression, planar = one(262, 1), one(259, 1), one(284, 1)
     extra = _pick(tags, (338,))
     if photometric not in _COLOURS:

@@ -11,6 +11,11 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def numbers_first(name: str) -> tuple[bool, int, str]:
+    """Return the key that sorts numbers by their value, and before other names."""
+    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+
 def same_file(path: Path) -> Path | None:
     """The file of this name, or the only one whose name differs from it in its Unicode form alone."""
     if os.path.isfile(path):  # noqa: PTH113 - false for a name that no file can have

@@ -75,6 +75,8 @@ def _check(content: object) -> None:
     Raises:
         _Refused: a part of it is no plain data; with its type and place.
     """
+    # A stack of its own instead of recursion, whose depth the file would choose. Small flat containers, most
+    # of all, are not remembered: that would take more memory than to look at them again.
     seen: set[int] = set()
     trail: list[tuple[object, Iterator[tuple[object, object]]]] = [(None, iter(((None, content),)))]
     while trail:
@@ -166,7 +168,7 @@ class _Array(np.ndarray[tuple[int, ...], np.dtype[np.generic]]):
         if type(state) is not tuple or len(state) != 5:
             raise ValueError("an array without its state")
         _, shape, kind, fortran, data = state
-        # Any: numpy's own annotation of it says less than it takes.
+        # Any: numpy's own annotation allows less than the method accepts.
         complete: Any = (1, shape, *_checked(data, kind, shape))
         super().__setstate__((*complete[:3], bool(fortran), complete[3]))
 
@@ -180,6 +182,7 @@ def _checked(data: object, kind: object, shape: object) -> tuple[np.dtype[np.gen
         raise ValueError("an array of an impossible shape")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError("an array of an impossible shape")
+    # Numpy trusts these numbers, and would read beyond the end of the bytes.
     if math.prod(shape) * np.dtype(kind.kind).itemsize != len(raw):
         raise ValueError("an array whose shape and bytes don't agree")
     true = np.dtype(kind.kind)

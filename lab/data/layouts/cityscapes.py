@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lab.config.mask_values import IGNORE_INDEX
-from lab.data.file_discovery import find_images
-from lab.data.layouts.contents import Contents, visible
+from lab.data.file_discovery import find_images, visible
+from lab.data.layouts.contents import Contents
 from lab.data.mask_sources import MappedMask
 from lab.data.masks import MaskReader
 from lab.data.segmentation_files import Entry
@@ -46,6 +46,7 @@ def read_cityscapes(root: Path, *, own_classes: bool) -> Contents:
         own_classes: the user named classes by the files' own numbers, so that these are kept.
     """
     truths = [root / name for name in _TRUTHS if (root / name).is_dir()]
+    # gtFine and gtCoarse label the same images: which one is meant is unknown.
     if len(truths) > 1:
         return Contents(problems=[f"{root}: both {' and '.join(_TRUTHS)}: move one of them"])
     contents = Contents()
@@ -106,6 +107,7 @@ def _map(contents: Contents, *, by_label_id: bool) -> None:
         replace(entry, mask=MappedMask(entry.mask, table)) if isinstance(entry.mask, Path) else entry
         for entry in contents.entries
     ]
+    # The published test set comes with placeholder masks of ignored pixels only. One look is enough.
     tests = [entry for entry in sources if entry.sample.split == Part.TEST and entry.mask is not None]
     if tests and _is_placeholder(tests[0]):
         sources = [replace(entry, mask=None) if entry in tests else entry for entry in sources]

@@ -63,6 +63,7 @@ class CocoMask:
                 mask[area] = IGNORE_INDEX
             else:
                 objects.append((index, area))
+        # Large objects first, so that small ones on top of them stay visible.
         for index, area in sorted(objects, key=lambda each: -int(each[1].sum())):
             mask[area] = index
         return mask
@@ -120,7 +121,7 @@ def _counts(text: str) -> list[int]:
     for character in text:
         bits = ord(character) - 48
         if not 0 <= bits < 64 or shift > 30:
-            raise ValueError("counts are no text of run lengths")
+            raise ValueError("counts are not in the text format of run lengths")
         value |= (bits & 0x1F) << shift
         shift += 5
         if not bits & 0x20:
@@ -230,7 +231,7 @@ def _categories(
         if unknown:
             known = ", ".join(f"{number} ({name})" for number, name in sorted(names.items()))
             contents.problems.append(
-                f"classes: {', '.join(unknown)} is no category id; after the background there are {known}"
+                f"classes: no category id {', '.join(unknown)}; the ids, after the background, are {known}"
             )
         objects = [label for label in chosen if isinstance(label, int)]
         contents.classes = {name: index for index, name in enumerate(own_classes)}
@@ -275,6 +276,7 @@ class _Images:
             for path in self._by_name.get(name.name, ())
             if tuple(map(composed, path.parts[-len(name.parts) :])) == name.parts
         ]
+        # The image beside the annotations comes first, then one in a folder named after the set, then any.
         for own in (
             [path for path in found if path == beside.joinpath(*path.parts[-len(name.parts) :])],
             [path for path in found if _means(path.parent.relative_to(self.root), part)],

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from lab.config.dataset_info import DatasetInfo, MaskValues
-from lab.data.file_discovery import find_images, is_hidden
+from lab.data.file_discovery import find_images, visible
 from lab.data.file_problems import raise_all
 from lab.data.masks import Label
 from lab.data.segmentation_files import Entry
@@ -50,13 +50,6 @@ class Contents:
         if values is None and self.classes is not None:
             values = {"classes": dict(self.classes), "ignore": self.ignore, "ignore_others": False}
         return DatasetInfo(layout=self.description, mask_values=values)
-
-
-def visible(folder: Path) -> list[Path]:
-    """The folders in a folder, without hidden ones and those that macOS puts into ZIP files."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def unwrapped(root: Path) -> Path:

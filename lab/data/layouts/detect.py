@@ -61,6 +61,7 @@ def detected(root: Path, folders: tuple[str, str]) -> Layout:
     if is_pairs(*(root / name for name in folders)) or not root.is_dir():
         return Layout.PAIRS
     inner = unwrapped(root)
+    # Specific layouts: each also fits `named`, which is tried only where none of them does.
     special = {Layout.VOC: is_voc, Layout.CITYSCAPES: is_cityscapes, Layout.OBJECTS: is_objects}
     fitting = [layout for layout, fits in special.items() if fits(inner)]
     if not fitting and is_named(inner):

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.data.file_discovery import Found, find_images
-from lab.data.layouts.contents import Contents, visible
+from lab.data.file_discovery import Found, find_images, visible
+from lab.data.layouts.contents import Contents
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import Kind, Role, file_kind, role
 from lab.data.segmentation_files import Entry
@@ -38,6 +38,7 @@ def read_named(root: Path) -> Contents:
     found = find_images(root)
     contents = Contents(problems=found.problems(), warnings=found.warnings(), may_hold_classes=True)
     files, by_folders = _files(found)
+    # Folders that name several sets, or validation or test data without showing which.
     unclear = sorted({file.path.parent for file in files if file.role.parts and file.role.part is None})
     contents.problems += [
         f"{folder}: which set is this? Rename its folders so that they name train, val or test alone"
@@ -51,6 +52,7 @@ def read_named(root: Path) -> Contents:
     for part in sets:
         own = [file for file in files if file.role.part is part]
         described.append(_read_part(found, own, part, by_folders, contents))
+    # Files outside of the sets: masks and images are problems, others only a warning.
     lost = [file for file in files if parts and not file.role.parts]
     _report_unused([file for file in lost if file.kind is None], root, contents)
     contents.problems += [
@@ -70,6 +72,7 @@ def _files(found: Found) -> tuple[list[_File], bool]:
         files.append(_File(path, own, own.kind, own.where, key))
     if any(file.kind is Kind.MASK for file in files):
         return files, True
+    # No folder is named after masks: the names of the files distinguish images and masks.
     for index, file in enumerate(files):
         kind, base = file_kind(file.path.stem)
         key = (*file.key[:-1], composed(base))
@@ -94,6 +97,7 @@ def _read_part(
             f"{folder}: beside the images of {name}, but neither images nor masks by its name"
             for folder in _folders(others)
         ]
+    # Two folders of one kind would mix, say, original and preprocessed images.
     for kind, own in (("images", images), ("masks", masks)):
         places = sorted({file.place for file in own})
         if len(places) > 1 and by_folders:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lab.data.file_discovery import find_images
-from lab.data.layouts.contents import Contents, visible
+from lab.data.file_discovery import find_images, visible
+from lab.data.layouts.contents import Contents
 from lab.data.mask_sources import UnitedMasks
 from lab.data.segmentation_files import Entry
 from lab.data.segmentation_sets import Sample

@@ -26,6 +26,7 @@ def pair(
     """
     if images.keys() == masks.keys():
         return [(path, masks[key]) for key, path in images.items()], ""
+    # Different names: leave out common beginnings and endings, the shortest first, until both sides agree.
     for own, other in product(_cuts(images), _cuts(masks)):
         short, short_masks = _cut(images, own), _cut(masks, other)
         if short is not None and short_masks is not None and short.keys() == short_masks.keys():
@@ -75,8 +76,3 @@ def _cut(files: Mapping[Key, Path], cut: tuple[str, str]) -> dict[Key, Path] | N
             return None
         short[(*key[:-1], stem)] = path
     return short
-
-
-def folders_text(folders: Sequence[str]) -> str:
-    """Folders for a message."""
-    return ", ".join(f"{name}/" if name != "." else "the folder itself" for name in folders)

@@ -2,8 +2,8 @@
 
 from pathlib import Path, PurePath
 
-from lab.data.file_discovery import READ, Found, find_images, key
-from lab.data.layouts.contents import Contents, require_folders, visible
+from lab.data.file_discovery import READ, Found, find_images, key, visible
+from lab.data.layouts.contents import Contents, require_folders
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import role
 from lab.data.segmentation_files import Entry

@@ -74,6 +74,7 @@ def _parts(folder: Path, problems: list[str]) -> dict[str, Part]:
     files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
     lists = {path: part for path in files if (part := part_of(path.stem)) is not None}
     exact = {path: part for path, part in lists.items() if path.stem.lower() != _BOTH}
+    # trainval.txt counts only where there is no train.txt.
     both = [] if Part.TRAIN in exact.values() else [path for path in lists if path not in exact]
     found: dict[str, Part] = {}
     for path, part in exact.items():

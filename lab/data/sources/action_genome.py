@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.data.file_problems import raise_all
-from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, drawn, names, scene_splits
+from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, clipped, drawn, names, scene_splits
 from lab.data.sources.detection_folder import Detector, find_detector, usable
 from lab.data.splits import Cut, Splits
 from lab.data.unpickling import load_plain
@@ -60,9 +60,9 @@ def action_genome(
         root: the folder of the files, or the one that has them in `annotations`.
         mode: `predcls`, `sgcls` or `sgdet`; the latter two need a detector.
         detector: what a detector found in the frames: a folder (`lab.data.DetectionFolder`), or your own.
-        val_share: share of the training videos to validate on, in [0, 1); meaningless with `folds`.
+        val_share: fraction of the training videos to validate on, in [0, 1); meaningless with `folds`.
         seed: decides which videos validate, and which a sample has.
-        folds: cut the training videos into so many, instead of by share.
+        folds: cut the training videos into so many, instead of by fraction.
         fold: the one to validate on, from 0.
         sample_size: take only so many videos of each published set, for a quick try.
         min_frames: the fewest frames of a video, at least 1.
@@ -141,6 +141,7 @@ class _Reader:
                 part, frame = self._frame(name, persons[tag], things[tag])
                 if frame is None:
                     continue
+                # Frames of one video in two sets would leak training data into the test set.
                 if parts.setdefault(video, part) != part:
                     raise _Wrong(f"it is of the set {part!r}, but the video is of {parts[video]!r}")
                 frames.setdefault(video, []).append(frame)
@@ -167,7 +168,7 @@ class _Reader:
         boxes, pairs, part = [], [], ""
         for index, thing in enumerate(things):
             if not isinstance(thing, Mapping):
-                raise _Wrong(f"thing {index} is no dict")
+                raise _Wrong(f"thing {index} is not a dict")
             part = part or _part(thing)
             if not isinstance(thing.get("visible"), (bool, np.bool_, int)):
                 raise _Wrong(f"visible of thing {index} is neither true nor false")
@@ -181,7 +182,7 @@ class _Reader:
         x1, y1, x2, y2 = corners[0].tolist()
         if x1 > x2 or y1 > y2:
             raise _Wrong("the person's bbox is not x1, y1, x2, y2")
-        first = Box(_inside(x1 / width, y1 / height, x2 / width, y2 / height), self.objects["person"])
+        first = Box(clipped(x1 / width, y1 / height, x2 / width, y2 / height), self.objects["person"])
         return part, Frame(name, float(number[0]), (first, *boxes), tuple(pairs))
 
     def _box(self, thing: Mapping[str, object], width: float, height: float) -> Box:
@@ -191,7 +192,7 @@ class _Reader:
         x, y, wide, high = _numbers(thing.get("bbox"), f"the bbox of {thing['class']}", (4,)).tolist()
         if min(wide, high) < 0:
             raise _Wrong(f"the bbox of {thing['class']} is not x, y, width, height")
-        return Box(_inside(x / width, y / height, (x + wide) / width, (y + high) / height), label)
+        return Box(clipped(x / width, y / height, (x + wide) / width, (y + high) / height), label)
 
     def _held(self, thing: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
         held = {}
@@ -199,12 +200,14 @@ class _Reader:
             found = thing.get(field)
             found = () if found is None else found
             if not isinstance(found, (list, tuple)):
-                raise _Wrong(f"{field} of {thing['class']} is no list")
+                raise _Wrong(f"{field} of {thing['class']} is not a list")
             known = self._relations[group]
             keys = [self._key(name) for name in found]
             for name, key in zip(found, keys, strict=True):
                 if key not in known:
-                    raise _Wrong(f"{field} of {thing['class']}: {name[:40]!r} is none of them")
+                    raise _Wrong(
+                        f"{field} of {thing['class']}: {name[:40]!r} is not in relationship_classes.txt"
+                    )
             held[group] = tuple(dict.fromkeys(known[key] for key in keys))
         return held
 
@@ -265,9 +268,3 @@ def _numbers(value: Any, what: str, shape: tuple[int, ...] | None = None) -> NDA
     if shape is not None and numbers.shape != shape:
         raise _Wrong(f"{what} has the shape {numbers.shape}, not {shape}")
     return numbers
-
-
-def _inside(*corners: float) -> tuple[float, float, float, float]:
-    """Corners as shares of the frame, cut off at its border."""
-    x1, y1, x2, y2 = (min(1.0, max(0.0, corner)) for corner in corners)
-    return x1, y1, x2, y2

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Unpack
 
 from lab.data.classification_files import LabelledFile, LabelledReading, read_labelled
-from lab.data.file_discovery import READ, find_images, is_hidden
+from lab.data.file_discovery import READ, find_images, visible
 from lab.data.file_problems import raise_all
 from lab.data.segmentation_sets import Sample, Serving
 from lab.data.source_arguments import ClassFileArguments, fields_from, require_known
@@ -14,11 +14,8 @@ from lab.data.splits import Cut, Splits
 from lab.store.paths import expanded
 
 
-def class_folder(
-    root: str | None,
-    **arguments: Unpack[ClassFileArguments],
-) -> Splits:
-    """Images from `root/<class>/`, cut by shares, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
+def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> Splits:
+    """Images from `root/<class>/`, cut into sets, or from `root/train/<class>/`, `root/val/…`, `root/test/…`.
 
     `Training`, `test_set`, `valid`, `seg_train` beside `seg_test` and the like mean these sets too. Without a
     `val` folder the validation set is cut from `train`. Each class is cut for itself, by the names of its
@@ -29,7 +26,7 @@ def class_folder(
 
     Args:
         root: a relative path counts from where the command runs.
-        arguments: see `lab.data.source_arguments.ClassFileArguments`; the shares are of each class.
+        arguments: see `lab.data.source_arguments.ClassFileArguments`; the fractions are of each class.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
@@ -51,8 +48,9 @@ def class_folder(
 def _found(root: Path, problems: list[str], warnings: list[str]) -> Iterator[LabelledFile]:
     """The files in order of their names; what is neither a class nor an image of one is a problem."""
     parent = _unwrapped(root)
-    below = _folders(parent)
+    below = visible(parent)
     names = part_names(folder.name for folder in below)
+    # No folder of training data: each folder is a class, and the sets are cut.
     if Part.TRAIN not in names.parts.values():
         yield from _classes(parent, root, None, problems, warnings)
         return
@@ -84,8 +82,8 @@ def _unwrapped(folder: Path, part: Part | None = None) -> Path:
 
     Within a part's folder it must mean the same part, or no more than images.
     """
-    found = _folders(folder)
-    if len(found) != 1 or _any(folder) or not _folders(found[0]) or _any(found[0]):
+    found = visible(folder)
+    if len(found) != 1 or _any(folder) or not visible(found[0]) or _any(found[0]):
         return folder
     (only,) = found
     own = only.name == folder.name or is_filler(only.name) or part_of(only.name) is part
@@ -97,7 +95,7 @@ def _classes(
     parent: Path, root: Path, part: str | None, problems: list[str], warnings: list[str]
 ) -> Iterator[LabelledFile]:
     problems += [f"{path}: an image outside of the classes' folders" for path in _any(parent)]
-    folders = _folders(parent)
+    folders = visible(parent)
     if not folders:
         problems.append(f"{parent}: no folder of a class in it")
     means = part_names(folder.name for folder in folders).parts
@@ -109,8 +107,9 @@ def _classes(
                 "test, with a folder for each class; rename this one if it is a class"
             )
             continue
-        inner = part_names(path.name for path in _folders(folder)).parts
-        if len(set(inner.values())) > 1:  # their images would be mixed
+        # Folders of sets within a class would be read as one set.
+        inner = part_names(path.name for path in visible(folder)).parts
+        if len(set(inner.values())) > 1:
             problems.append(
                 f"{folder}: holds folders of sets ({', '.join(inner)}); sets are {root}/train, val and test, "
                 f"with a folder for each class: move them, such as to {next(iter(inner))}/{folder.name}"
@@ -123,10 +122,6 @@ def _classes(
             problems.append(f"{folder}: no {READ} file in it")
         for path in found.images:
             yield LabelledFile(Sample(path.relative_to(root).as_posix(), split=part), path, folder.name)
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def _any(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ def class_table(
 ) -> Splits:
     """Images from a CSV with a row for each: a column of paths, and one of classes.
 
-    Without groups each class is cut for itself; with groups the shares are met as nearly as whole groups
+    Without groups each class is cut for itself; with groups the fractions are met as nearly as whole groups
     allow, whatever their classes. Where the split names no `val`, it is cut from what is not `test`.
 
     Args:
@@ -31,7 +31,7 @@ def class_table(
         root: the folder that its paths are relative to and may not leave; by default the CSV's own.
         image, label: the columns' names.
         group_by: a column whose values stay on one side.
-        split_by: the column that says train, val or test; by default `split`, where the CSV has one.
+        split_by: the column that holds train, val or test; by default `split`, where the CSV has one.
         arguments: see `lab.data.source_arguments.ClassFileArguments`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.

@@ -12,7 +12,7 @@ from lab.data.splits import Parts, Splits
 CEILING = 2 / 3
 """The best expected Dice of a network that doesn't receive the sequence; see `conditioned_discs`."""
 
-_RADII = (0.06, 0.12)  # of the discs, as shares of the image's side
+_RADII = (0.06, 0.12)  # of the discs, as fractions of the image's side
 _LEVELS = {"bright": 0.8, "dark": 0.2}
 
 
@@ -34,16 +34,16 @@ def conditioned_discs(
     (1, size, size) in {0, 1}. Image i of a set is from sequence i % sequences and depends on (seed, set, i)
     alone.
 
-    Without the sequence nobody can know which discs are meant. Who predicts a share x of the bright area and
-    y of the dark one can expect ½·2x / (1 + x + y) + ½·2y / (1 + x + y) = (x + y) / (1 + x + y) as Dice of an
-    image, at most 2/3 (`CEILING`), for both kinds in whole; every pixel of background takes from it.
+    The image alone does not show which discs are meant. A prediction of a fraction x of the bright area and y
+    of the dark one has an expected Dice of ½·2x / (1 + x + y) + ½·2y / (1 + x + y) = (x + y) / (1 + x + y),
+    at most 2/3 (`CEILING`), for both kinds in whole; every pixel of background reduces it.
 
     Args:
         size: side of the images in pixels, at least 32.
         sequences: how many, even, so that both answers are equally frequent.
         discs: of each kind in an image, 1 to 4.
-        noise: standard deviation of the noise, as a share of full scale, >= 0.
-        seed: decides the pictures; independent of the run's seed, so that seeds share their sets.
+        noise: standard deviation of the noise, as a fraction of full scale, >= 0.
+        seed: decides the images; independent of the run's seed, so that seeds share their sets.
     Raises:
         ValueError: an argument is out of its range.
     """
@@ -75,11 +75,12 @@ def conditioned_discs(
 def draw_discs(
     size: int, discs: int, noise: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-    """One picture, the mask of its bright discs and that of its dark ones, each (size, size) uint8.
+    """Draw one image, the mask of its bright discs and that of its dark ones, each (size, size) uint8.
 
     The discs come in pairs of one radius and lie on whole pixels: both masks have equally many.
     """
     y, x = np.ogrid[:size, :size]
+    # Draw again until no two discs touch: overlaps would make the areas unequal.
     while True:
         radii = np.repeat(rng.uniform(*_RADII, discs) * size, 2)
         centres = [rng.integers(int(r) + 1, size - int(r) - 1, 2) for r in radii]

@@ -20,7 +20,7 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, N
 class Detected:
     """The N boxes that a detector found in a frame."""
 
-    boxes: Tensor  # (N, 4) float32, x1 y1 x2 y2 as shares of the frame
+    boxes: Tensor  # (N, 4) float32, x1 y1 x2 y2 as fractions of the frame
     scores: Tensor  # (N, C) float32, the classes' probabilities, in the order of the vocabulary
     features: Tensor  # (N, D) float32, appearance
 
@@ -65,7 +65,7 @@ class DetectionFolder:
 
     `<root>/<video>.npz` holds `boxes` (N, 4), `scores` (N, C), `features` (N, D), which may be absent: D = 0,
     and `frames` (N,), for each box the name of its frame. `<root>/<video>/<frame>.npz` holds the same without
-    `frames`. Boxes are x1 y1 x2 y2 as shares of the frame, scores the probabilities of the vocabulary's
+    `frames`. Boxes are x1 y1 x2 y2 as fractions of the frame, scores the probabilities of the vocabulary's
     classes in its order. Where a frame has no box, nothing was found in it.
 
     For `predcls` and `sgcls` an annotated box takes features and scores of the detected one that it matches,
@@ -82,7 +82,7 @@ class DetectionFolder:
         first = next((file for path in sorted(self.root.glob("*")) for file in _files(path)), None)
         if first is None:
             raise ValueError(
-                f"{self.root}: no detections; there is to be one .npz for each video, or a folder for each "
+                f"{self.root}: no detections; there must be one .npz for each video, or a folder for each "
                 "video with one for each frame"
             )
         _, self.classes, self.features = _shape(first)
@@ -98,7 +98,8 @@ class DetectionFolder:
         whole = path.is_file()
         if not whole:
             path = self.root / video / f"{frame}.npz"
-        if self._last is None or self._last[0] != path:  # a video's frames are asked for one after another
+        # Frames of a video are requested one after another, so the last file is kept.
+        if self._last is None or self._last[0] != path:
             self._last = path, _read(path, None if whole else frame) if path.is_file() else {}
         empty = Detected(torch.zeros(0, 4), torch.zeros(0, self.classes), torch.zeros(0, self.features))
         return self._last[1].get(frame, empty)
@@ -118,8 +119,8 @@ class DetectionFolder:
                 named = _frames(path) if path.is_file() else {file.stem for file in files}
                 if (named or not files) and named.isdisjoint(frames):
                     problems.append(
-                        f"{self.root}: nothing on any frame of {video}: it has {_some(named)}, "
-                        f"but annotated are {_some(frames)}"
+                        f"{self.root}: no detections for any frame of {video}: it has {_some(named)}, "
+                        f"but the annotated frames are {_some(frames)}"
                     )
                 for file in files:
                     boxes, scores, features = _shape(file)
@@ -151,6 +152,7 @@ def _shape(path: Path) -> tuple[int, int, int]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
     try:
+        # Only the headers are read: the arrays of all videos may not fit into memory.
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as file:
@@ -162,7 +164,7 @@ def _shape(path: Path) -> tuple[int, int, int]:
     except OSError as error:
         raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
     except _DAMAGED as error:
-        raise ValueError(f"{path}: no readable .npz file ({error})") from error
+        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
     boxes, scores = shapes.get("boxes", ()), shapes.get("scores", ())
     features = shapes.get("features", (*boxes[:1], 0))
     if not len(boxes) == len(scores) == len(features) == 2 or boxes[1] != 4:
@@ -184,7 +186,7 @@ def _arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in names if name in archive.files}
     except (OSError, *_DAMAGED) as error:
-        raise ValueError(f"{path}: no readable .npz file ({error})") from error
+        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
 
 
 def _frames(path: Path) -> set[str]:
@@ -209,10 +211,10 @@ def _read(path: Path, frame: str | None) -> dict[str, Detected]:
             raise ValueError(f"{path}: {name} are not all finite numbers")
     low, high = arrays["boxes"][:, :2], arrays["boxes"][:, 2:]
     if (low > high).any() or (low < -_SLACK).any() or (high > 1 + _SLACK).any():
-        raise ValueError(f"{path}: boxes are to be x1 y1 x2 y2 as shares of the frame, from 0 to 1")
+        raise ValueError(f"{path}: boxes must be x1 y1 x2 y2 as fractions of the frame, from 0 to 1")
     scores = arrays["scores"]
     if (scores < 0).any() or (scores.sum(1) > 1 + _SLACK).any():
-        raise ValueError(f"{path}: scores are to be probabilities of the classes, with a sum of 1 at most")
+        raise ValueError(f"{path}: scores must be probabilities of the classes, with a sum of at most 1")
     arrays["boxes"] = arrays["boxes"].clip(0, 1)
     tensors = [torch.from_numpy(arrays[name]).float() for name in ("boxes", "scores", "features")]
     if frame is not None:

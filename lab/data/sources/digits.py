@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: 1,797 real pictures of 8×8 pixels that need no download."""
+"""Scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels that need no download."""
 
 import numpy as np
 
@@ -16,19 +16,19 @@ def digits(
     sample_size: int | None = None,
     transforms: Transforms = (),
 ) -> Splits:
-    """The digits in memory, each set with the same share of every class.
+    """The digits in memory, each set with the same fraction of every class.
 
-    An item is (image, class): float32 (1, 8, 8) in [0, 1], int64 in 0…9. A picture's name is its index in
+    An item is (image, class): float32 (1, 8, 8) in [0, 1], int64 in 0…9. An image's name is its index in
     scikit-learn's set.
 
     Args:
-        val_share: share of the pictures to validate on, in [0, 1); 0 goes with `val: null`.
-        test_share: share that is kept for the final word, in [0, 1).
-        seed: decides which picture goes where; independent of the run's seed, so that seeds share their sets.
-        sample_size: take only so many pictures of each class, for a quick try.
+        val_share: fraction of the images to validate on, in [0, 1); 0 goes with `val: null`.
+        test_share: fraction that is kept for the final evaluation, in [0, 1).
+        seed: decides the set of each image; independent of the run's seed, so that seeds share their sets.
+        sample_size: take only so many images of each class, for a quick try.
         transforms: albumentations, for the training set.
     Raises:
-        ValueError: the shares don't fit, or `sample_size` is below 2 or above 174.
+        ValueError: the fractions don't fit, or `sample_size` is below 2 or above 174.
     """
     from sklearn.datasets import load_digits  # a second to import, and only this set needs it
     from sklearn.model_selection import train_test_split
@@ -47,8 +47,8 @@ def digits(
     _, val_count, test_count = split_counts(len(keep), val_share, test_share)
     if any(0 < count < 10 for count in (val_count, test_count)):
         raise ValueError(
-            f"{len(keep)} pictures with val_share={val_share}, test_share={test_share}: "
-            "a set has fewer than one picture for each of the 10 classes"
+            f"{len(keep)} images with val_share={val_share}, test_share={test_share}: "
+            "a set has fewer than one image for each of the 10 classes"
         )
     train, val, test = keep, list[int](), list[int]()
     if val_count:

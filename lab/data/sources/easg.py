@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.data.csv_tables import PARTS
-from lab.data.file_problems import raise_all
-from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, drawn, names, scene_splits
+from lab.data.file_problems import raise_all, read_bytes
+from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, clipped, drawn, names, scene_splits
 from lab.data.sources.detection_folder import Detector, find_detector, usable
 from lab.data.splits import Cut, Splits
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
@@ -54,9 +54,9 @@ def easg(
         detector: what a detector found in the frames: a folder (`lab.data.DetectionFolder`), or your own. Its
             classes are the wearer, whom it needn't find, and the things in their order.
         objects: a file of the names of things, one a line, others are left out; None takes all, sorted.
-        val_share: None takes the file's `val` clips to validate on; a share cuts its `train` clips instead,
-            those of one `video_uid` on one side, and its `val` clips become the test set.
-        seed: decides what a share or a sample takes.
+        val_share: None takes the file's `val` clips to validate on; a fraction cuts its `train` clips
+            instead, those of one `video_uid` on one side, and its `val` clips become the test set.
+        seed: decides which clips a fraction or a sample takes.
         sample_size: take only so many clips of each published set, for a quick try.
         matcher: which detected box is which annotated one; IoU of at least 0.5 if there is none given.
     Raises:
@@ -120,6 +120,7 @@ class _Clip:
 
     def video(self, vocabulary: Vocabulary) -> Video:
         """The clip by the indices of a vocabulary; frames are counted where one has no number."""
+        # A single missing number would mix positions in the clip with places in the list.
         counted = any(moment.number is None for moment in self.frames)
         frames = []
         for place, moment in enumerate(self.frames):
@@ -176,7 +177,7 @@ def _clip(uid: str, content: object, listed: Sequence[str] | None, problems: lis
             raise _Wrong("W and H are not the frames' width and height")
         graphs = content.get("graphs")
         if not isinstance(graphs, list):
-            raise _Wrong("graphs is no list")
+            raise _Wrong("graphs is not a list")
         for place, graph in enumerate(graphs):
             try:
                 frames += _moments(_mapping(graph, "it"), size, listed)
@@ -205,7 +206,7 @@ def _moments(
         )
         number = graph.get(moment)
         if things and not verb:
-            raise _Wrong("no triplet tells what the wearer of the camera (CW) does")
+            raise _Wrong("no triplet states the verb of the camera wearer (CW)")
         if things:
             known = None if number is None else _number(number, moment)
             yield _Moment(f"{uid}_{moment}", known, verb, things)
@@ -214,7 +215,7 @@ def _moments(
 def _roles(triplets: object) -> tuple[str, dict[str, list[str]]]:
     """The verb, empty where there is none, and by thing its roles in the order of the triplets."""
     if not isinstance(triplets, list):
-        raise _Wrong("triplets is no list")
+        raise _Wrong("triplets is not a list")
     verb, roles = "", dict[str, list[str]]()
     for triplet in triplets:
         if not isinstance(triplet, list) or len(triplet) != 3 or not all(isinstance(n, str) for n in triplet):
@@ -230,19 +231,17 @@ def _roles(triplets: object) -> tuple[str, dict[str, list[str]]]:
 
 
 def _corners(box: object, size: tuple[float, float], what: str) -> tuple[float, float, float, float]:
-    """A box in pixels as shares of the frame, cut off at its border."""
+    """Convert a box in pixels to fractions of the frame, cut off at its border."""
     box = _mapping(box, what)
     left, top, width, height = (_number(box.get(key), what) for key in ("left", "top", "width", "height"))
     if min(width, height) < 0:
         raise _Wrong(f"{what}: width and height are below 0")
-    ends = left / size[0], top / size[1], (left + width) / size[0], (top + height) / size[1]
-    x1, y1, x2, y2 = (min(1.0, max(0.0, end)) for end in ends)
-    return x1, y1, x2, y2
+    return clipped(left / size[0], top / size[1], (left + width) / size[0], (top + height) / size[1])
 
 
 def _mapping(value: object, what: str) -> Mapping[str, object]:
     if not isinstance(value, dict):
-        raise _Wrong(f"{what} is no object of JSON")
+        raise _Wrong(f"{what} is not a JSON object")
     return value
 
 
@@ -256,10 +255,9 @@ def _number(value: object, what: str) -> float:
 
 
 def _load(path: Path) -> dict[str, object]:
+    data = read_bytes(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: can't be read: {error.strerror or error}") from error
+        content = json.loads(data.decode())
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         raise ValueError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):

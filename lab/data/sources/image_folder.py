@@ -62,6 +62,7 @@ def _found(
             raise ValueError(f"images and masks name folders of layout: pairs, but layout is {layout}")
         layout = Layout.PAIRS
     contents = read_layout(root, layout, folders, reading.classes)
+    # Some layouts define the values of masks; arguments that contradict them are refused, not ignored.
     own_ignore = reading.ignore is not None and reading.ignore != contents.ignore
     if contents.classes is not None:
         if own_ignore or reading.mask_threshold is not None:
@@ -73,7 +74,7 @@ def _found(
 
 
 def _described(contents: Contents, table: Path | None, name: str, columns: Columns) -> list[Entry]:
-    """The entries with what the table says of each; images and rows without one another are problems."""
+    """Return the entries with the metadata of the table; images and rows without one another are problems."""
     entries, problems = contents.entries, contents.problems
     if table is None:
         if columns.named:

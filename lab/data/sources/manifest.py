@@ -15,11 +15,7 @@ COLUMNS = ("basename", "image_path", "mask_path")
 SEQUENCE = "sequence_id"
 
 
-def manifest(
-    path: str | None,
-    root: str | None = None,
-    **arguments: Unpack[MaskFileArguments],
-) -> Splits:
+def manifest(path: str | None, root: str | None = None, **arguments: Unpack[MaskFileArguments]) -> Splits:
     """Images and masks from a CSV with the columns basename, image_path and mask_path, one row an image.
 
     An empty mask_path is an image without labels: neither trained nor validated on, and counted in the facts.
@@ -27,9 +23,9 @@ def manifest(
     Args:
         path: the CSV; UTF-8, commas, a header.
         root: the folder that its paths are relative to and may not leave; by default the CSV's own.
-        split_by: the column that says train, val or test; by default `split`, where the CSV has one.
+        split_by: the column that holds train, val or test; by default `split`, where the CSV has one.
         group_by: a column whose values stay on one side; by default sequence_id, where every labelled row has
-            one, there are three or more, and no column says the split.
+            one, there are three or more, and no column holds the split.
         condition: a further column. The others: see `lab.data.source_arguments.MaskFileArguments`.
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
@@ -59,6 +55,7 @@ def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> l
         problems.append(f"{table}: no row in it")
     if columns.split is None:
         columns = columns._replace(split=column_named(rows, SPLIT))
+    # Images of one sequence resemble each other: without a split, they stay in one set.
     if columns.group is None and columns.split is None and _several(rows, SEQUENCE):
         columns = columns._replace(group=SEQUENCE)
     entries = []

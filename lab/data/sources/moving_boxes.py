@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, scene_splits
 from lab.data.sources.detection_folder import Detected, Remembered
-from lab.data.splits import Parts, Splits
+from lab.data.splits import Parts, Splits, require_counts
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
 
 Array = NDArray[np.float64]
@@ -41,7 +41,7 @@ _SIZES = {  # width and height
 }
 _PORTABLE = ("cup", "book", "phone", "bag")
 _SEATS = ("chair", "sofa")
-_STATE = 3  # numbers of an appearance vector that tell a state: cosine and sine of the gaze, and the depth
+_STATE = 3  # numbers of an appearance vector that encode a state: cosine and sine of the gaze, and the depth
 _WALKING = 0.012  # a frame; who moves faster walks
 _TOUCH = 0.1  # of a thing's area, inside a person's box
 
@@ -101,10 +101,10 @@ def moving_boxes(
     An item is (scenes, truth) of one video, see `lab.graphs`; video i of a set depends on (seed, set, i)
     alone. What decides, and who knows only the classes can but guess what is frequent between them:
 
-    - attention (one holds): the angle between a person's gaze, which the person's appearance tells, and the
+    - attention (one holds): the angle between a person's gaze, given by the person's appearance, and the
       thing's direction.
     - spatial (several can): where the thing is, measured by the person's box; in front or behind by the
-      depths, which the appearances tell.
+      depths, given by the appearances.
     - contact (several can): the overlap, the thing's class and place, and whether the person walks, which a
       single frame doesn't show.
 
@@ -116,22 +116,18 @@ def moving_boxes(
         persons: at most in a video, 1 to 4.
         things: at most in a video, 1 to 12; at least half as many are there.
         features: length of the appearance vectors, at least 4.
-        noise: share of a pair's groups in which one relation, drawn evenly, is annotated instead, in [0, 1].
+        noise: fraction of a pair's groups in which one random relation is annotated instead, in [0, 1].
         blur: standard deviation of what is added to each number of an appearance vector, ≥ 0.
         confusion: standard deviation of what is added to the logits of the detector's classes, where the
             right one is 3 above the others, ≥ 0.
-        misses: share of the boxes that the detector doesn't find, in [0, 1).
+        misses: fraction of the boxes that the detector doesn't find, in [0, 1).
         false_alarms: mean number of boxes in a frame that it finds where nothing is, ≥ 0.
         seed: decides the videos; independent of the run's seed, so that seeds share their sets.
         matcher: which detected box is which true one; IoU of at least 0.5 if there is none given.
     Raises:
         ValueError: an argument is out of its range.
     """
-    if min(train_count, val_count) < 1 or test_count < 0:
-        raise ValueError(
-            "train_count and val_count must be at least 1 and test_count at least 0, found "
-            f"train_count={train_count}, val_count={val_count}, test_count={test_count}"
-        )
+    require_counts(train_count, val_count, test_count)
     world = World(frames, persons, things, features, noise, blur, confusion, misses, false_alarms)
     known: dict[tuple[str, str], Detected] = {}
     counts = (train_count, val_count, test_count)
@@ -299,6 +295,7 @@ def _detect(bodies: Sequence[_Body], world: World, mode: Mode, rng: np.random.Ge
         scores = _scores(labels, 3.0, world, rng)
         if mode == "sgdet":
             size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            # Boxes are inaccurate by a fraction of their size, some are missed, and some are false alarms.
             boxes = np.clip(boxes + 0.06 * size * rng.standard_normal(boxes.shape), 0, 1)
             found = rng.random(len(boxes)) >= world.misses
             false = int(rng.poisson(world.false_alarms))
@@ -306,6 +303,7 @@ def _detect(bodies: Sequence[_Body], world: World, mode: Mode, rng: np.random.Ge
             nothing = np.clip(np.concatenate([middle - half, middle + half], 1), 0, 1)
             looks = 0.5 * rng.standard_normal((false, world.features))
             guess = _scores(rng.integers(len(VOCABULARY.objects), size=false), 1.0, world, rng)
+            # Shuffled, so that the order does not reveal which boxes are false alarms.
             order = rng.permutation(int(found.sum()) + false)
             boxes = np.concatenate([boxes[found], nothing])[order]
             scores = np.concatenate([scores[found], guess])[order]

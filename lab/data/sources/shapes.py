@@ -1,4 +1,4 @@
-"""Drawn pictures of one shape each, as hard to tell apart as is wished."""
+"""Drawn images of one shape each, of adjustable difficulty."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -27,19 +27,19 @@ def shapes(
     seed: int = 0,
     transforms: Transforms = (),
 ) -> Splits:
-    """Draw the pictures, a second for a few thousand: a shape of any place, size, angle and two brightnesses.
+    """Draw the images, a second for a few thousand: a shape of any place, size, angle and two brightnesses.
 
-    An item is (image, class): float32 (channels, size, size), int64 (). Picture i of a set shows shape
+    An item is (image, class): float32 (channels, size, size), int64 (). Image i of a set shows shape
     i % len(classes) and depends on (seed, set, i) alone.
 
     Args:
         classes: two or more of circle, square, triangle, pentagon, star, cross and ring.
-        train_count, val_count, test_count: pictures in each set; at least one of each class to train on.
+        train_count, val_count, test_count: images in each set; at least one of each class to train on.
         size: pixels a side, at least 8.
-        noise: standard deviation, as a share of full scale, >= 0: the difficulty.
+        noise: standard deviation, as a fraction of full scale, >= 0: the difficulty.
         channels: 3 gives shape and ground a colour each.
         normalise: see `lab.data.normalization.Mode`.
-        seed: decides the pictures; independent of the run's seed, so that seeds share their sets.
+        seed: decides the images; independent of the run's seed, so that seeds share their sets.
         transforms: albumentations, for the training set.
     Raises:
         ValueError: an argument is out of its range.
@@ -75,7 +75,7 @@ def shapes(
 def draw_shape(
     name: str, size: int, noise: float, channels: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """One picture (size, size, channels): a shape of radius 0.22 to 0.42 sides, whole within the picture.
+    """Draw one image (size, size, channels): a shape of radius 0.22 to 0.42 sides, whole within the image.
 
     Ground and shape differ by 0.25 of full scale or more in every channel, either of them the brighter.
     """
@@ -85,11 +85,11 @@ def draw_shape(
     grid = (np.arange(size * _POINTS) + 0.5) / (size * _POINTS)
     x, y = (grid[None, :] - x0) / radius, (grid[:, None] - y0) / radius
     inside = _inside(name, x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle))
-    share = inside.reshape(size, _POINTS, size, _POINTS).mean((1, 3))[..., None]
+    covered = inside.reshape(size, _POINTS, size, _POINTS).mean((1, 3))[..., None]
     dark = rng.uniform(0.1, 0.4, channels)
     bright = dark + rng.uniform(0.25, 0.5, channels)
     ground, shape = (dark, bright) if rng.random() < 0.5 else (bright, dark)
-    light = ground + share * (shape - ground) + noise * rng.standard_normal((size, size, channels))
+    light = ground + covered * (shape - ground) + noise * rng.standard_normal((size, size, channels))
     return np.asarray(np.clip(np.rint(light * 255), 0, 255).astype(np.uint8))
 
 
@@ -108,7 +108,7 @@ def _inside(name: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArra
     turn = np.pi / corners  # between a corner and the middle of a side, or a star's inner corner
     depth = 0.4 if name == "star" else np.cos(turn)
     off = np.abs((np.arctan2(y, x) + turn) % (2 * turn) - turn)
-    # The edge leads from (1, 0) to the inner point; on this side of it is where the cross product says so.
+    # The edge leads from (1, 0) to the inner point; inside, the cross product is not negative.
     end_x, end_y = depth * np.cos(turn), depth * np.sin(turn)
     px, py = distance * np.cos(off), distance * np.sin(off)
     return np.asarray((end_x - 1) * py - end_y * (px - 1) >= 0)

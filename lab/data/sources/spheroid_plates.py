@@ -34,7 +34,7 @@ def spheroid_plates(
         size: side of a plate in pixels, a multiple of `wells`; a well must have 32 at least.
         wells: in a row, and in a column.
         empty: probability that a well has no spheroid, in [0, 1).
-        seed: decides the pictures and the cut. The others: see `lab.data.source_arguments.PairArguments`.
+        seed: decides the images and the cut. The others: see `lab.data.source_arguments.PairArguments`.
     Raises:
         ValueError: an argument is out of its range, or the cut can't be made.
     """

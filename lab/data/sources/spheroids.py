@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from lab.config.dataset_info import DatasetInfo
 from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
-from lab.data.splits import Splits
+from lab.data.splits import Splits, require_counts
 
 Plane = NDArray[np.float32]
 
@@ -61,9 +61,9 @@ def spheroids(
 
     Args:
         size: side of the images in pixels, at least 32.
-        seed: decides the pictures; independent of the run's seed, so that seeds share their sets.
+        seed: decides the images; independent of the run's seed, so that seeds share their sets.
         channels: 3 repeats the grey image, for encoders that were trained on colour.
-        noise: standard deviation of the sensor's noise at full light, as a share of full scale, ≥ 0.
+        noise: standard deviation of the sensor's noise at full light, as a fraction of full scale, ≥ 0.
         blur: largest standard deviation of the focus blur, in pixels, ≥ 0.
         debris: mean number of particles in an image, ≥ 0; fibres and bubbles come with them.
         touching: probability that a further spheroid touches another one, in [0, 1].
@@ -72,11 +72,7 @@ def spheroids(
     Raises:
         ValueError: an argument is out of its range.
     """
-    if min(train_count, val_count) < 1 or test_count < 0:
-        raise ValueError(
-            "train_count and val_count must be at least 1 and test_count at least 0, found "
-            f"train_count={train_count}, val_count={val_count}, test_count={test_count}"
-        )
+    require_counts(train_count, val_count, test_count)
     scene = Scene(size, noise, blur, debris, touching)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, found {channels}")
@@ -100,13 +96,14 @@ def spheroids(
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One picture: image (size, size) uint8, mask (size, size) uint8 in {0, 1}."""
+    """Draw one image: image (size, size) uint8, mask (size, size) uint8 in {0, 1}."""
     axis = _axis(scene.size)
     y, x = axis[:, None], axis[None, :]
     well_x, well_y = rng.uniform(-0.06, 0.06, 2)
     well = _Circle(well_x, well_y, rng.uniform(0.42, 0.6))
     bodies = _place(rng, well, scene.touching)
 
+    # From back to front: lamp and well, spheroids, debris, and the camera last.
     light = _light(rng, x, y) * _rim(rng, x, y, well)
     mask = np.zeros((scene.size, scene.size), np.uint8)
     for body in bodies:

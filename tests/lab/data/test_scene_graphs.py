@@ -163,8 +163,8 @@ def test_a_pair_that_is_annotated_twice_is_learnt_once() -> None:
 @pytest.mark.parametrize(
     ("mode", "message"),
     [
-        ("sgcls", "mode: sgcls needs what a detector said, for the classes of the boxes"),
-        ("sgdet", "mode: sgdet needs what a detector said, for the boxes and their classes"),
+        ("sgcls", "mode: sgcls requires a detector's output for the classes of the boxes"),
+        ("sgdet", "mode: sgdet requires a detector's output for the boxes and their classes"),
         ("all", "mode must be one of predcls, sgcls, sgdet, found 'all'"),
     ],
 )

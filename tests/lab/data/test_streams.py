@@ -171,7 +171,9 @@ def test_a_length_that_is_wrong_is_named_once(count: int, promised: int) -> None
     assert [sorted(numbers(epoch)) for epoch in epochs] == [list(range(count))] * 2
     [note] = found
     batches = {11: 4, 6: 2}
-    assert f"gave {batches[count]} batches in an epoch, and its __len__ promises {batches[promised]}" in note
+    assert (
+        f"returned {batches[count]} batches in an epoch, but its __len__ promises {batches[promised]}" in note
+    )
 
 
 def test_one_that_is_told_the_epoch() -> None:

@@ -103,7 +103,7 @@ def test_small_objects_lie_over_large_ones_and_all_over_crowds(reverse: bool) ->
         ({"size": [SIDE, SIDE], "counts": [3, 4]}, "counts sum up to 7, not 256 pixels"),
         ({"size": [SIDE, SIDE], "counts": [-3, 259]}, "neither text nor a list"),
         ({"size": [SIDE, SIDE], "counts": "3333"}, "counts sum up to"),
-        ({"size": [SIDE, SIDE], "counts": "ü"}, "no text of run lengths"),
+        ({"size": [SIDE, SIDE], "counts": "ü"}, "not in the text format of run lengths"),
         ({"size": [SIDE, SIDE], "counts": "P"}, "counts are cut short"),
         ({"size": [SIDE, SIDE]}, "neither text nor a list"),
     ],

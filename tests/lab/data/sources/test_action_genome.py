@@ -158,7 +158,7 @@ def test_detections_are_read_and_checked(tmp_path: Path) -> None:
         ValueError, match=r"(?s)2 problems with the detections in .*T3.*scores of 9.*X1\.mp4: it has"
     ):
         action_genome(root, "sgdet", tmp_path / "seen")
-    with pytest.raises(ValueError, match="mode: sgcls needs what a detector said"):
+    with pytest.raises(ValueError, match="mode: sgcls requires a detector's output"):
         action_genome(root, "sgcls")
 
 
@@ -186,7 +186,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "a/2.png": (
             person(),
             [thing("book", contact=["in"])],
-            "contacting_relationship of book: 'in' is none of them",
+            "contacting_relationship of book: 'in' is not in relationship_classes.txt",
         ),
         "a/3.png": (person(), [thing("book", (1, 2, -3, 4))], "the bbox of book is not x, y, width, height"),
         "a/4.png": (person(), [{**thing("book"), "bbox": None}], "the bbox of book is missing"),

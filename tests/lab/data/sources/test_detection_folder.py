@@ -86,14 +86,14 @@ def test_all_problems_are_found_by_the_headers(tmp_path: Path) -> None:
     for name, part in {
         "classes.npz": "scores of 5 classes and 3 features, but there are 2 classes",
         "features.npz": "and 0 features, but there are 2 classes, and the first file has 3 features",
-        "names": "it has 0001, 0002, but annotated are 1.png",
+        "names": "it has 0001, 0002, but the annotated frames are 1.png",
         "nameless.npz": "no array `frames`",
         "lengths.npz": "the arrays have different numbers of boxes",
         "boxes.npz": "boxes (N, 4), scores (N, C) and features (N, D) are needed",
-        "objects.npz": "no readable .npz file",
-        "text.npz": "no readable .npz file",
-        "short.npz": "no readable .npz file",
-        "absent": "it has none, but annotated are 1.png",
+        "objects.npz": "not a readable .npz file",
+        "text.npz": "not a readable .npz file",
+        "short.npz": "not a readable .npz file",
+        "absent": "it has none, but the annotated frames are 1.png",
     }.items():
         assert any(name in problem and part in problem for problem in found), (name, found)
     assert len(found) == 10
@@ -102,10 +102,10 @@ def test_all_problems_are_found_by_the_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"boxes": BOXES * 2}, "boxes are to be x1 y1 x2 y2 as shares of the frame"),
-        ({"boxes": BOXES[:, [2, 3, 0, 1]]}, "boxes are to be x1 y1 x2 y2"),
-        ({"scores": SCORES * 2}, "scores are to be probabilities"),
-        ({"scores": -SCORES}, "scores are to be probabilities"),
+        ({"boxes": BOXES * 2}, "boxes must be x1 y1 x2 y2 as fractions of the frame"),
+        ({"boxes": BOXES[:, [2, 3, 0, 1]]}, "boxes must be x1 y1 x2 y2"),
+        ({"scores": SCORES * 2}, "scores must be probabilities"),
+        ({"scores": -SCORES}, "scores must be probabilities"),
         ({"features": FEATURES * np.nan}, "features are not all finite numbers"),
         ({"features": FEATURES.astype(str)}, "features are not all finite numbers"),
     ],
@@ -119,7 +119,7 @@ def test_content_that_is_no_detection(tmp_path: Path, changes: dict[str, Any], m
 
 def test_a_folder_without_detections(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(ValueError, match=r"no detections; there is to be one \.npz for each video"):
+        with pytest.raises(ValueError, match=r"no detections; there must be one \.npz for each video"):
             DetectionFolder(path)
 
 

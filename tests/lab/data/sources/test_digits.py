@@ -83,7 +83,7 @@ def test_transforms_are_for_training() -> None:
     [
         ({"sample_size": 1}, "sample_size must be between 2 and 174"),
         ({"sample_size": 175}, "sample_size must be between 2 and 174"),
-        ({"sample_size": 4}, "fewer than one picture for each of the 10 classes"),
+        ({"sample_size": 4}, "fewer than one image for each of the 10 classes"),
         ({"val_share": -0.1}, "val_share must be in"),
     ],
 )

@@ -123,12 +123,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     box = grounding(0, 0, 5, 5)
     triplets = [("CW", "verb", "cut"), ("cut", "dobj", "bread")]
     graphs = {
-        "no triplet tells what the wearer": graph("g", triplets[1:], {"pre": {"bread": box}}),
+        "no triplet states the verb": graph("g", triplets[1:], {"pre": {"bread": box}}),
         "a triplet is not three strings": {**graph("g", [], {}), "triplets": [["CW", "verb"]]},
-        "triplets is no list": {**graph("g", [], {}), "triplets": 3},
-        "groundings is no object": {**graph("g", triplets, {}), "groundings": [1]},
-        "groundings of pnr is no object": graph("g", triplets, {"pnr": [1]}),
-        "'bread' in pre is no object": graph("g", triplets, {"pre": {"bread": 7}}),
+        "triplets is not a list": {**graph("g", [], {}), "triplets": 3},
+        "groundings is not a JSON object": {**graph("g", triplets, {}), "groundings": [1]},
+        "groundings of pnr is not a JSON object": graph("g", triplets, {"pnr": [1]}),
+        "'bread' in pre is not a JSON object": graph("g", triplets, {"pre": {"bread": 7}}),
         "'bread' in post: a number is missing": graph("g", triplets, {"post": {"bread": {"left": 1}}}),
         "'bread' in pre: width and height are below 0": graph(
             "g", triplets, {"pre": {"bread": {**box, "width": -1}}}
@@ -157,9 +157,9 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     for message in (
         "clip 'b': split is not one of train, val, test",
         "clip 'c': W and H are not",
-        "clip 'd': graphs is no list",
+        "clip 'd': graphs is not a list",
         "clip '..': its name can't be a file's",
-        "clip 'e': it is no object of JSON",
+        "clip 'e': it is not a JSON object",
         "clip 'f': video_uid is not a string",
     ):
         assert message in text
