@@ -132,10 +132,10 @@ class Cut:
         """Cut `range(total)`.
 
         Args:
-            groups: the group of each item; all items of one land on one side. Fractions are then met as nearly
-                as whole groups allow: the differences to both wanted numbers of items have the smallest sum
-                (beyond tens of thousands of groups and items, where one set is chosen after another or by a
-                heuristic, nearly the smallest).
+            groups: the group of each item; all items of one land on one side. Fractions are then met as
+                nearly as whole groups allow: the differences to both wanted numbers of items have the
+                smallest sum (beyond tens of thousands of groups and items, where one set is chosen after
+                another or by a heuristic, nearly the smallest).
             named: `train`, `val` or `test` for each item, instead of fractions; with `folds` only `test`.
         Raises:
             ValueError: an argument is out of its range, a side would be empty, or names tear a group apart.

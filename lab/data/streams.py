@@ -177,8 +177,8 @@ class StreamLoader(KeptWorkers):
         elif count != self._steps:
             promised = "steps_per_epoch promises" if self._limit else "its __len__ promises"
             self._report(
-                f"the {self.name} returned {count} batches in an epoch, but {promised} {self._steps}, the number "
-                "that the progress display and schedulers of steps depend on"
+                f"the {self.name} returned {count} batches in an epoch, but {promised} {self._steps}, which "
+                "the progress display and schedulers of steps depend on"
             )
         self._reported = True
 
