@@ -25,8 +25,8 @@ from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.trial_claims import Trial
 from lab.hpo.trial_folder import write_trial
-from lab.hpo.wandb_sync import Mirror
-from lab.hpo.worker_main import Ended, EpochDone, Started
+from lab.hpo.wandb_sync import WandbSync
+from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
 from lab.trackers.csv_file import CsvTracker
 from tests.run_events import epoch_end, run_end, run_start
 from tests.wandb_scenario import kill_service
@@ -44,7 +44,7 @@ class Scene:
         self.config = validate(OptimizeConfig, study)
         self.folder = folder
         self.notes: list[str] = []
-        self.mirror = Mirror(self.config, folder, self.notes.append)
+        self.mirror = WandbSync(self.config, folder, self.notes.append)
         self.trials: dict[int, Trial] = {}
         self.worst = self.close_seconds = 0.0
 
@@ -82,17 +82,17 @@ class Scene:
         start = run_start(folder, run_id=run_id, first_epoch=first, group=None)
         record = CsvTracker()
         record.start(start)
-        self.tell(self.mirror.run_start, trial, Started(seed, start))
+        self.tell(self.mirror.run_start, trial, RunStarted(seed, start))
         for epoch in range(first, last + 1):
             end = epoch_end(epoch, {"train_loss": 1 / epoch, "val_loss": number + 1 / epoch})
             record.epoch(end)
             if epoch <= told:
-                self.tell(self.mirror.epoch, trial, EpochDone(seed, end))
+                self.tell(self.mirror.epoch, trial, EpochReported(seed, end))
 
     def end(self, number: int, outcome: str, seed: int = 0) -> None:
         """A seed is over."""
         end = run_end(outcome=outcome, epochs=4, value=number + 0.25, best={"val_loss": number + 0.25})
-        self.tell(self.mirror.run_end, self.trials[number], Ended(seed, end))
+        self.tell(self.mirror.run_end, self.trials[number], RunEnded(seed, end))
 
     def over(self, number: int, outcome: str, cause: str = "", **values: float) -> None:
         """A trial is over."""

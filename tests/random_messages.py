@@ -22,9 +22,9 @@ def texts() -> dict[type, tuple[str, ...]]:
     from lab.data.epoch_loader import Unstackable
     from lab.errors import Infeasible
     from lab.events import Note, RunEnd, Stopped, StopRequest
-    from lab.hpo.executor import Died
+    from lab.hpo.executor import WorkerDied
     from lab.hpo.storage import StorageError
-    from lab.hpo.worker_main import Finished
+    from lab.hpo.worker_main import TrialFinished
     from lab.train.first_batch_errors import Fault
     from lab.train.progress import NotFinite
 
@@ -34,8 +34,8 @@ def texts() -> dict[type, tuple[str, ...]]:
         StopRequest: ("reason",),
         Stopped: ("reason",),
         RunEnd: ("reason",),
-        Finished: ("reason",),
-        Died: ("reason",),
+        TrialFinished: ("reason",),
+        WorkerDied: ("reason",),
         Fault: ("message",),
         **dict.fromkeys(
             (CheckpointError, Unstackable, StorageError, Infeasible, NotFinite, Refused), ("args",)

@@ -57,7 +57,7 @@ def test_kills_change_nothing(
     assert {row[5] for row in expected} == {"completed", "pruned"}, "both ends are tried"
     chance, path = random.Random(seed), _study(tmp_path)
     moments = sorted(chance.sample(range(1, epochs - 2), KILLS))
-    whom = ["trial", "supervisor"] * (KILLS // 2)
+    whom = ["trial", "scheduler"] * (KILLS // 2)
     chance.shuffle(whom)
     process = tools.start(tmp_path, "--optimize", str(path))
     for moment, victim in zip(moments, whom, strict=True):

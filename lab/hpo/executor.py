@@ -1,4 +1,4 @@
-"""Where trials run: in processes forked from a warm server, or in the supervisor's own process.
+"""Where trials run: in processes forked from a warm server, or in the scheduler's own process.
 
 The server has imported torch and the project once and touched no GPU; a process forked from it costs a few
 hundredths of a second, and takes its memory, its GPU and its crash away with it.
@@ -20,7 +20,7 @@ from lab.console.streams import SafeStream
 from lab.events import Outcome, Stopped
 from lab.hpo import forkserver, worker_main
 from lab.hpo.trial_folder import CONSOLE
-from lab.hpo.worker_main import Answer, EpochDone, Finished, Message, Order, Run
+from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
 from lab.store.redact import RedactingStream
 
@@ -37,7 +37,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """A process ended without a last word."""
 
     reason: str
@@ -45,42 +45,42 @@ class Died:
 
 @dataclass
 class Job:
-    """A run at work in a slot. `subject` is the supervisor's own."""
+    """A run at work in a slot. `subject` is the scheduler's own."""
 
     slot: Slot
-    order: Order
+    order: TrialJob
     subject: Any
     process: ForkServerProcess | None = None
     connection: Connection | None = None
     started: float | None = None  # when its process was there
     stopping: float | None = None  # since when
     killed: bool = False
-    last: worker_main.Finished | None = None  # its last word
+    last: worker_main.TrialFinished | None = None  # its last word
     leaving: float | None = None  # since when nothing more is to come
 
 
 class Handler(Protocol):
-    """What becomes of a job's messages; the answer matters for `EpochDone` only."""
+    """What becomes of a job's messages; the answer matters for `EpochReported` only."""
 
-    def __call__(self, job: Job, message: Message | Died) -> Answer: ...
+    def __call__(self, job: Job, message: Message | WorkerDied) -> Answer: ...
 
 
-class Workers(Protocol):
+class Executor(Protocol):
     """Slots for runs."""
 
     slots: Sequence[Slot]
     jobs: list[Job]
 
-    def start(self, slot: Slot, order: Order, subject: Any) -> None: ...
+    def start(self, slot: Slot, order: TrialJob, subject: Any) -> None: ...
 
-    def attend(self, seconds: float) -> None: ...
+    def poll(self, seconds: float) -> None: ...
 
     def stop(self, job: Job, stop: Stopped) -> None: ...
 
     def close(self) -> None: ...
 
 
-class Processes:
+class ProcessExecutor:
     """A process for each run.
 
     Args:
@@ -92,7 +92,7 @@ class Processes:
         self._run, self._handler = run, handler
         self._context = forkserver.context()
 
-    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+    def start(self, slot: Slot, order: TrialJob, subject: Any) -> None:
         """Begin a run in a free slot."""
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
@@ -102,7 +102,7 @@ class Processes:
         theirs.close()
         self.jobs.append(Job(slot, order, subject, process, ours))
 
-    def attend(self, seconds: float) -> None:
+    def poll(self, seconds: float) -> None:
         """Handle what the runs have to say, waiting for it at most so long."""
         for job in self.jobs:
             since, patience = (job.leaving, _EXIT) if job.leaving is not None else (job.stopping, _KILL_AFTER)
@@ -112,9 +112,9 @@ class Processes:
         ends = {job.process.sentinel: job for job in self.jobs if job.process and job.leaving is not None}
         for found in wait([*lines, *ends], seconds):
             if isinstance(found, Connection):
-                self._hear(lines[found], found)
+                self._receive(lines[found], found)
             elif isinstance(found, int):
-                self._bury(ends[found])
+                self._reap(ends[found])
 
     def stop(self, job: Job, stop: Stopped) -> None:
         """Ask a run to end at once and in order; one that doesn't is killed."""
@@ -131,36 +131,36 @@ class Processes:
                 job.process.join()
         self.jobs.clear()
 
-    def _hear(self, job: Job, connection: Connection) -> None:
+    def _receive(self, job: Job, connection: Connection) -> None:
         try:
             message: Message | None = connection.recv()
         except (EOFError, OSError):
             message = None
-        if isinstance(message, EpochDone):
+        if isinstance(message, EpochReported):
             answer = self._handler(job, message)
             with suppress(OSError):
                 connection.send(answer)
-        elif message is None or isinstance(message, worker_main.Finished):
+        elif message is None or isinstance(message, worker_main.TrialFinished):
             job.last, job.connection, job.leaving = message, None, time.monotonic()
             connection.close()
         else:
             self._handler(job, message)
 
-    def _bury(self, job: Job) -> None:
+    def _reap(self, job: Job) -> None:
         """The process is gone, and its memory with it: now its slot is free."""
         assert job.process is not None
         job.process.join()
         self.jobs.remove(job)
         self._handler(job, job.last if job.last is not None else self._death(job))
 
-    def _death(self, job: Job) -> Died:
+    def _death(self, job: Job) -> WorkerDied:
         assert job.process is not None and job.process.exitcode is not None
         code = job.process.exitcode
         if code >= 0:
-            return Died(f"its process ended with exit code {code}")
+            return WorkerDied(f"its process ended with exit code {code}")
         name = signal.Signals(-code).name
         hint = "; the machine may be out of memory" if name == "SIGKILL" and not job.killed else ""
-        return Died(f"its process was ended by {name}{hint}")
+        return WorkerDied(f"its process was ended by {name}{hint}")
 
     def _kill(self, job: Job) -> None:
         job.killed = True
@@ -168,7 +168,7 @@ class Processes:
             job.process.kill()
 
 
-class InProcess:
+class InProcessExecutor:
     """Runs one after the other in this process: nothing to start, and nothing that protects the study.
 
     Args:
@@ -179,21 +179,21 @@ class InProcess:
         self.slots, self.jobs = slots, list[Job]()
         self._run, self._handler, self._signals = run, handler, signals
 
-    def start(self, slot: Slot, order: Order, subject: Any) -> None:
+    def start(self, slot: Slot, order: TrialJob, subject: Any) -> None:
         """Do the whole run."""
         job = Job(slot, order, subject)
         self.jobs.append(job)
         try:
             finished = self._conducted(job)
         except Stopped as stop:  # where a run hears of nothing yet, or no longer
-            finished = Finished(Outcome.INTERRUPTED, stop.reason, cause=stop.cause)
+            finished = TrialFinished(Outcome.INTERRUPTED, stop.reason, cause=stop.cause)
         finally:
             self.jobs.remove(job)
         if finished.outcome is Outcome.OUT_OF_MEMORY:
             _free_memory()  # before it is tried again
         self._handler(job, finished)
 
-    def attend(self, seconds: float) -> None:
+    def poll(self, seconds: float) -> None:
         """Nothing runs between two calls of `start`: wait, for what others do."""
         time.sleep(seconds)
 
@@ -204,7 +204,7 @@ class InProcess:
     def close(self) -> None:
         """There is nothing to end."""
 
-    def _conducted(self, job: Job) -> Finished:
+    def _conducted(self, job: Job) -> TrialFinished:
         def tell(message: Message) -> Answer:
             with self._signals.deferred():
                 answer = self._handler(job, message)
@@ -212,13 +212,13 @@ class InProcess:
                 self._signals.raise_received()
             return answer
 
-        finished: Finished | None = None
+        finished: TrialFinished | None = None
         try:
             job.order.folder.mkdir(parents=True, exist_ok=True)
             log = (job.order.folder / CONSOLE).open("a", encoding="utf-8")
             out = cast(TextIO, RedactingStream(cast(TextIO, SafeStream(log))))
             with log, redirect_stdout(out), self._signals.raised():
-                finished = worker_main.conduct(job.order, self._run, tell)
+                finished = worker_main.run_trial(job.order, self._run, tell)
         except OSError as error:
             if not file_io.is_disk_full(error):
                 raise
@@ -226,16 +226,16 @@ class InProcess:
         return finished
 
 
-def create_workers(config: OptimizeConfig, run: Run, handler: Handler, signals: Signals) -> Workers:
+def create_executor(config: OptimizeConfig, run: Run, handler: Handler, signals: Signals) -> Executor:
     """The slots that a study's file asks for, each with its device, in processes or in this one."""
     devices = config.devices or (None,)
     slots = [Slot(index, devices[index % len(devices)]) for index in range(config.n_workers)]
     if config.isolation == "none":
-        return InProcess(slots, run, handler, signals)
-    return Processes(slots, run, handler)
+        return InProcessExecutor(slots, run, handler, signals)
+    return ProcessExecutor(slots, run, handler)
 
 
-def free_slot(workers: Workers) -> Slot | None:
+def free_slot(workers: Executor) -> Slot | None:
     """A slot without a run."""
     taken = {job.slot.index for job in workers.jobs}
     return next((slot for slot in workers.slots if slot.index not in taken), None)

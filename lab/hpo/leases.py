@@ -93,7 +93,7 @@ class Leases:
                 return None
             return self._take(session, row.trial_id, row.number)
 
-    def orphans(self, held: Collection[int] | None = None) -> list[tuple[int, int]]:
+    def stalled(self, held: Collection[int] | None = None) -> list[tuple[int, int]]:
         """(trial_id, number) of the running trials whose owner is dead, or has not renewed its lease.
 
         A running trial without a lease counts from its start.
@@ -134,7 +134,7 @@ class Leases:
 
     def take_over(self, trial_id: int, number: int, held: Collection[int] | None = None) -> Lease | None:
         """Claim an orphan; None where somebody was faster. Call it under the study's lock."""
-        if (trial_id, number) not in self.orphans(held):
+        if (trial_id, number) not in self.stalled(held):
             return None
         try:
             with Session(self._database.engine) as session, session.begin():
@@ -220,7 +220,7 @@ class Writer:
             self._session, models.TrialSystemAttributeModel, self._id, name, by
         )
 
-    def forget_reports(self) -> None:
+    def delete_reports(self) -> None:
         """Drop the intermediate values: the trial begins anew."""
         table = models.TrialIntermediateValueModel
         self._session.execute(sqlalchemy.delete(table).where(table.trial_id == self._id))
@@ -234,7 +234,7 @@ class Writer:
         trial._datetime_complete_utc = _utc_now()
         self._drop()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Leave the trial waiting, for whoever comes next."""
         trial = models.TrialModel.find_or_raise_by_id(self._id, self._session)
         trial.state = TrialState.WAITING

@@ -11,7 +11,7 @@ from lab.report.trial_attributes import TrialAttributes
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def told_missing(folder: Path, trials: Sequence[FrozenTrial], database: str) -> str:
+def missing_folders_note(folder: Path, trials: Sequence[FrozenTrial], database: str) -> str:
     """A note on the trials that were trained and have no folder here; empty where all have theirs.
 
     That is no error: another machine that joins a study has the folders of its own trials alone.

@@ -20,10 +20,10 @@ from lab.console.formatting import format_number
 from lab.console.signals import Signals
 from lab.events import Outcome, StopRequest
 from lab.hpo.console import StudyConsole
-from lab.hpo.executor import Died, Job, Slot, create_workers, free_slot
+from lab.hpo.executor import Job, Slot, WorkerDied, create_executor, free_slot
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.wandb_sync import unmirrored
-from lab.hpo.worker_main import Answer, EpochDone, Finished, Message, Order, Run, patience
+from lab.hpo.wandb_sync import without_wandb
+from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob, patience
 from lab.report.trial_ranking import ranked
 from lab.store import file_io, run_folder
 from lab.store.redact import restored
@@ -42,7 +42,7 @@ class _Rerun:
     folder: Path
 
 
-def confirm(
+def reevaluate(
     config: OptimizeConfig,
     study: optuna.Study,
     folder: Path,
@@ -94,7 +94,7 @@ class _Batch:
     def __init__(
         self, config: OptimizeConfig, run: Run, console: StudyConsole, signals: Signals, rule: GroupRule
     ) -> None:
-        self._workers = create_workers(config, run, self._handle, signals)
+        self._workers = create_executor(config, run, self._handle, signals)
         self._console, self._patience = console, patience(config)
         self._signals, self._group_rule = signals, rule
         self._noted = False
@@ -103,15 +103,15 @@ class _Batch:
         left = list(reruns)
         with self._signals.deferred():
             try:
-                while self._go_on(left):
-                    self._workers.attend(_TICK)
+                while self._fill_slots(left):
+                    self._workers.poll(_TICK)
             finally:
                 self._workers.close()
                 self._note_signal()  # one that was raised where the program was
         if self._signals.received is not None:
             raise self._signals.received
 
-    def _go_on(self, left: list[_Rerun]) -> bool:
+    def _fill_slots(self, left: list[_Rerun]) -> bool:
         """Fill the free slots, or empty them after a signal; whether a rerun is at work."""
         while left and self._signals.received is None and (slot := free_slot(self._workers)) is not None:
             self._start(left.pop(0), slot)
@@ -130,7 +130,7 @@ class _Batch:
     def _start(self, rerun: _Rerun, slot: Slot) -> None:
         config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
         resume = (rerun.folder / run_folder.CONFIG).exists()
-        order = Order(
+        order = TrialJob(
             config.as_data(),
             rerun.folder,
             resume=resume,
@@ -139,14 +139,14 @@ class _Batch:
         )
         self._workers.start(slot, order, rerun)
 
-    def _handle(self, job: Job, message: Message | Died) -> Answer:
-        if isinstance(message, (Finished, Died)):
+    def _handle(self, job: Job, message: Message | WorkerDied) -> Answer:
+        if isinstance(message, (TrialFinished, WorkerDied)):
             rerun: _Rerun = job.subject
-            outcome = message.outcome if isinstance(message, Finished) else Outcome.FAILED
-            value = format_number(message.value) if isinstance(message, Finished) else message.reason
+            outcome = message.outcome if isinstance(message, TrialFinished) else Outcome.FAILED
+            value = format_number(message.value) if isinstance(message, TrialFinished) else message.reason
             _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
-        elif isinstance(message, EpochDone) and (stop := self._signals.received) is not None:
+        elif isinstance(message, EpochReported) and (stop := self._signals.received) is not None:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
             return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
         return None
@@ -176,7 +176,7 @@ def _reruns(
         own = config.base.with_values(config.space.from_params(trial.params)).as_data()
         for seed in seeds:
             place = folder / _FOLDER / f"trial_{trial.number:05d}" / f"seed_{seed}"
-            data = {**restored(unmirrored(recipe), own), "seeds": [seed]}
+            data = {**restored(without_wandb(recipe), own), "seeds": [seed]}
             yield _Rerun(trial.number, seed, validate(RunConfig, data), place)
 
 

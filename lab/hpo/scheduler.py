@@ -1,6 +1,6 @@
 """Runs a study: claims trials, starts them, answers their epochs, and files how they ended.
 
-One process does all that concerns the database; the trials only train. Several supervisors may work on one
+One process does all that concerns the database; the trials only train. Several schedulers may work on one
 study, on one machine or on many: they meet in the database.
 """
 
@@ -17,28 +17,28 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.console.formatting import format_duration, format_number
 from lab.console.signals import Signals
 from lab.events import Outcome, StopCause, Stopped, StopRequest, named
-from lab.hpo.executor import Died, Job, Slot, cpu_share, create_workers, free_slot
+from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, create_executor, free_slot
 from lab.hpo.lease_heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.repeated_failures import DIED, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
-from lab.hpo.storage import Database, patiently
+from lab.hpo.storage import Database, retry_while_unavailable
 from lab.hpo.study_callbacks import Upkeep
 from lab.hpo.trial_claims import Claims, Trial, working_seconds
-from lab.hpo.trial_folder import TAKEN, Belonging
+from lab.hpo.trial_folder import TAKEN, LeaseCheck
 from lab.hpo.trial_results import Ledger
-from lab.hpo.wandb_sync import unmirrored
+from lab.hpo.wandb_sync import without_wandb
 from lab.hpo.worker_main import (
     IN_USE,
     Answer,
-    Begun,
-    Ended,
-    EpochDone,
-    Finished,
+    EpochReported,
     Message,
-    Order,
     Run,
-    Started,
+    RunEnded,
+    RunStarted,
+    TrialFinished,
+    TrialJob,
+    WorkerReady,
     patience,
 )
 from lab.store import run_folder
@@ -48,7 +48,7 @@ _TICK = 0.5  # seconds between two looks at the clock
 _LOOK = 2.0  # seconds between two looks for trials that others have left
 
 
-class Supervisor:
+class TrialScheduler:
     """One process's part in a study.
 
     Args:
@@ -78,9 +78,9 @@ class Supervisor:
         self._group_rule = recorded(study.user_attrs)
         self._ledger = Ledger(config, study, self._leases, upkeep.note, signals.raise_received)
         self._failures = Failures(study, config.max_consecutive_failures)
-        self._workers = create_workers(config, run, self._handle, signals)
+        self._workers = create_executor(config, run, self._handle, signals)
         self._signals = signals
-        self._ending: Stopped | None = None
+        self._stop_reason: Stopped | None = None
         self._looked = 0.0
         self._warned = False
 
@@ -95,23 +95,23 @@ class Supervisor:
         """
         with self._signals.deferred(), Heartbeat(self._leases, self._held, self._lose):
             try:
-                while self._go_on():
-                    self._workers.attend(_TICK)
-                    self._watch()
+                while self._fill_slots():
+                    self._workers.poll(_TICK)
+                    self._check_deadlines()
             finally:
                 left = [job.subject for job in self._workers.jobs]
                 self._workers.close()
                 for trial in left:
-                    self._give_back(trial)
+                    self._release(trial)
         if self._signals.received is not None:
             raise self._signals.received
-        if self._ending is None and (reason := self._claims.exhausted) is not None:
+        if self._stop_reason is None and (reason := self._claims.exhausted) is not None:
             return Stopped(str(reason), Outcome.FAILED if reason.infeasible else Outcome.COMPLETED)
-        return self._ending
+        return self._stop_reason
 
-    def _go_on(self) -> bool:
+    def _fill_slots(self) -> bool:
         """Fill the free slots; whether there is anything to do or to wait for."""
-        while not self._ends() and (slot := free_slot(self._workers)) is not None:
+        while not self._stopping() and (slot := free_slot(self._workers)) is not None:
             if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
                 break  # nothing was to be had a moment ago
             held = {lease.trial_id for lease in self._held()}
@@ -120,24 +120,24 @@ class Supervisor:
                 self._looked = time.monotonic()
                 break
             self._looked = 0.0
-            if self._ends():  # while the point was looked for
-                self._give_back(trial)
+            if self._stopping():  # while the point was looked for
+                self._release(trial)
                 break
             if trial.died:
                 self._ledger.count_death(trial)
             self._start(trial, slot)
-            self._watch()
+            self._check_deadlines()
         if self._workers.jobs:
             return True
-        return not self._ends() and self._patiently(self._claims.unfinished) > 0
+        return not self._stopping() and self._patiently(self._claims.unfinished) > 0
 
-    def _ends(self) -> bool:
-        return self._ending is not None or self._signals.received is not None
+    def _stopping(self) -> bool:
+        return self._stop_reason is not None or self._signals.received is not None
 
     def _start(self, trial: Trial, slot: Slot) -> None:
         """Begin a trial or go on with it, unless that is pointless."""
         if trial.recipe is None:
-            self._file(trial, Finished(Outcome.FAILED, trial.problem, fault="invalid config"))
+            self._record_result(trial, TrialFinished(Outcome.FAILED, trial.problem, fault="invalid config"))
             return
         if trial.deaths >= self._config.max_attempts:
             self._give_up(trial, DIED)
@@ -145,20 +145,20 @@ class Supervisor:
         twin = self._patiently(partial(self._failures.quarantined, trial.number))
         if twin is not None:
             reason = f"not begun: its configuration is that of trial {twin}, which is quarantined"
-            self._file(trial, Finished(Outcome.FAILED, reason))
+            self._record_result(trial, TrialFinished(Outcome.FAILED, reason))
             return
-        verdict = self._catch_up(trial, len(trial.recipe.repeats)) if trial.resume else None
+        verdict = self._sync_reports(trial, len(trial.recipe.repeats)) if trial.resume else None
         if verdict is not None:
             done = len(trial.curve.points)
-            self._file(
+            self._record_result(
                 trial,
-                Finished(verdict.outcome, verdict.reason, epochs=done, seconds=trial.earlier_seconds),
+                TrialFinished(verdict.outcome, verdict.reason, epochs=done, seconds=trial.earlier_seconds),
             )
             return
         config = self._executed(trial, slot)
         self._upkeep.started(trial, slot)
-        here = (partial(Belonging, trial),) if self._config.isolation == "none" else ()
-        order = Order(
+        here = (partial(LeaseCheck, trial),) if self._config.isolation == "none" else ()
+        order = TrialJob(
             config=config,
             folder=trial.folder,
             resume=trial.resume,
@@ -186,36 +186,36 @@ class Supervisor:
             values["batch_size"] = batch_size
             values["accumulate_grad_batches"] = recipe.accumulate_grad_batches * 2**trial.halvings
         trial.ran = recipe.with_values({k: v for k, v in values.items() if k != "device"})
-        return unmirrored(recipe.with_values(values).as_data())
+        return without_wandb(recipe.with_values(values).as_data())
 
-    def _catch_up(self, trial: Trial, repeats: int) -> StopRequest | None:
+    def _sync_reports(self, trial: Trial, repeats: int) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""
-        self._ledger.catch_up(trial)
+        self._ledger.sync_reports(trial)
         last = max(trial.curve.points, default=0)
         if last == 0 or last >= repeats * trial.curve.epochs:
             return None
         return self._pruned(trial, last)
 
-    def _handle(self, job: Job, message: Message | Died) -> Answer:
+    def _handle(self, job: Job, message: Message | WorkerDied) -> Answer:
         trial: Trial = job.subject
         match message:
-            case Begun():
+            case WorkerReady():
                 job.started = time.monotonic()
-            case Started():
+            case RunStarted():
                 if trial.resume:  # its former process may have gone on until it let go of the folder
-                    self._ledger.catch_up(trial)
+                    self._ledger.sync_reports(trial)
                 self._upkeep.run_start(trial, message)
-            case EpochDone():
+            case EpochReported():
                 return self._epoch(job, trial, message)
-            case Ended():
+            case RunEnded():
                 self._upkeep.run_end(trial, message)
-            case Finished():
+            case TrialFinished():
                 self._finished(job, trial, message)
-            case Died():
+            case WorkerDied():
                 self._died(job, trial, message.reason)
         return None
 
-    def _epoch(self, job: Job, trial: Trial, message: EpochDone) -> Answer:
+    def _epoch(self, job: Job, trial: Trial, message: EpochReported) -> Answer:
         """Report an epoch and decide whether the trial goes on."""
         assert trial.recipe is not None
         event = message.event
@@ -227,7 +227,7 @@ class Supervisor:
         self._ledger.report(trial, {step: mean})
         if trial.lost:
             return StopRequest(TAKEN, Outcome.INTERRUPTED, StopCause.TAKEN_OVER)
-        if stop := self._signals.received or self._ending:
+        if stop := self._signals.received or self._stop_reason:
             job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
             return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
         if reason := self._overdue(job, trial):
@@ -252,24 +252,24 @@ class Supervisor:
         seconds = trial.earlier_seconds + time.monotonic() - job.started
         return f"it took longer than {format_duration(limit)}" if seconds > limit else ""
 
-    def _finished(self, job: Job, trial: Trial, finished: Finished) -> None:
-        waits = finished.outcome is Outcome.INTERRUPTED and not self._ends()
+    def _finished(self, job: Job, trial: Trial, finished: TrialFinished) -> None:
+        waits = finished.outcome is Outcome.INTERRUPTED and not self._stopping()
         if trial.lost or finished.cause is StopCause.TAKEN_OVER:
             trial.lost = True
             self._upkeep.note(f"trial {trial.number}: {TAKEN}")
         elif waits and finished.cause is StopCause.NO_ANSWER:
-            self._again(job, trial, "this process was held up, and the trial did not wait")
+            self._retry(job, trial, "this process was held up, and the trial did not wait")
         elif waits and finished.cause is StopCause.FOLDER_IN_USE:
-            self._again(job, trial, f"{IN_USE}; it waits for that one to end")
+            self._retry(job, trial, f"{IN_USE}; it waits for that one to end")
         elif finished.outcome is Outcome.INTERRUPTED:  # not asked for, it is as good as a death
             if finished.cause is StopCause.DISK_FULL:
-                self._end(Stopped(finished.reason, Outcome.FAILED, finished.cause))
+                self._request_stop(Stopped(finished.reason, Outcome.FAILED, finished.cause))
             self._died(job, trial, finished.reason)
         elif finished.outcome is Outcome.OUT_OF_MEMORY and self._can_halve(trial):
-            self._ledger.begin_anew(trial)
-            self._again(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
+            self._ledger.restart(trial)
+            self._retry(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
-            self._file(trial, finished)
+            self._record_result(trial, finished)
 
     def _can_halve(self, trial: Trial) -> bool:
         batch_size = trial.ran.batch_size if trial.ran is not None else 1
@@ -280,20 +280,20 @@ class Supervisor:
         if trial.lost:
             return
         if job.stopping is not None and (overdue := self._overdue(job, trial)):
-            self._file(trial, Finished(Outcome.TIMED_OUT, overdue))
-        elif self._ends():
-            self._give_back(trial)
+            self._record_result(trial, TrialFinished(Outcome.TIMED_OUT, overdue))
+        elif self._stopping():
+            self._release(trial)
         else:
             self._ledger.count_death(trial)
             if trial.deaths >= self._config.max_attempts:
                 self._give_up(trial, reason)
             else:
-                self._again(job, trial, f"{reason}; going on from its checkpoint")
+                self._retry(job, trial, f"{reason}; going on from its checkpoint")
 
     def _give_up(self, trial: Trial, reason: str) -> None:
         reason = f"{reason}; tried {trial.deaths} times, and quarantined"
         done = len(trial.curve.points)
-        finished = Finished(
+        finished = TrialFinished(
             Outcome.FAILED,
             reason,
             epochs=done,
@@ -301,27 +301,27 @@ class Supervisor:
             fault=DIED,
             cause=StopCause.CRASHES,
         )
-        self._file(trial, finished)
+        self._record_result(trial, finished)
 
-    def _again(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
+    def _retry(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
         if trial.lost:
             return
         self._upkeep.note(f"trial {trial.number}: {reason}")
         trial.resume = resume and (trial.folder / run_folder.CONFIG).exists()
         self._start(trial, job.slot)
 
-    def _file(self, trial: Trial, finished: Finished) -> None:
+    def _record_result(self, trial: Trial, finished: TrialFinished) -> None:
         """The trial is over: tell the database, and everybody else."""
         outcome, values = self._ledger.finish(trial, finished)
         if trial.lost:
             return
         self._upkeep.finished(trial, outcome, finished, values)
         if outcome is Outcome.FAILED and (error := self._patiently(self._failures.repeated)):
-            self._end(Stopped(error, Outcome.FAILED))
+            self._request_stop(Stopped(error, Outcome.FAILED))
         if outcome is Outcome.INFEASIBLE:
             self._infeasible()
         if full := self._upkeep.full():
-            self._end(Stopped(full, Outcome.FAILED))
+            self._request_stop(Stopped(full, Outcome.FAILED))
 
     def _infeasible(self) -> None:
         """Report once if the sampler learns nothing from such trials; give up where there are no others."""
@@ -332,17 +332,17 @@ class Supervisor:
                 "study's file keeps any sampler away from such points, and costs no trials"
             )
         if reason := self._patiently(self._failures.hopeless):
-            self._end(Stopped(reason, Outcome.FAILED))
+            self._request_stop(Stopped(reason, Outcome.FAILED))
 
-    def _watch(self) -> None:
+    def _check_deadlines(self) -> None:
         """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""
         if self._signals.received is not None:
             self._stop_all(self._signals.received)
         budget = self._config.time_budget
-        if budget is not None and not self._ends():
+        if budget is not None and not self._stopping():
             trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
             if working_seconds(trials) > budget:
-                self._end(Stopped(f"the time budget of {format_duration(budget)} is used up"))
+                self._request_stop(Stopped(f"the time budget of {format_duration(budget)} is used up"))
         for job in list(self._workers.jobs):
             if job.subject.lost:
                 self._workers.stop(job, Stopped(TAKEN, cause=StopCause.TAKEN_OVER))
@@ -350,22 +350,22 @@ class Supervisor:
                 self._workers.stop(job, Stopped(reason, Outcome.TIMED_OUT))
         self._upkeep.status()
 
-    def _end(self, stop: Stopped) -> None:
+    def _request_stop(self, stop: Stopped) -> None:
         """No new trials; those at work stop after their epoch, and can be resumed."""
-        self._ending = self._ending or stop
+        self._stop_reason = self._stop_reason or stop
         self._upkeep.note(f"stopping: {stop.reason}")
 
     def _stop_all(self, stop: Stopped) -> None:
         """The first signal ends all trials in order; what was trained since the last checkpoint is lost."""
-        if self._ending is not stop:
-            self._ending = stop
+        if self._stop_reason is not stop:
+            self._stop_reason = stop
             self._upkeep.note(f"{stop.reason}: leaving the trials at work resumable; once more ends at once")
         for job in self._workers.jobs:
             self._workers.stop(job, stop)
 
     def _patiently(self, action: Callable[[], T]) -> T:
         """While the database is away nothing can be ended in order: a signal ends the waiting."""
-        return patiently(action, self._upkeep.note, self._signals.raise_received)
+        return retry_while_unavailable(action, self._upkeep.note, self._signals.raise_received)
 
     def _held(self) -> list[Lease]:
         return [job.subject.lease for job in list(self._workers.jobs)]
@@ -374,6 +374,6 @@ class Supervisor:
         for job in list(self._workers.jobs):
             job.subject.lost = job.subject.lost or job.subject.lease in lost
 
-    def _give_back(self, trial: Trial) -> None:
-        self._ledger.give_back(trial)
+    def _release(self, trial: Trial) -> None:
+        self._ledger.release(trial)
         self._upkeep.given_back(trial)

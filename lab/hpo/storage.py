@@ -150,7 +150,7 @@ def without_hidden(url: str) -> str:
     return parsed.set(query=kept).render_as_string(hide_password=False)
 
 
-def patiently(
+def retry_while_unavailable(
     action: Callable[[], T],
     told: Callable[[str], None] = lambda text: None,
     heed: Callable[[], None] = lambda: None,

@@ -21,15 +21,15 @@ from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import forkserver
 from lab.hpo.best_trial import BEST, keep_best
 from lab.hpo.console import StudyConsole
-from lab.hpo.missing_folders import told_missing
+from lab.hpo.missing_folders import missing_folders_note
 from lab.hpo.open_study import fork_study, open_study, refuse_lost, renamed, settled
-from lab.hpo.reevaluate import confirm
-from lab.hpo.scheduler import Supervisor
+from lab.hpo.reevaluate import reevaluate
+from lab.hpo.scheduler import TrialScheduler
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_folder, without_hidden
 from lab.hpo.study_callbacks import Upkeep
 from lab.hpo.study_id import STUDY, is_foreign
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.wandb_sync import Mirror
+from lab.hpo.wandb_sync import WandbSync
 from lab.hpo.worker_main import Run
 from lab.provenance.code_record import notes_on
 from lab.provenance.user_modules import import_paths
@@ -114,9 +114,9 @@ def _optimized(
         else fork_study(config, source, database, out.note, folder)
     )
     _write_file(folder, config)
-    mirror = Mirror(config, folder, out.note)
+    mirror = WandbSync(config, folder, out.note)
     _begin(out, config, study, folder)
-    if note := told_missing(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
+    if note := missing_folders_note(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
     paths = set(import_paths(config.as_data()))
     for moved in notes_on_moved(sorted(paths)):
@@ -125,14 +125,14 @@ def _optimized(
         out.note(lacking.message)
     try:
         upkeep = Upkeep(config, study, folder, out, mirror)
-        supervisor = Supervisor(
+        scheduler = TrialScheduler(
             config, study, database, folder, run, upkeep=upkeep, signals=signals, command=command
         )
         try:
-            stop = supervisor.optimize()
+            stop = scheduler.optimize()
             done = stop is None or stop.outcome is Outcome.COMPLETED
             if done and config.confirm is not None:
-                confirm(config, study, folder, run, out, signals)
+                reevaluate(config, study, folder, run, out, signals)
         except Stopped as signal:
             _left(config, study, folder, signal, out, redact_arguments(command))
             raise

@@ -22,8 +22,8 @@ from lab.hpo.executor import Slot
 from lab.hpo.retention import Retention
 from lab.hpo.trial_claims import Trial
 from lab.hpo.trial_folder import write_trial
-from lab.hpo.wandb_sync import Mirror, hparams
-from lab.hpo.worker_main import Ended, EpochDone, Finished, Started
+from lab.hpo.wandb_sync import WandbSync, hparams
+from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted, TrialFinished
 from lab.report.trial_attributes import TrialAttributes
 from lab.report.trial_ranking import ranked
 
@@ -45,7 +45,12 @@ class Upkeep:
     """
 
     def __init__(
-        self, config: OptimizeConfig, study: optuna.Study, folder: Path, console: StudyConsole, mirror: Mirror
+        self,
+        config: OptimizeConfig,
+        study: optuna.Study,
+        folder: Path,
+        console: StudyConsole,
+        mirror: WandbSync,
     ) -> None:
         self._config, self._study, self._folder = config, study, folder
         self._console, self._mirror = console, mirror
@@ -68,19 +73,19 @@ class Upkeep:
         """More listeners for the trial's run."""
         return hparams(trial, self._metrics)
 
-    def run_start(self, trial: Trial, message: Started) -> None:
+    def run_start(self, trial: Trial, message: RunStarted) -> None:
         """A seed of a trial begins."""
         self._mirror.run_start(trial, message)
 
-    def epoch(self, trial: Trial, message: EpochDone) -> None:
+    def epoch(self, trial: Trial, message: EpochReported) -> None:
         """An epoch is over."""
         self._mirror.epoch(trial, message)
 
-    def run_end(self, trial: Trial, message: Ended) -> None:
+    def run_end(self, trial: Trial, message: RunEnded) -> None:
         """A seed of a trial is over."""
         self._mirror.run_end(trial, message)
 
-    def finished(self, trial: Trial, outcome: Outcome, finished: Finished, values: list[float]) -> None:
+    def finished(self, trial: Trial, outcome: Outcome, finished: TrialFinished, values: list[float]) -> None:
         """A trial is over, and the database knows."""
         shown = dict(zip(self._metrics, values, strict=True))
         if outcome is Outcome.PRUNED:

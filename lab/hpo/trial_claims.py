@@ -105,7 +105,7 @@ class Claims:
         with self._database.exclusive(self._study.study_name):
             died = False
             lease = None
-            for orphan in self._leases.orphans(held):
+            for orphan in self._leases.stalled(held):
                 lease = self._leases.take_over(*orphan, held)
                 died = lease is not None and not lease.again
                 if lease is not None:
@@ -241,7 +241,7 @@ class Claims:
             found = self._proposed(copy.deepcopy(frozen), others)
         except ConfigError:
             with self._leases.writing(lease) as writer:
-                writer.give_back()
+                writer.release()
             raise
         for name, value in found.params.items():
             distribution = found.distributions[name]

@@ -69,16 +69,16 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-class Claimed(Protocol):
+class Claim(Protocol):
     """A trial that may become another's."""
 
     lost: bool
 
 
-class Belonging(Callback):
-    """Ends a run in the supervisor's own process once its trial is another's."""
+class LeaseCheck(Callback):
+    """Ends a run in the scheduler's own process once its trial is another's."""
 
-    def __init__(self, trial: Claimed) -> None:
+    def __init__(self, trial: Claim) -> None:
         self._trial = trial
 
     def on_steps(self, event: StepsDone) -> None:

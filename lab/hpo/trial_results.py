@@ -12,11 +12,11 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.events import Outcome, StopCause
 from lab.hpo.learning_curve import Curve, recorded
 from lab.hpo.leases import LeaseLost, Leases, Writer
-from lab.hpo.storage import patiently
+from lab.hpo.storage import retry_while_unavailable
 from lab.hpo.trial_claims import Trial, with_sampler
 from lab.hpo.trial_folder import saved_at
 from lab.hpo.trial_states import BY, STATES, VIOLATED, judged, objectives
-from lab.hpo.worker_main import Finished
+from lab.hpo.worker_main import TrialFinished
 from lab.report.trial_attributes import Spans, TrialAttributes
 
 
@@ -43,7 +43,7 @@ class Ledger:
         assert trial.recipe is not None
         return self._config.prune_on or trial.recipe.monitor.metric
 
-    def recall(self, trial: Trial) -> None:
+    def load_curve(self, trial: Trial) -> None:
         """Take the trial's curve from its own record."""
         assert trial.recipe is not None
         trial.curve, trial.earlier_seconds = recorded(
@@ -58,15 +58,15 @@ class Ledger:
             curve = TrialAttributes(curve=dict(trial.curve.points))
             self._write(trial, lambda writer: writer.note(curve))
 
-    def catch_up(self, trial: Trial) -> None:
+    def sync_reports(self, trial: Trial) -> None:
         """Report what the trial's own record has."""
-        self.recall(trial)
+        self.load_curve(trial)
         self.report(trial, trial.curve.points)
 
     def count_death(self, trial: Trial) -> None:
         """Note that a trial's process died; one that gets on between its deaths is not what kills it."""
         if trial.recipe is not None:
-            self.recall(trial)
+            self.load_curve(trial)
         done, saved = len(trial.curve.points), saved_at(trial.folder)
         got_on = done > trial.progress or saved > trial.saved
         trial.deaths = 1 if got_on else trial.deaths + 1
@@ -74,18 +74,18 @@ class Ledger:
         counts = TrialAttributes(deaths=trial.deaths, progress=done, saved=saved, restarts=trial.restarts)
         self._write(trial, lambda writer: writer.note(counts))
 
-    def begin_anew(self, trial: Trial) -> None:
+    def restart(self, trial: Trial) -> None:
         """Forget what a batch that was too large has reported; the next one is half of it."""
         trial.halvings += 1
         trial.curve, trial.earlier_seconds = Curve(trial.curve.epochs), 0.0
 
         def write(writer: Writer) -> None:
-            writer.forget_reports()
+            writer.delete_reports()
             writer.note(TrialAttributes(halvings=trial.halvings))
 
         self._write(trial, write)
 
-    def finish(self, trial: Trial, finished: Finished) -> tuple[Outcome, list[float]]:
+    def finish(self, trial: Trial, finished: TrialFinished) -> tuple[Outcome, list[float]]:
         """The trial is over: outcome, values and state in one transaction; returns outcome and values."""
         values = objectives(self._config.base.monitor, finished)
         outcome = judged(finished.outcome, values)
@@ -106,18 +106,18 @@ class Ledger:
             frozen = self._study._storage.get_trial(trial.lease.trial_id)
             study.sampler.after_trial(study, frozen, state, stored)
 
-        patiently(tell_sampler, self._told, self._heed)
+        retry_while_unavailable(tell_sampler, self._told, self._heed)
         self._write(trial, write)
         return outcome, values
 
-    def give_back(self, trial: Trial) -> None:
+    def release(self, trial: Trial) -> None:
         """Leave an interrupted trial waiting, for whoever comes next."""
         if trial.lost:
             return
         try:
             with self._leases.writing(trial.lease) as writer:
                 writer.note(TrialAttributes(spans=_spans(trial)))
-                writer.give_back()
+                writer.release()
         except LeaseLost:
             trial.lost = True
         except (SQLAlchemyError, StorageInternalError):  # nobody waits at the end: the lease will tell
@@ -129,12 +129,12 @@ class Ledger:
                 action(writer)
 
         try:
-            patiently(write, self._told, self._heed)
+            retry_while_unavailable(write, self._told, self._heed)
         except LeaseLost:
             trial.lost = True
 
 
-def _attributes(trial: Trial, outcome: Outcome, finished: Finished) -> TrialAttributes:
+def _attributes(trial: Trial, outcome: Outcome, finished: TrialFinished) -> TrialAttributes:
     """The attributes of a finished trial."""
     repeats = trial.recipe.repeats if trial.recipe is not None else {}
     return TrialAttributes(

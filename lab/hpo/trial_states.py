@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from lab.config.sections import Monitor
 from lab.events import Outcome
-from lab.hpo.worker_main import Finished
+from lab.hpo.worker_main import TrialFinished
 
 # Optuna's system attribute of the one constraint that infeasible trials violate: more than 0 is a violation.
 VIOLATED, BY = "constraints:feasible", 1.0
@@ -30,7 +30,7 @@ STATES: Mapping[Outcome, TrialState] = {
 }
 
 
-def objectives(monitor: Monitor, finished: Finished) -> list[float]:
+def objectives(monitor: Monitor, finished: TrialFinished) -> list[float]:
     """The trial's values, the monitor's first; a value that is not a number counts as the worst.
 
     A run that was no success has the worst of all.

@@ -21,7 +21,7 @@ from lab.hpo.best_trial import BEST
 from lab.hpo.study_id import identity_of
 from lab.hpo.trial_claims import Trial
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.worker_main import Ended, EpochDone, Started
+from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
 from lab.report.trial_attributes import TrialAttributes
 from lab.store import run_folder
 from lab.store.redact import redact, redact_text
@@ -43,12 +43,12 @@ class _Open:
     end: RunEnd | None = None
 
 
-def unmirrored(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's config without W&B, which the supervisor mirrors to instead of the run."""
+def without_wandb(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config without W&B, which the scheduler mirrors to instead of the run."""
     return {**config, "trackers": [t for t in config["trackers"] if t.get("type") != "wandb"]}
 
 
-class Mirror:
+class WandbSync:
     """A W&B run for each seed of each trial, and one for the study, where the base run has a W&B tracker.
 
     A trial's W&B run stays open until the trial is over, so that one whose process died goes on in it. Its
@@ -91,7 +91,7 @@ class Mirror:
             why = "each of a study's W&B runs has an id, name and job type of its own"
             self._note(f"W&B: not used: {', '.join(unused)}; the config and the study come first, and {why}")
 
-    def run_start(self, trial: Trial, message: Started) -> None:
+    def run_start(self, trial: Trial, message: RunStarted) -> None:
         """Begin a seed's W&B run, or go on with it: with what was missed since, where it is resumed."""
         key = (trial.number, message.seed_index, trial.halvings)  # another batch size makes other curves
         self._finish(trial, but=key)
@@ -103,13 +103,13 @@ class Mirror:
                 run.background.epoch(epoch)
         self._tell()
 
-    def epoch(self, trial: Trial, message: EpochDone) -> None:
+    def epoch(self, trial: Trial, message: EpochReported) -> None:
         """Log an epoch."""
         if run := self._open.get((trial.number, message.seed_index, trial.halvings)):
             run.background.epoch(message.event)
         self._tell()
 
-    def run_end(self, trial: Trial, message: Ended) -> None:
+    def run_end(self, trial: Trial, message: RunEnded) -> None:
         """Keep how a seed ended until its trial is over or begins the next."""
         if run := self._open.get((trial.number, message.seed_index, trial.halvings)):
             run.end = message.event

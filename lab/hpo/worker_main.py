@@ -1,6 +1,6 @@
-"""The process of one trial: an ordinary run that tells its supervisor of every epoch and does as it answers.
+"""The process of one trial: an ordinary run that tells its scheduler of every epoch and does as it answers.
 
-It never opens the database. It ends by itself when the supervisor is gone or silent, so that nobody is left
+It never opens the database. It ends by itself when the scheduler is gone or silent, so that nobody is left
 to write into a trial that has become another's.
 """
 
@@ -41,7 +41,7 @@ from lab.store import file_io, run_folder
 from lab.store.redact import RedactingStream, learn, redact_text
 
 IN_USE = "another process is at work in the trial's folder"
-_GRACE = 20.0  # seconds that a process without a supervisor may take to end in order
+_GRACE = 20.0  # seconds that a process without a scheduler may take to end in order
 
 
 class Run(Protocol):
@@ -60,7 +60,7 @@ class Run(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class TrialJob:
     """One run to do.
 
     Args:
@@ -91,12 +91,12 @@ def patience(config: OptimizeConfig) -> float:
 
 
 @dataclass(frozen=True)
-class Begun:
+class WorkerReady:
     """The process is there; its time runs."""
 
 
 @dataclass(frozen=True)
-class Started:
+class RunStarted:
     """A seed's first epoch is about to begin."""
 
     seed_index: int
@@ -104,7 +104,7 @@ class Started:
 
 
 @dataclass(frozen=True)
-class EpochDone:
+class EpochReported:
     """An epoch is over; the process waits for a StopRequest or None."""
 
     seed_index: int
@@ -112,7 +112,7 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunEnded:
     """A seed is over."""
 
     seed_index: int
@@ -120,7 +120,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Finished:
+class TrialFinished:
     """The run is over, and how. The last message.
 
     Args:
@@ -146,13 +146,13 @@ class Finished:
     cause: StopCause | None = None
 
 
-Message = Begun | Started | EpochDone | Ended | Finished
+Message = WorkerReady | RunStarted | EpochReported | RunEnded | TrialFinished
 Answer = StopRequest | None
 Tell = Callable[[Message], Answer]
 
 
-class Relay(Callback):
-    """Tells the supervisor what happens; it answers only to `EpochDone`."""
+class ReportCallback(Callback):
+    """Tells the scheduler what happens; it answers only to `EpochReported`."""
 
     def __init__(self, tell: Tell, repeats: Sequence[str]) -> None:
         self._tell, self._repeats = tell, repeats
@@ -167,27 +167,27 @@ class Relay(Callback):
         several = len(self._repeats) > 1
         self._index = self._repeats.index(event.run_dir.name) if several else 0
         self.parameters, self.definitions = event.parameters, event.definitions
-        self._tell(Started(self._index, event))
+        self._tell(RunStarted(self._index, event))
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """Tell of the epoch, and do as is answered."""
-        self.stop = self._tell(EpochDone(self._index, event))
+        self.stop = self._tell(EpochReported(self._index, event))
         return self.stop
 
     def on_run_end(self, event: RunEnd) -> None:
         """Tell of the end of a seed."""
         self.ends.append(event)
-        self._tell(Ended(self._index, event))
+        self._tell(RunEnded(self._index, event))
 
 
-def conduct(order: Order, run: Run, tell: Tell) -> Finished:
+def run_trial(order: TrialJob, run: Run, tell: Tell) -> TrialFinished:
     """Do the run; whatever happens in it becomes an outcome."""
-    relay: Relay | None = None
-    tell(Begun())
+    relay: ReportCallback | None = None
+    tell(WorkerReady())
     try:
         config = validate(RunConfig, order.config)
         learn(order.config)
-        relay = Relay(tell, tuple(config.repeats))
+        relay = ReportCallback(tell, tuple(config.repeats))
         callbacks = [relay, *(extra() for extra in order.extras)]
 
         def action() -> RunResult:
@@ -205,7 +205,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
     except BaseException as error:  # noqa: BLE001 - a trial that fails must not end the study
         return _broken(error, order, relay)
     ends = relay.ends
-    return Finished(
+    return TrialFinished(
         outcome=Outcome.of_repeats([end.outcome for end in ends]),
         reason=next((end.reason for end in ends if end.reason), ""),
         value=float(result),
@@ -221,7 +221,7 @@ def conduct(order: Order, run: Run, tell: Tell) -> Finished:
     )
 
 
-def main(connection: Connection, order: Order, run: Run) -> None:
+def main(connection: Connection, order: TrialJob, run: Run) -> None:
     """What a trial's process does; its console goes into the trial's folder."""
     try:
         order.folder.mkdir(parents=True, exist_ok=True)
@@ -238,20 +238,20 @@ def main(connection: Connection, order: Order, run: Run) -> None:
         cast(TextIO, RedactingStream(sys.stdout)),
         cast(TextIO, RedactingStream(sys.stderr)),
     )
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the supervisor decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the scheduler decides
         signal.signal(number, signal.SIG_IGN)
-    line = _Line(connection, order.patience)
+    line = WorkerChannel(connection, order.patience)
     device = str(order.config.get("device", ""))
     if device.startswith("cuda:"):
         import torch
 
         torch.cuda.set_device(device)
-    finished = conduct(order, run, line.tell)
+    finished = run_trial(order, run, line.tell)
     line.last_word(finished)
 
 
-class _Line:
-    """The trial's end of the pipe. A thread listens, for the supervisor may stop the trial at any time."""
+class WorkerChannel:
+    """The trial's end of the pipe. A thread listens, for the scheduler may stop the trial at any time."""
 
     def __init__(self, connection: Connection, patience: float) -> None:
         self._connection = connection
@@ -265,22 +265,22 @@ class _Line:
         """Send, and for an epoch wait for the answer.
 
         Raises:
-            Stopped: the supervisor is gone, or does not answer.
+            Stopped: the scheduler is gone, or does not answer.
         """
         try:
             self._connection.send(message)
         except OSError:
-            if isinstance(message, EpochDone):
-                raise self._stop or Stopped("the supervisor is gone") from None
+            if isinstance(message, EpochReported):
+                raise self._stop or Stopped("the scheduler is gone") from None
             return None
-        if not isinstance(message, EpochDone):
+        if not isinstance(message, EpochReported):
             return None
         try:
             return self._answers.get(timeout=self._patience)
         except queue.Empty:
-            raise Stopped("the supervisor does not answer", cause=StopCause.NO_ANSWER) from None
+            raise Stopped("the scheduler does not answer", cause=StopCause.NO_ANSWER) from None
 
-    def last_word(self, finished: Finished) -> None:
+    def last_word(self, finished: TrialFinished) -> None:
         """Send how it ended; nothing can stop the run any more."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with suppress(OSError):
@@ -292,7 +292,7 @@ class _Line:
             try:
                 message = self._connection.recv()
             except (EOFError, OSError):
-                self._end(Stopped("the supervisor is gone"))
+                self._end(Stopped("the scheduler is gone"))
                 return
             if isinstance(message, Stopped):
                 self._end(message)
@@ -315,7 +315,7 @@ class _Line:
         raise self._stop or Stopped("its process was told to end")
 
 
-def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
+def _patiently(order: TrialJob, action: Callable[[], RunResult]) -> RunResult:
     """Wait where a former process of the same trial has not let go of the folder yet."""
     deadline = time.monotonic() + order.patience
     while True:
@@ -327,7 +327,7 @@ def _patiently(order: Order, action: Callable[[], RunResult]) -> RunResult:
             time.sleep(0.2)
 
 
-def _fenced(order: Order, action: Callable[[], RunResult]) -> RunResult:
+def _fenced(order: TrialJob, action: Callable[[], RunResult]) -> RunResult:
     """Do it while the trial's folder is this lease's."""
     if not order.token:
         return action()
@@ -339,8 +339,8 @@ def _fenced(order: Order, action: Callable[[], RunResult]) -> RunResult:
         return action()
 
 
-def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished:
-    from lab.train.runtime import is_out_of_memory  # it brings torch, which the supervisor does without
+def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None) -> TrialFinished:
+    from lab.train.runtime import is_out_of_memory  # it brings torch, which the scheduler does without
 
     ends = relay.ends if relay is not None else []
     common: dict[str, Any] = {
@@ -350,15 +350,15 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
         "definitions": relay.definitions if relay is not None else {},
     }
     if isinstance(error, Stopped):
-        return Finished(error.outcome, error.reason, cause=error.cause, **common)
+        return TrialFinished(error.outcome, error.reason, cause=error.cause, **common)
     if isinstance(error, file_io.RunInUse):
-        return Finished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
+        return TrialFinished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
     if isinstance(error, KeyboardInterrupt):
-        return Finished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
+        return TrialFinished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
     if file_io.is_disk_full(error):  # no fault of the trial's, and any other would have it as well
         return disk_full(error, **common)
     if reason := _infeasible(error, order.searched):
-        return Finished(Outcome.INFEASIBLE, redact_text(reason), **common)
+        return TrialFinished(Outcome.INFEASIBLE, redact_text(reason), **common)
     if not any(order.folder.rglob(run_folder.TRACEBACK)):  # it broke before the run had begun
         text = redact_text("".join(traceback.format_exception(error)))
         with suppress(OSError):
@@ -367,12 +367,12 @@ def _broken(error: BaseException, order: Order, relay: Relay | None) -> Finished
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
     outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
-    return Finished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
+    return TrialFinished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
 
 
-def disk_full(error: BaseException, **common: Any) -> Finished:
+def disk_full(error: BaseException, **common: Any) -> TrialFinished:
     """The end of a run that had no room to write."""
-    return Finished(
+    return TrialFinished(
         Outcome.INTERRUPTED, file_io.disk_full_message(error), cause=StopCause.DISK_FULL, **common
     )
 

@@ -13,8 +13,16 @@ from lab.config import RunConfig
 from lab.console.signals import Signals
 from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import executor
-from lab.hpo.executor import Died, InProcess, Job, Processes, Slot, cpu_share, free_slot
-from lab.hpo.worker_main import Answer, Begun, Ended, EpochDone, Finished, Order, Started
+from lab.hpo.executor import InProcessExecutor, Job, ProcessExecutor, Slot, WorkerDied, cpu_share, free_slot
+from lab.hpo.worker_main import (
+    Answer,
+    EpochReported,
+    RunEnded,
+    RunStarted,
+    TrialFinished,
+    TrialJob,
+    WorkerReady,
+)
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
 
@@ -54,7 +62,7 @@ class Heard:
 
     def __call__(self, job: Job, message: Any) -> Answer:
         self.messages.setdefault(job.subject, []).append(message)
-        return self._answer if isinstance(message, EpochDone) else None
+        return self._answer if isinstance(message, EpochReported) else None
 
     def last(self, subject: Any) -> Any:
         return self.messages[subject][-1]
@@ -64,19 +72,19 @@ class Heard:
 
 
 @pytest.fixture
-def order(tmp_path: Path, config: Callable[..., RunConfig]) -> Callable[[str, str], Order]:
-    def make(name: str, folder: str = "trial") -> Order:
-        return Order(config(name=name).as_data(), tmp_path / folder)
+def order(tmp_path: Path, config: Callable[..., RunConfig]) -> Callable[[str, str], TrialJob]:
+    def make(name: str, folder: str = "trial") -> TrialJob:
+        return TrialJob(config(name=name).as_data(), tmp_path / folder)
 
     return make
 
 
 @pytest.fixture
-def processes() -> Iterator[Callable[..., Processes]]:
+def processes() -> Iterator[Callable[..., ProcessExecutor]]:
     made = []
 
-    def make(heard: Heard, slots: int = 1) -> Processes:
-        made.append(Processes([Slot(index) for index in range(slots)], run, heard))
+    def make(heard: Heard, slots: int = 1) -> ProcessExecutor:
+        made.append(ProcessExecutor([Slot(index) for index in range(slots)], run, heard))
         return made[-1]
 
     yield make
@@ -84,14 +92,14 @@ def processes() -> Iterator[Callable[..., Processes]]:
         one.close()
 
 
-def attend(pool: Processes, until: Callable[[], Any], seconds: float = 60.0) -> None:
+def attend(pool: ProcessExecutor, until: Callable[[], Any], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline, "it has not happened"
-        pool.attend(0.05)
+        pool.poll(0.05)
 
 
-def pid(pool: Processes) -> int:
+def pid(pool: ProcessExecutor) -> int:
     (job,) = pool.jobs
     assert job.process is not None and job.process.pid is not None
     return job.process.pid
@@ -113,7 +121,7 @@ def test_two_slots_run_side_by_side(processes: Any, order: Any) -> None:
     pids = [job.process.pid for job in pool.jobs]
     attend(pool, lambda: not pool.jobs)
     for name in ("a", "b"):
-        assert heard.kinds(name) == [Begun, Started, EpochDone, Ended, Finished]
+        assert heard.kinds(name) == [WorkerReady, RunStarted, EpochReported, RunEnded, TrialFinished]
         assert (heard.last(name).outcome, heard.last(name).value) == ("completed", 0.5)
     assert free_slot(pool) == Slot(0) and all(map(is_gone, pids))
 
@@ -141,11 +149,11 @@ def test_a_killed_process_has_died_of_a_signal(
     heard = Heard()
     pool = processes(heard)
     pool.start(Slot(0), order("sleeps"), "a")
-    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    attend(pool, lambda: EpochReported in heard.kinds("a"))
     os.kill(pid(pool), number)
     attend(pool, lambda: not pool.jobs, 20)
-    assert heard.kinds("a") == [Begun, Started, EpochDone, Died]
-    assert heard.last("a") == Died(reason)
+    assert heard.kinds("a") == [WorkerReady, RunStarted, EpochReported, WorkerDied]
+    assert heard.last("a") == WorkerDied(reason)
     assert free_slot(pool) == Slot(0)
 
 
@@ -154,14 +162,14 @@ def test_a_process_may_end_without_a_last_word(processes: Any, order: Any) -> No
     pool = processes(heard)
     pool.start(Slot(0), order("exits"), "a")
     attend(pool, lambda: not pool.jobs)
-    assert heard.last("a") == Died("its process ended with exit code 7")
+    assert heard.last("a") == WorkerDied("its process ended with exit code 7")
 
 
 def test_a_run_that_is_stopped_ends_in_order(processes: Any, order: Any) -> None:
     heard = Heard()
     pool = processes(heard)
     pool.start(Slot(0), order("sleeps"), "a")
-    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    attend(pool, lambda: EpochReported in heard.kinds("a"))
     pool.stop(pool.jobs[0], Stopped("it took longer than 3 s", "timed_out"))
     attend(pool, lambda: not pool.jobs, 10)
     assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "it took longer than 3 s")
@@ -174,12 +182,12 @@ def test_a_run_that_does_not_stop_is_killed(
     heard = Heard()
     pool = processes(heard)
     pool.start(Slot(0), order("deaf"), "a")
-    attend(pool, lambda: EpochDone in heard.kinds("a"))
+    attend(pool, lambda: EpochReported in heard.kinds("a"))
     number, stopped = pid(pool), time.monotonic()
     pool.stop(pool.jobs[0], Stopped("SIGTERM"))
     attend(pool, lambda: not pool.jobs, 10)
     assert 0.5 < time.monotonic() - stopped < 5.0
-    assert heard.last("a") == Died("its process was ended by SIGKILL"), "nobody was out of memory"
+    assert heard.last("a") == WorkerDied("its process was ended by SIGKILL"), "nobody was out of memory"
     assert is_gone(number)
 
 
@@ -188,20 +196,20 @@ def test_close_ends_all(processes: Any, order: Any) -> None:
     pool = processes(heard, slots=2)
     for index, name in enumerate(("sleeps", "deaf")):
         pool.start(Slot(index), order(name, name), name)
-    attend(pool, lambda: all(EpochDone in heard.kinds(name) for name in ("sleeps", "deaf")))
+    attend(pool, lambda: all(EpochReported in heard.kinds(name) for name in ("sleeps", "deaf")))
     pids = [job.process.pid for job in pool.jobs]
     pool.close()
     assert pool.jobs == [] and all(map(is_gone, pids))
-    assert {type(found[-1]) for found in heard.messages.values()} == {EpochDone}, "it is not told of"
+    assert {type(found[-1]) for found in heard.messages.values()} == {EpochReported}, "it is not told of"
 
 
 def test_in_process_the_console_goes_to_the_trial(
     order: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heard = Heard()
-    pool = InProcess([Slot(0)], run, heard, Signals())
+    pool = InProcessExecutor([Slot(0)], run, heard, Signals())
     pool.start(Slot(0), order("plain"), "a")
-    assert heard.kinds("a") == [Begun, Started, EpochDone, Ended, Finished]
+    assert heard.kinds("a") == [WorkerReady, RunStarted, EpochReported, RunEnded, TrialFinished]
     assert (tmp_path / "trial" / "console.log").read_text() == f"trained in {os.getpid()}\n"
     print("after it")
     assert capsys.readouterr() == ("after it\n", "")
@@ -212,12 +220,12 @@ def test_in_process_a_run_is_stopped_from_within(order: Any) -> None:
     class Impatient(Heard):
         def __call__(self, job: Job, message: Any) -> Answer:
             super().__call__(job, message)
-            if isinstance(message, EpochDone):
+            if isinstance(message, EpochReported):
                 pool.stop(job, Stopped("too long", "timed_out"))
             return None
 
     heard = Impatient()
-    pool = InProcess([Slot(0)], run, heard, Signals())
+    pool = InProcessExecutor([Slot(0)], run, heard, Signals())
     pool.start(Slot(0), order("sleeps"), "a")
     assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "too long")
 

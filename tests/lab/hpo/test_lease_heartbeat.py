@@ -46,9 +46,9 @@ def test_the_heartbeat_renews(database: Database, study: optuna.Study) -> None:
     with Heartbeat(mine, lambda: [lease], never):
         deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
-            assert other.orphans() == []
+            assert other.stalled() == []
             time.sleep(0.05)
-    tools.wait_for(lambda: other.orphans() == [(lease.trial_id, lease.number)], 5)
+    tools.wait_for(lambda: other.stalled() == [(lease.trial_id, lease.number)], 5)
 
 
 def test_the_heartbeat_tells_of_a_lost_lease(database: Database, study: optuna.Study) -> None:
@@ -76,9 +76,9 @@ def test_the_heartbeat_survives_an_error_of_the_database(database: Database, stu
         seen = len(beats)
         tools.wait_for(lambda: len(beats) >= seen + 3, 10)
         rename(database, "away", "lab_leases")
-        tools.wait_for(lambda: other.orphans() == [], 5)
+        tools.wait_for(lambda: other.stalled() == [], 5)
         time.sleep(1.0)
-        assert other.orphans() == []
+        assert other.stalled() == []
 
 
 def rename(database: Database, old: str, new: str) -> None:

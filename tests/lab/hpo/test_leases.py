@@ -95,7 +95,7 @@ def test_a_trial_given_back_waits_and_keeps_everything(database: Database, study
     with mine.writing(lease) as writer:
         writer.report({1: 0.5})
         writer.note(TrialAttributes(deaths=1))
-        writer.give_back()
+        writer.release()
     assert study.trials[0].state == TrialState.WAITING
     again = other.claim_waiting()
     assert again is not None and (again.number, again.token) == (0, 2)
@@ -110,10 +110,10 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_owner_can_write_no_more(
     add(study)
     slow, other = leases(database, study, seconds=0.2), leases(database, study, owner="b")
     lease = slow.claim_waiting()
-    assert lease is not None and other.orphans() == []
+    assert lease is not None and other.stalled() == []
     time.sleep(0.3)
-    assert other.orphans() == [(lease.trial_id, 0)]
-    assert slow.orphans() == [], "its own are none"
+    assert other.stalled() == [(lease.trial_id, 0)]
+    assert slow.stalled() == [], "its own are none"
     taken = other.take_over(lease.trial_id, 0)
     assert taken is not None and (taken.owner, taken.token) == ("b", 2)
     assert leases(database, study, owner="c").take_over(lease.trial_id, 0) is None
@@ -131,11 +131,11 @@ def test_a_claim_that_broke_off_is_made_again_by_the_same_process(
     add(study)
     mine = leases(database, study)
     first = mine.claim_waiting()
-    assert first is not None and mine.orphans({first.trial_id}) == []
-    assert mine.orphans(set()) == [(first.trial_id, 0)], "the answer never came"
+    assert first is not None and mine.stalled({first.trial_id}) == []
+    assert mine.stalled(set()) == [(first.trial_id, 0)], "the answer never came"
     again = mine.take_over(first.trial_id, 0, set())
     assert again is not None and again.again and again.token == 2
-    assert leases(database, study, owner="b").orphans(set()) == []
+    assert leases(database, study, owner="b").stalled(set()) == []
 
 
 def test_renewing_keeps_a_lease(database: Database, study: optuna.Study) -> None:
@@ -146,18 +146,18 @@ def test_renewing_keeps_a_lease(database: Database, study: optuna.Study) -> None
     for _ in range(4):
         time.sleep(0.2)
         assert mine.renew([lease]) == []
-        assert other.orphans() == []
+        assert other.stalled() == []
 
 
 def test_a_running_trial_without_a_lease_counts_from_its_start(
     database: Database, study: optuna.Study
 ) -> None:
     study.ask()  # as raw Optuna does
-    assert leases(database, study, seconds=5.0).orphans() == []
+    assert leases(database, study, seconds=5.0).stalled() == []
     time.sleep(0.3)
     short = leases(database, study, seconds=0.2)
-    assert [number for _, number in short.orphans()] == [0]
-    assert short.take_over(*short.orphans()[0]) is not None
+    assert [number for _, number in short.stalled()] == [0]
+    assert short.take_over(*short.stalled()[0]) is not None
 
 
 def _die_with_a_trial(url: str) -> None:
@@ -176,8 +176,8 @@ def test_a_dead_owner_on_this_machine_is_noticed_at_once(
     process.join()
     assert process.exitcode == 9
     mine = Leases(database, study._study_id, 3600.0)
-    assert [number for _, number in mine.orphans()] == [0]
-    lease = mine.take_over(*mine.orphans()[0])
+    assert [number for _, number in mine.stalled()] == [0]
+    lease = mine.take_over(*mine.stalled()[0])
     assert lease is not None and lease.token == 2
 
 

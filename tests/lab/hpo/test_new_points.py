@@ -196,7 +196,7 @@ def test_an_interrupted_trial_keeps_its_point(tmp_path: Path) -> None:
     first = bench.next()
     assert first is not None
     with bench.leases.writing(first.lease) as writer:
-        writer.give_back()
+        writer.release()
     bench.held.clear()
     again = bench.next()
     assert again is not None and (again.number, again.values) == (0, first.values)

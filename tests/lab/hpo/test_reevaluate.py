@@ -116,7 +116,7 @@ def test_reruns_leave_their_value_and_no_weights(workplace: Path, isolation: str
     runs = sorted((folder / "confirm").glob("trial_*/seed_*"))
     assert [json.loads((run / "summary.json").read_text())["outcome"] for run in runs] == ["completed"] * 2
     assert not list((folder / "confirm").rglob("*.pt")) and (folder / "best" / "best.pt").exists()
-    left = runs[0] / "checkpoints" / "last.pt"  # of a supervisor that was killed before it removed it
+    left = runs[0] / "checkpoints" / "last.pt"  # of a scheduler that was killed before it removed it
     left.parent.mkdir(exist_ok=True)
     left.write_text("")
     assert tools.optimize(workplace, file)[0] == 0

@@ -82,7 +82,7 @@ def open_trial(study: optuna.Study, config: OptimizeConfig, trial_id: int) -> op
 
 
 def begin(study: optuna.Study, config: OptimizeConfig) -> tuple[int, Point]:
-    """A new trial as a supervisor makes it: its id, and where it is."""
+    """A new trial as a scheduler makes it: its id, and where it is."""
     trial_id = study._storage.create_new_trial(study._study_id)
     return trial_id, tuple(config.space.suggest(open_trial(study, config, trial_id)).values())
 

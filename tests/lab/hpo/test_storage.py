@@ -129,7 +129,7 @@ def test_a_server_that_comes_back_is_waited_for_and_spoken_of_once() -> None:
             raise sqlalchemy.exc.OperationalError("select", {}, sqlite3.OperationalError("it is away"))
         return "done"
 
-    assert storage.patiently(action, said.append) == "done"
+    assert storage.retry_while_unavailable(action, said.append) == "done"
     assert calls == [4] and said == ["the database doesn't answer, trying again: it is away"]
 
 
@@ -145,13 +145,13 @@ def test_waiting_for_a_server_can_be_ended() -> None:
             raise Stopped("SIGTERM")
 
     with pytest.raises(Stopped):
-        storage.patiently(away, heed=heed)
+        storage.retry_while_unavailable(away, heed=heed)
     assert len(looks) == 3
 
 
 def test_other_errors_are_not_waited_for() -> None:
     with pytest.raises(ZeroDivisionError):
-        storage.patiently(lambda: 1 / 0)
+        storage.retry_while_unavailable(lambda: 1 / 0)
 
 
 def test_a_process_knows_the_living_from_the_dead() -> None:

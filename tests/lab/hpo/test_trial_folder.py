@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.events import StepsDone, Stopped
-from lab.hpo.trial_folder import CONSOLE, TAKEN, Belonging, clear, fenced
+from lab.hpo.trial_folder import CONSOLE, TAKEN, LeaseCheck, clear, fenced
 from lab.store import file_io
 
 
@@ -53,7 +53,7 @@ def test_a_run_ends_at_its_next_steps_once_its_trial_is_anothers() -> None:
         lost: bool = False
 
     trial = Claimed()
-    listener = Belonging(trial)
+    listener = LeaseCheck(trial)
     listener.on_steps(StepsDone("train", 1, None))
     trial.lost = True
     with pytest.raises(Stopped, match="143"):

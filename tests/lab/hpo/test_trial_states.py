@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 from lab.config.sections import Monitor
 from lab.events import Outcome
 from lab.hpo.trial_states import STATES, judged, objectives
-from lab.hpo.worker_main import Finished
+from lab.hpo.worker_main import TrialFinished
 
 SEVERAL = Monitor.model_validate(
     {"metric": "val_dice", "mode": "max",
@@ -23,7 +23,7 @@ def test_every_outcome_has_a_state_and_no_fault_is_pruned() -> None:
 
 
 def test_values_come_from_the_best_epoch_or_from_the_last() -> None:
-    finished = Finished(
+    finished = TrialFinished(
         Outcome.COMPLETED, "", value=0.9, best={"val_dice": 0.9, "val_loss": 0.25}, last={"val_loss": 0.125},
         parameters=300,
     )  # fmt: skip
@@ -33,13 +33,13 @@ def test_values_come_from_the_best_epoch_or_from_the_last() -> None:
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {"completed", "early_stopped"}))
 def test_what_is_no_success_is_infinitely_bad(outcome: Outcome) -> None:
-    finished = Finished(outcome, "", value=0.99, best={"val_loss": 0.0}, parameters=1)
+    finished = TrialFinished(outcome, "", value=0.99, best={"val_loss": 0.0}, parameters=1)
     assert objectives(SEVERAL, finished) == [-math.inf, math.inf, math.inf]
     assert judged(outcome, objectives(SEVERAL, finished)) == outcome
 
 
 def test_a_value_that_is_missing_or_not_finite_makes_the_trial_diverged() -> None:
-    finished = Finished(Outcome.COMPLETED, "", value=math.nan, best={"val_loss": 0.5})
+    finished = TrialFinished(Outcome.COMPLETED, "", value=math.nan, best={"val_loss": 0.5})
     values = objectives(SEVERAL, finished)
     assert values == [-math.inf, 0.0, 0.5] and judged(Outcome.COMPLETED, values) == "diverged"
     assert judged(Outcome.EARLY_STOPPED, [1.0, 2.0]) == "early_stopped"

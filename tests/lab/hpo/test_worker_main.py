@@ -15,7 +15,15 @@ from lab.config import RunConfig, import_policy
 from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import worker_main
 from lab.hpo.trial_folder import TAKEN, fenced
-from lab.hpo.worker_main import Begun, Ended, EpochDone, Finished, Order, Started, conduct
+from lab.hpo.worker_main import (
+    EpochReported,
+    RunEnded,
+    RunStarted,
+    TrialFinished,
+    TrialJob,
+    WorkerReady,
+    run_trial,
+)
 from lab.store import file_io, run_folder
 from tests.continuing import STATEFUL, differences, tiny
 from util import run
@@ -23,8 +31,8 @@ from util import run
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
 
 
-def order(folder: Path, config: RunConfig, **more: Any) -> Order:
-    return Order(config.as_data(), folder / "trial", **more)
+def order(folder: Path, config: RunConfig, **more: Any) -> TrialJob:
+    return TrialJob(config.as_data(), folder / "trial", **more)
 
 
 def fake_run(run_config: RunConfig, **options: Any) -> RunResult:
@@ -49,11 +57,17 @@ def test_every_epoch_is_told_and_the_answer_counts(tmp_path: Path, config: Calla
 
     def tell(message: Any) -> Any:
         told.append(message)
-        late = isinstance(message, EpochDone) and message.event.epoch == 2
+        late = isinstance(message, EpochReported) and message.event.epoch == 2
         return request_stop("not promising", "pruned") if late else None
 
-    finished = conduct(order(tmp_path, config()), fake_run, tell)
-    assert [type(message) for message in told] == [Begun, Started, EpochDone, EpochDone, Ended]
+    finished = run_trial(order(tmp_path, config()), fake_run, tell)
+    assert [type(message) for message in told] == [
+        WorkerReady,
+        RunStarted,
+        EpochReported,
+        EpochReported,
+        RunEnded,
+    ]
     assert (finished.outcome, finished.reason, finished.epochs) == ("pruned", "not promising", 2)
     assert (finished.value, finished.parameters, finished.seconds) == (0.5, 25, 1.5)
 
@@ -81,7 +95,7 @@ def test_every_exception_is_an_outcome(
     def run(*arguments: Any, **options: Any) -> RunResult:
         raise error
 
-    finished = conduct(order(tmp_path, config()), run, lambda message: None)
+    finished = run_trial(order(tmp_path, config()), run, lambda message: None)
     assert (finished.outcome, finished.reason) == (outcome, reason)
     written = tmp_path / "trial" / run_folder.TRACEBACK
     assert written.exists() == (outcome in ("failed", "out_of_memory"))
@@ -98,10 +112,10 @@ def test_a_folder_that_is_in_use_is_waited_for(tmp_path: Path, config: Callable[
             raise file_io.RunInUse("busy")
         return fake_run(*arguments, **options)
 
-    finished = conduct(order(tmp_path, config(), patience=30.0), run, lambda message: None)
+    finished = run_trial(order(tmp_path, config(), patience=30.0), run, lambda message: None)
     assert finished.outcome == "completed" and len(calls) == 3
     calls.clear()
-    gave_up = conduct(order(tmp_path, config(), patience=0.0), run, lambda message: None)
+    gave_up = run_trial(order(tmp_path, config(), patience=0.0), run, lambda message: None)
     assert (gave_up.outcome, gave_up.reason) == ("interrupted", worker_main.IN_USE)
 
 
@@ -136,7 +150,7 @@ def process(tmp_path: Path, config: Callable[..., RunConfig]) -> Any:
 
 
 def until_epoch(line: Any) -> None:
-    while not isinstance(line.recv(), EpochDone):
+    while not isinstance(line.recv(), EpochReported):
         pass
 
 
@@ -148,13 +162,13 @@ def test_it_stops_when_it_is_told(tmp_path: Path, process: Any) -> None:
         time.sleep(0.01)
     line.send(Stopped("it took longer than 3 s", "timed_out"))
     finished = line.recv()
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, TrialFinished)
     assert (finished.outcome, finished.reason) == ("timed_out", "it took longer than 3 s")
     found.join(10)
     assert found.exitcode == 0
 
 
-def test_it_ends_when_its_supervisor_is_gone(tmp_path: Path, process: Any) -> None:
+def test_it_ends_when_its_scheduler_is_gone(tmp_path: Path, process: Any) -> None:
     found, line = process(60.0)
     until_epoch(line)
     line.close()
@@ -162,16 +176,16 @@ def test_it_ends_when_its_supervisor_is_gone(tmp_path: Path, process: Any) -> No
     assert found.exitcode == 0 and not (tmp_path / "trial" / "trained on").exists()
 
 
-def test_it_ends_when_its_supervisor_is_silent(tmp_path: Path, process: Any) -> None:
+def test_it_ends_when_its_scheduler_is_silent(tmp_path: Path, process: Any) -> None:
     found, line = process(0.5)
     until_epoch(line)
     finished = line.recv()
-    assert (finished.outcome, finished.reason) == ("interrupted", "the supervisor does not answer")
+    assert (finished.outcome, finished.reason) == ("interrupted", "the scheduler does not answer")
     found.join(10)
     assert found.exitcode == 0 and not (tmp_path / "trial" / "trained on").exists()
 
 
-def test_ctrl_c_is_left_to_the_supervisor(process: Any) -> None:
+def test_ctrl_c_is_left_to_the_scheduler(process: Any) -> None:
     found, line = process(60.0)
     until_epoch(line)
     os.kill(found.pid, signal.SIGINT)
@@ -186,10 +200,10 @@ def test_a_run_that_comes_late_leaves_the_folder_as_it_is(
 ) -> None:
     """Its process was stopped before its run had begun, and the trial was done by another one meanwhile."""
     later = order(tmp_path, config(), token=2, facts={"number": 0})
-    assert conduct(later, fake_run, lambda message: None).outcome == "completed"
+    assert run_trial(later, fake_run, lambda message: None).outcome == "completed"
     (later.folder / run_folder.METRICS).write_text("epoch\n1\n")
     before = {path.name: path.read_bytes() for path in later.folder.iterdir()}
-    finished = conduct(order(tmp_path, config(), token=1), fake_run, lambda message: None)
+    finished = run_trial(order(tmp_path, config(), token=1), fake_run, lambda message: None)
     assert (finished.outcome, finished.reason) == ("interrupted", TAKEN)
     assert {path.name: path.read_bytes() for path in later.folder.iterdir()} == before
 
@@ -201,7 +215,7 @@ def test_a_run_that_begins_anew_finds_an_empty_folder(
         asked = order(tmp_path, config(), token=1, resume=resume)
         asked.folder.mkdir(exist_ok=True)
         (asked.folder / run_folder.METRICS).write_text("epoch\n1\n")
-        conduct(asked, fake_run, lambda message: None)
+        run_trial(asked, fake_run, lambda message: None)
         assert [path.name for path in sorted(asked.folder.glob("[!.]*"))] == left
 
 
@@ -211,7 +225,7 @@ def test_a_folder_that_another_process_holds_is_no_fault(
     asked = order(tmp_path, config(), token=2, patience=0.0)
     asked.folder.mkdir()
     with fenced(asked.folder, 1):
-        finished = conduct(asked, fake_run, lambda message: None)
+        finished = run_trial(asked, fake_run, lambda message: None)
     assert (finished.outcome, finished.reason, finished.fault) == ("interrupted", worker_main.IN_USE, "")
 
 
@@ -227,13 +241,13 @@ def test_a_trial_that_is_resumed_equals_one_that_was_not(
     )
 
     def dies(message: Any) -> None:
-        if isinstance(message, EpochDone) and message.event.epoch == 2:
+        if isinstance(message, EpochReported) and message.event.epoch == 2:
             raise RuntimeError("gone")
 
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-    conduct(order(tmp_path / "whole", config), run, lambda message: None)
-    assert conduct(order(tmp_path / "cut", config), run, dies).outcome == "failed"
-    finished = conduct(order(tmp_path / "cut", config, resume=True), run, lambda message: None)
+    run_trial(order(tmp_path / "whole", config), run, lambda message: None)
+    assert run_trial(order(tmp_path / "cut", config), run, dies).outcome == "failed"
+    finished = run_trial(order(tmp_path / "cut", config, resume=True), run, lambda message: None)
     assert (finished.outcome, finished.epochs) == ("completed", 3)
     assert differences(tmp_path / "whole" / "trial", tmp_path / "cut" / "trial") == []
