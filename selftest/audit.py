@@ -19,6 +19,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from lab.config.optimize_config import OptimizeConfig
 from lab.hpo.leases import Leases
 from lab.hpo.open_study import open_study
+from lab.hpo.optuna_internals import study_id
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
 from lab.store import run_folder
@@ -83,7 +84,7 @@ class Audit:
         self.database = Database(config.storage)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = open_study(config, self.database)
-        self.study_id = study._study_id
+        self.study_id = study_id(study)
         Leases(self.database, self.study_id, config.lease_seconds)
         _LOG.metadata.create_all(self.database.engine)
         with self.database.engine.begin() as connection:

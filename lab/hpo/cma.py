@@ -6,19 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
-from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution
-from optuna.samplers import CmaEsSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from lab.hpo.optuna_internals import OpenCmaEs, SearchSpaceTransform, parameters_of, storage_of, trial_id
 from lab.hpo.trial_draft import FIXED
 
 _X_FOR_TELL = "x_for_tell"
 _FAR = 1e6  # points lie in the unit cube, and not much outside of it where bounds were changed
 
 
-class SafeCmaEs(CmaEsSampler):
+class SafeCmaEs(OpenCmaEs):
     """`optuna.samplers.CmaEsSampler`, whose optimizer is made anew for each trial from the finished ones.
 
     Same arguments. A trial carries the number of its generation; the first `popsize` trials of a generation
@@ -34,27 +33,26 @@ class SafeCmaEs(CmaEsSampler):
         Raises:
             ValueError: the study has several objectives.
         """
-        self._raise_error_if_multi_objective(study)
-        finished = self._get_trials(study)
-        if not search_space or len(finished) < self._n_startup_trials:
+        finished = self.finished_trials(study)
+        if not search_space or len(finished) < self.startup_trials:
             return {}
-        space = _SearchSpaceTransform(search_space, transform_step=not self._with_margin, transform_0_1=True)
+        space = SearchSpaceTransform(search_space, transform_step=not self.with_margin, transform_0_1=True)
         optimizer = self._replayed(study, finished, space)
         point = optimizer.ask()
-        if self._with_margin:
+        if self.with_margin:
             point, raw = point
-            study._storage.set_trial_system_attr(trial._trial_id, _X_FOR_TELL, raw.tolist())
-        study._storage.set_trial_system_attr(trial._trial_id, self._attr_key_generation, optimizer.generation)
+            storage_of(study).set_trial_system_attr(trial_id(trial), _X_FOR_TELL, raw.tolist())
+        storage_of(study).set_trial_system_attr(trial_id(trial), self.generation_key, optimizer.generation)
         return space.untransform(point)
 
-    def _replayed(self, study: Study, finished: list[FrozenTrial], space: _SearchSpaceTransform) -> Any:
+    def _replayed(self, study: Study, finished: list[FrozenTrial], space: SearchSpaceTransform) -> Any:
         """The optimizer of `cmaes` as the finished generations left it; its random stream is new."""
-        optimizer = self._init_optimizer(space, study.direction)
+        optimizer = self.new_optimizer(space, study.direction)
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         generations: dict[int, list[tuple[NDArray[np.float64], float]]] = {}
         for trial in sorted(finished, key=_finished_at):
             point = self._point(trial, space)
-            generation = trial.system_attrs.get(self._attr_key_generation)
+            generation = trial.system_attrs.get(self.generation_key)
             given = FIXED in trial.system_attrs  # its point isn't one that the optimizer has asked for
             if isinstance(generation, int) and point is not None and trial.value is not None and not given:
                 generations.setdefault(generation, []).append((point, sign * trial.value))
@@ -62,12 +60,12 @@ class SafeCmaEs(CmaEsSampler):
             optimizer.tell(told[: optimizer.population_size])
         return optimizer
 
-    def _point(self, trial: FrozenTrial, space: _SearchSpaceTransform) -> NDArray[np.float64] | None:
+    def _point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> NDArray[np.float64] | None:
         """Where a trial was, in the unit cube; None where it doesn't say, or says what can't be."""
-        names = space._search_space
-        if not names.keys() <= trial.params.keys():
+        names = parameters_of(space)
+        if not set(names) <= trial.params.keys():
             return None
-        if not self._with_margin:
+        if not self.with_margin:
             return space.transform({name: trial.params[name] for name in names})
         raw = trial.system_attrs.get(_X_FOR_TELL)
         if not isinstance(raw, list) or len(raw) != len(names):

@@ -18,6 +18,7 @@ from lab.config.constraints import DRAWS, FEW, none_meets
 from lab.config.enqueued_trials import is_complete
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import Key, can_be_listed, draw, every, key
+from lab.hpo.optuna_internals import trial_id
 from lab.hpo.samplers import create_sampler, takes_whole_points
 from lab.hpo.trial_draft import FIXED, study_of
 from lab.rng.keys import derive_seed
@@ -81,7 +82,7 @@ class Proposals:
         found = copy.deepcopy(draft)
         sampler = create_sampler(self._config, draft.number, attempt)
         study = study_of(found, self._study, sampler)
-        self._config.space.suggest(optuna.Trial(study, found._trial_id))
+        self._config.space.suggest(optuna.Trial(study, trial_id(found)))
         return found
 
     def _broken(self, trial: FrozenTrial) -> str | None:

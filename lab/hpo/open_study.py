@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import optuna
-import sqlalchemy
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -19,7 +18,6 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 
 from lab.config import wandb_environment
@@ -30,10 +28,12 @@ from lab.config.problems import ConfigError, Problem, did_you_mean
 from lab.config.search_space import KEY
 from lab.config.validation import validate
 from lab.console import shell_commands
-from lab.hpo import compatibility, forkserver, study_id
+from lab.hpo import compatibility, forkserver, queries
+from lab.hpo import study_id as identity
 from lab.hpo.changed_definitions import DEFINITIONS, newest_of
 from lab.hpo.compatibility import BASE, CONFIG
 from lab.hpo.fork import Fork
+from lab.hpo.optuna_internals import study_id
 from lab.hpo.storage import Database, shown_url
 from lab.hpo.study_id import identify, refuse_foreign
 from lab.report.trial_attributes import TrialAttributes
@@ -85,7 +85,7 @@ def refuse_lost(folder: Path, config: OptimizeConfig) -> None:
         ConfigError: it does.
     """
     try:
-        study_id.refuse_lost(folder, config.storage)
+        identity.refuse_lost(folder, config.storage)
     except ConfigError as error:
         _raise(config, error)
 
@@ -256,13 +256,9 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
     For Optuna a parameter whose bounds vary among trials is none that they share: GP, CMA-ES, NSGA-II and a
     multivariate TPE would draw it at random from then on, and a quasi-random sequence keep to the old bounds.
     """
-    columns = models.TrialParamModel
-    of_the_study = columns.trial_id.in_(
-        sqlalchemy.select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study._study_id)
-    )
-    known = sqlalchemy.select(columns.param_name, columns.distribution_json).where(of_the_study).distinct()
+    own = study_id(study)
     with database.engine.connect() as connection:
-        found = connection.execute(known).all()
+        found = connection.execute(queries.distributions(own)).all()
     wider = []
     for name, written in found:
         if name not in config.search_space:
@@ -276,9 +272,7 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
             problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
             _raise(config, ConfigError([problem], f"A fork can hold it anew:\n  {command}"))
         if (renamed or _holds(new, old)) and old != new:
-            values = {"distribution_json": distribution_to_json(new)}
-            own = (of_the_study, columns.param_name == name, columns.distribution_json == written)
-            wider.append(sqlalchemy.update(columns).where(*own).values(values))
+            wider.append(queries.replace_distribution(own, name, written, distribution_to_json(new)))
     if wider:
         with database.engine.begin() as connection:
             for statement in wider:

@@ -19,6 +19,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.component_spec import Spec
+from lab.hpo.optuna_internals import storage_of, study_id
+from lab.hpo.optuna_internals import trial_id as key_of
 from lab.hpo.pfl import PredictedFinalLoss
 from lab.report.trial_attributes import TrialAttributes
 from lab.rng.keys import derive_seed
@@ -137,7 +139,7 @@ def pruning_view(study: Study, config: "OptimizeConfig") -> Study:
     if len(study.directions) > 1:
         metrics = [monitor.metric for monitor in config.monitors]
         index = 0 if config.prune_on is None else metrics.index(config.prune_on)
-    storage = cast(BaseStorage, _Moment(study._storage, study._study_id, index))
+    storage = cast(BaseStorage, _Moment(storage_of(study), study_id(study), index))
     return optuna.Study(study.study_name, storage, study.sampler, study.pruner)
 
 
@@ -165,7 +167,7 @@ class _Moment:
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial, with the objective's value and curve."""
-        return next(trial for trial in self._all() if trial._trial_id == trial_id)
+        return next(trial for trial in self._all() if key_of(trial) == trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -193,7 +195,7 @@ def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:
     """The trial as it would be in a study of the one objective."""
     return FrozenTrial(
         number=trial.number,
-        trial_id=trial._trial_id,
+        trial_id=key_of(trial),
         state=trial.state,
         value=None if trial.values is None else trial.values[index],
         datetime_start=trial.datetime_start,

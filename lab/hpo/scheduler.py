@@ -20,6 +20,7 @@ from lab.events import Outcome, StopCause, Stopped, StopRequest, named
 from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, create_executor, free_slot
 from lab.hpo.lease_heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
+from lab.hpo.optuna_internals import study_id
 from lab.hpo.repeated_failures import DIED, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import Database, retry_while_unavailable
@@ -71,7 +72,7 @@ class TrialScheduler:
         command: Sequence[str] = (),
     ) -> None:
         self._config, self._study = config, study
-        self._leases = Leases(database, study._study_id, config.lease_seconds)
+        self._leases = Leases(database, study_id(study), config.lease_seconds)
         self._claims = Claims(config, study, database, self._leases, folder, upkeep.note)
         study.pruner = create_pruner(config)
         self._upkeep, self._command = upkeep, tuple(command)

@@ -3,7 +3,7 @@
 Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
 processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
 (SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
-minute's patience. What is private in Optuna's storage is touched in this file and `leases.py` only.
+minute's patience. One policy holds for a database that is away: `retry_while_unavailable`.
 """
 
 import fcntl
@@ -20,11 +20,12 @@ from urllib.parse import quote
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
 
 from lab.console import shell_commands
+from lab.hpo import queries
+from lab.hpo.optuna_internals import cached
 from lab.store.paths import url_expanded
 from lab.store.redact import HIDDEN
 
@@ -43,11 +44,11 @@ class StorageError(RuntimeError):
 
 
 class _Connection(sqlite3.Connection):
-    """Syncs at checkpoints instead of at every commit, which WAL makes safe against a killed process."""
+    """A connection that syncs at checkpoints."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.execute("PRAGMA synchronous=NORMAL")
+        self.execute(queries.SYNC_AT_CHECKPOINTS)
 
 
 class Database:
@@ -76,7 +77,7 @@ class Database:
             if isinstance(error, StorageError):
                 raise
             raise StorageError(f"{shown_url(url)}: can't be opened: {_reason(error)}") from error
-        self.storage: BaseStorage = _CachedStorage(self.backend)
+        self.storage: BaseStorage = cached(self.backend)
 
     @property
     def engine(self) -> Engine:
@@ -101,7 +102,7 @@ class Database:
         if self.file is not None:
             with _flocked(self.file):
                 with closing(sqlite3.connect(self.file, timeout=_PATIENCE)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
+                    connection.execute(queries.WRITE_AHEAD_LOG)
                 yield
             return
         engine = sqlalchemy.create_engine(self.url, **options)
@@ -125,7 +126,7 @@ def without_folder(name: str, url: str) -> str:
         return ""
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
-            known = connection.execute("SELECT 1 FROM studies WHERE study_name = ?", (name,)).fetchone()
+            known = connection.execute(queries.STUDY_EXISTS, (name,)).fetchone()
     except sqlite3.Error:
         return ""
     if known is None:
@@ -203,11 +204,11 @@ def _flocked(database: Path) -> Iterator[None]:
 def _advisory(engine: Engine, name: str) -> Iterator[None]:
     key = int.from_bytes(hashlib.sha256(f"lab {name}".encode()).digest()[:8], "big", signed=True)
     with engine.connect() as connection:
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        connection.execute(queries.LOCK, {"key": key})
         try:
             yield
         finally:
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            connection.execute(queries.UNLOCK, {"key": key})
 
 
 def _refuse_network(file: Path) -> None:

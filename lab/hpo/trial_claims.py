@@ -21,6 +21,7 @@ from lab.config.search_points import key
 from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.new_points import Exhausted, Proposals
+from lab.hpo.optuna_internals import storage_of, study_id, trial_id
 from lab.hpo.samplers import create_sampler
 from lab.hpo.storage import Database
 from lab.hpo.trial_draft import FIXED, NOT_STORED, as_waiting, new_draft
@@ -141,7 +142,7 @@ class Claims:
                 else:
                     self._leave_out(marker, str(reason))
                 continue
-            self._study._storage.create_new_trial(self._study._study_id, as_waiting(found))
+            storage_of(self._study).create_new_trial(study_id(self._study), as_waiting(found))
             return True
         return False
 
@@ -169,7 +170,7 @@ class Claims:
             Exhausted: there is none left.
             ConfigError: the sampler can't propose one, or a constraint can't be computed.
         """
-        stored_already = draft._trial_id != NOT_STORED
+        stored_already = trial_id(draft) != NOT_STORED
         try:
             if stored_already and FIXED in draft.system_attrs:  # by another program
                 return self._proposals.as_given(draft)
@@ -194,12 +195,12 @@ class Claims:
             values = self._values(lease)
         except Exhausted as reason:
             values, problem = {}, str(reason)
-        known = TrialAttributes.of(self._study._storage.get_trial(lease.trial_id))
+        known = TrialAttributes.of(storage_of(self._study).get_trial(lease.trial_id))
         spans, since, halvings = known.spans or (), time.time(), known.halvings or 0
         if died and known.since is not None:  # to when its owner was last heard of
             spans = (*spans, (known.since, max(lease.seen, known.since)))
         with self._leases.writing(lease) as writer:
-            writer.note(TrialAttributes(since=since, spans=spans))
+            writer.set_attributes(TrialAttributes(since=since, spans=spans))
         folder = self._folder / f"trial_{lease.number:05d}"
         try:
             recipe = None if problem else self._config.trial_config(values)
@@ -229,14 +230,14 @@ class Claims:
         Raises:
             Exhausted: there is no point left for it.
         """
-        storage = self._study._storage
+        storage = storage_of(self._study)
         frozen = storage.get_trial(lease.trial_id)
         try:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass
         trials = self._study.get_trials(deepcopy=False)
-        others = [trial for trial in trials if trial._trial_id != lease.trial_id]
+        others = [trial for trial in trials if trial_id(trial) != lease.trial_id]
         try:
             found = self._proposed(copy.deepcopy(frozen), others)
         except ConfigError:
@@ -267,7 +268,7 @@ def _goes_on(folder: Path, number: int, values: dict[str, Any], halvings: int) -
 def with_sampler(study: optuna.Study, config: OptimizeConfig, number: int) -> optuna.Study:
     """The study with the sampler of one trial; a new object, for the old one remembers the trials it read."""
     sampler = create_sampler(config, number)
-    result = optuna.load_study(study_name=study.study_name, storage=study._storage, sampler=sampler)
+    result = optuna.load_study(study_name=study.study_name, storage=storage_of(study), sampler=sampler)
     result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
     return result
 

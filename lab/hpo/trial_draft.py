@@ -11,6 +11,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from lab.hpo.optuna_internals import set_trial_id, storage_of
+from lab.hpo.optuna_internals import trial_id as key_of
+
 NOT_STORED = -1  # the id of a trial that the database doesn't have
 FIXED = "fixed_params"  # Optuna's system attribute: parameters whose value is given, as stored
 
@@ -24,7 +27,8 @@ def new_draft(number: int, fixed: Mapping[str, Any], about: Mapping[str, Any]) -
     """
     attributes = {FIXED: dict(fixed)} if fixed else {}
     trial = create_trial(state=TrialState.RUNNING, system_attrs=attributes, user_attrs=dict(about))
-    trial.number, trial._trial_id = number, NOT_STORED
+    trial.number = number
+    set_trial_id(trial, NOT_STORED)
     return trial
 
 
@@ -41,7 +45,7 @@ def as_waiting(draft: FrozenTrial) -> FrozenTrial:
 
 def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
     """The study as the sampler of a draft sees it; what is written to the trial stays in the draft."""
-    storage = cast(BaseStorage, _Desk(study._storage, draft))
+    storage = cast(BaseStorage, _Desk(storage_of(study), draft))
     result = optuna.Study(study.study_name, storage, sampler=sampler)
     result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
     return result
@@ -86,7 +90,7 @@ class _Desk:
     ) -> list[FrozenTrial]:
         """All trials, the draft as one that runs."""
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=cast(Any, states))
-        others = [trial for trial in trials if not self._is_draft(trial._trial_id)]
+        others = [trial for trial in trials if not self._is_draft(key_of(trial))]
         if states is not None and TrialState.RUNNING not in states:
             return others
         return [*others, copy.deepcopy(self._draft) if deepcopy else self._draft]
@@ -116,4 +120,4 @@ class _Desk:
             self._storage.set_trial_system_attr(trial_id, key, value)
 
     def _is_draft(self, trial_id: int) -> bool:
-        return trial_id == self._draft._trial_id
+        return trial_id == key_of(self._draft)

@@ -12,6 +12,7 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.events import Outcome, StopCause
 from lab.hpo.learning_curve import Curve, recorded
 from lab.hpo.leases import LeaseLost, Leases, Writer
+from lab.hpo.optuna_internals import storage_of
 from lab.hpo.storage import retry_while_unavailable
 from lab.hpo.trial_claims import Trial, with_sampler
 from lab.hpo.trial_folder import saved_at
@@ -56,7 +57,7 @@ class Ledger:
             self._write(trial, lambda writer: writer.report(points))
         else:
             curve = TrialAttributes(curve=dict(trial.curve.points))
-            self._write(trial, lambda writer: writer.note(curve))
+            self._write(trial, lambda writer: writer.set_attributes(curve))
 
     def sync_reports(self, trial: Trial) -> None:
         """Report what the trial's own record has."""
@@ -72,7 +73,7 @@ class Ledger:
         trial.deaths = 1 if got_on else trial.deaths + 1
         trial.progress, trial.saved, trial.restarts = done, saved, trial.restarts + 1
         counts = TrialAttributes(deaths=trial.deaths, progress=done, saved=saved, restarts=trial.restarts)
-        self._write(trial, lambda writer: writer.note(counts))
+        self._write(trial, lambda writer: writer.set_attributes(counts))
 
     def restart(self, trial: Trial) -> None:
         """Forget what a batch that was too large has reported; the next one is half of it."""
@@ -81,7 +82,7 @@ class Ledger:
 
         def write(writer: Writer) -> None:
             writer.delete_reports()
-            writer.note(TrialAttributes(halvings=trial.halvings))
+            writer.set_attributes(TrialAttributes(halvings=trial.halvings))
 
         self._write(trial, write)
 
@@ -96,14 +97,14 @@ class Ledger:
         attributes = _attributes(trial, outcome, finished)
 
         def write(writer: Writer) -> None:
-            writer.note(attributes)
+            writer.set_attributes(attributes)
             if outcome is Outcome.INFEASIBLE:
-                writer.violate(VIOLATED, BY)
+                writer.set_constraint(VIOLATED, BY)
             writer.finish(state, stored)
 
         def tell_sampler() -> None:
             study = with_sampler(self._study, self._config, trial.number)
-            frozen = self._study._storage.get_trial(trial.lease.trial_id)
+            frozen = storage_of(self._study).get_trial(trial.lease.trial_id)
             study.sampler.after_trial(study, frozen, state, stored)
 
         retry_while_unavailable(tell_sampler, self._told, self._heed)
@@ -116,7 +117,7 @@ class Ledger:
             return
         try:
             with self._leases.writing(trial.lease) as writer:
-                writer.note(TrialAttributes(spans=_spans(trial)))
+                writer.set_attributes(TrialAttributes(spans=_spans(trial)))
                 writer.release()
         except LeaseLost:
             trial.lost = True

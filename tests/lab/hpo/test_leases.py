@@ -58,7 +58,9 @@ def test_what_is_written_is_there_at_once_and_together(database: Database, study
         writer.report({3: 0.125})
         raise ZeroDivisionError
     with mine.writing(lease) as writer:
-        writer.note(TrialAttributes(outcome="completed", repeats={"seed_0": 0.25, "seed_1": math.nan}))
+        writer.set_attributes(
+            TrialAttributes(outcome="completed", repeats={"seed_0": 0.25, "seed_1": math.nan})
+        )
         writer.finish(TrialState.COMPLETE, [0.25])
     (trial,) = study.trials
     assert trial.state == TrialState.COMPLETE and trial.values == [0.25]
@@ -76,7 +78,7 @@ def test_a_violated_constraint_is_stored_as_optuna_reads_it(database: Database, 
     lease = mine.claim_waiting()
     assert lease is not None
     with mine.writing(lease) as writer:
-        writer.violate("constraints:feasible", 1.0)
+        writer.set_constraint("constraints:feasible", 1.0)
         writer.finish(TrialState.PRUNED)
     (trial,) = study.trials
     assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"feasible": 1.0})
@@ -94,7 +96,7 @@ def test_a_trial_given_back_waits_and_keeps_everything(database: Database, study
     assert lease is not None
     with mine.writing(lease) as writer:
         writer.report({1: 0.5})
-        writer.note(TrialAttributes(deaths=1))
+        writer.set_attributes(TrialAttributes(deaths=1))
         writer.release()
     assert study.trials[0].state == TrialState.WAITING
     again = other.claim_waiting()

@@ -89,7 +89,7 @@ class Bench:
             return False
         value = sum(v for v in trial.values.values() if isinstance(v, (int, float)))
         with self.leases.writing(trial.lease) as writer:
-            writer.note(TrialAttributes(outcome=outcome))
+            writer.set_attributes(TrialAttributes(outcome=outcome))
             writer.finish(state, [value] if state == TrialState.COMPLETE else None)
         return True
 
@@ -212,7 +212,7 @@ def test_two_workers_in_turn_make_each_point_once(url: str, tmp_path: Path) -> N
         for bench, trial in zip((one, two), held, strict=True):
             if trial is not None:
                 with bench.leases.writing(trial.lease) as writer:
-                    writer.note(TrialAttributes(outcome="completed"))
+                    writer.set_attributes(TrialAttributes(outcome="completed"))
                     writer.finish(TrialState.COMPLETE, [float(trial.number)])
     points = one.points()
     assert len(points) == len(set(points)) == 5

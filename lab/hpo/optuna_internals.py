@@ -1,0 +1,114 @@
+"""Everything that this program uses of Optuna and that Optuna calls private. No other file names any of it.
+
+A new version of Optuna has to be compared with this file; `pyproject.toml` bounds it to the next major one.
+"""
+
+from typing import Any, cast
+
+from optuna import Study
+from optuna._transform import _SearchSpaceTransform
+from optuna.samplers import CmaEsSampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from sqlalchemy import Table
+from sqlalchemy.orm import Session
+
+TRIALS = cast(Table, models.TrialModel.__table__)
+PARAMS = cast(Table, models.TrialParamModel.__table__)
+REPORTS = cast(Table, models.TrialIntermediateValueModel.__table__)
+
+SearchSpaceTransform = _SearchSpaceTransform
+
+
+def study_id(study: Study) -> int:
+    """Return the study's key in the database."""
+    return study._study_id
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """Return the storage that a study reads and writes."""
+    return study._storage
+
+
+def trial_id(trial: FrozenTrial) -> int:
+    """Return the trial's key in the database; its number counts within the study."""
+    return trial._trial_id
+
+
+def set_trial_id(trial: FrozenTrial, value: int) -> None:
+    """Give a trial that is not stored a key."""
+    trial._trial_id = value
+
+
+def cached(backend: RDBStorage) -> BaseStorage:
+    """Return the storage with Optuna's cache of finished trials before it."""
+    return _CachedStorage(backend)
+
+
+class TrialWriter:
+    """Optuna's own writes to one trial, as part of a transaction of the caller's.
+
+    Optuna's public ones commit each by itself, which leaves room for a lease to be lost between two of them.
+    """
+
+    def __init__(self, backend: RDBStorage, session: Session, trial_id: int) -> None:
+        self._backend, self._session, self._id = backend, session, trial_id
+
+    def report(self, step: int, value: float) -> None:
+        """Store an intermediate value."""
+        self._backend._set_trial_intermediate_value_without_commit(self._session, self._id, step, value)
+
+    def user_attribute(self, name: str, value: object) -> None:
+        """Store a user attribute."""
+        table = models.TrialUserAttributeModel
+        self._backend._set_trial_attr_without_commit(self._session, table, self._id, name, value)
+
+    def system_attribute(self, name: str, value: object) -> None:
+        """Store a system attribute."""
+        table = models.TrialSystemAttributeModel
+        self._backend._set_trial_attr_without_commit(self._session, table, self._id, name, value)
+
+    def value(self, objective: int, value: float) -> None:
+        """Store the value of an objective."""
+        trial = models.TrialModel.find_or_raise_by_id(self._id, self._session)
+        self._backend._set_trial_value_without_commit(self._session, trial, objective, value)
+
+
+class OpenCmaEs(CmaEsSampler):
+    """`optuna.samplers.CmaEsSampler` with names for the parts that a subclass replaces or uses."""
+
+    @property
+    def startup_trials(self) -> int:
+        """The number of finished trials before the optimizer is asked."""
+        return self._n_startup_trials
+
+    @property
+    def with_margin(self) -> bool:
+        """Whether integers keep a margin, for which a trial stores another point than it is run at."""
+        return self._with_margin
+
+    @property
+    def generation_key(self) -> str:
+        """The system attribute with the number of a trial's generation."""
+        return self._attr_key_generation
+
+    def finished_trials(self, study: Study) -> list[FrozenTrial]:
+        """Return the trials that the optimizer learns from.
+
+        Raises:
+            ValueError: the study has several objectives.
+        """
+        self._raise_error_if_multi_objective(study)
+        return self._get_trials(study)
+
+    def new_optimizer(self, space: _SearchSpaceTransform, direction: StudyDirection) -> Any:
+        """Return an optimizer of `cmaes` that knows no trial."""
+        return self._init_optimizer(space, direction)
+
+
+def parameters_of(space: _SearchSpaceTransform) -> list[str]:
+    """Return the names of a transformed space's parameters."""
+    return list(space._search_space)
