@@ -23,7 +23,7 @@ from lab.config.validation import validate
 from lab.events import Outcome
 from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
-from lab.hpo.trial_claims import Trial
+from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import write_trial
 from lab.hpo.wandb_sync import WandbSync
 from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
@@ -82,23 +82,23 @@ class Scene:
         start = run_start(folder, run_id=run_id, first_epoch=first, group=None)
         record = CsvTracker()
         record.start(start)
-        self.tell(self.mirror.run_start, trial, RunStarted(seed, start))
+        self.tell(self.mirror.on_run_start, trial, RunStarted(seed, start))
         for epoch in range(first, last + 1):
             end = epoch_end(epoch, {"train_loss": 1 / epoch, "val_loss": number + 1 / epoch})
             record.epoch(end)
             if epoch <= told:
-                self.tell(self.mirror.epoch, trial, EpochReported(seed, end))
+                self.tell(self.mirror.on_epoch_end, trial, EpochReported(seed, end))
 
     def end(self, number: int, outcome: str, seed: int = 0) -> None:
         """A seed is over."""
         end = run_end(outcome=outcome, epochs=4, value=number + 0.25, best={"val_loss": number + 0.25})
-        self.tell(self.mirror.run_end, self.trials[number], RunEnded(seed, end))
+        self.tell(self.mirror.on_run_end, self.trials[number], RunEnded(seed, end))
 
     def over(self, number: int, outcome: str, cause: str = "", **values: float) -> None:
         """A trial is over."""
         trial = self.trials[number]
         write_trial(trial.folder, {"number": number, "outcome": outcome, "cause": cause})
-        self.tell(self.mirror.trial_over, trial, Outcome(outcome), values)
+        self.tell(self.mirror.finish_trial, trial, Outcome(outcome), values)
 
     def whole(self, numbers: list[int]) -> None:
         """Trials from their begin to their end."""
@@ -135,7 +135,7 @@ class Scene:
                     user_attrs=attributes,
                 )
             )
-        self.tell(self.mirror.study_over, study, study.best_trial)
+        self.tell(self.mirror.on_study_end, study, study.best_trial)
 
     def close(self) -> None:
         began = time.monotonic()

@@ -169,7 +169,7 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     pid = tools.pid_of(trial)
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
-    while "once more ends at once" not in process.stdout.readline():
+    while "Press Ctrl-C again to abort" not in process.stdout.readline():
         pass
     process.send_signal(signal.SIGINT)
     assert tools.finish(process, timeout=10)[0] in (130, -2)

@@ -11,12 +11,31 @@ from optuna.trial import FrozenTrial
 
 from lab.config.saved_config import written
 from lab.console import shell_commands
+from lab.hpo.study_callbacks import StudyCallback, TrialResult
+from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import TRIAL, read_trial, write_trial
 from lab.report.trial_attributes import TrialAttributes
 from lab.store import file_io, run_folder
 
 BEST = "best"
 _COPIED = (run_folder.HISTORY, run_folder.PREDICTIONS, run_folder.METRICS)
+
+
+class BestTrial(StudyCallback):
+    """Keeps `best/` up to date.
+
+    Args:
+        folder: of the study.
+        metrics: the objectives.
+    """
+
+    def __init__(self, folder: Path, metrics: Sequence[str]) -> None:
+        self._folder, self._metrics = folder, metrics
+
+    def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
+        """Copy the best trial, where it is another than before."""
+        if result.best is not None:
+            keep_best(self._folder, result.best, self._metrics)
 
 
 def weights_of_value(checkpoints: Path, recipe: Mapping[str, Any] | None) -> Path:

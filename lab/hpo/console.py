@@ -4,12 +4,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lab.config.optimize_config import OptimizeConfig
 from lab.console.formatting import format_duration, format_number
 from lab.console.streams import SafeStream, columns
 from lab.console.table import cut
 from lab.events import Outcome
+from lab.hpo.clock import REAL, Clock
+from lab.hpo.cost_estimate import time_left, trials_left
+from lab.hpo.executor import Slot
+from lab.hpo.storage import unless_unavailable
+from lab.hpo.study_callbacks import StudyCallback, TrialResult
+from lab.hpo.trial import Trial
+from lab.report.trial_attributes import TrialAttributes
+from lab.report.trial_ranking import ranked
 from lab.store.file_io import printed_json
 from lab.train.callbacks.progress_bar import Style
+
+_MINUTE = 60.0
 
 
 class StudyConsole:
@@ -116,6 +130,81 @@ class StudyConsole:
     def _json(self, event: str, **fields: Any) -> None:
         if self.style == "json":
             self._write(printed_json({"event": event, **fields}) + "\n")
+
+
+class ConsoleCallback(StudyCallback):
+    """Prints a line for each trial, and where the study stands.
+
+    On a terminal the last line is up to date; elsewhere there is one a minute.
+    """
+
+    def __init__(
+        self, config: OptimizeConfig, study: optuna.Study, console: StudyConsole, clock: Clock = REAL
+    ) -> None:
+        self._config, self._study, self._console, self._clock = config, study, console, clock
+        self._trials: Sequence[FrozenTrial] = ()
+        self._read_at = clock.monotonic()
+
+    def on_message(self, text: str) -> None:
+        """Print it."""
+        self._console.note(text)
+
+    def on_trial_start(self, trial: Trial, slot: Slot) -> None:
+        """Print that it is continued, if it is."""
+        self._console.trial_started(trial.number, trial.values, slot.device, trial.resume)
+
+    def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
+        """Print its line, with names for its choices; two choices of one component have their own."""
+        self._trials, self._read_at = result.trials, self._clock.monotonic()
+        space = self._config.space
+        self._console.trial_over(
+            trial.number,
+            result.outcome,
+            result.values,
+            trial.values,
+            epochs=result.finished.epochs,
+            seconds=result.finished.seconds,
+            cause=result.finished.reason,
+            best=result.best is not None and result.best.number == trial.number,
+            state=self._standing(),
+            shown=dict(space.shown(space.to_params(trial.values))) if trial.values else {},
+        )
+
+    def on_poll(self) -> None:
+        """Print where the study stands, when it is time for that."""
+        if self._clock.monotonic() - self._read_at > (2.0 if self._console.live else _MINUTE):
+            self._read_at = self._clock.monotonic()
+            self._trials = unless_unavailable(lambda: self._study.get_trials(deepcopy=False), self._trials)
+            self._console.status(self._standing())
+
+    def _standing(self) -> str:
+        known = [(trial, TrialAttributes.of(trial)) for trial in self._trials]
+        ours = [(trial, attributes) for trial, attributes in known if attributes.forked_from is None]
+        finished = [attributes for trial, attributes in ours if trial.state.is_finished()]
+        counts = Counter(str(each.outcome or Outcome.COMPLETED) for each in finished)
+        best = ranked(self._trials, self._study.directions)
+        shown = f"{format_number(best[0].values[0])} (trial {best[0].number})" if best else ""
+        running = [attributes for trial, attributes in ours if trial.state == TrialState.RUNNING]
+        begun = sum(trial.state != TrialState.WAITING for trial in self._trials)
+        waiting = trials_left(self._config, len(finished) + len(running), begun)
+        left = self._seconds_left(finished, running, waiting)
+        return standing(counts, self._config.total, len(running), shown, left)
+
+    def _seconds_left(
+        self, finished: list[TrialAttributes], running: list[TrialAttributes], waiting: int
+    ) -> float | None:
+        """By the mean time of the finished trials, pauses not counted, and all workers everywhere."""
+        spans = [stop - start for each in finished for start, stop in each.spans or ()]
+        if not spans:
+            return None
+        elapsed = [self._at_work(each) for each in running]
+        workers = max(len(running), self._config.n_workers)
+        return time_left(sum(spans) / len(finished), elapsed, waiting, workers)
+
+    def _at_work(self, known: TrialAttributes) -> float:
+        """Return the seconds that a running trial has had, pauses not counted."""
+        earlier = sum(stop - start for start, stop in known.spans or ())
+        return earlier + (0.0 if known.since is None else max(0.0, self._clock.now() - known.since))
 
 
 def standing(counts: Counter[str], total: int, running: int, best: str, seconds_left: float | None) -> str:

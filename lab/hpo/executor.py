@@ -19,6 +19,7 @@ from lab.console.signals import Signals
 from lab.console.streams import SafeStream
 from lab.events import Outcome, Stopped
 from lab.hpo import forkserver, worker_main
+from lab.hpo.clock import REAL, Clock
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
@@ -66,7 +67,11 @@ class Handler(Protocol):
 
 
 class Executor(Protocol):
-    """Slots for runs."""
+    """Runs jobs in slots: the seam for other places to run trials at, such as a cluster.
+
+    All methods are called from one thread, and a handler only from within `start` and `poll`. Every job that
+    was started ends with one `TrialFinished` or `WorkerDied`, before which it has left `jobs`.
+    """
 
     slots: Sequence[Slot]
     jobs: list[Job]
@@ -175,9 +180,11 @@ class InProcessExecutor:
         signals: break into a run, as nobody would ask for them before it is over; not into what is handled.
     """
 
-    def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler, signals: Signals) -> None:
+    def __init__(
+        self, slots: Sequence[Slot], run: Run, handler: Handler, signals: Signals, clock: Clock = REAL
+    ) -> None:
         self.slots, self.jobs = slots, list[Job]()
-        self._run, self._handler, self._signals = run, handler, signals
+        self._run, self._handler, self._signals, self._clock = run, handler, signals, clock
 
     def start(self, slot: Slot, order: TrialJob, subject: Any) -> None:
         """Do the whole run."""
@@ -195,7 +202,7 @@ class InProcessExecutor:
 
     def poll(self, seconds: float) -> None:
         """Nothing runs between two calls of `start`: wait, for what others do."""
-        time.sleep(seconds)
+        self._clock.sleep(seconds)
 
     def stop(self, job: Job, stop: Stopped) -> None:
         """End the run from within a message's handler."""

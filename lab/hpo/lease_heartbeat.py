@@ -1,26 +1,21 @@
-"""The clock that leases are renewed by."""
+"""The thread that leases are renewed by."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
-from lab.hpo.leases import Lease, Leases
+from lab.hpo.storage import unless_unavailable
 
 
 class Heartbeat:
-    """A context in which the leases that are held are renewed by a thread, whatever else goes on.
+    """A context in which a thread does something again and again, whatever else goes on.
 
     Args:
-        held: gives the leases.
-        lost: hears of those that are another's by now.
+        action: renews leases. A lease that is lost while the database is away is noticed at the next write.
+        seconds: between two calls of it.
     """
 
-    def __init__(
-        self, leases: Leases, held: Callable[[], Sequence[Lease]], lost: Callable[[Sequence[Lease]], None]
-    ) -> None:
-        self._leases, self._held, self._lost = leases, held, lost
+    def __init__(self, action: Callable[[], None], seconds: float) -> None:
+        self._action, self._seconds = action, seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="leases", daemon=True)
 
@@ -33,9 +28,5 @@ class Heartbeat:
         self._thread.join(timeout=5.0)
 
     def _beat(self) -> None:
-        while not self._over.wait(self._leases.seconds / 4):
-            try:
-                if lost := self._leases.renew(self._held()):
-                    self._lost(lost)
-            except (SQLAlchemyError, StorageInternalError, OSError):
-                continue  # the database is away: a lease that is lost meanwhile is noticed at the next write
+        while not self._over.wait(self._seconds):
+            unless_unavailable(self._action, None)

@@ -6,21 +6,26 @@ trial.
 """
 
 import copy
+import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
 
+from lab.config import ConfigError, Problem
 from lab.config.constraints import DRAWS, FEW, none_meets
-from lab.config.enqueued_trials import is_complete
+from lab.config.enqueued_trials import is_complete, stored
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import Key, can_be_listed, draw, every, key
 from lab.hpo.optuna_internals import trial_id
 from lab.hpo.samplers import create_sampler, takes_whole_points
-from lab.hpo.trial_draft import FIXED, study_of
+from lab.hpo.trial_draft import FIXED, NOT_STORED, new_draft, study_of
+from lab.report.trial_attributes import TrialAttributes
 from lab.rng.keys import derive_seed
 
 TRIES = 20  # proposals of the sampler for one trial
@@ -40,10 +45,83 @@ class Exhausted(Exception):
 
 
 class Proposals:
-    """Proposes the points of one study's trials."""
+    """Proposes the points of one study's trials.
 
-    def __init__(self, config: OptimizeConfig, study: optuna.Study) -> None:
-        self._config, self._study = config, study
+    Args:
+        on_message: gets a line about each enqueued point that can't be tried.
+    """
+
+    def __init__(
+        self,
+        config: OptimizeConfig,
+        study: optuna.Study,
+        on_message: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._config, self._study, self._on_message = config, study, on_message
+        self._left_out: set[str] = set()
+        self._full = False  # there are as many trials as asked for
+        self.exhausted: Exhausted | None = None  # why there are no more points, before the last trial
+
+    def next_point(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Return a draft of the next trial; None where there are enough of them, or no point is left.
+
+        Raises:
+            ConfigError: the sampler can't propose one, or a constraint can't be computed.
+        """
+        if self.exhausted is not None:
+            return None
+        # Trials that a fork has brought along don't count.
+        if sum(TrialAttributes.of(trial).forked_from is None for trial in trials) >= self._config.total:
+            if not self._full:  # it is asked again and again until the last trial has ended
+                self._full = True
+                for marker, _ in self._enqueued(trials):
+                    self._leave_out(marker, f"the study has its {self._config.total} trials; raise n_trials")
+            return None
+        for marker, fixed in [*self._enqueued(trials), ("", {})]:
+            draft = new_draft(len(trials), fixed, TrialAttributes(enqueued=marker or None).stored())
+            try:
+                return self.propose(draft, trials)
+            except Exhausted as reason:
+                if not marker:
+                    self.exhausted = reason
+                else:
+                    self._leave_out(marker, str(reason))
+        return None
+
+    def propose(self, draft: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial:
+        """Return the draft with a point.
+
+        Raises:
+            Exhausted: there is none left.
+            ConfigError: the sampler can't propose one, or a constraint can't be computed.
+        """
+        stored_already = trial_id(draft) != NOT_STORED
+        try:
+            if stored_already and FIXED in draft.system_attrs:  # by another program
+                return self.as_given(draft)
+            return self.complete(draft, trials)
+        except (SQLAlchemyError, StorageInternalError, Exhausted, ConfigError):
+            raise
+        except Exception as error:
+            message = f"can't propose trial {draft.number}: {type(error).__name__}: {error}"
+            raise ConfigError([Problem(("sampler",), message)]) from error
+
+    def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The points of the file that are still to be tried first: (what distinguishes them, as stored)."""
+        space = self._config.space
+        begun = {TrialAttributes.of(trial).enqueued for trial in trials}
+        tried = {key(space, trial.params) for trial in trials}
+        for point in self._config.enqueue:
+            params = stored(space, point)
+            marker = json.dumps(params, sort_keys=True)
+            if marker not in begun and not (is_complete(space, params) and key(space, params) in tried):
+                yield marker, params
+
+    def _leave_out(self, marker: str, reason: str) -> None:
+        """Report once that an enqueued point is not tried."""
+        if marker not in self._left_out:
+            self._left_out.add(marker)
+            self._on_message(f"the enqueued point {marker} is left out: {reason}")
 
     def as_given(self, draft: FrozenTrial) -> FrozenTrial:
         """A copy of a draft whose point another program has given; the sampler adds what is missing."""

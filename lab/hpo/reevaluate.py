@@ -1,8 +1,7 @@
-"""Whether the winner was lucky: the best trials again, on seeds that the search has never seen."""
+"""Reevaluate the best trials on seeds that the search has never seen: was the winner lucky?"""
 
 import math
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.config.validation import validate
 from lab.console.formatting import format_number
 from lab.console.signals import Signals
-from lab.events import Outcome, StopRequest
+from lab.events import Outcome
 from lab.hpo.console import StudyConsole
-from lab.hpo.executor import Job, Slot, WorkerDied, create_executor, free_slot
+from lab.hpo.executor import Job, Slot, WorkerDied, free_slot
+from lab.hpo.job_loop import ExecutorFactory, JobLoop
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.wandb_sync import without_wandb
-from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob, patience
+from lab.hpo.worker_main import Answer, EpochReported, Message, TrialFinished, TrialJob, patience
 from lab.report.trial_ranking import ranked
 from lab.store import file_io, run_folder
 from lab.store.redact import restored
@@ -31,7 +31,6 @@ from lab.store.redact import restored
 CONFIRM = "confirm.json"
 _FOLDER = "confirm"
 _LEVEL = 0.95
-_TICK = 0.5  # seconds between two looks for a signal
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,9 @@ class _Rerun:
 def reevaluate(
     config: OptimizeConfig,
     study: optuna.Study,
+    trials: Sequence[FrozenTrial],
     folder: Path,
-    run: Run,
+    create_executor: ExecutorFactory,
     console: StudyConsole,
     signals: Signals,
 ) -> None:
@@ -58,7 +58,7 @@ def reevaluate(
         Stopped: by a signal; the same command goes on.
     """
     assert config.confirm is not None
-    candidates = ranked(study.get_trials(deepcopy=False), study.directions)[: config.confirm.top]
+    candidates = ranked(trials, study.directions)[: config.confirm.top]
     place = folder / _FOLDER
     place.mkdir(exist_ok=True)
     try:
@@ -73,8 +73,9 @@ def reevaluate(
             console.note(f"confirming the best {len(candidates)} trials on {len(seeds)} fresh seeds")
             for rerun in reruns:  # of a call that was killed at it
                 _drop_weights(rerun)
-            batch = _Batch(config, run, console, signals, recorded(study.user_attrs))
-            batch.do([rerun for rerun in reruns if _value(rerun) is None])
+            unfinished = [rerun for rerun in reruns if _value(rerun) is None]
+            rule = recorded(study.user_attrs)
+            _Reruns(config, unfinished, create_executor, console, signals, rule).run_jobs()
             report = _compared(reruns, candidates, config, seeds)
             file_io.atomic_write(folder / CONFIRM, file_io.to_json(report, indent=2) + "\n")
     except file_io.RunInUse:
@@ -88,44 +89,28 @@ def reevaluate(
     console.note(report["verdict"])
 
 
-class _Batch:
+class _Reruns(JobLoop):
     """Reruns in the study's slots."""
 
+    jobs_are = "reruns"
+
     def __init__(
-        self, config: OptimizeConfig, run: Run, console: StudyConsole, signals: Signals, rule: GroupRule
+        self,
+        config: OptimizeConfig,
+        reruns: Sequence[_Rerun],
+        create_executor: ExecutorFactory,
+        console: StudyConsole,
+        signals: Signals,
+        rule: GroupRule,
     ) -> None:
-        self._workers = create_executor(config, run, self._handle, signals)
-        self._console, self._patience = console, patience(config)
-        self._signals, self._group_rule = signals, rule
-        self._noted = False
+        super().__init__(create_executor, signals, console.note)
+        self._left = list(reruns)
+        self._console, self._patience, self._group_rule = console, patience(config), rule
 
-    def do(self, reruns: Sequence[_Rerun]) -> None:
-        left = list(reruns)
-        with self._signals.deferred():
-            try:
-                while self._fill_slots(left):
-                    self._workers.poll(_TICK)
-            finally:
-                self._workers.close()
-                self._note_signal()  # one that was raised where the program was
-        if self._signals.received is not None:
-            raise self._signals.received
-
-    def _fill_slots(self, left: list[_Rerun]) -> bool:
-        """Fill the free slots, or empty them after a signal; whether a rerun is at work."""
-        while left and self._signals.received is None and (slot := free_slot(self._workers)) is not None:
-            self._start(left.pop(0), slot)
-        if (stop := self._signals.received) is not None:
-            self._note_signal()
-            for job in list(self._workers.jobs):
-                self._workers.stop(job, stop)
-        return bool(self._workers.jobs)
-
-    def _note_signal(self) -> None:
-        if self._signals.received is not None and not self._noted:
-            self._noted = True
-            reason = self._signals.received.reason
-            self._console.note(f"{reason}: leaving the reruns at work resumable; once more ends at once")
+    def _fill_slots(self) -> bool:
+        while self._left and not self._stopping() and (slot := free_slot(self._executor)) is not None:
+            self._start(self._left.pop(0), slot)
+        return bool(self._executor.jobs)
 
     def _start(self, rerun: _Rerun, slot: Slot) -> None:
         config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
@@ -137,7 +122,7 @@ class _Batch:
             patience=self._patience,
             group_rule=self._group_rule,
         )
-        self._workers.start(slot, order, rerun)
+        self._executor.start(slot, order, rerun)
 
     def _handle(self, job: Job, message: Message | WorkerDied) -> Answer:
         if isinstance(message, (TrialFinished, WorkerDied)):
@@ -146,10 +131,7 @@ class _Batch:
             value = format_number(message.value) if isinstance(message, TrialFinished) else message.reason
             _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
-        elif isinstance(message, EpochReported) and (stop := self._signals.received) is not None:
-            job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
-        return None
+        return self._stop_request(job) if isinstance(message, EpochReported) else None
 
 
 def _drop_weights(rerun: _Rerun) -> None:

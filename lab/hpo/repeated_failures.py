@@ -6,6 +6,7 @@ from datetime import datetime
 import optuna
 
 from lab.events import Outcome
+from lab.hpo.clock import REAL, Clock
 from lab.report.trial_attributes import TrialAttributes
 
 _HOPELESS = 20  # infeasible trials without a feasible one
@@ -19,9 +20,9 @@ class Failures:
         limit: how many in a row are too many.
     """
 
-    def __init__(self, study: optuna.Study, limit: int) -> None:
+    def __init__(self, study: optuna.Study, limit: int, clock: Clock = REAL) -> None:
         self._study, self._limit = study, limit
-        self._since = datetime.now()
+        self._since = datetime.fromtimestamp(clock.now())
 
     def repeated(self) -> str:
         """What failed, where it has failed too often; else nothing. Trials of other processes count."""

@@ -7,7 +7,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from lab.config.study_fields import RetentionConfig
+from lab.events import Outcome, Stopped
 from lab.hpo.best_trial import weights_of_value
+from lab.hpo.study_callbacks import StudyCallback, TrialResult
+from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import read_trial
 from lab.report.trial_ranking import front, ranked
 from lab.store import run_folder
@@ -15,7 +18,7 @@ from lab.store import run_folder
 _GB = 1e9
 
 
-class Retention:
+class Retention(StudyCallback):
     """Removes the weights that nobody is going to use.
 
     Of the best `keep_best` trials, and of all on a Pareto front, the weights stay; those of all other
@@ -26,6 +29,11 @@ class Retention:
     def __init__(self, folder: Path, config: RetentionConfig, directions: Sequence[StudyDirection]) -> None:
         self._folder, self._config, self._directions = folder, config, directions
         self._cleared: set[int] = set()
+
+    def on_trial_end(self, trial: Trial, result: TrialResult) -> Stopped | None:
+        """Remove what can go; stop the study where it is still larger than it may be."""
+        problem = self.apply(result.trials)
+        return Stopped(problem, Outcome.FAILED) if problem else None
 
     def apply(self, trials: Sequence[FrozenTrial]) -> str:
         """Remove what can go; returns what is wrong where the study is still larger than it may be."""

@@ -62,6 +62,14 @@ def _sampler(config: "OptimizeConfig", spec: Spec, own: int) -> BaseSampler:
     return cast(BaseSampler, spec.build(**given))
 
 
+def with_sampler(study: Study, config: "OptimizeConfig", number: int) -> Study:
+    """The study with the sampler of one trial; a new object, for the old one remembers the trials it read."""
+    sampler = create_sampler(config, number)
+    result = optuna.load_study(study_name=study.study_name, storage=storage_of(study), sampler=sampler)
+    result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
+    return result
+
+
 def takes_whole_points(config: "OptimizeConfig") -> bool:
     """Return whether the sampler refuses a point of which only a part is given."""
     return _is(config.sampler.resolve(), GridSampler)

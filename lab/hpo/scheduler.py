@@ -1,40 +1,39 @@
-"""Runs a study: claims trials, starts them, answers their epochs, and files how they ended.
+"""Schedules the trials of a study: fetches them, starts them, answers their epochs and records their results.
 
 One process does all that concerns the database; the trials only train. Several schedulers may work on one
-study, on one machine or on many: they meet in the database.
+study, on one machine or on many: they meet in the database. This process never imports torch.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from lab.config.group_split_rule import recorded
 from lab.config.optimize_config import OptimizeConfig
 from lab.console.formatting import format_duration, format_number
 from lab.console.signals import Signals
 from lab.events import Outcome, StopCause, Stopped, StopRequest, named
-from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, create_executor, free_slot
+from lab.hpo.clock import REAL, Clock
+from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, free_slot
+from lab.hpo.job_loop import ExecutorFactory, JobLoop
 from lab.hpo.lease_heartbeat import Heartbeat
-from lab.hpo.leases import Lease, Leases
-from lab.hpo.optuna_internals import study_id
 from lab.hpo.repeated_failures import DIED, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
-from lab.hpo.storage import Database, retry_while_unavailable
-from lab.hpo.study_callbacks import Upkeep
-from lab.hpo.trial_claims import Claims, Trial, working_seconds
+from lab.hpo.storage import unless_unavailable
+from lab.hpo.study_callbacks import StudyCallback, TrialResult
+from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import TAKEN, LeaseCheck
-from lab.hpo.trial_results import Ledger
+from lab.hpo.trial_queue import TrialQueue, working_seconds
 from lab.hpo.wandb_sync import without_wandb
 from lab.hpo.worker_main import (
     IN_USE,
     Answer,
     EpochReported,
     Message,
-    Run,
     RunEnded,
     RunStarted,
     TrialFinished,
@@ -42,47 +41,49 @@ from lab.hpo.worker_main import (
     WorkerReady,
     patience,
 )
+from lab.report.trial_ranking import ranked
 from lab.store import run_folder
 
-T = TypeVar("T")
-_TICK = 0.5  # seconds between two looks at the clock
-_LOOK = 2.0  # seconds between two looks for trials that others have left
+_FETCH_AGAIN = 2.0  # seconds between two looks for trials that others have left
+
+HeartbeatFactory = Callable[[Callable[[], None], float], AbstractContextManager[object]]
 
 
-class TrialScheduler:
+class TrialScheduler(JobLoop):
     """One process's part in a study.
 
     Args:
-        folder: of the study; trials live below it.
-        run: `util.run`.
-        upkeep: hears of every trial, for all that people look at: console, best one, mirrors, disk.
-        signals: tell when to end; the context they are is the caller's.
+        queue: of the study's trials.
+        create_executor: makes what runs them, given what handles its messages.
+        callbacks: of the study, usually a `StudyCallbackList`.
+        signals: the caller's context; the first signal stops all trials.
+        command: the command line, for the records of the runs.
+        heartbeat: makes the context in which leases are renewed beside everything else.
     """
+
+    jobs_are = "trials"
 
     def __init__(
         self,
         config: OptimizeConfig,
         study: optuna.Study,
-        database: Database,
-        folder: Path,
-        run: Run,
+        queue: TrialQueue,
+        create_executor: ExecutorFactory,
         *,
-        upkeep: Upkeep,
+        callbacks: StudyCallback,
         signals: Signals,
         command: Sequence[str] = (),
+        clock: Clock = REAL,
+        heartbeat: HeartbeatFactory = Heartbeat,
     ) -> None:
-        self._config, self._study = config, study
-        self._leases = Leases(database, study_id(study), config.lease_seconds)
-        self._claims = Claims(config, study, database, self._leases, folder, upkeep.note)
+        super().__init__(create_executor, signals, callbacks.on_message, clock)
+        self._config, self._study, self._queue = config, study, queue
         study.pruner = create_pruner(config)
-        self._upkeep, self._command = upkeep, tuple(command)
+        self._callbacks, self._command, self._heartbeat = callbacks, tuple(command), heartbeat
         self._group_rule = recorded(study.user_attrs)
-        self._ledger = Ledger(config, study, self._leases, upkeep.note, signals.raise_received)
-        self._failures = Failures(study, config.max_consecutive_failures)
-        self._workers = create_executor(config, run, self._handle, signals)
-        self._signals = signals
-        self._stop_reason: Stopped | None = None
-        self._looked = 0.0
+        self._failures = Failures(study, config.max_consecutive_failures, clock)
+        self._trials: Sequence[FrozenTrial] = ()  # as they were last read
+        self._fetched_nothing_at: float | None = None
         self._warned = False
 
     def optimize(self) -> Stopped | None:
@@ -92,58 +93,47 @@ class TrialScheduler:
         there was no point left to try.
 
         Raises:
-            Stopped: by a signal; the trials at work are left resumable.
+            Stopped: by a signal; the running trials are left resumable.
         """
-        with self._signals.deferred(), Heartbeat(self._leases, self._held, self._lose):
-            try:
-                while self._fill_slots():
-                    self._workers.poll(_TICK)
-                    self._check_deadlines()
-            finally:
-                left = [job.subject for job in self._workers.jobs]
-                self._workers.close()
-                for trial in left:
-                    self._release(trial)
-        if self._signals.received is not None:
-            raise self._signals.received
-        if self._stop_reason is None and (reason := self._claims.exhausted) is not None:
+        with self._heartbeat(self._beat, self._config.lease_seconds / 4):
+            self.run_jobs()
+        if self._stop_reason is None and (reason := self._queue.exhausted) is not None:
             return Stopped(str(reason), Outcome.FAILED if reason.infeasible else Outcome.COMPLETED)
         return self._stop_reason
 
     def _fill_slots(self) -> bool:
-        """Fill the free slots; whether there is anything to do or to wait for."""
-        while not self._stopping() and (slot := free_slot(self._workers)) is not None:
-            if self._workers.jobs and time.monotonic() - self._looked < _LOOK:
-                break  # nothing was to be had a moment ago
-            held = {lease.trial_id for lease in self._held()}
-            trial = self._patiently(partial(self._claims.next, held))
+        while not self._stopping() and (slot := free_slot(self._executor)) is not None:
+            now = self._clock.monotonic()
+            waited = None if self._fetched_nothing_at is None else now - self._fetched_nothing_at
+            if self._executor.jobs and waited is not None and waited < _FETCH_AGAIN:
+                break  # there was nothing to fetch a moment ago
+            trial = self._queue.fetch(self._running())
             if trial is None:
-                self._looked = time.monotonic()
+                self._fetched_nothing_at = self._clock.monotonic()
                 break
-            self._looked = 0.0
-            if self._stopping():  # while the point was looked for
-                self._release(trial)
+            self._fetched_nothing_at = None
+            if self._stopping():  # a signal came while the sampler was looking for a point
+                self._abandon(trial)
                 break
             if trial.died:
-                self._ledger.count_death(trial)
+                self._queue.retry(trial)
             self._start(trial, slot)
+            # In this process a trial has ended by now: what has to stop is looked for after each.
             self._check_deadlines()
-        if self._workers.jobs:
+        if self._executor.jobs:
             return True
-        return not self._stopping() and self._patiently(self._claims.unfinished) > 0
-
-    def _stopping(self) -> bool:
-        return self._stop_reason is not None or self._signals.received is not None
+        # Other processes may still be at work on trials that come back to this one.
+        return not self._stopping() and self._queue.unfinished() > 0
 
     def _start(self, trial: Trial, slot: Slot) -> None:
-        """Begin a trial or go on with it, unless that is pointless."""
+        """Start or resume a trial, unless that is pointless."""
         if trial.recipe is None:
             self._record_result(trial, TrialFinished(Outcome.FAILED, trial.problem, fault="invalid config"))
             return
         if trial.deaths >= self._config.max_attempts:
             self._give_up(trial, DIED)
             return
-        twin = self._patiently(partial(self._failures.quarantined, trial.number))
+        twin = self._queue.wait_for(partial(self._failures.quarantined, trial.number))
         if twin is not None:
             reason = f"not begun: its configuration is that of trial {twin}, which is quarantined"
             self._record_result(trial, TrialFinished(Outcome.FAILED, reason))
@@ -157,21 +147,22 @@ class TrialScheduler:
             )
             return
         config = self._executed(trial, slot)
-        self._upkeep.started(trial, slot)
-        here = (partial(LeaseCheck, trial),) if self._config.isolation == "none" else ()
+        self._callbacks.on_trial_start(trial, slot)
+        # A process is stopped by the executor; a run in this one has to look for itself.
+        checks = (partial(LeaseCheck, trial),) if self._config.isolation == "none" else ()
         order = TrialJob(
             config=config,
             folder=trial.folder,
             resume=trial.resume,
             patience=patience(self._config),
             command=self._command,
-            extras=(*self._upkeep.extras(trial), *here),
+            extras=(*self._callbacks.run_callbacks(trial), *checks),
             token=trial.lease.token,
-            facts=self._upkeep.facts(trial),
+            facts=trial.facts(self._config.study_name),
             searched=tuple(self._config.space.path(name) for name in trial.values),
             group_rule=self._group_rule,
         )
-        self._workers.start(slot, order, trial)
+        self._executor.start(slot, order, trial)
 
     def _executed(self, trial: Trial, slot: Slot) -> Mapping[str, Any]:
         """The config that a trial's process runs: the recipe on this device, with its share of the CPU."""
@@ -180,8 +171,8 @@ class TrialScheduler:
         values: dict[str, Any] = {}
         if slot.device is not None:
             values["device"] = slot.device
-        if recipe.threads is None and len(self._workers.slots) > 1:
-            values["threads"] = cpu_share(len(self._workers.slots))
+        if recipe.threads is None and len(self._executor.slots) > 1:
+            values["threads"] = cpu_share(len(self._executor.slots))
         if trial.halvings:
             batch_size = max(1, recipe.batch_size // 2**trial.halvings)
             values["batch_size"] = batch_size
@@ -191,7 +182,7 @@ class TrialScheduler:
 
     def _sync_reports(self, trial: Trial, repeats: int) -> StopRequest | None:
         """Report what a trial had recorded and its former process could not report; the verdict on it."""
-        self._ledger.sync_reports(trial)
+        self._queue.sync_reports(trial)
         last = max(trial.curve.points, default=0)
         if last == 0 or last >= repeats * trial.curve.epochs:
             return None
@@ -201,15 +192,15 @@ class TrialScheduler:
         trial: Trial = job.subject
         match message:
             case WorkerReady():
-                job.started = time.monotonic()
+                job.started = self._clock.monotonic()
             case RunStarted():
                 if trial.resume:  # its former process may have gone on until it let go of the folder
-                    self._ledger.sync_reports(trial)
-                self._upkeep.run_start(trial, message)
+                    self._queue.sync_reports(trial)
+                self._callbacks.on_run_start(trial, message)
             case EpochReported():
                 return self._epoch(job, trial, message)
             case RunEnded():
-                self._upkeep.run_end(trial, message)
+                self._callbacks.on_run_end(trial, message)
             case TrialFinished():
                 self._finished(job, trial, message)
             case WorkerDied():
@@ -220,17 +211,16 @@ class TrialScheduler:
         """Report an epoch and decide whether the trial goes on."""
         assert trial.recipe is not None
         event = message.event
-        self._upkeep.epoch(trial, message)
+        self._callbacks.on_epoch_end(trial, message)
         if event.diverged:
             return None
-        value = named(event.values, self._ledger.watched(trial))
+        value = named(event.values, self._queue.pruning_metric(trial))
         step, mean = trial.curve.add(message.seed_index, event.epoch, value)
-        self._ledger.report(trial, {step: mean})
+        self._queue.report(trial, {step: mean})
         if trial.lost:
             return StopRequest(TAKEN, Outcome.INTERRUPTED, StopCause.TAKEN_OVER)
-        if stop := self._signals.received or self._stop_reason:
-            job.stopping = time.monotonic()  # this is how it is told, and no signal breaks into its end
-            return StopRequest(stop.reason, Outcome.INTERRUPTED, stop.cause)
+        if stop := self._stop_request(job):
+            return stop
         if reason := self._overdue(job, trial):
             return StopRequest(reason, Outcome.TIMED_OUT)
         last = trial.curve.is_last(message.seed_index, event.epoch, len(trial.recipe.repeats))
@@ -239,27 +229,27 @@ class TrialScheduler:
     def _pruned(self, trial: Trial, step: int) -> StopRequest | None:
         if self._config.pruner is None:
             return None
-        if not self._patiently(lambda: should_prune(self._study, self._config, trial.number)):
+        if not self._queue.wait_for(lambda: should_prune(self._study, self._config, trial.number)):
             return None
         value = format_number(trial.curve.points[step])
         return StopRequest(
-            f"{self._ledger.watched(trial)} {value} at epoch {step} is not promising", Outcome.PRUNED
+            f"{self._queue.pruning_metric(trial)} {value} at epoch {step} is not promising", Outcome.PRUNED
         )
 
     def _overdue(self, job: Job, trial: Trial) -> str:
         limit = self._config.trial_timeout
         if limit is None or job.started is None:
             return ""
-        seconds = trial.earlier_seconds + time.monotonic() - job.started
+        seconds = trial.earlier_seconds + self._clock.monotonic() - job.started
         return f"it took longer than {format_duration(limit)}" if seconds > limit else ""
 
     def _finished(self, job: Job, trial: Trial, finished: TrialFinished) -> None:
         waits = finished.outcome is Outcome.INTERRUPTED and not self._stopping()
         if trial.lost or finished.cause is StopCause.TAKEN_OVER:
             trial.lost = True
-            self._upkeep.note(f"trial {trial.number}: {TAKEN}")
+            self._on_message(f"trial {trial.number}: {TAKEN}")
         elif waits and finished.cause is StopCause.NO_ANSWER:
-            self._retry(job, trial, "this process was held up, and the trial did not wait")
+            self._retry(job, trial, "the scheduler did not answer in time; restarting the trial")
         elif waits and finished.cause is StopCause.FOLDER_IN_USE:
             self._retry(job, trial, f"{IN_USE}; it waits for that one to end")
         elif finished.outcome is Outcome.INTERRUPTED:  # not asked for, it is as good as a death
@@ -267,7 +257,7 @@ class TrialScheduler:
                 self._request_stop(Stopped(finished.reason, Outcome.FAILED, finished.cause))
             self._died(job, trial, finished.reason)
         elif finished.outcome is Outcome.OUT_OF_MEMORY and self._can_halve(trial):
-            self._ledger.restart(trial)
+            self._queue.retry_smaller(trial)
             self._retry(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
             self._record_result(trial, finished)
@@ -283,9 +273,9 @@ class TrialScheduler:
         if job.stopping is not None and (overdue := self._overdue(job, trial)):
             self._record_result(trial, TrialFinished(Outcome.TIMED_OUT, overdue))
         elif self._stopping():
-            self._release(trial)
+            self._abandon(trial)
         else:
-            self._ledger.count_death(trial)
+            self._queue.retry(trial)
             if trial.deaths >= self._config.max_attempts:
                 self._give_up(trial, reason)
             else:
@@ -307,74 +297,75 @@ class TrialScheduler:
     def _retry(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
         if trial.lost:
             return
-        self._upkeep.note(f"trial {trial.number}: {reason}")
+        self._on_message(f"trial {trial.number}: {reason}")
         trial.resume = resume and (trial.folder / run_folder.CONFIG).exists()
         self._start(trial, job.slot)
 
     def _record_result(self, trial: Trial, finished: TrialFinished) -> None:
-        """The trial is over: tell the database, and everybody else."""
-        outcome, values = self._ledger.finish(trial, finished)
+        """Store the result of a trial, then call everybody who shows or uses it."""
+        outcome, values = self._queue.finish(trial, finished)
         if trial.lost:
             return
-        self._upkeep.finished(trial, outcome, finished, values)
-        if outcome is Outcome.FAILED and (error := self._patiently(self._failures.repeated)):
+        self._trials = unless_unavailable(lambda: self._study.get_trials(deepcopy=False), self._trials)
+        stop = self._callbacks.on_trial_end(trial, self._result(trial, outcome, finished, values))
+        if outcome is Outcome.FAILED and (error := self._queue.wait_for(self._failures.repeated)):
             self._request_stop(Stopped(error, Outcome.FAILED))
         if outcome is Outcome.INFEASIBLE:
             self._infeasible()
-        if full := self._upkeep.full():
-            self._request_stop(Stopped(full, Outcome.FAILED))
+        if stop is not None:
+            self._request_stop(stop)
+
+    def _result(
+        self, trial: Trial, outcome: Outcome, finished: TrialFinished, values: Sequence[float]
+    ) -> TrialResult:
+        metrics = [monitor.metric for monitor in self._config.monitors]
+        shown = dict(zip(metrics, values, strict=True))
+        if outcome is Outcome.PRUNED:
+            points = trial.curve.points
+            shown = {self._config.prune_on or metrics[0]: points[max(points)] if points else float("nan")}
+        best = ranked(self._trials, self._study.directions)
+        return TrialResult(outcome, shown, finished, self._trials, best[0] if best else None)
 
     def _infeasible(self) -> None:
         """Report once if the sampler learns nothing from such trials; give up where there are no others."""
         if not self._warned and (name := ignores_infeasible(self._config)):
             self._warned = True
-            self._upkeep.note(
+            self._on_message(
                 f"{name} does not learn from infeasible trials; a condition under 'constraints' in the "
                 "study's file keeps any sampler away from such points, and costs no trials"
             )
-        if reason := self._patiently(self._failures.hopeless):
+        if reason := self._queue.wait_for(self._failures.hopeless):
             self._request_stop(Stopped(reason, Outcome.FAILED))
 
     def _check_deadlines(self) -> None:
-        """Look at the clock: time for a trial, time for the study; and drop what belongs to others by now."""
-        if self._signals.received is not None:
-            self._stop_all(self._signals.received)
+        """Stop on a signal, at the end of the study's time, and what is over its own or another's by now."""
+        super()._check_deadlines()
         budget = self._config.time_budget
-        if budget is not None and not self._stopping():
-            trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
-            if working_seconds(trials) > budget:
-                self._request_stop(Stopped(f"the time budget of {format_duration(budget)} is used up"))
-        for job in list(self._workers.jobs):
+        if budget is not None and not self._stopping() and self._working_seconds() > budget:
+            self._request_stop(Stopped(f"the time budget of {format_duration(budget)} is used up"))
+        for job in list(self._executor.jobs):
             if job.subject.lost:
-                self._workers.stop(job, Stopped(TAKEN, cause=StopCause.TAKEN_OVER))
+                self._executor.stop(job, Stopped(TAKEN, cause=StopCause.TAKEN_OVER))
             elif reason := self._overdue(job, job.subject):
-                self._workers.stop(job, Stopped(reason, Outcome.TIMED_OUT))
-        self._upkeep.status()
+                self._executor.stop(job, Stopped(reason, Outcome.TIMED_OUT))
+        self._callbacks.on_poll()
+
+    def _working_seconds(self) -> float:
+        return working_seconds(self._queue.trials(), self._clock.now)
 
     def _request_stop(self, stop: Stopped) -> None:
-        """No new trials; those at work stop after their epoch, and can be resumed."""
+        """Start no new trials; those that run stop after their epoch, and can be resumed."""
         self._stop_reason = self._stop_reason or stop
-        self._upkeep.note(f"stopping: {stop.reason}")
+        self._on_message(f"stopping: {stop.reason}")
 
-    def _stop_all(self, stop: Stopped) -> None:
-        """The first signal ends all trials in order; what was trained since the last checkpoint is lost."""
-        if self._stop_reason is not stop:
-            self._stop_reason = stop
-            self._upkeep.note(f"{stop.reason}: leaving the trials at work resumable; once more ends at once")
-        for job in self._workers.jobs:
-            self._workers.stop(job, stop)
+    def _running(self) -> list[Trial]:
+        return [job.subject for job in list(self._executor.jobs)]
 
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """While the database is away nothing can be ended in order: a signal ends the waiting."""
-        return retry_while_unavailable(action, self._upkeep.note, self._signals.raise_received)
+    def _beat(self) -> None:
+        """Renew the leases of the running trials; a thread does it."""
+        self._queue.heartbeat(self._running())
 
-    def _held(self) -> list[Lease]:
-        return [job.subject.lease for job in list(self._workers.jobs)]
-
-    def _lose(self, lost: Sequence[Lease]) -> None:
-        for job in list(self._workers.jobs):
-            job.subject.lost = job.subject.lost or job.subject.lease in lost
-
-    def _release(self, trial: Trial) -> None:
-        self._ledger.release(trial)
-        self._upkeep.given_back(trial)
+    def _abandon(self, subject: Trial) -> None:
+        """Leave a trial to whoever comes next."""
+        self._queue.release(subject)
+        self._callbacks.on_trial_release(subject)

@@ -3,14 +3,14 @@
 Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
 processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
 (SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
-minute's patience. One policy holds for a database that is away: `retry_while_unavailable`.
+minute's patience. What needs the database waits while that is away
+(`retry_while_unavailable`), and what can be left out is left out (`unless_unavailable`).
 """
 
 import fcntl
 import hashlib
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,10 +21,11 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from lab.console import shell_commands
 from lab.hpo import queries
+from lab.hpo.clock import REAL, Clock
 from lab.hpo.optuna_internals import cached
 from lab.store.paths import url_expanded
 from lab.store.redact import HIDDEN
@@ -153,35 +154,44 @@ def without_hidden(url: str) -> str:
 
 def retry_while_unavailable(
     action: Callable[[], T],
-    told: Callable[[str], None] = lambda text: None,
-    heed: Callable[[], None] = lambda: None,
+    on_wait: Callable[[str], None] = lambda text: None,
+    check: Callable[[], None] = lambda: None,
+    clock: Clock = REAL,
 ) -> T:
     """Do something with the database again and again while its server is away, for ten minutes at most.
 
     Args:
-        told: is called once, with what is the matter.
-        heed: is called again and again while it waits; what it raises ends the waiting.
+        on_wait: is called once, with the reason.
+        check: is called again and again while it waits; what it raises ends the waiting.
 
     Raises:
         StorageError: it has not come back.
     """
-    deadline, pause, said = time.monotonic() + _OUTAGE, 0.1, False
+    deadline, pause, reported = clock.monotonic() + _OUTAGE, 0.1, False
     while True:
         try:
             return action()
         except (*_AWAY, optuna.exceptions.StorageInternalError) as error:
             if not isinstance(error, _AWAY) and not isinstance(error.__cause__, _AWAY):
                 raise
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise StorageError(f"the database has not come back: {_reason(error)}") from error
-            if not said:
-                told(f"the database doesn't answer, trying again: {_reason(error)}")
-                said = True
-            again = time.monotonic() + pause
-            while (left := again - time.monotonic()) > 0:
-                heed()
-                time.sleep(min(left, _GLANCE))
+            if not reported:
+                on_wait(f"the database doesn't answer, trying again: {_reason(error)}")
+                reported = True
+            again = clock.monotonic() + pause
+            while (left := again - clock.monotonic()) > 0:
+                check()
+                clock.sleep(min(left, _GLANCE))
             pause = min(2 * pause, 5.0)
+
+
+def unless_unavailable(action: Callable[[], T], default: T) -> T:
+    """Do something with the database that can be left out: once, and not at all while it is away."""
+    try:
+        return action()
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
+        return default
 
 
 def _opened(url: str, options: dict[str, Any]) -> RDBStorage:

@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -19,17 +20,20 @@ from lab.console.formatting import format_number
 from lab.console.signals import Signals
 from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import forkserver
-from lab.hpo.best_trial import BEST, keep_best
-from lab.hpo.console import StudyConsole
+from lab.hpo.best_trial import BEST, BestTrial, keep_best
+from lab.hpo.console import ConsoleCallback, StudyConsole
+from lab.hpo.executor import create_executor
 from lab.hpo.missing_folders import missing_folders_note
 from lab.hpo.open_study import fork_study, open_study, refuse_lost, renamed, settled
 from lab.hpo.reevaluate import reevaluate
+from lab.hpo.retention import Retention
 from lab.hpo.scheduler import TrialScheduler
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_folder, without_hidden
-from lab.hpo.study_callbacks import Upkeep
+from lab.hpo.study_callbacks import StudyCallbackList, TrialRecord
 from lab.hpo.study_id import STUDY, is_foreign
 from lab.hpo.trial_folder import read_trial
-from lab.hpo.wandb_sync import WandbSync
+from lab.hpo.trial_queue import TrialQueue
+from lab.hpo.wandb_sync import TensorBoardHParams, WandbSync
 from lab.hpo.worker_main import Run
 from lab.provenance.code_record import notes_on
 from lab.provenance.user_modules import import_paths
@@ -114,7 +118,7 @@ def _optimized(
         else fork_study(config, source, database, out.note, folder)
     )
     _write_file(folder, config)
-    mirror = WandbSync(config, folder, out.note)
+    callbacks = _callbacks(config, study, folder, out)
     _begin(out, config, study, folder)
     if note := missing_folders_note(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
         out.note(note)
@@ -123,24 +127,42 @@ def _optimized(
         out.note(moved)
     for lacking in notes_on(paths):  # a trial's are in its own console.log
         out.note(lacking.message)
+    executor = partial(create_executor, config, run, signals=signals)
+    queue = TrialQueue(config, study, database, folder, on_message=out.note, check=signals.raise_received)
     try:
-        upkeep = Upkeep(config, study, folder, out, mirror)
         scheduler = TrialScheduler(
-            config, study, database, folder, run, upkeep=upkeep, signals=signals, command=command
+            config, study, queue, executor, callbacks=callbacks, signals=signals, command=command
         )
         try:
             stop = scheduler.optimize()
             done = stop is None or stop.outcome is Outcome.COMPLETED
             if done and config.confirm is not None:
-                reevaluate(config, study, folder, run, out, signals)
+                reevaluate(config, study, queue.trials(), folder, executor, out, signals)
         except Stopped as signal:
             _left(config, study, folder, signal, out, redact_arguments(command))
             raise
-        best = _winner(config, study, folder, out)
-        mirror.study_over(study, best)
+        best = _winner(config, queue.trials(), study, folder, out)
+        callbacks.on_study_end(study, best)
     finally:
-        mirror.close()
+        callbacks.close()
     return _over(config, study, folder, best, stop, out)
+
+
+def _callbacks(
+    config: OptimizeConfig, study: optuna.Study, folder: Path, out: StudyConsole
+) -> StudyCallbackList:
+    """Return the callbacks of a study: records first, as trackers read them, and the console last."""
+    metrics = [monitor.metric for monitor in config.monitors]
+    return StudyCallbackList(
+        [
+            TrialRecord(config.study_name),
+            TensorBoardHParams(metrics),
+            WandbSync(config, folder, out.note),
+            BestTrial(folder, metrics),
+            Retention(folder, config.retention, study.directions),
+            ConsoleCallback(config, study, out),
+        ]
+    )
 
 
 def _left(
@@ -153,7 +175,9 @@ def _left(
 ) -> None:
     """Show what there is after a signal; whatever goes wrong with that, the signal is what ends the study."""
     try:
-        _over(config, study, folder, _winner(config, study, folder, out), signal, out, command)
+        trials = study.get_trials(deepcopy=False)
+        best = _winner(config, trials, study, folder, out)
+        _over(config, study, folder, best, signal, out, command)
     except Exception as error:  # noqa: BLE001 - such as a database that is away
         out.note(f"the study's end can't be shown: {type(error).__name__}: {error}")
 
@@ -182,17 +206,21 @@ def _write_file(folder: Path, config: OptimizeConfig) -> None:
 
 
 def _winner(
-    config: OptimizeConfig, study: optuna.Study, folder: Path, out: StudyConsole
+    config: OptimizeConfig,
+    trials: Sequence[FrozenTrial],
+    study: optuna.Study,
+    folder: Path,
+    out: StudyConsole,
 ) -> FrozenTrial | None:
-    """The best trial, which `best/` becomes; a disk that is full ends no study."""
-    trials = ranked(study.get_trials(deepcopy=False), study.directions)
-    if not trials:
+    """Return the best trial, which `best/` becomes; a disk that is full ends no study."""
+    best = ranked(trials, study.directions)
+    if not best:
         return None
     try:
-        keep_best(folder, trials[0], [monitor.metric for monitor in config.monitors])
+        keep_best(folder, best[0], [monitor.metric for monitor in config.monitors])
     except OSError as error:
         out.note(f"{folder / BEST}: {error.strerror or error}")
-    return trials[0]
+    return best[0]
 
 
 def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: StudyConsole) -> Path:

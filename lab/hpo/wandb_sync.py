@@ -16,10 +16,11 @@ from optuna.trial import FrozenTrial
 from lab.config import wandb_environment as environment
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.tracker_config import TensorBoardConfig, WandbConfig
-from lab.events import Callback, Note, Outcome, RunEnd, RunStart
+from lab.events import Note, Outcome, RunEnd, RunStart
 from lab.hpo.best_trial import BEST
+from lab.hpo.study_callbacks import CallbackFactory, StudyCallback, TrialResult
 from lab.hpo.study_id import identity_of
-from lab.hpo.trial_claims import Trial
+from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
 from lab.report.trial_attributes import TrialAttributes
@@ -48,7 +49,7 @@ def without_wandb(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "trackers": [t for t in config["trackers"] if t.get("type") != "wandb"]}
 
 
-class WandbSync:
+class WandbSync(StudyCallback):
     """A W&B run for each seed of each trial, and one for the study, where the base run has a W&B tracker.
 
     A trial's W&B run stays open until the trial is over, so that one whose process died goes on in it. Its
@@ -91,7 +92,7 @@ class WandbSync:
             why = "each of a study's W&B runs has an id, name and job type of its own"
             self._note(f"W&B: not used: {', '.join(unused)}; the config and the study come first, and {why}")
 
-    def run_start(self, trial: Trial, message: RunStarted) -> None:
+    def on_run_start(self, trial: Trial, message: RunStarted) -> None:
         """Begin a seed's W&B run, or go on with it: with what was missed since, where it is resumed."""
         key = (trial.number, message.seed_index, trial.halvings)  # another batch size makes other curves
         self._finish(trial, but=key)
@@ -103,19 +104,27 @@ class WandbSync:
                 run.background.epoch(epoch)
         self._tell()
 
-    def epoch(self, trial: Trial, message: EpochReported) -> None:
+    def on_epoch_end(self, trial: Trial, message: EpochReported) -> None:
         """Log an epoch."""
         if run := self._open.get((trial.number, message.seed_index, trial.halvings)):
             run.background.epoch(message.event)
         self._tell()
 
-    def run_end(self, trial: Trial, message: RunEnded) -> None:
+    def on_run_end(self, trial: Trial, message: RunEnded) -> None:
         """Keep how a seed ended until its trial is over or begins the next."""
         if run := self._open.get((trial.number, message.seed_index, trial.halvings)):
             run.end = message.event
 
-    def trial_over(self, trial: Trial, outcome: Outcome, values: Mapping[str, float]) -> None:
-        """File how a trial ended.
+    def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
+        """End the trial's W&B runs."""
+        self.finish_trial(trial, result.outcome, result.values)
+
+    def on_trial_release(self, trial: Trial) -> None:
+        """End the trial's W&B runs; who continues it resumes them."""
+        self.finish_trial(trial, Outcome.INTERRUPTED, {})
+
+    def finish_trial(self, trial: Trial, outcome: Outcome, values: Mapping[str, float]) -> None:
+        """Record how a trial ended.
 
         Args:
             values: of the objectives.
@@ -125,7 +134,7 @@ class WandbSync:
         self._finish(trial, outcome=outcome, cause=cause, values=values)
         self._tell()
 
-    def study_over(self, study: optuna.Study, best: FrozenTrial | None) -> None:
+    def on_study_end(self, study: optuna.Study, best: FrozenTrial | None) -> None:
         """Begin or go on with the study's own W&B run: a table of all trials, and the winner."""
         if self._session is None:
             return
@@ -267,12 +276,18 @@ class WandbSync:
             self._note(message)
 
 
-def hparams(trial: Trial, metrics: Sequence[str]) -> tuple[Callable[[], Callback], ...]:
-    """Listeners for the process of a trial: TensorBoard's, where the run has that tracker."""
-    found = trial.recipe.shipped_trackers if trial.recipe is not None else []
-    if not any(isinstance(tracker, TensorBoardConfig) for tracker in found):
-        return ()
-    return (partial(HParams, trial.values, tuple(metrics), trial.folder.name),)
+class TensorBoardHParams(StudyCallback):
+    """Has a trial's process write its point to TensorBoard, where its run has that tracker."""
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._metrics = tuple(metrics)
+
+    def run_callbacks(self, trial: Trial) -> Sequence[CallbackFactory]:
+        """Return the callback that writes it."""
+        found = trial.recipe.shipped_trackers if trial.recipe is not None else []
+        if not any(isinstance(tracker, TensorBoardConfig) for tracker in found):
+            return ()
+        return (partial(HParams, trial.values, self._metrics, trial.folder.name),)
 
 
 def table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> tuple[list[str | int], list[list[Any]]]:

@@ -110,8 +110,8 @@ def test_the_database_writes_down_who_does_what(
         (0, "claim", "", "first"),
         (0, "claim", "first", "second"),
         (0, "report", "1", "0.5"),
-        (0, "state", "RUNNING", "COMPLETE"),
         (0, "value", "", "0.5"),
+        (0, "state", "RUNNING", "COMPLETE"),
     ]
     assert not audit.over()
     audit.close()

@@ -8,9 +8,8 @@ import optuna
 
 from lab.config.optimize_config import OptimizeConfig
 from lab.hpo.open_study import open_study
-from lab.hpo.samplers import create_pruner
+from lab.hpo.samplers import create_pruner, with_sampler
 from lab.hpo.storage import Database
-from lab.hpo.trial_claims import with_sampler
 
 FILE: dict[str, Any] = {
     "study_name": "small",

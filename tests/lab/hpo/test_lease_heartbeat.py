@@ -1,7 +1,7 @@
 """Leases are renewed beside whatever else goes on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -36,6 +36,18 @@ def claimed(database: Database, study: optuna.Study, seconds: float) -> tuple[Le
     return mine, lease
 
 
+def beating(
+    leases: Leases, held: Callable[[], list[Lease]], handle_lost: Callable[[list[Lease]], object]
+) -> Heartbeat:
+    """A heartbeat that renews leases as a queue does."""
+
+    def renew() -> None:
+        if lost := leases.renew(held()):
+            handle_lost(lost)
+
+    return Heartbeat(renew, leases.seconds / 4)
+
+
 def never(lost: object) -> None:
     raise AssertionError(f"{lost} is still held")
 
@@ -43,7 +55,7 @@ def never(lost: object) -> None:
 def test_the_heartbeat_renews(database: Database, study: optuna.Study) -> None:
     mine, lease = claimed(database, study, 0.8)
     other = Leases(database, study._study_id, 0.8, "b")
-    with Heartbeat(mine, lambda: [lease], never):
+    with beating(mine, lambda: [lease], never):
         deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
             assert other.stalled() == []
@@ -57,7 +69,7 @@ def test_the_heartbeat_tells_of_a_lost_lease(database: Database, study: optuna.S
     tools.wait_for(lambda: other.take_over(lost.trial_id, lost.number), 5)
     _, held = claimed(database, study, 60.0)
     told: list[Lease] = []
-    with Heartbeat(mine, lambda: [lost, held], told.extend):
+    with beating(mine, lambda: [lost, held], told.extend):
         tools.wait_for(lambda: told, 5)
     assert set(told) == {lost}
 
@@ -71,7 +83,7 @@ def test_the_heartbeat_survives_an_error_of_the_database(database: Database, stu
         beats.append(time.monotonic())
         return [lease]
 
-    with Heartbeat(mine, held, never):
+    with beating(mine, held, never):
         rename(database, "lab_leases", "away")
         seen = len(beats)
         tools.wait_for(lambda: len(beats) >= seen + 3, 10)
@@ -91,7 +103,7 @@ def test_a_heartbeat_ends_with_its_context(tmp_path: Path) -> None:
     study = optuna.create_study(storage=database.storage, study_name="s")
     mine, lease = claimed(database, study, 60.0)
     started = time.monotonic()
-    with Heartbeat(mine, lambda: [lease], never):
+    with beating(mine, lambda: [lease], never):
         pass
     assert time.monotonic() - started < 2.0, "it doesn't sleep to its next beat, 15 s later"
     database.engine.dispose()

@@ -12,10 +12,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import every, key
-from lab.hpo.leases import Leases
 from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
-from lab.hpo.trial_claims import Claims, Trial
+from lab.hpo.trial import Trial
+from lab.hpo.trial_queue import TrialQueue
 from lab.report.trial_attributes import TrialAttributes
 
 RUN = {
@@ -71,15 +71,15 @@ class Bench:
         self.config = OptimizeConfig.model_validate(data)
         self.database = Database(url)
         self.study = open_study(self.config, self.database)
-        self.leases = Leases(self.database, self.study._study_id, 60.0, owner)
-        self.claims = Claims(self.config, self.study, self.database, self.leases, folder)
-        self.held: list[int] = []
+        self.queue = TrialQueue(self.config, self.study, self.database, folder, owner=owner)
+        self.leases = self.queue.leases
+        self.held: list[Trial] = []
 
     def next(self) -> Trial | None:
         """Claim a trial, and hold it."""
-        trial = self.claims.next(self.held)
+        trial = self.queue.fetch(self.held)
         if trial is not None:
-            self.held.append(trial.lease.trial_id)
+            self.held.append(trial)
         return trial
 
     def step(self, outcome: str = "completed", state: TrialState = TrialState.COMPLETE) -> bool:
@@ -112,8 +112,8 @@ def test_each_sampler_tries_every_point_of_a_small_space_once(tmp_path: Path, na
     found = bench.all()
     assert len(found) == 3 * 3 == len(set(bench.points()))
     if name not in ("GridSampler", "BruteForceSampler"):  # which know how many points there are
-        assert str(bench.claims.exhausted) == "all 9 points of the space have been tried"
-        assert bench.claims.exhausted is not None and not bench.claims.exhausted.infeasible
+        assert str(bench.queue.exhausted) == "all 9 points of the space have been tried"
+        assert bench.queue.exhausted is not None and not bench.queue.exhausted.infeasible
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -127,7 +127,7 @@ def test_each_sampler_keeps_to_the_constraints(tmp_path: Path, name: str) -> Non
     if name in ("GridSampler", "BruteForceSampler"):
         assert bench.config.total == len(expected)
     else:
-        assert str(bench.claims.exhausted) == (
+        assert str(bench.queue.exhausted) == (
             f"all {len(expected)} points that meet the constraints (of 9) have been tried"
         )
 
@@ -188,7 +188,7 @@ def test_a_point_of_any_trial_is_taken(tmp_path: Path, state: TrialState) -> Non
     second = bench.next()
     assert second is not None
     assert sorted(t.params["net.width"] for t in bench.study.get_trials()) == [4, 8]
-    assert bench.next() is None and bench.claims.exhausted is not None
+    assert bench.next() is None and bench.queue.exhausted is not None
 
 
 def test_an_interrupted_trial_keeps_its_point(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_two_workers_in_turn_make_each_point_once(url: str, tmp_path: Path) -> N
                     writer.finish(TrialState.COMPLETE, [float(trial.number)])
     points = one.points()
     assert len(points) == len(set(points)) == 5
-    assert one.claims.exhausted is not None and two.claims.exhausted is not None
+    assert one.queue.exhausted is not None and two.queue.exhausted is not None
     for bench in (one, two):
         bench.database.engine.dispose()
 
@@ -225,7 +225,7 @@ def test_a_space_without_a_feasible_point_makes_no_trial_and_says_which_constrai
     rules = ["net.width % 2 == 0", "net.width % 2 == 1"]
     bench = Bench(tmp_path, NUMBERS, n_trials=5, constraints=rules)
     assert bench.next() is None and bench.study.get_trials() == []
-    reason = bench.claims.exhausted
+    reason = bench.queue.exhausted
     assert reason is not None and reason.infeasible
     assert str(reason) == (
         "none of the 9 points of the space meets the constraints; "
@@ -236,7 +236,7 @@ def test_a_space_without_a_feasible_point_makes_no_trial_and_says_which_constrai
 def test_a_region_that_nobody_hits_makes_no_trial_either(tmp_path: Path) -> None:
     bench = Bench(tmp_path, WIDE, n_trials=5, constraints=["optimizer.lr > 0.0999999999"])
     assert bench.next() is None and bench.study.get_trials() == []
-    assert "none of 10,000 random points meets the constraints" in str(bench.claims.exhausted)
+    assert "none of 10,000 random points meets the constraints" in str(bench.queue.exhausted)
 
 
 def test_enqueued_points_come_first_each_once(url: str, tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def test_an_enqueued_point_that_was_tried_is_not_tried_again(tmp_path: Path) -> 
     Bench(tmp_path, space, n_trials=2).all()
     bench = Bench(tmp_path, space, n_trials=3, enqueue=[{"net.width": 8}])
     assert len(bench.all()) == 2
-    assert str(bench.claims.exhausted) == "all 2 points of the space have been tried"
+    assert str(bench.queue.exhausted) == "all 2 points of the space have been tried"
 
 
 def test_an_enqueued_point_whose_rest_has_been_tried_is_left_out_by_name(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_an_enqueued_point_whose_rest_has_been_tried_is_left_out_by_name(tmp_pat
     Bench(tmp_path, space, n_trials=4).all()
     bench = Bench(tmp_path, space, n_trials=6, enqueue=[{"net.width": 8}])
     lines: list[str] = []
-    bench.claims._report = lines.append
+    bench.queue._proposals._on_message = lines.append
     assert not bench.step() and not bench.step()
     assert lines == [
         'the enqueued point {"net.width": 8} is left out: all 2 points of the space have been tried'
@@ -284,7 +284,7 @@ def test_an_enqueued_point_of_a_study_that_has_all_its_trials_is_left_out_by_nam
     Bench(tmp_path, space, n_trials=2, enqueue=[{"net.width": 7}]).all()
     bench = Bench(tmp_path, space, n_trials=2, enqueue=[{"net.width": 7}, {"net.width": 8}])
     lines: list[str] = []
-    bench.claims._report = lines.append
+    bench.queue._proposals._on_message = lines.append
     assert not bench.step() and not bench.step()
     assert lines == [
         'the enqueued point {"net.width": 8} is left out: the study has its 2 trials; raise n_trials'

@@ -159,8 +159,8 @@ def test_ctrl_c_leaves_reruns_resumable_and_says_how_to_go_on(tmp_path: Path, is
     process.send_signal(signal.SIGINT)
     code, out, err = tools.finish(process, timeout=20)
     assert (code, err) == (130, ""), out
-    assert "Ctrl-C: leaving the reruns at work resumable; once more ends at once" in out
-    tail = out.partition("once more ends at once\n")[2]
+    assert "Ctrl-C: stopping; running reruns can be resumed. Press Ctrl-C again to abort" in out
+    tail = out.partition("Press Ctrl-C again to abort\n")[2]
     assert "Stopped: Ctrl-C. Trials: 1 completed." in tail and "Best     trial 0: val_loss " in tail
     assert "\nContinue " in tail and tail.endswith(f"main.py --optimize {path}\n")
     assert json.loads((rerun / "summary.json").read_text())["outcome"] == "interrupted"

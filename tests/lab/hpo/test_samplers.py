@@ -17,8 +17,7 @@ from lab.config.problems import ConfigError
 from lab.config.validation import validate
 from lab.hpo.cma import SafeCmaEs
 from lab.hpo.pfl import PredictedFinalLoss
-from lab.hpo.samplers import create_pruner, create_sampler, pruning_view, should_prune
-from lab.hpo.trial_claims import with_sampler
+from lab.hpo.samplers import create_pruner, create_sampler, pruning_view, should_prune, with_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -145,7 +145,7 @@ def test_waiting_for_a_server_can_be_ended() -> None:
             raise Stopped("SIGTERM")
 
     with pytest.raises(Stopped):
-        storage.retry_while_unavailable(away, heed=heed)
+        storage.retry_while_unavailable(away, check=heed)
     assert len(looks) == 3
 
 

@@ -37,7 +37,7 @@ def test_a_stopped_study_shows_what_there_is_and_how_to_go_on(
     process.send_signal(number)
     ended, out, err = tools.finish(process, timeout=20)
     assert (ended, err) == (code, ""), out
-    tail = out.partition("once more ends at once\n")[2].splitlines()
+    tail = out.partition("Press Ctrl-C again to abort\n")[2].splitlines()
     assert f"Stopped: {name}. Trials: 1 completed, 1 waiting." in tail
     assert any(line.startswith("Best     trial 0: val_loss ") for line in tail)
     assert "Report   studies/small/report.html" in tail and (folder / "report.html").exists()

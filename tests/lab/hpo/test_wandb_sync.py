@@ -23,8 +23,8 @@ from lab.console import shell_commands
 from lab.events import Note
 from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
-from lab.hpo.trial_claims import Trial
-from lab.hpo.wandb_sync import hparams, table
+from lab.hpo.trial import Trial
+from lab.hpo.wandb_sync import TensorBoardHParams, table
 from lab.train.callbacks.hparams import HParams
 from selftest.wandb_files import WandbRun, read_run
 from selftest.wandb_server import wandb_server
@@ -363,7 +363,8 @@ def test_tensorboards_listener_travels_to_the_trials_process(
     recipe = config(trackers=[{"type": name} for name in trackers])
     lease = Lease(3, 3, "me", 1)
     trial = Trial(lease, {"lr": 0.5}, recipe, "", Path("trial_00003"), False, Curve(4))
-    made = [make() for make in pickle.loads(pickle.dumps(hparams(trial, ["val_loss"])))]
+    factories = TensorBoardHParams(["val_loss"]).run_callbacks(trial)
+    made = [make() for make in pickle.loads(pickle.dumps(factories))]
     assert len(made) == expected
     assert all(isinstance(listener, HParams) for listener in made)
 

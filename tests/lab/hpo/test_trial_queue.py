@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lab.hpo.leases import Leases
 from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
-from lab.hpo.trial_claims import Claims, working_seconds
+from lab.hpo.trial_queue import TrialQueue, working_seconds
 from tests.lab.hpo.small_study import config_of
 
 
@@ -44,9 +43,9 @@ def test_a_trial_whose_maker_died_before_it_had_values_gets_them(url: str, tmp_p
     config = config_of(url, sampler={"target": "optuna.samplers.RandomSampler"})
     database, other = Database(url), Database(url)
     study = open_study(config, database)
-    claims = Claims(config, study, database, Leases(database, study._study_id, 60.0), tmp_path)
+    queue = TrialQueue(config, study, database, tmp_path)
     other.storage.create_new_trial(study._study_id, create_trial(state=TrialState.WAITING))
-    trial = claims.next()
+    trial = queue.fetch()
     assert trial is not None and trial.number == 0
     assert trial.values.keys() == config.search_space.keys()
     for each in (database, other):
