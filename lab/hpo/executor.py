@@ -46,15 +46,21 @@ class WorkerDied:
 
 @dataclass
 class Job:
-    """A run at work in a slot. `subject` is the scheduler's own."""
+    """A run in a slot. `subject` is the scheduler's own."""
 
     slot: Slot
     order: TrialJob
     subject: Any
-    process: ForkServerProcess | None = None
-    connection: Connection | None = None
     started: float | None = None  # when its process was there
     stopping: float | None = None  # since when
+
+
+@dataclass
+class ProcessJob(Job):
+    """A run in a process."""
+
+    process: ForkServerProcess | None = None
+    connection: Connection | None = None
     killed: bool = False
     last: worker_main.TrialFinished | None = None  # its last word
     leaving: float | None = None  # since when nothing more is to come
@@ -74,7 +80,10 @@ class Executor(Protocol):
     """
 
     slots: Sequence[Slot]
-    jobs: list[Job]
+
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The jobs that have not ended."""
 
     def start(self, slot: Slot, order: TrialJob, subject: Any) -> None: ...
 
@@ -93,7 +102,7 @@ class ProcessExecutor:
     """
 
     def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
-        self.slots, self.jobs = slots, list[Job]()
+        self.slots, self.jobs = slots, list[ProcessJob]()
         self._run, self._handler = run, handler
         self._context = forkserver.context()
 
@@ -105,7 +114,7 @@ class ProcessExecutor:
         )
         process.start()
         theirs.close()
-        self.jobs.append(Job(slot, order, subject, process, ours))
+        self.jobs.append(ProcessJob(slot, order, subject, process=process, connection=ours))
 
     def poll(self, seconds: float) -> None:
         """Handle what the runs have to say, waiting for it at most so long."""
@@ -136,7 +145,7 @@ class ProcessExecutor:
                 job.process.join()
         self.jobs.clear()
 
-    def _receive(self, job: Job, connection: Connection) -> None:
+    def _receive(self, job: ProcessJob, connection: Connection) -> None:
         try:
             message: Message | None = connection.recv()
         except (EOFError, OSError):
@@ -151,14 +160,14 @@ class ProcessExecutor:
         else:
             self._handler(job, message)
 
-    def _reap(self, job: Job) -> None:
+    def _reap(self, job: ProcessJob) -> None:
         """The process is gone, and its memory with it: now its slot is free."""
         assert job.process is not None
         job.process.join()
         self.jobs.remove(job)
         self._handler(job, job.last if job.last is not None else self._death(job))
 
-    def _death(self, job: Job) -> WorkerDied:
+    def _death(self, job: ProcessJob) -> WorkerDied:
         assert job.process is not None and job.process.exitcode is not None
         code = job.process.exitcode
         if code >= 0:
@@ -167,7 +176,7 @@ class ProcessExecutor:
         hint = "; the machine may be out of memory" if name == "SIGKILL" and not job.killed else ""
         return WorkerDied(f"its process was ended by {name}{hint}")
 
-    def _kill(self, job: Job) -> None:
+    def _kill(self, job: ProcessJob) -> None:
         job.killed = True
         if job.process is not None:
             job.process.kill()

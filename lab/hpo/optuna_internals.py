@@ -1,6 +1,6 @@
 """Everything that this program uses of Optuna and that Optuna calls private. No other file names any of it.
 
-A new version of Optuna has to be compared with this file; `pyproject.toml` bounds it to the next major one.
+A new version of Optuna has to be compared with this file; docs/decisions/0001-dependencies.md bounds it.
 """
 
 from typing import Any, cast
