@@ -93,7 +93,7 @@ def _fill(
 
 
 def _run_folder(folder: Path, trial: FrozenTrial, facts: dict[str, Any]) -> Path:
-    """Where the trial's weights and pictures are: its own folder, or that of its best seed or fold."""
+    """Return the folder of the trial's weights and plots: its own, or that of its best seed or fold."""
     repeats = TrialAttributes.of(trial).repeats or {}
     values = {name: value for name, value in repeats.items() if not math.isnan(value)}
     if not values:

@@ -18,7 +18,7 @@ _FAR = 1e6  # points lie in the unit cube, and not much outside of it where boun
 
 
 class SafeCmaEs(OpenCmaEs):
-    """`optuna.samplers.CmaEsSampler`, whose optimizer is made anew for each trial from the finished ones.
+    """`optuna.samplers.CmaEsSampler`, whose optimizer is rebuilt for each trial from the finished ones.
 
     Same arguments. A trial carries the number of its generation; the first `popsize` trials of a generation
     to finish are told to the optimizer, generation by generation. What they hold are numbers, and nothing is
@@ -61,7 +61,7 @@ class SafeCmaEs(OpenCmaEs):
         return optimizer
 
     def _point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> NDArray[np.float64] | None:
-        """Where a trial was, in the unit cube; None where it doesn't say, or says what can't be."""
+        """Return a trial's point in the unit cube; None where it has none, or an invalid one."""
         names = parameters_of(space)
         if not set(names) <= trial.params.keys():
             return None
@@ -76,5 +76,5 @@ class SafeCmaEs(OpenCmaEs):
 
 
 def _finished_at(trial: FrozenTrial) -> tuple[float, int]:
-    """Trials in the order in which they ended: a straggler never changes a generation that was told."""
+    """Order trials by their end: a straggler never changes a generation that the optimizer has."""
     return trial.datetime_complete.timestamp() if trial.datetime_complete else math.inf, trial.number

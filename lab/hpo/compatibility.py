@@ -1,4 +1,4 @@
-"""What may change in a study's file while the study goes on, and what needs a study of its own.
+"""Compatibility of a study's file with its trials: changes that keep it, and changes that need a new one.
 
 Trials are compared with each other: by a sampler, by a pruner, by who reads the report. So everything that a
 trial's value hangs on stays, and everything else may change. What hangs on it is the base run with all its
@@ -84,7 +84,7 @@ def refuse(
 
 
 def described(attributes: Data) -> bool:
-    """Whether a study's attributes say what it was made from."""
+    """Return whether a study's attributes describe its file."""
     config, base = attributes.get(CONFIG), attributes.get(BASE)
     return isinstance(base, Mapping) and isinstance(config, Mapping) and isinstance(config.get(KEY), Mapping)
 
@@ -108,7 +108,7 @@ def path_of(name: str) -> tuple[str, ...]:
 
 
 def run_problems(stored: Data, wanted: Data, searched: Collection[tuple[str, ...]] = ()) -> Iterator[Problem]:
-    """Where two runs differ so that their values can't be compared; paths begin with `run`.
+    """Yield the differences of two runs that make their values incomparable; paths begin with `run`.
 
     Args:
         searched: paths that trials have values of their own for.
@@ -120,7 +120,7 @@ def run_problems(stored: Data, wanted: Data, searched: Collection[tuple[str, ...
 
 
 def versus(mine: Any, other: Any) -> str:
-    """How the study's and the file's value are set against each other."""
+    """Contrast the study's value with the file's."""
     return f"the study has {text(mine)}, the file has {text(other)}"
 
 
@@ -141,7 +141,7 @@ def _resolved(stored: Data, wanted: Data) -> tuple[Data, Data]:
 
 
 def _unwatched(*runs: Data) -> Iterator[tuple[str, ...]]:
-    """Metrics that are written down only: no value and no decision hangs on them."""
+    """Metrics that are written down only: no value and no decision depends on them."""
     watched = set()
     for run in runs:
         monitor = run.get("monitor") or {}
@@ -224,7 +224,7 @@ def _parameter_problems(
 
 
 def _conditions(parameter: Data) -> dict[str, list[str]]:
-    """What each condition asks for, a single value as a list of one, in no particular order."""
+    """Return the values that each condition asks for, a single one as a list, in no particular order."""
     when = parameter.get("when") or {}
     wanted = {key: value if isinstance(value, (list, tuple)) else [value] for key, value in when.items()}
     return {key: sorted(map(text, values)) for key, values in wanted.items()}
@@ -246,7 +246,7 @@ def _other_bounds(old: Data, new: Data) -> Iterator[tuple[Path, str]]:
 
 
 def _other_choices(old: Sequence[Any], new: Sequence[Any]) -> str:
-    """What differs between two lists of choices; empty where nothing does."""
+    """Return the difference between two lists of choices; empty where there is none."""
     if same(old, new):
         return ""
     changed = [

@@ -1,4 +1,4 @@
-"""What a person sees of a study: a line for each finished trial, and where the whole stands."""
+"""Console output of a study: a line for each finished trial, and the state of the whole."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class StudyConsole:
         self._status = ""
 
     def begin(self, lines: Mapping[str, str], **facts: Any) -> None:
-        """What is to be done."""
+        """Print the study, the search and the storage."""
         self._json("study_start", **facts)
         for name, text in lines.items():
             self._line(f"{name:<9}{text}")
@@ -100,7 +100,7 @@ class StudyConsole:
         self._line(text[:1].upper() + text[1:] if is_word else text, always=True)
 
     def status(self, text: str) -> None:
-        """Where the study stands, on a terminal in its last line."""
+        """Print the state of the study, on a terminal in its last line."""
         if not self.live:
             self._line(text)
         elif text != self._status:
@@ -110,7 +110,7 @@ class StudyConsole:
             self._write(f"\r\x1b[K{self._status}")
 
     def end(self, lines: Sequence[str], **facts: Any) -> None:
-        """How it ended and where everything is."""
+        """Print the result and the paths of all that is left."""
         self._json("study_end", **facts)
         self._status = ""
         for text in lines:

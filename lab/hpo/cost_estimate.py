@@ -1,4 +1,4 @@
-"""What a whole study will take: time, memory and disk, by what single trials of it take."""
+"""Estimate of a study's time, memory and disk space from the costs of single trials."""
 
 import heapq
 import math
@@ -19,7 +19,7 @@ _SHARE = 0.9  # of a memory that can be used; the system and CUDA want some, too
 
 @dataclass(frozen=True)
 class Room:
-    """What the machine has, in bytes; None where that can't be found out."""
+    """Resources of the machine, in bytes; None where they are unknown."""
 
     memory: int | None = None
     device: str = "cpu"
@@ -96,7 +96,7 @@ def estimate(config: OptimizeConfig, costs: Mapping[str, Costs]) -> Estimate:
 
 
 def warnings(config: OptimizeConfig, costs: Mapping[str, Costs], found: Estimate, room: Room) -> list[str]:
-    """What of it will not fit."""
+    """List the costs that exceed the machine or the budget."""
     result = []
     budget, timeout = config.time_budget, config.trial_timeout
     if budget is not None and found.seconds > budget:

@@ -105,7 +105,7 @@ def refuse_open_door(host: str, address: str, token: str | None, port: int) -> N
 
 
 def on_loopback(address: str) -> bool:
-    """Whether an address is of this machine alone."""
+    """Return whether an address can be reached from this machine alone."""
     return ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 

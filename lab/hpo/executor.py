@@ -1,4 +1,4 @@
-"""Where trials run: in processes forked from a warm server, or in the scheduler's own process.
+"""Executors of trials: processes forked from a warm server, or the scheduler's own process.
 
 The server has imported torch and the project once and touched no GPU; a process forked from it costs a few
 hundredths of a second, and takes its memory, its GPU and its crash away with it.
@@ -67,7 +67,7 @@ class ProcessJob(Job):
 
 
 class Handler(Protocol):
-    """What becomes of a job's messages; the answer matters for `EpochReported` only."""
+    """Handles a job's messages; the answer matters for `EpochReported` only."""
 
     def __call__(self, job: Job, message: Message | WorkerDied) -> Answer: ...
 

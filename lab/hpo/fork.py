@@ -1,4 +1,4 @@
-"""Which trials of one study are trials of another, too: those whose run the other could have proposed.
+"""Selection of a study's trials for its fork: those that the fork could have proposed itself.
 
 A trial is its base run with its values in place. The new study is asked for the point at which its own base
 run would become the same one: where a parameter was added, the value that the trial had anyway; where one was
@@ -123,7 +123,7 @@ class Fork:
         )
 
     def _old_values(self, trial: FrozenTrial) -> dict[str, Any]:
-        """What was chosen, by the old study's file; choices by position, for labels may hold secrets."""
+        """Return the chosen values by the old study's file; choices by position, labels may hold secrets."""
         chosen: dict[str, Any] = {}
         space, _ = self._spaces
         for name in space.order:

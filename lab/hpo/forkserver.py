@@ -26,7 +26,7 @@ _KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations
 
 
 def context() -> ForkServerContext:
-    """What makes processes from the server."""
+    """Return the multiprocessing context of the server."""
     return multiprocessing.get_context("forkserver")
 
 

@@ -36,7 +36,7 @@ class Curve:
         return step, self.points[step]
 
     def is_last(self, seed_index: int, epoch: int, seeds: int) -> bool:
-        """Whether nothing is left to save by pruning at this epoch."""
+        """Return whether nothing is left to save by pruning at this epoch."""
         return epoch >= self.epochs and seed_index == seeds - 1
 
 

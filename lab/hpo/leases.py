@@ -1,4 +1,4 @@
-"""Who works on which trial: leases with fencing tokens, in the study's own database.
+"""Leases on trials, with fencing tokens, in the study's own database.
 
 A trial keeps its row and number for life. It is WAITING until somebody claims it, RUNNING while a lease says
 whose it is, and finished once. Each claim raises the trial's token, and every write to a trial is one

@@ -1,4 +1,4 @@
-"""Open a study by its file: make it, fork it, or go on with it where the file still means the same search."""
+"""Open a study by its file: create it, fork it, or continue it where the search is still the same."""
 
 import json
 from collections.abc import Callable
@@ -157,7 +157,7 @@ def fork_study(
 
 
 def description(config: OptimizeConfig) -> dict[str, Any]:
-    """What identifies a study, as storage keeps it: its file, and the base run with all defaults.
+    """Return the stored description of a study: its file, and the base run with all defaults.
 
     Without secrets; but a parameter is none for its name, and its choices have to be known.
     """
@@ -199,7 +199,7 @@ def _directions(config: OptimizeConfig) -> list[StudyDirection]:
 
 
 def _is_blank(study: optuna.Study) -> bool:
-    """Whether its maker was killed before it could say what the study is. Call it under the study's lock."""
+    """Return whether its creator died before it stored the description. Requires the study's lock."""
     return not compatibility.described(study.user_attrs) and not study.get_trials(deepcopy=False)
 
 
@@ -280,7 +280,7 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
 
 
 def _holds(new: BaseDistribution, old: BaseDistribution) -> bool:
-    """Whether all numbers of the old bounds lie within the new ones."""
+    """Return whether all numbers of the old bounds lie within the new ones."""
     numbers = (FloatDistribution, IntDistribution)
     return (
         isinstance(new, numbers) and isinstance(old, numbers) and new.low <= old.low and old.high <= new.high

@@ -87,7 +87,7 @@ class OpenCmaEs(CmaEsSampler):
 
     @property
     def with_margin(self) -> bool:
-        """Whether integers keep a margin, for which a trial stores another point than it is run at."""
+        """Integers keep a margin, for which a trial stores another point than it is run at."""
         return self._with_margin
 
     @property

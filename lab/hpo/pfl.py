@@ -132,7 +132,7 @@ class PredictedFinalLoss(BasePruner):
         self._seeds, self._returns = seeds, returns
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether the trial should end here, by what the study's storage holds."""
+        """Return whether the trial should be pruned now, by what the study's storage holds."""
         last = trial.last_step or 0
         if not 1 <= last < self._epochs * self._seeds or not self._due(trial):
             return False
@@ -155,14 +155,14 @@ class PredictedFinalLoss(BasePruner):
         return segment, epoch + 1
 
     def _due(self, trial: FrozenTrial) -> bool:
-        """Whether an epoch min_epochs · 2^i lies after the report before the newest, up to the newest."""
+        """Return whether an epoch min_epochs · 2^i lies between the last two reports."""
         *_, before, last = [0, *sorted(trial.intermediate_values)]
         segment, epoch = self._place(last)
         earlier = max(before - segment * self._epochs, 0)
         return (epoch // self._min_epochs).bit_length() > (earlier // self._min_epochs).bit_length()
 
     def _worth(self, trial: FrozenTrial, sign: float) -> float | None:
-        """What a finished trial counts for; smaller is better."""
+        """Return the value of a finished trial; smaller is better."""
         if trial.state == TrialState.COMPLETE:
             return None if trial.value is None or math.isnan(trial.value) else sign * trial.value
         return self._end(self._curve(trial, self._place(trial.last_step or 1)[0], sign))

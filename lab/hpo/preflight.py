@@ -42,7 +42,7 @@ Build = Callable[..., Any]  # makes a lab.train.preflight.Trainable
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process is to try.
+    """The work of one process.
 
     Args:
         log: takes what is printed, and where the process was when it died.
@@ -56,7 +56,7 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of it. `device` is empty where the process died."""
+    """The result of one process. `device` is empty where it died."""
 
     report: Report
     device: str = ""
@@ -119,7 +119,7 @@ def _run(config: OptimizeConfig, corner: Corner) -> RunConfig:
 
 
 def _judged(report: Report, config: OptimizeConfig) -> Report:
-    """What the study can live with is no fault: trials that diverge, or get half the batch."""
+    """Turn faults that the study handles itself into warnings: divergence, or too large a batch."""
     if DIVERGED in report.faults:
         faults = [fault for fault in report.faults if fault != DIVERGED]
         return replace(report, faults=faults, warnings=[*report.warnings, DIVERGED])
@@ -157,7 +157,7 @@ def _try(work: _Work) -> _Found:
 
 
 def _at_work(connection: Connection, work: _Work) -> None:
-    """What the process does. At the limit it writes down where it is, and ends."""
+    """Do the work of the process. At the time limit it records its position, and exits."""
     with work.log.open("ab", buffering=0) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -187,7 +187,7 @@ def _at_work(connection: Connection, work: _Work) -> None:
 
 
 def _death(code: int | None) -> str:
-    """What an exit code tells."""
+    """Describe an exit code."""
     if code is None or code >= 0:
         return f"its process ended with exit code {code}"
     name = signal.Signals(-code).name

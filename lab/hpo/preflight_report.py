@@ -1,4 +1,4 @@
-"""What the check of a study found, for a person and as JSON."""
+"""Report of a study's preflight, for people and as JSON."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _VALUE = 36  # columns of a parameter's value, at most
 
 @dataclass(frozen=True)
 class TriedCorner:
-    """A point of the space, and what one batch told. `values` are as they are stored, by path."""
+    """A point of the space, and the result of one batch. `values` are as they are stored, by path."""
 
     label: str
     values: Mapping[str, Any]

@@ -55,7 +55,7 @@ def reevaluate(
     What was done before is not done again. Where another process is at it already, nothing is done.
 
     Raises:
-        Stopped: by a signal; the same command goes on.
+        Stopped: by a signal; the same command continues.
     """
     assert config.confirm is not None
     candidates = ranked(trials, study.directions)[: config.confirm.top]

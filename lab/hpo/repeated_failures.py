@@ -25,7 +25,7 @@ class Failures:
         self._since = datetime.fromtimestamp(clock.now())
 
     def repeated(self) -> str:
-        """What failed, where it has failed too often; else nothing. Trials of other processes count."""
+        """Return the failure that has occurred too often, or nothing. Trials of other processes count."""
         finished = [
             (trial.datetime_complete, trial)
             for trial in self._study.get_trials(deepcopy=False)

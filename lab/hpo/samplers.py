@@ -166,7 +166,7 @@ class _Moment:
         return getattr(self._storage, name)
 
     def get_study_id_from_name(self, study_name: str) -> int:
-        """That of the one study."""
+        """Return that of the one study."""
         return self._study_id
 
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:

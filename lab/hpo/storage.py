@@ -250,12 +250,12 @@ def _reason(error: BaseException) -> str:
 
 
 def process_identity() -> str:
-    """Who this process is, so that another on the same machine can tell whether it still lives."""
+    """Identify this process, so that another one on the same machine can check whether it is alive."""
     return f"{_namespace()}:{os.getpid()}:{_birth(os.getpid())}"
 
 
 def is_dead(identity: str) -> bool:
-    """Whether a process is known to be gone; False where it lives, or lived on another machine."""
+    """Return whether a process is known to be gone; False if it is alive, or ran on another machine."""
     namespace, _, rest = identity.rpartition(":")[0].rpartition(":")
     birth = identity.rpartition(":")[2]
     if namespace != _namespace() or not rest.isdecimal():

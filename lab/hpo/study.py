@@ -47,11 +47,11 @@ from lab.train.callbacks.progress_bar import Style
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study came to.
+    """The result of a study.
 
     Args:
         reason: why it stopped before its end; empty where it didn't.
-        failed: whether somebody has to do something before it can go on.
+        failed: whether the user has to act before it can continue.
         best: the best trial, or None where none finished well.
         outcomes: how many trials ended how.
         done: whether there is nothing left to do.
@@ -82,9 +82,9 @@ def optimize(
         fork: begin a study of this name with what still fits of the file's study.
 
     Raises:
-        ConfigError: the file has changed so that the study can't go on with it.
+        ConfigError: the file has changed so that the study can't continue with it.
         StorageError: the database can't be used.
-        Stopped: by a signal; the same command goes on.
+        Stopped: by a signal; the same command continues.
     """
     with Signals() as signals:
         return _optimized(config, run, root, StudyConsole(console), command, fork, signals)
@@ -233,7 +233,7 @@ def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: Stud
 
 
 def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
-    """Write a study's report anew, from its folder and its database.
+    """Rebuild a study's report from its folder and its database.
 
     Args:
         name: of the study, or the path of its folder.
@@ -302,7 +302,7 @@ def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folde
 def _end(
     out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: Path, command: Sequence[str]
 ) -> None:
-    """Say how it ended; `command` goes on with a study that a signal has stopped."""
+    """Print the result; `command` continues a study that a signal has stopped."""
     counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
     end = ": ".join(filter(None, ["Done" if result.done else "Stopped", result.reason]))
     lines = ["", f"{end}. Trials: {counts}."]

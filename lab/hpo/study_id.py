@@ -1,4 +1,4 @@
-"""Which study a folder belongs to, so that a new one never takes the trials of another for its own.
+"""Identity of a study's folder, so that a new study never takes the trials of another for its own.
 
 A name says nothing: the database may be gone, or be another one. Each study has an identity of its own, in
 the database and in its folder.

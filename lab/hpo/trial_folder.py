@@ -23,7 +23,7 @@ _TOKEN = ".lease"
 
 
 def write_trial(folder: Path, facts: Mapping[str, Any]) -> None:
-    """What the study knows of a trial, in the trial's own folder; without secrets."""
+    """Write the study's facts of a trial into the trial's own folder, without secrets."""
     file_io.atomic_write(folder / TRIAL, file_io.to_json(redact(facts), indent=2) + "\n")
 
 
@@ -61,7 +61,7 @@ def fenced(folder: Path, token: int) -> Iterator[None]:
 
 
 def clear(folder: Path) -> None:
-    """Drop what is there but for the console, which is being written, for a run that begins anew."""
+    """Drop what is there but for the console, which is being written, for a run that starts from scratch."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -82,6 +82,6 @@ class LeaseCheck(Callback):
         self._trial = trial
 
     def on_steps(self, event: StepsDone) -> None:
-        """The thread that renews the lease has been told."""
+        """Stop where the thread that renews leases has found it lost."""
         if self._trial.lost:
             raise Stopped(TAKEN, cause=StopCause.TAKEN_OVER)

@@ -1,4 +1,4 @@
-"""From how a run ended to what Optuna and the people are told of the trial.
+"""Mapping of a run's outcome to the state and values that Optuna stores.
 
 Nothing turns a fault into "pruned". A trial that diverged or found no memory is complete for Optuna, with the
 worst value there is, so that a sampler learns to keep away; it is never best. A failed one, or one that took

@@ -1,4 +1,4 @@
-"""Mirrors a study to W&B and TensorBoard; whatever they do, the study goes on."""
+"""Mirror a study to W&B and TensorBoard; their failures never affect it."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,9 +52,9 @@ def without_wandb(config: Mapping[str, Any]) -> dict[str, Any]:
 class WandbSync(StudyCallback):
     """A W&B run for each seed of each trial, and one for the study, where the base run has a W&B tracker.
 
-    A trial's W&B run stays open until the trial is over, so that one whose process died goes on in it. Its
+    A trial's W&B run stays open until the trial is over, so that one whose process died continues in it. Its
     end is awaited by nobody: each has a thread of its own, and only `close` waits, for all of them together
-    the time that the tracker's config gives. W&B's troubles are told once.
+    the time that the tracker's config gives. W&B's problems are reported once.
 
     Args:
         folder: of the study.
@@ -93,7 +93,7 @@ class WandbSync(StudyCallback):
             self._note(f"W&B: not used: {', '.join(unused)}; the config and the study come first, and {why}")
 
     def on_run_start(self, trial: Trial, message: RunStarted) -> None:
-        """Begin a seed's W&B run, or go on with it: with what was missed since, where it is resumed."""
+        """Begin a seed's W&B run, or resume it, with what was missed since."""
         key = (trial.number, message.seed_index, trial.halvings)  # another batch size makes other curves
         self._finish(trial, but=key)
         if key not in self._open and (background := self._begin(trial, message.event)) is not None:
@@ -135,7 +135,7 @@ class WandbSync(StudyCallback):
         self._tell()
 
     def on_study_end(self, study: optuna.Study, best: FrozenTrial | None) -> None:
-        """Begin or go on with the study's own W&B run: a table of all trials, and the winner."""
+        """Create or resume the study's own W&B run: a table of all trials, and the winner."""
         if self._session is None:
             return
         trials = study.get_trials(deepcopy=False)
@@ -232,7 +232,7 @@ class WandbSync(StudyCallback):
         summary: Mapping[str, Any],
         step: int,
     ) -> None:
-        """What the last thread does."""
+        """Write the study's run, in the last thread."""
         try:
             name = self._config.study_name
             described = Described(

@@ -1,4 +1,4 @@
-"""The process of one trial: an ordinary run that tells its scheduler of every epoch and does as it answers.
+"""The process of one trial: an ordinary run that reports every epoch to its scheduler and acts on the answer.
 
 It never opens the database. It ends by itself when the scheduler is gone or silent, so that nobody is left
 to write into a trial that has become another's.
@@ -86,7 +86,7 @@ class TrialJob:
 
 
 def patience(config: OptimizeConfig) -> float:
-    """How many seconds a run waits for an answer: longer than a lease holds without being renewed."""
+    """Return the seconds that a run waits for an answer: longer than a lease holds without being renewed."""
     return max(2 * config.lease_seconds, 30.0)
 
 
@@ -222,7 +222,7 @@ def run_trial(order: TrialJob, run: Run, tell: Tell) -> TrialFinished:
 
 
 def main(connection: Connection, order: TrialJob, run: Run) -> None:
-    """What a trial's process does; its console goes into the trial's folder."""
+    """Run a trial in its own process; its console goes into the trial's folder."""
     try:
         order.folder.mkdir(parents=True, exist_ok=True)
         with (order.folder / CONSOLE).open("ab", buffering=0) as log:
