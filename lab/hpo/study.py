@@ -128,8 +128,8 @@ def _optimized(
     for lacking in notes_on(paths):  # a trial's are in its own console.log
         out.note(lacking.message)
     executor = partial(create_executor, config, run, signals=signals)
-    queue = TrialQueue(config, study, database, folder, on_message=out.note, check=signals.raise_received)
     try:
+        queue = TrialQueue(config, study, database, folder, on_message=out.note, check=signals.raise_received)
         scheduler = TrialScheduler(
             config, study, queue, executor, callbacks=callbacks, signals=signals, command=command
         )
