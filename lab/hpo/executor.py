@@ -132,6 +132,7 @@ class ProcessExecutor:
 
     def stop(self, job: Job, stop: Stopped) -> None:
         """Ask a run to end at once and in order; one that doesn't is killed."""
+        assert isinstance(job, ProcessJob)
         if job.stopping is None and job.connection is not None:
             job.stopping = time.monotonic()
             with suppress(OSError):
