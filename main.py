@@ -1,4 +1,4 @@
-"""What to do: reads the command line and the config, and does one thing.
+"""Command line of the program: reads the options and the config, and does one thing.
 
 Exit codes: 0 done; 1 the run failed or diverged, or a check found something; 2 the command line, the config
 or the first batch is wrong; 3 some images couldn't be predicted; 130, 143 and 129 stopped by Ctrl-C, SIGTERM
@@ -40,9 +40,11 @@ WRONG, INCOMPLETE = 2, 3
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line says; returns the exit code."""
+    """Execute the command line; returns the exit code."""
     options = command_line.parsed(arguments)
+    # Before anything is imported that a config names, here or in a process that is started.
     import_policy.guard(options.allow_import, options.run or options.optimize or options.check)
+    # A record keeps the command as it was typed, before `~` is expanded.
     given = sys.argv[1:] if arguments is None else arguments
     command = shell_commands.recorded([*map(command_line.as_text, given)])
     try:
@@ -56,13 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(f"{error}; wait for it, or start a new run")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except SystemExit as stop:  # a signal, which the code tells
+    except SystemExit as stop:  # a signal, which the code names
         return int(stop.code or 0)
     except OSError as error:
         if not file_io.is_disk_full(error):
             raise
         again = shell_commands.main("--resume", "RUN")
-        how = f"what was saved before is whole; once there is space, the same command or {again} continues"
+        how = f"what was saved is intact; free some space, and continue by the same command or {again}"
         print(f"main.py: {file_io.disk_full_message(error)}; {how}", file=sys.stderr)
         return 1
 
@@ -93,15 +95,12 @@ def run(options: argparse.Namespace, command: list[str]) -> int:
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
-    try:
-        with Signals(Interrupted) as signals:
-            config.check()
-            result = train(
-                config, signals, run_dir=folder, resume=folder is not None, console=console, command=command,
-                source=document.text if options.run else "",
-            )  # fmt: skip
-    except ConfigError as error:
-        raise document.located(error) from error
+    with document.locating(), Signals(Interrupted) as signals:
+        config.check()
+        result = train(
+            config, signals, run_dir=folder, resume=folder is not None, console=console, command=command,
+            source=document.text if options.run else "",
+        )  # fmt: skip
     return result.outcome.exit_code
 
 
@@ -120,6 +119,7 @@ def train(config: RunConfig, signals: Signals, **options: Any) -> "RunResult":
 
     try:
         return util.run(config, callbacks=[SignalCallback(signals)], **options)
+    # A Stopped is a SystemExit, too, and must not be taken for one of the user's code.
     except (Stopped, Refused):
         raise
     except SystemExit as error:
@@ -136,13 +136,14 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
     if options.print_config:
         return print_config(config, options)
     console: Style = "json" if options.json else "quiet" if options.quiet else "auto"
-    try:
+    with document.locating():
         from lab.hpo import forkserver
 
         apart = config.isolation == "process"
         config.check_shapes()
         if apart:
             forkserver.warm_up(config.base, "util")  # it imports torch, and this process needn't
+        # Optuna is imported after the check of the shapes, so that a slip in the file is reported at once.
         from lab.hpo import study
         from lab.hpo.storage import StorageError
 
@@ -154,8 +155,6 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
             result = study.optimize(config, train_trial, console=console, command=command, fork=options.fork)
         except StorageError as error:
             raise Refused(error) from error
-    except ConfigError as error:
-        raise document.located(error) from error
     return 1 if result.failed else 0
 
 
@@ -289,30 +288,27 @@ def export(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """--check."""
+    # The file itself shows whether it is a study's or a run's.
     if is_study(config_file.read(options.check)):
         study, document = saved_config.read_study(options.check, options.set)
         if options.print_config:
             return print_config(study, options)
         from lab.hpo import forkserver
 
-        try:
+        with document.locating():
             study.check_shapes()
             forkserver.warm_up(study.base, "util")
             forkserver.check(study)
             return 0 if check_study(study, "json" if options.json else "auto") else 1
-        except ConfigError as error:
-            raise document.located(error) from error
     config, document = read(options.check, options)
     if options.print_config:
         return print_config(config, options)
-    try:
+    with document.locating():
         config.check()
         from lab.train.preflight import preflight
         from util import Trainer
 
         report = preflight(config, Trainer.from_config)
-    except ConfigError as error:
-        raise document.located(error) from error
     print(report.as_json() if options.json else report.as_text())
     return 0 if report.passed else 1
 
@@ -373,13 +369,13 @@ def lost() -> int:
 
 
 def complain(error: object) -> int:
-    """Say what is wrong with the command line."""
+    """Report what is wrong with the command line."""
     print(f"main.py: {error}", file=sys.stderr)
     return WRONG
 
 
 def read(path: str | Path, options: argparse.Namespace) -> tuple[RunConfig, config_file.Document]:
-    """The config, and the document that knows where each value was written."""
+    """Read the config, and the document that has the place of each value."""
     overrides = [*options.set, *(["pictures.enabled=false"] if options.no_plots else [])]
     return saved_config.read_run(path, overrides, resumed=options.resume is not None)
 
@@ -399,5 +395,6 @@ def find_run(name: str) -> Path:
 
 
 if __name__ == "__main__":
+    # In this order: what is redacted goes to streams that never fail.
     with streams.standard_streams(), redact.redacted_output():
         sys.exit(main())

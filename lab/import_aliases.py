@@ -78,6 +78,7 @@ MOVED: dict[str, str] = {
 
 def current(path: str) -> str:
     """Return the present path of what a dotted path names."""
+    # From the whole path to its first part, so that the longest entry counts.
     module, rest = path, ""
     while module:
         if (new := MOVED.get(module)) is not None:
@@ -135,6 +136,7 @@ class _Moved(Loader):
         """Put the module that is at the new path at the old one."""
         old = module.__name__
         warnings.warn(_message(old, self._new), DeprecationWarning, stacklevel=2)
+        # Python returns what stands here after the import, so both paths lead to one module.
         sys.modules[old] = import_module(self._new)
 
 

@@ -238,7 +238,7 @@ def _searched(original: Original, rng: random.Random) -> Wrong:
         ("optimiser.lr: {type: float, low: 0.001, high: 0.1}", "did you mean 'optimizer'?"),
         ("optimizer.lr: {type: flaot, low: 0.001, high: 0.1}", "did you mean 'float'?"),
         ("batch_size: {choices: []}", "expected a list of at least 1"),
-        ("batch_size: {choices: [8, 8]}", "stands here twice"),
+        ("batch_size: {choices: [8, 8]}", "is listed twice"),
         ("batch_size: {type: int, low: 8, hihg: 16}", "did you mean 'high'?"),
         ("batch_size: {type: int, low: eight, high: 16}", "expected"),
         ("seeds: {choices: [1, 2]}", "can't be searched"),

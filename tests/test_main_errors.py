@@ -21,7 +21,7 @@ epochs: 1
 device: cpu
 pictures: {enabled: false}
 """
-LATER = "The components' own arguments are checked once these are mended."
+LATER = "Fix these first; the arguments of components are checked afterwards."
 
 
 def told(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -66,7 +66,7 @@ def test_all_shape_errors_at_once_by_line_and_alone(main_py: Main) -> None:
     assert told(done) == [
         "4 problems with the config:",
         "  run.yaml:7: name: found 3 (whole number), expected text",
-        "  run.yaml:8: the key 'epochs' stands here twice, first in line 3; keep one",
+        "  run.yaml:8: the key 'epochs' is given twice, first in line 3; keep one",
         "  --set seeds.7=1: seeds.7: '7' is no position in it: found a list of 1, counted from 0",
         "  --set ema.deca=1: ema.deca: unknown key 'deca'; did you mean 'decay'?",
         LATER,
@@ -88,7 +88,7 @@ def test_then_all_errors_of_the_components_by_line(main_py: Main) -> None:
         "  run.yaml:10: optimizer.lr: found '1e-3x' (text), expected a number",
         "  run.yaml:12: criterion.target: 'torch.nn' has no 'MSELos'; did you mean 'MSELoss'?",
         "  --set optimizer.betas.1=x: optimizer.betas.1: found 'x' (text), expected a number",
-        "What only the components themselves can tell is checked once these are mended.",
+        "Fix these first; component-specific checks run afterwards.",
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_missing_file_and_a_missing_run(main_py: Main, tmp_path: Path) -> None
     [
         (
             [],
-            "say one thing to do: --run, --resume, --optimize, --predict, --evaluate, --export, --check, "
+            "specify exactly one of --run, --resume, --optimize, --predict, --evaluate, --export, --check, "
             "--list, --compare, --report, --dashboard, --selftest or --schema; found nothing",
         ),
         (["--list", "--check", "x"], "found --check and --list"),

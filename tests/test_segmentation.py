@@ -91,7 +91,7 @@ def test_export_is_what_the_run_answers(place: Path, say: Say) -> None:
         (["--predict", "nothing", "--input", "set", "--output", "out2"], "there is no run 'nothing'"),
         (["--predict", "RUN", "--input", "missing", "--output", "out2"], "missing"),
         (["--evaluate", "RUN", "--threshold", "1.5"], "threshold must be in [0, 1), found 1.5"),
-        (["--export", "tflite", "RUN"], "--export makes onnx, torchscript, safetensors; found 'tflite'"),
+        (["--export", "tflite", "RUN"], "--export takes onnx, torchscript, safetensors; found 'tflite'"),
     ],
 )
 def test_what_cannot_be_done(place: Path, say: Say, arguments: list[str], message: str) -> None:

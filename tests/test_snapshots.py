@@ -21,7 +21,7 @@ from main import main
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 PROGRAM = re.compile(r"^  .*\bmain\.py ", re.MULTILINE)  # commands in the help, as this process was called
 # Which of the two ends a message depends on what was imported before.
-LATER = re.compile(r"^.* once these are mended\.\n", re.MULTILINE)
+LATER = re.compile(r"^Fix these first; .*\n", re.MULTILINE)
 UPDATE = "UPDATE_SNAPSHOTS" in os.environ
 RUN = """\
 data: {target: lab.data.function, name: sin}

@@ -13,7 +13,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from lab.config.conversions import MEANT, with_meaning
 from lab.config.problems import Problem, ProblemKind, did_you_mean, shown
-from lab.config.signatures import hints_of, signature_of
+from lab.config.signatures import Target, hints_of, signature_of
 from lab.config.validation import expectation, value_at, written_path
 
 _PLAIN = (bool, int, float, str, dict, type(None))  # as YAML has them; anything else is what they stand for
@@ -33,9 +33,9 @@ class Checker:
     hint: Any
     adapter: TypeAdapter[Any]
     meaning: TypeAdapter[Any] | None = None
-    optional: bool = False  # None is its default, whatever the annotation says
+    optional: bool = False  # None is its default, whatever the annotation is
 
-    def check(self, name: str, value: Any) -> Iterator[Problem]:
+    def check(self, name: str, value: object) -> Iterator[Problem]:
         """Yield what is wrong with the value."""
         if value is None and self.optional:
             return
@@ -44,7 +44,7 @@ class Checker:
         except ValidationError as error:
             yield self._problem(name, value, [dict(item) for item in error.errors()])
 
-    def _problem(self, name: str, value: Any, items: list[dict[str, Any]]) -> Problem:
+    def _problem(self, name: str, value: object, items: list[dict[str, Any]]) -> Problem:
         # without "cannot check isinstance"
         messages = [item for item in items if item["type"] != "needs_python_object"]
         others = {written_path(value, item["loc"]) for item in items if item["type"] != MEANT}
@@ -55,6 +55,7 @@ class Checker:
             or isinstance(item["input"], list)
             or written_path(value, item["loc"]) not in others
         ][:8]
+        # These are about the value that was meant, whatever other members of a union expected.
         for item in messages:
             path = (name, *written_path(value, item["loc"]))
             if item["type"] == "unexpected_keyword_argument":
@@ -89,7 +90,8 @@ class Checker:
         return _read(self.adapter, value)
 
 
-def _read(adapter: TypeAdapter[Any], value: Any) -> Any:
+def _read(adapter: TypeAdapter[object], value: object) -> object:
+    # As JSON, for only there pydantic's strict mode takes a list for a tuple and a text for a path.
     try:
         text = json.dumps(value)
     except TypeError:  # it holds objects, for nested components are built already
@@ -98,7 +100,7 @@ def _read(adapter: TypeAdapter[Any], value: Any) -> Any:
 
 
 @functools.cache
-def annotations(target: Callable[..., Any]) -> Mapping[str, Checker]:
+def annotations(target: Callable[..., object]) -> Mapping[str, Checker]:
     """A checker for each annotated argument; what pydantic can't check stays unchecked."""
     try:
         hints, parameters = hints_of(target), signature_of(target).parameters
@@ -125,7 +127,7 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
         return TypeAdapter(hint)
 
 
-def coerced(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def coerced(target: Target, arguments: Mapping[str, object]) -> dict[str, Any]:
     """The arguments, as what the signature's annotations make of them; plain values stay as they are."""
     checkers = annotations(target)
     result = dict(arguments)
@@ -135,6 +137,7 @@ def coerced(target: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[st
                 read = checkers[name].read(value)
             except ValidationError:
                 continue
+            # A plain value is passed as it was written: 1 stays an int where a float is annotated.
             if type(read) not in _PLAIN or (type(read) is dict and checkers[name].meaning is not None):
                 result[name] = read
     return result

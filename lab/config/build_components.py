@@ -8,7 +8,7 @@ from lab.config.problems import ConfigError, Path, Problem
 from lab.config.sections import AUTO
 
 
-def filled(value: Any, length: int) -> Any:
+def filled(value: object, length: int) -> Any:
     """The same nested data with a number for each `auto`."""
     if isinstance(value, dict):
         return {key: filled(item, length) for key, item in value.items()}
@@ -17,7 +17,7 @@ def filled(value: Any, length: int) -> Any:
     return length if value == AUTO else value
 
 
-def size(fact: Any) -> Any:
+def size(fact: object) -> Any:
     """Return how many a fact names: of `{"contact": ["holding", "wearing"]}` it is `{"contact": 2}`."""
     if isinstance(fact, Mapping) and fact and all(isinstance(part, list) for part in fact.values()):
         return {name: len(part) for name, part in fact.items()}
@@ -26,7 +26,7 @@ def size(fact: Any) -> Any:
     return fact if isinstance(fact, int) else None
 
 
-def named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
+def named(spec: Spec, path: Path, known: Mapping[str, object]) -> dict[str, Any]:
     """The known values for a component's arguments that are `auto`, written or by default.
 
     An argument of which nothing is known keeps the word where its annotation allows a text.
@@ -37,12 +37,12 @@ def named(spec: Spec, path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     wanted = [name for name, value in spec.arguments.items() if value == AUTO]
     missing = [name for name in wanted if name not in known and not spec.takes(name, AUTO)]
     if missing:
-        message = "found auto, but the data doesn't give it; write the value"
+        message = "cannot resolve 'auto': the dataset does not provide this value; set it explicitly"
         raise ConfigError([Problem((*path, name), message) for name in missing])
     return {name: known[name] for name in (*wanted, *spec.automatic()) if name in known}
 
 
-def build(spec: Spec, path: Path, *runtime: Any, **overrides: Any) -> Any:
+def build(spec: Spec, path: Path, *runtime: object, **overrides: object) -> Any:
     """Build a component of the run.
 
     Raises:

@@ -12,12 +12,13 @@ Label = str | int | float | bool | None
 SCALARS = (str, int, float, bool, type(None))
 
 
-def labels_of(choices: Sequence[Any]) -> tuple[Label, ...]:
+def labels_of(choices: Sequence[object]) -> tuple[Label, ...]:
     """The stored form of each choice: a plain value as it is, a component by its short name.
 
     Where two would be equal, and for lists and mappings, it is the whole as JSON.
     """
     ladders = [_labels(choice, index) for index, choice in enumerate(choices)]
+    # Of equal labels, those with the most names left are made longer, until all differ.
     while True:
         labels = [ladder[0] for ladder in ladders]
         twins = [i for i, label in enumerate(labels) if labels.count(label) > 1]  # to Optuna, 1 is true
@@ -29,12 +30,12 @@ def labels_of(choices: Sequence[Any]) -> tuple[Label, ...]:
                 del ladders[index][0]
 
 
-def names_of(choices: Sequence[Any], labels: Sequence[Label]) -> tuple[Label, ...]:
+def names_of(choices: Sequence[object], labels: Sequence[Label]) -> tuple[Label, ...]:
     """The label of each choice, as reports show it.
 
     Where several choices are the same component with other arguments, it is `HuberLoss(delta=2.0)`.
     """
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+    groups: dict[str, list[Mapping[str, object]]] = {}
     parts = [_component(choice) for choice in choices]
     for target, arguments in filter(None, parts):
         groups.setdefault(target, []).append(arguments)
@@ -62,7 +63,7 @@ def _component(choice: Any) -> tuple[str, dict[str, Any]] | None:
     return choice["target"], arguments
 
 
-def _differing(arguments: Mapping[str, Any], group: Sequence[Mapping[str, Any]]) -> str:
+def _differing(arguments: Mapping[str, object], group: Sequence[Mapping[str, object]]) -> str:
     """The arguments that not all components of a group have alike."""
     return ", ".join(
         f"{name}={value}"

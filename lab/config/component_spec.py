@@ -23,11 +23,11 @@ from lab.config.argument_types import annotations, coerced
 from lab.config.import_target import blame, is_library, resolve
 from lab.config.mask_values import Auto
 from lab.config.problems import ConfigError, Path, Problem, ProblemKind, Refusal, did_you_mean, nearest
-from lab.config.signatures import signature_of
+from lab.config.signatures import Target, signature_of
 from lab.config.validation import problems_in, validate
 from lab.errors import Infeasible
 
-Look: TypeAlias = Callable[[str], Callable[..., Any] | None]
+Look: TypeAlias = Callable[[str], Target | None]
 _IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
@@ -44,7 +44,7 @@ class Spec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_form(cls, value: Any) -> Any:
+    def _short_form(cls, value: object) -> object:
         if isinstance(value, str):
             value = {"target": value}
         target = value.get("target") if isinstance(value, Mapping) else None
@@ -55,7 +55,7 @@ class Spec(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """Both forms, for editors: the bare import path, and the mapping with its arguments."""
         full = dict(handler.resolve_ref_schema(handler(schema)))
         short = {"type": "string", "pattern": f"^{_IMPORT_PATH.pattern}$", "description": "import path"}
@@ -67,7 +67,7 @@ class Spec(BaseModel):
         """The keyword arguments, nested components still as plain data."""
         return dict(self.model_extra or {})
 
-    def resolve(self) -> Callable[..., Any]:
+    def resolve(self) -> Target:
         """Import what `target` names.
 
         Raises:
@@ -107,21 +107,20 @@ class Spec(BaseModel):
         for name, value in self.arguments.items():
             if (wildcard is not None and value == wildcard) or any(p.path == (name,) for p in wrong):
                 continue
+            # Nested components are checked by their own signatures, and not by this annotation.
             nested = list(_components(value, (name,)))
             for path, part in nested:
                 try:
-                    nested_spec = validate(Spec, part)
-                    found: Sequence[Problem] = [
-                        *nested_spec.check(wildcard=wildcard, shared=given, look=look)
-                    ]
+                    spec = validate(Spec, part)
+                    found: Sequence[Problem] = [*spec.check(wildcard=wildcard, shared=given, look=look)]
                 except ConfigError as error:
                     found = error.problems
                 yield from ConfigError(found).below(path).problems
             if not nested and name in checkers and not any(p.path[:1] == (name,) for p in misplaced):
                 yield from checkers[name].check(name, value)
 
-    def takes(self, name: str, value: Any) -> bool:
-        """Whether an argument's annotation allows a value; False where there is none."""
+    def takes(self, name: str, value: object) -> bool:
+        """Return whether an argument's annotation allows a value; False where there is none."""
         checker = annotations(self.resolve()).get(name)
         return checker is not None and not list(checker.check(name, value))
 
@@ -130,7 +129,7 @@ class Spec(BaseModel):
         parameters = _parameters(self.resolve()) or []
         return [p.name for p in parameters if p.default is Auto.AUTO and p.name not in self.arguments]
 
-    def build(self, *runtime: Any, **overrides: Any) -> Any:
+    def build(self, *runtime: object, **overrides: object) -> Any:
         """Call the target with the runtime arguments, then the config's; nested components are built first.
 
         Raises:
@@ -154,6 +153,7 @@ class Spec(BaseModel):
             declared = isinstance(error, Infeasible) or _is_pruned(error)
             refused = declared or isinstance(error, (ValueError, AssertionError))
             a_file = isinstance(error, OSError) and target.__module__.startswith("lab.")
+            # A mistake in the user's own code keeps its traceback.
             if not refused and not is_library(target) and not a_file:
                 raise
             kind = "" if isinstance(error, (ValueError, Infeasible)) else f"{type(error).__name__}: "
@@ -163,7 +163,7 @@ class Spec(BaseModel):
                 raise Refusal([problem], declared=declared) from error
             raise ConfigError([problem]) from error
 
-    def as_function(self, **overrides: Any) -> Any:
+    def as_function(self, **overrides: object) -> Any:
         """A function as it is, its arguments bound; a class is built. For losses, which may be either."""
         target = self.resolve()
         if inspect.isclass(target):
@@ -188,7 +188,7 @@ def _text(error: Exception) -> str:
     return (frames[-1].line or "") if frames and isinstance(error, AssertionError) else ""
 
 
-def _components(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _components(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, object]]]:
     """The components directly within a value, as they are written, with their paths."""
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
         yield path, value
@@ -200,7 +200,7 @@ def _components(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any
             yield from _components(item, (*path, index))
 
 
-def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
+def _build(value: object, path: Path, shared: Mapping[str, object]) -> object:
     if isinstance(value, Mapping) and isinstance(value.get("target"), str):
         try:
             spec = validate(Spec, value)
@@ -218,20 +218,20 @@ def _build(value: Any, path: Path, shared: Mapping[str, Any]) -> Any:
         raise ConfigError([Problem(path, str(error))]) from error
 
 
-def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
+def _parameters(target: Callable[..., object]) -> list[inspect.Parameter] | None:
     try:
         return list(signature_of(target).parameters.values())
-    except (ValueError, TypeError):  # some C functions tell nothing
+    except (ValueError, TypeError):  # some C functions have none
         return None
 
 
-def _positional(target: Callable[..., Any]) -> list[str]:
+def _positional(target: Callable[..., object]) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [p.name for p in _parameters(target) or [] if p.kind in kinds]
 
 
 def _leading(
-    target: Callable[..., Any], shared: Collection[str], arguments: Mapping[str, Any]
+    target: Callable[..., object], shared: Collection[str], arguments: Mapping[str, object]
 ) -> tuple[str, ...]:
     """The first parameters that take what the run gave to the component around this one."""
     return tuple(
@@ -240,7 +240,7 @@ def _leading(
 
 
 def _check_names(
-    target: Callable[..., Any], arguments: Mapping[str, Any], runtime: tuple[str, ...]
+    target: Callable[..., object], arguments: Mapping[str, object], runtime: tuple[str, ...]
 ) -> Iterator[Problem]:
     parameters = _parameters(target)
     if parameters is None:

@@ -1,4 +1,4 @@
-"""What differs between two configs, by dotted path. Pure Python, for everybody who has nested plain data."""
+"""Differences of two configs by dotted path, in pure Python, for any nested plain data."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from lab.import_aliases import current
 
 
 class Missing:
-    """Stands where one config has no such path, for None is a value."""
+    """A mark that one config has no such path, as None is a value."""
 
     def __repr__(self) -> str:
         return "–"
@@ -51,9 +51,9 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b or (a != a and b != b))
 
 
-def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping) and value:
-        items: Iterator[tuple[Any, Any]] = iter(value.items())
+        items: Iterator[tuple[object, object]] = iter(value.items())
     elif isinstance(value, (list, tuple)) and value:
         items = iter(enumerate(value))
     else:

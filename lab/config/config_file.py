@@ -2,7 +2,8 @@
 
 import copy
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ _PART = r"(?:'[^']+'|[^.']+)"
 class Document:
     """Plain data and where each part of it was written.
 
-    `problems` are those that leave the rest readable; it is checked as well, to tell of all at once.
+    `problems` are those that leave the rest readable; it is checked as well, to report all at once.
     """
 
     data: dict[str, Any]
@@ -37,6 +38,14 @@ class Document:
             if path[:end] in self.origins:
                 return self.origins[path[:end]]
         return self.source
+
+    @contextmanager
+    def locating(self) -> Iterator[None]:
+        """Add the places to the problems of an error that is raised within the context."""
+        try:
+            yield
+        except ConfigError as error:
+            raise self.located(error) from error
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems, each with the place it was written, in that order; `--set` comes last."""
@@ -86,7 +95,7 @@ def parse(text: str, source: str) -> Document:
 
 
 def override(
-    document: D, assignments: Sequence[str], defaults: Mapping[str, Any], place: Place | None = None
+    document: D, assignments: Sequence[str], defaults: Mapping[str, object], place: Place | None = None
 ) -> D:
     """Lay `path=value` assignments over the document; values are read as YAML.
 
@@ -115,6 +124,7 @@ def override(
             result.problems += [replace(p, where=where) for p in error.problems]
             continue
         result.problems += [replace(p, path=path + p.path, where=where) for p in reader.problems]
+        # What was written below the path is gone, and so are its places.
         result.origins = {k: v for k, v in result.origins.items() if k[: len(path)] != path}
         for end in range(1, len(path) + 1):
             result.origins.setdefault(path[:end], where)
@@ -133,7 +143,7 @@ def split(name: str) -> Path:
 
 
 def set_value(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, Any]) -> Path:
-    """Set one value in nested data, in place; what stands there in its short form grows into a mapping.
+    """Set one value in nested data, in place; a short form there grows into a mapping.
 
     Returns:
         The path with the keys that the data has.
@@ -141,6 +151,7 @@ def set_value(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[st
     Raises:
         ConfigError: the path leads through a value that has no parts, or past the end of a list.
     """
+    # A file that leaves the key out has its default, of which one part is replaced.
     if path[0] not in data and path[0] in defaults and len(path) > 1:
         default = defaults[str(path[0])]
         section = isinstance(default, dict) and "target" not in default
@@ -163,7 +174,7 @@ def set_value(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[st
 
 
 def _parts(parent: Any, real: list[str | int], part: str | int) -> Any:
-    """What is at the end of the real path, able to have parts."""
+    """Return what is at the end of the real path, as a mapping or list; a short form grows into one."""
     value = parent[real[-1]]
     if isinstance(value, (dict, list)):
         return value

@@ -24,7 +24,7 @@ DRAWS = 10_000  # random points of a space that can't be listed, before it count
 FEW = 200  # random points of another, before it is listed
 
 
-def _constraint(value: Any) -> Any:
+def _constraint(value: object) -> object:
     """An expression as it is; an import path, or a mapping with a target, as a component."""
     if isinstance(value, Mapping):
         return validate(Spec, value)
@@ -50,7 +50,7 @@ class Constraints:
         self,
         items: Sequence[str | Spec],
         space: Space,
-        base: Mapping[str, Any],
+        base: Mapping[str, object],
         first_parts: Sequence[str],
     ) -> None:
         self._space, self._base = space, base
@@ -83,7 +83,7 @@ class Constraints:
                 found += list(self._of_names(index, rule)) or list(self._of_values(index, rule))
         return sorted(found, key=lambda problem: problem.path[1])
 
-    def violated(self, values: Mapping[str, Any], *, partial: bool = False) -> str | None:
+    def violated(self, values: Mapping[str, object], *, partial: bool = False) -> str | None:
         """The first constraint that a point doesn't meet, as it was written; None where it meets all.
 
         A constraint that needs a value which the point doesn't have, such as a parameter that isn't active,
@@ -114,7 +114,7 @@ class Constraints:
         return None
 
     def nowhere(self) -> list[Problem]:
-        """That no point of the space meets the constraints, as far as listing or drawing points can show."""
+        """Report a space no point of which meets the constraints, by listing points or drawing them."""
         if not self:
             return []
         listed = can_be_listed(self._space)
@@ -126,14 +126,15 @@ class Constraints:
             counts[broken] += 1
         return [Problem((KEY,), none_meets(counts, listed))]
 
-    def completed(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
+    def completed(self, fixed: Mapping[str, object]) -> dict[str, object] | None:
         """A point with the given values, as stored, that meets the constraints; None where none is found."""
+        # Random points are quick where many meet the constraints; a list is sure where few do.
         listed = can_be_listed(self._space)
         rest = every(self._space, fixed) if listed else ()
         points = itertools.chain(self._drawn(FEW if listed else DRAWS, fixed), rest)
         return next((point for point in points if self.violated(point) is None), None)
 
-    def _drawn(self, count: int, fixed: Mapping[str, Any] = {}) -> Iterator[dict[str, Any]]:
+    def _drawn(self, count: int, fixed: Mapping[str, object] = {}) -> Iterator[dict[str, object]]:
         rng = random.Random(0)
         return (draw(self._space, rng, fixed) for _ in range(count))
 
@@ -142,7 +143,7 @@ class Constraints:
         parameter = self._space.parameters[name]
         return parameter.exact(value) if isinstance(parameter, FloatParameter) else value
 
-    def _asked(self, index: int, spec: Spec, values: Mapping[str, Any]) -> bool:
+    def _asked(self, index: int, spec: Spec, values: Mapping[str, object]) -> bool:
         """The answer of a function."""
         try:
             answer = self._function(index)(dict(values))
@@ -157,13 +158,14 @@ class Constraints:
         return bool(answer)
 
     @functools.cache  # noqa: B019 - it lives as long as the study's config
+    # An import may take seconds, and each point asks.
     def _function(self, index: int) -> Callable[[Mapping[str, Any]], Any]:
         rule = self._rules[index]
         assert isinstance(rule, Spec)
-        function: Callable[[Mapping[str, Any]], Any] = rule.as_function()
+        function: Callable[[Mapping[str, object]], object] = rule.as_function()
         return function
 
-    def _finder(self, values: Mapping[str, Any], partial: bool) -> Callable[[Path], Any]:
+    def _finder(self, values: Mapping[str, object], partial: bool) -> Callable[[Path], Any]:
         def find(path: Path) -> Any:
             owner = self._space.owner(path, values)
             if partial and self._open(path, values):
@@ -179,7 +181,7 @@ class Constraints:
 
         return find
 
-    def _open(self, path: Path, values: Mapping[str, Any]) -> bool:
+    def _open(self, path: Path, values: Mapping[str, object]) -> bool:
         """Return whether a parameter that has no value yet decides what is at a path."""
         paths = (self._space.path(name) for name in self._space.parameters if name not in values)
         return any(path[: len(own)] == own or own[: len(path)] == path for own in paths)
@@ -192,7 +194,7 @@ class Constraints:
                 message = f"'{rule.text}' names {name}, which the study neither searches nor sets{hint}"
                 yield Problem((KEY, index), message)
 
-    def _places(self, path: Path) -> Iterator[tuple[bool, Any]]:
+    def _places(self, path: Path) -> Iterator[tuple[bool, object]]:
         """Yield each value that may stand at a path: in the base run, or in a choice."""
         yield lookup(self._base, path)
         for name, parameter in self._space.parameters.items():
@@ -214,7 +216,7 @@ class Constraints:
         return list(found)
 
     def _of_values(self, index: int, rule: Expression) -> Iterator[Problem]:
-        """That an expression can't be computed at a corner of the space."""
+        """Yield a problem where an expression can't be computed at a corner of the space."""
         for corner in self._space.corners():
             try:
                 rule.holds(self._finder(corner.values, partial=False))
@@ -226,7 +228,7 @@ class Constraints:
 
 
 def none_meets(violations: Counter[str], listed: bool) -> str:
-    """That no point meets the constraints, and which one how many violate, the most frequent first.
+    """A message that no point meets the constraints, with the violations of each, the most frequent first.
 
     Args:
         listed: they are all points of the space, and not random ones.
@@ -237,6 +239,6 @@ def none_meets(violations: Counter[str], listed: bool) -> str:
     return f"{points} meets the constraints; violated: {tallied}"
 
 
-def _at(error: ExpressionError, values: Mapping[str, Any]) -> str:
+def _at(error: ExpressionError, values: Mapping[str, object]) -> str:
     point = ", ".join(f"{name}={value!r}"[:60] for name, value in list(values.items())[:6])
     return f"{error} (at {point})" if point else str(error)

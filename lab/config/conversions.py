@@ -34,6 +34,7 @@ def with_meaning(hint: Any) -> Any:
     arguments = typing.get_args(hint)
     if not arguments or typing.get_origin(hint) in (typing.Literal, typing.Annotated):
         return hint
+    # In a union, one member may be a tensor and another a plain number.
     replaced = tuple(with_meaning(each) for each in arguments)
     if all(new is old for new, old in zip(replaced, arguments, strict=True)):
         return hint
@@ -45,7 +46,7 @@ def with_meaning(hint: Any) -> Any:
         return typing.get_origin(hint)[replaced]
 
 
-def _maker(hint: Any) -> Callable[[Any], Any] | None:
+def _maker(hint: object) -> Callable[[Any], Any] | None:
     module, name = getattr(hint, "__module__", None), getattr(hint, "__name__", None)
     if module == "torch" and name in _TENSORS:
         return lambda value: _tensor(value, _TENSORS[str(name)])
@@ -60,7 +61,7 @@ def _maker(hint: Any) -> Callable[[Any], Any] | None:
     return None
 
 
-def _tensor(value: Any, dtype: str | None) -> Any:
+def _tensor(value: object, dtype: str | None) -> object:
     """A tensor of float32, also of whole numbers, for weights are written so; of bools where all are.
 
     Raises:
@@ -77,7 +78,7 @@ def _tensor(value: Any, dtype: str | None) -> Any:
     return value if torch is None else torch.tensor(value, dtype=getattr(torch, dtype))
 
 
-def _array(value: Any, dtype: type | None) -> Any:
+def _array(value: object, dtype: type | None) -> object:
     """A NumPy array of the annotation's type, else of float64; of bools where all are.
 
     Raises:
@@ -97,14 +98,14 @@ def _array(value: Any, dtype: type | None) -> Any:
     return numpy.asarray(value, dtype=chosen)
 
 
-def _numbers(value: Any) -> set[type]:
+def _numbers(value: object) -> set[type]:
     """The types of the numbers in nested lists.
 
     Raises:
         PydanticCustomError: the lists are of several lengths, or hold something else than numbers.
     """
 
-    def shape(part: Any) -> tuple[int, ...]:
+    def shape(part: object) -> tuple[int, ...]:
         if isinstance(part, (list, tuple)):
             shapes = {shape(each) for each in part}
             if len(shapes) > 1:
@@ -123,7 +124,7 @@ def _numbers(value: Any) -> set[type]:
     return kinds
 
 
-def _dtype(value: Any) -> Any:
+def _dtype(value: object) -> object:
     """A type of torch's elements by its name, `float32` or `torch.float32`.
 
     Raises:
@@ -138,7 +139,7 @@ def _dtype(value: Any) -> Any:
     return value if torch is None else getattr(torch, name)
 
 
-def _device(value: Any) -> Any:
+def _device(value: object) -> object:
     """A device by its name.
 
     Raises:

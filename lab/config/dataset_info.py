@@ -85,7 +85,7 @@ class DatasetInfo:
         """The fields among the facts; a user's own keys are left out, and no value is validated."""
         return cls(**{name: facts[name] for name in _NAMES if name in facts})
 
-    def to_facts(self) -> dict[str, Any]:
+    def to_facts(self) -> dict[str, object]:
         """The declared fields as plain data, for `Splits.facts`."""
         values = ((name, getattr(self, name)) for name in _NAMES)
         return {name: value for name, value in values if value != getattr(_UNDECLARED, name)}

@@ -21,14 +21,14 @@ class Study(Protocol):
     @property
     def feasibility(self) -> Constraints: ...
     @property
-    def enqueue(self) -> tuple[dict[str, Any], ...]: ...
+    def enqueue(self) -> tuple[dict[str, object], ...]: ...
     @property
     def n_trials(self) -> int | None: ...
     @property
     def total(self) -> int: ...
 
 
-def stored(space: Space, point: Mapping[str, Any]) -> dict[str, Label]:
+def stored(space: Space, point: Mapping[str, object]) -> dict[str, Label]:
     """A point of the file as Optuna stores it, in the space's order; a choice may be written as its label.
 
     Raises:
@@ -51,7 +51,7 @@ def stored(space: Space, point: Mapping[str, Any]) -> dict[str, Label]:
     return found
 
 
-def is_complete(space: Space, params: Mapping[str, Any]) -> bool:
+def is_complete(space: Space, params: Mapping[str, object]) -> bool:
     """Return whether a stored point leaves nothing to be sampled."""
     try:
         space.from_params(params)
@@ -110,7 +110,7 @@ def _label(parameter: Any, value: Any) -> Label:
 
 def _idle(space: Space, params: Mapping[str, Label]) -> Iterator[tuple[str, str]]:
     """Parameters whose conditions don't hold at the point, or depend on what it leaves out."""
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, object] = {}
     for name in space.order:
         needed = space.needs(name)
         if name in params and not space.active(name, chosen):
@@ -118,7 +118,7 @@ def _idle(space: Space, params: Mapping[str, Label]) -> Iterator[tuple[str, str]
             if missing:
                 yield name, f"depends on {' and '.join(missing)}, which the point must give as well"
             else:
-                yield name, "is not searched at this point: its condition, 'when', doesn't hold; remove it"
+                yield name, "is not active at this point: its condition, 'when', doesn't hold; remove it"
         elif name in params:
             chosen[name] = space.parameters[name].value(params[name])
 

@@ -199,7 +199,7 @@ def _truth(node: ast.expr, find: Find) -> bool:
     return value
 
 
-def _number(node: ast.expr, find: Find) -> Any:
+def _number(node: ast.expr, find: Find) -> object:
     value = _value(node, find)
     if not isinstance(value, (int, float)):
         raise ExpressionError(f"'{ast.unparse(node)}' is {value!r}, expected a number to compute with")
@@ -208,6 +208,7 @@ def _number(node: ast.expr, find: Find) -> Any:
 
 def _computed(op: ast.operator, left: Any, right: Any) -> Any:
     """Arithmetic on two numbers; one that would take long, or gigabytes, overflows."""
+    # Before computing: 10 ** 10 ** 10 would take all memory.
     if isinstance(op, ast.Pow):
         if left == 0 and right < 0:
             raise ZeroDivisionError
@@ -222,7 +223,7 @@ def _computed(op: ast.operator, left: Any, right: Any) -> Any:
     return result
 
 
-def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
+def _compared(op: ast.cmpop, left: object, right: object) -> bool:
     if isinstance(op, (ast.Eq, ast.NotEq)):
         return _same(left, right) == isinstance(op, ast.Eq)
     if isinstance(op, (ast.In, ast.NotIn)):
@@ -233,8 +234,8 @@ def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
     return _COMPARISONS[type(op)](left, right)
 
 
-def _same(left: Any, right: Any) -> bool:
-    """As in YAML: true is not 1; 1 is 1.0."""
+def _same(left: object, right: object) -> bool:
+    """Return whether two values are equal as in YAML: true is not 1; 1 is 1.0."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
@@ -242,7 +243,7 @@ def _same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def _within(item: Any, whole: Any) -> bool:
+def _within(item: object, whole: object) -> bool:
     if isinstance(whole, str) and isinstance(item, str):
         return item in whole
     if isinstance(whole, (list, tuple)):
@@ -250,7 +251,7 @@ def _within(item: Any, whole: Any) -> bool:
     raise ExpressionError(f"can't look for {item!r} in {whole!r}, expected a list or a text")
 
 
-def _called(name: str, arguments: list[Any]) -> Any:
+def _called(name: str, arguments: list[object]) -> object:
     try:
         return FUNCTIONS[name](*arguments)
     except TypeError as error:

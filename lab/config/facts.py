@@ -1,14 +1,12 @@
 """Facts that data states about itself, as arguments that are `auto` take them."""
 
-from typing import Any
-
 from lab.config.dataset_info import DatasetInfo, Facts
 from lab.config.problems import ConfigError, Problem
 
 BACKGROUND = "background"
 
 
-def arguments_of(facts: Facts | None) -> dict[str, Any]:
+def arguments_of(facts: Facts | None) -> dict[str, object]:
     """The facts by the names of arguments; `background` is an index there, and in the data a name.
 
     Raises:

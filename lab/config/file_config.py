@@ -11,7 +11,7 @@ class FileConfig(Frozen):
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:
-        """What the keys hold that a file may leave out, as plain data."""
+        """The defaults of the keys that a file may leave out, as plain data."""
         fields = {name: item for name, item in cls.model_fields.items() if not item.is_required()}
         partial = cls.model_construct(
             **{name: item.get_default(call_default_factory=True) for name, item in fields.items()}
@@ -21,7 +21,7 @@ class FileConfig(Frozen):
 
     def as_data(self) -> dict[str, Any]:
         """The resolved config as plain data, defaults included; `validate` reads it back."""
-        data: dict[str, Any] = plain(self.model_dump())
+        data: dict[str, object] = plain(self.model_dump())
         return data
 
     def to_yaml(self, encoding: str | None = "utf-8") -> str:

@@ -6,7 +6,6 @@ Nobody has to annotate anything for it: a component may be a library's, which ta
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from lab.config.problems import Path, Problem
 from lab.store import paths
@@ -20,18 +19,18 @@ _NAMES = {
 }  # fmt: skip
 
 
-def at_home(value: Any, path: Path) -> Any:
+def at_home(value: object, path: Path) -> object:
     """A component's argument, with the home folder in the place of `~` where it is a path.
 
     Raises:
-        ValueError: nobody knows that home folder.
+        ValueError: the home folder isn't known.
     """
     if not isinstance(value, str) or value[:1] != "~":
         return value
     return str(paths.expanded(value)) if _HOME.match(value) or _is_named(path) else value
 
 
-def problems(arguments: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(arguments: Mapping[str, object]) -> Iterator[Problem]:
     """Yield what is wrong with the paths among a component's arguments; those of nested ones are theirs."""
     roots = [str(value) for value in arguments.values() if isinstance(value, str) and "\0" not in value]
     for path, value in _texts(arguments, ()):
@@ -40,7 +39,7 @@ def problems(arguments: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(path, f"'{value}': {message}")
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping) and (not path or not isinstance(value.get("target"), str)):

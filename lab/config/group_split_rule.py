@@ -1,8 +1,8 @@
 """The rule by which whole groups are cut into sets and folds, which a run keeps for as long as it lives.
 
-With another cut a continued run would be judged by what it has learnt from, and trials of one study by
-different samples. So each checkpoint and each study records its rule, and whoever continues or judges one
-cuts by that.
+With another split a resumed run would be evaluated on its own training samples, and trials of one study on
+different ones. So each checkpoint and each study records its rule, which holds when it is continued or
+evaluated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ class GroupRule(StrEnum):
     """A rule of the cut.
 
     `GREEDY` takes one group after another, and is that of all records that name none; `NEAREST` is as near
-    to the shares, and to equal folds, as whole groups allow.
+    to the fractions, and to equal folds, as whole groups allow.
     """
 
     GREEDY = "greedy"

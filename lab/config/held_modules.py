@@ -5,14 +5,13 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import FunctionType, MethodType, ModuleType
-from typing import Any
 
 from torch import nn
 
 _DEEPEST = 4  # that are looked into, one within the other
 
 
-def held(part: Any) -> dict[str, nn.Module]:
+def held(part: object) -> dict[str, nn.Module]:
     """The outermost modules of an object by the path to them: `""` for itself, `teacher`, `losses.0`.
 
     Attributes, lists and mappings are looked into, and what partials, methods and functions are bound to, as
@@ -25,13 +24,13 @@ def held(part: Any) -> dict[str, nn.Module]:
     return dict(found.values())
 
 
-def modules_in(*parts: Any) -> list[nn.Module]:
+def modules_in(*parts: object) -> list[nn.Module]:
     """The same of several objects, each module once."""
     found = {id(module): module for part in parts for module in held(part).values()}
     return list(found.values())
 
 
-def parameters_in(part: Any) -> dict[str, nn.Parameter]:
+def parameters_in(part: object) -> dict[str, nn.Parameter]:
     """The parameters of an object by name: those of the modules in it, and those that it holds itself."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
     for path, value in _within(part, "", 0, inside=False):
@@ -41,8 +40,9 @@ def parameters_in(part: Any) -> dict[str, nn.Parameter]:
     return dict(found.values())
 
 
-def trained_in(known: Iterable[nn.Parameter], **parts: Any) -> dict[str, nn.Parameter]:
+def trained_in(known: Iterable[nn.Parameter], **parts: object) -> dict[str, nn.Parameter]:
     """The parameters with `requires_grad` of several objects, but for the known ones: `criterion.margin`."""
+    # A loss may hold the network, whose parameters are in the optimizer already.
     seen = {id(parameter) for parameter in known}
     found: dict[str, nn.Parameter] = {}
     for title, part in parts.items():
@@ -53,7 +53,7 @@ def trained_in(known: Iterable[nn.Parameter], **parts: Any) -> dict[str, nn.Para
     return found
 
 
-def beyond(part: Any) -> dict[str, nn.Module]:
+def beyond(part: object) -> dict[str, nn.Module]:
     """The modules in the variables of a file that a function names: they are no part of it."""
     function = part.func if isinstance(part, functools.partial) else part
     if not isinstance(function, FunctionType):
@@ -62,20 +62,21 @@ def beyond(part: Any) -> dict[str, nn.Module]:
 
 
 def _within(
-    value: Any, path: str, depth: int, inside: bool
+    value: object, path: str, depth: int, inside: bool
 ) -> Iterator[tuple[str, nn.Module | nn.Parameter]]:
     """Those in a value; of an object that is inside of another one, the attributes are left alone."""
     if isinstance(value, (nn.Module, nn.Parameter)):
         yield path, value
     elif depth < _DEEPEST:
         parts = _bound(value)
+        # Attributes of the outermost object alone: further in, they may lead to the whole program.
         if parts is None and not inside and not isinstance(value, (type, ModuleType)):
             parts, inside = getattr(value, "__dict__", {}).items(), True
         for name, each in parts or ():
             yield from _within(each, f"{path}.{name}" if path else str(name), depth + 1, inside)
 
 
-def _bound(value: Any) -> Iterable[tuple[Any, Any]] | None:
+def _bound(value: object) -> Iterable[tuple[object, object]] | None:
     """Return what a container or function holds, by name; None for another object."""
     if isinstance(value, functools.partial):
         return [("func", value.func), *enumerate(value.args), *value.keywords.items()]
@@ -88,7 +89,7 @@ def _bound(value: Any) -> Iterable[tuple[Any, Any]] | None:
     return enumerate(value) if isinstance(value, (list, tuple)) else None
 
 
-def _variables(function: FunctionType) -> tuple[Iterable[tuple[str, Any]], Iterable[tuple[str, Any]]]:
+def _variables(function: FunctionType) -> tuple[Iterable[tuple[str, object]], Iterable[tuple[str, object]]]:
     """Those of the function around a function, and those of its file, as far as it names them."""
     with suppress(ValueError):  # one of them is not assigned yet
         found = inspect.getclosurevars(function)
@@ -96,6 +97,6 @@ def _variables(function: FunctionType) -> tuple[Iterable[tuple[str, Any]], Itera
     return (), ()
 
 
-def _defaults(function: FunctionType) -> Iterable[tuple[str, Any]]:
+def _defaults(function: FunctionType) -> Iterable[tuple[str, object]]:
     parameters = inspect.signature(function).parameters.values()
     return [(each.name, each.default) for each in parameters if each.default is not each.empty]

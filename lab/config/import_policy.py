@@ -1,6 +1,6 @@
-"""Which import paths a config may name: a config may come from a stranger, and importing runs code.
+"""The import paths that a config may name: it may come from an untrusted source, and importing runs code.
 
-A path is judged twice: by its words, before anything of it is imported, and by where each thing on the way
+A path is checked twice: by its words, before anything of it is imported, and by where each thing on the way
 was defined, for `torch.nn.functional.math` is another package's module under a good name. Within the packages
 that are known here the longest entry of OPEN and CLOSED that fits decides; what is in neither is closed.
 """
@@ -75,7 +75,7 @@ def guard(granted: Sequence[str], yaml: str | None = None) -> None:
 
 
 def admit(path: str) -> None:
-    """Judge an import path by its words; nothing of it is imported.
+    """Check an import path by its words; nothing of it is imported.
 
     Raises:
         ConfigError: it may not be named; with what may, and the way out.
@@ -94,8 +94,8 @@ def admit(path: str) -> None:
         raise _refused(f"'{path}' may not be named", path)
 
 
-def admit_found(value: Any, path: str) -> None:
-    """Judge what was found at a place on the way by where it was defined.
+def admit_found(value: object, path: str) -> None:
+    """Check what was found at a place on the way by where it was defined.
 
     Raises:
         ConfigError: no config may name that place.
@@ -103,6 +103,7 @@ def admit_found(value: Any, path: str) -> None:
     home = value.__name__ if isinstance(value, ModuleType) else _home(value)
     if isinstance(value, ModuleType) and home == path:
         return
+    # Private modules between are an implementation detail: `torch._C._nn.gelu` counts as torch.nn's.
     first, *rest = home.split(".")
     public = ".".join([first.lstrip("_"), *(part for part in rest if not part.startswith(("_", "<")))])
     if not is_open(public):
@@ -110,11 +111,13 @@ def admit_found(value: Any, path: str) -> None:
 
 
 def is_open(path: str) -> bool:
-    """Whether a config may name a place, by its words."""
+    """Return whether a config may name a place, by its words."""
     path = current(path)
     no = _longest(path, CLOSED)
+    # Tests that a package ships are closed at any depth.
     if path.partition(".")[0] in PACKAGES and "tests" in path.split("."):
         no = len(path)
+    # The longest entry decides: a part of an open package can be closed, and the reverse.
     granted = _longest(path, map(current, filter(None, os.environ.get(VARIABLE, "").split(","))))
     if granted >= max(no, 0) or _longest(path, OPEN) > no:
         return True
@@ -122,7 +125,7 @@ def is_open(path: str) -> bool:
     return no < 0 and (_tensor_function(rest) is not None if first == "torch" else _is_own(path))
 
 
-def closed_in(value: Any, path: Path = ()) -> Iterator[Problem]:
+def closed_in(value: object, path: Path = ()) -> Iterator[Problem]:
     """The components within plain data whose import path may not be named; nothing is imported."""
     if isinstance(value, dict):
         for key, item in value.items():
@@ -155,8 +158,8 @@ def _is_own(path: str) -> bool:
     return bool(places) and places <= set(homes()) - _INSTALLED
 
 
-def _home(value: Any) -> str:
-    """Where a class or function was defined, as a dotted path."""
+def _home(value: object) -> str:
+    """The place where a class or function was defined, as a dotted path."""
     name = str(getattr(value, "__qualname__", None) or getattr(value, "__name__", type(value).__qualname__))
     module = getattr(value, "__module__", None)
     if inspect.isbuiltin(value) and value == _tensor_function(name):
@@ -167,7 +170,7 @@ def _home(value: Any) -> str:
     return f"torch.{in_c[1]}.{name}" if in_c else f"{module}.{name}"
 
 
-def _tensor_function(name: str) -> Any:
+def _tensor_function(name: str) -> object:
     """Torch's own function of tensors of this name, such as `tanh`; before torch is there, any."""
     torch = sys.modules.get("torch")
     if torch is None:
@@ -185,7 +188,7 @@ def _fits(path: str, entry: str) -> bool:
 
 
 def _spec(package: str) -> Any:
-    """What tells where a top package is, which is not imported for it; None where there is none."""
+    """The spec of a top package, which is not imported for it; None where there is none."""
     try:
         return importlib.util.find_spec(package)
     except (ValueError, ImportError):

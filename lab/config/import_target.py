@@ -1,4 +1,4 @@
-"""From an import path to what it names, with a message for all that can go wrong on the way."""
+"""Import of what an import path names, with an error message for all that can go wrong on the way."""
 
 import functools
 import gc
@@ -12,24 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path as FilePath
 from types import ModuleType
-from typing import Any
 
+from lab import import_aliases
 from lab.config.import_policy import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
-from lab.import_aliases import current
-from lab.import_aliases import notes as notes_on_moved
+from lab.config.signatures import Target
 
-__all__ = [
-    "blame",
-    "current",
-    "is_installed",
-    "is_library",
-    "is_of_python",
-    "is_users",
-    "notes_on_moved",
-    "resolve",
-]
-
+current, notes_on_moved = import_aliases.current, import_aliases.notes
 _PYTHON, _PACKAGES = (
     tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in names})
     for names in (("stdlib", "platstdlib"), ("purelib", "platlib"))
@@ -37,7 +26,7 @@ _PYTHON, _PACKAGES = (
 _PIPS, _DEBIANS = f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 
-def resolve(name: str) -> Callable[..., Any]:
+def resolve(name: str) -> Target:
     """Import what a dotted path names, where a config may: the user's own module beside `main.py` included.
 
     Raises:
@@ -46,11 +35,12 @@ def resolve(name: str) -> Callable[..., Any]:
     name = current(name)
     admit(name)
     first, *rest = name.split(".")
-    value: Any = _import(first)
+    value: object = _import(first)
     if value is None:
         hint = nearest(first, {module.name for module in pkgutil.iter_modules()})
         raise _problem(f"there is no module '{first}' {PLACES}{hint}")
     where = first
+    # Each step is checked by its place of definition: a good name may lead into another package.
     for part in rest:
         value = _part(value, part, where)
         where = f"{where}.{part}"
@@ -58,7 +48,7 @@ def resolve(name: str) -> Callable[..., Any]:
             admit_found(value, where)
     if not callable(value):
         raise _problem(f"'{name}' is a {type(value).__name__}; a class or a function is expected")
-    return typing.cast(Callable[..., Any], value)
+    return typing.cast(Target, value)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -102,7 +92,7 @@ def blame(error: BaseException) -> str:
     return place
 
 
-def _part(value: Any, part: str, where: str) -> Any:
+def _part(value: object, part: str, where: str) -> object:
     """An attribute, or a module of a package that is not imported yet."""
     try:
         return getattr(value, part)
@@ -110,7 +100,8 @@ def _part(value: Any, part: str, where: str) -> Any:
         pass
     except Exception as error:  # a package that imports its parts when they are asked for
         raise _failed(f"{where}.{part}", error) from error
-    known = [name for name in dir(value) if not name.startswith("_")]
+    # A package that imports its parts when they are asked for lists them in `__all__` alone.
+    known = [name for name in (*dir(value), *getattr(value, "__all__", ())) if not name.startswith("_")]
     if isinstance(value, ModuleType) and hasattr(value, "__path__"):
         module = _import(f"{where}.{part}")
         if module is not None:
@@ -153,7 +144,7 @@ def _problem(message: str) -> ConfigError:
     return ConfigError([Problem(("target",), message)])
 
 
-def is_library(target: Callable[..., Any]) -> bool:
-    """Whether a class or function belongs to Python or an installed package, and not to the user."""
+def is_library(target: Callable[..., object]) -> bool:
+    """Return whether a class or function belongs to Python or an installed package, and not to the user."""
     module = inspect.getmodule(target)
     return module is None or is_installed(getattr(module, "__file__", None))

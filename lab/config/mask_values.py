@@ -1,11 +1,11 @@
-"""What the numbers in a mask mean, wherever masks are read, learnt from or judged."""
+"""Meanings of the values in a mask, for reading, training and evaluation alike."""
 
 from collections.abc import Sequence
 from enum import StrEnum
 
 BINARY = ["background", "foreground"]  # names of the classes of a binary mask
 IGNORE_INDEX = 255
-"""A pixel that nobody judged: no loss and no metric counts it. Masks are bytes, so no class can have it."""
+"""A pixel without an annotation: no loss and no metric counts it. Masks are bytes: no class has it."""
 
 BACKGROUND = "background"
 """The name, in upper or lower case, by which a class is no object: means over classes leave it out."""

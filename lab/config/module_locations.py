@@ -12,7 +12,7 @@ from pathlib import Path
 VARIABLE = "LAB_MODULES"  # folders below the current one, for all processes of the command
 PROJECT = Path(__file__).resolve().parents[2]
 PROVENANCE, KEY = "provenance.json", "modules"  # where a run keeps those folders
-# Files of a run's or study's folder, which is somebody's record and no place for modules of one's own.
+# Files of a run's or study's folder, which is a record and no place for a user's modules.
 STUDY = "study.yaml"
 OF_A_RECORD = ("summary.json", STUDY, "best.pt", "checkpoints/best.pt", "checkpoints/last.pt")
 _RECORDS = ("runs", "studies")  # the folders of records
@@ -48,6 +48,7 @@ def open_as_recorded(run: Path) -> Path:
         The run's folder, as it was given.
     """
     here, made = Path.cwd().resolve(), run.resolve()
+    # A record from elsewhere could name any folder.
     ours = any(made.is_relative_to(here / records) for records in _RECORDS)
     for folder in (made, *made.glob("seed_*"), *made.glob("fold_*")) if ours else ():
         try:
@@ -93,7 +94,7 @@ def _is_below(folder: Path) -> bool:
         return False
     parts = folder.relative_to(here).parts
     within = [here.joinpath(*parts[: count + 1]) for count in range(len(parts))]
-    names = [name for name in OF_A_RECORD if name != STUDY]  # which a study of one's own may be called, too
+    names = [name for name in OF_A_RECORD if name != STUDY]  # a name that a user's study may have, too
     a_record = any((place / name).exists() for place in within for name in names)
     return parts[0] not in _RECORDS and not a_record
 

@@ -66,7 +66,7 @@ def _watched(config: Watching) -> Iterator[tuple[Path, str]]:
 
 
 def _with_defaults(model: M, **values: str) -> M:
-    """A copy in which these values do not count as set, so that a later `val: auto` changes them again."""
+    """Copy a section with values that do not count as set, so that a later `val: auto` changes them again."""
     copy = model.model_copy()
     copy.__dict__.update(values)
     return copy

@@ -1,4 +1,4 @@
-"""Everything that shapes one study: a base run, what is searched, and how."""
+"""The settings of one study: a base run, its search space, and how that is searched."""
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ from lab.config.validation import validate
 from lab.config.yaml_writer import plain
 
 __all__ = ["OptimizeConfig", "is_study"]
-_LATER = "Components, sampler and pruner are checked once these are mended."
+_LATER = "Fix these first; components, sampler and pruner are checked afterwards."
 _GRIDS = ("GridSampler", "BruteForceSampler")
 N_TRIALS = 20
 # Keys of a run that a study can't search, and why.
@@ -44,7 +44,7 @@ FIXED = {
     "monitor": "is what the study optimizes, the same for all trials",
     "val": "decides what the study can optimize, the same for all trials",
     "seeds": "would find the luckiest seed; several seeds in the run make a trial's value their mean",
-    "folds": "would judge trials on different images; folds in the run make a trial's value their mean",
+    "folds": "would evaluate trials on different images; folds in the run make a trial's value their mean",
     "trackers": "doesn't change what a trial is worth",
     "project": "only names a run",
     "name": "only names a run",
@@ -52,12 +52,12 @@ FIXED = {
     "pictures": "doesn't change what a trial is worth",
     "diagnostics": "doesn't change what a trial is worth",
     "log_every_steps": "doesn't change what a trial is worth",
-    "device": "is for the study to give out; see devices",
-    "threads": "is for the study to share out among its workers",
+    "device": "is assigned by the study; see devices",
+    "threads": "is divided by the study among its workers",
 }
 
 
-def _run_data(value: Any) -> Any:
+def _run_data(value: object) -> object:
     """The plain data of a sound run."""
     if isinstance(value, str):
         raise ConfigError([Problem((), "is a path, and only from_yaml knows what it is relative to")])
@@ -88,53 +88,53 @@ class OptimizeConfig(FileConfig):
         None,
         description="of work, over all calls; then trials stop after their epoch and can be resumed; 30m, 8h",
     )
-    trial_timeout: Duration | None = Field(None, description="a trial that takes longer is ended")
-    seed: Whole = Field(0, description="decides what the sampler proposes")
+    trial_timeout: Duration | None = Field(None, description="a trial that takes longer is stopped")
+    seed: Whole = Field(0, description="random seed of the sampler")
     sampler: Annotated[Spec, BeforeValidator(full_sampler, json_schema_input_type=Spec)] = Field(
         Spec(target="optuna.samplers.TPESampler"), description="an optuna.samplers.BaseSampler"
     )
     pruner: Annotated[Spec, BeforeValidator(full_pruner, json_schema_input_type=Spec)] | None = Field(
         None, description="an optuna.pruners.BasePruner; null: every trial runs to its end"
     )
-    prune_on: str | None = Field(None, description="which of several objectives prunes; null: the first")
+    prune_on: str | None = Field(None, description="the objective that prunes, of several; null: the first")
     workers: Count | None = Field(None, description="trials at a time; null: one for each of the devices")
-    devices: tuple[Device, ...] = Field(
-        (), description="what trials are given in turn; empty: the run's device"
-    )
+    devices: tuple[Device, ...] = Field((), description="assigned to trials in turn; empty: the run's device")
     isolation: Literal["process", "none"] = Field(
-        "process", description="process: a trial that crashes takes nothing with it; none: in this one"
+        "process", description="process: a trial that crashes affects nothing else; none: in this process"
     )
     search_space: dict[str, Parameter] = Field(
         description="dotted path into the run -> what to try", json_schema_extra={"minProperties": 1}
     )
     constraints: tuple[Constraint, ...] = Field(
-        (), description="what a point must meet to be tried: net.width % net.heads == 0, or an import path"
+        (),
+        description="conditions on a point, such as net.width % net.heads == 0, or import paths of functions",
     )
     enqueue: tuple[dict[str, Any], ...] = Field(
         (), description="points to try first, each once; parameters that one leaves out are sampled"
     )
-    retention: RetentionConfig = Field(RetentionConfig(), description="whose weights are kept")
+    retention: RetentionConfig = Field(RetentionConfig(), description="trials whose weights are kept")
     preflight: Literal["cheap", "full", "off"] = Field(
-        "cheap", description="what is tried before the first trial; full: a batch at each corner of the space"
+        "cheap", description="checks before the first trial; full: a batch at each corner of the search space"
     )
     on_oom: Literal["infeasible", "accumulate"] = Field(
-        "infeasible", description="out of memory: the worst value, or again with half the batch, accumulated"
+        "infeasible",
+        description="out of memory: record the worst value, or retry with half the batch, accumulated",
     )
     max_consecutive_failures: Count = Field(
-        3, description="the same failure this often in a row ends the study"
+        3, description="stop the study after the same failure this many times in a row"
     )
-    max_attempts: Count = Field(
-        2, description="how often a trial is begun whose process dies before it gets on"
-    )
+    max_attempts: Count = Field(2, description="attempts for a trial whose process dies without progress")
     lease_seconds: Number = Field(
         60.0, gt=0, description="silence after which another machine's trial is taken over"
     )
-    confirm: ConfirmConfig | None = Field(None, description="run the best again on fresh seeds; null: don't")
+    confirm: ConfirmConfig | None = Field(
+        None, description="rerun the best trials on fresh seeds; null: don't"
+    )
     _document: StudyDocument | None = PrivateAttr(default=None)
 
     @field_validator("set")
     @classmethod
-    def _known_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _known_settings(cls, value: dict[str, object]) -> dict[str, object]:
         _refuse(problem for name in value for problem in _path_problems(name))
         return value
 
@@ -142,7 +142,7 @@ class OptimizeConfig(FileConfig):
     @classmethod
     def _distinct_devices(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("the same device stands in it twice; workers: N puts several trials on one")
+            raise ValueError("the same device is listed twice; workers: N puts several trials on one")
         return value
 
     @field_validator(KEY)
@@ -158,9 +158,10 @@ class OptimizeConfig(FileConfig):
         try:
             Space(value)
         except ConfigError as error:
-            told = {problem.path for problem in problems}
+            reported = {problem.path for problem in problems}
+            # A path that has a problem already is reported once.
             inner = [replace(p, path=p.path[1:]) for p in error.problems]
-            problems += [problem for problem in inner if problem.path not in told]
+            problems += [problem for problem in inner if problem.path not in reported]
         _refuse(iter(problems))
         return value
 
@@ -245,10 +246,11 @@ class OptimizeConfig(FileConfig):
         study = expand(document, overrides or [], cls.defaults())
         problems = list(study.problems)
         try:
+            # A run that couldn't be read is reported already; that it is missing is no second problem.
             config = validate(cls, study.data)
         except ConfigError as error:
-            told = ("run",) if study.run_unread else ()
-            problems += [_of_the_run(p) for p in error.problems if not told or p.path[:1] != told]
+            unread = ("run",) if study.run_unread else ()
+            problems += [_of_the_run(p) for p in error.problems if not unread or p.path[:1] != unread]
         if problems:
             raise study.located(ConfigError(problems, _LATER))
         config._document = study
@@ -276,7 +278,7 @@ class OptimizeConfig(FileConfig):
             raise error if self._document is None else self._document.located(error)
 
     def __eq__(self, other: object) -> bool:
-        """By what was configured, wherever it was read."""
+        """Compare what was configured, wherever it was read."""
         return isinstance(other, OptimizeConfig) and self.as_data() == other.as_data()
 
     __hash__ = None  # type: ignore[assignment]
@@ -286,7 +288,7 @@ class OptimizeConfig(FileConfig):
         """The run that all trials share, `set` included."""
         return validate(RunConfig, self.run).with_values(self.set)
 
-    def with_run_values(self, values: Mapping[str, Any]) -> "OptimizeConfig":
+    def with_run_values(self, values: Mapping[str, object]) -> "OptimizeConfig":
         """A copy with some values of the base run set."""
         copied = self.model_copy(update={"set": {**self.set, **values}})
         for name in ("base", "feasibility"):  # of the run as it was
@@ -295,7 +297,7 @@ class OptimizeConfig(FileConfig):
 
     @functools.cached_property
     def space(self) -> Space:
-        """What is searched."""
+        """The search space."""
         return Space(self.search_space)
 
     @functools.cached_property
@@ -303,7 +305,7 @@ class OptimizeConfig(FileConfig):
         """The constraints that a point has to meet."""
         return Constraints(self.constraints, self.space, self.base.as_data(), tuple(RunConfig.model_fields))
 
-    def trial_config(self, values: Mapping[str, Any]) -> RunConfig:
+    def trial_config(self, values: Mapping[str, object]) -> RunConfig:
         """The run of a trial with these values by path.
 
         Raises:
@@ -313,7 +315,7 @@ class OptimizeConfig(FileConfig):
 
     @property
     def monitors(self) -> tuple[Monitor | Objective, ...]:
-        """What is optimized, the run's own monitor first."""
+        """The objectives, the run's own monitor first."""
         return _monitors(self.base)
 
     @property
@@ -323,7 +325,7 @@ class OptimizeConfig(FileConfig):
 
     @property
     def total(self) -> int:
-        """How many trials the study has in the end: no more than a grid has points."""
+        """The number of trials that the study has in the end: at most the points of a grid."""
         points = self.points if self.sampler.target.rpartition(".")[2] in _GRIDS else None
         if points is None:
             return self.n_trials or N_TRIALS
@@ -346,7 +348,7 @@ def _monitors(base: RunConfig) -> tuple[Monitor | Objective, ...]:
 
 
 def _path_problems(name: str) -> Iterator[Problem]:
-    """What is wrong with a dotted path into a run, as far as its first part tells."""
+    """Problems of a dotted path into a run that its first part shows."""
     path: Path = config_file.split(name)
     if not path:
         yield Problem((name,), f"'{name}' is no path such as optimizer.lr")
@@ -357,7 +359,7 @@ def _path_problems(name: str) -> Iterator[Problem]:
 
 
 def _of_the_run(problem: Problem) -> Problem:
-    """Where a run's key stands in a study, say where it belongs."""
+    """Explain where a run's key belongs that was written at the top of a study."""
     name = str(problem.path[0]) if len(problem.path) == 1 else ""
     if problem.kind is ProblemKind.UNKNOWN_KEY and name in RunConfig.model_fields:
         message = f"'{name}' is a key of the run; write it below run, or below set for all trials"

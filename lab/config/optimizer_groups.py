@@ -21,7 +21,9 @@ _SHARED = (
 )
 
 
-def option_problems(optimizer: Spec, options: Mapping[str, Any], look: Look | None = None) -> list[Problem]:
+def option_problems(
+    optimizer: Spec, options: Mapping[str, object], look: Look | None = None
+) -> list[Problem]:
     """List which options of the loss's group the optimizer doesn't take, with their paths in the run."""
     if not options:
         return []
@@ -33,11 +35,11 @@ def option_problems(optimizer: Spec, options: Mapping[str, Any], look: Look | No
 
 
 def build_optimizer(
-    spec: Spec, network: "Sequence[Tensor]", loss: "Mapping[str, Tensor]", options: Mapping[str, Any]
+    spec: Spec, network: "Sequence[Tensor]", loss: "Mapping[str, Tensor]", options: Mapping[str, object]
 ) -> "Optimizer":
     """Build the optimizer, fused where torch has that for the parameters' device.
 
-    The groups of the loss are those of a second optimizer, made by the same recipe but for the options: so
+    The groups of the loss are those of a second optimizer, made by the same config but for the options: so
     the optimizer itself checks them, and a function that makes several groups makes them here as well.
 
     Args:
@@ -56,6 +58,7 @@ def build_optimizer(
         return optimizer
     names = ", ".join(loss)
     try:
+        # A second optimizer is made only for its groups: it checks the options by itself.
         further: Optimizer = build(spec, (KEY,), list(loss.values()), **{**fused, **options})
         for group in further.param_groups:
             optimizer.add_param_group(group)

@@ -1,4 +1,4 @@
-"""What is wrong with a config, said so that it can be mended: where, what was found, what is expected."""
+"""Problems of a config, reported so that they can be fixed: where, what was found, what is expected."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -56,10 +56,10 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with a config, all at once.
+    """All problems of a config at once.
 
     Args:
-        note: what else there is to say, such as what has not been checked yet.
+        note: a further sentence, such as on what has not been checked yet.
     """
 
     def __init__(self, problems: Sequence[Problem], note: str = "") -> None:
@@ -68,7 +68,7 @@ class ConfigError(ValueError):
         super().__init__("\n".join([*map(str, self.problems), *([note] if note else [])]))
 
     def as_text(self) -> str:
-        """For a terminal: how many problems there are, and each in a line."""
+        """The text for a terminal: the number of problems, and a line for each."""
         count = len(self.problems)
         head = f"{count} problem{'s' if count > 1 else ''} with the config:"
         return "\n".join([head, *(f"  {problem}" for problem in self.problems), *filter(None, [self.note])])
@@ -116,13 +116,7 @@ def nearest(found: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def shown(value: object) -> str:
     """A value as the user wrote it, with its kind, cut where it is long."""
-    kinds = {
-        int: "whole number",
-        float: "number",
-        str: "text",
-        dict: "mapping",
-        list: "list",
-    }
+    kinds = {int: "whole number", float: "number", str: "text", dict: "mapping", list: "list"}
     if value is None:
         return "nothing (null)"
     if isinstance(value, bool):

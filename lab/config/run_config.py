@@ -1,4 +1,4 @@
-"""Everything that shapes one run."""
+"""The settings of one run."""
 
 import inspect
 import re
@@ -45,18 +45,19 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-_LATER = "The components' own arguments are checked once these are mended."
-MORE = "What only the components themselves can tell is checked once these are mended."
+_LATER = "Fix these first; the arguments of components are checked afterwards."
+MORE = "Fix these first; component-specific checks run afterwards."
 
 
 class RunConfig(FileConfig):
     """One experiment: `from_yaml` reads it, `util.run` runs it."""
 
-    project: str = Field("lab", min_length=1, description="what the run belongs to")
+    project: str = Field("lab", min_length=1, description="the project that the run belongs to")
     name: str = Field("run", min_length=1, description="part of the run folder's name")
-    seeds: Seeds = Field((0,), min_length=1, description="each is a run; the result is their mean")
+    seeds: Seeds = Field((0,), min_length=1, description="a run for each; the result is their mean")
     folds: Annotated[int, Field(strict=True, ge=2)] | None = Field(
-        None, description="cross-validation: each is a run; as many as images, or groups, is leave-one-out"
+        None,
+        description="cross-validation: a run for each fold; as many as images, or groups, is leave-one-out",
     )
     device: str = Field(
         "auto",
@@ -69,7 +70,7 @@ class RunConfig(FileConfig):
     epochs: Count = Field(10, description="passes over the training data, at most")
     batch_size: Count = Field(32, description="samples in a batch")
     task: Spec = Field(Spec(target="lab.tasks.Regression"), description="what a batch means")
-    data: Spec = Field(description="where samples come from: a function that returns (train, val) or more")
+    data: Spec = Field(description="the data source: a function that returns (train, val) or more")
     val: Literal["auto", None] = Field("auto", description="null: no validation; monitor is then train_loss")
     net: Spec = Field(description="the network, a torch.nn.Module")
     criterion: Spec = Field(
@@ -83,15 +84,18 @@ class RunConfig(FileConfig):
         description="gets the parameters from the run; default: torch.optim.AdamW with lr 1e-3",
     )
     criterion_optimizer: dict[str, Any] = Field(
-        default_factory=dict, description="options that are other for the loss's own parameters, such as lr"
+        default_factory=dict,
+        description="optimizer options that differ for the loss's own parameters, such as lr",
     )
     scheduler: SchedulerSpec | None = Field(
         None, description="moves the learning rate; gets the optimizer from the run"
     )
     early_stopping_config: EarlyStoppingConfig | None = Field(None, description="null: never stop early")
-    monitor: MonitorOrName = Field(Monitor(), description="which figure tells the best epoch")
-    checkpoint: CheckpointConfig = Field(CheckpointConfig(), description="what is kept besides last and best")
-    trackers: tuple[Tracker, ...] = Field((), description="mirrors of the local record")
+    monitor: MonitorOrName = Field(Monitor(), description="the metric that decides which epoch is best")
+    checkpoint: CheckpointConfig = Field(
+        CheckpointConfig(), description="checkpoints to keep besides last and best"
+    )
+    trackers: tuple[Tracker, ...] = Field((), description="experiment trackers, besides the local record")
     loader: LoaderConfig = Field(LoaderConfig(), description="how batches are read")
     gradient_clip_norm: Number | None = Field(None, gt=0, description="largest norm of all gradients")
     steps_per_epoch: Count | None = Field(
@@ -105,14 +109,16 @@ class RunConfig(FileConfig):
     deterministic: Flag = Field(False, description="avoid kernels whose result varies from run to run")
     threads: Count | None = Field(None, description="CPU threads that compute; null: torch's choice")
     log_every_steps: Count = Field(10, description="how often the progress line reads the loss")
-    diagnostics: DiagnosticsConfig = Field(DiagnosticsConfig(), description="when to warn of a bad training")
+    diagnostics: DiagnosticsConfig = Field(
+        DiagnosticsConfig(), description="thresholds for warnings about the training"
+    )
     pictures: PicturesConfig = Field(PicturesConfig(), description="panels of predictions")
 
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("the same seed stands in it twice")
+            raise ValueError("the same seed is listed twice")
         return value
 
     @model_validator(mode="after")
@@ -139,7 +145,7 @@ class RunConfig(FileConfig):
     def _one_of_each(cls, value: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
         kinds = [tracker.type for tracker in value if not isinstance(tracker, Spec)]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("the same tracker stands in it twice")
+            raise ValueError("the same tracker is listed twice")
         return value
 
     @field_validator("metrics")
@@ -173,13 +179,14 @@ class RunConfig(FileConfig):
             raise document.located(ConfigError(problems, _LATER))
         return config
 
-    def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
+    def with_values(self, values: Mapping[str, object]) -> "RunConfig":
         """A copy with some dotted paths set, validated again.
 
         Raises:
             ConfigError: a path doesn't exist, or the result isn't valid.
         """
-        data: dict[str, Any] = plain(self.model_dump(exclude_unset=True))  # defaults may hang on what is set
+        # Without defaults, which may depend on what is set.
+        data: dict[str, object] = plain(self.model_dump(exclude_unset=True))
         defaults, problems = self.defaults(), list[Problem]()
         for name, value in values.items():
             path = config_file.split(name)
@@ -194,11 +201,11 @@ class RunConfig(FileConfig):
         return validate(type(self), data)
 
     @property
-    def repeats(self) -> dict[str, dict[str, Any]]:
+    def repeats(self) -> dict[str, dict[str, object]]:
         """The single runs in this one, a seed or a fold each: folder name -> what is set in it."""
         if self.folds is None:
             return {f"seed_{seed}": {"seeds": [seed]} for seed in self.seeds}
-        whole: dict[str, Any] = {"folds": None, "data.folds": self.folds}
+        whole: dict[str, object] = {"folds": None, "data.folds": self.folds}
         return {f"fold_{fold}": {**whole, "data.fold": fold} for fold in range(self.folds)}
 
     def check(self) -> None:
@@ -214,10 +221,10 @@ class RunConfig(FileConfig):
             raise ConfigError(problems)
 
     def early_problems(self) -> list[Problem]:
-        """What shows before anything is imported: closed import paths, and what the sources tell at once."""
+        """Problems found before anything is imported: closed import paths, and what the sources show."""
         if problems := list(closed_in(self.as_data())):
             return problems
-        if "torch" in sys.modules:  # then the real things tell as fast, and more
+        if "torch" in sys.modules:  # then the check of the real signatures is as fast
             return []
         from lab.config.signature_stubs import look
 
@@ -226,6 +233,7 @@ class RunConfig(FileConfig):
 
     def _check_components(self, look: Look) -> list[Problem]:
         problems: list[Problem] = []
+        # With folds, the data gets arguments that the file doesn't have.
         data = self.data if self.folds is None else self.with_values(self.repeats["fold_0"]).data
         components: list[tuple[Path, Spec, tuple[str, ...], str | None]] = [
             (("task",), self.task, (), AUTO),
@@ -253,11 +261,11 @@ class RunConfig(FileConfig):
         return list(ConfigError(found).below(("criterion",)).problems)
 
     def _check_closure(self) -> list[Problem]:
-        """LBFGS and its like call the loss again and again within a step, which this loop doesn't offer."""
+        """Refuse an optimizer such as LBFGS, whose steps need a closure: the loop has none."""
         try:
             step = inspect.signature(self.optimizer.resolve().step)  # type: ignore[attr-defined]
         except (ConfigError, AttributeError, ValueError):
-            return []  # said already, or a function that makes an optimizer
+            return []  # reported already, or a function that makes an optimizer
         closure = step.parameters.get("closure")
         if closure is None or closure.default is not closure.empty:
             return []
@@ -267,7 +275,7 @@ class RunConfig(FileConfig):
         ]
 
     def _check_monitored(self) -> list[Problem]:
-        """A misspelt metric would only show after the first epoch; a task's named losses come later."""
+        """Check the names of watched values; those of a task's named losses are known later."""
         known = {"lr", *(f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", *self.metrics))}
         watched: list[tuple[Path, str]] = [(("monitor", "metric"), self.monitor.metric)]
         for index, objective in enumerate(self.monitor.also):
@@ -289,20 +297,22 @@ class RunConfig(FileConfig):
         """Build the network.
 
         Args:
-            facts: what the data says of itself: `net.classes: auto` becomes the number of its classes (1
-                where the task tells two apart by one logit), `in_channels` and `sequences` likewise.
+            facts: metadata of the dataset: `net.classes: auto` becomes the number of its classes (1 where
+                the task separates two by one logit), `in_channels` and `sequences` likewise.
         """
         model: nn.Module = build(self.net, ("net",), **named(self.net, ("net",), self._sizes(facts or {})))
         return model
 
     def _sizes(self, facts: Facts) -> dict[str, Any]:
-        """What a network wants to know of the data: how many there are of everything."""
+        """The sizes of the data's facts, for a network's `auto` arguments: how many there are of each."""
         sizes = {name: size(value) for name, value in facts.items()}
         if sizes.get("classes") == 2 and getattr(self.task.resolve(), "one_logit", False):
             sizes["classes"] = 1
         return {name: size for name, size in sizes.items() if size is not None}
 
-    def create_optimizer(self, model: "nn.Module", criterion: Any = None, task: Any = None) -> "Optimizer":
+    def create_optimizer(
+        self, model: "nn.Module", criterion: object = None, task: object = None
+    ) -> "Optimizer":
         """Build the optimizer over the parameters of the network, and in another group those of the loss."""
         from lab.config.held_modules import trained_in
 
@@ -330,7 +340,7 @@ class RunConfig(FileConfig):
         """Build the loss, `criterion(prediction, target) -> scalar tensor`; a function is used as it is.
 
         Args:
-            facts: what the data says of itself: `criterion.class_weights: auto` becomes what it says there.
+            facts: metadata of the dataset: `criterion.class_weights: auto` becomes the value there.
         """
         known = named(self.criterion, ("criterion",), arguments_of(facts))
         try:

@@ -1,4 +1,4 @@
-"""A config as it is kept: without its secrets, which have to be given again to whoever needs them."""
+"""A config as it is stored: without its secrets, which have to be given again to use it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from lab.config.wandb_environment import problems_of
 from lab.config.yaml_writer import to_text
 from lab.store.redact import HIDDEN, hidden, learn, redact, redact_source
 
-_HEAD = f"# {HIDDEN} stands for a secret, which is not kept; --set PATH=VALUE gives it again.\n"
+_HEAD = f"# {HIDDEN} replaces a secret, which is not stored; provide it by --set PATH=VALUE.\n"
 _BARE = re.compile(r"(?m)(?<=: )\*{3}(?=\s*(?:#|$))")  # which would be an alias of YAML's
 Config = TypeVar("Config", RunConfig, OptimizeConfig)
 
@@ -19,10 +19,10 @@ Config = TypeVar("Config", RunConfig, OptimizeConfig)
 def read_run(
     path: str | Path, overrides: Sequence[str], *, resumed: bool = False
 ) -> tuple[RunConfig, config_file.Document]:
-    """The config, and the document that knows where each value was written.
+    """Read the config, and the document that has the place of each value.
 
     Args:
-        resumed: W&B's environment is judged once it is known what the run began with.
+        resumed: W&B's environment is checked later, once it is known what the run began with.
 
     Raises:
         ConfigError: it can't be read, or is a record that lacks its secrets, or W&B's environment is wrong.
@@ -46,10 +46,8 @@ def read_study(path: str, overrides: Sequence[str]) -> tuple[OptimizeConfig, con
 
 
 def _whole(config: Config, document: config_file.Document) -> Config:
-    try:
+    with document.locating():
         require_secrets(config.as_data())
-    except ConfigError as error:
-        raise document.located(error) from error
     return config
 
 
@@ -69,13 +67,14 @@ def as_written(text: str) -> str:
         data = config_file.parse(shown, "").data
     except ConfigError:
         data = None
+    # Redaction of text can't see structure, so the data decides whether a secret is left.
     if data is not None and redact(data) == data:
         return shown
     return written(config_file.parse(text, "").data)
 
 
-def require_secrets(config: Mapping[str, Any]) -> None:
-    """Know the secrets of a config that is about to be used.
+def require_secrets(config: Mapping[str, object]) -> None:
+    """Register the secrets of a config that is about to be used.
 
     Raises:
         ConfigError: it is a record of one, and hides some.
@@ -85,7 +84,7 @@ def require_secrets(config: Mapping[str, Any]) -> None:
     if found:
         raise ConfigError(
             [
-                Problem(path, f"is a secret, which the record hides; give it: --set {'.'.join(path)}=VALUE")
+                Problem(path, f"is a secret that is not stored; provide it: --set {'.'.join(path)}=VALUE")
                 for path in found
             ]
         )

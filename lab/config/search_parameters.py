@@ -1,4 +1,4 @@
-"""What a study may choose: a range of numbers, or one of several choices."""
+"""The parameters of a study: a range of numbers, or one of several choices."""
 
 import decimal
 import functools
@@ -23,11 +23,12 @@ from lab.config.problems import ConfigError, Path, Problem, nearest, shown
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import BaseTrial
 
 Integer = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]  # storage keeps numbers as doubles
 
 
-def _scalars(value: dict[str, Any]) -> dict[str, Any]:
+def _scalars(value: dict[str, object]) -> dict[str, object]:
     problems = []
     for key, wanted in value.items():
         options = wanted if isinstance(wanted, (list, tuple)) else [wanted]
@@ -46,12 +47,12 @@ When = Annotated[
 
 
 class BaseParameter(Frozen):
-    """What all parameters have: conditions under which there is something to choose."""
+    """The base of all parameters: the conditions under which one is active."""
 
     @property
-    def conditions(self) -> dict[str, tuple[Any, ...]]:
+    def conditions(self) -> dict[str, tuple[object, ...]]:
         """Path -> the values of which one must stand there."""
-        when: dict[str, Any] = getattr(self, "when", {})
+        when: dict[str, object] = getattr(self, "when", {})
         return {
             key: tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
             for key, wanted in when.items()
@@ -75,7 +76,7 @@ class IntParameter(BaseParameter):
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return (self.high - self.low) // self.step + 1
 
     @property
@@ -83,7 +84,7 @@ class IntParameter(BaseParameter):
         """All of them, from low to high."""
         return range(self.low, self.high + 1, self.step)
 
-    def suggest(self, trial: Any, name: str) -> int:
+    def suggest(self, trial: "BaseTrial", name: str) -> int:
         """Ask an Optuna trial for a value."""
         return int(trial.suggest_int(name, self.low, self.high, step=self.step, log=self.log))
 
@@ -93,7 +94,7 @@ class IntParameter(BaseParameter):
 
         return IntDistribution(self.low, self.high, step=self.step, log=self.log)
 
-    def label(self, value: Any) -> int:
+    def label(self, value: object) -> int:
         """The value as it is stored: as it is.
 
         Raises:
@@ -103,12 +104,8 @@ class IntParameter(BaseParameter):
             raise ValueError(f"{value!r} is no whole number from {self.low} to {self.high} by {self.step}")
         return value
 
-    def value(self, label: Any) -> int:
-        """The value of what is stored.
-
-        Raises:
-            ValueError: it is none of this parameter's.
-        """
+    def value(self, label: object) -> int:
+        """The value of what is stored, with the errors of `label`: a number is stored as it is."""
         return self.label(label)
 
 
@@ -129,14 +126,15 @@ class FloatParameter(BaseParameter):
 
     @property
     def count(self) -> int | None:
-        """How many values there are; None where they are not to be counted."""
+        """The number of values; None where they can't be counted."""
         if self.step is None:
             return 1 if self.low == self.high else None
+        # In decimals: in floats, 0.3 / 0.1 is less than 3.
         return int((_exact(self.high) - _exact(self.low)) / _exact(self.step)) + 1
 
     @property
     def values(self) -> Sequence[float] | None:
-        """All of them, from low to high; None where they are not to be counted."""
+        """All of them, from low to high; None where they can't be counted."""
         return None if self.count is None else [self._after(steps) for steps in range(self.count)]
 
     def exact(self, value: float) -> float:
@@ -147,7 +145,7 @@ class FloatParameter(BaseParameter):
         """The value that many steps above the lowest."""
         return float(_exact(self.low) + _exact(self.step or 0.0) * steps)
 
-    def suggest(self, trial: Any, name: str) -> float:
+    def suggest(self, trial: "BaseTrial", name: str) -> float:
         """Ask an Optuna trial for a value."""
         return float(trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log))
 
@@ -171,12 +169,8 @@ class FloatParameter(BaseParameter):
             raise ValueError(f"{value!r} is no number from {self.low:g} by steps of {self.step:g}")
         return float(value)
 
-    def value(self, label: Any) -> float:
-        """The value of what is stored.
-
-        Raises:
-            ValueError: it is none of this parameter's.
-        """
+    def value(self, label: object) -> float:
+        """The value of what is stored, with the errors of `label`: a number is stored as it is."""
         return self.label(label)
 
 
@@ -189,19 +183,19 @@ class CategoricalParameter(BaseParameter):
 
     @field_validator("choices")
     @classmethod
-    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _distinct(cls, value: tuple[object, ...]) -> tuple[object, ...]:
         problems = []
         for index, choice in enumerate(value):
             twin = next((i for i in range(index) if same(value[i], choice)), None)
             if twin is not None:
-                problems.append(Problem((index,), f"{shown(choice)} stands here twice; keep one"))
+                problems.append(Problem((index,), f"{shown(choice)} is listed twice; keep one"))
         if problems:
             raise ConfigError(problems)
         return value
 
     @property
     def count(self) -> int:
-        """How many choices there are."""
+        """The number of choices."""
         return len(self.choices)
 
     @property
@@ -211,7 +205,7 @@ class CategoricalParameter(BaseParameter):
 
     @functools.cached_property
     def labels(self) -> tuple[Label, ...]:
-        """What is stored and shown for each choice: a plain value as it is, a component by its short name.
+        """The stored and shown form of each choice: a plain value as it is, a component by its short name.
 
         Where two would be equal, and for lists and mappings, it is the whole as JSON.
         """
@@ -225,7 +219,7 @@ class CategoricalParameter(BaseParameter):
         """
         return names_of(self.choices, self.labels)
 
-    def suggest(self, trial: Any, name: str) -> Any:
+    def suggest(self, trial: "BaseTrial", name: str) -> Any:
         """Ask an Optuna trial for a choice; Optuna sees the labels only."""
         return self.value(trial.suggest_categorical(name, self.labels))
 
@@ -235,16 +229,16 @@ class CategoricalParameter(BaseParameter):
 
         return CategoricalDistribution(self.labels)
 
-    def label(self, value: Any) -> Label:
+    def label(self, value: object) -> Label:
         """A choice as it is stored.
 
         Raises:
-            ValueError: it is none of the choices.
+            ValueError: it is not one of the choices.
         """
         for choice, label in zip(self.choices, self.labels, strict=True):
             if same(choice, value):
                 return label
-        raise ValueError(f"{shown(value)} is none of the choices")
+        raise ValueError(f"{shown(value)} is not one of the choices")
 
     def value(self, label: Any) -> Any:
         """The choice of what is stored.
@@ -256,7 +250,7 @@ class CategoricalParameter(BaseParameter):
             if same(own, label):
                 return choice
         known = ", ".join(str(own) for own in self.labels)
-        raise ValueError(f"{shown(label)} is none of the choices {known}")
+        raise ValueError(f"{shown(label)} is not one of the choices {known}")
 
 
 def _check_range(low: float, high: float, step: float | None, log: bool) -> None:
@@ -287,19 +281,19 @@ def _range_problems(low: float, high: float, step: float | None, log: bool) -> I
 
 
 def _exact(number: float) -> decimal.Decimal:
-    """As it is written: 0.1 is a tenth."""
+    """The number as it is written: 0.1 is a tenth."""
     return decimal.Decimal(repr(number))
 
 
-def _kind(value: Any) -> str | None:
+def _kind(value: object) -> str | None:
     if isinstance(value, Mapping):
         found = value.get("type", "categorical" if "choices" in value else None)
         return found if isinstance(found, str) else None
     return getattr(value, "type", None)
 
 
-def _known_kind(value: Any) -> Any:
-    """Say what is missing, rather than which of three classes doesn't fit."""
+def _known_kind(value: object) -> object:
+    """Report what is missing, rather than which of three classes doesn't fit."""
     if isinstance(value, BaseParameter):
         return value
     expected = "{type: int, low, high}, {type: float, low, high} or {choices: [...]}"
@@ -309,9 +303,9 @@ def _known_kind(value: Any) -> Any:
     if "type" not in value and "choices" not in value:
         near = next((key for key in value if nearest(str(key), ["type", "choices"])), None)
         hint = "" if near is None else f" (for '{near}'{nearest(str(near), ['type', 'choices'])})"
-        raise ConfigError([Problem((), f"says no type{hint}; expected {expected}")])
+        raise ConfigError([Problem((), f"has no type{hint}; expected {expected}")])
     if _kind(value) not in kinds:
-        found: Any = value["type"]
+        found: object = value["type"]
         hint = nearest(found, kinds) if isinstance(found, str) else ""
         message = f"found {shown(found)}, expected int, float or categorical{hint}"
         raise ConfigError([Problem(("type",), message)])
@@ -327,8 +321,8 @@ Parameter = Annotated[
 ]
 
 
-def lookup(value: Any, rest: Path) -> tuple[bool, Any]:
-    """What is at a path within a chosen value: (whether it is there, what it is).
+def lookup(value: object, rest: Path) -> tuple[bool, object]:
+    """Look up a path within a chosen value: (whether it is there, the value).
 
     The text of a component's short form has a `target`.
     """
@@ -347,8 +341,8 @@ def lookup(value: Any, rest: Path) -> tuple[bool, Any]:
     return True, value
 
 
-def equal(value: Any, wanted: Any) -> bool:
-    """Whether a condition's value stands there; numbers as far as steps are exact."""
+def equal(value: object, wanted: object) -> bool:
+    """Return whether a value meets a condition; numbers are compared as exactly as steps are."""
     if isinstance(value, float) and isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
         return math.isclose(value, wanted, rel_tol=1e-9, abs_tol=1e-15)
     return same(value, wanted)

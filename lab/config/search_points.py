@@ -19,13 +19,13 @@ def can_be_listed(space: Space) -> bool:
     return size is not None and size <= MAX_POINTS
 
 
-def draw(space: Space, rng: random.Random, fixed: Mapping[str, Any] = {}) -> dict[str, Any]:
+def draw(space: Space, rng: random.Random, fixed: Mapping[str, object] = {}) -> dict[str, object]:
     """A random point: path -> real value, as `Space.suggest` gives it.
 
     Args:
         fixed: parameters whose value is given, as stored.
     """
-    chosen: dict[str, Any] = {}
+    chosen: dict[str, object] = {}
     for name in space.order:
         if space.active(name, chosen):
             parameter = space.parameters[name]
@@ -33,20 +33,20 @@ def draw(space: Space, rng: random.Random, fixed: Mapping[str, Any] = {}) -> dic
     return chosen
 
 
-def every(space: Space, fixed: Mapping[str, Any] = {}) -> Iterator[dict[str, Any]]:
+def every(space: Space, fixed: Mapping[str, object] = {}) -> Iterator[dict[str, Any]]:
     """All points of a space that has finitely many, in order."""
     return _from(space, 0, {}, fixed)
 
 
-def key(space: Space, params: Mapping[str, Any]) -> Key:
+def key(space: Space, params: Mapping[str, object]) -> Key:
     """A key that is equal for trials at the same point, from their parameters as stored.
 
     Parameters that are not active don't count, and steps are counted, as the same number of them may differ
     in the last digit. Parameters that this space doesn't have make a key of their own.
     """
     try:
-        chosen: dict[str, Any] = {}
-        found: list[tuple[str, Any]] = []
+        chosen: dict[str, object] = {}
+        found: list[tuple[str, object]] = []
         for name in space.order:
             if space.active(name, chosen):
                 parameter, label = space.parameters[name], params[name]
@@ -58,7 +58,7 @@ def key(space: Space, params: Mapping[str, Any]) -> Key:
     return tuple(found)
 
 
-def _drawn(parameter: AnyParameter, rng: random.Random) -> Any:
+def _drawn(parameter: AnyParameter, rng: random.Random) -> object:
     """A random value, evenly on the parameter's own scale."""
     match parameter:
         case IntParameter(low=low, high=high, log=True):
@@ -85,8 +85,8 @@ def _place(parameter: AnyParameter, label: Any) -> Any:
 
 
 def _from(
-    space: Space, index: int, chosen: dict[str, Any], fixed: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    space: Space, index: int, chosen: dict[str, object], fixed: Mapping[str, object]
+) -> Iterator[dict[str, object]]:
     if index == len(space.order):
         yield dict(chosen)
         return

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.config import config_file
 from lab.config.categorical_choices import Label
@@ -18,6 +18,9 @@ from lab.config.search_parameters import (
     equal,
     lookup,
 )
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 AnyParameter = IntParameter | FloatParameter | CategoricalParameter
 KEY = "search_space"  # where a study file has it; the paths of problems begin with it
@@ -37,27 +40,27 @@ class Corner:
 
 @dataclass(frozen=True)
 class _Condition:
-    """That one of the wanted values stands at `rest` within what is chosen for the parameter `name`."""
+    """A condition: one of the wanted values is at `rest` within the value chosen for the parameter `name`."""
 
     name: str
     rest: Path
     wanted: tuple[Any, ...]
 
-    def holds(self, value: Any) -> bool:
-        """Whether it holds for a value of the parameter."""
+    def holds(self, value: object) -> bool:
+        """Return whether it holds for a value of the parameter."""
         there, found = lookup(value, self.rest)
         return there and any(equal(found, wanted) for wanted in self.wanted)
 
 
 class Space:
-    """What a study searches.
+    """The search space of a study.
 
     Args:
         parameters: by dotted path, in the file's order.
 
     Raises:
-        ConfigError: a path is none, or stands there twice; a condition names no parameter, can't hold, or
-            hangs on itself.
+        ConfigError: a path is none, or is listed twice; a condition names no parameter, can't hold, or
+            depends on itself.
     """
 
     def __init__(self, parameters: Mapping[str, AnyParameter]) -> None:
@@ -83,42 +86,42 @@ class Space:
         """A parameter's path into the run's config."""
         return self._paths[name]
 
-    def active(self, name: str, chosen: Mapping[str, Any]) -> bool:
-        """Whether there is something to choose, given the real values of those earlier in the order."""
+    def active(self, name: str, chosen: Mapping[str, object]) -> bool:
+        """Return whether a parameter is active, given the real values of those earlier in the order."""
         return all(c.name in chosen and c.holds(chosen[c.name]) for c in self._conditions[name])
 
     def needs(self, name: str) -> tuple[str, ...]:
         """The other parameters that a parameter's conditions name."""
         return tuple(dict.fromkeys(condition.name for condition in self._conditions[name]))
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: "BaseTrial") -> dict[str, Any]:
         """Ask an Optuna trial for all active parameters: path -> real value, for `with_values`."""
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, object] = {}
         for name in self.order:
             if self.active(name, chosen):
                 chosen[name] = self.parameters[name].suggest(trial, name)
         return chosen
 
-    def from_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def from_params(self, params: Mapping[str, object]) -> dict[str, object]:
         """The same from what Optuna stored; parameters that are not active are left out.
 
         Raises:
             KeyError: an active parameter is missing.
             ValueError: a value is out of range, or none of the choices.
         """
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, object] = {}
         for name in self.order:
             if self.active(name, chosen):
                 chosen[name] = self.parameters[name].value(params[name])
         return chosen
 
-    def to_params(self, values: Mapping[str, Any]) -> dict[str, Label]:
+    def to_params(self, values: Mapping[str, object]) -> dict[str, Label]:
         """Real values as Optuna stores them, in the order, such as for `enqueue_trial`.
 
         Raises:
             KeyError, ValueError: as `from_params`.
         """
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, object] = {}
         params: dict[str, Label] = {}
         for name in self.order:
             if self.active(name, chosen):
@@ -145,11 +148,9 @@ class Space:
         for name, parameter in self.parameters.items():
             match parameter:
                 case CategoricalParameter():
-                    for index, (choice, label) in enumerate(
-                        zip(parameter.choices, parameter.names, strict=True)
-                    ):
-                        point = self._point({name: choice})
-                        found.append(Corner(f"{name} = {label}", point, (name, "choices", index)))
+                    for index, choice in enumerate(parameter.choices):
+                        label = f"{name} = {parameter.names[index]}"
+                        found.append(Corner(label, self._point({name: choice}), (name, "choices", index)))
                 case _:
                     for bound in ("low", "high"):
                         value = getattr(parameter, bound)
@@ -174,11 +175,11 @@ class Space:
                     found.append(Corner(label, point, (name, "choices", index)))
         return _distinct(found)
 
-    def grid(self) -> dict[str, list[Any]]:
+    def grid(self) -> dict[str, list[object]]:
         """All stored values of each parameter, for a grid sampler.
 
         Raises:
-            ConfigError: they can't be counted, are too many, or hang on conditions.
+            ConfigError: they can't be counted, are too many, or depend on conditions.
         """
         _raise(self._no_grid())
         return {name: [p.label(value) for value in p.values or ()] for name, p in self.parameters.items()}
@@ -198,14 +199,14 @@ class Space:
             yield Problem((KEY,), f"the grid has {total:,} points, and at most {MAX_GRID:,} can be listed")
 
     def size(self) -> int | None:
-        """How many distinct points there are, or None where they can't be counted."""
-        asked: dict[str, list[Any]] = {}
+        """The number of distinct points, or None where they can't be counted."""
+        asked: dict[str, list[object]] = {}
         for conditions in self._conditions.values():
             for condition in conditions:
                 asked.setdefault(condition.name, []).extend(condition.wanted)
         return self._count(0, {}, asked)
 
-    def _count(self, index: int, chosen: dict[str, Any], asked: Mapping[str, list[Any]]) -> int | None:
+    def _count(self, index: int, chosen: dict[str, object], asked: Mapping[str, list[object]]) -> int | None:
         """Points of the parameters from an index on; values that no condition asks for are counted as one."""
         if index == len(self.order):
             return 1
@@ -215,12 +216,14 @@ class Space:
             return self._count(index + 1, chosen, asked)
         if parameter.count is None:
             return None
+        # No condition asks for it, so each of its values leads to as many points.
         if name not in asked:
             rest = self._count(index + 1, chosen, asked)
             return None if rest is None else parameter.count * rest
         if isinstance(parameter, CategoricalParameter):
             groups = [(1, choice) for choice in parameter.choices]
         else:
+            # NaN is equal to none of the wanted values, and so stands for all others.
             wanted = [v for v in dict.fromkeys(asked[name]) if _takes(parameter, v)]
             groups = [(1, value) for value in wanted] + [(parameter.count - len(wanted), math.nan)]
         total = 0
@@ -231,22 +234,21 @@ class Space:
             total += times * rest
         return total
 
-    def _point(self, fixed: Mapping[str, Any], numbers: str = "low") -> dict[str, Any]:
+    def _point(self, fixed: Mapping[str, object], numbers: str = "low") -> dict[str, object]:
         """A point with these values, where their conditions hold."""
         values = {**(self._brought_in(next(iter(fixed))) or {} if fixed else {}), **fixed}
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, object] = {}
         for name in self.order:
             if self.active(name, chosen):
                 parameter = self.parameters[name]
-                default = (
-                    parameter.choices[0]
-                    if isinstance(parameter, CategoricalParameter)
-                    else getattr(parameter, numbers)
-                )
+                if isinstance(parameter, CategoricalParameter):
+                    default = parameter.choices[0]
+                else:
+                    default = getattr(parameter, numbers)
                 chosen[name] = values.get(name, default)
         return chosen
 
-    def _brought_in(self, name: str) -> dict[str, Any] | None:
+    def _brought_in(self, name: str) -> dict[str, object] | None:
         """Values of others that make a parameter active, or None where no values do."""
         demands: dict[str, list[_Condition]] = {}
         waiting = [name]
@@ -287,7 +289,7 @@ class Space:
                     known = [known for known in self.parameters if known != name]
                     yield Problem(at, f"'{key}' is no parameter of this space{did_you_mean(key, known)}")
                 elif other == name:
-                    yield Problem(at, "hangs on itself; a condition names another parameter")
+                    yield Problem(at, "depends on itself; `when` must refer to another parameter")
                 else:
                     condition = _Condition(other, config_file.split(key)[len(self._paths[other]) :], wanted)
                     read.append(condition)
@@ -297,7 +299,7 @@ class Space:
                             yield Problem((*at, index) if listed else at, message)
             self._conditions[name] = tuple(read)
 
-    def _never(self, condition: _Condition, wanted: Any) -> Iterator[str]:
+    def _never(self, condition: _Condition, wanted: object) -> Iterator[str]:
         """Why a parameter never has this value, if so."""
         parameter, name = self.parameters[condition.name], condition.name
         if isinstance(parameter, CategoricalParameter):
@@ -329,9 +331,8 @@ class Space:
         while len(order) < len(before):
             ready = next((n for n in before if n not in order and before[n] <= set(order)), None)
             if ready is None:
-                raise ConfigError(
-                    [self._cycle({n: b - set(order) for n, b in before.items() if n not in order})]
-                )
+                waiting = {n: b - set(order) for n, b in before.items() if n not in order}
+                raise ConfigError([self._cycle(waiting)])
             order.append(ready)
         return tuple(order)
 
@@ -347,7 +348,7 @@ class Space:
             way.append(min(before[way[-1]], key=list(self.parameters).index))
         way = way[way.index(way[-1]) :]
         name = next(n for n in way if self.parameters[n].conditions)
-        message = f"the conditions go round in a circle: {' needs '.join(way)}"
+        message = f"the conditions form a cycle: {' needs '.join(way)}"
         if not all(self._asks(a, b) for a, b in itertools.pairwise(way)):
             message += "; a path needs those above it, too"
         return Problem((KEY, name, "when"), message)
@@ -364,7 +365,7 @@ class Space:
                 yield Problem((KEY, name, "when"), message)
 
 
-def _takes(parameter: AnyParameter, value: Any) -> bool:
+def _takes(parameter: AnyParameter, value: object) -> bool:
     try:
         parameter.label(value)
     except ValueError:

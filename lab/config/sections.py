@@ -25,7 +25,7 @@ Mode = Literal["min", "max"]
 
 
 class Objective(Frozen):
-    """One more figure that a study of several objectives optimizes."""
+    """One more metric that a study of several objectives optimizes."""
 
     metric: str = Field(
         description="name in metrics.csv; also parameters (the network's size) and seconds (of training)"
@@ -33,13 +33,13 @@ class Objective(Frozen):
     mode: Mode = Field("min", description="min: smaller is better; must be given unless the metric is a loss")
 
     @model_validator(mode="after")
-    def _mode_is_said(self) -> "Objective":
+    def _mode_is_given(self) -> "Objective":
         if "loss" not in self.metric and "mode" not in self.model_fields_set:
             raise _no_mode(self.metric)
         return self
 
 
-def _metric_alone(value: Any) -> Any:
+def _metric_alone(value: object) -> Any:
     return {"metric": value} if isinstance(value, str) else value
 
 
@@ -47,19 +47,17 @@ ObjectiveOrName = Annotated[Objective, BeforeValidator(_metric_alone, json_schem
 
 
 class Monitor(Frozen):
-    """The one figure that best checkpoint, early stopping, pruner and objective share."""
+    """The one metric that best checkpoint, early stopping, pruner and objective use."""
 
     metric: str = Field("val_loss", description="name in metrics.csv, such as val_loss or val_dice")
     mode: Mode = Field("min", description="min: smaller is better; must be given unless the metric is a loss")
-    returns: Literal["best", "last"] = Field(
-        "best", description="what a run is worth: its best or its last value"
-    )
+    returns: Literal["best", "last"] = Field("best", description="the value of a run: its best or its last")
     also: tuple[ObjectiveOrName, ...] = Field(
-        (), description="what a study optimizes besides; a run itself goes by the first"
+        (), description="further objectives of a study; a run itself uses the first"
     )
 
     @model_validator(mode="after")
-    def _mode_is_said(self) -> "Monitor":
+    def _mode_is_given(self) -> "Monitor":
         if "loss" not in self.metric and "mode" not in self.model_fields_set:
             raise _no_mode(self.metric)
         return self
@@ -75,11 +73,11 @@ class Monitor(Frozen):
 
 
 def _no_mode(metric: str) -> ConfigError:
-    message = f"say mode: max or mode: min for '{metric}'; it is understood only for a loss"
+    message = f"set mode: max or mode: min for '{metric}'; only a loss has a default"
     return ConfigError([Problem(("metric",), message)])
 
 
-def _monitor_short_form(value: Any) -> Any:
+def _monitor_short_form(value: object) -> Any:
     """A name stands for its metric, a list for the first and `also`; errors name the item."""
     if isinstance(value, str):
         return {"metric": value}
@@ -93,7 +91,7 @@ def _monitor_short_form(value: Any) -> Any:
         if not isinstance(item, Mapping):
             problems.append(Problem((index,), f"found {shown(item)}, expected a metric's name, or a mapping"))
         elif index == 0 and "also" in item:
-            problems.append(Problem((0, "also"), "is what the list itself says; remove it"))
+            problems.append(Problem((0, "also"), "is what the list itself states; remove it"))
         elif any(item.get("metric", "val_loss") == other.get("metric", "val_loss")
                  for other in items[:index] if isinstance(other, Mapping)):  # fmt: skip
             problems.append(Problem((index, "metric"), "is monitored already; keep one"))
@@ -119,7 +117,7 @@ class EarlyStoppingConfig(Frozen):
     """Stop when nothing improves; metric and mode are the monitor's unless given."""
 
     enabled: Flag = Field(True, description="false: all epochs are run")
-    patience: Count = Field(10, description="epochs without an improvement that are too many")
+    patience: Count = Field(10, description="stop after this many epochs without improvement")
     min_delta: Number = Field(0.0, ge=0, description="absolute change that counts as an improvement")
     metric: str | None = Field(None, description="default: the monitor's")
     mode: Mode | None = Field(None, description="default: the monitor's")
@@ -135,7 +133,7 @@ class SchedulerSpec(Spec):
     """A learning-rate scheduler. The text `auto` as an argument's value is the run's length in intervals."""
 
     interval: Literal["epoch", "step"] = Field("epoch", description="when it moves the learning rate")
-    monitor: str = Field("val_loss", description="what a plateau scheduler watches")
+    monitor: str = Field("val_loss", description="the metric that a plateau scheduler watches")
 
     @model_validator(mode="after")
     def _plateau(self) -> "SchedulerSpec":
@@ -143,9 +141,7 @@ class SchedulerSpec(Spec):
         if plateau and self.interval == "step":
             raise ValueError("a plateau is looked for once an epoch; remove interval: step")
         if plateau and "loss" not in self.monitor and "mode" not in self.arguments:
-            raise ValueError(
-                f"say mode: max or mode: min for '{self.monitor}'; it is understood only for a loss"
-            )
+            raise ValueError(f"set mode: max or mode: min for '{self.monitor}'; only a loss has a default")
         if not plateau and self.monitor != "val_loss":
             raise ValueError("only ReduceLROnPlateau watches a metric; remove monitor")
         return self
@@ -159,7 +155,7 @@ class SchedulerSpec(Spec):
 class EMAConfig(Frozen):
     """Exponential moving average of the weights, used for validation and kept in the checkpoints."""
 
-    decay: Number = Field(0.999, gt=0, lt=1, description="how much of the average each step keeps")
+    decay: Number = Field(0.999, gt=0, lt=1, description="fraction of the average that each step keeps")
 
 
 class CheckpointConfig(Frozen):
@@ -170,12 +166,12 @@ class CheckpointConfig(Frozen):
         0.0, ge=0, description="write last.pt at most this often; 0: after each epoch"
     )
     every_n_steps: Count | None = Field(
-        None, description="also write last.pt within an epoch, every N batches; a resumed run goes on there"
+        None, description="also write last.pt within an epoch, every N batches; a resumed run continues there"
     )
 
 
 class LoaderConfig(Frozen):
-    """How batches are read. Data that is already in memory needs no workers."""
+    """Settings of the data loader. Data that is already in memory needs no workers."""
 
     workers: Whole = Field(0, description="processes that read data; 0: the run's own")
     prefetch: Count = Field(2, description="batches that each worker prepares ahead")
@@ -183,28 +179,28 @@ class LoaderConfig(Frozen):
     drop_last: Flag = Field(False, description="leave out a last training batch that is not full")
     shard: Literal[True, "dataset"] | None = Field(
         None,
-        description="of a stream with several workers: true gives each a share; dataset: it divides itself",
+        description="of a stream with several workers: true gives each a part; dataset: it divides itself",
     )
 
 
 class DiagnosticsConfig(Frozen):
-    """Warnings of a training that seems to go wrong; none of them ends it."""
+    """Warnings about a training that seems to go wrong; none of them stops it."""
 
     metric: str = Field("dice", description="watched as val_<metric> and train_<metric>; larger is better")
-    least: Number = Field(0.6, description="less than this at epoch `after_epochs` and later is warned of")
-    after_epochs: Count = Field(20, description="when a network should have got there")
-    gap: Number = Field(0.2, gt=0, description="a larger lead of training over validation is warned of")
+    least: Number = Field(0.6, description="warn of less than this at epoch `after_epochs` and later")
+    after_epochs: Count = Field(20, description="the epoch by which a network should have reached it")
+    gap: Number = Field(0.2, gt=0, description="warn of a larger gap between training and validation")
 
 
 class PicturesConfig(Frozen):
-    """Pictures of predictions on fixed validation samples."""
+    """Plots of predictions on fixed validation samples."""
 
-    enabled: Flag = Field(True, description="false: no pictures are drawn")
-    every_epochs: Count = Field(10, description="how often they are drawn; always at the end")
-    count: Count = Field(4, description="samples in a picture")
+    enabled: Flag = Field(True, description="false: no plots are drawn")
+    every_epochs: Count = Field(10, description="how often plots are drawn; always at the end")
+    count: Count = Field(4, description="samples in a plot")
 
 
-def _one_seed(value: Any) -> Any:
+def _one_seed(value: object) -> object:
     return [value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -213,13 +209,13 @@ Seeds = Annotated[
 ]
 
 
-def _tracker_kind(value: Any) -> str | None:
+def _tracker_kind(value: object) -> str | None:
     if isinstance(value, Mapping):
         return "target" if "target" in value else value.get("type")
     return getattr(value, "type", "target")
 
 
-def _tracker_short_form(value: Any) -> Any:
+def _tracker_short_form(value: object) -> object:
     if isinstance(value, str):
         return {"target": value} if "." in value else {"type": value}
     return value

@@ -1,4 +1,4 @@
-"""Stand-ins for what import paths name: what the sources tell of their signatures, to check by in no time."""
+"""Stand-ins for components with the signatures that their sources show, so that checks take no imports."""
 
 import ast
 import functools
@@ -9,16 +9,12 @@ from typing import Any
 
 from lab.config.import_policy import admit
 from lab.config.problems import ConfigError, Problem, nearest
-from lab.config.signatures import keyword_parameters
+from lab.config.signatures import Target, keyword_parameters
 from lab.config.static_imports import Source, Unknown, bound, file_of, public, reached, source_of
 from lab.import_aliases import current
 
-_KEPT = {
-    "final",
-    "runtime_checkable",
-    "experimental_class",
-    "deprecated_class",
-}  # leave signatures as they are
+# Decorators that leave signatures as they are.
+_KEPT = {"final", "runtime_checkable", "experimental_class", "deprecated_class"}
 _METACLASSES_KEEP = {"abc", "albumentations"}  # as does what classes are made by there
 _PLAIN: Mapping[str, Any] = {
     "int": int, "float": float, "str": str, "bool": bool, "None": type(None), "Any": Any, "object": object,
@@ -29,10 +25,10 @@ _PLAIN: Mapping[str, Any] = {
 _TYPING = {"typing", "typing_extensions", "collections.abc", "builtins"}
 
 
-def look(path: str) -> Callable[..., Any] | None:
+def look(path: str) -> Target | None:
     """A stand-in for what a path names, with its name, signature and the annotations that can be read.
 
-    None where the sources don't say; it is a class where the real thing is one.
+    None where the sources leave it open; it is a class where the real thing is one.
 
     Raises:
         ConfigError: nothing of this name is there, or a config may not name it.
@@ -46,7 +42,7 @@ def look(path: str) -> Callable[..., Any] | None:
 
 
 @functools.cache
-def _stand_in(path: str) -> Callable[..., Any] | None:
+def _stand_in(path: str) -> Callable[..., object] | None:
     first, *rest = path.split(".")
     where = first
     while len(rest) > 1 and (file := file_of(f"{where}.{rest[0]}")) is not None and file.suffix == ".py":
@@ -66,16 +62,17 @@ def _stand_in(path: str) -> Callable[..., Any] | None:
     raise Unknown
 
 
-def _made(source: Source, node: Any) -> Callable[..., Any]:
+def _made(source: Source, node: object) -> Target:
     """A stand-in for a definition.
 
     Raises:
-        Unknown: its signature can't be told.
+        Unknown: its signature isn't known.
     """
     if isinstance(node, ast.FunctionDef):
+        # A decorator may change the signature.
         if node.decorator_list:
             raise Unknown
-        function: Callable[..., Any] = _with_signature(lambda: None, node.name, source, node.args, skip=0)
+        function: Callable[..., object] = _with_signature(lambda: None, node.name, source, node.args, skip=0)
         return function
     if not isinstance(node, ast.ClassDef):
         raise Unknown
@@ -84,9 +81,9 @@ def _made(source: Source, node: Any) -> Callable[..., Any]:
         raise Unknown
     arguments = ast.arguments([], [], None, [], [], None, []) if init is None else init.args
     made_by = _with_signature(lambda self: None, node.name, home, arguments, skip=0 if init is None else 1)
-    if home.name.partition(".")[0] in _METACLASSES_KEEP:  # and what it takes is for them to say
+    if home.name.partition(".")[0] in _METACLASSES_KEEP:  # which check the arguments themselves
         made_by.__annotations__ = {}
-    made: type[Any] = type(node.name, (), {"__init__": made_by, "__signature__": made_by.__signature__})
+    made: type[object] = type(node.name, (), {"__init__": made_by, "__signature__": made_by.__signature__})
     return made
 
 
@@ -191,7 +188,7 @@ def _parameters(arguments: ast.arguments) -> Iterator[inspect.Parameter]:
         yield kinds(arguments.kwarg.arg, kinds.VAR_KEYWORD)
 
 
-def _default(node: ast.expr | None) -> Any:
+def _default(node: ast.expr | None) -> object:
     """None where that is the default; for any other it only matters that there is one."""
     if node is None:
         return inspect.Parameter.empty

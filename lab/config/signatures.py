@@ -8,16 +8,19 @@ from typing import Any
 
 import typing_extensions
 
+Target: typing.TypeAlias = Callable[..., Any]
+"""A class or function that a config names."""
+
 _UNPACK = (typing.Unpack, typing_extensions.Unpack)  # two objects before Python 3.12
 
 
-def signature_of(target: Callable[..., Any]) -> inspect.Signature:
+def signature_of(target: Target) -> inspect.Signature:
     """`inspect.signature`, with a keyword-only parameter for each key of `**arguments: Unpack[Arguments]`.
 
     A key that isn't required has `...` as its default, for nothing but the function knows what it is.
 
     Raises:
-        ValueError, TypeError: as from `inspect.signature`; some C functions tell nothing.
+        ValueError, TypeError: as from `inspect.signature`; some C functions have no signature.
     """
     signature = inspect.signature(target)
     found = _unpacked(target, signature)
@@ -35,14 +38,14 @@ def keyword_parameters(keys: Iterable[tuple[str, bool]]) -> list[inspect.Paramet
     return [inspect.Parameter(name, kind, default=empty if required else ...) for name, required in keys]
 
 
-def hints_of(target: Callable[..., Any]) -> Mapping[str, Any]:
+def hints_of(target: Callable[..., object]) -> Mapping[str, object]:
     """The annotation of each parameter of `signature_of`; those that can't be evaluated are left out."""
     hints = _hints(target.__init__ if inspect.isclass(target) else target)
     found = _unpacked(target, inspect.signature(target))
     return hints if found is None else {**hints, **_hints(found)}
 
 
-def _unpacked(target: Callable[..., Any], signature: inspect.Signature) -> Any:
+def _unpacked(target: Target, signature: inspect.Signature) -> Any:
     """The TypedDict that a function's keyword arguments are declared by; None without one."""
     name = next((n for n, each in signature.parameters.items() if each.kind is each.VAR_KEYWORD), None)
     if name is None:
@@ -55,7 +58,7 @@ def _unpacked(target: Callable[..., Any], signature: inspect.Signature) -> Any:
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """What the annotations name; those of names that only type checkers import are left out."""
+    """The types that annotations name; those of names that only type checkers import are left out."""
     try:
         return typing.get_type_hints(function)
     except NameError:

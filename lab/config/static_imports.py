@@ -1,8 +1,8 @@
-"""What an import path names, read from the sources: a typo is told at once, where importing takes seconds.
+"""Definitions that import paths name, read from the sources: a typo is reported without seconds of imports.
 
 Nothing is imported or executed, and of large files only the definitions in question are parsed. What a source
-leaves open, as a decorator or a compiled module does, is "not known": then nothing is said here, and the real
-check after the import has the word.
+leaves open, as a decorator or a compiled module does, is "not known": then nothing is reported here, and the
+check after the import decides.
 """
 
 import ast
@@ -37,7 +37,7 @@ _DEFINITION = re.compile(r"(?:@[^\n]*\n)*(?:class|def|async def) (\w+)")
 
 
 class Unknown(Exception):
-    """The sources don't say."""
+    """The sources leave it open."""
 
 
 @dataclass
@@ -46,9 +46,8 @@ class Source:
 
     name: str
     file: FilePath
-    bound: dict[str, Any] = field(
-        default_factory=dict
-    )  # name -> definition or its text, (module, name), value
+    # name -> definition or its text, (module, name), value
+    bound: dict[str, Any] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     open: bool = False  # makes names that no source shows
 
@@ -76,6 +75,7 @@ def source_of(name: str) -> Source:
     file = file_of(name)
     if file is None or file.suffix != ".py":
         raise Unknown
+    # Over the whole command: a chain of re-exports must not cost as much as the import.
     _read += file.stat().st_size
     if _read > _MOST:
         raise Unknown
@@ -104,7 +104,8 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def file_of(name: str) -> FilePath | None:
-    """Where a module is, by its package's folder; only the top package is asked for."""
+    """Find a module's file by its package's folder; Python's finders are asked for the top package alone."""
+    # Only the top package, for `find_spec` imports all packages above what it is asked for.
     first, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(first)
@@ -164,7 +165,7 @@ def _bind(source: Source, body: list[ast.stmt]) -> None:
 
 
 def _is_dynamic(node: ast.AST) -> bool:
-    """Whether a statement may bind names that it doesn't show."""
+    """Return whether a statement may bind names that it doesn't show."""
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
     return bool(names & {"globals", "locals", "vars", "setattr", "exec", "eval", "sys"})
 
@@ -181,10 +182,10 @@ Found = tuple[Source, Any]
 
 
 def bound(source: Source, name: str, seen: set[tuple[str, str]]) -> "Source | Found | None":
-    """What a module binds to a name: a module, or a definition in the module that has it; None for nothing.
+    """Return what a module binds to a name: a module, or a definition and its module; None for nothing.
 
     Raises:
-        Unknown: it can't be told.
+        Unknown: it is left open.
     """
     if (source.name, name) in seen:
         raise Unknown
@@ -221,7 +222,7 @@ def _imported(module: str, name: str, seen: set[tuple[str, str]]) -> "Source | F
 
 
 def _gives(source: Source, name: str, seen: set[str]) -> bool:
-    """Whether a star takes a name from a module; stops where it is found."""
+    """Return whether `import *` takes a name from a module; stops where it is found."""
     if source.name in seen or name.startswith("_"):
         return False
     seen.add(source.name)
@@ -231,10 +232,10 @@ def _gives(source: Source, name: str, seen: set[str]) -> bool:
 
 
 def public(source: Source, seen: set[str]) -> set[str]:
-    """The names that a star takes.
+    """The names that `import *` takes.
 
     Raises:
-        Unknown: they can't be told.
+        Unknown: they are left open.
     """
     if source.name in seen:
         return set()
@@ -252,7 +253,7 @@ def public(source: Source, seen: set[str]) -> set[str]:
 
 
 def reached(source: Source, node: ast.expr) -> "Source | Found":
-    """What an expression such as `nn.Module` leads to."""
+    """Resolve an expression such as `nn.Module`."""
     if isinstance(node, ast.Attribute):
         inner = reached(source, node.value)
         found = bound(inner, node.attr, set()) if isinstance(inner, Source) else None

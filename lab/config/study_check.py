@@ -17,13 +17,14 @@ from lab.config.problems import ConfigError, Path, Problem, ProblemKind, dotted,
 from lab.config.run_config import MORE, RunConfig
 from lab.config.search_parameters import CategoricalParameter, lookup
 from lab.config.search_space import KEY, Corner
-from lab.config.signatures import signature_of
+from lab.config.signatures import Target, signature_of
 from lab.config.validation import validate
 
+# Arguments of samplers that the study gives.
 _GIVEN = {
     "seed": "is derived from the study's seed; set that, and remove it here",
     "search_space": "is the study's own; remove it here",
-}  # to samplers
+}
 
 
 class Study(enqueued_trials.Study, Protocol):
@@ -37,20 +38,21 @@ class Study(enqueued_trials.Study, Protocol):
     def pruner(self) -> Spec | None: ...
     @property
     def monitors(self) -> Sequence[object]: ...
-    def trial_config(self, values: Mapping[str, Any]) -> RunConfig: ...
+    def trial_config(self, values: Mapping[str, object]) -> RunConfig: ...
     def in_base(self, problem: Problem) -> Problem: ...
 
 
 def shapes_of(config: Study) -> tuple[list[Problem], str]:
-    """What is wrong that shows before anything is imported, and what has not been checked yet."""
+    """The problems found before anything is imported, and a note on what has not been checked yet."""
     return _Corners(config).shapes(), MORE
 
 
 def problems_of(config: Study) -> tuple[list[Problem], str]:
-    """All that is wrong, with paths into the study's data, and what has not been checked yet."""
+    """All problems, with paths into the study's data, and a note on what has not been checked yet."""
     corners = _Corners(config)
-    if shapes := corners.shapes():  # said before torch is loaded
+    if shapes := corners.shapes():  # reported before torch is loaded
         return shapes, MORE
+    # Functions are imported last, since their modules may load torch.
     functions = list(_function_problems(config))
     if not functions and config.feasibility.functions:
         try:
@@ -62,7 +64,7 @@ def problems_of(config: Study) -> tuple[list[Problem], str]:
 
 
 class _Corners:
-    """The runs at the corners of the space; `problems` are what their shapes say."""
+    """The runs at the corners of the space; `problems` are those of their values."""
 
     def __init__(self, config: Study) -> None:
         self.config = config
@@ -78,8 +80,8 @@ class _Corners:
         self.problems = list(found)
 
     def shapes(self) -> list[Problem]:
-        """What needs no import: the corners' values, import paths by their words, what sources tell."""
-        own: dict[Any, Any] = {
+        """Problems found without imports: by the corners' values, the words of import paths, and sources."""
+        own: dict[object, object] = {
             name: part.model_dump() for name in ("sampler", "pruner") if (part := getattr(self.config, name))
         }
         closed = [*closed_in(own), *_closed_functions(self.config)]
@@ -94,6 +96,7 @@ class _Corners:
 
     def _found(self, problems_of_run: Callable[[RunConfig], tuple[Problem, ...]]) -> list[Problem]:
         """The problems of all corners, each at what brought it in."""
+        # A problem of the base run is reported there, and not at each corner.
         base = {_cause(self.config.base, p) for p in problems_of_run(self.config.base)}
         found: dict[Problem, None] = {}
         failing: dict[str, list[Corner]] = {}
@@ -128,14 +131,14 @@ class _Corners:
         return replace(problem, path=(KEY, name, *part), message=f"{place}{problem.message}")
 
     def _part(self, name: str, corner: Corner) -> Path:
-        """Which choice or bound the corner has."""
+        """The choice or bound of a parameter at the corner, as a path."""
         parameter, value = self.config.space.parameters[name], corner.values[name]
         if isinstance(parameter, CategoricalParameter):
             return ("choices", next(i for i, choice in enumerate(parameter.choices) if same(choice, value)))
         return ("low",) if value == parameter.low else ("high",)
 
     def _with_hint(self, problem: Problem, failing: Mapping[str, list[Corner]]) -> Problem:
-        """What fits some choices of its component only is to have a condition."""
+        """Advise a condition for a parameter that fits only some choices of its component."""
         name = str(problem.path[1]) if problem.path[0] == KEY else ""
         switch = self._switch(name)
         if switch is None or len(problem.path) > 3:
@@ -208,7 +211,7 @@ def _problems(run: RunConfig) -> tuple[Problem, ...]:
 
 
 def _shared(a: Path, b: Path) -> int:
-    """How many parts two paths begin with in common."""
+    """The number of leading parts that two paths have in common."""
     length = 0
     for x, y in zip(a, b, strict=False):
         if x != y:
@@ -217,19 +220,19 @@ def _shared(a: Path, b: Path) -> int:
     return length
 
 
-def _target(choice: Any) -> str | None:
+def _target(choice: object) -> str | None:
     target = choice.get("target") if isinstance(choice, Mapping) else choice
     return target if isinstance(target, str) else None
 
 
 def _misnamed(config: Study) -> list[Problem]:
-    """What the sources tell of the sampler and the pruner."""
-    if "torch" in sys.modules:  # then the real things tell as fast, and more
+    """Problems of the sampler and the pruner that their sources show."""
+    if "torch" in sys.modules:  # then the check of the real signatures is as fast
         return []
     from lab.config.signature_stubs import look
 
     problems: list[Problem] = []
-    given: dict[str, dict[str, Any]] = {
+    given: dict[str, dict[str, object]] = {
         "sampler": {"seed": 0, "search_space": {}},
         "pruner": {"epochs": config.base.epochs},
     }
@@ -251,7 +254,7 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
     try:
         kind = config.sampler.resolve()
     except ConfigError:
-        return  # said already
+        return  # reported already
     if not inspect.isclass(kind):
         return
     if issubclass(kind, GridSampler):
@@ -272,8 +275,8 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
         yield Problem(("sampler", "target"), message)
 
 
-def _taken(arguments: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a sampler, or one within it, gets from the study."""
+def _taken(arguments: Mapping[str, object]) -> Iterator[Problem]:
+    """Arguments of a sampler, or of one within it, that the study gives."""
     for name, value in arguments.items():
         if name in _GIVEN:
             yield Problem((name,), _GIVEN[name])
@@ -289,11 +292,12 @@ def _pruner_problems(config: Study) -> Iterator[Problem]:
         yield from ConfigError(list(found)).below(("pruner",)).problems
 
 
-def _component_problems(spec: Spec, base: type, given: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with a sampler or a pruner; it is built once, for many check what they get only then."""
+def _component_problems(spec: Spec, base: type, given: Mapping[str, object]) -> Iterator[Problem]:
+    """Problems of a sampler or a pruner; it is built once, as many check their arguments only then."""
     full = validate(Spec, _completed(spec.model_dump(), given))
     data = spec.model_dump()
     problems = [*_of_another_kind(data, base), *_bare(data, _word(base)), *full.check()]
+    # One problem at a place: the first, which is the most specific.
     problems = list({problem.path: problem for problem in reversed(problems)}.values())[::-1]
     yield from problems
     if not problems and _ours_or_library(spec.resolve()):
@@ -310,7 +314,7 @@ def _of_another_kind(value: Mapping[str, Any], base: type) -> Iterator[Problem]:
     try:
         kind = resolve(value["target"])
     except ConfigError:
-        return  # said with the arguments
+        return  # reported with the arguments
     if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
         name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
         yield Problem(("target",), f"found {value['target']}, expected a class that derives from {name}")
@@ -321,7 +325,7 @@ def _of_another_kind(value: Mapping[str, Any], base: type) -> Iterator[Problem]:
             yield from ConfigError(list(_of_another_kind(part, base))).below((name,)).problems
 
 
-def _bare(value: Mapping[str, Any], word: str) -> Iterator[Problem]:
+def _bare(value: Mapping[str, object], word: str) -> Iterator[Problem]:
     """Samplers or pruners within one that are written as an import path alone."""
     for name, part in value.items():
         if not name.endswith(word):
@@ -337,11 +341,11 @@ def _word(base: type) -> str:
     return base.__name__.removeprefix("Base").lower()
 
 
-def _ours_or_library(kind: Callable[..., Any]) -> bool:
+def _ours_or_library(kind: Target) -> bool:
     return is_library(kind) or kind.__module__.startswith("lab.")
 
 
-def _completed(value: Any, given: Mapping[str, Any], look: Look = resolve) -> Any:
+def _completed(value: object, given: Mapping[str, object], look: Look = resolve) -> Any:
     """The component, and those within, with what a study gives them."""
     if isinstance(value, (list, tuple)):
         return [_completed(item, given, look) for item in value]

@@ -15,16 +15,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 _POSTGRES = re.compile(r"postgresql(\+\w+)?://.+")
 SAMPLERS = [
-    "BruteForceSampler",
-    "CmaEsSampler",
-    "GPSampler",
-    "GridSampler",
-    "NSGAIISampler",
-    "NSGAIIISampler",
-]
-SAMPLERS += ["QMCSampler", "RandomSampler", "TPESampler"]
-PRUNERS = ["HyperbandPruner", "MedianPruner", "PatientPruner", "PercentilePruner", "SuccessiveHalvingPruner"]
-PRUNERS += ["ThresholdPruner", "WilcoxonPruner"]
+    "BruteForceSampler", "CmaEsSampler", "GPSampler", "GridSampler", "NSGAIISampler", "NSGAIIISampler",
+    "QMCSampler", "RandomSampler", "TPESampler",
+]  # fmt: skip
+PRUNERS = [
+    "HyperbandPruner", "MedianPruner", "PatientPruner", "PercentilePruner", "SuccessiveHalvingPruner",
+    "ThresholdPruner", "WilcoxonPruner",
+]  # fmt: skip
 
 
 def _wrong(message: str) -> ConfigError:
@@ -95,7 +92,7 @@ def _storage(value: str) -> str:
     if scheme.partition("+")[0] in ("mysql", "mariadb", "oracle", "mssql"):
         raise _wrong(f"found {shown(scheme)}; only SQLite and PostgreSQL can claim a trial safely here")
     if scheme in ("redis", "journal") or value.endswith((".log", ".journal")):
-        raise _wrong("a journal can't be mended after a torn write; take sqlite:///FILE or postgresql://...")
+        raise _wrong("a journal can't be repaired after a torn write; use sqlite:///FILE or postgresql://...")
     expected = "expected sqlite:///FILE or postgresql://..."
     if "://" in value:
         hint = nearest(scheme, ["sqlite", "postgresql"])
@@ -111,10 +108,10 @@ Storage = Annotated[
 ]
 
 
-def _full_name(package: str, known: list[str]) -> Any:
+def _full_name(package: str, known: list[str]) -> object:
     """Name the import path where only a class's name stands."""
 
-    def check(value: Any) -> Any:
+    def check(value: object) -> Any:
         name = value.get("target") if isinstance(value, dict) else value
         if isinstance(name, str) and "." not in name and nearest(name, known):
             near = nearest(name, known).replace("mean '", f"mean '{package}.")
@@ -131,8 +128,10 @@ full_pruner = _full_name("optuna.pruners", PRUNERS)
 class RetentionConfig(Frozen):
     """Whose weights stay on the disk; metrics and configs stay for all trials."""
 
-    keep_best: Count = Field(3, description="trials whose weights are kept, the best first")
-    max_disk_gb: Number | None = Field(None, gt=0, description="most that the whole study may take, in GB")
+    keep_best: Count = Field(3, description="number of best trials trials whose weights are kept")
+    max_disk_gb: Number | None = Field(
+        None, gt=0, description="largest size of the whole study on disk, in GB"
+    )
     pruned: Flag = Field(False, description="keep the weights of pruned trials, too")
 
 

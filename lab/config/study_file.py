@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
 
 from lab.config import config_file
 from lab.config.problems import ConfigError, Path, Problem, nearest
@@ -31,7 +30,7 @@ class StudyDocument(config_file.Document):
     def located(self, error: ConfigError) -> ConfigError:
         """The same problems with their places: the study's own, the run's, then those of `--set`.
 
-        What was written in the run's own file is named as it stands there.
+        What was written in the run's own file has its path there.
         """
         problems = []
         for problem in error.problems:
@@ -48,12 +47,12 @@ class StudyDocument(config_file.Document):
 
 
 def is_study(document: config_file.Document) -> bool:
-    """Whether a file is a study's, and not a run's."""
+    """Return whether a file is a study's, and not a run's."""
     return KEY in document.data or "study_name" in document.data
 
 
 def expand(
-    document: config_file.Document, overrides: Sequence[str], defaults: Mapping[str, Any]
+    document: config_file.Document, overrides: Sequence[str], defaults: Mapping[str, object]
 ) -> StudyDocument:
     """Read the base run into a study's document, and lay `--set` over the whole.
 
@@ -63,6 +62,7 @@ def expand(
     """
     if isinstance(document, StudyDocument):
         return config_file.override(document, overrides, defaults, _place) if overrides else document
+    # Another base run comes first: the other assignments may reach into it.
     whole = [text for text in overrides if text.partition("=")[0].strip() == "run"]
     document = config_file.override(document, whole, {})
     result = StudyDocument(**vars(document))
@@ -114,8 +114,8 @@ def _find(source: str, name: str) -> FilePath:
         return beside
 
 
-def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, Any]) -> Path:
-    """Set a value as `loading.set_value` does, with a run's paths in the run and whole paths as keys.
+def _place(data: dict[str, object], path: Path, value: object, defaults: Mapping[str, object]) -> Path:
+    """Set a value as `config_file.set_value` does, with a run's paths in the run and whole paths as keys.
 
     Raises:
         ConfigError: the path leads nowhere.
@@ -136,7 +136,7 @@ def _place(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[str, 
     return config_file.set_value(data, path, value, defaults)
 
 
-def _whole_key(section: str, known: Mapping[Any, Any], rest: Path, value: Any) -> Path:
+def _whole_key(section: str, known: Mapping[object, object], rest: Path, value: object) -> Path:
     """`optimizer.lr.high` as the key `optimizer.lr` and what is below it; quoted keys stay as they are."""
     matching: list[tuple[int, str]] = []
     for key in known:

@@ -1,4 +1,4 @@
-"""Where a run's numbers are mirrored. The local record (metrics.csv, events.jsonl) is always written."""
+"""The trackers that a run logs to. The local record (metrics.csv, events.jsonl) is always written."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class WandbConfig(Frozen):
     tags: tuple[str, ...] = Field((), description="words to find the run by; default: WANDB_TAGS")
     notes: str | None = Field(None, description="a text about the run; default: WANDB_NOTES")
     images: Flag = Field(True, description="log panels of predictions, too")
-    timeout: Number = Field(5.0, gt=0, description="seconds that W&B may hold up the end of a run, in all")
+    timeout: Number = Field(5.0, gt=0, description="seconds that W&B may delay the end of a run, in total")
 
 
 class TensorBoardConfig(Frozen):

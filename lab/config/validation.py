@@ -1,4 +1,4 @@
-"""From pydantic's errors to problems a person can mend."""
+"""Conversion of pydantic's errors to problems that name the place and what was expected."""
 
 import re
 import typing
@@ -36,7 +36,7 @@ _EXPECTED = {
 }
 
 
-def validate(model: type[M], data: Mapping[str, Any]) -> M:
+def validate(model: type[M], data: Mapping[str, object]) -> M:
     """Validate plain data.
 
     Raises:
@@ -49,7 +49,7 @@ def validate(model: type[M], data: Mapping[str, Any]) -> M:
 
 
 def problems_in(
-    error: ValidationError, data: Mapping[str, Any], model: type[BaseModel] | None = None
+    error: ValidationError, data: Mapping[str, object], model: type[BaseModel] | None = None
 ) -> list[Problem]:
     """One of pydantic's errors as problems; a value that may be this or that has one, not two.
 
@@ -72,6 +72,7 @@ def problems_in(
             choices[path] = _choices(details)
         else:
             problems.append(own)
+    # A union has an error for each of its members: one problem names all that is allowed.
     for path, options in expected.items():
         found = value_at(data, path)
         hint = nearest(found, choices[path]) if isinstance(found, str) else ""
@@ -101,7 +102,7 @@ def _choices(item: Mapping[str, Any]) -> list[str]:
 
 
 def expectation(item: Mapping[str, Any]) -> str:
-    """What one of pydantic's errors expected, in words."""
+    """Describe what one of pydantic's errors expected."""
     context: dict[str, Any] = {name: _short(value) for name, value in item.get("ctx", {}).items()}
     if item["type"] in ("model_type", "model_attributes_type"):
         return _COMPONENT if context["class_name"].endswith("Spec") else "a mapping"
@@ -115,7 +116,7 @@ def expectation(item: Mapping[str, Any]) -> str:
     return known.format(**context) if known else str(item["msg"]).removeprefix("Input should be ")
 
 
-def _short(value: Any) -> Any:
+def _short(value: object) -> Any:
     """`1` for 1.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -128,7 +129,7 @@ def value_at(data: Any, path: Path) -> Any:
 
 
 def written_path(data: Any, loc: tuple[str | int, ...], *, missing: bool = False) -> Path:
-    """The path as it stands in the file: pydantic's loc also names union members, which nobody wrote.
+    """The path as it is in the file: pydantic's loc also names union members.
 
     Args:
         missing: the last part is a key that should be there.
@@ -148,7 +149,7 @@ def written_path(data: Any, loc: tuple[str | int, ...], *, missing: bool = False
     return tuple(path)
 
 
-def _mapping(value: Any) -> Mapping[Any, Any]:
+def _mapping(value: object) -> Mapping[object, object]:
     return value if isinstance(value, Mapping) else {}
 
 
@@ -158,6 +159,7 @@ def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     for part in loc:
         if isinstance(part, int):
             continue
+        # pydantic names the member of a union in the path, which is no key.
         tagged = [m for m in models if _tag(m) == part]
         if tagged:
             models = tagged
@@ -173,7 +175,7 @@ def _tag(model: type[BaseModel]) -> str | None:
     return options[0] if options else None
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in typing.get_args(annotation):

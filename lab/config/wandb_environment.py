@@ -42,7 +42,7 @@ _CLOSED_ID = frozenset(":;,#?/'")
 _LONGEST_PROJECT, _LONGEST_TAG = 128, 64
 
 
-def settled(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> RunConfig:
+def settled(config: RunConfig, recorded: Mapping[str, object] | None = None) -> RunConfig:
     """A run's config with what the environment sets for W&B, where the config doesn't; asked once a run.
 
     Args:
@@ -58,7 +58,9 @@ def settled(config: RunConfig, recorded: Mapping[str, Any] | None = None) -> Run
     return config.with_values(values) if values else config
 
 
-def values_of(config: RunConfig, recorded: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+def values_of(
+    config: RunConfig, recorded: Mapping[str, object], fields: Mapping[str, str]
+) -> dict[str, object]:
     """The values by path that the record or the environment has for what the config leaves open.
 
     Args:
@@ -69,7 +71,7 @@ def values_of(config: RunConfig, recorded: Mapping[str, Any], fields: Mapping[st
         return {}
     index, tracker = found
     before = _recorded(recorded)
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for variable, field in fields.items():
         named = field == "name" and "name" in config.model_fields_set
         if getattr(tracker, field) or (named and before is None):
@@ -81,7 +83,7 @@ def values_of(config: RunConfig, recorded: Mapping[str, Any], fields: Mapping[st
     return values
 
 
-def problems_of(config: RunConfig, recorded: Mapping[str, Any] = {}) -> Iterator[Problem]:
+def problems_of(config: RunConfig, recorded: Mapping[str, object] = {}) -> Iterator[Problem]:
     """The variables that count and that W&B would not take, where the config has it as a tracker.
 
     Args:
@@ -95,6 +97,7 @@ def problems_of(config: RunConfig, recorded: Mapping[str, Any] = {}) -> Iterator
     if found[1].mode == "auto" and mode and mode not in MODES:
         yield Problem((*path, "mode"), f"{MODE} is {mode!r} in the environment; it can be {', '.join(MODES)}")
     begun = _recorded(recorded) is not None
+    # A run that has begun keeps its project and tags, whatever the environment sets now.
     project = str(_value(PROJECT) or "")
     wrong = _CLOSED.intersection(project) or len(project) > _LONGEST_PROJECT
     if wrong and not begun and "project" not in config.model_fields_set:
@@ -143,7 +146,7 @@ def overruled(tracker: WandbConfig, project: str, known: Mapping[str, str | None
         tracker: of a settled config.
         known: by variable, what counts instead of the tracker's setting, or of any; None: nothing can.
     """
-    counts: dict[str, Any] = {PROJECT: project, MODE: tracker.mode}
+    counts: dict[str, object] = {PROJECT: project, MODE: tracker.mode}
     counts |= {variable: getattr(tracker, field) for variable, field in FIELDS.items()}
     counts |= known
     found = []
@@ -161,7 +164,7 @@ def _tracker(config: RunConfig) -> tuple[int, WandbConfig] | None:
     return next(((i, t) for i, t in enumerate(config.trackers) if isinstance(t, WandbConfig)), None)
 
 
-def _recorded(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+def _recorded(config: Mapping[str, object] | None) -> Mapping[str, Any] | None:
     """The tracker of a config that was settled; None where there is none, or it is older than that."""
     trackers = (config or {}).get("trackers")
     for tracker in trackers if isinstance(trackers, list) else ():

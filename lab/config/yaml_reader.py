@@ -1,6 +1,6 @@
-"""YAML text as plain data, read as a person means it.
+"""YAML text as plain data, read by YAML 1.2's core schema.
 
-Plain scalars follow YAML 1.2's core schema, not PyYAML's 1.1: `1e-3` is a number and `yes` is text. Duplicate
+Plain scalars don't follow PyYAML's 1.1: `1e-3` is a number and `yes` is text. Duplicate
 keys and tags are refused. Every value remembers its line, so that an error can name it.
 Source: https://yaml.org/spec/1.2.2/#103-core-schema.
 """
@@ -61,6 +61,7 @@ class Reader:
             line = text.count("\n", 0, strange.start())
             raise self._fail((), f"has the character {strange.group()!a}, which no text has", line)
         try:
+            # Before composing, where libyaml would overflow the stack.
             self._check_depth(text)
             node = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
@@ -124,11 +125,11 @@ class Reader:
         finally:
             self._open.discard(id(node))
 
-    def _item(self, node: yaml.Node, path: Path) -> Any:
+    def _item(self, node: yaml.Node, path: Path) -> object:
         self.origins[path] = self._place(node.start_mark.line)
         return self._value(node, path)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Any, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[object, object]:
         own: list[tuple[Any, int, yaml.Node]] = []
         first: dict[Any, int] = {}
         result: dict[Any, Any] = {}
@@ -140,7 +141,7 @@ class Reader:
                 raise self._fail(path, f"has the tag '{key_node.tag}'; a config has no tags", line)
             key = _scalar(key_node)
             if key in first:
-                message = f"the key '{key}' stands here twice, first in line {first[key] + 1}; keep one"
+                message = f"the key '{key}' is given twice, first in line {first[key] + 1}; keep one"
                 self.problems.append(Problem(path, message, self._place(line)))
                 continue
             first[key] = line
@@ -153,9 +154,9 @@ class Reader:
             result[key] = self._value(value_node, (*path, key))
         return result
 
-    def _merged(self, node: yaml.Node, path: Path) -> dict[Any, Any]:
-        """What `<<` brings in: a mapping, or several of which the first has the last word."""
-        result: dict[Any, Any] = {}
+    def _merged(self, node: yaml.Node, path: Path) -> dict[object, object]:
+        """Merge what `<<` names: a mapping, or several of which the first takes precedence."""
+        result: dict[object, object] = {}
         for part in reversed(node.value if isinstance(node, yaml.SequenceNode) else [node]):
             value = self._value(part, path)
             if not isinstance(value, dict):
@@ -178,12 +179,12 @@ def _deep_line(text: str) -> int | None:
     return None
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
+def _scalar(node: yaml.ScalarNode) -> object:
     return plain_scalar(node.value) if node.tag == _PLAIN else node.value
 
 
-def plain_scalar(text: str) -> Any:
-    """What an unquoted scalar means."""
+def plain_scalar(text: str) -> object:
+    """Return the value of an unquoted scalar."""
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):

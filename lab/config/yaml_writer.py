@@ -18,20 +18,20 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def to_text(data: Any, encoding: str | None = "utf-8") -> str:
+def to_text(data: object, encoding: str | None = "utf-8") -> str:
     """YAML that `lab.config.yaml_reader` reads back to equal data; what the encoding lacks is escaped."""
     text = _dumped(data, escaped=False)
     return text if can_write(text, encoding) else _dumped(data, escaped=True)
 
 
-def _dumped(data: Any, *, escaped: bool) -> str:
+def _dumped(data: object, *, escaped: bool) -> str:
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=not escaped, width=110))
 
 
 class _Dumper(yaml.SafeDumper):
     """Writes numbers and texts so that YAML 1.1 and 1.2 readers agree on them."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         """Write a value in full wherever it stands."""
         return True
 
@@ -45,12 +45,13 @@ def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
     return dumper.represent_scalar("tag:yaml.org,2002:float", text)
 
 
-def _represent_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
+def _represent_list(dumper: yaml.SafeDumper, value: list[object]) -> yaml.Node:
     plain = all(not isinstance(item, (dict, list)) for item in value)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=plain)
 
 
 def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    # In quotes where the bare text would be read as a number, a boolean or null.
     style = None if plain_scalar(value) == value else "'"
     if any(mark in value for mark in _BREAKS):
         style = '"'

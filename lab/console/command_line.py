@@ -1,4 +1,4 @@
-"""The command line: what can be said, and which words go together."""
+"""The command line: its options, and which of them go together."""
 
 import argparse
 import os
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(
         prog="main.py",
-        description="One YAML runs one experiment, another runs a whole search.",
+        description="Run an experiment, or a hyperparameter search, from a YAML file.",
         epilog="\n  ".join(["Examples:", *_examples()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,31 +87,31 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with a run, by its own config or that of --run; --set epochs=N extends it",
+        help="resume a run, by its own config or that of --run; --set epochs=N extends it",
+    )
+    verbs.add_argument("--optimize", metavar="YAML", help="run a hyperparameter search; the same command "
+                       "again continues it, and on other machines adds workers")  # fmt: skip
+    verbs.add_argument(
+        "--predict", metavar="RUN", help="predict masks or classes of new images; needs --input, --output"
     )
     verbs.add_argument(
-        "--optimize", metavar="YAML", help="search; the same command again goes on, and elsewhere it joins in"
-    )
-    verbs.add_argument(
-        "--predict", metavar="RUN", help="masks or classes of new images; needs --input, --output"
-    )
-    verbs.add_argument(
-        "--evaluate", metavar="RUN", help="judge the best weights on the test or validation set"
+        "--evaluate", metavar="RUN", help="evaluate the best weights on the test or validation set"
     )
     verbs.add_argument("--export", nargs=2, metavar=("KIND", "RUN"),
-                       help="the network as a file: onnx, torchscript or safetensors")  # fmt: skip
+                       help="export the network: onnx, torchscript or safetensors")  # fmt: skip
+    verbs.add_argument("--check", "--dry-run", dest="check", metavar="YAML", help="dry run: one batch "
+                       "through the full pipeline; for a study, at the extremes of its space")  # fmt: skip
+    verbs.add_argument("--list", action="store_true", help="list the runs in runs/ as a table")
     verbs.add_argument(
-        "--check", metavar="YAML", help="one batch through the real path, in seconds; of a study, its corners"
+        "--compare", nargs="+", metavar="RUN", help="compare configs and curves of several runs"
     )
-    verbs.add_argument("--list", action="store_true", help="the runs here, as a table")
-    verbs.add_argument("--compare", nargs="+", metavar="RUN", help="differences and curves of several runs")
-    verbs.add_argument("--report", metavar="STUDY", help="build a study's report.html anew")
+    verbs.add_argument("--report", metavar="STUDY", help="rebuild a study's report.html")
     verbs.add_argument("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
                        "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
-    verbs.add_argument("--selftest", choices=["faults"], help="try on this machine what breaks machines, and "
-                       "what comes of it; 5 minutes")  # fmt: skip
+    verbs.add_argument("--selftest", choices=["faults"], help="run the fault-injection suite on this "
+                       "machine; 5 minutes")  # fmt: skip
     verbs.add_argument(
-        "--schema", choices=["run", "optimize"], help="the JSON Schema of a config, for editors"
+        "--schema", choices=["run", "optimize"], help="print the JSON Schema of a config, for editors"
     )
     _add_running(result)
     _add_prediction(result)
@@ -119,9 +119,9 @@ def parser() -> argparse.ArgumentParser:
     _add_dashboard(result)
     selftest = result.add_argument_group("with --selftest")
     selftest.add_argument(
-        "--full", action="store_true", help="as often as for published figures: half an hour"
+        "--full", action="store_true", help="with the repetitions of the published numbers: half an hour"
     )
-    selftest.add_argument("--only", metavar="N,N", help="only these lines of docs/guarantees.md")
+    selftest.add_argument("--only", metavar="N,N", help="only these rows of docs/guarantees.md")
     return result
 
 
@@ -129,22 +129,22 @@ def _add_running(result: argparse.ArgumentParser) -> None:
     config = result.add_argument_group("with --run, --resume, --optimize and --check")
     config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
                         help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
-                        "--evaluate and --export where the data lies now: data.root=PATH")  # fmt: skip
+                        "--evaluate and --export the present place of the data: data.root=PATH")  # fmt: skip
     config.add_argument("--allow-import", action="append", default=[], metavar="PKG", help="let "
-                        "import paths lead to this package, too; may be repeated; also with --predict, "
+                        "import paths name this package, too; may be repeated; also with --predict, "
                         "--evaluate and --export")  # fmt: skip
-    config.add_argument("--print-config", action="store_true", help="show the resolved config and stop")
+    config.add_argument("--print-config", action="store_true", help="print the resolved config and exit")
     config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
     run = result.add_argument_group("with --run, --resume and --optimize")
-    run.add_argument("--quiet", action="store_true", help="the result only")
-    run.add_argument("--no-plots", action="store_true", help="draw no pictures; with --run and --resume")
+    run.add_argument("--quiet", action="store_true", help="print the result only")
+    run.add_argument("--no-plots", action="store_true", help="draw no plots; with --run and --resume")
     run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
                      "as it is now, that begins with the finished trials which still fit")  # fmt: skip
 
 
 def _add_notebook(result: argparse.ArgumentParser) -> None:
     notebook = result.add_argument_group("with --list")
-    notebook.add_argument("--sort", metavar="METRIC", help="by a metric's best value, or last.METRIC")
+    notebook.add_argument("--sort", metavar="METRIC", help="sort by a metric's best value, or last.METRIC")
     notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
     notebook.add_argument("--project", help="only this project")
     notebook.add_argument("--outcome", help="only this outcome, such as completed")
@@ -154,42 +154,40 @@ def _add_notebook(result: argparse.ArgumentParser) -> None:
 
 def _add_dashboard(result: argparse.ArgumentParser) -> None:
     dashboard = result.add_argument_group("with --dashboard")
-    dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where it listens; others "
-                           "than this machine reach it only with a token")  # fmt: skip
-    dashboard.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; "
+                           "other machines need a token")  # fmt: skip
+    dashboard.add_argument("--port", type=int, default=8080, help="port to listen on; 0: any free one")
     dashboard.add_argument(
         "--token",
-        help="what visitors must know; the machine's other users see it in the list of processes, but not "
-        "LAB_DASHBOARD_TOKEN of the environment",
+        help="access token; prefer LAB_DASHBOARD_TOKEN, since arguments are visible in the process list",
     )
 
 
 def _add_prediction(result: argparse.ArgumentParser) -> None:
     both = result.add_argument_group("with --predict, --evaluate and --export")
-    both.add_argument("--output", metavar="PATH", help="where to: a folder, or the exported file; "
+    both.add_argument("--output", metavar="PATH", help="a folder, or the exported file; "
                       "by default --evaluate and --export write into the run's folder")  # fmt: skip
     both.add_argument("--threshold", type=float, metavar="P", help="probability above which a pixel is "
                       "foreground; default: the tuned one, or the task's")  # fmt: skip
-    both.add_argument(
-        "--flips", action="store_true", help="average over four flips of each image: better, slower"
-    )
+    both.add_argument("--flips", "--tta", dest="flips", action="store_true", help="test-time augmentation: "
+                      "average over four flips of each image; better, slower")  # fmt: skip
     both.add_argument(
         "--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into"
     )
-    both.add_argument("--overlap", type=int, metavar="PIXELS", help="how far neighbouring tiles overlap")
+    both.add_argument("--overlap", type=int, metavar="PIXELS", help="overlap of neighbouring tiles")
     both.add_argument(
         "--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm"
     )
-    both.add_argument("--force", action="store_true", help="overwrite what is there")
+    both.add_argument("--force", action="store_true", help="overwrite existing files")
     both.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
-                      "with --export, what to check on instead of the validation images")  # fmt: skip
+                      "with --export, images to verify with instead of the validation images")  # fmt: skip
     predict = result.add_argument_group("with --predict")
     predict.add_argument(
         "--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects"
     )
     predict.add_argument("--probabilities", action="store_true", help="write the probabilities, too")
     predict.add_argument(
-        "--sequence", metavar="ID", help="the sequence of all images, for a conditioned network"
+        "--sequence", metavar="ID", help="the sequence ID of all images, for a conditioned network"
     )
     predict.add_argument("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
                          "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
@@ -198,13 +196,14 @@ def _add_prediction(result: argparse.ArgumentParser) -> None:
         "--split", choices=["test", "val"], help="default: test where there is one, else val"
     )
     evaluate.add_argument("--tune-threshold", action="store_true",
-                          help="find the best threshold on the validation images, and keep it")  # fmt: skip
+                          help="find the best threshold on the validation images, and store it")  # fmt: skip
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line, with the home folder in the place of `~`; leave with an error if it is wrong."""
     command = parser()
     options = command.parse_args(arguments)
+    # A shell expands `~` only at the beginning of a word, and not in `--output=~/masks`.
     for name in PATHS:
         given = getattr(options, name)
         try:
@@ -225,10 +224,10 @@ def as_text(argument: str) -> str:
 
 
 def _place(text: str) -> str:
-    """A path, or a database's URL, as it is meant.
+    """Expand a path, or a database's URL.
 
     Raises:
-        ValueError: it names a variable, or a home folder that nobody knows.
+        ValueError: it names a variable, or an unknown home folder.
     """
     url = "://" in text
     if message := paths.url_problem(text) if url else paths.problem_of(text):
@@ -243,9 +242,11 @@ def refuse_idle(options: argparse.Namespace) -> None:
     command = parser()
     given = [name for name, value in vars(options).items() if value != command.get_default(name)]
     verbs = [name for name in VERBS if name in given]
+    # --run beside --resume is the one pair: its config takes the place of the recorded one.
     if len(verbs) != 1 and verbs != ["run", "resume"]:
         found = _flags(verbs) or "nothing"
-        command.error(f"say one thing to do: {_flags(VERBS, 'or')}; found {found}")
+        command.error(f"specify exactly one of {_flags(VERBS, 'or')}; found {found}")
+    # An option without an effect would look as if it had one.
     for name in given:
         if name in GOES_WITH and not set(verbs) & set(GOES_WITH[name]):
             command.error(
@@ -257,11 +258,11 @@ def refuse_idle(options: argparse.Namespace) -> None:
         if (value := getattr(options, name)) is not None and value < (name == "tile"):
             command.error(f"{_flags([name])} must be at least {int(name == 'tile')}, found {value}")
     if options.export and options.export[0] not in KINDS:
-        command.error(f"--export makes {', '.join(KINDS)}; found {options.export[0]!r}")
+        command.error(f"--export takes {', '.join(KINDS)}; found {options.export[0]!r}")
     if options.export and options.input and options.set:
         command.error("--set has no effect with --export and --input: the run's own images are not read")
     if options.only and not all(part.strip().isdecimal() for part in options.only.split(",")):
-        command.error(f"--only takes numbers of lines, such as 1,4; found {options.only!r}")
+        command.error(f"--only takes row numbers, such as 1,4; found {options.only!r}")
     for name in options.allow_import:
         if not all(part.isidentifier() for part in name.split(".")):
             command.error(f"--allow-import takes a package's name, such as einops; found {name!r}")
@@ -272,7 +273,7 @@ def refuse_idle(options: argparse.Namespace) -> None:
 
 
 def of_images(options: argparse.Namespace, verb: str) -> dict[str, Any]:
-    """How the images of a segmentation are to be predicted, or judged, by the names of the options."""
+    """The options for the prediction or evaluation of a segmentation's images, by name."""
     given = {name: getattr(options, name) for name in OF_IMAGES if verb in GOES_WITH[name]}
     if "tune_threshold" in given:
         given["tune"] = given.pop("tune_threshold")

@@ -1,11 +1,11 @@
-"""Numbers and times as a person reads them, the same wherever they are shown."""
+"""Numbers and durations as text, the same wherever they are shown."""
 
 import math
 from collections.abc import Sequence
 
 
 def format_number(value: object) -> str:
-    """Four digits that tell something: `0.0123`, `1.200e-04`; a count as it is; `–` for no number."""
+    """Format a number, with four digits: `0.0123`, `1.200e-04`; a count as it is; `–` for no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "–"
     if value == 0 or not math.isfinite(value):

@@ -35,6 +35,7 @@ def progress_bar(
         disable=not (console.live if shown is None else shown),
         bar_format=_SHORT if room() < _NARROW else None,
     )  # fmt: skip
+    # tqdm would keep the width of the beginning; the terminal may be resized meanwhile.
     if not made.disable:
         made.dynamic_ncols = lambda _: (room(), _ROWS)  # type: ignore[assignment]  # tqdm's own takes an unknown width for none
     return made

@@ -44,6 +44,7 @@ def setting(path: str, value: str) -> str:
 
 def tool(name: str, *arguments: str | Path) -> str:
     """A program that a package has installed, such as `wandb`: of this Python's environment, where it can."""
+    # Beside this Python first: on the path, another environment's program may come earlier.
     beside = Path(sys.executable).parent / name
     found = shutil.which(name)
     if found is not None and Path(found).parent == beside.parent:
@@ -85,6 +86,7 @@ def _python() -> str:
     """Return how this Python is called here: by its name where that finds it."""
     if not sys.executable:
         return "python"
+    # By its short name where a shell finds this Python by it, as in an activated environment.
     own = Path(sys.executable)
     for name in ("python", own.name):
         found = shutil.which(name)

@@ -14,18 +14,20 @@ from lab.events import Callback, StepsDone, Stopped
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 _AGAIN = 0.02  # seconds until a signal is raised once more that was lost
-_HANGUP = 1.0  # seconds in which a terminal that closes says so more than once: the kernel, and the shell
+_HANGUP = (
+    1.0  # seconds in which a terminal that closes sends more than one SIGHUP, by the kernel and the shell
+)
 
 
 class Interrupted(Stopped):
-    """A signal to a run of its own, which `--resume` goes on with."""
+    """A signal to a run that is no trial: `--resume` continues it."""
 
 
 class Signals:
-    """A context that hears signals and tells of them: the first is raised where the program is.
+    """Context that handles signals: the first is raised where the program is.
 
-    Where nothing may break in, `deferred` leaves it to who looks at `received`. A second signal ends the
-    process within the handler. Signals that were ignored before stay so, as `nohup` wants it.
+    Where nothing may interrupt, `deferred` leaves it to the caller to look at `received`. A second signal
+    ends the process within the handler. Signals that were ignored before stay so, as `nohup` wants it.
 
     Args:
         kind: what is raised.
@@ -34,16 +36,17 @@ class Signals:
     def __init__(self, kind: type[Stopped] = Stopped) -> None:
         self._kind = kind
         self._before: dict[int, Any] = {}
-        self._raising, self._raised, self._lost, self._heard_at = True, False, False, 0.0
+        self._raising, self._raised, self._lost, self._received_at = True, False, False, 0.0
         self._hook: Callable[[sys.UnraisableHookArgs], Any] = sys.unraisablehook
         self.received: Stopped | None = None
 
     def __enter__(self) -> "Signals":
         _entered.append(self)
+        # Python lets the main thread alone set handlers.
         if threading.current_thread() is threading.main_thread():
-            heard = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
-            self._before = {number: signal.signal(number, self._heard) for number in heard}
-            self._hook, sys.unraisablehook = sys.unraisablehook, self._ignored
+            handled = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._handle) for number in handled}
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._on_unraisable
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -55,7 +58,7 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """No signal breaks in here; look at `received`."""
+        """Let no signal interrupt the context; look at `received`."""
         with self._switched(False):
             yield
 
@@ -68,9 +71,9 @@ class Signals:
 
     @contextmanager
     def undisturbed(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-        """Signals break in only within the context that this one gives; others are raised when it is over.
+        """Let signals interrupt only within the context that this one gives; raise others when it is over.
 
-        What ends in here is so written down whole; a second signal ends it all the same.
+        So what ends in here is recorded completely; a second signal ends it all the same.
         """
         before = self._raising
         with self.deferred():
@@ -92,7 +95,8 @@ class Signals:
         finally:
             self._raising = before
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # The timer sent it again, for Python has swallowed the exception where it was first raised.
         if self._lost:
             self._lost = self._raised = False
             if self._raising:
@@ -100,24 +104,26 @@ class Signals:
             return
         now = time.monotonic()
         if self.received is not None:
+            # A closing terminal sends SIGHUP more than once, which is not a second request.
             hangup = self.received.code == 128 + number == 128 + signal.SIGHUP
-            if hangup and now - self._heard_at < _HANGUP:
+            if hangup and now - self._received_at < _HANGUP:
                 return
             os._exit(128 + number)  # the kernel lets go of its locks, and what it was writing is whole or not
-        self._heard_at = now
+        self._received_at = now
         self.received = self._kind(_NAMES[signal.Signals(number)])
         self.received.code = 128 + number
         if self._raising:
             self.raise_received()
 
-    def _ignored(self, unraisable: "sys.UnraisableHookArgs") -> None:
-        """What Python lets through nowhere, such as out of a `__del__`, comes here: raise it a bit later."""
+    def _on_unraisable(self, unraisable: "sys.UnraisableHookArgs") -> None:
+        """Raise an exception again that Python could not propagate, such as out of a `__del__`."""
         if unraisable.exc_value is None or unraisable.exc_value is not self.received:
             self._hook(unraisable)
             return
         self._lost = True
         code, main = self.received.code, threading.main_thread().ident
         assert isinstance(code, int) and main is not None
+        # A thread, since an exception raised here would be swallowed again.
         timer = threading.Timer(_AGAIN, signal.pthread_kill, [main, code - 128])
         timer.daemon = True
         timer.start()
@@ -127,12 +133,12 @@ _entered: list[Signals] = []  # a process has one table of handlers
 
 
 def defer_signals() -> AbstractContextManager[Callable[[], AbstractContextManager[None]]]:
-    """`Signals.undisturbed` of those who are heard here, if any are."""
+    """`Signals.undisturbed` of the signal handlers in force, if any are."""
     return (_entered[-1] if _entered else Signals()).undisturbed()
 
 
 class SignalCallback(Callback):
-    """Ends a run whose signal was raised where somebody else's code takes every exception for its own."""
+    """Callback that ends a run whose signal was raised in code that catches every exception."""
 
     def __init__(self, signals: Signals) -> None:
         self._signals = signals

@@ -26,8 +26,8 @@ class SafeStream:
         stream: by default standard output; where that is closed, nothing is written.
 
     Attributes:
-        gone: whether nobody reads any more.
-        failure: the error by which something was lost that somebody waits for; None where nobody does.
+        gone: whether the reader is gone.
+        failure: the error by which output was lost that a reader still waits for, or None.
     """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
@@ -60,6 +60,7 @@ class SafeStream:
 
     def settle(self) -> None:
         """Write what is left, or drop it: the interpreter's last flush must not fail."""
+        # Python flushes the standard streams at exit, and a failure there would be exit code 120.
         self.flush()
         if self.failure is not None:
             self._leave()
@@ -73,7 +74,7 @@ class SafeStream:
         except UnicodeEncodeError as error:
             self._stream.write(writable(text, getattr(self._stream, "encoding", None) or error.encoding))
 
-    def _try(self, action: Callable[[], Any]) -> None:
+    def _try(self, action: Callable[[], object]) -> None:
         try:
             action()
         except OSError as error:
@@ -93,9 +94,8 @@ class SafeStream:
         before, self._stream = self._stream, _nowhere()
         with suppress(OSError, ValueError, AttributeError):
             if before.fileno() in _STANDARD:
-                os.dup2(
-                    self._stream.fileno(), before.fileno()
-                )  # what is left in its buffer must go somewhere
+                # What is left in its buffer must go somewhere.
+                os.dup2(self._stream.fileno(), before.fileno())
 
 
 def _nowhere() -> IO[str]:
@@ -108,7 +108,7 @@ def standard_streams() -> Iterator[None]:
     _open_closed()
     for number in _STANDARD[1:]:
         with suppress(OSError):
-            os.set_blocking(number, True)  # who shares the terminal may have changed it
+            os.set_blocking(number, True)  # another program on this terminal may have changed it
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # else errors would be full of escapes, for Python's own way
             stream.reconfigure(errors=HANDLER)
@@ -155,7 +155,7 @@ def writable_here(text: str) -> str:
     return text if text.isascii() else writable(text, encoding)
 
 
-def columns(stream: Any = None) -> int:
+def columns(stream: "SafeStream | TextIO | None" = None) -> int:
     """The columns of a terminal, by default standard output's: by COLUMNS, else its own, else 80."""
     wanted = os.environ.get("COLUMNS", "")
     if wanted.isdecimal() and int(wanted) > 0:

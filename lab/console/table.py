@@ -70,7 +70,7 @@ def terminal_width() -> int | None:
 
 
 def columns_of(text: str) -> int:
-    """How many columns a terminal takes for the text: two for East Asian wide characters."""
+    """The number of columns that a text takes on a terminal: two for East Asian wide characters."""
     if text.isascii():
         return len(text)
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
@@ -81,6 +81,7 @@ def cut(text: str, room: int) -> str:
     if columns_of(text) <= room:
         return text
     mark = writable_here("…")[: max(room, 0)]
+    # One character at a time: a wide one takes two columns.
     while text and columns_of(text) > room - len(mark):
         text = text[:-1]
     return f"{text}{mark}"
@@ -93,7 +94,7 @@ def pad(text: str, room: int, side: Align = "<") -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one unit: `12 s`, `5 min`, `3 h`, `8 d`; a clock that went back counts as now."""
+    """Format an age in one unit: `12 s`, `5 min`, `3 h`, `8 d`; a clock that went back counts as now."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{int(seconds // size)} {unit}"

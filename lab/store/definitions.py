@@ -41,7 +41,7 @@ class Definition:
     reason: str = ""
 
 
-def definition_of(component: Any) -> Definition | None:
+def definition_of(component: object) -> Definition | None:
     """The definition that a metric or a loss declares; None: it depends on data that it has not seen yet.
 
     A metric or loss declares an int `definition`, and as text `definition_reason`.
@@ -56,7 +56,9 @@ def definition_of(component: Any) -> Definition | None:
 
 
 def describe(
-    criterion: Any, *metrics: Mapping[str, Any], settled: Callable[[Any], Any] = lambda component: component
+    criterion: object,
+    *metrics: Mapping[str, object],
+    settled: Callable[[object], object] = lambda component: component,
 ) -> dict[str, Definition]:
     """The definitions of everything that a training logs.
 
@@ -67,6 +69,7 @@ def describe(
     """
 
     def known(*components: Any) -> Definition:
+        # Metrics of the other phase may have seen data already.
         found = (definition_of(component) for component in components)
         first = next((each for each in found if each is not None), None)
         return first or definition_of(settled(components[0])) or Definition()
@@ -86,7 +89,7 @@ def describe(
 
 
 def numbers(described: Mapping[str, Definition]) -> dict[str, int]:
-    """As records keep them."""
+    """The numbers alone, as records keep them."""
     return {name: each.number for name, each in described.items()}
 
 
@@ -112,7 +115,7 @@ def recorded(data: Any) -> dict[str, int]:
     return {str(name): number for name, number in data.items() if isinstance(number, int)}
 
 
-def newest(records: Iterable[Any]) -> dict[str, int]:
+def newest(records: Iterable[object]) -> dict[str, int]:
     """The definitions of a mean over several records: of each name the newest."""
     found: dict[str, int] = {}
     for record in records:
@@ -126,7 +129,7 @@ def by_value(values: Iterable[str], known: Numbers) -> dict[str, int]:
     return {name: number for name in values if (number := of_value(name, known)) != FIRST}
 
 
-def watched(config: Mapping[str, Any]) -> Iterator[str]:
+def watched(config: Mapping[str, object]) -> Iterator[str]:
     """The values that decide something in a run: its monitor's, and those of early stopping and a plateau."""
 
     def part(name: str) -> Mapping[str, Any]:
@@ -141,19 +144,19 @@ def watched(config: Mapping[str, Any]) -> Iterator[str]:
     yield from dict.fromkeys(str(name) for name in names if name)
 
 
-def has_versions(kind: Any) -> bool:
+def has_versions(kind: object) -> bool:
     """Return whether what a class or function computes may have another definition than the first."""
     return hasattr(kind, "definition") or getattr(kind, "__name__", "") in _BY_WEIGHT
 
 
-def _by_weight(component: Any) -> bool:
+def _by_weight(component: object) -> bool:
     """Return whether a loss is torch's and its mean divides by weights or leaves out a named value."""
     kind = component.func if isinstance(component, partial) else component
     name = getattr(kind, "__name__", type(kind).__name__)
     module = getattr(kind, "__module__", None) or ""
     if name not in _BY_WEIGHT or not str(module).startswith("torch.nn"):
         return False
-    given: Mapping[str, Any] = getattr(component, "__dict__", {})
+    given: Mapping[str, object] = getattr(component, "__dict__", {})
     given = component.keywords if isinstance(component, partial) else given
     buffers = getattr(component, "_buffers", None) or {}
     weighted = given.get("weight") is not None or buffers.get("weight") is not None

@@ -35,12 +35,12 @@ class Unwritable(RuntimeError):
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no space left to write, on the disk or of what this user may have of it."""
+    """Return whether there was no space left to write, on the disk or in this user's quota."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def disk_full_message(error: BaseException) -> str:
-    """That a disk is full, and where."""
+    """A message that a disk is full, and where."""
     place = getattr(error, "filename", None)
     return f"the disk is full: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
 
@@ -51,7 +51,7 @@ class RunInUse(RuntimeError):
 
 @contextmanager
 def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
-    """A file to write that is there whole, or is what it was before.
+    """Open a file that is replaced as a whole, or stays as it was.
 
     It is written under another name, synced and renamed, and then its folder is synced.
 
@@ -64,6 +64,7 @@ def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
     try:
         with open(temporary, "wb", opener=_private if private else None) as file:
             yield file
+            # Before the rename: after a power cut the name must not lead to an empty file.
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -71,6 +72,7 @@ def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
         raise _of(path, error, temporary) from error
     finally:
         temporary.unlink(missing_ok=True)
+    # The rename itself is durable once the folder is.
     sync_folder(path.parent)
 
 
@@ -86,6 +88,7 @@ def append(path: Path, text: str) -> None:
     """
     size: int | None = None
     try:
+        # Unbuffered, so that a partial write shows here, and not when the file is closed.
         with path.open("ab", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             content = memoryview(text.encode("utf-8", HANDLER))
@@ -129,6 +132,7 @@ def refuse_links(folder: Path, depth: int = 3) -> None:
     """
     root, levels = folder.resolve(), [folder]
     for _ in range(depth):
+        # Links are not followed, so one that leads out is found before anything behind it.
         entries = [Path(entry) for level in levels if level.is_dir() for entry in os.scandir(level)]
         for path in entries:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
@@ -160,13 +164,13 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def to_json(data: Any, indent: int | None = None) -> str:
+def to_json(data: object, indent: int | None = None) -> str:
     """JSON for a file, as every reader accepts it: NaN and infinities become null, paths and tuples plain."""
     text = json.dumps(as_json_values(data), indent=indent, ensure_ascii=False, allow_nan=False)
     return text if can_write(text, "utf-8") else printed_json(data, indent)
 
 
-def printed_json(data: Any, indent: int | None = None) -> str:
+def printed_json(data: object, indent: int | None = None) -> str:
     """The same for a console: of ASCII alone, so that the values are the same whatever it can write."""
     return json.dumps(as_json_values(data), indent=indent, allow_nan=False)
 
@@ -182,7 +186,7 @@ def as_json_values(data: Any) -> Any:
     return data if isinstance(data, (str, int, bool)) or data is None else str(data)
 
 
-def to_csv(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def to_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table and its head as CSV: six digits of a float, nothing for None."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -198,6 +202,7 @@ def file_lock(path: Path) -> Iterator[IO[str]]:
     Raises:
         RunInUse: another process holds it.
     """
+    # Opened for appending: another process's lock file must not be truncated.
     with path.open("a+", encoding="utf-8") as file:
         if not _taken(file.fileno()):
             raise RunInUse(f"{path.parent}: another process is running in this folder")
@@ -209,7 +214,7 @@ def file_lock(path: Path) -> Iterator[IO[str]]:
 
 
 def _taken(handle: int) -> bool:
-    """Whether the lock could be had, after a moment's patience for a run that was just killed."""
+    """Return whether the lock was acquired; waits a moment for a run that was just killed."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

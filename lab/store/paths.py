@@ -21,7 +21,7 @@ def expanded(path: Path | str) -> Path:
     A file whose name begins with `~` and which is there keeps its name; `./~name` always means it.
 
     Raises:
-        ValueError: there is no such user, or nobody knows the home folder.
+        ValueError: there is no such user, or the home folder isn't known.
     """
     text = os.fspath(path)
     found = _HOME.match(text)

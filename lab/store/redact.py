@@ -1,4 +1,4 @@
-"""Takes the secrets out of what is written down: a record is shared with a whole team, a password isn't."""
+"""Removal of secrets from what is recorded: a record is shared with a whole team, a password isn't."""
 
 import json
 import os
@@ -21,19 +21,7 @@ _ALWAYS = frozenset(
 _TEXT_ONLY = frozenset({"key", "keys", "apikey", "apikeys", "token", "tokens", "bearer", "authorization"})
 # With one of these the value is a secret whatever it looks like; else `image_key: image` is a setting.
 _STRONG = frozenset(
-    {
-        "api",
-        "apikey",
-        "apikeys",
-        "access",
-        "private",
-        "auth",
-        "bearer",
-        "authorization",
-        "hf",
-        "wandb",
-        "github",
-    }
+    "api apikey apikeys access private auth bearer authorization hf wandb github".split()  # noqa: SIM905
 )
 _WORDS = re.compile(r"\[?[A-Za-z]+(?:[ _./-](?:[A-Za-z]+|\d{1,2}))*\]?")
 _ENDINGS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "authtoken")
@@ -62,13 +50,13 @@ _PRIVATE_KEY = re.compile(
 )
 _HINT = re.compile(r"key|token|passw|passphrase|secret|credential|bearer|authorization", re.IGNORECASE)
 _SHORTEST = 8  # characters of a secret that is looked for in texts: shorter ones are words as well
-_learnt: set[str] = set()
+_learned: set[str] = set()
 
 
-def learn(config: Mapping[str, Any]) -> None:
-    """Know the secrets of a config: wherever they turn up in a text from now on, they are hidden."""
+def learn(config: Mapping[str, object]) -> None:
+    """Register the secrets of a config: wherever they turn up in a text from now on, they are hidden."""
     found = {value for value in _secrets("", config) if len(value) >= _SHORTEST and HIDDEN not in value}
-    _learnt.update(found)
+    _learned.update(found)
     _literals.cache_clear()  # the environment may have changed, too
 
 
@@ -92,7 +80,7 @@ def restored(config: Any, source: Any) -> Any:
 
 @contextmanager
 def redacted_output() -> Iterator[None]:
-    """What is printed meanwhile shows no secrets, nor does the traceback that ends it, with exit code 1.
+    """Redact what is printed meanwhile, and the traceback that ends it, with exit code 1.
 
     A scheduler keeps both in a file. `sys.excepthook` won't do: W&B sets one of its own.
     """
@@ -134,14 +122,15 @@ def redact_text(text: str) -> str:
     """The text with `***` in place of secrets: by what is around them, by their own form, and those we know.
 
     That are passwords and access keys of URLs, `password=…`, bearer headers, private keys, the secrets of
-    the environment and of what `learn` was told.
+    the environment and those that `learn` was given.
     """
     for pattern in (_URL_PASSWORD, _URL_PARAMETER):
         text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    # Most texts have none of these words, and are spared the costly patterns.
     if _HINT.search(text):
         text = _PRIVATE_KEY.sub(rf"\g<before>{HIDDEN}\g<after>", text)
         text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
-        text = _ASSIGNMENT.sub(_said, text)
+        text = _ASSIGNMENT.sub(_in_prose, text)
     text = _KNOWN.sub(HIDDEN, text)
     literals = _literals()
     return text if literals is None else literals.sub(HIDDEN, text)
@@ -154,6 +143,7 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
         name, _, value = argument.partition("=")
         if value and _is_secret(name.rpartition(".")[2], value):
             argument = f"{name}={HIDDEN}"
+        # `--token VALUE`: the argument before names it.
         elif shown and _names_a_secret(shown[-1], argument):
             argument = HIDDEN
         shown.append(redact_source(argument))
@@ -161,7 +151,7 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def command_line_has_secret(arguments: Sequence[str] | None = None) -> bool:
-    """Whether something in the command line would be hidden; by default this process's own."""
+    """Return whether something in the command line would be hidden; by default this process's own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     return redact_arguments(given) != given
 
@@ -169,16 +159,16 @@ def command_line_has_secret(arguments: Sequence[str] | None = None) -> bool:
 def redact_source(text: str) -> str:
     """Code or a diff in which literal values of secret-looking names are hidden, and everything else stays.
 
-    Code says `key=len` and `token = next(tokens)`: only quoted texts, and bare ones of eight or more
+    Code has `key=len` and `token = next(tokens)`: only quoted texts, and bare ones of eight or more
     characters that mix letters and digits, are taken for secrets here.
     """
     lines = redact_text(text).splitlines(keepends=True)
-    shown = "".join(_ASSIGNMENT.sub(_assignment, line) if _HINT.search(line) else line for line in lines)
+    shown = "".join(_ASSIGNMENT.sub(_in_code, line) if _HINT.search(line) else line for line in lines)
     return _KNOWN.sub(HIDDEN, shown)
 
 
-def _said(match: re.Match[str]) -> str:
-    """The same in prose, where `KeyError: 'width'` and `token: the last` are no secrets."""
+def _in_prose(match: re.Match[str]) -> str:
+    """Redact an assignment in prose, where `KeyError: 'width'` and `token: the last` are no secrets."""
     literal, name = match["quoted"] or match["bare"], match["name"].rpartition(".")[2]
     opaque = _OPAQUE.fullmatch(literal) or (_words(name) & _ALWAYS and match["quoted"])
     if not opaque or name.endswith("Error") or not _is_secret(name, literal):
@@ -189,14 +179,15 @@ def _said(match: re.Match[str]) -> str:
 @lru_cache(maxsize=1)
 def _literals() -> re.Pattern[str] | None:
     """Finds the secrets that are known, as they are and as JSON and URLs write them; None without any."""
-    known = set(_learnt)
+    known = set(_learned)
     for name, value in os.environ.items():
         known.update(each for each in _secrets(name, value) if len(each) >= _SHORTEST and HIDDEN not in each)
+    # A secret may be shown within JSON, or quoted in a URL.
     forms = {form for value in known for form in (value, json.dumps(value)[1:-1], quote(value, safe=""))}
     forms |= {
         line for value in known if "\n" in value for line in value.split("\n") if len(line) > 2 * _SHORTEST
     }
-    # A password that is a word, such as `postgres`, can't be told from the word.
+    # A password that is a word, such as `postgres`, can't be distinguished from the word.
     forms = {form for form in forms if form and not (form.isalpha() and len(form) < 12)}
     return re.compile("|".join(map(re.escape, sorted(forms, key=len, reverse=True)))) if forms else None
 
@@ -218,11 +209,11 @@ def _secrets(name: str, value: Any, below: bool = False) -> Iterator[str]:
             yield from (found[0][len(found["before"]) :] for found in pattern.finditer(value))
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _assignment(match: re.Match[str]) -> str:
+def _in_code(match: re.Match[str]) -> str:
     name, equals, quote = match["name"], match["equals"], match["quote"] or ""
     literal = match["quoted"] or (match["bare"] if _OPAQUE.fullmatch(match["bare"] or "") else None)
     if literal is None or not _is_secret(name.rpartition(".")[2], literal):
@@ -244,7 +235,7 @@ def _words(name: str) -> set[str]:
     return words | {"secret" for word in words if word.endswith(_ENDINGS)}  # PGPASSWORD is one word
 
 
-def _value(key: str, value: Any) -> Any:
+def _value(key: str, value: object) -> Any:
     words = _words(key)
     if words & _ALWAYS:
         return _hide(value, (str, bytes, int, float))
@@ -254,12 +245,12 @@ def _value(key: str, value: Any) -> Any:
 
 
 def _ends_in_one(name: str) -> bool:
-    """Whether a name is that of a key or token; `token_mixer` and `key_column` only have to do with some."""
+    """Return whether a name is that of a key or token, which `token_mixer` and `key_column` are not."""
     return _WORD.findall(name)[-1].lower() in _TEXT_ONLY
 
 
 def _is_setting(value: str, about: bool) -> bool:
-    """`image`, `[PAD]`, `train.images`: words, which a run that goes on has to know.
+    """`image`, `[PAD]`, `train.images`: words, which a resumed run needs.
 
     Args:
         about: whether the name only has to do with keys: then `pool2d` is a setting, too.
@@ -269,7 +260,7 @@ def _is_setting(value: str, about: bool) -> bool:
     return len(value) <= 24 and bool(_WORDS.fullmatch(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, Mapping):
@@ -279,8 +270,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _hide(value: Any, kinds: tuple[type, ...], settings_stay: bool = False, about: bool = False) -> Any:
-    """Everything of these kinds below a secret key; an empty value tells nobody anything and stays."""
+def _hide(value: object, kinds: tuple[type, ...], settings_stay: bool = False, about: bool = False) -> object:
+    """Hide everything of these kinds below a secret key; an empty value reveals nothing and stays."""
     if isinstance(value, Mapping):
         return {key: _hide(item, kinds, settings_stay, about) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -58,7 +58,7 @@ def repeats(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.partition("_")[2]))
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_summary(folder: Path, summary: Mapping[str, object]) -> None:
     """Replace the run's summary; it is written at the start too, with outcome `running`."""
     identity = {"run_id": folder.name, "pid": os.getpid(), "host": socket.gethostname()}
     atomic_write(folder / SUMMARY, to_json({**identity, **summary}, indent=2) + "\n")

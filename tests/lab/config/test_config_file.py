@@ -179,7 +179,7 @@ def test_later_assignments_build_on_earlier_ones() -> None:
         ("device.x=3", "device: has no part 'x': found 'auto' (text)"),
         ("data.transforms.1.p.q=3", "data.transforms.1.p: has no part 'q': found 0.2 (number)"),
         ("name=[", "is not valid YAML: while parsing a flow node did not find expected node content"),
-        ("name={a: 1, a: 2}", "name: the key 'a' stands here twice, first in line 1; keep one"),
+        ("name={a: 1, a: 2}", "name: the key 'a' is given twice, first in line 1; keep one"),
         ("name=!x 3", "has the tag '!x'; a config has no tags"),
         ("name=\udcff", r"has the character '\udcff', which no text has"),
     ],

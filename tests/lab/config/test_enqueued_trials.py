@@ -48,7 +48,7 @@ def test_points_are_stored_as_optuna_has_them(tmp_path: Path) -> None:
         ({"optimizer.lr": True}, "optimizer.lr", "True is no number"),
         ({"net.width": 5}, "net.width", "5 is no whole number from 4 to 64 by 4"),
         ({"net.width": 8.0}, "net.width", "8.0 is no whole number"),
-        ({"criterion": "torch.nn.L1Loss"}, "criterion", "is none of the choices"),
+        ({"criterion": "torch.nn.L1Loss"}, "criterion", "is not one of the choices"),
         ({"criterion": "torch.nn.MSELoss", "criterion.delta": 0.5}, "criterion.delta", "doesn't hold"),
         ({"criterion.delta": 0.5}, "criterion.delta", "depends on criterion, which the point must give"),
         ({}, "", "is empty"),

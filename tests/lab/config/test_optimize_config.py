@@ -174,7 +174,7 @@ WIDTH = SMALL["search_space"]["net.width"]  # type: ignore[index]
         ),
         (
             {"search_space": {"device": {"choices": ["cpu"]}}},
-            "search_space.device: can't be searched: device is for the study to give out; see devices",
+            "search_space.device: can't be searched: device is assigned by the study; see devices",
         ),
         (
             {"search_space": {"epochs": WIDTH}, "pruner": "optuna.pruners.MedianPruner"},
@@ -205,7 +205,7 @@ WIDTH = SMALL["search_space"]["net.width"]  # type: ignore[index]
         ),
         (
             {"devices": ["cpu", "cpu"]},
-            "devices: the same device stands in it twice; workers: N puts several trials on one",
+            "devices: the same device is listed twice; workers: N puts several trials on one",
         ),
         ({"confirm": {"seeds": 1}}, "confirm.seeds: found 1 (whole number), expected at least 2"),
         (

@@ -155,10 +155,10 @@ def test_further_objectives_of_a_study() -> None:
         ([], ["monitor: found [] (list), expected a list of at least 1"]),
         (["val_loss", 3], ["monitor.1: found 3 (whole number), expected a metric's name, or a mapping"]),
         (["val_loss", "val_loss"], ["monitor.1.metric: is monitored already; keep one"]),
-        ([{"metric": "val_loss", "also": []}], ["monitor.0.also: is what the list itself says; remove it"]),
+        ([{"metric": "val_loss", "also": []}], ["monitor.0.also: is what the list itself states; remove it"]),
         (
             ["val_loss", {"metric": "seconds"}],
-            ["monitor.1.metric: say mode: max or mode: min for 'seconds'; it is understood only for a loss"],
+            ["monitor.1.metric: set mode: max or mode: min for 'seconds'; only a loss has a default"],
         ),
         (
             [{"metrik": "val_loss"}, {"metric": "train_loss", "mod": "min"}],
@@ -210,7 +210,7 @@ def test_with_values() -> None:
         ({"a..b": 1}, "'a..b' is no path such as optimizer.lr"),
         (
             {"monitor.metric": "val_mae"},
-            "monitor.metric: say mode: max or mode: min for 'val_mae'; it is understood only for a loss",
+            "monitor.metric: set mode: max or mode: min for 'val_mae'; only a loss has a default",
         ),
     ],
 )
@@ -223,7 +223,7 @@ def test_with_values_validates_again(values: dict[str, Any], message: str) -> No
 def test_overriding_the_metric_asks_for_its_mode(tmp_path: Path) -> None:
     file = tmp_path / "f.yaml"
     file.write_text("data: lab.data.function\nnet: model.MLP\nmetrics: {mae: lab.metrics.MAE}\n")
-    with pytest.raises(ConfigError, match=r"--set monitor\.metric=val_mae: monitor\.metric: say mode"):
+    with pytest.raises(ConfigError, match=r"--set monitor\.metric=val_mae: monitor\.metric: set mode"):
         RunConfig.from_yaml(file, ["monitor.metric=val_mae"])
     config = RunConfig.from_yaml(file, ["monitor.metric=val_mae", "monitor.mode=min"])
     assert (config.monitor.metric, config.monitor.mode) == ("val_mae", "min")
@@ -256,7 +256,7 @@ def test_the_resolved_config_is_read_back_equal(tmp_path: Path) -> None:
     ("scheduler", "says"),
     [
         ({"interval": "step"}, "a plateau is looked for once an epoch"),
-        ({"monitor": "val_mae"}, "say mode: max or mode: min for 'val_mae'"),
+        ({"monitor": "val_mae"}, "set mode: max or mode: min for 'val_mae'"),
         ({"target": "torch.optim.lr_scheduler.StepLR", "monitor": "train_loss"}, "only ReduceLROnPlateau"),
     ],
 )
@@ -271,7 +271,7 @@ def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
 
 
 def test_one_tracker_of_each_kind() -> None:
-    with pytest.raises(ConfigError, match="trackers: the same tracker stands in it twice"):
+    with pytest.raises(ConfigError, match="trackers: the same tracker is listed twice"):
         make(trackers=["wandb", {"type": "wandb", "mode": "offline"}])
 
 

@@ -70,9 +70,13 @@ def test_groups_become_their_sizes() -> None:
 
 
 def test_what_the_data_does_not_say_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"net\.sequences: found auto, but the data doesn't give it"):
+    with pytest.raises(
+        ConfigError, match=r"net\.sequences: cannot resolve 'auto': the dataset does not provide"
+    ):
         make(sequences="auto").create_model({"classes": ["a"], "normalise": "train"})
-    with pytest.raises(ConfigError, match=r"criterion\.weights: found auto, but the data doesn't give it"):
+    with pytest.raises(
+        ConfigError, match=r"criterion\.weights: cannot resolve 'auto': the dataset does not provide"
+    ):
         make().with_values({"criterion": f"{HERE}.Loss", "criterion.weights": "auto"}).create_criterion()
 
 
@@ -92,5 +96,5 @@ def test_a_task_and_metrics_get_facts_too() -> None:
     config.check()
     assert config.create_task({"classes": ["a", "b"]}).classes == ("a", "b")
     assert list(config.create_metrics({"classes": ["a", "b"]})) == ["sick"]
-    with pytest.raises(ConfigError, match=r"metrics\.sick\.classes: found auto, but the data doesn't"):
+    with pytest.raises(ConfigError, match=r"metrics\.sick\.classes: cannot resolve 'auto'"):
         config.create_metrics({})

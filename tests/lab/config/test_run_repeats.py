@@ -49,5 +49,7 @@ def test_the_network_is_filled_in_from_the_data() -> None:
     assert next(net.parameters()).shape[1] == 2 and net.segmentation_head[0].out_channels == 1
     three = config.create_model(facts | {"classes": ["a", "b", "c"]})
     assert three.segmentation_head[0].out_channels == 3
-    with pytest.raises(ConfigError, match=r"net\.classes: found auto, but the data doesn't give it"):
+    with pytest.raises(
+        ConfigError, match=r"net\.classes: cannot resolve 'auto': the dataset does not provide"
+    ):
         config.create_model({"in_channels": 1})

@@ -52,9 +52,9 @@ KINDS = "{type: int, low, high}, {type: float, low, high} or {choices: [...]}"
         ("3", f"a: found 3 (whole number), expected {KINDS}"),
         ("null", f"a: found nothing (null), expected {KINDS}"),
         ("[1, 2]", f"a: found [1, 2] (list), expected {KINDS}"),
-        ("{low: 1, high: 2}", f"a: says no type; expected {KINDS}"),
-        ("{tpye: int}", f"a: says no type (for 'tpye'; did you mean 'type'?); expected {KINDS}"),
-        ("{choises: [1]}", f"a: says no type (for 'choises'; did you mean 'choices'?); expected {KINDS}"),
+        ("{low: 1, high: 2}", f"a: has no type; expected {KINDS}"),
+        ("{tpye: int}", f"a: has no type (for 'tpye'; did you mean 'type'?); expected {KINDS}"),
+        ("{choises: [1]}", f"a: has no type (for 'choises'; did you mean 'choices'?); expected {KINDS}"),
         (
             "{type: flaot, low: 1, high: 2}",
             "a.type: found 'flaot' (text), expected int, float or categorical; did you mean 'float'?",
@@ -106,10 +106,10 @@ KINDS = "{type: int, low, high}, {type: float, low, high} or {choices: [...]}"
         ),
         ("{choices: []}", "a.choices: found [] (list), expected a list of at least 1"),
         ("{choices: 3}", "a.choices: found 3 (whole number), expected a list"),
-        ("{choices: [1, 2, 1.0]}", "a.choices.2: 1.0 (number) stands here twice; keep one"),
+        ("{choices: [1, 2, 1.0]}", "a.choices.2: 1.0 (number) is listed twice; keep one"),
         (
             "{choices: [{b: 1, c: 2}, {c: 2, b: 1}]}",
-            "a.choices.1: {'c': 2, 'b': 1} (mapping) stands here twice; keep one",
+            "a.choices.1: {'c': 2, 'b': 1} (mapping) is listed twice; keep one",
         ),
         ("{choices: [1], low: 2}", "a.low: unknown key 'low'; known: choices, type, when"),
         ("{choices: [1], when: 3}", "a.when: found 3 (whole number), expected a mapping"),
@@ -206,7 +206,7 @@ def test_only_what_can_be_chosen_is_read_back(text: str, good: list[Any], bad: l
     parameter = make(text)
     assert [parameter.value(label) for label in good] == good
     for label in bad:
-        with pytest.raises(ValueError, match=r"is no|is none of the choices"):
+        with pytest.raises(ValueError, match=r"is no|is not one of the choices"):
             parameter.value(label)
 
 

@@ -117,14 +117,17 @@ def test_numbers_in_conditions() -> None:
             "a: {choices: [1], when: {x..y: 1}}\nb: {choices: [1]}",
             "a.when.x..y: 'x..y' is no parameter of this space; known: b",
         ),
-        ("a: {choices: [1], when: {a: 1}}", "a.when.a: hangs on itself; a condition names another parameter"),
+        (
+            "a: {choices: [1], when: {a: 1}}",
+            "a.when.a: depends on itself; `when` must refer to another parameter",
+        ),
         (
             "a: {choices: [1], when: {b: 1}}\nb: {choices: [1], when: {a: 1}}",
-            "a.when: the conditions go round in a circle: a needs b needs a",
+            "a.when: the conditions form a cycle: a needs b needs a",
         ),
         (
             "z: {choices: [1]}\na: {choices: [{b: 1}], when: {a.b: 1}}\na.b: {choices: [1]}",
-            "a.when: the conditions go round in a circle: a needs a.b needs a;"
+            "a.when: the conditions form a cycle: a needs a.b needs a;"
             " a path needs those above it, too",
         ),
         (

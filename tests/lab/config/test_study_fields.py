@@ -80,7 +80,7 @@ def test_storages(url: str) -> None:
                           "; did you mean 'postgresql'?"),
         ("mysql+pymysql://h/d", "found 'mysql+pymysql' (text); only SQLite and PostgreSQL can claim a trial"
                                 " safely here"),
-        ("studies.log", "a journal can't be mended after a torn write; take sqlite:///FILE or postgresql://..."),
+        ("studies.log", "a journal can't be repaired after a torn write; use sqlite:///FILE or postgresql://..."),
         ("sqlit:///x.db", "found 'sqlit' (text), expected sqlite:///FILE or postgresql://...;"
                           " did you mean 'sqlite'?"),
     ],

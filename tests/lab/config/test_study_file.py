@@ -79,7 +79,7 @@ def test_problems_of_the_run_are_told_as_they_stand_there(study: StudyFiles) -> 
     ]
     study.run.write_text(RUN + "epochs: 4\n")
     assert study.problems() == [
-        "run.yaml:8: the key 'epochs' stands here twice, first in line 1; keep one"
+        "run.yaml:8: the key 'epochs' is given twice, first in line 1; keep one"
     ]  # fmt: skip
 
 

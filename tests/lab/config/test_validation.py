@@ -43,7 +43,7 @@ trackers:
   - {type: wandb, mode: auto, tags: [a]}
   - tensorboard
 """
-LATER = "The components' own arguments are checked once these are mended."
+LATER = "Fix these first; the arguments of components are checked afterwards."
 
 
 def read(text: str) -> RunConfig:
@@ -93,7 +93,7 @@ def test_the_example_is_good() -> None:
         ("seeds: [0, 1]", "seeds: []", "3: seeds: found [] (list), expected a list of at least 1"),
         ("seeds: [0, 1]", "seeds: [0, -1]", "3: seeds.1: found -1 (whole number), expected at least 0"),
         ("seeds: [0, 1]", "seeds: [0, true]", "3: seeds.1: found true, expected a whole number"),
-        ("seeds: [0, 1]", "seeds: [0, 0]", "3: seeds: the same seed stands in it twice"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "3: seeds: the same seed is listed twice"),
         ("seeds: [0, 1]", "seeds: true", "3: seeds: found true, expected a list"),
         ("seeds: [0, 1]", "seeds: all", "3: seeds: found 'all' (text), expected a list"),
         (
@@ -110,7 +110,7 @@ def test_the_example_is_good() -> None:
         (
             "{metric: val_dice, mode: max}",
             "val_dice",
-            "18: monitor.metric: say mode: max or mode: min for 'val_dice'; it is understood only for a loss",
+            "18: monitor.metric: set mode: max or mode: min for 'val_dice'; only a loss has a default",
         ),
         ("mode: max}", "mode: highest}", "18: monitor.mode: found 'highest' (text), expected 'min' or 'max'"),
         (
@@ -142,8 +142,8 @@ def test_the_example_is_good() -> None:
         (
             "min_delta: 0.0",
             "metric: val_dice",
-            "26: early_stopping_config.metric: say mode: max or mode: min for 'val_dice'; "
-            "it is understood only for a loss",
+            "26: early_stopping_config.metric: set mode: max or mode: min for 'val_dice'; "
+            "only a loss has a default",
         ),
         ("{workers: 2}", "3", "27: loader: found 3 (whole number), expected a mapping"),
         ("decay: 0.99", "decay: 1", "28: ema.decay: found 1 (whole number), expected less than 1"),
@@ -187,16 +187,14 @@ def test_the_example_is_good() -> None:
             "6: check_gradients: does nothing with precision: fp16, whose scaler skips such "
             "steps; remove one of them",
         ),
-        ("epochs: 10", "name: again", "6: the key 'name' stands here twice, first in line 2; keep one"),
+        ("epochs: 10", "name: again", "6: the key 'name' is given twice, first in line 2; keep one"),
     ],
 )
 def test_one_mistake_is_one_problem_where_it_was_made(written: str, instead: str, expected: str) -> None:
     assert GOOD.count(written) == 1
     found = problems(GOOD.replace(written, instead))
     if expected.endswith("MODE"):
-        expected = (
-            "18: monitor.metric: say mode: max or mode: min for 'val_dice'; it is understood only for a loss"
-        )
+        expected = "18: monitor.metric: set mode: max or mode: min for 'val_dice'; only a loss has a default"
     if instead.startswith("trackers"):
         assert found[1].startswith("f.yaml:30: x: unknown key 'x'")
         found = found[:1]

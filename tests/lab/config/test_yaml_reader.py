@@ -104,8 +104,8 @@ def test_duplicate_keys_are_all_told_with_both_lines() -> None:
     value = reader.read("a: 1\nb: {c: 1, d: 2, c: 3}\na: 2\n")
     assert value == {"a": 1, "b": {"c": 1, "d": 2}}, "the first stays"
     assert [str(problem) for problem in reader.problems] == [
-        "f.yaml:3: the key 'a' stands here twice, first in line 1; keep one",
-        "f.yaml:2: b: the key 'c' stands here twice, first in line 2; keep one",
+        "f.yaml:3: the key 'a' is given twice, first in line 1; keep one",
+        "f.yaml:2: b: the key 'c' is given twice, first in line 2; keep one",
     ]
 
 
@@ -131,7 +131,7 @@ text: {'<<': 6}
     assert places[("two", "lr")] == "f.yaml:1"
     assert places[("two", "eps")] == "f.yaml:2"
     assert "f.yaml:1: a: '<<' merges mappings" in refused("a: {<<: 3}")
-    assert "'<<' stands here twice" in str(_problems("a: {<<: {b: 1}, <<: {c: 1}}")[0])
+    assert "'<<' is given twice" in str(_problems("a: {<<: {b: 1}, <<: {c: 1}}")[0])
 
 
 def _problems(text: str) -> list[Any]:

@@ -140,10 +140,10 @@ def test_long_lines_take_no_longer_than_short_ones(piece: str) -> None:
 @pytest.fixture
 def forgetting() -> Iterator[None]:
     """What is learnt is forgotten after the test."""
-    before = set(redacting._learnt)
+    before = set(redacting._learned)
     yield
-    redacting._learnt.clear()
-    redacting._learnt.update(before)
+    redacting._learned.clear()
+    redacting._learned.update(before)
     redacting._literals.cache_clear()
 
 
