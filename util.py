@@ -19,14 +19,13 @@ from lab.config.sections import EarlyStoppingConfig, Mode, Monitor
 from lab.console.signals import defer_signals
 from lab.data.loaders import Loader, create_loaders, set_epoch
 from lab.events import Callback, CallbackList, Outcome, StopRequest, named, request_stop
-from lab.losses.terms import Criterion
 from lab.metrics import Metric
 from lab.metrics.metric_state import Unkeepable
 from lab.rng.seeding import seed_all
 from lab.state.modes import Modes
 from lab.state.trained_parameters import TrainedParameters
 from lab.store import run_folder
-from lab.tasks import Task
+from lab.tasks import Criterion, Task
 from lab.train.callbacks.default_callbacks import default_callbacks
 from lab.train.callbacks.progress_bar import Progress, Style
 from lab.train.callbacks.run_summary import RepeatsSummary
