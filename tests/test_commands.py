@@ -75,10 +75,9 @@ OPTIONS = {
     "lab/hpo/compatibility.py": ("--fork", "test_the_fork_of_a_changed_study"),
     "lab/hpo/storage.py": ("--optimize", "test_a_study_whose_folder_is_gone"),
     "lab/evaluate/classification.py": ("--predict", "tests/test_classification.py"),
-    "lab/predict/classification.py": ("--force", "tests/test_classification.py"),
     "lab/predict/export.py": ("--input", "tests/lab/predict/test_export.py"),
     "lab/evaluate/segmentation.py": ("--predict", "tests/test_segmentation.py"),
-    "lab/predict/segmentation.py": ("--force", "tests/test_segmentation.py"),
+    "lab/predict/prediction.py": ("--force", "tests/test_segmentation.py"),
     "lab/config/saved_config.py": ("--set", "test_a_secret_that_a_record_hides_is_given_again"),
     "lab/report/run_list.py": ("--list", "test_the_first_run"),
     "lab/train/resume.py": ("--set", "test_a_finished_run_is_extended"),
@@ -249,7 +248,7 @@ def run(place: Place) -> Path:
 
 def test_a_finished_run_is_extended(place: Place, run: Path) -> None:
     out = place.lab("--resume", str(run), "--set", "epochs=2")
-    option = re.search(r"(--set epochs=)N with a larger N extends the run", out)
+    option = re.search(r"(--set epochs=)N to train longer", out)
     assert option
     place.lab("--resume", str(run), *shlex.split(f"{option[1]}3"))
     assert len((place.folder / run / "metrics.csv").read_text().splitlines()) == 4
@@ -354,7 +353,7 @@ def test_a_secret_that_a_record_hides_is_given_again(place: Place) -> None:
     run = {**RUN, "epochs": 1, "trackers": [], "net": {**RUN["net"], "token": "hunter2-and-more"}}  # type: ignore[dict-item]
     hidden = {**run, "net": {**run["net"], "token": "***"}}  # type: ignore[dict-item]
     error = place.lab("--run", place.write("hidden.yaml", hidden), "--print-config", code=2)
-    option = re.search(r"give it: (--set \S+=)VALUE", error)
+    option = re.search(r"provide it: (--set \S+=)VALUE", error)
     assert option, error
     out = place.lab("--run", "hidden.yaml", "--print-config", *f"{option[1]}hunter2-and-more".split(" "))
     assert "width" in out

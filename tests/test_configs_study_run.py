@@ -59,6 +59,7 @@ def test_it_runs(settings: tuple[Path, list[str]], workplace: Path) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["opt_regression.yaml", "opt_digits.yaml"])
 def test_its_corners_pass(name: str, workplace: Path) -> None:
     config = OptimizeConfig.from_yaml(FOLDER / name, SMALL)

@@ -125,7 +125,7 @@ def test_action_genome_is_judged_group_by_group(tmp_path: Path) -> None:
     data = {"target": "lab.data.action_genome", "root": str(root), "val_share": 0.3}
     found = evaluate_run(train(tmp_path / "run", data=data, epochs=1))
     assert (found.split, found.modes, found.dataset) == ("test", ["predcls"], "action_genome")
-    assert [note.partition(" needs ")[0] for note in found.notes] == [
+    assert [note.partition(" requires ")[0] for note in found.notes] == [
         f"{mode} is not evaluated: lab.data.action_genome can't be built: mode: {mode}"
         for mode in ("sgcls", "sgdet")
     ]
