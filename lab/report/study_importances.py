@@ -43,7 +43,7 @@ def importances(study: Study, number: int = 0) -> Importances:
     varied = [d for d in used if len(set(filled[d.path])) > 1]
     constant = tuple(d.path for d in used if d not in varied)
     if len(trials) < LEAST:
-        reason = f"At least {LEAST} finished trials are needed; there are {len(trials)}."
+        reason = f"Importances require at least {LEAST} finished trials; there are {len(trials)}."
     elif not varied:
         reason = "No parameter had more than one value."
     elif len(set(values)) == 1:

@@ -66,8 +66,8 @@ def test_what_never_changed_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "value", "varied", "reason"),
     [
-        (0, 0.5, True, "At least 4 finished trials are needed; there are 0."),
-        (3, 0.5, True, "At least 4 finished trials are needed; there are 3."),
+        (0, 0.5, True, "Importances require at least 4 finished trials; there are 0."),
+        (3, 0.5, True, "Importances require at least 4 finished trials; there are 3."),
         (9, 0.5, True, "All finished trials have the same value."),
         (9, None, False, "No parameter had more than one value."),
     ],
