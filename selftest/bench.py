@@ -204,7 +204,9 @@ class Bench:
             function: of a module, with arguments that can be pickled.
         """
         self._warm_up()
-        fork = forkserver.context().Process(target=_forked, args=(folder, function, arguments))
+        # The server may be older than this bench, and then have been started without what is granted here.
+        granted = os.environ.get(import_policy.VARIABLE, "")
+        fork = forkserver.context().Process(target=_forked, args=(folder, granted, function, arguments))
         fork.start()
         # Each start polls all children. Of two threads that poll one, only the first gets its exit code.
         processes._children.discard(fork)  # type: ignore[attr-defined]
@@ -299,7 +301,10 @@ def restore_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _forked(folder: Path, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
+def _forked(
+    folder: Path, granted: str, function: Callable[..., object], arguments: tuple[object, ...]
+) -> None:
+    os.environ[import_policy.VARIABLE] = granted
     restore_signals()
     os.setsid()
     os.chdir(folder)
