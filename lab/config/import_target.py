@@ -113,7 +113,7 @@ def _part(value: object, part: str, where: str) -> object:
 def _import(name: str) -> ModuleType | None:
     """The module, or None where there is none of this name."""
     try:
-        with _uncollected():
+        with uncollected():
             return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
@@ -124,7 +124,7 @@ def _import(name: str) -> ModuleType | None:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Pause the collector: what an import makes stays, and looking through it is a sixth of torch's time."""
     was = gc.isenabled()
     gc.disable()

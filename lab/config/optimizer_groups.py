@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.config.build_components import build
 from lab.config.component_spec import Look, Spec
+from lab.config.import_target import uncollected
 from lab.config.problems import ConfigError, Problem
 from lab.config.validation import validate
 
@@ -53,7 +54,8 @@ def build_optimizer(
         message = "the loss has no parameters to train; remove it, or take a loss that has some"
         raise ConfigError([Problem((KEY,), message)])
     fused = fused_arguments(spec, [*network, *loss.values()])
-    optimizer: Optimizer = build(spec, ("optimizer",), list(network), **fused)
+    with uncollected():  # the first optimizer of a process imports torch's compiler, a thousand modules
+        optimizer: Optimizer = build(spec, ("optimizer",), list(network), **fused)
     if not loss:
         return optimizer
     names = ", ".join(loss)
