@@ -128,7 +128,7 @@ full_pruner = _full_name("optuna.pruners", PRUNERS)
 class RetentionConfig(Frozen):
     """Whose weights stay on the disk; metrics and configs stay for all trials."""
 
-    keep_best: Count = Field(3, description="number of best trials trials whose weights are kept")
+    keep_best: Count = Field(3, description="number of best trials whose weights are kept")
     max_disk_gb: Number | None = Field(
         None, gt=0, description="largest size of the whole study on disk, in GB"
     )
