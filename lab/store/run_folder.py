@@ -28,8 +28,8 @@ _LOCK = ".lock"
 
 def slug(name: str) -> str:
     """A name that is one safe path segment: letters, digits, `.`, `_`, `-`; at most 80 characters."""
-    as_json_values = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", as_json_values).strip("-.")
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("-.")
     return cleaned[:80].rstrip("-.") or "run"
 
 

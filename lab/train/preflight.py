@@ -16,7 +16,7 @@ from lab.config import ConfigError, RunConfig
 from lab.config.import_target import blame
 from lab.console.formatting import format_duration, format_list
 from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
-from lab.events import Callback, CallbackList, Note, Phase
+from lab.events import Callback, Note, Phase
 from lab.losses.targets import Unfit
 from lab.metrics import Metric
 from lab.state.modes import kept
@@ -37,7 +37,6 @@ _TIMES = 10
 class Trainable(Trained, Protocol):
     """The part of a Trainer that a dry run needs."""
 
-    callbacks: CallbackList
     reach: TrainedParameters
     metrics: dict[Phase, dict[str, Metric]]
     first: dict[Phase, FirstBatch]
