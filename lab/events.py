@@ -23,7 +23,7 @@ wants the run to end returns `request_stop(...)` from `on_epoch_end`. The loop, 
         on_epoch_end(EpochEnd)                        # a StopRequest ends the loop
     on_run_end(RunEnd)                                # after an exception, too
 
-`on_note(Note)` may come at any time, from `on_run_start` on and before.
+`on_note(Note)` may come at any time, also before `on_run_start`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,7 +87,7 @@ class Outcome(StrEnum):
 
     @property
     def went_wrong(self) -> bool:
-        """True where somebody may want to look for the cause."""
+        """True where the cause may be worth a look."""
         return self.is_infinitely_bad or self in (Outcome.TIMED_OUT, Outcome.FAILED)
 
     @property
@@ -176,15 +176,13 @@ class RunStart:
     val_samples: int
     group: str | None = None  # the folder name of the whole run where this is one of several seeds
     first_step: int = 0  # batches of the first epoch that are done already
-    definitions: Mapping[str, int] = field(
-        default_factory=dict
-    )  # of metrics and losses: `lab.store.definitions`
+    # Of metrics and losses: `lab.store.definitions`.
+    definitions: Mapping[str, int] = field(default_factory=dict)
     test_samples: int = 0
     classes: str = ""  # names and counts, where the data has classes
     loss_parameters: int = 0  # of the loss and the task, trained together with the network
-    loss_mean: Literal["set", "batches"] = (
-        "set"  # what the loss of a set is the mean over (`lab.losses.terms`)
-    )
+    # What the loss of a set is the mean over: `lab.losses.terms`.
+    loss_mean: Literal["set", "batches"] = "set"
 
     @property
     def resumed(self) -> bool:

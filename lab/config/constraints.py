@@ -157,8 +157,8 @@ class Constraints:
             raise ConfigError([Problem((KEY, index), message)])
         return bool(answer)
 
-    @functools.cache  # noqa: B019 - it lives as long as the study's config
     # An import may take seconds, and each point asks.
+    @functools.cache  # noqa: B019 - it lives as long as the study's config
     def _function(self, index: int) -> Callable[[Mapping[str, Any]], Any]:
         rule = self._rules[index]
         assert isinstance(rule, Spec)

@@ -1,7 +1,7 @@
 """YAML text as plain data, read by YAML 1.2's core schema.
 
-Plain scalars don't follow PyYAML's 1.1: `1e-3` is a number and `yes` is text. Duplicate
-keys and tags are refused. Every value remembers its line, so that an error can name it.
+Plain scalars don't follow PyYAML's 1.1: `1e-3` is a number and `yes` is text. Duplicate keys and tags are
+refused. Every value remembers its line, so that an error can name it.
 Source: https://yaml.org/spec/1.2.2/#103-core-schema.
 """
 

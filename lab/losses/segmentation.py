@@ -280,7 +280,7 @@ class WeightedSum(Loss):
         Version 1 of an overlap term was over all classes of several, background included; that of a weighted
         cross entropy was a mean of batches.
         """
-        # With background 0, one map and several mean different classes: only a batch tells which it is.
+        # With background 0, one map and several mean different classes: only a batch shows which it is.
         overlaps = any(name in self._factors for name in OVERLAPS)
         if overlaps and self.background == 0 and self._one_map is None:
             return None

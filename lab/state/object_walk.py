@@ -154,9 +154,8 @@ class Walk:
             return
         if isinstance(value, Unwatched) or _is_tool(value):
             return
-        if (
-            isinstance(value, Tensor) and id(value) in self._seen
-        ):  # a second reference, as recurrent layers have
+        # A second reference, as recurrent layers have.
+        if isinstance(value, Tensor) and id(value) in self._seen:
             return
         if isinstance(value, (dict, list, tuple)):
             yield from self._of_collection(leaf)

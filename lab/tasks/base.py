@@ -1,4 +1,4 @@
-"""The meaning of a batch: the one place that tells inputs from targets, and outputs from predictions."""
+"""The meaning of a batch: the one place that separates inputs and targets, outputs and predictions."""
 
 import inspect
 from collections.abc import Mapping, Sequence

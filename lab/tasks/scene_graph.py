@@ -20,9 +20,8 @@ class SceneGraph(Task):
 
     The network returns a `SceneGraphPrediction` (`lab.graphs`). The prediction is the same with probabilities
     for logits: the softmax of the boxes' classes and of exclusive groups of relations, the sigmoid of the
-    others. A box whose
-    class is given for sure (one-hot, as in predcls) keeps it. The loss is the mean over the batch's pairs and
-    boxes, and weighs as many samples as there are videos.
+    others. A box whose class is given for sure (one-hot, as in predcls) keeps it. The loss is the mean over
+    the batch's pairs and boxes, and weighs as many samples as there are videos.
 
     Args:
         exclusive: groups of which exactly one relation holds.

@@ -40,7 +40,7 @@ def positions(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
         return [0]
     if length % step or tile % step:
         raise ValueError(f"length {length} and tile {tile} must be multiples of the step {step}")
-    # Half of the overlap on top leaves room to blend beside the pixels that have no say.
+    # Half of the overlap on top leaves room to blend beside the pixels of weight 0.
     stride = max((tile - overlap - overlap // 2) // step * step, step)
     if stride + overlap > tile:
         raise ValueError(
@@ -65,9 +65,8 @@ def weights(length: int, tile: int, overlap: int, step: int = 1) -> Tensor:
         return torch.ones(1, size)
     at = torch.arange(size, dtype=torch.float64)
     distance = (at - (size - 1) / 2).abs()
-    reach = (
-        size + 1
-    ) / 2 - margin  # where the weight has come down to 0, one pixel beyond the last that counts
+    # Where the weight has come down to 0: one pixel beyond the last that counts.
+    reach = (size + 1) / 2 - margin
     # A Gaussian lowered so that it is 0 at `reach`; the floor keeps the sum below positive.
     hill = _gaussian(distance, reach / 4) - _gaussian(torch.tensor(reach, dtype=torch.float64), reach / 4)
     rows = hill.clamp(min=1e-6).repeat(len(starts), 1)
