@@ -171,8 +171,8 @@ class Runtime:
 
 
 def clear_gradients(optimizer: Optimizer) -> None:
-    """Set all gradients to None, as `Optimizer.zero_grad` does."""
-    if type(optimizer).zero_grad is not Optimizer.zero_grad:
+    """Set all gradients to None, as `Optimizer.zero_grad` does; one that is not torch's is called."""
+    if getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
         optimizer.zero_grad(set_to_none=True)
         return
     # Without torch's record for the profiler, which takes as long as a small layer.

@@ -1,7 +1,7 @@
 """The hardware seam, as far as a CPU shows it."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -198,6 +198,28 @@ def test_an_optimizer_clears_gradients_in_its_own_way() -> None:
         Runtime("cpu").step(optimizer)
         assert weight.item() == 0.0
         assert weight.grad is None if cleared is None else weight.grad is not None and weight.grad == cleared
+
+
+def test_gradients_are_cleared_by_what_stands_in_for_an_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Around:
+        """Another object in front of an optimizer, which passes on what it lacks."""
+
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+    weight, optimizer = parameter([3.0])
+    (weight * 2).sum().backward()
+    Runtime("cpu").step(cast(torch.optim.Optimizer, Around(optimizer)))
+    assert weight.item() == 1.0 and weight.grad is None
+
+    weight, optimizer = parameter([3.0])
+    called: list[bool] = []
+    monkeypatch.setattr(optimizer, "zero_grad", lambda set_to_none: called.append(set_to_none))
+    Runtime("cpu").step(optimizer)
+    assert called == [True]
 
 
 def test_averaged_follows_weights_and_buffers() -> None:
