@@ -1,5 +1,6 @@
 """RunConfig: its defaults, its copies, its round trip, and what it builds."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -391,6 +392,17 @@ def test_fused_is_left_alone_where_the_config_chooses_or_torch_has_none(
 ) -> None:
     defaults = make(optimizer=optimizer).create_optimizer(nn.Linear(1, 1)).defaults
     assert defaults.get("fused", ...) is expected
+
+
+def optimizer_without_collector(params: Any) -> torch.optim.Optimizer:
+    assert not gc.isenabled()
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def test_the_collector_pauses_while_the_optimizer_is_built() -> None:
+    assert gc.isenabled()
+    make(optimizer=f"{__name__}.optimizer_without_collector").create_optimizer(nn.Linear(1, 1))
+    assert gc.isenabled()
 
 
 def test_only_parameters_that_are_trained_are_optimized() -> None:
