@@ -51,7 +51,7 @@ lint: setup ## ruff: mistakes and layout, without changing a file
 types: setup ## mypy, strict
 	$(BIN)/mypy
 
-format: setup ## ruff: mend and lay out the files
+format: setup ## ruff: fix and format the files
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
