@@ -203,6 +203,6 @@ def _class_notes(result: ClassificationEvaluation) -> Iterator[str]:
     lacking = [part for part in result.parts if math.isnan(result.scores(part).auc)]
     if lacking and len(lacking) < len(result.parts):
         yield f"ROC-AUC isn't defined for {', '.join(lacking)}: its mean is that of the others"
-    predicted = [name for name, score in zip(result.classes, scores.classes, strict=True) if score.said]
+    predicted = [name for name, score in zip(result.classes, scores.classes, strict=True) if score.predicted]
     if len(predicted) == 1 and scores.samples > 1:
         yield f"the model predicts '{predicted[0]}' for all {scores.samples} images"

@@ -24,14 +24,14 @@ class Shares:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class, by `Shares` and more: `support` samples are truly of it, `said` are predicted to be.
+    """One class, by `Shares` and more: `support` samples are truly of it, `predicted` are predicted to be.
 
     `auc` is the area under its ROC curve against all others; NaN where all samples are of it, or none is.
     """
 
     shares: Shares
     support: int
-    said: int
+    predicted: int
     auc: float
 
 

@@ -112,7 +112,7 @@ def _of_all(evaluation: "ClassificationEvaluation") -> dict[str, object]:
         "roc_auc": scores.auc,
         "calibration_error": scores.calibration_error,
         "scores": {
-            name: {**vars(each.shares), "roc_auc": each.auc, "images": each.support, "said": each.said}
+            name: {**vars(each.shares), "roc_auc": each.auc, "images": each.support, "said": each.predicted}
             for name, each in zip(evaluation.classes, scores.classes, strict=True)
         },
         "confusion": scores.confusion.tolist(),

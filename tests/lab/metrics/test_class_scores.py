@@ -33,7 +33,7 @@ def test_equals_scikit_learn(classes: int) -> None:
     by_class = metrics.precision_recall_fscore_support(truths, said)
     for index, each in enumerate(scores.classes):
         assert (*vars(each.shares).values(), each.support) == pytest.approx([row[index] for row in by_class])
-        assert each.said == (said == index).sum()
+        assert each.predicted == (said == index).sum()
     assert scores.confusion.tolist() == metrics.confusion_matrix(truths, said).tolist()
     if classes == 2:
         area = metrics.roc_auc_score(truths, likely[:, 1])
