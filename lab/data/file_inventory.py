@@ -73,7 +73,7 @@ def repeated(names: Sequence[str], images: Sequence[Path], parts: Parts) -> list
 def changes(then: DatasetInfo, now: DatasetInfo) -> list[str]:
     """The changes of the files since `then` was recorded, a phrase each.
 
-    Without `file_sizes`, as of data that is no files or of an older version, can't be compared.
+    Empty where one of them lacks `file_sizes`: its data is no files, or an older version recorded it.
     """
     was, found = _by_name(then), _by_name(now)
     if was is None or found is None:
