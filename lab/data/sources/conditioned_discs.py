@@ -7,7 +7,7 @@ from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import Transforms
 from lab.data.pair_cache import Pair
 from lab.data.segmentation_sets import Sample, Serving, assemble
-from lab.data.splits import Parts, Splits
+from lab.data.splits import Parts, Splits, require_counts
 
 CEILING = 2 / 3
 """The best expected Dice of a network that doesn't receive the sequence; see `conditioned_discs`."""
@@ -48,11 +48,9 @@ def conditioned_discs(
         ValueError: an argument is out of its range.
     """
     counts = (train_count, val_count, test_count)
-    if min(train_count, val_count) < 1 or test_count < 0 or sequences < 2 or sequences % 2:
-        raise ValueError(
-            "train_count and val_count must be at least 1, test_count at least 0 and sequences even, "
-            f"found {train_count}, {val_count}, {test_count} and {sequences}"
-        )
+    require_counts(*counts)
+    if sequences < 2 or sequences % 2:
+        raise ValueError(f"sequences must be even and at least 2, found {sequences}")
     if size < 32 or not 1 <= discs <= 4 or noise < 0 or train_count < sequences:
         raise ValueError(
             "size must be at least 32, discs from 1 to 4, noise >= 0 and train_count not below sequences, "

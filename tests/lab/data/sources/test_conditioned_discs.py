@@ -66,7 +66,10 @@ def test_nothing_in_the_picture_tells_the_sequence() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"sequences": 3}, {"sequences": 0}, {"size": 16}, {"discs": 5}, {"noise": -0.1}, {"train_count": 2}],
+    [
+        *({"sequences": 3}, {"sequences": 0}, {"size": 16}, {"discs": 5}, {"noise": -0.1}),
+        *({"train_count": 2}, {"val_count": 0}, {"test_count": -1}),
+    ],
 )
 def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
