@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from lab.evaluate.scene_graph import PREDICTORS, Example, SceneGraphEvaluation
 from lab.figures import scene_graph as figures
 from lab.metrics.image_scores import Summary
 from lab.metrics.scene_graph import CONSTRAINTS, KS, Constraint
@@ -13,12 +14,8 @@ from lab.report import evaluation_base as base
 from lab.report.evaluation_base import format_score, spread
 from lab.store import file_io
 
-if TYPE_CHECKING:
-    from lab.evaluate.scene_graph import Example, SceneGraphEvaluation
-
 RECALL, PREDICATES = "recall.csv", "predicates.csv"
 PLOTS = ("recall", "predicates", "examples")
-PREDICTORS = ("network", "frequency")
 K = 20  # of what is shown where there is room for one
 HEADINGS = [*(f"R@{k}" for k in KS), *(f"mR@{k}" for k in KS)]
 
@@ -33,7 +30,7 @@ class Row(NamedTuple):
     mean_recall: list[float]
 
 
-def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
+def write(evaluation: SceneGraphEvaluation, directory: Path) -> Path:
     """Write `metrics.json`, `recall.csv`, `predicates.csv`, a PNG of each of `PLOTS`, and `report.html`.
 
     Returns:
@@ -49,7 +46,7 @@ def write(evaluation: "SceneGraphEvaluation", directory: Path) -> Path:
     return directory / base.REPORT
 
 
-def rows(evaluation: "SceneGraphEvaluation", part: str | None = None) -> list[Row]:
+def rows(evaluation: SceneGraphEvaluation, part: str | None = None) -> list[Row]:
     """Return all scores, the network's followed by the frequency baseline's, of all parts or of one."""
     found = []
     for mode in evaluation.modes:
@@ -61,7 +58,7 @@ def rows(evaluation: "SceneGraphEvaluation", part: str | None = None) -> list[Ro
     return found
 
 
-def bars(evaluation: "SceneGraphEvaluation") -> list[figures.Bar]:
+def bars(evaluation: SceneGraphEvaluation) -> list[figures.Bar]:
     """Recall@20 of each predicate, in the run's own mode with the constraint; without those of no triplet."""
     network, frequency = (evaluation.ranks(evaluation.mode, predictor, "with") for predictor in PREDICTORS)
     triplets = Counter(network.predicate.tolist())
@@ -73,7 +70,7 @@ def bars(evaluation: "SceneGraphEvaluation") -> list[figures.Bar]:
     ]
 
 
-def over_parts(evaluation: "SceneGraphEvaluation") -> dict[str, Summary | None]:
+def over_parts(evaluation: SceneGraphEvaluation) -> dict[str, Summary | None]:
     """The spread over folds or seeds of Recall@20 and mean Recall@20, own mode, with the constraint."""
     ranks = [evaluation.ranks(evaluation.mode, "network", "with", part) for part in evaluation.parts]
     return base.over_parts(
@@ -81,7 +78,7 @@ def over_parts(evaluation: "SceneGraphEvaluation") -> dict[str, Summary | None]:
     )
 
 
-def as_data(evaluation: "SceneGraphEvaluation") -> dict[str, object]:
+def as_data(evaluation: SceneGraphEvaluation) -> dict[str, object]:
     """Return everything as plain data; undefined values are NaN."""
     return base.as_data(
         evaluation,
@@ -97,7 +94,7 @@ def as_data(evaluation: "SceneGraphEvaluation") -> dict[str, object]:
     )
 
 
-def recall_table(evaluation: "SceneGraphEvaluation") -> str:
+def recall_table(evaluation: SceneGraphEvaluation) -> str:
     """`recall.csv`: a row per mode, constraint and K; and part, where there are several."""
     lines: list[list[object]] = []
     parts: list[str | None] = [*evaluation.parts]
@@ -109,7 +106,7 @@ def recall_table(evaluation: "SceneGraphEvaluation") -> str:
     return file_io.to_csv([*(["part"] if evaluation.parts else []), *head], lines)
 
 
-def predicate_table(evaluation: "SceneGraphEvaluation") -> str:
+def predicate_table(evaluation: SceneGraphEvaluation) -> str:
     """`predicates.csv`: a row per mode, constraint and annotated predicate, with its recall at each K."""
 
     def lines() -> Iterator[list[object]]:
@@ -129,7 +126,7 @@ def predicate_table(evaluation: "SceneGraphEvaluation") -> str:
     )
 
 
-def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
+def draw(evaluation: SceneGraphEvaluation, directory: Path) -> None:
     """Draw the plots as PNG files; no examples if no frame has a triplet."""
     name = evaluation.folder.name
     panels: dict[tuple[str, str], list[figures.Line]] = {
@@ -151,7 +148,7 @@ def draw(evaluation: "SceneGraphEvaluation", directory: Path) -> None:
         figures.examples_figure(frames, directory / "examples.png", k=K, title=title)
 
 
-def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> figures.Drawn:
+def drawn(evaluation: SceneGraphEvaluation, example: Example) -> figures.Drawn:
     """Return the drawing of an example's frame."""
     names = [name for _, name in evaluation.predicates]
     title = f"{example.video}, frame {example.time:g}"
@@ -160,7 +157,7 @@ def drawn(evaluation: "SceneGraphEvaluation", example: "Example") -> figures.Dra
     )
 
 
-def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> str:
+def as_text(evaluation: SceneGraphEvaluation, report: Path | None = None) -> str:
     """Return the tables for a terminal, notes first."""
     body = [
         [row.mode, row.constraint, row.predictor, *map(format_score, (*row.recall, *row.mean_recall))]
@@ -173,7 +170,7 @@ def as_text(evaluation: "SceneGraphEvaluation", report: Path | None = None) -> s
     return base.as_text(evaluation, _counted(evaluation), lines, report, "Note")
 
 
-def verdict(evaluation: "SceneGraphEvaluation") -> str:
+def verdict(evaluation: SceneGraphEvaluation) -> str:
     """Return a sentence with the score that matters."""
     network, frequency = (
         evaluation.ranks(evaluation.mode, predictor, "with").mean_recall(K) for predictor in PREDICTORS
@@ -185,7 +182,7 @@ def verdict(evaluation: "SceneGraphEvaluation") -> str:
     return f"{text} (a factor of {network / frequency:.1f})." if frequency else f"{text}."
 
 
-def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
+def page(evaluation: SceneGraphEvaluation, drawn: Mapping[str, bytes]) -> str:
     """Render the page as HTML.
 
     Args:
@@ -214,7 +211,7 @@ def page(evaluation: "SceneGraphEvaluation", drawn: Mapping[str, bytes]) -> str:
     )
 
 
-def _by_k(evaluation: "SceneGraphEvaluation", part: str | None = None) -> Iterator[dict[str, object]]:
+def _by_k(evaluation: SceneGraphEvaluation, part: str | None = None) -> Iterator[dict[str, object]]:
     """Yield scores per mode, constraint and K, of the network and of the frequency baseline."""
     found = rows(evaluation, part)
     for network, frequency in zip(found[::2], found[1::2], strict=True):
@@ -230,7 +227,7 @@ def _by_k(evaluation: "SceneGraphEvaluation", part: str | None = None) -> Iterat
             }
 
 
-def _of_parts(evaluation: "SceneGraphEvaluation") -> Iterator[list[str]]:
+def _of_parts(evaluation: SceneGraphEvaluation) -> Iterator[list[str]]:
     """Name, Recall@20 and mean Recall@20 of each fold or seed, and their spread."""
     for part in evaluation.parts:
         ranks = evaluation.ranks(evaluation.mode, "network", "with", part)
@@ -239,7 +236,7 @@ def _of_parts(evaluation: "SceneGraphEvaluation") -> Iterator[list[str]]:
         yield [base.SPREAD, *map(spread, over_parts(evaluation).values())]
 
 
-def _counted(evaluation: "SceneGraphEvaluation") -> str:
+def _counted(evaluation: SceneGraphEvaluation) -> str:
     """`50 test videos, 400 frames`, of all parts."""
     own = [each for each in evaluation.results if each.mode == evaluation.mode]
     videos, frames = sum(each.videos for each in own), sum(each.frames for each in own)
