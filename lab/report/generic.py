@@ -21,8 +21,12 @@ def write(evaluation: "GenericEvaluation", directory: Path) -> Path:
 
 def as_data(evaluation: "GenericEvaluation") -> dict[str, object]:
     """Return everything as plain data."""
-    found = base.as_data(evaluation, scores=dict(evaluation.values))
-    return {name: found[name] for name in ("run", "split", "scores", "notes")}
+    return {
+        "run": evaluation.folder.absolute(),
+        "split": evaluation.split,
+        "scores": dict(evaluation.values),
+        "notes": evaluation.notes,
+    }
 
 
 def as_text(evaluation: "GenericEvaluation", report: Path | None = None) -> str:
