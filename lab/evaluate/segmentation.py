@@ -1,6 +1,5 @@
 """Evaluation of segmentation on held-out images, image by image."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,13 @@ from lab.figures.panels import Image, Masks, masks, pictures
 from lab.metrics.base import with_mark
 from lab.metrics.image_scores import ImageScores, ThresholdSearch, score_image
 from lab.predict.masks import require_fit
-from lab.predict.segmentation_run import THRESHOLD, Segmenter, load_segmenter, transform_names
+from lab.predict.segmentation_run import (
+    THRESHOLD,
+    Segmenter,
+    load_segmenter,
+    require_in_range,
+    transform_names,
+)
 from lab.store import file_io
 from lab.tasks.base import array
 
@@ -92,18 +97,13 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
     def __post_init__(self) -> None:
         if self.threshold is not None and self.tune:
             raise ValueError("give a threshold or tune it, not both")
-        if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), found {self.threshold}")
-        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
-            raise ValueError(f"pixel_size must be above 0 µm, found {self.pixel_size}")
+        require_in_range(threshold=self.threshold, pixel_size=self.pixel_size)
 
     def load(self, folder: Path, *, device: str | None, data: Mapping[str, object] | None) -> Segmenter:
         """Load a network and apply these settings to its task."""
         loaded = load_segmenter(folder, device=device, data=data)
-        if len(loaded.classes) > 2 and (self.tune or self.threshold is not None):
-            raise ValueError(
-                f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
-            )
+        if self.tune or self.threshold is not None:
+            loaded.require_binary()
         task = loaded.task
         task.tile = self.tile or task.tile
         task.overlap = task.overlap if self.overlap is None else self.overlap

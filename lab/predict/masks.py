@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.data.normalization import Normalise
-from lab.predict.segmentation_run import Segmenter
+from lab.predict.segmentation_run import Segmenter, require_in_range
 from lab.predict.tile_reader import Source
 from lab.store import file_io
 from lab.tasks import tiling
@@ -37,8 +37,7 @@ class Settings:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold < 1:
-            raise ValueError(f"threshold must be in [0, 1), found {self.threshold}")
+        require_in_range(threshold=self.threshold)
         tile = self.tile + -self.tile % self.divisor
         tiling.positions(2 * tile, tile, self.overlap, self.divisor)
 

@@ -1,6 +1,5 @@
 """`--predict` of segmentation: masks, overlays and tables."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from lab.predict.mask_scores import MEAN, score
 from lab.predict.masks import Settings, predict_mask, write_png
 from lab.predict.overlays import outlined, scaled
 from lab.predict.prediction import Prediction, prepare_output
-from lab.predict.segmentation_run import Segmenter, left_out
+from lab.predict.segmentation_run import Segmenter, left_out, require_in_range
 from lab.predict.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
 from lab.predict.tile_reader import Source
 from lab.store import file_io
@@ -228,10 +227,8 @@ def _settings(
     loaded: Segmenter, tile: int | None, overlap: int | None, flips: bool, threshold: float | None
 ) -> Settings:
     """Return the inference settings; those not given are the run's."""
-    if threshold is not None and len(loaded.classes) > 2:
-        raise ValueError(
-            f"a threshold has no effect on {len(loaded.classes)} classes: the most probable one is taken"
-        )
+    if threshold is not None:
+        loaded.require_binary()
     task = loaded.task
     return Settings(
         task.tile if tile is None else tile,
@@ -250,8 +247,7 @@ def _require_sense(loaded: Segmenter, min_area: int, pixel_size: float | None) -
         )
     if min_area < 0:
         raise ValueError(f"min_area must be at least 0 pixels, found {min_area}")
-    if pixel_size is not None and not (0 < pixel_size < math.inf):
-        raise ValueError(f"pixel_size must be above 0 µm, found {pixel_size}")
+    require_in_range(pixel_size=pixel_size)
 
 
 def _sequence_indices(

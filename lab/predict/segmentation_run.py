@@ -1,6 +1,7 @@
 """A finished segmentation run: its network with classes, threshold and sequences."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,17 @@ class Segmenter(LoadedRun):
         found = self.info.sequences
         return None if found is None else {str(name): int(index) for name, index in found.items()}
 
+    def require_binary(self) -> None:
+        """Refuse a threshold for a network of several classes.
+
+        Raises:
+            ValueError: it has more than two classes.
+        """
+        if len(self.classes) > 2:
+            raise ValueError(
+                f"a threshold has no effect on {len(self.classes)} classes: the most probable one is taken"
+            )
+
 
 def load_segmenter(
     folder: Path | str, *, device: str | None = None, data: Mapping[str, object] | None = None
@@ -69,6 +81,18 @@ def load_segmenter(
     threshold = _threshold(loaded.folder, task, loaded.epoch, notes)
     known = {**vars(loaded), "task": task, "notes": tuple(notes)}
     return Segmenter(**known, threshold=threshold)
+
+
+def require_in_range(*, threshold: float | None = None, pixel_size: float | None = None) -> None:
+    """Refuse a threshold or a pixel size that makes no sense; None is not set.
+
+    Raises:
+        ValueError: it is out of its range.
+    """
+    if threshold is not None and not 0 <= threshold < 1:
+        raise ValueError(f"threshold must be in [0, 1), found {threshold}")
+    if pixel_size is not None and not 0 < pixel_size < math.inf:
+        raise ValueError(f"pixel_size must be above 0 µm, found {pixel_size}")
 
 
 def transform_names(config: RunConfig) -> list[str]:
