@@ -11,8 +11,7 @@ from torch.utils.data import TensorDataset
 
 from lab.config import RunConfig
 from lab.config.validation import validate
-from tests.inference_tools import write
-from util import run
+from tests.inference_tools import train, write
 
 HERE = "tests.classified_tools"
 CLASSES = ("bright", "dark", "grey")
@@ -66,12 +65,6 @@ def config(root: Path, **values: Any) -> RunConfig:
         "pictures": {"enabled": False},
     }
     return validate(RunConfig, plain).with_values(values)
-
-
-def train(folder: Path, settings: RunConfig) -> Path:
-    """The folder of a run that was trained."""
-    run(settings, run_dir=folder, console="quiet")
-    return folder
 
 
 def train_levels(folder: Path, root: Path, **values: Any) -> Path:

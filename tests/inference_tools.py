@@ -15,6 +15,7 @@ from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.predict.segmentation_run import Segmenter, load_segmenter
 from lab.store import run_folder
+from util import run
 
 HERE = "tests.inference_tools"
 PLAIN = {"in_channels": 3, "classes": ["background", "spot"]}
@@ -97,8 +98,14 @@ def make_run(
     return folder
 
 
+def train(folder: Path, settings: RunConfig) -> Path:
+    """The folder of a run that was trained."""
+    run(settings, run_dir=folder, console="quiet")
+    return folder
+
+
 def loaded(folder: Path, net: Any = "Brightness", **options: Any) -> Segmenter:
-    """The same, loaded."""
+    """The run of `make_run`, loaded."""
     return load_segmenter(make_run(folder / "run", net, **options))
 
 

@@ -23,7 +23,8 @@ from lab.evaluate.classification import (
 )
 from lab.predict.loaded_run import load
 from lab.trackers.csv_file import read_metrics
-from tests.classified_tools import CLASSES, HERE, Levels, config, make_images, partly, train, train_levels
+from tests.classified_tools import CLASSES, HERE, Levels, config, make_images, partly, train_levels
+from tests.inference_tools import train
 
 
 def evaluate_run(

@@ -24,7 +24,7 @@ from lab.metrics.image_scores import summarise
 from lab.predict.segmentation_run import load_segmenter
 from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
-from util import run
+from tests.inference_tools import train
 
 HERE = "tests.lab.evaluate.test_segmentation"
 SIZES = [(48, 64), (40, 40), (70, 90), (33, 51), (64, 48)]
@@ -103,11 +103,6 @@ def config(root: Path, **values: Any) -> RunConfig:
         "pictures": {"enabled": False},
     }
     return validate(RunConfig, plain).with_values(values)
-
-
-def train(folder: Path, settings: RunConfig) -> Path:
-    run(settings, run_dir=folder, console="quiet")
-    return folder
 
 
 def evaluate_run(folder: Path, *split: Any, **settings: Any) -> SegmentationEvaluation:

@@ -11,8 +11,8 @@ from lab.data.image_reader import read_image
 from lab.evaluate.classification import ClassificationEvaluator
 from lab.predict.classification import Item, find_items, predict
 from lab.predict.loaded_run import LoadedRun, load
-from tests.classified_tools import CLASSES, HERE, config, make_images, train
-from tests.inference_tools import make_run, write
+from tests.classified_tools import CLASSES, HERE, config, make_images
+from tests.inference_tools import make_run, train, write
 
 FACTS = {"in_channels": 3, "classes": list(CLASSES), "size": [8, 8], "normalise": "none"}
 
