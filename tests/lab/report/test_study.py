@@ -189,7 +189,7 @@ def test_nothing_that_a_person_named_can_break_the_page(tmp_path: Path) -> None:
         (("failed",) * 3, "None of 3 trials has a result: 3 failed."),
         (("pruned", "diverged", "out_of_memory", "timed_out"), "None of 4 trials has a result: "),
         (("completed",), "it is the only trial with a result"),
-        (("completed", "waiting", "interrupted", "running"), "3 trials are still running"),
+        (("completed", "waiting", "interrupted", "running"), "3 trials have not ended yet"),
     ],
 )
 def test_a_study_is_never_too_young_for_a_page(outcomes: tuple[str, ...], said: str, tmp_path: Path) -> None:
