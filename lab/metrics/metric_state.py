@@ -32,7 +32,7 @@ def metric_state(metric: Metric) -> dict[str, Plain]:
 
 
 def load_metric_state(metric: Metric, state: Mapping[str, Plain], device: torch.device) -> None:
-    """Let a metric of the same class go on from what was gathered."""
+    """Restore the state in a metric of the same class."""
     values = {name: unpacked(value, device) for name, value in state.items()}
     own = _own_state(metric)
     if own is not None:
