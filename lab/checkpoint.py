@@ -162,9 +162,7 @@ def network_state(content: StateDict) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in content["ema"].items() if k.startswith(prefix)}
 
 
-def load_latest(
-    folder: Path, map_location: torch.device | str = "cpu"
-) -> tuple[dict[str, Any], Path, list[str]]:
+def load_latest(folder: Path) -> tuple[dict[str, Any], Path, list[str]]:
     """Load the newest checkpoint that is intact; return it, its path, and what was wrong with newer ones.
 
     Raises:
@@ -173,7 +171,7 @@ def load_latest(
     faults: list[str] = []
     for name in ("last.pt", "prev.pt"):
         try:
-            return load(folder / name, map_location), folder / name, faults
+            return load(folder / name), folder / name, faults
         except CheckpointError as error:
             faults.append(str(error))
     raise CheckpointError("; ".join(faults))

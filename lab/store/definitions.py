@@ -124,11 +124,6 @@ def newest(records: Iterable[object]) -> dict[str, int]:
     return found
 
 
-def by_value(values: Iterable[str], known: Numbers) -> dict[str, int]:
-    """The definitions of logged values that are not the first."""
-    return {name: number for name in values if (number := of_value(name, known)) != FIRST}
-
-
 def watched(config: Mapping[str, object]) -> Iterator[str]:
     """The values that decide something in a run: its monitor's, and those of early stopping and a plateau."""
 

@@ -147,7 +147,7 @@ def _require_same(
     moved: Changed,
     config: ConfigData,
     path: Path,
-    redefined: Sequence[Problem] = (),
+    redefined: Sequence[Problem],
 ) -> None:
     """Refuse a checkpoint of another network, of another fold, or of data with other classes or sequences.
 
