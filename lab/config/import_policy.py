@@ -54,7 +54,7 @@ CLOSED = (
     "albumentations.load", "albumentations.save",
     "sklearn.conftest", "sklearn.datasets", "sklearn.externals", "sklearn.show_versions",
     "sklearn.tree.export_*", "sklearn.utils",
-    "lab.config", "lab.hpo.forkserver", "lab.store.run_folder",
+    "lab.config", "lab.hpo.forkserver", "lab.store.file_io", "lab.store.run_folder",
     "main", "util", "selftest", "tests", "benchmarks", "environments", "runs", "studies", "wandb",
 )  # fmt: skip
 _INSTALLED = {FilePath(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")}

@@ -123,6 +123,15 @@ def test_a_grant_of_a_package_leaves_its_doors_closed(monkeypatch: pytest.Monkey
     assert callable(resolve("torch.hub.load"))
 
 
+@pytest.mark.parametrize("name", ["lab.store.file_io.atomic_write", "lab.rundir.atomic_write",
+                                  "lab.store.run_folder.create", "lab.hpo.forkserver.Context"])  # fmt: skip
+def test_a_grant_of_lab_leaves_what_writes_files_closed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(import_policy.VARIABLE, "lab")
+    assert not import_policy.is_open(name)
+    monkeypatch.setenv(import_policy.VARIABLE, import_policy.current(name))
+    assert import_policy.is_open(name)
+
+
 def test_the_users_own_names_for_what_is_elsewhere(mine: Write) -> None:
     name = mine("from os import system\nfrom functools import partial\nfrom torch.nn import Linear\n"
                 "import torch.nn as nn\nnet = partial(Linear, 3)\n")  # fmt: skip
