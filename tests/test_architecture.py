@@ -45,7 +45,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def module_of(path: Path) -> str:
-    """`lab.config.run` for lab/config/run.py, `lab.config` for lab/config/__init__.py."""
+    """`lab.config.run_config` for lab/config/run_config.py, `lab.config` for lab/config/__init__.py."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -53,7 +53,7 @@ MODULES = {module_of(path): path for path in SOURCES}
 
 
 def part_of(module: str) -> str:
-    """`lab.config` for lab.config.run, `selftest` for selftest.suite."""
+    """`lab.config` for lab.config.run_config, `selftest` for selftest.suite."""
     names = module.split(".")
     return ".".join(names[:2] if names[0] == "lab" else names[:1])
 
@@ -140,7 +140,7 @@ def test_the_rules_see_what_they_forbid() -> None:
     assert set(imported(ast.parse(source), set(MODULES))) == {
         "lab.store.run_folder", "main", "util", "lab.data.loaders",
     }  # fmt: skip
-    assert part_of(module_of(ROOT / "lab" / "config" / "run.py")) == "lab.config"
+    assert part_of(module_of(ROOT / "lab" / "config" / "run_config.py")) == "lab.config"
     assert part_of(module_of(ROOT / "lab" / "events.py")) == "lab.events"
 
 
