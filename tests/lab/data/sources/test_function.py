@@ -61,8 +61,13 @@ def test_arguments_out_of_range(arguments: dict[str, object]) -> None:
         function(**arguments)  # type: ignore[arg-type]
 
 
-def test_importing_the_package_imports_nothing_slow() -> None:
-    slow = "{'albumentations', 'cv2', 'sklearn', 'scipy'}"
-    code = f"import sys, lab.data; print(sorted({slow} & set(sys.modules)))"
+def test_a_source_is_imported_when_it_is_named_and_imports_nothing_slow() -> None:
+    code = """
+import sys
+import lab.data
+print([name for name in sys.modules if name.startswith("lab.data.sources")])
+from lab.data import *
+print(sorted({"albumentations", "cv2", "sklearn", "scipy"} & set(sys.modules)), moving_boxes.__name__)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines() == ["[]", "[] moving_boxes"]
