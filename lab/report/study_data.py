@@ -199,10 +199,7 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
     # Only with several objectives: with one, rank 1 is the front.
     front: set[int] = set()
     if len(study.directions) > 1:
-        signs = [-1.0 if direction.name == "MAXIMIZE" else 1.0 for direction in study.directions]
-        costs = [[s * v for s, v in zip(signs, trial.values, strict=True)] for trial in order]
-        numbers = trial_ranking.front_numbers(costs)
-        front = {trial.number for trial, number in zip(order, numbers, strict=True) if number == 0}
+        front = {trial.number for trial in trial_ranking.front(order, study.directions)}
     objectives = _objectives(study, config)
     confirmation, remarks = None, []
     try:
