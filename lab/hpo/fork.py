@@ -3,7 +3,7 @@
 A trial is its base run with its values in place. The new study is asked for the point at which its own base
 run would become the same one: where a parameter was added, the value that the trial had anyway; where one was
 removed, the value that the file has now. So a choice is found again by what it is and not by its label, and
-what the search doesn't set has to agree. As in `changes`, both sides are data of the storage.
+what the search doesn't set has to agree. As in `compatibility`, both sides are data of the storage.
 """
 
 import copy

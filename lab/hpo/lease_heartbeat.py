@@ -7,11 +7,11 @@ from lab.hpo.storage import unless_unavailable
 
 
 class Heartbeat:
-    """A context in which a thread does something again and again, whatever else goes on.
+    """Context in which a thread calls a function at regular intervals.
 
     Args:
         action: renews leases. A lease that is lost while the database is away is noticed at the next write.
-        seconds: between two calls of it.
+        seconds: between two calls.
     """
 
     def __init__(self, action: Callable[[], None], seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Leases on trials, with fencing tokens, in the study's own database.
 
-A trial keeps its row and number for life. It is WAITING until somebody claims it, RUNNING while a lease says
+A trial keeps its row and number for life. It is WAITING until a process claims it, RUNNING while a lease says
 whose it is, and finished once. Each claim raises the trial's token, and every write to a trial is one
 transaction that first touches the lease by owner and token: who has lost it can't write. Recovery is the
 same claim made on a lease that ran out, so nothing is copied and nothing can be lost between two steps.
@@ -24,7 +24,7 @@ from lab.report.trial_attributes import TrialAttributes
 
 
 class LeaseLost(RuntimeError):
-    """The trial is somebody else's by now: stop working on it, and write nothing."""
+    """The trial is another process's by now: stop working on it, and write nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Leases:
         seconds: how long a lease holds without being renewed.
         owner: who claims; by default this process.
         clock: of this machine; a database server has its own.
-        is_dead: tells whether an owner is known to be gone.
+        is_dead: returns whether an owner is known to be gone.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Leases:
         return found
 
     def take_over(self, trial_id: int, number: int, held: Collection[int] | None = None) -> Lease | None:
-        """Claim a stalled trial; None where somebody was faster. Call it under the study's lock."""
+        """Claim a stalled trial; None where another process was faster. Call it under the study's lock."""
         if (trial_id, number) not in self.stalled(held):
             return None
         try:

@@ -32,14 +32,14 @@ LEASES = Table(
     "lab_leases",
     MetaData(),
     Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("owner", String(255), nullable=False),  # empty where nobody holds it
+    Column("owner", String(255), nullable=False),  # empty where no process holds it
     Column("token", Integer, nullable=False),
     Column("expires", Float, nullable=False),  # seconds since 1970 by the database's clock
 )
 
 # Sync at checkpoints instead of at every commit, which WAL makes safe against a killed process.
 SYNC_AT_CHECKPOINTS = "PRAGMA synchronous=NORMAL"
-# Let readers of an SQLite file go on while one process writes.
+# Let other processes read an SQLite file while one writes.
 WRITE_AHEAD_LOG = "PRAGMA journal_mode=WAL"
 # Whether an SQLite file knows a study of this name.
 STUDY_EXISTS = "SELECT 1 FROM studies WHERE study_name = ?"
@@ -122,7 +122,7 @@ def renew(trial_id: int, owner: str, token: int, expires: float) -> Update:
 
 
 def end_lease(trial_id: int) -> Update:
-    """End a lease; its row stays, so that tokens go on counting."""
+    """End a lease; its row stays, so that the next token is higher."""
     return update(LEASES).where(LEASES.c.trial_id == trial_id).values(expires=0.0, owner="")
 
 

@@ -155,7 +155,7 @@ class _Moment:
     """A storage that reads one study's trials once, and hands everything else through.
 
     Args:
-        index: of the objective to tell of; None where there is only one.
+        index: of the objective to show; None where there is only one.
     """
 
     def __init__(self, storage: BaseStorage, study_id: int, index: int | None) -> None:

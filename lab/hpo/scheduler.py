@@ -208,7 +208,7 @@ class TrialScheduler(JobLoop):
         return None
 
     def _epoch(self, job: Job, trial: Trial, message: EpochReported) -> Answer:
-        """Report an epoch and decide whether the trial goes on."""
+        """Report an epoch and decide whether the trial continues."""
         assert trial.recipe is not None
         event = message.event
         self._callbacks.on_epoch_end(trial, message)
@@ -302,7 +302,7 @@ class TrialScheduler(JobLoop):
         self._start(trial, job.slot)
 
     def _record_result(self, trial: Trial, finished: TrialFinished) -> None:
-        """Store the result of a trial, then call everybody who shows or uses it."""
+        """Store the result of a trial, then call the callbacks with it."""
         outcome, values = self._queue.finish(trial, finished)
         if trial.lost:
             return

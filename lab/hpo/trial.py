@@ -17,8 +17,7 @@ class Trial:
 
     Args:
         recipe: the base run with these values, or None where they fit no valid run.
-        ran: the same with what this machine added to it, which reproduces the trial.
-        problem: why not.
+        problem: why they fit none.
         died: whether it was claimed because its process had died.
         deaths: how often that happened without progress, `progress` being the epochs it had done by then, and
             `saved` when it had last saved its state, in seconds since 1970: within an epoch, too.
@@ -26,6 +25,7 @@ class Trial:
         spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
         halvings: how often its batch was halved for lack of memory.
         earlier_seconds: of training, before this process had it.
+        ran: the recipe with what this machine added to it, which reproduces the trial.
         lost: whether another process has taken it over. The thread that renews leases sets it, and nothing
             ever resets it, so that no lock is needed.
     """

@@ -45,7 +45,7 @@ class TrialQueue:
         on_message: receives messages for people: a point that can't be tried, a database that is away.
         check: is called again and again while the database is away; what it raises ends the waiting.
         owner: of the leases; by default this process.
-        is_dead: tells whether the owner of a lease is known to be gone.
+        is_dead: returns whether the owner of a lease is known to be gone.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class TrialQueue:
             trial.lost = trial.lost or trial.lease in lost
 
     def stalled(self, held: Collection[int] = ()) -> list[tuple[int, int]]:
-        """Return (trial_id, number) of the running trials that nobody works on any more."""
+        """Return (trial_id, number) of the running trials that no process works on any more."""
         return self.leases.stalled(held)
 
     def pruning_metric(self, trial: Trial) -> str:

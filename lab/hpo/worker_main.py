@@ -152,7 +152,7 @@ Tell = Callable[[Message], Answer]
 
 
 class ReportCallback(Callback):
-    """Tells the scheduler what happens; it answers only to `EpochReported`."""
+    """Reports to the scheduler, which answers only to `EpochReported`."""
 
     def __init__(self, tell: Tell, repeats: Sequence[str]) -> None:
         self._tell, self._repeats = tell, repeats
@@ -163,19 +163,19 @@ class ReportCallback(Callback):
         self.definitions: Mapping[str, int] = {}
 
     def on_run_start(self, event: RunStart) -> None:
-        """Tell of the start of a seed or fold."""
+        """Report the start of a seed or fold."""
         several = len(self._repeats) > 1
         self._index = self._repeats.index(event.run_dir.name) if several else 0
         self.parameters, self.definitions = event.parameters, event.definitions
         self._tell(RunStarted(self._index, event))
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
-        """Tell of the epoch, and do as is answered."""
+        """Report the epoch; returns the answer."""
         self.stop = self._tell(EpochReported(self._index, event))
         return self.stop
 
     def on_run_end(self, event: RunEnd) -> None:
-        """Tell of the end of a seed."""
+        """Report the end of a seed or fold."""
         self.ends.append(event)
         self._tell(RunEnded(self._index, event))
 
