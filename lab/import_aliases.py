@@ -1,7 +1,9 @@
 """Import paths of earlier versions, which keep working: one table for configs and for Python's imports.
 
 In a config an old path stands for the new one. An import of an old module returns the module that took its
-place, never a second copy of it, and issues a `DeprecationWarning` at the line that imports it.
+place, never a second copy of it, and issues a `DeprecationWarning` at the line that imports it. Where a data
+source had the name of its module, as `lab.data.shapes`, that path is the source's, and Python can import no
+module by it; `from lab.data import shapes` works as it did.
 """
 
 import sys
@@ -242,12 +244,9 @@ class _Finder:
             return ModuleSpec(name, _Package(), is_package=True)
         if (new := current(name)) != name:
             return ModuleSpec(name, _Moved(new))
-        # This runs for every module of the program, so the table is only looked through once.
-        names = {}
-        for old, new in MOVED.items():
-            module, colon, attribute = old.partition(":")
-            if colon and MOVED.get(module, module) == name:
-                names[attribute] = new
+        # This runs for every module of the program: entries for whole modules are passed over at once.
+        moved = ((old.partition(":"), new) for old, new in MOVED.items() if ":" in old)
+        names = {old: new for (module, _, old), new in moved if MOVED.get(module, module) == name}
         spec = PathFinder.find_spec(name, path, target) if names else None
         if spec is not None and spec.loader is not None:
             _add_names(spec.loader, names)
