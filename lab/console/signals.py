@@ -14,9 +14,7 @@ from lab.events import Callback, StepsDone, Stopped
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 _AGAIN = 0.02  # seconds until a signal is raised once more that was lost
-_HANGUP = (
-    1.0  # seconds in which a terminal that closes sends more than one SIGHUP, by the kernel and the shell
-)
+_HANGUP = 1.0  # seconds in which a closing terminal sends more than one SIGHUP, by kernel and shell
 
 
 class Interrupted(Stopped):

@@ -104,9 +104,8 @@ class StudyConsole:
         if not self.live:
             self._line(text)
         elif text != self._status:
-            self._status = cut(
-                text, columns(self._out) - 1
-            )  # of a line that wraps only the last part can be cleared
+            # Of a line that wraps only the last part can be cleared.
+            self._status = cut(text, columns(self._out) - 1)
             self._write(f"\r\x1b[K{self._status}")
 
     def end(self, lines: Sequence[str], **facts: Any) -> None:

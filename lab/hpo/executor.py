@@ -62,7 +62,7 @@ class ProcessJob(Job):
     process: ForkServerProcess | None = None
     connection: Connection | None = None
     killed: bool = False
-    last: worker_main.TrialFinished | None = None  # its last word
+    last: TrialFinished | None = None  # its last word
     leaving: float | None = None  # since when nothing more is to come
 
 
@@ -155,7 +155,7 @@ class ProcessExecutor:
             answer = self._handler(job, message)
             with suppress(OSError):
                 connection.send(answer)
-        elif message is None or isinstance(message, worker_main.TrialFinished):
+        elif message is None or isinstance(message, TrialFinished):
             job.last, job.connection, job.leaving = message, None, time.monotonic()
             connection.close()
         else:

@@ -3,8 +3,8 @@
 Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
 processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
 (SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
-minute's patience. What needs the database waits while that is away
-(`retry_while_unavailable`), and what can be left out is left out (`unless_unavailable`).
+minute's patience. What needs the database waits while that is away (`retry_while_unavailable`), and what can
+be left out is left out (`unless_unavailable`).
 """
 
 import fcntl

@@ -303,9 +303,8 @@ class WorkerChannel:
         self._stop = stop
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(
-            main, signal.SIGTERM
-        )  # to another thread it would not wake a main one that sleeps
+        # Sent to another thread it would not wake a main one that sleeps.
+        signal.pthread_kill(main, signal.SIGTERM)
         timer = threading.Timer(_GRACE, os._exit, [143])  # it may hang in a library that knows no signals
         timer.daemon = True
         timer.start()
