@@ -1,12 +1,13 @@
 """What the tests of studies share: a small study file, the real command, and a look into its database."""
 
+import copy
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,24 @@ def study_file(folder: Path, name: str = "opt.yaml", **changes: Any) -> Path:
             "net.width": {"type": "int", "low": 4, "high": 64},
         },
     }
-    for dotted, value in changes.items():
-        here = data
-        *parents, last = dotted.split("/") if "/" in dotted else dotted.split(".")
+    path = folder / name
+    path.write_text(yaml.safe_dump(changed(data, changes), sort_keys=False))
+    return path
+
+
+def changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with some values by path, `section/key` or `section.key`; `...` removes one."""
+    result = copy.deepcopy(dict(data))
+    for path, value in changes.items():
+        here = result
+        *parents, last = path.split("/") if "/" in path else path.split(".")
         for part in parents:
             here = here.setdefault(part, {})
-        here[last] = value
-    path = folder / name
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
-    return path
+        if value is ...:
+            del here[last]
+        else:
+            here[last] = value
+    return result
 
 
 def environment(folder: Path) -> dict[str, str]:

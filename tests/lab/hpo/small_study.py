@@ -1,6 +1,5 @@
 """A small study for tests of what happens to studies: trials are told, and not trained."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.hpo.open_study import open_study
 from lab.hpo.samplers import create_pruner, with_sampler
 from lab.hpo.storage import Database
+from tests.study_tools import changed
 
 FILE: dict[str, Any] = {
     "study_name": "small",
@@ -31,17 +31,7 @@ LR, WIDTH, LOSS = ("search_space/optimizer.lr", "search_space/net.width", "searc
 
 def config_of(url: str, **updates: Any) -> OptimizeConfig:
     """The file with some `section/key` values; `...` removes one."""
-    data = copy.deepcopy({**FILE, "storage": url})
-    for name, value in updates.items():
-        *parents, last = name.split("/")
-        here = data
-        for part in parents:
-            here = here.setdefault(part, {})
-        if value is ...:
-            del here[last]
-        else:
-            here[last] = value
-    return OptimizeConfig.model_validate(data)
+    return OptimizeConfig.model_validate(changed({**FILE, "storage": url}, updates))
 
 
 def search(config: OptimizeConfig, study: optuna.Study, count: int) -> list[dict[str, Any]]:

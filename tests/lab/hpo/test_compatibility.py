@@ -14,6 +14,7 @@ from lab.config.run_config import RunConfig
 from lab.hpo import compatibility
 from lab.hpo.compatibility import NO_MATTER, refuse, run_problems
 from lab.hpo.open_study import description
+from tests.study_tools import changed
 
 SGD = {"target": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}
 ADAM = {"target": "torch.optim.Adam", "lr": 0.001}
@@ -37,17 +38,7 @@ FILE: dict[str, Any] = {
 
 def described(**updates: Any) -> dict[str, Any]:
     """The description of the file with some `section/key/...` values; `...` removes one."""
-    data = copy.deepcopy(FILE)
-    for name, value in updates.items():
-        *parents, last = name.split("/")
-        here = data
-        for part in parents:
-            here = here.setdefault(part, {})
-        if value is ...:
-            del here[last]
-        else:
-            here[last] = value
-    config = OptimizeConfig.model_validate(data)
+    config = OptimizeConfig.model_validate(changed(FILE, updates))
     return json.loads(json.dumps(description(config)))  # type: ignore[no-any-return]
 
 

@@ -1,11 +1,10 @@
-"""Leases are renewed beside whatever else goes on."""
+"""Leases are renewed by a thread of their own."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-import pytest
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
@@ -13,18 +12,6 @@ from lab.hpo.lease_heartbeat import Heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.storage import Database
 from tests import study_tools as tools
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    result = Database(url)
-    yield result
-    result.engine.dispose()
-
-
-@pytest.fixture
-def study(database: Database) -> optuna.Study:
-    return optuna.create_study(storage=database.storage, study_name="s")
 
 
 def claimed(database: Database, study: optuna.Study, seconds: float) -> tuple[Leases, Lease]:

@@ -4,7 +4,6 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator
 
 import optuna
 import pytest
@@ -14,18 +13,6 @@ from optuna.trial import TrialState, create_trial
 from lab.hpo.leases import Lease, LeaseLost, Leases
 from lab.hpo.storage import Database
 from lab.report.trial_attributes import TrialAttributes
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    result = Database(url)
-    yield result
-    result.engine.dispose()
-
-
-@pytest.fixture
-def study(database: Database) -> optuna.Study:
-    return optuna.create_study(storage=database.storage, study_name="s")
 
 
 def add(study: optuna.Study) -> None:
