@@ -23,10 +23,10 @@ from lab.config.validation import validate
 from lab.events import Outcome
 from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
+from lab.hpo.study_callbacks import TrialResult
 from lab.hpo.trial import Trial
-from lab.hpo.trial_folder import write_trial
 from lab.hpo.wandb_sync import WandbSync
-from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
+from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted, TrialFinished
 from lab.trackers.csv_file import CsvTracker
 from tests.run_events import epoch_end, run_end, run_start
 from tests.wandb_scenario import kill_service
@@ -97,8 +97,12 @@ class Scene:
     def over(self, number: int, outcome: str, cause: str = "", **values: float) -> None:
         """A trial is over."""
         trial = self.trials[number]
-        write_trial(trial.folder, {"number": number, "outcome": outcome, "cause": cause})
-        self.tell(self.mirror.finish_trial, trial, Outcome(outcome), values)
+        if outcome == "interrupted":
+            self.tell(self.mirror.on_trial_release, trial)
+            return
+        finished = TrialFinished(Outcome(outcome), cause)
+        result = TrialResult(finished.outcome, values, finished, (), None)
+        self.tell(self.mirror.on_trial_end, trial, result)
 
     def whole(self, numbers: list[int]) -> None:
         """Trials from their begin to their end."""

@@ -151,7 +151,7 @@ def _optimized(
 def _callbacks(
     config: OptimizeConfig, study: optuna.Study, folder: Path, out: StudyConsole
 ) -> StudyCallbackList:
-    """Return the callbacks of a study: records first, as trackers read them, and the console last."""
+    """Return the callbacks of a study: records first, for `best/` is made from them, the console last."""
     metrics = [monitor.metric for monitor in config.monitors]
     return StudyCallbackList(
         [

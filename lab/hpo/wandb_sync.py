@@ -21,7 +21,7 @@ from lab.hpo.best_trial import BEST
 from lab.hpo.study_callbacks import CallbackFactory, StudyCallback, TrialResult
 from lab.hpo.study_id import identity_of
 from lab.hpo.trial import Trial
-from lab.hpo.trial_folder import read_trial
+from lab.hpo.trial_folder import TAKEN
 from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
 from lab.report.trial_attributes import TrialAttributes
 from lab.store import run_folder
@@ -117,21 +117,12 @@ class WandbSync(StudyCallback):
 
     def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
         """End the trial's W&B runs."""
-        self.finish_trial(trial, result.outcome, result.values)
+        self._finish(trial, outcome=result.outcome, cause=result.finished.reason, values=result.values)
+        self._tell()
 
     def on_trial_release(self, trial: Trial) -> None:
         """End the trial's W&B runs; who continues it resumes them."""
-        self.finish_trial(trial, Outcome.INTERRUPTED, {})
-
-    def finish_trial(self, trial: Trial, outcome: Outcome, values: Mapping[str, float]) -> None:
-        """Record how a trial ended.
-
-        Args:
-            values: of the objectives.
-        """
-        facts = read_trial(trial.folder)
-        cause = str(facts.get("cause") or "") if facts.get("outcome") == outcome else ""
-        self._finish(trial, outcome=outcome, cause=cause, values=values)
+        self._finish(trial, outcome=Outcome.INTERRUPTED)
         self._tell()
 
     def on_study_end(self, study: optuna.Study, best: FrozenTrial | None) -> None:
@@ -159,8 +150,7 @@ class WandbSync(StudyCallback):
             return
         since = time.monotonic()
         for trial in {id(run.trial): run.trial for run in self._open.values()}.values():
-            reason = "another process has taken this trial over" if trial.lost else ""
-            self._finish(trial, outcome=Outcome.INTERRUPTED, cause=reason)
+            self._finish(trial, outcome=Outcome.INTERRUPTED, cause=TAKEN if trial.lost else "")
         self._tell()
         for background in self._ending:
             background.wait(since)

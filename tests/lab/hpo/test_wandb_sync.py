@@ -328,7 +328,6 @@ def test_without_the_tracker_there_is_nothing_of_wandb(tmp_path: Path) -> None:
     assert not done.wandb and done.notes == []
     assert sorted(path.name for path in done.folder.rglob("*")) == [
         "metrics.csv",
-        "trial.json",
         "trial_00000",
     ]
 
