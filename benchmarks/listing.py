@@ -20,14 +20,14 @@ PROJECT = Path(__file__).resolve().parent.parent
 CODE = """
 import sys
 from pathlib import Path
-from lab.report import run_list as notebook
-rows = notebook.read_runs([Path(sys.argv[1])])
+from lab.report import run_list
+rows = run_list.read_runs([Path(sys.argv[1])])
 total = len(rows)
 if "--where" in sys.argv:
-    rows = notebook.select(rows, project="bench", outcome="completed", where=["optimizer.lr=1e-3"])
+    rows = run_list.select(rows, project="bench", outcome="completed", where=["optimizer.lr=1e-3"])
 if "--sort" in sys.argv:
-    rows = notebook.sort(rows, "val_dice")
-print(notebook.as_json(rows) if "--json" in sys.argv else notebook.as_table(rows, width=120, total=total))
+    rows = run_list.sort(rows, "val_dice")
+print(run_list.as_json(rows) if "--json" in sys.argv else run_list.as_table(rows, width=120, total=total))
 """
 CONFIG = {
     "project": "bench",

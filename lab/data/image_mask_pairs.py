@@ -22,7 +22,8 @@ class Preparation:
     """Makes an item of a pair: transforms, tensors, normalisation.
 
     An item is (image, mask): float32 (C, H, W), scaled to [0, 1] unless a transform already returned floats,
-    then normalised; the mask is float32 (1, H, W) in {0, 1, IGNORE} for two classes, int64 (H, W) for more.
+    then normalised; the mask is float32 (1, H, W) in {0, 1, IGNORE_INDEX} for two classes, int64 (H, W) for
+    more.
     """
 
     def __init__(

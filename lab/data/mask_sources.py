@@ -22,7 +22,7 @@ class MaskSource(Protocol):
         """A number of bytes that changes where the annotation does, as a file's size."""
 
     def draw(self, reader: MaskReader) -> NDArray[np.uint8]:
-        """The mask (H, W): class indices or IGNORE.
+        """The mask (H, W): class indices or IGNORE_INDEX.
 
         Raises:
             ValueError: it can't be made, with the place.
@@ -57,7 +57,7 @@ class MappedMask:
     """A file of numbers that stand for classes by a table.
 
     Args:
-        table: 256 entries: the class index or IGNORE of each number.
+        table: 256 entries: the class index or IGNORE_INDEX of each number.
     """
 
     def __init__(self, path: Path, table: NDArray[np.uint8]) -> None:

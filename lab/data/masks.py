@@ -14,13 +14,13 @@ from lab.data.image_reader import Picture, read_picture
 Label = int | str
 """The code of a class in a mask: a pixel's value, or a colour such as "#ff0000"."""
 
-_UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE
+_UNKNOWN = 254  # in the tables below; masks are bytes, and 255 is IGNORE_INDEX
 _MOST_NAMED = 8
 _MIDDLE, _BRIGHT = 127, 192  # of a lossy mask of 0 and 255: the threshold, and what is surely foreground
 
 
 class MaskReader:
-    """Reads masks as (H, W) uint8: the class's index, or IGNORE.
+    """Reads masks as (H, W) uint8: the class's index, or IGNORE_INDEX.
 
     A grey value v and the colour (v, v, v) are the same thing. A file with a palette is read by its indices,
     unless a class is written as a colour. Floating-point files hold whole numbers.

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lab.data.image_header import Pixels
 
 Pair = tuple[Pixels, Pixels]
-"""An image (H, W, C), uint8 or float32 in [0, 1], and its mask (H, W), uint8: class indices or IGNORE."""
+"""An image (H, W, C), uint8 or float32 in [0, 1], and its mask (H, W), uint8: class indices or
+IGNORE_INDEX."""
 
 _ALIGNMENT = 64
 
