@@ -234,32 +234,28 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """--evaluate: each task in its own way, one that has none by its loss and metrics."""
     from lab import tasks
-    from lab.evaluate.classification import ClassificationEvaluator
-    from lab.evaluate.generic import GenericEvaluator
-    from lab.evaluate.scene_graph import SceneGraphEvaluator
-    from lab.evaluate.segmentation import SegmentationEvaluator
     from lab.predict import loaded_run, moved_data
-    from lab.report import classification, generic, scene_graph, segmentation
-    from lab.report.evaluation_base import write_report
+    from lab.report.classification import ClassificationReport
+    from lab.report.evaluation_base import Report
+    from lab.report.generic import GenericReport
+    from lab.report.scene_graph import SceneGraphReport
+    from lab.report.segmentation import SegmentationReport
 
+    reports: tuple[type[Report[Any]], ...]
+    reports = (SegmentationReport, ClassificationReport, SceneGraphReport, GenericReport)
     with refusing():
         folder = find_run(options.evaluate)
         file_io.refuse_links(folder)
-        kind, split = loaded_run.task_of(folder) or object, options.split
-        if not issubclass(kind, tasks.Segmentation):
-            command_line.refuse_for_other_tasks(options)
-        data = moved_data.values(folder, options.set)
-        how = (folder, options.output, options.json)
+        kind = loaded_run.task_of(folder) or object
+        how: dict[str, Any] = {}
         if issubclass(kind, tasks.Segmentation):
-            evaluator = SegmentationEvaluator(**command_line.of_images(options, "evaluate"))
-            text = write_report(evaluator.evaluate(folder, split, data=data), segmentation, *how)
-        elif issubclass(kind, tasks.Classification):
-            classified = ClassificationEvaluator().evaluate(folder, split, data=data)
-            text = write_report(classified, classification, *how)
-        elif issubclass(kind, tasks.SceneGraph):
-            text = write_report(SceneGraphEvaluator().evaluate(folder, split, data=data), scene_graph, *how)
+            how = command_line.of_images(options, "evaluate")
         else:
-            text = write_report(GenericEvaluator().evaluate(folder, split, data=data), generic, *how)
+            command_line.refuse_for_other_tasks(options)
+        report = next(each for each in reports if issubclass(kind, each.evaluator.task))
+        data = moved_data.values(folder, options.set)
+        result: Any = report.evaluator(**how).evaluate(folder, options.split, data=data)
+        text = report(result).publish(folder, options.output, options.json)
     print(text)
     return 0
 

@@ -1,7 +1,7 @@
 """Pairs of image and mask as the items of a dataset, put through augmentation and normalisation."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -45,31 +45,7 @@ class Preparation:
         return tensor, _mask_tensor(changed["mask"], self.classes)
 
 
-class Items(NamedDataset):
-    """Named items, each made of a kept pair with a generator, which is a fixed one for a plain `[index]`."""
-
-    def __init__(self, pairs: Sequence[Pair], names: Sequence[str]) -> None:
-        self._pairs, self.names = pairs, list(names)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return self._item(index, np.random.default_rng((0, index)))
-
-    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        raise NotImplementedError
-
-
-class SampledItems(Items, SampledDataset):
-    """Items that are random: the loader asks for `sample` with the epoch's generator."""
-
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
-        return self._item(index, rng)
-
-
-class ImagePairs(Items):
+class ImagePairs(NamedDataset):
     """Images and masks, each pair put through the same transforms with a fixed generator.
 
     An item is (image, mask), see `Preparation`, or (image, sequence, mask) with the sequence int64 ().
@@ -90,10 +66,17 @@ class ImagePairs(Items):
         sequences: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(pairs, list(map(str, range(len(pairs)))) if names is None else names)
+        self._pairs = pairs
         self._prepare = Preparation(transforms, classes, normalise)
         self._plain = not transforms
         self.sequences = sequences
+        self.names = [str(index) for index in range(len(pairs))] if names is None else list(names)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self._item(index, np.random.default_rng((0, index)))
 
     def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
         image, mask = self._pairs[index]
@@ -129,11 +112,25 @@ class FixedPairs(ImagePairs, SizedImages):
         self.sizes = [(int(shape[-2]), int(shape[-1])) for shape in shapes]
 
 
-class AugmentedPairs(ImagePairs, SampledItems):
-    """Image pairs whose transforms are random."""
+class AugmentedPairs(ImagePairs, SampledDataset):
+    """Image pairs whose transforms are random: the loader asks for `sample` with the epoch's generator."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
+        return self._item(index, rng)
 
 
-def in_memory(items: Items) -> TensorDataset:
+class Named(Protocol):
+    """A dataset of tensors whose items have names."""
+
+    names: list[str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, ...]: ...
+
+
+def in_memory(items: Named) -> TensorDataset:
     """The items, stacked: for those of one size that are to be served many times unchanged."""
     columns = zip(*(items[index] for index in range(len(items))), strict=True)
     return NamedTensors(*(torch.stack(column) for column in columns), names=items.names)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -49,8 +50,7 @@ class Answer:
         return float(self.probabilities.max())
 
 
-@dataclass(frozen=True, eq=False)
-class Mistake:
+class Mistake(NamedTuple):
     """A wrong prediction to display; `picture` is None where the input is not an image."""
 
     answer: Answer

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,19 +106,17 @@ def _timed(loaded: LoadedRun, size: int, inputs: Sequence[Tensor]) -> Speed:
 
 def _pass(loaded: LoadedRun, batch: Sequence[Tensor]) -> float:
     """Return the seconds of one pass."""
-    wait = _waiting(loaded.runtime.device)
-    wait()
+    _wait(loaded.runtime.device)
     started = time.perf_counter()
     loaded.task.infer(loaded.model, *batch)
-    wait()
+    _wait(loaded.runtime.device)
     return time.perf_counter() - started
 
 
-def _waiting(device: torch.device) -> Callable[[], object]:
-    """Return a function that waits until the device is idle."""
-    if device.type == "cpu":
-        return lambda: None
-    return lambda: torch.accelerator.synchronize(device)
+def _wait(device: torch.device) -> None:
+    """Wait until the device is idle."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def _operations(loaded: LoadedRun, inputs: Sequence[Tensor]) -> tuple[int | None, tuple[str, ...]]:

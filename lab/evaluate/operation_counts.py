@@ -165,11 +165,14 @@ class OperationCounter(TorchDispatchMode):
                 return out
         out = func(*args, **kwargs)
         if formula is not None:
-            count = formula(args, out) if _dense(args) else None
+            tensors = [each for each in args if isinstance(each, Tensor)]
+            dense = all(each.layout in _DENSE and not each.is_nested for each in tensors)
+            count = formula(args, out) if dense else None
             if count is None:
                 self.uncounted.add(name)
             else:
-                self.flops += count * (4 if _complex(args) else 1)
+                # A product of complex numbers is four products and two sums, added up in two more.
+                self.flops += count * (4 if any(each.is_complex() for each in tensors) else 1)
         elif not _light(func, name, key):
             self.uncounted.add(name)
         return out
@@ -205,16 +208,3 @@ def _light(func: torch._ops.OpOverload, name: str, key: str) -> bool:
     if key.endswith("_backward"):
         return torch.Tag.pointwise in func.tags
     return torch.Tag.pointwise in func.tags or func.is_view or _LIGHT.fullmatch(key) is not None
-
-
-def _tensors(args: Arguments) -> list[Tensor]:
-    return [each for each in args if isinstance(each, Tensor)]
-
-
-def _dense(args: Arguments) -> bool:
-    return all(each.layout in _DENSE and not each.is_nested for each in _tensors(args))
-
-
-def _complex(args: Arguments) -> bool:
-    """A product of complex numbers is four products and two sums, added up in two more."""
-    return any(each.is_complex() for each in _tensors(args))

@@ -147,7 +147,9 @@ class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
             ValueError: there are no such videos, or the names of what they show are not the training's.
         """
         loaded, splits = held_out.loaded, held_out.splits
-        _require_same_names(loaded, splits)
+        before, now = loaded.info, splits.info
+        held_out.require_same("objects", before.objects or now.objects, now.objects)
+        held_out.require_same("relations", before.relations or now.relations, now.relations)
         # The baseline counts in the training set of this fold or seed.
         baseline = Frequencies(splits.train, Vocabulary.from_facts(splits.facts))  # type: ignore[arg-type]
         notes = list(held_out.changes(names_of(held_out.dataset) or (), "videos"))
@@ -235,17 +237,6 @@ def _keep(
         # One example per video: neighbouring frames look alike.
         first = {example.video: example for example in reversed(ordered)}
         kept[:] = sorted(first.values(), key=lambda each: sign * each.recall)[:count]
-
-
-def _require_same_names(loaded: LoadedRun, splits: Splits) -> None:
-    before, now = loaded.info, splits.info
-    named = {"objects": (before.objects, now.objects), "relations": (before.relations, now.relations)}
-    for what, (then, found) in named.items():
-        if then and then != found:
-            raise ValueError(
-                f"{loaded.folder}: the {what} of its data differ from those of the training, and the network "
-                "identifies them by index; restore the data"
-            )
 
 
 def _baseline_prediction(baseline: Frequencies, scenes: SceneGraphBatch) -> SceneGraphPrediction:

@@ -24,6 +24,7 @@ from lab.predict.segmentation_run import (
     transform_names,
 )
 from lab.store import file_io
+from lab.tasks import Segmentation
 from lab.tasks.base import array
 
 TUNED_ON_ITSELF = (
@@ -93,6 +94,7 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
     tile: int | None = None
     overlap: int | None = None
     pixel_size: float | None = None
+    task = Segmentation
 
     def __post_init__(self) -> None:
         if self.threshold is not None and self.tune:
@@ -203,11 +205,9 @@ def _notes(held_out: HeldOut[Segmenter], names: list[str]) -> Iterator[str]:
     unknown = sum(int(number) < 0 for number in numbers)
     if unknown:
         yield f"{where}{unknown} images are of sequences unknown from the training: evaluated without"
-    if loaded.facts and loaded.info.sequences != held_out.splits.info.sequences:
-        raise ValueError(
-            f"{loaded.folder}: the sequences of its data differ from those of the training, and the network "
-            "identifies them by index; restore the data, or use --predict with a manifest"
-        )
+    if loaded.facts:
+        advice = "restore the data, or use --predict with a manifest"
+        held_out.require_same("sequences", loaded.info.sequences, held_out.splits.info.sequences, advice)
 
 
 def _keep(

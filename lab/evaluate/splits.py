@@ -72,6 +72,14 @@ class HeldOut(Generic[N]):
             return ValueError(f"{folder}: it was trained with val: null, so it has no validation {items}")
         return ValueError(f"{folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
 
+    def require_same(self, what: str, then: object, now: object, advice: str = "restore the data") -> None:
+        """Raise ValueError unless the data identifies `what` by index as that of the training did."""
+        if then != now:
+            raise ValueError(
+                f"{self.loaded.folder}: the {what} of its data differ from those of the training, and the "
+                f"network identifies them by index; {advice}"
+            )
+
     def names(self) -> list[str]:
         """Return a name per item; their indices where the data has no names.
 

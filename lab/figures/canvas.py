@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lab.figures.panels import Image
+
 # Okabe and Ito, "Color Universal Design" (2008): distinguishable with every kind of colour blindness. Without
 # its yellow, which is hard to see on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -51,6 +53,18 @@ def plain(ax: "Axes", title: str, below: str, beside: str = "") -> None:
     ax.grid(True, color="0.92")
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def line_style(number: int) -> tuple[str, str]:
+    """Return colour and dashes of one of many lines; with all colours used, the dashes change."""
+    return COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
+
+
+def show(ax: "Axes", picture: "Image", sharp: bool) -> None:
+    """Show an image: enlarged pixels stay sharp, and are averaged where the image is reduced."""
+    ax.imshow(picture, interpolation="nearest" if sharp else "antialiased")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(color="0.8", linewidth=0.8)
 
 
 def remark(ax: "Axes", text: str) -> None:

@@ -3,27 +3,30 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.figures.canvas import (
     COLOURS,
-    LINES,
     SMALL,
     escape,
     grid,
+    line_style,
     plain,
     remark,
     save,
     sheet,
     shortened,
+    show,
 )
 from lab.figures.panels import Image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from lab.metrics.class_scores import Curve
 
 _WRITTEN = 25  # largest number of classes for which cells hold their number
 _NAMED = 40  # names that fit an axis
@@ -50,14 +53,10 @@ def confusion_figure(
     shown = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     ticks = range(0, count, math.ceil(count / _NAMED))
     long = max(map(len, names)) > 3
-    ax.set_xticks(
-        ticks,
-        [names[n] for n in ticks],
-        rotation=45 if long else 0,
-        ha="right" if long else "center",
-        rotation_mode="anchor",
-    )
-    ax.set_yticks(ticks, [names[n] for n in ticks])
+    labels = [names[n] for n in ticks]
+    rotation, anchor = (45, "right") if long else (0, "center")
+    ax.set_xticks(ticks, labels, rotation=rotation, ha=anchor, rotation_mode="anchor")
+    ax.set_yticks(ticks, labels)
     ax.tick_params(labelsize=SMALL, length=0)
     ax.set_xlabel("predicted", fontsize=SMALL + 1)
     ax.set_ylabel("true", fontsize=SMALL + 1)
@@ -79,9 +78,8 @@ def _numbers(ax: "Axes", confusion: NDArray[np.int64], shares: NDArray[np.float6
         text = str(value) if value < 100_000 else f"{value / 1000:.0f}k"
         colour = "white" if shares[true, predicted] > 0.55 else "0.15"
         weight = "bold" if true == predicted else "normal"
-        ax.text(
-            predicted, true, text, ha="center", va="center", fontsize=size, color=colour, fontweight=weight
-        )
+        font: dict[str, Any] = {"fontsize": size, "color": colour, "fontweight": weight}
+        ax.text(predicted, true, text, font, ha="center", va="center")
 
 
 def reliability_figure(bins: ArrayLike, path: Path, *, title: str | None = None) -> None:
@@ -99,17 +97,10 @@ def reliability_figure(bins: ArrayLike, path: Path, *, title: str | None = None)
     plain(above, "", "", "accuracy")
     above.plot([0, 1], [0, 1], color="0.45", lw=1, ls=(0, (4, 3)), label="perfect calibration")
     above.bar(middle[filled], right[filled], width[filled], color=COLOURS[5], label="accuracy")
-    above.bar(
-        middle[filled],
-        np.abs(sure - right)[filled],
-        width[filled],
-        bottom=np.minimum(sure, right)[filled],
-        facecolor="none",
-        edgecolor=_WRONG,
-        hatch="////",
-        linewidth=1,
-        label="gap to the mean confidence",
-    )
+    gap, bottom = np.abs(sure - right)[filled], np.minimum(sure, right)[filled]
+    hatched: dict[str, Any] = {"facecolor": "none", "edgecolor": _WRONG, "hatch": "////", "linewidth": 1}
+    label = "gap to the mean confidence"
+    above.bar(middle[filled], gap, width[filled], bottom=bottom, label=label, **hatched)
     above.set(xlim=(0, 1), ylim=(0, 1.03))
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=SMALL)
     plain(below, "", "confidence", "predictions")
@@ -120,19 +111,15 @@ def reliability_figure(bins: ArrayLike, path: Path, *, title: str | None = None)
     save(figure, path, title)
 
 
-class Roc(NamedTuple):
-    """A curve with its class's name."""
-
-    name: str
-    auc: float
-    false_alarms: NDArray[np.float64]
-    found: NDArray[np.float64]
-
-
-def roc_figure(curves: Sequence[Roc], path: Path, *, title: str | None = None) -> None:
+def roc_figure(
+    curves: "Sequence[Curve]", classes: Sequence[str], path: Path, *, title: str | None = None
+) -> None:
     """Draw the true positive rate over the false positive rate, a curve per class.
 
     Of many classes those with the smallest areas have a colour and a name.
+
+    Args:
+        classes: names by `Curve.index`.
     """
     figure = sheet(6.0 if len(curves) == 1 else 7.8, 5.4)
     ax = figure.subplots()
@@ -144,31 +131,20 @@ def roc_figure(curves: Sequence[Roc], path: Path, *, title: str | None = None) -
     for curve in ordered[_CURVES:]:
         ax.plot(curve.false_alarms, curve.found, color="0.8", lw=0.8)
     for number, curve in reversed(list(enumerate(named))):  # the worst on top
-        ax.plot(
-            curve.false_alarms,
-            curve.found,
-            color=COLOURS[number % len(COLOURS)],
-            ls=LINES[number // len(COLOURS) % len(LINES)],
-            lw=1.8,
-            label=f"{escape(shortened([curve.name], 18)[0])}  {curve.auc:.4f}",
-            clip_on=False,
-        )
+        colour, dashes = line_style(number)
+        label = f"{escape(shortened([classes[curve.index]], 18)[0])}  {curve.auc:.4f}"
+        ax.plot(curve.false_alarms, curve.found, dashes, color=colour, lw=1.8, label=label, clip_on=False)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     if not curves:
         remark(ax, "no curves: a class needs samples of itself and of others")
     else:
         handles, labels = ax.get_legend_handles_labels()
         heading = "area" if len(curves) <= _CURVES else f"area, the {_CURVES} smallest of {len(curves)}"
-        ax.legend(
-            handles[::-1],
-            labels[::-1],
-            title=heading,
-            title_fontsize=SMALL,
-            fontsize=SMALL,
-            frameon=False,
-            loc="lower right" if len(curves) == 1 else "center left",
-            bbox_to_anchor=None if len(curves) == 1 else (1.01, 0.5),
-        )
+        place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        if len(curves) == 1:
+            place = {"loc": "lower right"}
+        font: dict[str, Any] = {"title_fontsize": SMALL, "fontsize": SMALL}
+        ax.legend(handles[::-1], labels[::-1], title=heading, frameon=False, **font, **place)
     save(figure, path, title)
 
 
@@ -192,18 +168,10 @@ def mistakes_figure(wrong: Sequence[Wrong], path: Path, *, title: str | None = N
         raise ValueError("there is no mistake to show")
     figure, axes = grid(len(wrong), per_row=4, width=2.1, height=2.65)
     for ax, each in zip(axes, wrong, strict=True):
-        small = max(each.picture.shape[:2]) <= 220
-        ax.imshow(each.picture, interpolation="nearest" if small else "antialiased")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.spines[:].set(color="0.8", linewidth=0.8)
+        show(ax, each.picture, sharp=max(each.picture.shape[:2]) <= 220)
         predicted, true = (escape(name) for name in shortened([each.predicted, each.true], 16))
-        ax.set_title(
-            f"{predicted}  {_percent(each.confidence)}\ntrue: {true}",
-            fontsize=SMALL,
-            color=_WRONG,
-            fontweight="bold",
-        )
+        heading = f"{predicted}  {_percent(each.confidence)}\ntrue: {true}"
+        ax.set_title(heading, fontsize=SMALL, color=_WRONG, fontweight="bold")
         ax.set_xlabel(escape(shortened([each.name], 26)[0]), fontsize=SMALL - 1, color="0.4")
     save(figure, path, title)
 

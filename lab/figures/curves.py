@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.figures.canvas import COLOURS, LINES, SMALL, escape, grid, plain, remark, save, shortened
+from lab.figures.canvas import COLOURS, SMALL, escape, grid, line_style, plain, remark, save, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,9 +52,8 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
             colour, values = curves[monitored][0], curves[monitored][1][best]
             if np.isfinite(values).any():
                 ax.plot(epochs[best], values, "*", ms=12, color=colour, mec="white", mew=0.8, zorder=5)
-                ax.set_title(
-                    f"{float(values[-1]):.4g} at best epoch", loc="right", fontsize=SMALL, color="0.35"
-                )
+                reached = f"{float(values[-1]):.4g} at best epoch"
+                ax.set_title(reached, loc="right", fontsize=SMALL, color="0.35")
     _legend(figure, axes, best_epoch if best_epoch and (epochs == best_epoch).any() else None)
     save(figure, path, title)
 
@@ -62,7 +61,7 @@ def history(rows: Rows, path: Path, title: str | None = None, best_epoch: int | 
 def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, title: str | None = None) -> None:
     """Draw several runs overlaid: a panel per metric, one colour and dash per run."""
     figure, axes = grid(max(1, len(metrics)), per_row=3, height=3.2)
-    styles = [(COLOURS[n % len(COLOURS)], LINES[n // len(COLOURS) % len(LINES)]) for n in range(len(curves))]
+    styles = [line_style(number) for number in range(len(curves))]
     for metric, ax in zip(metrics, axes, strict=False):
         drawn = []
         for rows, (colour, line) in zip(curves.values(), styles, strict=True):
@@ -128,11 +127,8 @@ def _legend(figure: "Figure", axes: Sequence["Axes"], best_epoch: int | None) ->
     from matplotlib.lines import Line2D
 
     seen = {str(line.get_label()) for ax in axes for line in ax.lines}
-    handles = [
-        Line2D([], [], color=colour, lw=2, label=label)
-        for label, colour in (("train", COLOURS[0]), ("validation", COLOURS[1]))
-        if label in seen
-    ]
+    phases = (("train", COLOURS[0]), ("validation", COLOURS[1]))
+    handles = [Line2D([], [], color=colour, lw=2, label=label) for label, colour in phases if label in seen]
     if best_epoch:
         mark = Line2D([], [], color="0.45", lw=1, ls=(0, (4, 3)), label=f"best epoch: {best_epoch}")
         handles.append(mark)

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.config.mask_values import BACKGROUND, Auto, Background, background_index
-from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, plain, remark, save, sheet, shortened
+from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, plain, remark, save, sheet, shortened, show
 from lab.figures.panels import Image, Masks, colour_meanings, masks, pictures, to_rgb
 
 if TYPE_CHECKING:
@@ -105,11 +105,9 @@ def classification_figure(
         if guess == truth:
             ax.set_title(text, fontsize=SMALL, color="0.2")
             continue
-        ax.set_title(
-            f"✗ {text}\ntrue: {escape(names[truth])}", fontsize=SMALL, color=_WRONG, fontweight="bold"
-        )
-        for side in ax.spines.values():
-            side.set(visible=True, color=_WRONG, linewidth=3)
+        text = f"✗ {text}\ntrue: {escape(names[truth])}"
+        ax.set_title(text, fontsize=SMALL, color=_WRONG, fontweight="bold")
+        ax.spines[:].set(visible=True, color=_WRONG, linewidth=3)
     wrong = int((predicted != np.asarray(truths)).sum())
     save(figure, path, " · ".join(filter(None, [title, f"{wrong} of {len(images)} wrong"])))
 
@@ -195,12 +193,7 @@ def _columns(values: ArrayLike) -> Column:
 
 
 def _picture(ax: "Axes", picture: Image) -> None:
-    """Show an image: enlarged pixels stay sharp, and are averaged where the image is reduced."""
-    enlarged = picture.shape[1] <= _CELL * DPI
-    ax.imshow(picture, interpolation="nearest" if enlarged else "antialiased")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set(color="0.8", linewidth=0.8)
+    show(ax, picture, sharp=picture.shape[1] <= _CELL * DPI)
 
 
 def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
@@ -217,16 +210,10 @@ def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str,
 def _draw_legend(figure: "Figure", meanings: Sequence[tuple[str, tuple[int, int, int]]]) -> None:
     from matplotlib.patches import Patch
 
+    edge: dict[str, Any] = {"edgecolor": "0.4", "linewidth": 0.6}
     handles = [
-        Patch(
-            facecolor="#{:02x}{:02x}{:02x}".format(*colour),
-            edgecolor="0.4",
-            linewidth=0.6,
-            label=escape(label),
-        )
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), label=escape(label), **edge)
         for label, colour in meanings
     ]
-    columns = min(len(handles), _ACROSS)
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL + 1
-    )
+    columns, size = min(len(handles), _ACROSS), SMALL + 1
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=size)

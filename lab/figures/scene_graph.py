@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lab.figures.canvas import COLOURS, SMALL, escape, plain, remark, save, sheet, shortened
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated
@@ -168,22 +168,15 @@ def _boxes(ax: "Axes", frame: Drawn) -> None:
     for number, ((left, top, right, bottom), name, kind) in enumerate(frame.boxes):
         colour = COLOURS[kind % len(COLOURS)]
         strong = number in frame.subjects
-        ax.add_patch(
-            Rectangle(
-                (left, top), right - left, bottom - top, fill=False, ec=colour, lw=2.4 if strong else 1.4
-            )
+        width = 2.4 if strong else 1.4
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=width))
+        # The name of a subject is above its box, those of others are within theirs.
+        x, y, side, weight = (
+            (left, top - 0.008, "bottom", "bold") if strong else (left + 0.01, top + 0.01, "top", "normal")
         )
-        ax.text(
-            left + (0.0 if strong else 0.01),
-            top - 0.008 if strong else top + 0.01,
-            escape(name),
-            va="bottom" if strong else "top",
-            fontsize=SMALL - 1,
-            color=colour,
-            fontweight="bold" if strong else "normal",
-            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.3},
-            clip_on=True,
-        )
+        box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.3}
+        font: dict[str, Any] = {"fontsize": SMALL - 1, "color": colour, "fontweight": weight, "va": side}
+        ax.text(x, y, escape(name), font, bbox=box, clip_on=True)
     ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set(color="0.8")
     ax.set_title(escape(frame.title), loc="left", fontsize=10, fontweight="bold")
@@ -197,30 +190,15 @@ def _triplets(ax: "Axes", frame: Drawn, k: int) -> None:
     )
     if not frame.triplets:
         remark(ax, "no annotations")
-    lines = list(frame.triplets)
-    if len(lines) > _LINES:
-        lines = lines[: _LINES - 1]
-    for number, (text, rank) in enumerate(lines):
-        there = rank is not None and rank <= k
+    count = len(frame.triplets) if len(frame.triplets) <= _LINES else _LINES - 1
+    lines = []
+    for text, rank in frame.triplets[:count]:
         mark = f"{rank:>3}" if rank is not None else "  –"
-        ax.text(
-            0.0,
-            1 - (number + 0.5) / _LINES,
-            f"{mark}  {escape(shortened([text], _WIDE)[0])}",
-            transform=ax.transAxes,
-            va="center",
-            fontsize=SMALL,
-            family="monospace",
-            color=_FOUND if there else _MISSED,
-        )
-    if len(frame.triplets) > len(lines):
-        ax.text(
-            0.0,
-            1 - (_LINES - 0.5) / _LINES,
-            f"     and {len(frame.triplets) - len(lines)} more",
-            transform=ax.transAxes,
-            va="center",
-            fontsize=SMALL,
-            family="monospace",
-            color="0.4",
-        )
+        colour = _FOUND if rank is not None and rank <= k else _MISSED
+        lines.append((f"{mark}  {escape(shortened([text], _WIDE)[0])}", colour))
+    if rest := len(frame.triplets) - count:
+        lines.append((f"     and {rest} more", "0.4"))
+    font: dict[str, Any] = {"fontsize": SMALL, "family": "monospace", "va": "center"}
+    for number, (text, colour) in enumerate(lines):
+        height = 1 - (number + 0.5) / _LINES
+        ax.text(0.0, height, text, font, transform=ax.transAxes, color=colour)

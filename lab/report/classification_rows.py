@@ -2,17 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from lab.console.formatting import format_duration
+from lab.evaluate.classification import ClassificationEvaluation
+from lab.evaluate.efficiency import Efficiency
 from lab.metrics.class_scores import most_confused, summary
 from lab.metrics.image_scores import Summary
 from lab.report import evaluation_base as base
 from lab.report.evaluation_base import format_score, kind_of, spread
-
-if TYPE_CHECKING:
-    from lab.evaluate.classification import ClassificationEvaluation
-    from lab.evaluate.efficiency import Efficiency
 
 NAMES = {
     "accuracy": "accuracy",
@@ -30,7 +27,7 @@ def area(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.4f}"
 
 
-def over_parts(evaluation: "ClassificationEvaluation") -> dict[str, Summary | None]:
+def over_parts(evaluation: ClassificationEvaluation) -> dict[str, Summary | None]:
     """Return the spread of scores over folds or seeds, by name."""
     found = [summary(evaluation.scores(part)) for part in evaluation.parts]
     return base.over_parts(
@@ -38,7 +35,7 @@ def over_parts(evaluation: "ClassificationEvaluation") -> dict[str, Summary | No
     )
 
 
-def headline(evaluation: "ClassificationEvaluation") -> dict[str, str]:
+def headline(evaluation: ClassificationEvaluation) -> dict[str, str]:
     """Return the scores of `SUMMARY` by name, as text: of several parts `0.912 ± 0.051`, mean and spread.
 
     Not those of pooled predictions: probabilities of different networks, sorted together, rank worse than
@@ -55,7 +52,7 @@ def headline(evaluation: "ClassificationEvaluation") -> dict[str, str]:
     return shown
 
 
-def pooling(evaluation: "ClassificationEvaluation") -> str:
+def pooling(evaluation: ClassificationEvaluation) -> str:
     """Describe what pooled scores are computed from, where there are several parts."""
     kind = kind_of(evaluation.parts)
     text = f"the {len(evaluation.answers):,} predictions of {len(evaluation.parts)} {kind}s together"
@@ -64,7 +61,7 @@ def pooling(evaluation: "ClassificationEvaluation") -> str:
     return f"{text}; each image is counted once a {kind}"
 
 
-def confused(evaluation: "ClassificationEvaluation") -> list[tuple[str, str, int, float]]:
+def confused(evaluation: ClassificationEvaluation) -> list[tuple[str, str, int, float]]:
     """Return (true class, predicted class, images, fraction of the true class) of frequent mistakes."""
     scores, names = evaluation.scores(), evaluation.classes
     return [
@@ -73,7 +70,7 @@ def confused(evaluation: "ClassificationEvaluation") -> list[tuple[str, str, int
     ]
 
 
-def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
+def cost(efficiency: Efficiency) -> Iterator[tuple[str, str]]:
     """Yield the network's size and arithmetic, without its time."""
     yield "parameters", f"{efficiency.parameters:,}"
     yield "weights", _megabytes(efficiency.weight_bytes)
@@ -82,7 +79,7 @@ def cost(efficiency: "Efficiency") -> Iterator[tuple[str, str]]:
     yield "operations", f"{_operations(efficiency)} for an image of {shape}"
 
 
-def speeds(efficiency: "Efficiency") -> list[list[str]]:
+def speeds(efficiency: Efficiency) -> list[list[str]]:
     """Batch size, median and 95th percentile of its time, and images a second."""
     return [
         [str(each.batch), format_duration(each.median), format_duration(each.p95), f"{each.throughput:,.0f}"]
@@ -98,7 +95,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 2**20:.2f} MB"
 
 
-def _operations(efficiency: "Efficiency") -> str:
+def _operations(efficiency: Efficiency) -> str:
     """`3.63 GFLOP`, a multiplication and an addition being two."""
     flops = efficiency.flops
     if flops is None:

@@ -47,7 +47,8 @@ def older(rows: Iterable[Row], names: Iterable[str]) -> Marked:
                 found.setdefault(key, {})[id(row)] = row.definition(name)
     marked: dict[str, dict[int, int]] = {}
     for (metric, _), by_row in found.items():
-        if below := _below_newest(by_row):
+        newest = max(by_row.values())
+        if below := {row: number for row, number in by_row.items() if number < newest}:
             marked.setdefault(metric, {}).update(below)
     return marked
 
@@ -80,8 +81,3 @@ def footnote(metric: str, definitions: Iterable[int]) -> str:
         f"{MARK} {metric} by definition {which}, the others here by a newer one: not comparable "
         "(docs/definitions.md)"
     )
-
-
-def _below_newest(by_row: Mapping[int, int]) -> dict[int, int]:
-    newest = max(by_row.values())
-    return {row: number for row, number in by_row.items() if number < newest}

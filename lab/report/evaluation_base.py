@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from lab.console.formatting import format_duration
 from lab.console.table import render, terminal_width
@@ -16,43 +16,109 @@ if TYPE_CHECKING:
     from lab.evaluate.base import Evaluation
 
 METRICS, REPORT = "metrics.json", "report.html"
-PARTS, SPREAD = "Folds and seeds", "mean ± spread"
+SPREAD = "mean ± spread"
 T = TypeVar("T")
-E = TypeVar("E", bound="Evaluation", contravariant=True)
+E = TypeVar("E", bound="Evaluation")
 
 
-class Report(Protocol[E]):
-    """A module such as `lab.report.classification`, which reports one kind of evaluation."""
+class Report(Generic[E]):
+    """The report of one kind of evaluation: its files, its page, and its text for a terminal.
 
-    def write(self, evaluation: E, directory: Path, /) -> Path:
-        """Write its files; returns the most readable one."""
-
-    def as_data(self, evaluation: E, /) -> Mapping[str, object]:
-        """Return everything as plain data."""
-
-    def as_text(self, evaluation: E, report: Path, /) -> str:
-        """Return the tables for a terminal."""
-
-
-def write_report(evaluation: E, report: Report[E], run: Path, output: str | None, as_json: bool) -> str:
-    """Write the files of an evaluation, by default into the run's folder; returns the text to print."""
-    path = report.write(evaluation, Path(output or run / run_folder.EVALUATION / evaluation.split))
-    if as_json:
-        return file_io.printed_json(report.as_data(evaluation), indent=2)
-    return report.as_text(evaluation, path)
-
-
-def write(directory: Path, data: Mapping[str, object], texts: Mapping[str, str] | None = None) -> Path:
-    """Write `metrics.json` and other files by name; returns the path of the last one.
-
-    Raises:
-        OSError: the folder can't be written.
+    Attributes:
+        evaluator: the class of the evaluator.
+        template: of the page, which gets the report, and the evaluation as `it`; none: there is no page.
+        plots: the names of the PNG files that `draw` writes.
+        filters: of the template by their own names, besides those of all pages.
+        items, notes: headings of what was evaluated, and of the evaluation's notes.
     """
-    path = directory
-    for name, text in {METRICS: file_io.to_json(data, indent=2) + "\n", **(texts or {})}.items():
-        path = directory / name
-        file_io.atomic_write(path, text)
-    return path
+
+    evaluator: ClassVar[Any]
+    template = ""
+    plots: tuple[str, ...] = ()
+    filters: tuple[Callable[..., object], ...] = ()
+    items, notes = "images", "Warning"
+
+    def __init__(self, evaluation: E) -> None:
+        self.evaluation = evaluation
+
+    def counted(self) -> str:
+        """Return the number of evaluated items as text."""
+        return counted(self.evaluation)
+
+    def results(self) -> Mapping[str, object]:
+        """Return the scores as plain data."""
+        raise NotImplementedError
+
+    def lines(self) -> Iterable[str]:
+        """Return the tables for a terminal."""
+        raise NotImplementedError
+
+    def tables(self) -> Mapping[str, str]:
+        """Return the CSV files by name."""
+        return {}
+
+    def draw(self, directory: Path) -> None:
+        """Draw the plots that have something to show."""
+
+    def details(self) -> str:
+        """Return more on the evaluation for the first line on a terminal, such as its settings."""
+        return ""
+
+    def settings(self) -> Iterable[tuple[str, str]]:
+        """Return name and value of the settings that `Evaluation.about` lacks."""
+        return ()
+
+    def write(self, directory: Path) -> Path:
+        """Write `metrics.json`, the tables, the plots and the page; returns the path of the most readable.
+
+        Raises:
+            OSError: the folder can't be written.
+        """
+        metrics, page = directory / METRICS, directory / REPORT
+        file_io.atomic_write(metrics, file_io.to_json(self.as_data(), indent=2) + "\n")
+        if not self.template:
+            return metrics
+        for name, table in self.tables().items():
+            file_io.atomic_write(directory / name, table)
+        file_io.atomic_write(page, self.page(draw_plots(directory, self.plots, self.draw)))
+        return page
+
+    def publish(self, run: Path, output: str | None, as_json: bool) -> str:
+        """Write the files, by default into the run's folder; returns the text to print."""
+        path = self.write(Path(output or run / run_folder.EVALUATION / self.evaluation.split))
+        return file_io.printed_json(self.as_data(), indent=2) if as_json else self.as_text(path)
+
+    def as_data(self) -> Mapping[str, object]:
+        """Return everything as plain data; undefined values are NaN."""
+        it = self.evaluation
+        return {
+            "run": it.folder.absolute(),
+            "split": it.split,
+            **self.results(),
+            "notes": it.notes,
+            "about": it.about,
+            "seconds": round(it.seconds, 3),
+        }
+
+    def as_text(self, report: Path | None = None) -> str:
+        """Return the tables for a terminal, between the notes and the path of the report."""
+        it = self.evaluation
+        noted = [f"{self.notes}: {note}" for note in it.notes]
+        head = f"{it.folder.name}, {self.counted()}{self.details()}, {format_duration(it.seconds)}"
+        written = ["", f"Report: {report}"] if report else []
+        return "\n".join([*noted, head, "", *self.lines(), *written])
+
+    def page(self, drawn: Mapping[str, bytes] | None = None) -> str:
+        """Render the page as HTML, with the plots that were drawn as `pictures`."""
+        filters = {each.__name__: each for each in (spread, *self.filters)}
+        return html_page.render(
+            self.template,
+            {"score": format_score, "duration": format_duration, **filters},
+            it=self.evaluation,
+            report=self,
+            written=datetime.now().astimezone().isoformat(" ", "seconds"),
+            pictures={name: html_page.embedded(png) for name, png in (drawn or {}).items()},
+        )
 
 
 def draw_plots(directory: Path, names: Iterable[str], draw: Callable[[Path], None]) -> dict[str, bytes]:
@@ -62,75 +128,6 @@ def draw_plots(directory: Path, names: Iterable[str], draw: Callable[[Path], Non
         path.unlink(missing_ok=True)
     draw(directory)
     return {name: path.read_bytes() for name, path in paths.items() if path.exists()}
-
-
-def as_data(evaluation: "Evaluation", **values: object) -> dict[str, object]:
-    """Return the values as plain data, between what was evaluated and how."""
-    return {
-        "run": evaluation.folder.absolute(),
-        "split": evaluation.split,
-        **values,
-        "notes": evaluation.notes,
-        "about": evaluation.about,
-        "seconds": round(evaluation.seconds, 3),
-    }
-
-
-def as_text(
-    evaluation: "Evaluation", counted: str, lines: Iterable[str], report: Path | None, kind: str = "Warning"
-) -> str:
-    """Return lines for a terminal, between the notes and the path of the report."""
-    return "\n".join(
-        [
-            *(f"{kind}: {note}" for note in evaluation.notes),
-            f"{evaluation.folder.name}, {counted}, {format_duration(evaluation.seconds)}",
-            "",
-            *lines,
-            *(["", f"Report: {report}"] if report else []),
-        ]
-    )
-
-
-def page(
-    template: str,
-    evaluation: "Evaluation",
-    counted: str,
-    sections: Sequence[tuple[str, str, object]],
-    *,
-    what: str = "images",
-    settings: Iterable[tuple[str, str]] = (),
-    filters: Mapping[str, Callable[..., object]] | None = None,
-    drawn: Mapping[str, bytes] | None = None,
-    **values: object,
-) -> str:
-    """Render a page as HTML.
-
-    Args:
-        counted: the number of items evaluated, as text; `what` they are.
-        sections: id, title and content of each; one without content is left out of the navigation.
-        settings: name and value of each setting of this evaluation, for the provenance.
-        filters: of the template, besides `score` and `spread`.
-        drawn: PNG files by name, to embed as `pictures`.
-        values: for the template.
-    """
-    provenance = [
-        ("run", str(evaluation.folder)),
-        (what, counted),
-        *settings,
-        *evaluation.about.items(),
-        ("took", format_duration(evaluation.seconds)),
-        ("written", datetime.now().astimezone().isoformat(" ", "seconds")),
-    ]
-    return html_page.render(
-        template,
-        {"score": format_score, "spread": spread, **(filters or {})},
-        it=evaluation,
-        counted=counted,
-        sections=[(id, name) for id, name, there in (*sections, ("provenance", "Provenance", True)) if there],
-        provenance=provenance,
-        pictures={name: html_page.embedded(png) for name, png in (drawn or {}).items()},
-        **values,
-    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> str:

@@ -1,38 +1,32 @@
 """Report of a task without a specific evaluation: its loss and metrics."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lab.console.formatting import format_number
-from lab.report import evaluation_base as base
-
-if TYPE_CHECKING:
-    from lab.evaluate.generic import GenericEvaluation
+from lab.evaluate.generic import GenericEvaluation, GenericEvaluator
+from lab.report.evaluation_base import Report
 
 
-def write(evaluation: "GenericEvaluation", directory: Path) -> Path:
-    """Write `metrics.json`; returns its path.
+class GenericReport(Report[GenericEvaluation]):
+    """`metrics.json`, and a line per value for a terminal."""
 
-    Raises:
-        OSError: the folder can't be written.
-    """
-    return base.write(directory, as_data(evaluation))
+    evaluator = GenericEvaluator
 
+    def as_data(self) -> dict[str, object]:
+        """Return everything as plain data."""
+        it = self.evaluation
+        return {
+            "run": it.folder.absolute(),
+            "split": it.split,
+            "scores": dict(it.values),
+            "notes": it.notes,
+        }
 
-def as_data(evaluation: "GenericEvaluation") -> dict[str, object]:
-    """Return everything as plain data."""
-    return {
-        "run": evaluation.folder.absolute(),
-        "split": evaluation.split,
-        "scores": dict(evaluation.values),
-        "notes": evaluation.notes,
-    }
-
-
-def as_text(evaluation: "GenericEvaluation", report: Path | None = None) -> str:
-    """Return a line per value, for a terminal."""
-    width = max(map(len, evaluation.values))
-    lines = [f"{name:<{width}}  {format_number(value)}" for name, value in evaluation.values.items()]
-    written = ["", f"Report: {report}"] if report else []
-    noted = [f"Note: {note}" for note in evaluation.notes]
-    return "\n".join([f"{evaluation.folder.name}, {evaluation.split} set", *lines, *noted, *written])
+    def as_text(self, report: Path | None = None) -> str:
+        """Return a line per value, for a terminal."""
+        it = self.evaluation
+        width = max(map(len, it.values))
+        lines = [f"{name:<{width}}  {format_number(value)}" for name, value in it.values.items()]
+        noted = [f"Note: {note}" for note in it.notes]
+        written = ["", f"Report: {report}"] if report else []
+        return "\n".join([f"{it.folder.name}, {it.split} set", *lines, *noted, *written])

@@ -1,7 +1,5 @@
 """`leaderboard.csv`: all trials of a study, best first, for a spreadsheet or a script."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,37 +17,26 @@ def write(path: Path, study: Study) -> None:
 
     UTF-8, with a byte order mark only for non-ASCII characters: spreadsheets need it to detect UTF-8.
     """
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(table(study))
-    content = buffer.getvalue()
+    head, *rows = table(study)
+    content = file_io.to_csv(head, rows)
     file_io.atomic_write(path, content.encode("ascii" if content.isascii() else "utf-8-sig"))
 
 
 def table(study: Study) -> list[list[str]]:
     """Return the header and a row per trial; numbers with all digits, missing values empty."""
-    repeats = list(dict.fromkeys(name for trial in study.trials for name in trial.repeats))
-    # The only seed of all trials would repeat the objective.
-    repeats = repeats if len(repeats) > 1 else []
     paths = [dimension.path for dimension in study.dimensions]
-    header = [
-        "rank",
-        "trial",
-        "outcome",
-        *(objective.metric for objective in study.objectives),
-        "last",
-        *paths,
-    ]
-    header += ["epochs", "seconds", *repeats, "forked from", "folder"]
+    header = ["rank", "trial", "outcome", *(objective.metric for objective in study.objectives), "last"]
+    header += [*paths, "epochs", "seconds", *study.repeats, "forked from", "folder"]
     header += [f"definition of {metric}" for metric in study.older]
     rows = [[_safe(name) for name in _distinct(header)]]
     for trial in in_order(study.trials):
-        values = [_number(value) for value in trial.values] or [""] * len(study.objectives)
-        row = [_number(trial.rank), str(trial.number), trial.outcome, *values, _number(trial.last)]
-        row += [_cell(trial.params.get(path)) for path in paths]
-        row += [_number(trial.epochs), _number(trial.seconds)]
-        row += [_number(trial.repeats.get(name)) for name in repeats]
-        row += [_safe(trial.forked_from), _safe(trial.folder.name if trial.folder else "")]
-        rows.append([*row, *(str(of_value(metric, trial.definitions or {})) for metric in study.older)])
+        values = trial.values or [None] * len(study.objectives)
+        row: list[str | float | None] = [trial.rank, trial.number, trial.outcome, *values, trial.last]
+        row += [*map(trial.params.get, paths), trial.epochs, trial.seconds]
+        row += [*map(trial.repeats.get, study.repeats), trial.forked_from]
+        row += [trial.folder.name if trial.folder else ""]
+        row += [of_value(metric, trial.definitions or {}) for metric in study.older]
+        rows.append([_cell(value) for value in row])
     return rows
 
 
@@ -71,14 +58,10 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _cell(value: str | float | None) -> str:
-    return _safe(value) if isinstance(value, str) else _number(value)
-
-
-def _number(value: float | None) -> str:
-    """Format with all digits, so that it reads back as the same number; NaN is empty."""
-    if value is None or math.isnan(value):
-        return ""
-    return repr(value)
+    """Format a number with all digits, so that it reads back as the same; NaN is empty."""
+    if isinstance(value, str):
+        return _safe(value)
+    return "" if value is None or math.isnan(value) else repr(value)
 
 
 def _safe(text: str) -> str:

@@ -65,11 +65,8 @@ class RunRow:
     @cached_property
     def started(self) -> float:
         """Seconds since 1970; from the folder if the summary has no start."""
-        text = self.summary.get("started")
         try:
-            return (
-                datetime.fromisoformat(text).timestamp() if isinstance(text, str) else _changed(self.folder)
-            )
+            return datetime.fromisoformat(str(self.summary.get("started"))).timestamp()
         except ValueError:
             return _changed(self.folder)
 
@@ -139,13 +136,10 @@ def find(name: str, roots: Sequence[Path]) -> Path:
     begun = exact or [folder for folder in there if name and folder.name.startswith(name)]
     if len(begun) == 1 or exact:
         return begun[0]
-    known = sorted(folder.name for folder in there)
     if begun:
         some = ", ".join(sorted(folder.name for folder in begun)[:5])
         raise ValueError(f"{len(begun)} runs begin with '{name}': {some}")
-    wanted = Path(name).name
-    near = get_close_matches(wanted, known, n=3, cutoff=0.4) or [each for each in known if wanted in each][:3]
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; --list shows what there is"
+    hint = _nearest(Path(name).name, (folder.name for folder in there), 0.4, "; --list shows what there is")
     raise ValueError(f"there is no run '{name}'{hint}")
 
 
@@ -217,14 +211,10 @@ def as_table(
     kept = _that_fit(names, cells, width)
     count = f"{len(rows)} of {total} runs" if total and total > len(rows) else f"{len(rows)} runs"
     order = f"by {sorted_by}" if sorted_by else "newest first"
-    body = table.render(
-        [names[n] for n in kept],
-        [[line[n] for n in kept] for line in cells],
-        ["<" if names[n] in ("run", "outcome", "project") else ">" for n in kept],
-        width,
-    )
-    text = f"{body}\n{'1 run' if count == '1 runs' else count}, {order}"
-    return "\n".join([text, *footnotes(marked)])
+    head, *body = [[line[n] for n in kept] for line in (names, *cells)]
+    sides: list[table.Align] = ["<" if name in ("run", "outcome", "project") else ">" for name in head]
+    text = f"{'1 run' if count == '1 runs' else count}, {order}"
+    return "\n".join([table.render(head, body, sides, width), text, *footnotes(marked)])
 
 
 def as_json(rows: Sequence[RunRow]) -> str:
@@ -248,7 +238,7 @@ def _read(folder: str, host: str) -> RunRow:
     except FileNotFoundError:
         return RunRow(Path(folder), NO_SUMMARY, {})
     except (OSError, ValueError, RecursionError):
-        return RunRow(Path(folder), UNREADABLE, {})
+        summary = None
     if not isinstance(summary, dict):
         return RunRow(Path(folder), UNREADABLE, {})
     outcome = str(summary.get("outcome", UNREADABLE))
@@ -321,12 +311,14 @@ def _condition(assignment: str, rows: Sequence[RunRow]) -> Callable[[RunRow], bo
     return lambda row: same(found(row), value) or found(row) == text
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _nearest(name: str, known: Iterable[str], cutoff: float = 0.5, otherwise: str = "") -> str:
+    """Suggest close matches; without any return `otherwise`, or list what there is."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5) or [n for n in names if name in n][:3]
+    near = get_close_matches(name, names, n=3, cutoff=cutoff) or [n for n in names if name in n][:3]
     if near:
         return f"; did you mean {' or '.join(near)}?"
-    return f"; there are: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}" if names else ""
+    listed = f"; there are: {', '.join(names[:12])}{' …' if len(names) > 12 else ''}" if names else ""
+    return otherwise or listed
 
 
 def _larger_is_better(rows: Sequence[RunRow], metric: str) -> bool:

@@ -3,20 +3,18 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+
+import PIL.Image
 
 from lab.config.mask_values import listed, mean_over
-from lab.metrics.image_scores import HD95, MEASURES, Summary, summarise
+from lab.evaluate.segmentation import Case, SegmentationEvaluation, SegmentationEvaluator
+from lab.figures.panels import Image
+from lab.metrics.image_scores import HD95, MEASURES, ImageScores, Summary, summarise
 from lab.report import evaluation_base as base
 from lab.report import html_page
 from lab.report import segmentation_figures as figures
-from lab.report.evaluation_base import counted, format_score, spread
+from lab.report.evaluation_base import format_score, spread
 from lab.store import file_io
-
-if TYPE_CHECKING:
-    from lab.evaluate.segmentation import SegmentationEvaluation
-    from lab.figures.panels import Image
 
 IMAGES = "images.csv"
 MEAN = "mean"
@@ -34,7 +32,6 @@ class Row:
 
     name: str
     label: str
-    index: int | None
     summaries: dict[str, Summary | None]
 
     @property
@@ -43,181 +40,146 @@ class Row:
         return max((each.count for each in self.summaries.values() if each), default=0)
 
 
-def write(evaluation: "SegmentationEvaluation", directory: Path) -> Path:
-    """Write `metrics.json`, `images.csv` and `report.html`; returns the page's path.
-
-    Raises:
-        OSError: the folder can't be written.
-    """
-    return base.write(
-        directory, as_data(evaluation), {IMAGES: table(evaluation), base.REPORT: page(evaluation)}
-    )
-
-
-def rows(evaluation: "SegmentationEvaluation", part: str | None = None) -> list[Row]:
-    """Return the scores by class, of several the mean first; of one part's images if `part` is given."""
-    images = [image for image in evaluation.images if part is None or image.part == part]
-    classes = evaluation.classes
-    chosen: list[tuple[str, str, int | None]] = [
-        (classes[index], classes[index], index) for index in listed(classes, evaluation.background)
-    ]
-    if several(evaluation):
-        chosen.insert(0, (MEAN, f"mean of {mean_over(classes, evaluation.background)}", None))
-    return [
-        Row(name, label, index, {measure: summarise(images, measure, index) for measure in MEASURES})
-        for name, label, index in chosen
-    ]
-
-
-def several(evaluation: "SegmentationEvaluation") -> bool:
-    """Return whether means are over several classes."""
-    return len(listed(evaluation.classes, evaluation.background)) > 1
-
-
-def over_parts(evaluation: "SegmentationEvaluation") -> dict[str, Summary | None]:
-    """Return the spread of means over folds or seeds, by measure."""
-    firsts = (rows(evaluation, part)[0].summaries.items() for part in evaluation.parts)
-    return base.over_parts([{name: each.mean if each else None for name, each in first} for first in firsts])
-
-
-def as_data(evaluation: "SegmentationEvaluation") -> dict[str, object]:
-    """Return everything as plain data: `mean` and `deviation` are over images, `whole` is over all pixels."""
-    parts = {
-        part: {
-            "threshold": evaluation.thresholds.get(part),
-            **base.plain(rows(evaluation, part)[0].summaries),
-        }
-        for part in evaluation.parts
-    }
-    return base.as_data(
-        evaluation,
-        images=len(evaluation.images),
-        classes=evaluation.classes,
-        mean_over=mean_over(evaluation.classes, evaluation.background),
-        threshold=evaluation.thresholds.get(""),
-        hd95_unit=evaluation.unit,
-        scores={row.name: base.plain(row.summaries) for row in rows(evaluation)},
-        **({"parts": parts, "over_parts": base.plain(over_parts(evaluation))} if parts else {}),
-        tuning={part or "val": dict(curve) for part, curve in evaluation.tuning.items()},
-    )
-
-
-def table(evaluation: "SegmentationEvaluation") -> str:
-    """Return `images.csv`: a row per image, in the order of evaluation; empty where it lacks a class."""
-    distance = f"{HD95}_{_ENDING[evaluation.unit]}"
-    columns = [distance if name == HD95 else name for name in MEASURES]
-    shown = listed(evaluation.classes, evaluation.background) if several(evaluation) else []
-    classes = [(index, evaluation.classes[index]) for index in shown]
-    part = ["part"] if evaluation.parts else []
-    own = [f"{name}_{column}" for _, name in classes for column in columns]
-    lines = []
-    for image in evaluation.images:
-        values = [image.value(measure) for measure in MEASURES]
-        values += [image.value(measure, index) for index, _ in classes for measure in MEASURES]
-        lines.append([image.name, *([image.part] if part else []), image.height, image.width, *values])
-    return file_io.to_csv(["name", *part, "height", "width", *columns, *own], lines)
-
-
-def as_text(evaluation: "SegmentationEvaluation", report: Path | None = None) -> str:
-    """Return the tables for a terminal, warnings first."""
-    thresholds = sorted(set(evaluation.thresholds.values()))
-    text = counted(evaluation)
-    text += f", threshold {' and '.join(f'{each:g}' for each in thresholds)}" if thresholds else ""
-    text += " (tuned)" if evaluation.tuning else ""
-    return base.as_text(evaluation, text, _tables(evaluation), report)
-
-
-def _tables(evaluation: "SegmentationEvaluation") -> Iterator[str]:
-    """Yield the table of classes, and that of parts."""
-    header = headings(evaluation)
-    body = []
-    for row in rows(evaluation):
-        count = str(row.images)
-        body.append(
-            [f"{row.label}, per image", *(spread(row.summaries[name], name) for name in MEASURES), count]
-        )
-        body.append([f"{row.label}, all pixels", *(whole(row.summaries[name]) for name in MEASURES), count])
-    yield base.table(["", *header, "images"], body)
-    if not evaluation.parts:
-        return
-    body = []
-    for part in evaluation.parts:
-        first = rows(evaluation, part)[0]
-        means = (format_score(each.mean if each else None, name) for name, each in first.summaries.items())
-        body.append([part, *means, str(first.images)])
-    pooled = over_parts(evaluation)
-    body.append([base.SPREAD, *(spread(pooled[name], name) for name in MEASURES), ""])
-    yield ""
-    yield base.table(["means per image", *header, "images"], body)
-
-
-def headings(evaluation: "SegmentationEvaluation") -> list[str]:
-    """Return the headings of the measures' columns."""
-    return [f"{NAMES[name]} ({evaluation.unit})" if name == HD95 else NAMES[name] for name in MEASURES]
-
-
 def whole(summary: Summary | None) -> str:
     """Format the score over all pixels."""
     return "–" if summary is None else format_score(summary.whole)
 
 
-def page(evaluation: "SegmentationEvaluation") -> str:
-    """Render the page as HTML."""
-    errors = [case.shown[3] for case in (*evaluation.worst, *evaluation.best)]
-    images = sorted(evaluation.images, key=lambda image: image.value("dice") or 0.0)
-    best = base.apart(evaluation.best, evaluation.worst, lambda case: case.scores)
-    thresholds = evaluation.thresholds.items()
-    return base.page(
-        "segmentation_page.html.j2",
-        evaluation,
-        counted(evaluation),
-        [
-            ("scores", "Scores", True),
-            ("parts", base.PARTS, evaluation.parts),
-            ("spread", "Spread", True),
-            ("tuning", "Threshold", evaluation.tuning),
-            ("worst", "Worst cases", evaluation.worst),
-            ("best", "Best cases", best),
-            ("images", "All images", True),
-        ],
-        settings=[("threshold" + (f", {part}" if part else ""), f"{value:g}") for part, value in thresholds],
-        filters={"whole": whole, "source": source},
-        verdict=verdict(evaluation),
-        measures=MEASURES,
-        names=NAMES,
-        headings=headings(evaluation),
-        rows=rows(evaluation),
-        parts=[(part, rows(evaluation, part)[0]) for part in evaluation.parts],
-        pooled=over_parts(evaluation),
-        histogram=figures.histogram([image.value("dice") or 0.0 for image in images]),
-        tuning=figures.tuning(evaluation.tuning, evaluation.thresholds),
-        legend=figures.legend(evaluation.classes, errors, evaluation.background),
-        cases=[("Worst cases", "worst", evaluation.worst), ("Best cases", "best", best)],
-        images=images,
-        several=several(evaluation),
-        listed=listed(evaluation.classes, evaluation.background),
-    )
+def _mean(summary: Summary | None) -> float | None:
+    return None if summary is None else summary.mean
 
 
-def verdict(evaluation: "SegmentationEvaluation") -> str:
-    """Return one or two sentences with the main scores."""
-    first = rows(evaluation)[0]
-    dice, iou = first.summaries["dice"], first.summaries["iou"]
-    if dice is None or iou is None:
-        return "There is nothing to evaluate."
-    classes = mean_over(evaluation.classes, evaluation.background)
-    over = f", averaged over {classes}" if several(evaluation) else ""
-    text = f"Dice {spread(dice)} and IoU {spread(iou)} per image{over}, on {counted(evaluation)}."
-    low = sum((image.value("dice") or 0.0) < 0.5 for image in evaluation.images)
-    if low:
-        text += f" {low} of them {'is' if low == 1 else 'are'} below a Dice of 0.5."
-    return text
+def dice(image: ImageScores) -> float:
+    """Return the Dice of an image; 0 where it has no class that counts."""
+    return image.value("dice") or 0.0
 
 
-def source(picture: "Image") -> str:
+def source(picture: Image) -> str:
     """Return an image as a data URI."""
-    from PIL import Image
-
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "png", optimize=True)
+    PIL.Image.fromarray(picture).save(buffer, "png", optimize=True)
     return html_page.embedded(buffer.getvalue())
+
+
+class SegmentationReport(base.Report[SegmentationEvaluation]):
+    """`metrics.json`, `images.csv`, and a page with the worst and the best images."""
+
+    evaluator = SegmentationEvaluator
+    template = "segmentation_page.html.j2"
+    filters = (whole, dice, source, figures.histogram, figures.tuning)
+    measures, names = MEASURES, NAMES
+
+    def __init__(self, evaluation: SegmentationEvaluation) -> None:
+        super().__init__(evaluation)
+        classes, unit = evaluation.classes, evaluation.unit
+        self.listed = listed(classes, evaluation.background)
+        self.several = len(self.listed) > 1  # classes, which means are over
+        self.mean_over = mean_over(classes, evaluation.background)
+        self.headings = [f"{NAMES[name]} ({unit})" if name == HD95 else NAMES[name] for name in MEASURES]
+
+    def rows(self, part: str | None = None) -> list[Row]:
+        """Return the scores by class, of several the mean first; of one part's images if `part` is given."""
+        images = [image for image in self.evaluation.images if part is None or image.part == part]
+        classes = self.evaluation.classes
+        chosen: list[tuple[str, str, int | None]] = [(classes[n], classes[n], n) for n in self.listed]
+        if self.several:
+            chosen.insert(0, (MEAN, f"mean of {self.mean_over}", None))
+        return [
+            Row(name, label, {measure: summarise(images, measure, index) for measure in MEASURES})
+            for name, label, index in chosen
+        ]
+
+    def parts(self) -> dict[str, Row]:
+        """Return the first row of each fold or seed."""
+        return {part: self.rows(part)[0] for part in self.evaluation.parts}
+
+    def over_parts(self) -> dict[str, Summary | None]:
+        """Return the spread of means over folds or seeds, by measure."""
+        firsts = [row.summaries.items() for row in self.parts().values()]
+        return base.over_parts([{name: _mean(each) for name, each in first} for first in firsts])
+
+    def results(self) -> dict[str, object]:
+        """Return the scores: `mean` and `deviation` are over images, `whole` is over all pixels."""
+        it = self.evaluation
+        parts = {
+            part: {"threshold": it.thresholds.get(part), **base.plain(row.summaries)}
+            for part, row in self.parts().items()
+        }
+        return {
+            "images": len(it.images),
+            "classes": it.classes,
+            "mean_over": self.mean_over,
+            "threshold": it.thresholds.get(""),
+            "hd95_unit": it.unit,
+            "scores": {row.name: base.plain(row.summaries) for row in self.rows()},
+            **({"parts": parts, "over_parts": base.plain(self.over_parts())} if parts else {}),
+            "tuning": {part or "val": dict(curve) for part, curve in it.tuning.items()},
+        }
+
+    def tables(self) -> dict[str, str]:
+        """Return `images.csv`: a row per image, in the order of evaluation; empty where it lacks a class."""
+        distance = f"{HD95}_{_ENDING[self.evaluation.unit]}"
+        columns = [distance if name == HD95 else name for name in MEASURES]
+        classes = self.listed if self.several else []
+        part = ["part"] if self.evaluation.parts else []
+        own = [f"{self.evaluation.classes[index]}_{column}" for index in classes for column in columns]
+        lines = []
+        for image in self.evaluation.images:
+            values = [image.value(measure, index) for index in (None, *classes) for measure in MEASURES]
+            lines.append([image.name, *([image.part] if part else []), image.height, image.width, *values])
+        return {IMAGES: file_io.to_csv(["name", *part, "height", "width", *columns, *own], lines)}
+
+    def lines(self) -> Iterator[str]:
+        """Yield the table of classes, and that of parts."""
+        body = []
+        for row in self.rows():
+            spreads = [spread(row.summaries[name], name) for name in MEASURES]
+            body.append([f"{row.label}, per image", *spreads, str(row.images)])
+            body.append([f"{row.label}, all pixels", *map(whole, row.summaries.values()), str(row.images)])
+        yield base.table(["", *self.headings, "images"], body)
+        if not self.evaluation.parts:
+            return
+        body = []
+        for part, first in self.parts().items():
+            means = [format_score(_mean(each), name) for name, each in first.summaries.items()]
+            body.append([part, *means, str(first.images)])
+        pooled = [spread(each, name) for name, each in self.over_parts().items()]
+        yield ""
+        yield base.table(["means per image", *self.headings, "images"], [*body, [base.SPREAD, *pooled, ""]])
+
+    def details(self) -> str:
+        """Return the thresholds."""
+        thresholds = sorted(set(self.evaluation.thresholds.values()))
+        text = f", threshold {' and '.join(f'{each:g}' for each in thresholds)}" if thresholds else ""
+        return f"{text} (tuned)" if self.evaluation.tuning else text
+
+    def settings(self) -> list[tuple[str, str]]:
+        """Return the threshold of each part."""
+        thresholds = self.evaluation.thresholds.items()
+        return [("threshold" + (f", {part}" if part else ""), f"{value:g}") for part, value in thresholds]
+
+    def verdict(self) -> str:
+        """Return one or two sentences with the main scores."""
+        first = self.rows()[0]
+        dice_scores, iou = first.summaries["dice"], first.summaries["iou"]
+        if dice_scores is None or iou is None:
+            return "There is nothing to evaluate."
+        over = f", averaged over {self.mean_over}" if self.several else ""
+        text = f"Dice {spread(dice_scores)} and IoU {spread(iou)} per image{over}, on {self.counted()}."
+        low = sum(dice(image) < 0.5 for image in self.evaluation.images)
+        if low:
+            text += f" {low} of them {'is' if low == 1 else 'are'} below a Dice of 0.5."
+        return text
+
+    def images(self) -> list[ImageScores]:
+        """Return all images, the worst first."""
+        return sorted(self.evaluation.images, key=dice)
+
+    def best(self) -> list[Case]:
+        """Return the best cases that aren't among the worst too."""
+        return base.apart(self.evaluation.best, self.evaluation.worst, lambda case: case.scores)
+
+    def legend(self) -> list[tuple[str, str]]:
+        """Return meaning and colour of what the pictures of cases show."""
+        errors = [case.shown[3] for case in (*self.evaluation.worst, *self.evaluation.best)]
+        return figures.legend(self.evaluation.classes, errors, self.evaluation.background)

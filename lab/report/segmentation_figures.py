@@ -29,11 +29,8 @@ def histogram(values: Sequence[float]) -> Markup:
         start, stop = low + number * width, low + (number + 1) * width
         title = svg.tag("title", f"{count} between {start:.2f} and {stop:.2f}")
         left, top = x(start) + 1, y(count)
-        parts.append(
-            svg.tag(
-                "rect", title, x=left, y=top, width=x(stop) - left - 1, height=y.start - top, class_="pile"
-            )
-        )
+        box = {"x": left, "y": top, "width": x(stop) - left - 1, "height": y.start - top}
+        parts.append(svg.tag("rect", title, **box, class_="pile"))
     middle = sum(values) / len(values)
     parts.append(svg.tag("line", x1=x(middle), x2=x(middle), y1=y.start, y2=y.stop, class_="median"))
     parts.append(svg.text(x(middle), y.stop - 6, f"mean {middle:.3f}", anchor="middle"))
@@ -52,12 +49,10 @@ def tuning(curves: Mapping[str, Sequence[tuple[float, float]]], chosen: Mapping[
     for part, curve in curves.items():
         points = [(x(at), y(value)) for at, value in curve]
         parts.append(svg.line(points, "curve l-completed", part))
-        best = chosen.get(part)
-        height = dict(curve).get(best) if best is not None else None
-        if best is not None and height is not None:
-            parts.append(
-                svg.mark("winner", x(best), y(height), f"{part or 'chosen'}: {best:g}, {height:.4f}")
-            )
+        best, heights = chosen.get(part), dict(curve)
+        if best is not None and best in heights:
+            title = f"{part or 'chosen'}: {best:g}, {heights[best]:.4f}"
+            parts.append(svg.mark("winner", x(best), y(heights[best]), title))
     return svg.svg_figure(_WIDTH, 236, "Mean Dice over the threshold", *parts)
 
 

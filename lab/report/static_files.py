@@ -8,10 +8,10 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from lab.report import html_page
 from lab.report.leaderboard import LEADERBOARD
 from lab.report.study import REPORT
 
@@ -31,6 +31,7 @@ class Page:
     kind: str
 
 
+@dataclass(frozen=True)
 class Shelf:
     """Pages of a studies folder, by request path.
 
@@ -38,8 +39,7 @@ class Shelf:
         root: of the studies; nothing outside it is ever read, wherever a link in it points.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    root: Path
 
     def find(self, path: str) -> Page | None:
         """Return the page of `/`, `/NAME/`, `/NAME/report.html` or `/NAME/best/history.png`, or None."""
@@ -47,8 +47,8 @@ class Shelf:
         if any(part.startswith(".") or "\\" in part or not part.isprintable() for part in parts):
             return None
         try:
-            place = self._root.joinpath(*parts).resolve(strict=True)
-            where = place.relative_to(self._root.resolve()).parts  # raises where a link points outside
+            place = self.root.joinpath(*parts).resolve(strict=True)
+            where = place.relative_to(self.root.resolve()).parts  # raises where a link points outside
             if place.is_dir():
                 return self._listing(place, parts)
             return _read(place) if _is_shown(parts) and _is_shown(where) else None
@@ -65,13 +65,10 @@ class Shelf:
             names = [name for name in below if _is_shown([*parts, name])]
             names += [f"{BEST}/"] if parts[1:] == [] and BEST in below else []
         base = "/".join(["/studies", *map(quote, parts)])
-        rows = "".join(
-            f'<li><a href="{base}/{quote(os.fsencode(name))}">{escape(ascii(name)[1:-1])}</a></li>\n'
-            for name in names
-        )
-        title = escape(" / ".join(["Studies", *parts]))
-        text = f'<!doctype html>\n<meta charset="utf-8">\n<title>{title}</title>\n<h1>{title}</h1>\n'
-        return Page(f"{text}<ul>\n{rows}</ul>\n".encode(), "text/html")
+        links = [(f"{base}/{quote(os.fsencode(name))}", ascii(name)[1:-1]) for name in names]
+        title = " / ".join(["Studies", *parts])
+        page = html_page.render("studies_folder.html.j2", {}, title=title, links=links)
+        return Page(page.encode(), "text/html")
 
 
 def _is_shown(parts: Sequence[str]) -> bool:

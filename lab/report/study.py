@@ -5,13 +5,13 @@ run.
 """
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
+from platform import python_version
 from typing import TYPE_CHECKING
 
 from lab.console import shell_commands
@@ -28,7 +28,7 @@ from lab.report import (
     svg,
 )
 from lab.report import study_space_figures as space_figures
-from lab.report.study_data import Study, Trial
+from lab.report.study_data import Study
 from lab.store import file_io, run_folder
 from lab.store.redact import redact, redact_text
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lab.config.optimize_config import OptimizeConfig
-    from lab.report.study_figures import Picture
 
 REPORT, STUDY_FILE = "report.html", "study.yaml"
 _CELL = 48  # characters of a choice in a table
@@ -82,37 +81,36 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
         "study_page.html.j2",
         {"amount": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
         study=study,
-        mark=definition_marks.MARK,
-        footnote=definition_marks.footnote,
-        verdict=study_findings.verdict(study),
-        confirmed=study_findings.confirmed(study),
-        outcomes=study_findings.outcomes(study),
-        edges=study_findings.edges(study),
-        savings=study_findings.savings(study),
+        marks=definition_marks,
+        findings=study_findings,
         importances=[study_importances.importances(study, n) for n in range(len(study.objectives))],
         few=study_importances.FEW,
         figures=_figures(study),
         table=leaderboard.in_order(study.trials),
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
-        quarantined=[trial for trial in study.own if trial.quarantined],
         commands=commands_of(study),
         pictures=inlined(winners_folder(study)),
-        repeats=_repeats(study.trials),
-        provenance=provenance(study, config, about),
+        config=config,
+        storage=redact_text(config.storage),
+        versions=_versions(about),
+        written=datetime.now().astimezone().isoformat(" ", "seconds"),
         study_file=_yaml(config),
     )
 
 
 def commands_of(study: Study) -> list[tuple[str, str]]:
     """Return (purpose, command) of the next steps that a reader may want."""
-    found = []
-    home, file = winners_folder(study), study.folder / STUDY_FILE
-    if home is not None and (home / run_folder.CONFIG).is_file():
-        found.append(("run the winner again", shell_commands.main("--run", home / run_folder.CONFIG)))
-    if file.is_file():
-        found.append(("continue the study", shell_commands.main("--optimize", file)))
-    found.append(("update this page", shell_commands.main("--report", study.folder)))
-    return [(what, shell_commands.anywhere(command)) for what, command in found]
+    home = winners_folder(study)
+    steps = [
+        ("run the winner again", "--run", home and home / run_folder.CONFIG),
+        ("continue the study", "--optimize", study.folder / STUDY_FILE),
+        ("update this page", "--report", study.folder),
+    ]
+    return [
+        (what, shell_commands.anywhere(shell_commands.main(option, path)))
+        for what, option, path in steps
+        if path and path.exists()
+    ]
 
 
 def winners_folder(study: Study) -> Path | None:
@@ -129,17 +127,14 @@ def winners_folder(study: Study) -> Path | None:
 
 def inlined(folder: Path | None) -> list[Inlined]:
     """Embed the winner's plots; one that can't be read is left out."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     found: list[Inlined] = []
     if folder is None:
         return found
     for name, title in _PLOTS.items():
-        path = folder / name
-        if not path.is_file():
-            continue
-        content, kind = path.read_bytes(), "png"
         try:
+            content, kind = (folder / name).read_bytes(), "png"
             with Image.open(BytesIO(content)) as image:
                 size = image.size
                 # Embedded plots are reduced to keep the page small.
@@ -147,30 +142,18 @@ def inlined(folder: Path | None) -> list[Inlined]:
                     small = image.convert("RGB")
                     small.thumbnail((_SIDE, _SIDE))
                     (content, kind), size = _compressed(small), small.size
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
+        except (OSError, ValueError, Image.DecompressionBombError):
             continue
         found.append(Inlined(title, html_page.embedded(content, kind), *size))
     return found
 
 
-def provenance(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return (name, value) pairs of the results' provenance."""
-    sampler, pruner = config.sampler.target, config.pruner.target if config.pruner else "none"
+def _versions(about: Mapping[str, object]) -> str:
+    """The packages' versions as the study recorded them, or else those of today."""
     stored = about.get("versions")
-    versions = (
-        stored if isinstance(stored, Mapping) else {name: version(name) for name in ("optuna", "torch")}
-    )
-    packages = ", ".join(f"{name} {found}" for name, found in versions.items())
-    return [
-        ("study", study.name),
-        ("storage", redact_text(config.storage)),
-        ("seed", str(config.seed)),
-        ("sampler", sampler),
-        ("pruner", pruner),
-        ("monitor", ", ".join(f"{each.metric} ({_mode(each)})" for each in study.objectives)),
-        ("written", datetime.now().astimezone().isoformat(" ", "seconds")),
-        ("versions", f"{packages}, Python {platform.python_version()}"),
-    ]
+    if not isinstance(stored, Mapping):
+        stored = {name: version(name) for name in ("optuna", "torch")}
+    return ", ".join(f"{name} {found}" for name, found in [*stored.items(), ("Python", python_version())])
 
 
 def cell(value: object) -> str:
@@ -189,9 +172,8 @@ def _figures(study: Study) -> dict[str, object]:
     """Draw the plots, by the section that shows them."""
     objectives = range(len(study.objectives))
     confirmation = study.confirmation
-    histories: Sequence[Picture | None] = [study_figures.history(study, n) for n in objectives]
     return {
-        "history": [picture for picture in histories if picture is not None],
+        "history": [each for n in objectives if (each := study_figures.history(study, n))],
         "curves": study_figures.curves(study),
         "parallel": space_figures.parallel(study),
         "slices": [space_figures.slices(study, n) for n in objectives],
@@ -210,18 +192,8 @@ def _compressed(image: "Image") -> tuple[bytes, str]:
     return buffer.getvalue(), kind
 
 
-def _repeats(trials: Sequence[Trial]) -> list[str]:
-    """Names of the seeds or folds, where trials have several."""
-    names = list(dict.fromkeys(name for trial in trials for name in trial.repeats))
-    return names if len(names) > 1 else []
-
-
 def _yaml(config: "OptimizeConfig") -> str:
     """The study file as it is in force, without secrets."""
     import yaml
 
     return yaml.safe_dump(redact(config.as_data()), sort_keys=False, allow_unicode=True)
-
-
-def _mode(objective: study_data.Objective) -> str:
-    return "max" if objective.maximize else "min"

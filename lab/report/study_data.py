@@ -7,10 +7,12 @@ leak a secret.
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BeforeValidator, TypeAdapter
 
 from lab.console.formatting import format_number
 from lab.events import RUNNING, WAITING, Outcome
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from lab.config.optimize_config import OptimizeConfig
-    from lab.config.search_space import Parameter, Space
+    from lab.config.search_space import Space
 
+OrNaN = Annotated[float, BeforeValidator(or_nan)]
 BEST, CONFIRM = "best", "confirm.json"
 # In the order of the tables: results, stopped trials, failures, trials that have not ended.
 WRONG = tuple(outcome for outcome in Outcome if outcome.went_wrong)
@@ -41,6 +44,10 @@ class Objective:
 
     metric: str
     maximize: bool
+
+    @property
+    def mode(self) -> str:
+        return "max" if self.maximize else "min"
 
     @property
     def sign(self) -> float:
@@ -86,7 +93,6 @@ class Trial:
     epochs_planned: int | None = None
     best_epoch: int | None = None
     seconds: float | None = None
-    attempts: int = 1
     repeats: Mapping[str, float] = field(default_factory=dict)  # `seed 0`, `fold 0`: where several
     forked_from: str = ""
     folder: Path | None = None
@@ -114,10 +120,10 @@ class Candidate:
     """
 
     trial: int
-    values: tuple[float, ...]
-    mean: float
-    low: float
-    high: float
+    values: tuple[OrNaN, ...]
+    mean: OrNaN
+    low: OrNaN
+    high: OrNaN
     diverged: int = 0
 
 
@@ -160,9 +166,9 @@ class Study:
             sorted((trial for trial in self.trials if trial.good), key=lambda trial: trial.rank or 0)
         )
 
-    @cached_property
+    @property
     def winner(self) -> Trial | None:
-        return min((trial for trial in self.trials if trial.good), key=lambda t: t.rank or 0, default=None)
+        return self.ranked[0] if self.ranked else None
 
     @cached_property
     def front(self) -> tuple[Trial, ...]:
@@ -172,6 +178,12 @@ class Study:
     def own(self) -> tuple[Trial, ...]:
         """The trials that were run in this study, without those imported by a fork."""
         return tuple(trial for trial in self.trials if not trial.forked_from)
+
+    @cached_property
+    def repeats(self) -> tuple[str, ...]:
+        """Names of the seeds or folds; empty where all trials have the same one, as its value is theirs."""
+        names = tuple(dict.fromkeys(name for trial in self.trials for name in trial.repeats))
+        return names if len(names) > 1 else ()
 
     @cached_property
     def older(self) -> Mapping[str, Mapping[int, int]]:
@@ -197,15 +209,10 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
     order = trial_ranking.ranked(frozen, study.directions)
     ranks = {trial.number: rank for rank, trial in enumerate(order, start=1)}
     # Only with several objectives: with one, rank 1 is the front.
-    front: set[int] = set()
-    if len(study.directions) > 1:
-        front = {trial.number for trial in trial_ranking.front(order, study.directions)}
+    best = trial_ranking.front(order, study.directions) if len(study.directions) > 1 else []
+    front = {trial.number for trial in best}
     objectives = _objectives(study, config)
-    confirmation, remarks = None, []
-    try:
-        confirmation = _confirmation(folder / CONFIRM)
-    except ValueError as error:  # a report without this part is better than none
-        remarks.append(str(error))
+    remarks: list[str] = []
     return Study(
         name=study.study_name,
         folder=folder,
@@ -218,7 +225,7 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
         ),
         total=config.total,
         epochs_per_repeat=config.base.epochs,
-        confirmation=confirmation,
+        confirmation=_confirmation(folder / CONFIRM, remarks),
         remarks=tuple(remarks),
     )
 
@@ -249,37 +256,36 @@ def _objectives(study: "optuna.Study", config: "OptimizeConfig") -> tuple[Object
 
 def _dimensions(space: "Space", trials: "Sequence[FrozenTrial]") -> tuple[Dimension, ...]:
     """Return the dimensions of the study file's space, followed by those that only trials have."""
-    found = {path: _dimension(path, parameter) for path, parameter in space.parameters.items()}
+    found = {
+        path: _dimension(path, parameter.distribution(), getattr(parameter, "names", ()))
+        for path, parameter in space.parameters.items()
+    }
     # Newest first: their distributions are the closest to the current file.
     for trial in reversed(trials):
         for path, distribution in trial.distributions.items():
             if path not in found:
-                found[path] = _former(path, distribution)
+                found[path] = _dimension(path, distribution, in_space=False)
     for path, dimension in found.items():
         if dimension.kind == "categorical":
             used = (shown(space.shown(trial.params)[path]) for trial in trials if path in trial.params)
             choices = tuple(dict.fromkeys([*dimension.choices, *used]))
-            found[path] = Dimension(path, "categorical", choices=choices, in_space=dimension.in_space)
+            found[path] = replace(dimension, choices=choices)
     return tuple(found.values())
 
 
-def _dimension(path: str, parameter: "Parameter") -> Dimension:
-    if parameter.type == "categorical":
-        return Dimension(path, "categorical", choices=tuple(map(shown, parameter.names)))
-    return Dimension(
-        path, parameter.type, float(parameter.low), float(parameter.high), parameter.step, parameter.log
-    )
-
-
-def _former(path: str, distribution: "BaseDistribution") -> Dimension:
+def _dimension(
+    path: str, distribution: "BaseDistribution", names: Sequence[object] = (), in_space: bool = True
+) -> Dimension:
+    """Return a dimension; `names` are the choices as reports show them, by default as they are stored."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
-        return Dimension(path, "categorical", choices=tuple(map(shown, distribution.choices)), in_space=False)
+        choices = tuple(map(shown, names or distribution.choices))
+        return Dimension(path, "categorical", choices=choices, in_space=in_space)
     assert isinstance(distribution, (FloatDistribution, IntDistribution)), "Optuna has three kinds"
     kind: Literal["int", "float"] = "int" if isinstance(distribution, IntDistribution) else "float"
     low, high = float(distribution.low), float(distribution.high)
-    return Dimension(path, kind, low, high, distribution.step, distribution.log, in_space=False)
+    return Dimension(path, kind, low, high, distribution.step, distribution.log, in_space=in_space)
 
 
 def _trial(
@@ -309,7 +315,6 @@ def _trial(
         epochs_planned=known.epochs_planned,
         best_epoch=known.best_epoch,
         seconds=seconds,
-        attempts=known.attempts or 1,
         repeats={name.replace("_", " "): value for name, value in (known.repeats or {}).items()},
         forked_from=redact_text(forked),
         folder=folder if there else None,
@@ -355,29 +360,17 @@ def _traceback(folder: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _confirmation(path: Path) -> Confirmation | None:
-    """Read `confirm.json`; None where there is none.
-
-    Raises:
-        ValueError: it can't be read; the error names the problem.
-    """
+def _confirmation(path: Path, remarks: list[str]) -> Confirmation | None:
+    """Read `confirm.json`; None where there is none, or with a remark where it can't be read."""
     if not path.is_file():
         return None
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        candidates = tuple(
-            Candidate(
-                trial=int(each["trial"]),
-                values=tuple(map(or_nan, each["values"])),
-                mean=or_nan(each["mean"]),
-                low=or_nan(each["low"]),
-                high=or_nan(each["high"]),
-                diverged=int(each.get("diverged") or 0),
-            )
-            for each in about["candidates"]
-        )
+        candidates = TypeAdapter(tuple[Candidate, ...]).validate_python(about["candidates"])
         return Confirmation(
             len(about["seeds"]), about["metric"], about["mode"] == "max", candidates, str(about["verdict"])
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a confirmation as a study writes it: {error!r}") from error
+        # A report without this part is better than none.
+        remarks.append(f"{path}: not a confirmation as a study writes it: {error!r}")
+        return None

@@ -7,7 +7,7 @@ at the edge of the axis, with a note that counts them.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 from markupsafe import Markup
 
@@ -50,11 +50,10 @@ def history(study: Study, number: int = 0) -> Picture | None:
     parts = [svg.side_axis(x, y, objective.metric)] if points else []
     parts.append(svg.bottom_axis(x, bottom + strip, y.stop, "trial", 8))
     if lost:
-        parts += [svg.tag("line", x1=x.start, x2=x.stop, y1=bottom, y2=bottom, class_="bound")]
-        parts += [svg.text(x.start - 7, bottom + strip / 2 + 4, "no value", anchor="end")]
-        parts += [
-            svg.mark(t.outcome, x(t.number), bottom + strip / 2, _title(t, len(study.trials))) for t in lost
-        ]
+        level = bottom + strip / 2
+        parts.append(svg.tag("line", x1=x.start, x2=x.stop, y1=bottom, y2=bottom, class_="bound"))
+        parts.append(svg.text(x.start - 7, level + 4, "no value", anchor="end"))
+        parts += [svg.mark(t.outcome, x(t.number), level, _title(t, len(study.trials))) for t in lost]
     # The line of the best so far lies below the marks, the winner above all.
     small = len(points) > _CROWD
     best = _best_so_far(study.trials, number, objective.sign)
@@ -65,12 +64,13 @@ def history(study: Study, number: int = 0) -> Picture | None:
         svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value), small)
         for t, value in points
     ]
-    parts += _winner_mark(study, number, x, y)
+    if winner := study.winner:
+        title = f"trial {winner.number}: {amount(winner.values[number])}, the best"
+        parts.append(svg.mark("winner", x(winner.number), y(winner.values[number]), title))
     kinds = _kinds([trial for trial, _ in points] + lost)
     label = f"{objective.metric} of {len(points)} trials by number, with the best so far"
-    return Picture(
-        svg.svg_figure(WIDTH, bottom + strip + 46, label, *parts), kinds, _beyond(y, [v for _, v in points])
-    )
+    figure = svg.svg_figure(WIDTH, bottom + strip + 46, label, *parts)
+    return Picture(figure, kinds, _beyond(y, [value for _, value in points]))
 
 
 def curves(study: Study) -> Picture | None:
@@ -94,9 +94,7 @@ def curves(study: Study) -> Picture | None:
     # The page embeds every curve: thin them out, so that thousands of trials stay a few MB.
     limit = max(_LEAST_POINTS, _POINTS // len(drawn))
     # Good ones over pruned ones over those that went wrong; the winner over all.
-    order = sorted(
-        drawn, key=lambda trial: (trial is study.winner, trial.good, trial.outcome == Outcome.PRUNED)
-    )
+    order = sorted(drawn, key=lambda t: (t is study.winner, t.good, t.outcome == Outcome.PRUNED))
     density = "many" if len(drawn) > 60 else "some"
     for trial in order:
         parts.append(_curve(trial, x, y, limit, density, trial is study.winner))
@@ -117,9 +115,8 @@ def pareto(study: Study) -> list[Picture]:
 def intervals(confirmation: Confirmation) -> Picture | None:
     """Mean and interval of each candidate, and its seeds; None where no seed gave a value."""
     rows = [each for each in confirmation.candidates if math.isfinite(each.mean)]
-    ends = [
-        end for each in rows for end in (each.low, each.high, each.mean, *each.values) if math.isfinite(end)
-    ]
+    found = [(each.low, each.high, each.mean, *each.values) for each in rows]
+    ends = list(filter(math.isfinite, chain.from_iterable(found)))
     if not ends:
         return None
     bottom = 16.0 + 34 * len(rows)
@@ -199,16 +196,6 @@ def _end(trial: Trial, x: Scale, y: Scale, kind: str = "") -> Markup:
     step, value = next((step, value) for step, value in reversed(trial.curve) if math.isfinite(value))
     tooltip = f"trial {trial.number}, {trial.outcome.replace('_', ' ')} after step {trial.curve[-1][0]}"
     return svg.mark(kind or trial.outcome, x(step), y(value), tooltip)
-
-
-def _winner_mark(study: Study, number: int, x: Scale, y: Scale) -> list[Markup]:
-    winner = study.winner
-    if winner is None:
-        return []
-    value = winner.values[number]
-    return [
-        svg.mark("winner", x(winner.number), y(value), f"trial {winner.number}: {amount(value)}, the best")
-    ]
 
 
 def _title(trial: Trial, of: int, value: float | None = None) -> str:

@@ -82,9 +82,8 @@ def verdict(study: Study) -> str:
     sentence += f", {_better(winner.values[0], median, first)} the median of {len(ranked)} finished trials"
     earliest = min(ranked, key=lambda trial: trial.number)
     if earliest is not winner:
-        sentence += (
-            f" and {_better(winner.values[0], earliest.values[0], first)} the first (trial {earliest.number})"
-        )
+        better = _better(winner.values[0], earliest.values[0], first)
+        sentence += f" and {better} the first (trial {earliest.number})"
     return f"{sentence}. {confirmed(study)}"
 
 
@@ -136,12 +135,8 @@ def edges(study: Study) -> list[EdgeWarning]:
             value = near[0].params[dimension.path]
             assert not isinstance(value, str), "a number has a position"
             bound = dimension.low if side == "low" else dimension.high
-            wider = _wider(dimension, side)
-            found.append(
-                EdgeWarning(
-                    dimension, side, bound, value, near[0] is study.winner, len(near), len(best), wider
-                )
-            )
+            wider, leads = _wider(dimension, side), near[0] is study.winner
+            found.append(EdgeWarning(dimension, side, bound, value, leads, len(near), len(best), wider))
     return found
 
 
@@ -182,12 +177,10 @@ def _no_winner(study: Study) -> str:
     counts = ", ".join(f"{row.count} {row.outcome.replace('_', ' ')}" for row in rows)
     total = sum(row.count for row in rows)
     yet = " yet" if study.unsettled else ""
-    summary = (
-        f"None of {total} trials has a result{yet}" if total > 1 else f"The one trial has no result{yet}"
-    )
+    none = f"None of {total} trials has a" if total > 1 else "The one trial has no"
     wrong = Counter(trial.cause for trial in study.own if trial.outcome in WRONG and trial.cause)
     most = wrong.most_common(1)
-    return f"{summary}: {counts}." + (f" The most frequent cause: {most[0][0]}" if most else "")
+    return f"{none} result{yet}: {counts}." + (f" The most frequent cause: {most[0][0]}" if most else "")
 
 
 def _better(value: float, than: float, objective: Objective) -> str:

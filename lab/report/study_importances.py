@@ -2,7 +2,6 @@
 
 import math
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -69,17 +68,12 @@ def _filled(dimension: Dimension, trials: Sequence[Trial]) -> list[str | float]:
 
     With any other value the parameter would reveal whether its condition holds, and take its importance.
     """
-    used = [trial.params[dimension.path] for trial in trials if dimension.path in trial.params]
-    numbers = [float(value) for value in used if isinstance(value, (int, float))]
+    values = [trial.params.get(dimension.path) for trial in trials]
+    numbers = [float(value) for value in values if isinstance(value, (int, float))]
     if dimension.kind == "categorical" or not numbers:
-        texts = [shown(value) for value in used]
-        usual = Counter(texts).most_common(1)[0][0]
-        return [
-            shown(trial.params[dimension.path]) if dimension.path in trial.params else usual
-            for trial in trials
-        ]
+        usual = statistics.mode(shown(value) for value in values if value is not None)
+        return [usual if value is None else shown(value) for value in values]
     middle = statistics.median_low(numbers)
-    values = (trial.params.get(dimension.path) for trial in trials)
     return [float(value) if isinstance(value, (int, float)) else middle for value in values]
 
 

@@ -108,13 +108,8 @@ def _spine(x: float, apart: float, name: str) -> Markup:
     """The axis and its name: what is before the last dot stands small above the rest."""
     before, _, last = name.rpartition(".")
     room = int((apart - 8) / 6.6)
-    return Markup("").join(
-        (
-            svg.tag("line", x1=x, x2=x, y1=_TOP, y2=_BOTTOM, class_="spine"),
-            svg.text(x, 20, svg.cut(before, room), class_="tick"),
-            svg.text(x, 37, svg.cut(last, room), class_="name"),
-        )
-    )
+    axis = svg.tag("line", x1=x, x2=x, y1=_TOP, y2=_BOTTOM, class_="spine")
+    return axis + svg.text(x, 20, svg.cut(before, room)) + svg.text(x, 37, svg.cut(last, room), class_="name")
 
 
 def _label(x: float, y: float, content: str) -> Markup:
@@ -140,25 +135,20 @@ def _slice(
         axis, place = _choices(dimension, points, left, width - 12, y)
     else:
         axis, place = _numbers(dimension, [trial for trial, _ in points], left, width - 12, y)
-    parts = [_beside(left, width - 12, y, objective.metric), axis]
+    name = svg.text(2, 11, svg.cut(objective.metric, 44), anchor="start")
+    parts = [name, svg.level_lines(left, width - 12, y, 4, 6), axis]
     marks = sorted(points, key=lambda point: (point[0] is study.winner, point[0].good))
     for trial, value in marks:
         x = place(trial)
         if x is not None:
             kind = "winner" if trial is study.winner else trial.outcome
-            tooltip = f"trial {trial.number}: {_value_text(trial.params[dimension.path])}, {amount(value)}"
+            setting = trial.params[dimension.path]
+            setting = setting if isinstance(setting, str) else f"{setting:.6g}"
+            tooltip = f"trial {trial.number}: {setting}, {amount(value)}"
             parts.append(svg.mark(kind, x, y(value), tooltip if len(points) <= _TITLES else "", small=True))
     label = f"{objective.metric} by {dimension.path}"
     note = f"in {len(points)} of {of} trials" if len(points) < of else ""
     return Picture(svg.svg_figure(width, height, label, *parts, class_="panel"), note=note)
-
-
-def _beside(left: float, right: float, y: Scale, name: str) -> Markup:
-    parts = [svg.text(2, 11, svg.cut(name, 44), anchor="start")]
-    for tick in y.ticks(4):
-        parts.append(svg.tag("line", x1=left, x2=right, y1=y(tick), y2=y(tick), class_="grid"))
-        parts.append(svg.text(left - 6, y(tick) + 4, svg.tick_label(tick), anchor="end"))
-    return Markup("").join(parts)
 
 
 def _numbers(
@@ -216,7 +206,3 @@ def _choices(
         return left + room * (order[shown(trial.params[dimension.path])] + 0.5 + aside)
 
     return Markup("").join(parts), place
-
-
-def _value_text(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.6g}"

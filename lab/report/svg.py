@@ -147,11 +147,17 @@ def frame(x: Scale, y: Scale, below: str, beside: str, x_count: int = 6, y_count
 
 def side_axis(x: Scale, y: Scale, beside: str, count: int = 5) -> Markup:
     """The upright axis with level grid lines; its name stands above it, to be read without turning."""
-    parts = [text(4, y.stop - 14, beside, class_="axis", anchor="start")]
+    name = text(4, y.stop - 14, beside, class_="axis", anchor="start")
+    return name + level_lines(x.start, x.stop, y, count, 7)
+
+
+def level_lines(left: float, right: float, y: Scale, count: int, gap: float) -> Markup:
+    """Level grid lines with their tick labels on the left."""
+    parts = []
     for value in y.ticks(count):
         at = y(value)
-        parts.append(tag("line", x1=x.start, x2=x.stop, y1=at, y2=at, class_="grid"))
-        parts.append(text(x.start - 7, at + 4, tick_label(value), anchor="end"))
+        parts.append(tag("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
+        parts.append(text(left - gap, at + 4, tick_label(value), anchor="end"))
     return Markup("").join(parts)
 
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Unpack
 
 from lab.data.classification_files import LabelledFile, LabelledReading, read_labelled
-from lab.data.csv_tables import below, cell, unique
+from lab.data.csv_tables import SPLIT, below, cell, column_named, read_table, unique
 from lab.data.segmentation_files import Columns
-from lab.data.source_arguments import ClassFileArguments, options_from
-from lab.data.splits import Splits
+from lab.data.segmentation_sets import Serving
+from lab.data.source_arguments import ClassFileArguments, fields_from, require_known
+from lab.data.splits import Cut, Splits
 from lab.store.paths import expanded
 
 
@@ -39,7 +40,9 @@ def class_table(
         raise ValueError(
             "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
         )
-    reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
+    require_known(arguments, ClassFileArguments)
+    reading = fields_from(LabelledReading, arguments)
+    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
     table = expanded(path)
     folder = expanded(root) if root else table.parent
     problems: list[str] = []
@@ -52,7 +55,11 @@ def _listed(
     table: Path, root: Path, names: tuple[str, str], columns: Columns, problems: list[str]
 ) -> list[LabelledFile]:
     image, label = names
-    columns, rows = columns.listed(table, names, problems)
+    rows = read_table(table, [image, label, *columns.named], problems)
+    if not rows and not problems:
+        problems.append(f"{table}: no row in it")
+    if columns.split is None:
+        columns = columns._replace(split=column_named(rows, SPLIT))
     files = list[LabelledFile]()
     lines: dict[Path, int] = {}  # a file may be written in several ways, such as ./a.png
     for name, row in unique(rows, image, problems).items():

@@ -8,7 +8,7 @@ from lab.checkpoint import CheckpointError, load, save
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.evaluate.generic import GenericEvaluator
-from lab.report import generic as report
+from lab.report.generic import GenericReport
 from lab.store import run_folder
 from lab.tasks import Regression
 from lab.trackers.csv_file import read_metrics
@@ -40,9 +40,9 @@ def test_figures_are_those_of_the_best_epoch(tmp_path: Path) -> None:
     assert found.split == "val" and list(found.values) == ["loss", "mae", "r2"]
     for name, value in found.values.items():
         assert value == pytest.approx(best[f"val_{name}"], rel=1e-5)
-    path = report.write(found, tmp_path / "evaluation")
+    path = GenericReport(found).write(tmp_path / "evaluation")
     assert json.loads(path.read_text())["scores"] == pytest.approx(dict(found.values))
-    first, *lines = report.as_text(found).splitlines()
+    first, *lines = GenericReport(found).as_text().splitlines()
     assert first == "run, val set" and lines[1].split() == ["mae", f"{best['val_mae']:.4f}"]
 
 

@@ -8,19 +8,19 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lab.figures.classification import (
-    Roc,
     Wrong,
     confusion_figure,
     mistakes_figure,
     reliability_figure,
     roc_figure,
 )
+from lab.metrics.class_scores import Curve
 
 RNG = np.random.default_rng(0)
 
 
-def curve(name: str, auc: float) -> Roc:
-    return Roc(name, auc, np.array([0.0, 0.0, 1.0]), np.array([0.0, auc, 1.0]))
+def curve(index: int, auc: float) -> Curve:
+    return Curve(index, auc, np.array([0.0, 0.0, 1.0]), np.array([0.0, auc, 1.0]))
 
 
 def test_confusion_holds_its_numbers(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -60,16 +60,16 @@ def test_reliability_has_a_bar_a_bin_that_has_answers(tmp_path: Path, drawn: lis
 
 
 def test_curves_are_named_from_the_smallest_area(tmp_path: Path, drawn: list[Figure]) -> None:
-    roc_figure([curve("cat", 0.9), curve("d$g", 0.8)], tmp_path / "r.png")
+    roc_figure([curve(0, 0.9), curve(1, 0.8)], ["cat", "d$g"], tmp_path / "r.png")
     legend = drawn[0].axes[0].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [r"d\$g  0.8000", "cat  0.9000"]
-    roc_figure([curve(str(n), n / 100) for n in range(20)], tmp_path / "r.png")
+    roc_figure([curve(n, n / 100) for n in range(20)], [str(n) for n in range(20)], tmp_path / "r.png")
     legend = drawn[1].axes[0].get_legend()
     assert legend is not None and legend.get_title().get_text() == "area, the 12 smallest of 20"
     assert legend.get_texts()[0].get_text() == "0  0.0000"
     assert len(drawn[1].axes[0].lines) == 21
-    roc_figure([], tmp_path / "r.png")
+    roc_figure([], [], tmp_path / "r.png")
     assert "no curves: a class needs" in drawn[2].axes[0].texts[0].get_text()
 
 

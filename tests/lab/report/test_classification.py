@@ -14,8 +14,7 @@ from PIL import Image
 from lab.evaluate.classification import Answer, ClassificationEvaluation, Mistake
 from lab.evaluate.efficiency import Efficiency, Speed
 from lab.evaluate.splits import Split
-from lab.report import classification as report
-from lab.report.classification import verdict
+from lab.report.classification import CONFUSION, PREDICTIONS, ClassificationReport
 from lab.store import file_io
 from tests.lab.report.test_segmentation import Page
 
@@ -82,7 +81,7 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 def test_files(tmp_path: Path, three: ClassificationEvaluation) -> None:
     home = tmp_path / "evaluation"
-    assert report.write(three, home) == home / "report.html"
+    assert ClassificationReport(three).write(home) == home / "report.html"
     assert sorted(path.name for path in home.iterdir()) == [
         "confusion.csv",
         "confusion.png",
@@ -118,9 +117,11 @@ def test_files(tmp_path: Path, three: ClassificationEvaluation) -> None:
 
 
 def test_what_is_not_there_has_no_picture(tmp_path: Path, three: ClassificationEvaluation) -> None:
-    report.write(three, tmp_path)
+    ClassificationReport(three).write(tmp_path)
     alone = [answer("a", 0, [0.75, 0.25]), answer("b", 0, [0.625, 0.375])]
-    path = report.write(ClassificationEvaluation(Path("runs/all_right"), "val", ["a", "b"], alone), tmp_path)
+    path = ClassificationReport(
+        ClassificationEvaluation(Path("runs/all_right"), "val", ["a", "b"], alone)
+    ).write(tmp_path)
     assert not (tmp_path / "roc.png").exists() and not (tmp_path / "mistakes.png").exists()
     page = Page(path.read_text())
     assert page.open == [] and not {"roc", "mistakes", "wrong", "efficiency", "parts"} & set(page.ids)
@@ -130,18 +131,20 @@ def test_what_is_not_there_has_no_picture(tmp_path: Path, three: ClassificationE
 
 
 def test_the_tables(three: ClassificationEvaluation, folds: ClassificationEvaluation) -> None:
-    rows = read_csv(report.predictions(three))
+    rows = read_csv(ClassificationReport(three).tables()[PREDICTIONS])
     assert list(rows[0]) == ["name", "true", "class", "probability", "right", "p_cat", "p_d<o>g", "p_bird"]
     assert [row["class"] for row in rows] == ["cat", "cat", "d<o>g", "d<o>g", "cat"]
     assert [row["right"] for row in rows] == ["1", "1", "0", "1", "0"]
     assert (rows[2]["probability"], rows[2]["p_cat"]) == ("0.875", "0.125")
-    rows = read_csv(report.confusion(three))
+    rows = read_csv(ClassificationReport(three).tables()[CONFUSION])
     assert rows[0] == {"true": "cat", "cat": "2", "d<o>g": "1", "bird": "0"} and len(rows) == 3
-    assert [row["part"] for row in read_csv(report.predictions(folds))] == ["fold_0"] * 2 + ["fold_1"] * 2
+    assert [row["part"] for row in read_csv(ClassificationReport(folds).tables()[PREDICTIONS])] == [
+        "fold_0"
+    ] * 2 + ["fold_1"] * 2
 
 
 def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation) -> None:
-    data = json.loads(file_io.to_json(report.as_data(folds)))
+    data = json.loads(file_io.to_json(ClassificationReport(folds).as_data()))
     assert data["accuracy"] == 0.75 and data["roc_auc"] == 1 and data["calibration_error"] == 0.25
     assert data["macro"]["recall"] == pytest.approx((1 + 0.25) / 2)  # of the class that isn't there: 0
     pooled = data["pooled"]
@@ -154,7 +157,7 @@ def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation)
     over = data["over_parts"]
     assert (over["accuracy"]["mean"], over["accuracy"]["count"], over["auc"]["count"]) == (0.75, 2, 1)
     assert over["accuracy"]["deviation"] == pytest.approx(np.std([1, 0.5], ddof=1))
-    rows = [re.split(r"\s{2,}", line) for line in report.as_text(folds).splitlines()]
+    rows = [re.split(r"\s{2,}", line) for line in ClassificationReport(folds).as_text().splitlines()]
     told = {row[0]: row[1] for row in rows if len(row) > 5}
     assert (told["fold_0"], told["fold_1"], told["mean ± spread"]) == ("1.000", "0.500", "0.750 ± 0.354")
 
@@ -162,10 +165,10 @@ def test_folds_are_pooled_and_their_spread_told(folds: ClassificationEvaluation)
 def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> None:
     folds = apart("fold", "val")
     assert folds.scores().auc == 0.75 and folds.scores("fold_0").auc == folds.scores("fold_1").auc == 1
-    html = report.write(folds, tmp_path).read_text()
+    html = ClassificationReport(folds).write(tmp_path).read_text()
     data = json.loads((tmp_path / "metrics.json").read_text())
     assert data["roc_auc"] == 1 and data["pooled"]["roc_auc"] == 0.75
-    lines = report.as_text(folds).splitlines()
+    lines = ClassificationReport(folds).as_text().splitlines()
     assert lines[2] == (
         "accuracy 0.500 ± 0.000, ROC-AUC 1.0000 ± 0.0000, calibration error (ECE) 0.438 ± 0.000"
     )
@@ -174,7 +177,7 @@ def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> Non
     assert any("0.7500" in line for line in lines[pooled:]) and "0.7500" not in "".join(lines[:pooled])
     assert "<dt>ROC-AUC</dt><dd>1.0000 <small>±\u00a00.0000</small></dd>" in html
     assert html.count("Pooled: the 4 predictions of 2 folds together") == 4  # a table, and three pictures
-    assert verdict(folds, folds.scores(), "4 held-out images of 2 folds") == (
+    assert ClassificationReport(folds).verdict() == (
         "Accuracy is 0.500 ± 0.000 and F1 0.333 ± 0.000, mean ± spread, on 4 held-out images of 2 folds. "
         "Pooled, 2 of 4 predictions are wrong. Recognised least often: healthy, 50 % of 2."
     )
@@ -183,19 +186,23 @@ def test_the_headline_of_parts_is_not_that_of_all_answers(tmp_path: Path) -> Non
 def test_an_image_counts_once_a_seed(tmp_path: Path) -> None:
     note = "the 4 predictions of 2 seeds together; each image is counted once a seed"
     seeds = apart("seed", "test")
-    assert report.as_data(seeds)["pooled"]["note"] == note
-    assert f"Pooled: {note}" in report.as_text(seeds).splitlines()
-    html = report.write(seeds, tmp_path).read_text()
+    assert ClassificationReport(seeds).as_data()["pooled"]["note"] == note
+    assert f"Pooled: {note}" in ClassificationReport(seeds).as_text().splitlines()
+    html = ClassificationReport(seeds).write(tmp_path).read_text()
     assert f"<caption>Pooled: {note}</caption>" in html and "<dt>predictions</dt><dd>4</dd>" in html
-    assert report.as_data(apart("fold", "test"))["pooled"]["note"].endswith("is counted once a fold")
+    assert (
+        ClassificationReport(apart("fold", "test"))
+        .as_data()["pooled"]["note"]
+        .endswith("is counted once a fold")
+    )
 
 
 def test_a_mean_of_some_parts_says_so(folds: ClassificationEvaluation) -> None:
-    assert "ROC-AUC 1.0000 (1 of 2 folds), " in report.as_text(folds)
+    assert "ROC-AUC 1.0000 (1 of 2 folds), " in ClassificationReport(folds).as_text()
 
 
 def test_text_for_the_console(three: ClassificationEvaluation) -> None:
-    lines = report.as_text(three, Path("there/report.html")).splitlines()
+    lines = ClassificationReport(three).as_text(Path("there/report.html")).splitlines()
     assert lines[0] == "Warning: something <to> know"
     assert lines[1] == "pets, 5 test images, 3.0 s"
     assert lines[3].startswith("accuracy 0.600, ROC-AUC 0.") and lines[3].endswith("(ECE) 0.275")
@@ -214,7 +221,7 @@ def test_many_classes_are_told_from_the_worst() -> None:
     classes = [f"k{n}" for n in range(40)]
     likely = np.eye(40)[[*range(39), 0]] * 0.5 + 0.0125
     answers = [answer(name, n, likely[n].tolist()) for n, name in enumerate(classes)]
-    text = report.as_text(ClassificationEvaluation(Path("run"), "val", classes, answers))
+    text = ClassificationReport(ClassificationEvaluation(Path("run"), "val", classes, answers)).as_text()
     names = [line.split()[0] for line in text.splitlines() if re.match(r"k\d+ ", line)]
     assert len(names) == 30 and names[:2] == ["k39", "k0"]  # recall 0, and precision 0.5
     assert "The 30 classes with the lowest F1 of 40; the others: metrics.json" in text
@@ -224,7 +231,7 @@ def test_the_page_stands_alone(
     tmp_path: Path, three: ClassificationEvaluation, folds: ClassificationEvaluation
 ) -> None:
     for evaluation, sections in ((three, {"mistakes", "roc", "efficiency", "wrong"}), (folds, {"parts"})):
-        html = report.write(evaluation, tmp_path).read_text()
+        html = ClassificationReport(evaluation).write(tmp_path).read_text()
         page = Page(html)
         assert page.open == []
         assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
@@ -234,7 +241,7 @@ def test_the_page_stands_alone(
 
 
 def test_names_are_text_and_not_markup(tmp_path: Path, three: ClassificationEvaluation) -> None:
-    html = report.write(three, tmp_path).read_text()
+    html = ClassificationReport(three).write(tmp_path).read_text()
     assert "d&lt;o&gt;g" in html and "c&lt;3&gt;.png" in html and "d<o>" not in html
     assert "something &lt;to&gt; know" in html and "2,000" in html
 
@@ -242,14 +249,16 @@ def test_names_are_text_and_not_markup(tmp_path: Path, three: ClassificationEval
 def test_the_page_shows_the_first_wrong_answers(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     answers = [answer(f"im{n}", 0, [p, 1 - p]) for n, p in enumerate(rng.uniform(0, 0.4999, 1100))]
-    html = report.write(
-        ClassificationEvaluation(Path("run"), "val", ["a", "b"], answers), tmp_path
-    ).read_text()
+    html = (
+        ClassificationReport(ClassificationEvaluation(Path("run"), "val", ["a", "b"], answers))
+        .write(tmp_path)
+        .read_text()
+    )
     assert "The first 1,000 of 1,100" in html and html.count("<td>im") == 1000
 
 
 def test_verdict(three: ClassificationEvaluation) -> None:
-    said = verdict(three, three.scores(), "5 test images")
+    said = ClassificationReport(three).verdict()
     assert said == (
         "60.0 % of 5 test images are recognised, 2 are not; F1 is 0.444, averaged over 3 classes. "
         "Recognised least often: bird, 0 % of 1."
@@ -257,7 +266,7 @@ def test_verdict(three: ClassificationEvaluation) -> None:
 
 
 def test_pictures_are_as_large_as_a_screen_can_use(tmp_path: Path, three: ClassificationEvaluation) -> None:
-    report.write(three, tmp_path)
-    for name in report.PLOTS:
+    ClassificationReport(three).write(tmp_path)
+    for name in ClassificationReport.plots:
         width, height = Image.open(tmp_path / f"{name}.png").size
         assert min(width, height) >= 300 and max(width, height) <= 1400

@@ -26,6 +26,18 @@ class Parts(Evaluation):
         return self._items
 
 
+class Plain(base.Report[Parts]):
+    def results(self) -> dict[str, object]:
+        return {"images": 1}
+
+    def lines(self) -> list[str]:
+        return ["line"]
+
+
+class Noted(Plain):
+    notes = "Note"
+
+
 @pytest.mark.parametrize(
     ("split", "parts", "text"),
     [
@@ -88,10 +100,12 @@ def test_pictures_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 def test_what_all_evaluations_print(capsys: pytest.CaptureFixture[str]) -> None:
     found = Parts("val", [""])
     found.notes, found.seconds = ["odd"], 2.0
-    text = base.as_text(found, "1 image", ["line"], Path("there"))
-    assert text.splitlines() == ["Warning: odd", "one, 1 image, 2.0 s", "", "line", "", "Report: there"]
-    assert base.as_text(found, "1 image", ["line"], None, "Note").startswith("Note: odd\n")
-    assert base.as_data(found, images=1) == {
+    text = Plain(found).as_text(Path("there"))
+    assert text.splitlines() == [
+        "Warning: odd", "one, 1 validation image, 2.0 s", "", "line", "", "Report: there",
+    ]  # fmt: skip
+    assert Noted(found).as_text().startswith("Note: odd\n")
+    assert Plain(found).as_data() == {
         "run": Path("runs/one").absolute(), "split": "val", "images": 1,
         "notes": ["odd"], "about": {}, "seconds": 2.0,
     }  # fmt: skip

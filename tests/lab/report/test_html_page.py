@@ -14,4 +14,4 @@ def test_a_picture_is_part_of_the_page() -> None:
 def test_what_a_template_needs_must_be_given() -> None:
     assert "sortable" in render("study_sort.js", {})
     with pytest.raises(UndefinedError):
-        render("classification_page.html.j2", {"score": str, "area": str, "spread": str})
+        render("evaluation_base.html.j2", {"duration": str})

@@ -10,7 +10,7 @@ import pytest
 
 from lab.evaluate.scene_graph import Example, ModeResult, SceneGraphEvaluation
 from lab.metrics.scene_graph import CONSTRAINTS, FrameGraph, Ranked
-from lab.report import scene_graph as report
+from lab.report.scene_graph import RECALL, SceneGraphReport
 
 NAMES = [("attention", "looking"), ("attention", "unsure"), ("contact", "holding"), ("contact", "touching")]
 
@@ -54,12 +54,12 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_figures_in_closed_form() -> None:
-    network, frequency, *_ = report.rows(evaluation())
+    network, frequency, *_ = SceneGraphReport(evaluation()).rows()
     assert (network.mode, network.constraint, network.predictor) == ("predcls", "with", "network")
     assert network.recall == [0.5, 0.75, 0.75] and frequency.recall == [0.25, 0.25, 0.25]
     assert network.mean_recall == pytest.approx([1 / 3, 2 / 3, 2 / 3])
     assert frequency.mean_recall == pytest.approx([1 / 6] * 3)
-    assert report.bars(evaluation()) == [
+    assert SceneGraphReport(evaluation()).bars() == [
         ("attention", "looking", 2, 1.0, 0.5),
         ("contact", "holding", 1, 1.0, 0.0),
         ("contact", "touching", 1, 0.0, 0.0),
@@ -68,7 +68,7 @@ def test_figures_in_closed_form() -> None:
 
 def test_files(tmp_path: Path) -> None:
     found = evaluation()
-    path = report.write(found, tmp_path)
+    path = SceneGraphReport(found).write(tmp_path)
     written = {each.name for each in tmp_path.iterdir()}
     assert path == tmp_path / "report.html"
     assert written == {
@@ -95,14 +95,14 @@ def test_files(tmp_path: Path) -> None:
 
 
 def test_the_page_holds_the_figures_and_pictures(tmp_path: Path) -> None:
-    text = report.write(evaluation(), tmp_path).read_text(encoding="utf-8")
+    text = SceneGraphReport(evaluation()).write(tmp_path).read_text(encoding="utf-8")
     assert "Mean Recall@20 is 0.667 in predcls with constraint" in text and "(a factor of 4.0)" in text
     assert text.count("data:image/png;base64,") == 3 and "best.pt, epoch 3" in text
     assert '<section id="parts">' not in text and "3 test videos, 2 frames" in text
 
 
 def test_text() -> None:
-    lines = report.as_text(evaluation(), Path("report.html")).splitlines()
+    lines = SceneGraphReport(evaluation()).as_text(Path("report.html")).splitlines()
     assert lines[0].startswith("one, 3 test videos, 2 frames, ") and lines[-1] == "Report: report.html"
     network = next(line for line in lines if line.startswith("predcls  with"))
     assert network.split() == [
@@ -120,22 +120,22 @@ def test_text() -> None:
 
 def test_seeds_have_a_row_each_and_a_spread(tmp_path: Path) -> None:
     found = evaluation("seed_0", "seed_1")
-    data = report.as_data(found)
+    data = SceneGraphReport(found).as_data()
     assert data["over_parts"]["recall@20"]["mean"] == pytest.approx((0.75 + 0.5) / 2)
     assert data["recall"][1]["recall"] == pytest.approx((0.75 + 0.5) / 2)
-    text = report.as_text(found)
+    text = SceneGraphReport(found).as_text()
     assert "6 test videos of 2 seeds, 4 frames" in text
     assert [line.split()[:2] for line in text.splitlines() if line.startswith("seed_")] == [
         ["seed_0", "0.750"], ["seed_1", "0.500"],
     ]  # fmt: skip
     assert "0.625 ± 0.177" in text
-    parts = {row["part"] for row in rows_of(report.recall_table(found))}
+    parts = {row["part"] for row in rows_of(SceneGraphReport(found).tables()[RECALL])}
     assert parts == {"seed_0", "seed_1"}
-    assert '<section id="parts">' in report.write(found, tmp_path).read_text(encoding="utf-8")
+    assert '<section id="parts">' in SceneGraphReport(found).write(tmp_path).read_text(encoding="utf-8")
 
 
 def test_a_frame_is_drawn_with_names() -> None:
-    shown = report.drawn(evaluation(), evaluation().worst[0])
+    shown = SceneGraphReport(evaluation()).drawn(evaluation().worst[0])
     assert shown.title == "test-7, frame 4" and shown.subjects == [0]
     assert [(name, kind) for _, name, kind in shown.boxes] == [("person", 0), ("cup #1", 1), ("cup #2", 1)]
     assert shown.triplets == [
@@ -151,8 +151,8 @@ def test_without_any_triplet_there_is_no_figure(tmp_path: Path) -> None:
     none = Ranked(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
     every = {who: dict.fromkeys(CONSTRAINTS, none) for who in ("network", "frequency")}
     found.results, found.worst, found.best = [ModeResult("predcls", "", 3, 0, every)], [], []
-    report.write(evaluation(), tmp_path)
-    report.write(found, tmp_path)
+    SceneGraphReport(evaluation()).write(tmp_path)
+    SceneGraphReport(found).write(tmp_path)
     assert not (tmp_path / "examples.png").exists() and not (tmp_path / "predicates.png").exists()
-    assert "There is nothing to evaluate." in report.as_text(found)
+    assert "There is nothing to evaluate." in SceneGraphReport(found).as_text()
     assert json.loads((tmp_path / "metrics.json").read_text())["predicates"] == []

@@ -13,7 +13,7 @@ import pytest
 from lab.evaluate.segmentation import Case, SegmentationEvaluation
 from lab.figures.panels import IGNORED
 from lab.metrics.image_scores import MEASURES, ImageScores
-from lab.report import segmentation as report
+from lab.report.segmentation import IMAGES, SegmentationReport
 from lab.store import file_io
 
 
@@ -72,7 +72,9 @@ def read_csv(text: str) -> list[dict[str, str]]:
 
 
 def test_files_of_a_binary_run(tmp_path: Path, binary: SegmentationEvaluation) -> None:
-    assert report.write(binary, tmp_path / "evaluation") == tmp_path / "evaluation" / "report.html"
+    assert (
+        SegmentationReport(binary).write(tmp_path / "evaluation") == tmp_path / "evaluation" / "report.html"
+    )
     assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == [
         "images.csv",
         "metrics.json",
@@ -91,13 +93,13 @@ def test_files_of_a_binary_run(tmp_path: Path, binary: SegmentationEvaluation) -
 
 
 def test_the_table_has_a_row_an_image(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
-    rows = read_csv(report.table(binary))
+    rows = read_csv(SegmentationReport(binary).tables()[IMAGES])
     assert list(rows[0]) == ["name", "height", "width", "dice", "iou", "precision", "recall", "hd95_px"]
     assert [row["name"] for row in rows] == ["a<b>.png", "b", "empty"]
     assert [float(row["dice"]) for row in rows] == [0.8, 0.5, 1.0]
     binary.unit = "µm"
-    assert "hd95_um" in read_csv(report.table(binary))[0]
-    rows = read_csv(report.table(folds))
+    assert "hd95_um" in read_csv(SegmentationReport(binary).tables()[IMAGES])[0]
+    rows = read_csv(SegmentationReport(folds).tables()[IMAGES])
     assert [row["part"] for row in rows] == ["fold_0", "fold_0", "fold_1"]
     assert [row["debris_dice"] for row in rows] == ["0.5", "", "0"]
     assert [row["dice"] for row in rows] == ["0.65", "1", "0.1"]
@@ -105,7 +107,7 @@ def test_the_table_has_a_row_an_image(binary: SegmentationEvaluation, folds: Seg
 
 
 def test_folds_are_pooled_and_their_spread_told(folds: SegmentationEvaluation) -> None:
-    data = json.loads(json.dumps(report.as_data(folds), default=str))
+    data = json.loads(json.dumps(SegmentationReport(folds).as_data(), default=str))
     assert list(data["scores"]) == ["mean", "background", "cell", "debris"]
     assert data["scores"]["mean"]["dice"]["mean"] == pytest.approx((0.65 + 1 + 0.1) / 3, abs=1e-6)
     assert data["scores"]["debris"]["dice"]["count"] == 2
@@ -116,13 +118,13 @@ def test_folds_are_pooled_and_their_spread_told(folds: SegmentationEvaluation) -
 
 
 def test_text_for_the_console(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
-    lines = report.as_text(binary, Path("there/report.html")).splitlines()
+    lines = SegmentationReport(binary).as_text(Path("there/report.html")).splitlines()
     assert lines[0] == "Warning: something <to> know"
     assert lines[1] == "some_run, 3 test images, threshold 0.45 (tuned), 3.0 s"
     found = next(line for line in lines if line.startswith("cell, per image"))
     assert re.split(r"\s{2,}", found)[1] == "0.767 ± 0.252" and found.endswith(" 3")
     assert lines[-1] == "Report: there/report.html"
-    text = report.as_text(folds)
+    text = SegmentationReport(folds).as_text()
     assert "3 held-out images of 2 folds" in text
     rows = [re.split(r"\s{2,}", line) for line in text.splitlines()]
     assert [row[1] for row in rows if row[0] in ("fold_0", "fold_1", "mean ± spread")] == [
@@ -133,10 +135,13 @@ def test_text_for_the_console(binary: SegmentationEvaluation, folds: Segmentatio
 
 
 def test_verdict_counts_what_failed(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
-    assert report.verdict(binary) == "Dice 0.767 ± 0.252 and IoU 0.667 ± 0.333 per image, on 3 test images."
+    assert (
+        SegmentationReport(binary).verdict()
+        == "Dice 0.767 ± 0.252 and IoU 0.667 ± 0.333 per image, on 3 test images."
+    )
     assert (
         "averaged over 2 classes without background, on 3 held-out images of 2 folds. 1 of them is below"
-        in report.verdict(folds)
+        in SegmentationReport(folds).verdict()
     )
 
 
@@ -174,7 +179,7 @@ class Page(HTMLParser):
 
 def test_the_page_stands_alone(binary: SegmentationEvaluation, folds: SegmentationEvaluation) -> None:
     for evaluation, sections in ((binary, {"tuning", "worst"}), (folds, {"parts", "worst"})):
-        html = report.page(evaluation)
+        html = SegmentationReport(evaluation).page()
         page = Page(html)
         assert page.open == []
         assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
@@ -185,7 +190,7 @@ def test_the_page_stands_alone(binary: SegmentationEvaluation, folds: Segmentati
 
 
 def test_names_are_text_and_not_markup(binary: SegmentationEvaluation) -> None:
-    html = report.page(binary)
+    html = SegmentationReport(binary).page()
     assert "a&lt;b&gt;.png" in html and "a<b>" not in html
     assert "something &lt;to&gt; know" in html
 
@@ -193,15 +198,23 @@ def test_names_are_text_and_not_markup(binary: SegmentationEvaluation) -> None:
 def test_the_page_says_what_the_colours_mean(
     binary: SegmentationEvaluation, folds: SegmentationEvaluation
 ) -> None:
-    assert "another class" not in report.page(binary) and "ignored</li>" not in report.page(binary)
-    html = report.page(folds)
+    assert (
+        "another class" not in SegmentationReport(binary).page()
+        and "ignored</li>" not in SegmentationReport(binary).page()
+    )
+    html = SegmentationReport(folds).page()
     assert "another class" in html and "ignored</li>" in html and "Dice of debris" in html
 
 
 def test_one_image_has_no_spread() -> None:
     alone = SegmentationEvaluation(Path("run"), "val", ["background", "cell"], images=[image("a", (4, 5, 5))])
-    assert "cell, per image   0.800  " in report.as_text(alone)
-    assert report.verdict(alone).endswith("on 1 validation image.")
-    assert Page(report.page(alone)).open == []
-    assert json.loads(file_io.to_json(report.as_data(alone)))["scores"]["cell"]["dice"]["deviation"] is None
-    assert len(report.headings(alone)) == len(MEASURES)
+    assert "cell, per image   0.800  " in SegmentationReport(alone).as_text()
+    assert SegmentationReport(alone).verdict().endswith("on 1 validation image.")
+    assert Page(SegmentationReport(alone).page()).open == []
+    assert (
+        json.loads(file_io.to_json(SegmentationReport(alone).as_data()))["scores"]["cell"]["dice"][
+            "deviation"
+        ]
+        is None
+    )
+    assert len(SegmentationReport(alone).headings) == len(MEASURES)

@@ -29,7 +29,7 @@ def test_a_trial_is_read_whole(tmp_path: Path) -> None:
     assert trial.curve[1] == (2, 0.75)
     assert math.isnan(trial.curve[0][1])
     assert (trial.cause, trial.epochs, trial.epochs_planned, trial.best_epoch) == ("two lines", 2, 30, 2)
-    assert (trial.seconds, trial.attempts, trial.folder, trial.traceback) == (7.5, 2, folder, None)
+    assert (trial.seconds, trial.folder, trial.traceback) == (7.5, folder, None)
     assert trial.repeats["seed 0"] == 0.5
     assert math.isnan(trial.repeats["seed 1"])
 
