@@ -145,16 +145,12 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
             forkserver.warm_up(config.base, "util")  # it imports torch, and this process needn't
         # Optuna is imported after the check of the shapes, so that a slip in the file is reported at once.
         from lab.hpo import study
-        from lab.hpo.storage import StorageError
 
         if config.preflight != "off":
             forkserver.check(config) if apart else config.check()
-        try:
-            if config.preflight == "full" and not check_study(config, console):
-                return 1
-            result = study.optimize(config, train_trial, console=console, command=command, fork=options.fork)
-        except StorageError as error:
-            raise Refused(error) from error
+        if config.preflight == "full" and not check_study(config, console):
+            return 1
+        result = study.optimize(config, train_trial, console=console, command=command, fork=options.fork)
     return 1 if result.failed else 0
 
 
@@ -185,11 +181,10 @@ def check_study(config: OptimizeConfig, console: "Style") -> bool:
 def report(options: argparse.Namespace) -> int:
     """--report."""
     from lab.hpo import study
-    from lab.hpo.storage import StorageError
 
     try:
         print(study.rebuild_report(options.report, STUDIES))
-    except (StorageError, ValueError) as error:
+    except ValueError as error:
         return complain(error)
     return 0
 

@@ -39,8 +39,7 @@ from lab.train.progress import NotFinite, Schedule, TrainerState, refuse_val_val
 from lab.train.rehearsal import rehearse
 from lab.train.resume import record_of, resume_from, split_as_before
 from lab.train.run_context import RunContext
-from lab.train.run_events import run_end, run_start
-from lab.train.run_outcome import outcome_of
+from lab.train.run_events import outcome_of, run_end, run_start
 from lab.train.run_record import recorded
 from lab.train.runtime import Runtime, averaged
 from lab.train.state_inventory import components_of, include, parts_of, state_of, unkeepable

@@ -14,7 +14,7 @@ from lab.data.loaders import Loaders, SampleLoader, TensorLoader
 from lab.data.seeded_dataset import SeededDataset
 from lab.data.streams import Share, StreamLoader
 from lab.state.attributes import Held, has_own_state
-from lab.state.components import ComponentStates, described
+from lab.state.components import Component, ComponentStates
 
 _MOST = 2**20  # bytes of one value: a dataset isn't copied into every checkpoint
 _OF_WORKERS = "in loader workers: {}, fine for a cache; with workers: 0 it resumes exactly"
@@ -23,7 +23,7 @@ _PERSISTENT = (
 )
 
 
-class LoaderState:
+class LoaderState(Component):
     """The state of one loader.
 
     Within an epoch a loader that can't leave out batches reads those before the checkpoint once more: then
@@ -36,12 +36,12 @@ class LoaderState:
         self._loader = loader
         dataset = dataset_of(loader)
         kind = "stream" if isinstance(dataset, IterableDataset) else "data"
-        self.title = described(f"{phase} {kind}", loader if dataset is None else dataset)
-        self.kind = type(loader if dataset is None else dataset).__qualname__
         self._own = has_own_state(loader)
         self._rereads = not isinstance(loader, (TensorLoader, SampleLoader)) and not self._own
         roots = {"loader": loader} if self._own else _roots(loader)
-        self._held = Held(roots, most=_MOST, closely=False)
+        called = loader if dataset is None else dataset
+        super().__init__(f"{phase} {kind}", called, Held(roots, most=_MOST, closely=False))
+        self.kind = type(called).__qualname__
         self._beginning: tuple[dict[str, object], list[str]] | None = None
         self.within = False
 
@@ -56,10 +56,6 @@ class LoaderState:
         within, self.within = self.within, False
         return within and self._own
 
-    def streams(self) -> list[str]:
-        """The random streams of dataset, sampler and loader."""
-        return self._held.streams()
-
     def begin(self) -> None:
         """Note the state at the beginning of an epoch."""
         if self._rereads:
@@ -69,10 +65,10 @@ class LoaderState:
         """Return what a checkpoint keeps."""
         # Batches before the checkpoint are read once more on resume, which needs the state of the beginning.
         if within and self._rereads and self._beginning is not None:
-            values, unkept = self._beginning
+            held, unkept = self._beginning
         else:
-            values, unkept = self._held.state(), self._held.unkept
-        values = {"within": within, "held": values} if values else {}
+            held, unkept = self._held.state(), self._held.unkept
+        values = {"within": within, "held": held} if held else {}
         return values, [*unkept, *_out_of_reach(self._loader)]
 
     def load(self, state: Mapping[str, Any], device: torch.device) -> list[str]:

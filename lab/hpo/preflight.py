@@ -37,7 +37,7 @@ _GRACE = 10.0  # seconds after which a process that should have ended by itself 
 _FRAME = re.compile(r'^  File "(.+)", line (\d+) in ', re.MULTILINE)
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
-Build = Callable[..., Any]  # makes a lab.train.preflight.Trainable
+Build = Callable[..., Any]  # makes a lab.train.state_inventory.Trained
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, PendingRollbackError, SQLAlchemyError
 
+from lab.config.refused_command import Refused
 from lab.console import shell_commands
 from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
@@ -40,7 +41,7 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs",
             "fuse.ceph", "glusterfs", "fuse.glusterfs", "beegfs", "afs", "9p"}  # fmt: skip
 
 
-class StorageError(RuntimeError):
+class StorageError(Refused, RuntimeError):
     """The database can't be used; the message says why and what to do."""
 
 

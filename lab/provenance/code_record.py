@@ -164,9 +164,7 @@ class Code:
         found = self._repositories[root]
         return {
             "folder": str(found.folder),
-            "commit": found.commit,
-            "branch": found.branch,
-            "dirty": found.dirty,
+            **{name: getattr(found, name) for name in ("commit", "branch", "dirty")},
             "diff": self.keep(redact_source(found.diff)) if found.diff else found.diff,
             "diff_cut": found.diff_cut,
             "untracked": list(found.untracked),
@@ -182,11 +180,7 @@ class Code:
             "file": str(kept.module.file),
             "named": kept.module.named,
             "repository": None if kept.root is None else str(self._repositories[kept.root].folder),
-            "committed": kept.committed,
-            "sha256": kept.sha256,
-            "text": kept.text,
-            "cut": kept.cut,
-            "edited": kept.edited,
+            **{name: getattr(kept, name) for name in ("committed", "sha256", "text", "cut", "edited")},
         }
 
 

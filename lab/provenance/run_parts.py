@@ -110,7 +110,8 @@ class History:
             if isinstance(git, dict) and isinstance(diff := git.get("diff"), str) and diff:
                 texts = {key_of(diff): diff}
                 parts[0][_GIT] = {**git, "diff": key_of(diff)}
-        if not parts or not _is_list_of_mappings(parts) or not isinstance(left_out, int):
+        listed = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+        if not parts or not listed or not isinstance(left_out, int):
             raise ValueError("no parts")
         if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
             raise ValueError("no texts")
@@ -127,10 +128,6 @@ class History:
                 seen.add(key)
                 room -= len(text)
                 yield key, text
-
-
-def _is_list_of_mappings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _keys(part: Mapping[str, object]) -> Iterator[str]:

@@ -38,6 +38,11 @@ from lab.state.plain_values import CONSTANT, FUNCTIONS, Plain, Unkeepable, packe
 __all__ = ["Held", "Unwatched", "has_own_state", "kept_apart"]
 
 _STREAMS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_STATE_OF: Mapping[type, tuple[str, str]] = {  # methods that return and that set it
+    torch.Generator: ("get_state", "set_state"),
+    np.random.RandomState: ("get_state", "set_state"),
+    random.Random: ("getstate", "setstate"),
+}
 _IN_PLACE = (Tensor, dict, list, set, *_STREAMS)
 _LARGE = 4096  # elements of a tensor, beyond which no copy is kept to compare it with
 _KEPT_APART = 2**20  # bytes of a value that a copy is made of
@@ -284,16 +289,12 @@ def _put(holder: Any, slot: Slot, name: Any, now: Any, value: Any) -> None:
 
 def _in_place(now: object, value: object) -> bool:
     """Let the present object be as the restored one; False where it can't."""
-    if type(now) is torch.Generator and type(value) is torch.Generator:
-        now.set_state(value.get_state())
+    if type(now) is type(value) and (names := _STATE_OF.get(type(now))):
+        getattr(now, names[1])(getattr(value, names[0])())
     elif type(now) is np.random.Generator and type(value) is np.random.Generator:
         if now.bit_generator.state["bit_generator"] != value.bit_generator.state["bit_generator"]:
             return False
         now.bit_generator.state = value.bit_generator.state
-    elif type(now) is np.random.RandomState and type(value) is np.random.RandomState:
-        now.set_state(value.get_state())
-    elif type(now) is random.Random and type(value) is random.Random:
-        now.setstate(value.getstate())
     elif isinstance(now, Tensor) and isinstance(value, Tensor):
         if now.shape != value.shape or now.dtype != value.dtype:
             return False
@@ -307,7 +308,10 @@ def _in_place(now: object, value: object) -> bool:
     elif isinstance(now, MutableSequence) and type(now) is type(value):
         if len(now) == len(value):
             # Keep the tensors themselves where they fit: others may refer to them.
-            value = [old if _copied_into(old, new) else new for old, new in zip(now, value, strict=True)]
+            value = [
+                old if isinstance(old, Tensor) and _in_place(old, new) else new
+                for old, new in zip(now, value, strict=True)
+            ]
         now.clear()
         now.extend(value)
     elif isinstance(now, set) and isinstance(value, set):
@@ -316,11 +320,6 @@ def _in_place(now: object, value: object) -> bool:
     else:
         return False
     return True
-
-
-def _copied_into(now: object, value: object) -> bool:
-    """Return whether both are tensors, and the present one now has the other's values."""
-    return isinstance(now, Tensor) and isinstance(value, Tensor) and _in_place(now, value)
 
 
 def _copied(value: Plain) -> Plain:

@@ -5,7 +5,7 @@ What isn't is named in the checkpoint, and at the resume.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -18,16 +18,37 @@ from lab.state.plain_values import Plain
 ADVICE = "give it state_dict and load_state_dict, of tensors, numbers and strings"
 
 
-class Component(Protocol):
-    """An object of a run, and what it holds."""
+def kind_of(part: object) -> str:
+    """The name of the object's class; not of its module, which is `__main__` where a script defines it."""
+    function = getattr(part, "func", part)
+    return str(getattr(function, "__qualname__", type(part).__qualname__))
 
-    title: str
-    kind: str
-    advice: str
-    """Advice that lets it resume exactly."""
+
+class Component:
+    """An object of a run, and what it holds.
+
+    Args:
+        called: the object that it is named after.
+
+    Attributes:
+        advice: lets it resume exactly.
+        has_own: whether there is a state for certain.
+    """
+
+    advice = f"; {ADVICE}"
+
+    def __init__(self, what: str, called: object, held: Held) -> None:
+        self.kind = kind_of(called)
+        self.title = f"{what} {self.kind}"  # such as `criterion Noise`
+        self._held = held
+
+    @property
+    def has_own(self) -> bool:
+        return False
 
     def streams(self) -> list[str]:
         """Its random streams."""
+        return self._held.streams()
 
     def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """Return what a checkpoint keeps, and what it can't keep.
@@ -35,6 +56,7 @@ class Component(Protocol):
         Args:
             within: whether an epoch's training is under way.
         """
+        return self._held.state(), self._held.unkept
 
     def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
         """Restore what a checkpoint kept; returns what of it isn't part of the object any more.
@@ -42,24 +64,10 @@ class Component(Protocol):
         Raises:
             ValueError: it doesn't fit.
         """
-
-    @property
-    def has_own(self) -> bool:
-        """True where there is a state for certain."""
+        return self._held.load(state, device)
 
 
-def described(what: str, part: object) -> str:
-    """Such as `criterion Noise`."""
-    return f"{what} {kind_of(part)}"
-
-
-def kind_of(part: object) -> str:
-    """The name of the object's class; not of its module, which is `__main__` where a script defines it."""
-    function = getattr(part, "func", part)
-    return str(getattr(function, "__qualname__", type(part).__qualname__))
-
-
-class Attributes:
+class Attributes(Component):
     """The attributes of an object.
 
     Args:
@@ -69,24 +77,19 @@ class Attributes:
         kind: the object to call it by; by default it itself.
     """
 
-    advice = f"; {ADVICE}"
-
     def __init__(
         self,
         what: str,
         part: object,
         *,
         tensors: bool = True,
-        reset: Callable[[], None] | None = None,
+        reset: Callable[[], None] = lambda: None,
         between: bool = False,
         kind: object = None,
     ) -> None:
-        called = part if kind is None else kind
-        self.title, self.kind = described(what, called), kind_of(called)
         self._reset, self._between = reset, between
-        if reset is not None:
-            reset()
-        self._held = Held(part, tensors=tensors)
+        reset()
+        super().__init__(what, part if kind is None else kind, Held(part, tensors=tensors))
 
     @property
     def has_own(self) -> bool:
@@ -94,41 +97,24 @@ class Attributes:
         ours = type(self._held.root).__module__.startswith("lab.train.callbacks")
         return has_own_state(self._held.root) and not ours
 
-    def streams(self) -> list[str]:
-        """Return the random streams in its attributes."""
-        return self._held.streams()
-
     def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """The attributes that have changed."""
         if within and self._between:
             return {}, []
-        if self._reset is not None:
-            self._reset()
-        return self._held.state(), self._held.unkept
-
-    def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
-        """Restore them."""
-        return self._held.load(state, device)
+        self._reset()
+        return super().state(within)
 
 
-class Named:
+class Named(Component):
     """A user's callback without its own state: changes in it are reported, and left alone."""
 
-    has_own = False
-    advice = f"; {ADVICE}"
-
     def __init__(self, what: str, part: object) -> None:
-        self.title, self.kind = described(what, part), kind_of(part)
-        self._held = Held(part, closely=False)
+        super().__init__(what, part, Held(part, closely=False))
 
     def state(self, within: bool) -> tuple[Mapping[str, Plain], list[str]]:
         """The names of the attributes that have changed."""
         names = dict.fromkeys(path.partition(".")[0].partition("[")[0] for path in self._held.changed())
         return {}, [f"{name} changes" for name in names if name]
-
-    def load(self, state: Mapping[str, Plain], device: torch.device) -> list[str]:
-        """Nothing is kept."""
-        return []
 
     def streams(self) -> list[str]:
         """None: those of a callback are not restored."""
@@ -214,10 +200,7 @@ class ComponentStates:
     def new(self) -> list[Note]:
         """Warnings of what has a state for certain, where a checkpoint is older than all of these."""
         return [
-            Note(
-                f"the checkpoint has no state of the {part.title}: it is reset{_listed(streams)}",
-                "warning",
-            )
+            Note(f"the checkpoint has no state of the {part.title}: it is reset{_listed(streams)}", "warning")
             for part in self._parts.values()
             if (streams := part.streams()) or part.has_own
         ]

@@ -21,11 +21,11 @@ Flags = Mapping[nn.Module, bool]
 
 
 @contextmanager
-def kept(*parts: object) -> Iterator[None]:
+def kept(*parts: object) -> Iterator[Flags]:
     """Restore the mode of every module in the parts at the end: of each as it was, not of the whole."""
     flags = _flags(modules_in(*parts))
     try:
-        yield
+        yield flags
     finally:
         _set(flags)
 
@@ -33,16 +33,12 @@ def kept(*parts: object) -> Iterator[None]:
 @contextmanager
 def evaluating(*parts: object) -> Iterator[None]:
     """Eval mode within, and afterwards each module's mode as it was."""
-    modules = modules_in(*parts)
-    flags = _flags(modules)
-    # Between the epochs of a training all of them are in eval mode: then nothing has to be set.
-    if any(flags.values()):
-        for module in modules:
-            module.eval()
-    try:
+    with kept(*parts) as flags:
+        # Between the epochs of a training all of them are in eval mode: then nothing has to be set.
+        if any(flags.values()):
+            for module in modules_in(*parts):
+                module.eval()
         yield
-    finally:
-        _set(flags)
 
 
 class Modes:

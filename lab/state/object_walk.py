@@ -152,7 +152,7 @@ class Walk:
         if type(value) in SIMPLE:  # most are
             yield leaf
             return
-        if isinstance(value, Unwatched) or _is_tool(value):
+        if isinstance(value, Unwatched) or type(value).__module__.partition(".")[0] in _TOOLS:
             return
         # A second reference, as recurrent layers have.
         if isinstance(value, Tensor) and id(value) in self._seen:
@@ -246,10 +246,6 @@ def is_few(value: object) -> bool:
             count += length(each)
             waiting += [part for _, part in items_of(each)] if count <= MANY else []
     return count <= MANY
-
-
-def _is_tool(value: object) -> bool:
-    return type(value).__module__.partition(".")[0] in _TOOLS
 
 
 def _attributes(value: object) -> list[tuple[str, object]]:

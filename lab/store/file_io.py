@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +63,7 @@ def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
     if private:
         temporary.unlink(missing_ok=True)  # left by a killed process, it would keep its mode
     try:
-        with open(temporary, "wb", opener=_private if private else None) as file:
+        with open(temporary, "wb", opener=partial(os.open, mode=0o600) if private else None) as file:
             yield file
             # Before the rename: after a power cut the name must not lead to an empty file.
             file.flush()
@@ -74,10 +75,6 @@ def atomic_open(path: Path, private: bool = False) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
     # The rename itself is durable once the folder is.
     sync_folder(path.parent)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def append(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import re
 import socket
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,20 +35,16 @@ def slug(name: str) -> str:
 
 def create(root: Path, name: str, now: datetime | None = None) -> Path:
     """Make `root/<time stamp>_<name>`; two processes never get the same folder, for mkdir is exclusive."""
+    stem = f"{now or datetime.now():%Y%m%d-%H%M%S}_{slug(name)}"
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 10_000):
+            folder = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                return folder
     except OSError as error:
         raise Unwritable(f"{root}: runs can't be written there: {error.strerror}") from error
-    stem = f"{now or datetime.now():%Y%m%d-%H%M%S}_{slug(name)}"
-    for attempt in range(1, 10_000):
-        folder = root / (stem if attempt == 1 else f"{stem}-{attempt}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise Unwritable(f"{root}: runs can't be written there: {error.strerror}") from error
-        return folder
     raise RuntimeError(f"{root}: 10,000 runs were started in the same second under the name {stem}")
 
 

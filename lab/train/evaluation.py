@@ -47,10 +47,8 @@ class EpochMetrics:
     ) -> None:
         self._task, self._metrics, self._label, self._check_norms = task, metrics, label, check_norms
         self._watch, self._watch_norms = FiniteMonitor(), FiniteMonitor()
-        self._pending: list[Tensor] = []
-        self._pending_sizes: list[int] = []
-        self._norms: list[Tensor] = []
-        self._norm_steps: list[int] = []
+        self._pending: list[tuple[Tensor, int]] = []  # losses and sizes
+        self._norms: list[tuple[int, Tensor]] = []  # each with its step
         self._terms, self._parts = Ratios(), Ratios()
         self._targets = Inspection(label.removesuffix("loss").strip())
         self._before: dict[str, float] = {}  # means of an epoch's beginning, of a checkpoint without terms
@@ -69,8 +67,7 @@ class EpochMetrics:
         """
         if result.doubts or result.marks is not None:
             self._targets.add(self.steps + len(self._pending) + 1, result.doubts, result.marks)
-        self._pending.append(result.loss.detach())
-        self._pending_sizes.append(result.size)
+        self._pending.append((result.loss.detach(), result.size))
         terms = result.terms
         for name, term in terms.items():
             self._terms.add(name, term.mean, result.size if term.weight is None else term.weight)
@@ -90,8 +87,7 @@ class EpochMetrics:
             NotFinite: as `read`.
         """
         if norm is not None:
-            self._norms.append(norm)
-            self._norm_steps.append(self.steps + len(self._pending))
+            self._norms.append((self.steps + len(self._pending), norm))
             if self._check_norms and self._watch_norms(norm):
                 self.read()
 
@@ -106,18 +102,17 @@ class EpochMetrics:
             return math.nan
         # Targets first: labels that the loss doesn't accept are the cause of a loss that isn't finite.
         self._targets.read()
-        losses = numbers(self._pending)
-        norms = numbers(self._norms)
+        losses = numbers([loss for loss, _ in self._pending])
+        norms = numbers([norm for _, norm in self._norms])
         self._require_finite(losses, norms if self._check_norms else torch.zeros(0))
         if self._norms:
             earlier = [] if self._largest_norm is None else [self._largest_norm]
             self._largest_norm = float(torch.cat([norms.new_tensor(earlier), norms]).max())  # NaN, if one is
         mean = total(self._terms.read())
         self._parts.read()
-        self.samples += sum(self._pending_sizes)
+        self.samples += sum(size for _, size in self._pending)
         self.steps += len(self._pending)
-        self._pending, self._pending_sizes = [], []
-        self._norms, self._norm_steps = [], []
+        self._pending, self._norms = [], []
         return mean
 
     def values(self) -> dict[str, float]:
@@ -194,7 +189,7 @@ class EpochMetrics:
         bad = [(step, 0, loss, self._label) for step, loss in zip(steps, losses.tolist(), strict=True)]
         bad += [
             (step, 1, norm, "gradient norm")
-            for step, norm in zip(self._norm_steps, norms.tolist(), strict=False)
+            for (step, _), norm in zip(self._norms, norms.tolist(), strict=False)
         ]
         bad = [entry for entry in bad if not math.isfinite(entry[2])]
         if bad:

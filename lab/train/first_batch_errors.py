@@ -5,10 +5,11 @@ the exception itself propagates unchanged, for a study counts failures by their 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from traceback import walk_tb
+from types import TracebackType
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from lab.data.epoch_loader import MixedSizes, Unstackable
 from lab.events import Note, Phase
 from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
+from lab.state.nested_tensors import leaves_in
 from lab.state.trained_parameters import TrainedParameters
 from lab.train.progress import NotFinite
 from lab.train.runtime import is_out_of_memory
@@ -123,7 +125,7 @@ class FirstBatch:
         if not self._batch:
             return ("data",)
         # From the outside in: of components that call each other, the outer one is in the config.
-        for frame in _frames(error):
+        for frame, _ in walk_tb(error.__traceback__):
             own = frame.f_locals.get("self")
             for name, metric in self._metrics.items():
                 if own is metric:
@@ -175,39 +177,28 @@ def described(batch: object) -> str:
 
 
 def _listed(value: object) -> str:
-    leaves = list(_leaves(value))
+    leaves = [f"{path}{_kind(leaf)}" for path, leaf in leaves_in(value)]
     more = f" and {len(leaves) - _LISTED} more" if len(leaves) > _LISTED else ""
     return ", ".join(leaves[:_LISTED]) + more or f"empty {type(value).__name__}"
 
 
-def _leaves(value: object, name: str = "") -> Iterator[str]:
-    if isinstance(value, Tensor):
-        size = "x".join(map(str, value.shape)) or "scalar"
-        yield f"{name}{size} {str(value.dtype).removeprefix('torch.')}"
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _leaves(each, f"{name}{key}: ")
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _leaves(each, name)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            yield from _leaves(getattr(value, field.name), f"{name}{field.name}: ")
-    else:
-        yield f"{name}{type(value).__name__}"
+def _kind(leaf: object) -> str:
+    if not isinstance(leaf, Tensor):
+        return type(leaf).__name__
+    return f"{'x'.join(map(str, leaf.shape)) or 'scalar'} {str(leaf.dtype).removeprefix('torch.')}"
 
 
 def message_of(error: BaseException) -> str:
     """Return the exception's kind and text; of one from a loader's worker, without the worker's traceback."""
     found = _of_worker(error)
-    return found.last_line if found else f"{type(error).__name__}: {error}"
+    return found[0] if found else f"{type(error).__name__}: {error}"
 
 
 def _text(error: BaseException) -> str:
     """Return the same in a line, with the user's line of code."""
     text = " ".join(message_of(error).split())
     found = _of_worker(error)
-    place = found.place if found else blame(error)
+    place = found[1] if found else blame(error)
     return (text if len(text) <= _LONG else f"{text[:_LONG]}...") + place
 
 
@@ -215,34 +206,19 @@ def _own_text(error: BaseException) -> str:
     """Return the exception's text alone."""
     found = _of_worker(error)
     kind = f"{type(error).__module__}.{type(error).__qualname__}: "
-    return found.last_line.removeprefix(kind) if found else str(error)
+    return found[0].removeprefix(kind) if found else str(error)
 
 
-@dataclass(frozen=True)
-class _OfWorker:
-    """An exception of a loader's worker: torch passes it on as text alone, its traceback in front.
+def _of_worker(error: BaseException) -> tuple[str, str] | None:
+    """Read torch's text of a worker's exception, which has its traceback in front.
 
-    Args:
-        last_line: of the text, with the exception's class.
-        place: the user's innermost line, such as ` (mine.py:12)`.
+    Returns:
+        The last line, with the exception's class, and the user's innermost line, such as ` (mine.py:12)`;
+        None where this process raised the exception.
     """
-
-    last_line: str
-    place: str
-
-
-def _of_worker(error: BaseException) -> _OfWorker | None:
-    """Read torch's text of a worker's exception; None where this process raised it."""
-    text = str(error).strip()
-    if not text or all(frame.f_code is not ExceptionWrapper.reraise.__code__ for frame in _frames(error)):
+    text, torchs = str(error).strip(), ExceptionWrapper.reraise.__code__
+    if not text or all(frame.f_code is not torchs for frame, _ in walk_tb(error.__traceback__)):
         return None
     frames = [(file, line) for file, line in _WORKERS_FRAME.findall(text) if is_users(file)]
     place = f" ({Path(frames[-1][0]).name}:{frames[-1][1]})" if frames else ""
-    return _OfWorker(text.splitlines()[-1].strip(), place)
-
-
-def _frames(error: BaseException) -> Iterator[FrameType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
+    return text.splitlines()[-1].strip(), place

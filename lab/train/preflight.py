@@ -6,24 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Protocol
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from lab.checkpoint import StateDict
 from lab.config import ConfigError, RunConfig
 from lab.config.import_target import blame
 from lab.console.formatting import format_duration, format_list
 from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
-from lab.events import Callback, Note, Phase
+from lab.events import Callback, Note
 from lab.losses.targets import Unfit
-from lab.metrics import Metric
 from lab.state.modes import kept
-from lab.state.trained_parameters import TrainedParameters
 from lab.train.data_definitions import definitions_with
 from lab.train.data_notes import setup_notes
-from lab.train.first_batch_errors import FirstBatch, described, problem_of
+from lab.train.first_batch_errors import described, problem_of
 from lab.train.preflight_report import DIVERGED, Costs, Report
 from lab.train.progress import NotFinite
 from lab.train.rehearsal import rehearse
@@ -34,21 +31,7 @@ _SHORT = 0.05  # seconds of a batch below which a single measurement is too nois
 _TIMES = 10
 
 
-class Trainable(Trained, Protocol):
-    """The part of a Trainer that a dry run needs."""
-
-    reach: TrainedParameters
-    metrics: dict[Phase, dict[str, Metric]]
-    first: dict[Phase, FirstBatch]
-
-    def train_epoch(self, dl_train: Loader) -> float: ...
-
-    def val_epoch(self, dl_val: Loader) -> float: ...
-
-    def state(self) -> StateDict: ...
-
-
-def preflight(config: RunConfig, build: Callable[..., Trainable]) -> Report:
+def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
     """Load a batch, pass it forward and backward, step, validate; measure and extrapolate.
 
     Args:
@@ -111,7 +94,7 @@ class _NoteCollector(Callback):
             kept.append(event.message)
 
 
-def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Loaders) -> None:
+def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loaders) -> None:
     started = time.perf_counter()
     with trainer.first["train"]:
         batch = next(iter(data.train))
@@ -143,10 +126,9 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trainable, data: Load
         report.figures["loss"] += f", validation {val_loss:.4f}"
         report.figures["time a batch"] += f", validating {format_duration(validate)}"
     # Workers load while the network computes: the slower of the two decides.
+    workers = 0 if in_memory else config.loader.workers
     batch_seconds, val_seconds = (
-        (step + load, validate + load)
-        if in_memory or config.loader.workers == 0
-        else (max(step, load / config.loader.workers), max(validate, load / config.loader.workers))
+        max(seconds, load / workers) if workers else seconds + load for seconds in (step, validate)
     )
     epoch = len(data.train) * batch_seconds + (len(data.val) * val_seconds if data.val is not None else 0.0)
     report.costs = _costs(config, trainer, epoch)
@@ -176,7 +158,7 @@ def _averaged(run: Callable[[Loader], float], batch: object, seconds: float, tim
     return min(seconds, (time.perf_counter() - started) / times)
 
 
-def _costs(config: RunConfig, trainer: Trainable, epoch: float) -> Costs:
+def _costs(config: RunConfig, trainer: Trained, epoch: float) -> Costs:
     every, repeats = config.checkpoint.every_epochs, len(config.repeats)
     return Costs(
         peak_bytes=_peak(trainer.runtime.device),
@@ -202,22 +184,17 @@ def _report_costs(report: Report, config: RunConfig, costs: Costs) -> None:
 def _shapes(model: nn.Module, report: Report) -> Iterator[None]:
     """Record the shapes that go into the model and its parts, and those that come out."""
 
-    def note(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
-            report.shapes.append((name, _shape(inputs), _shape(output)))
+    def record(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        report.shapes.append((f"{name} {type(module).__name__}", _shape(inputs), _shape(output)))
 
-        return hook
-
-    named = [*model.named_children(), ("(whole)", model)]
     with ExitStack() as hooks:
-        for name, module in named:
-            handle = module.register_forward_hook(note(f"{name} {type(module).__name__}"))
-            hooks.callback(handle.remove)
+        for name, module in (*model.named_children(), ("(whole)", model)):
+            hooks.callback(module.register_forward_hook(partial(record, name)).remove)
         yield
 
 
 @contextmanager
-def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[None]:
+def _gradients(trainer: Trained, report: Report, scaled: bool) -> Iterator[None]:
     """Record the parameters that get a gradient, and check that it is finite and not all zero.
 
     Args:
@@ -227,16 +204,13 @@ def _gradients(trainer: Trainable, report: Report, scaled: bool) -> Iterator[Non
     of_network = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
     trained = {**of_network, **trainer.reach.loss}
 
-    def note(name: str) -> Callable[[Tensor], None]:
-        def hook(parameter: Tensor) -> None:
-            assert parameter.grad is not None
-            largest[name] = float(parameter.grad.abs().max())
-
-        return hook
+    def record(name: str, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        largest[name] = float(parameter.grad.abs().max())
 
     with ExitStack() as hooks:
         for name, parameter in trained.items():
-            hooks.callback(parameter.register_post_accumulate_grad_hook(note(name)).remove)
+            hooks.callback(parameter.register_post_accumulate_grad_hook(partial(record, name)).remove)
         yield
     without = [name for name in trained if name not in largest]
     zero = [name for name in trained if largest.get(name) == 0]

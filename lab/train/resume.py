@@ -92,10 +92,12 @@ def resume_from(
     moved = _moved(file_io.as_json_values(content.get("data", {})), file_io.as_json_values(facts))
     was = recorded(content.get("definitions"))
     # Refuse before anything is loaded: a refused resume leaves no trace.
-    _require_same(changed, moved, config, path, _redefined(was, described, config, path))
+    problems = [*_of_another_run(changed, moved, config, path), *_redefined(was, described, config, path)]
+    if problems:
+        raise ConfigError(problems)
     _require_no_leak(content.get("data", {}), facts)
     _require_groups(content.get("optimizer") or {}, parts.get("optimizer"), path)
-    other = _drop_redefined(content, was, described)
+    other = list(_drop_redefined(content, was, described))
     # Drop what belongs to settings that have changed, then load the rest.
     reset = resets(changed, before, config)
     other += drop_state(reset, content, parts, config)
@@ -110,7 +112,6 @@ def resume_from(
         _restore_stretched(known, content)
     else:
         checkpoint.restore(known, content)
-    other += reset_notes(reset, parts)
     done = content["course"]["epoch"]
     nothing = f"nothing to do: all {done} epochs are complete; pass --set epochs=N to train longer"
     return [
@@ -118,23 +119,21 @@ def resume_from(
         *(Note(f"skipped a damaged checkpoint: {fault}", "warning") for fault in faults),
         *_about_data(moved, content, facts),
         *other,
+        *reset_notes(reset, parts),
         *(Note(f"changed since the checkpoint: {name}: {old!r} -> {new!r}") for name, old, new in changed),
     ]
 
 
-def _about_data(moved: Changed, content: StateDict, facts: Facts) -> list[Note]:
+def _about_data(moved: Changed, content: StateDict, facts: Facts) -> Iterator[Note]:
     """Warn of data that has changed since the checkpoint."""
-    found = [
-        "the data has changed: its {} was {}, is {}".format(name, *moved[name])
-        for name in MEASURED
-        if name in moved
-    ]
+    for name in MEASURED:
+        if name in moved:
+            yield Note("the data has changed: its {} was {}, is {}".format(name, *moved[name]), "warning")
     was, now = (
         DatasetInfo.from_facts(file_io.as_json_values(each)) for each in (content.get("data", {}), facts)
     )
-    files = changes(was, now)
-    found += [f"the files of the data have changed since the checkpoint: {change}" for change in files]
-    return [Note(each, "warning") for each in found]
+    for change in changes(was, now):
+        yield Note(f"the files of the data have changed since the checkpoint: {change}", "warning")
 
 
 def _moved(was: Facts, now: Facts) -> Changed:
@@ -142,35 +141,17 @@ def _moved(was: Facts, now: Facts) -> Changed:
     return {name: (old, now.get(name)) for name, old in was.items() if old != now.get(name)}
 
 
-def _require_same(
-    changed: Sequence[Change],
-    moved: Changed,
-    config: ConfigData,
-    path: Path,
-    redefined: Sequence[Problem],
-) -> None:
-    """Refuse a checkpoint of another network, of another fold, or of data with other classes or sequences.
-
-    Raises:
-        ConfigError: it is one.
-    """
-    problems = [
-        Problem(
-            tuple(name.split(".")),
-            f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}",
-        )
-        for name, old, new in refused(changed, config)
-    ]
-    problems += [
-        Problem(
-            ("data",), "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
-        )
-        for name in DECISIVE
-        if name in moved
-    ]
-    problems += redefined
-    if problems:
-        raise ConfigError(problems)
+def _of_another_run(
+    changed: Sequence[Change], moved: Changed, config: ConfigData, path: Path
+) -> Iterator[Problem]:
+    """Yield a problem for a checkpoint of another network, another fold, or other classes or sequences."""
+    for name, old, new in refused(changed, config):
+        message = f"the checkpoint in {path.parent} has {old!r}, the config has {new!r}; {_HINT}"
+        yield Problem(tuple(name.split(".")), message)
+    for name in DECISIVE:
+        if name in moved:
+            message = "its {} were {!r} at the checkpoint and are {!r}; {}".format(name, *moved[name], _HINT)
+            yield Problem(("data",), message)
 
 
 def _require_groups(state: StateDict, optimizer: Stateful | None, path: Path) -> None:
@@ -197,9 +178,9 @@ def _require_groups(state: StateDict, optimizer: Stateful | None, path: Path) ->
 
 def _redefined(
     was: Numbers, described: Mapping[str, Definition], config: ConfigData, path: Path
-) -> list[Problem]:
-    """List the values that the run depends on and whose definition is not that of the earlier epochs."""
-    now, problems = numbers(described), []
+) -> Iterator[Problem]:
+    """Yield the values that the run depends on and whose definition is not that of the earlier epochs."""
+    now = numbers(described)
     for name in watched(config):
         old, new = of_value(name, was), of_value(name, now)
         if old != new:
@@ -209,23 +190,19 @@ def _redefined(
                 f"the checkpoint in {path.parent} has {name} by definition {old}, and this program computes "
                 f"definition {new}{reason}. The two can't be compared: start a new run"
             )
-            problems.append(Problem(("monitor", "metric"), message))
-    return problems
+            yield Problem(("monitor", "metric"), message)
 
 
-def _drop_redefined(content: StateDict, was: Numbers, described: Mapping[str, Definition]) -> list[Note]:
+def _drop_redefined(content: StateDict, was: Numbers, described: Mapping[str, Definition]) -> Iterator[Note]:
     """Remove what metrics of another definition have gathered from a checkpoint within an epoch."""
     gathered = ((content.get("midway") or {}).get("tally") or {}).get("metrics") or {}
-    notes = []
     for name, new in described.items():
         if of_value(name, was) == new.number:
             continue
         reason = f": {new.reason}" if new.reason else ""
-        text = f"{name} has another definition than before the checkpoint{reason}"
-        notes.append(Note(text, "warning"))
+        yield Note(f"{name} has another definition than before the checkpoint{reason}", "warning")
         if gathered.pop(name, None) is not None:
-            notes.append(part_of_epoch(name))
-    return notes
+            yield part_of_epoch(name)
 
 
 def _require_no_leak(was: Facts, now: Facts) -> None:
@@ -237,11 +214,8 @@ def _require_no_leak(was: Facts, now: Facts) -> None:
     trained = set((was.get("split") or {}).get("train") or ())
     evaluating = {name for part in ("val", "test") for name in (now.get("split") or {}).get(part) or ()}
     if leaked := sorted(trained & evaluating):
-        message = (
-            f"data leakage: {len(leaked)} training images are now in the validation or test split, "
-            f"e.g. {leaked[0]}"
-        )
-        raise ConfigError([Problem(("data",), f"{message}; {_HINT}")])
+        message = f"data leakage: {len(leaked)} training images are now in the validation or test split"
+        raise ConfigError([Problem(("data",), f"{message}, e.g. {leaked[0]}; {_HINT}")])
 
 
 def _restore_stretched(parts: Mapping[str, Any], content: StateDict) -> None:

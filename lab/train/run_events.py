@@ -1,39 +1,29 @@
-"""The first and the last event of a run, built from its Trainer and its data."""
+"""The first and the last event of a run, and the outcome of one that an exception ended."""
 
+import traceback
 from collections.abc import Mapping
-from typing import Protocol
+from contextlib import suppress
+from pathlib import Path
 
-import torch
-
-from lab.config import RunConfig
+from lab.config import Infeasible, RunConfig
 from lab.config.no_validation import VAL_LOSS
 from lab.console import shell_commands
+from lab.console.signals import Interrupted
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
-from lab.events import Outcome, RunEnd, RunStart
-from lab.state.trained_parameters import TrainedParameters
-from lab.store import run_folder
-from lab.store.redact import redact
+from lab.events import Outcome, RunEnd, RunStart, Stopped
+from lab.store import file_io, run_folder
+from lab.store.redact import redact, redact_text
+from lab.train.first_batch_errors import fault_of, message_of
 from lab.train.run_context import RunContext
+from lab.train.runtime import is_out_of_memory
 from lab.train.state_inventory import Trained
-
-
-class Finished(Trained, Protocol):
-    """The part of a Trainer that the events are built from."""
-
-    reach: TrainedParameters
-    device: torch.device
-    outcome: Outcome
-    reason: str
-
-    @property
-    def value(self) -> float: ...
 
 
 def run_start(
     context: RunContext,
     config: RunConfig,
-    trainer: Finished,
+    trainer: Trained,
     data: Loaders,
     definitions: Mapping[str, int] = {},
 ) -> RunStart:
@@ -63,7 +53,7 @@ def run_start(
     )
 
 
-def run_end(context: RunContext, trainer: Finished, main_loss: str = VAL_LOSS) -> RunEnd:
+def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) -> RunEnd:
     """Return the last event; `main_loss` is always among `best` and `last`."""
     missing = {main_loss: float("nan")}
     course = trainer.course
@@ -90,3 +80,20 @@ def run_end(context: RunContext, trainer: Finished, main_loss: str = VAL_LOSS) -
         samples_per_second=course.samples_per_second,
         files={label: context.folder / name for label, name in labels.items() if context.group is None},
     )
+
+
+def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
+    """Return the outcome and its reason; the traceback of a failure is kept in the run's folder."""
+    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+        return Outcome.INTERRUPTED, error.reason if isinstance(error, Interrupted) else "Ctrl-C"
+    if isinstance(error, Stopped):
+        return error.outcome, error.reason
+    if isinstance(error, Infeasible):
+        return Outcome.INFEASIBLE, redact_text(str(error))
+    text = redact_text("".join(traceback.format_exception(error)))
+    with suppress(OSError):  # a full disk may be the cause itself
+        file_io.atomic_write(path := folder / run_folder.TRACEBACK, text)
+        if (fault := fault_of(error)) is not None:
+            fault.traceback = path
+    outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
+    return outcome, redact_text(message_of(error))

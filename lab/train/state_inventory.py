@@ -1,8 +1,6 @@
-"""The parts of a training with a state: how a resume continues each of them, and where it is kept."""
+"""The parts of a training with a state; docs/record.md lists how a resume continues each of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Protocol
@@ -17,8 +15,8 @@ from lab import checkpoint
 from lab.checkpoint import StateDict, Stateful
 from lab.config.held_modules import held
 from lab.data import loader_state as data_state
-from lab.data.loaders import Loaders
-from lab.events import Callback, CallbackList, Note, Phase
+from lab.data.loaders import Loader, Loaders
+from lab.events import Callback, CallbackList, Note, Outcome, Phase
 from lab.losses.terms import Criterion
 from lab.metrics import Metric
 from lab.rng.seeding import RngState
@@ -26,76 +24,16 @@ from lab.state.attributes import has_own_state
 from lab.state.components import ADVICE, Attributes, ComponentStates, Named, Unkept
 from lab.state.modes import Modes
 from lab.state.own_state import OwnState
+from lab.state.trained_parameters import TrainedParameters
 from lab.tasks import Task
 from lab.train.epoch_cursor import EpochCursor
+from lab.train.first_batch_errors import FirstBatch
 from lab.train.progress import TrainerState
 from lab.train.runtime import Runtime
 
 
-class Continued(Enum):
-    """The way in which a resume continues a state."""
-
-    RESTORED = "restored, to the bit"
-    DERIVED = "follows from (seed, epoch, index)"
-    FRESH = "starts from scratch by definition"
-    NAMED = "not continued; a message names it"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part with a state.
-
-    Args:
-        name: as in a checkpoint.
-        kept: the key in a checkpoint, or another place.
-    """
-
-    name: str
-    what: str
-    continued: Continued
-    kept: str
-
-
-# The documentation prints this table (docs/record.md); a test compares the two.
-_RESTORED, _DERIVED, _FRESH, _NAMED = Continued
-_NOT_PLAIN = "values that are no plain data, or too large: a file's iterator, an object of C code"
-
-INVENTORY: Sequence[Part] = (
-    Part("modes", "the mode that an optimizer with two is in", _RESTORED, "modes"),
-    Part("model", "weights and persistent buffers of the network", _RESTORED, "model"),
-    Part("optimizer", "averages of gradients, learning rates", _RESTORED, "optimizer"),
-    Part("scheduler", "the place in the schedule", _RESTORED, "scheduler"),
-    Part("scaler", "the gradient scaler of fp16", _RESTORED, "scaler"),
-    Part("ema", "averaged weights and buffers", _RESTORED, "ema"),
-    Part("course", "epoch, best epoch, history, cost", _RESTORED, "course"),
-    Part("midway", "step, sums, metrics and random streams within an epoch", _RESTORED, "midway"),
-    Part("early_stopping", "the best value, and how long it has stood", _RESTORED, "early_stopping"),
-    Part("rng", "the global random streams of Python, NumPy and torch", _RESTORED, "rng"),
-    Part("criterion", "parameters and buffers of the loss, or its own `state_dict`", _RESTORED, "criterion"),
-    Part("network", "attributes of the network that change, and buffers that aren't persistent", _RESTORED,
-         "components"),
-    Part("attributes of the criterion", "those that change: counters, non-persistent buffers", _RESTORED,
-         "components"),
-    Part("task", "attributes, parameters and buffers of the task that change", _RESTORED, "components"),
-    Part("metrics", "what of a metric outlives `reset()`", _RESTORED, "components"),
-    Part("data", "attributes of datasets, transforms, streams and samplers that this process reads from: "
-         "generators, counters, buffers, an own `state_dict`", _RESTORED, "components"),
-    Part("callbacks", "callbacks with `state_dict` and `load_state_dict`; which warnings have been made",
-         _RESTORED, "components"),
-    Part("order", "order and augmentation of the loaders here, with any number of workers", _DERIVED,
-         "config"),
-    Part("worker seeds", "the global random streams of loader workers", _DERIVED, "config"),
-    Part("trackers", "TensorBoard's files; W&B's run, whose id is the run's name", _FRESH, "the run folder"),
-    Part("console", "progress, pictures, the summary", _FRESH, "nowhere"),
-    Part("other callbacks", "callbacks without `state_dict` whose attributes change", _NAMED, "nowhere"),
-    Part("data in workers", "attributes of a dataset that change in a loader's worker", _NAMED, "nowhere"),
-    Part("kept workers", "the streams of a custom loader with `persistent_workers`", _NAMED, "nowhere"),
-    Part("not plain", _NOT_PLAIN, _NAMED, "nowhere"),
-)  # fmt: skip
-
-
 class Trained(Protocol):
-    """The part of a Trainer that has a state."""
+    """The part of a Trainer that this package needs."""
 
     model: nn.Module
     optimizer: Optimizer
@@ -110,6 +48,21 @@ class Trained(Protocol):
     components: ComponentStates
     modes: Modes
     callbacks: CallbackList
+    device: torch.device
+    outcome: Outcome
+    reason: str
+    reach: TrainedParameters
+    metrics: dict[Phase, dict[str, Metric]]
+    first: dict[Phase, FirstBatch]
+
+    @property
+    def value(self) -> float: ...
+
+    def train_epoch(self, dl_train: Loader) -> float: ...
+
+    def val_epoch(self, dl_val: Loader) -> float: ...
+
+    def state(self, position: StateDict | None = None) -> StateDict: ...
 
 
 def parts_of(trainer: Trained) -> dict[str, Stateful | None]:

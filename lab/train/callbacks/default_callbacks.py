@@ -1,13 +1,11 @@
 """The callbacks that every run has, in the order in which they are called."""
 
 from pathlib import Path
-from typing import Protocol
 
 from lab.checkpoint import StateDict
 from lab.config import RunConfig
-from lab.events import Callback, CallbackList
+from lab.events import Callback
 from lab.store import run_folder
-from lab.tasks import Task
 from lab.train.callbacks.checkpointing import Checkpointing
 from lab.train.callbacks.diagnostics import Diagnostics
 from lab.train.callbacks.image_logger import Pictures
@@ -15,15 +13,7 @@ from lab.train.callbacks.progress_bar import Progress, Style
 from lab.train.callbacks.run_summary import Summary
 from lab.train.callbacks.tracking import create_tracking
 from lab.train.evaluation import SamplePredictions
-
-
-class Trained(Protocol):
-    """The part of a Trainer that its callbacks need."""
-
-    task: Task
-    callbacks: CallbackList
-
-    def state(self, position: StateDict | None = None) -> StateDict: ...
+from lab.train.state_inventory import Trained
 
 
 def default_callbacks(

@@ -1,6 +1,7 @@
 """Plots of predictions and curves: panels for the trackers, and two files at the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,34 +44,27 @@ class Pictures(Callback):
         """Send a panel to the trackers, every `pictures.every_epochs` epochs."""
         due = event.epoch % self._config.every_epochs == 0 or event.epoch == event.epochs
         if due and self._config.enabled and not event.diverged:
-            self._guarded(lambda: self._log_panel(event.epoch))
+            with self._guarded():
+                samples = self._predict()
+                panel = self._task.panel(samples) if samples is not None else None
+                if panel is not None:
+                    self._image(event.epoch, "predictions", panel)
 
     def on_run_end(self, event: RunEnd) -> None:
         """Draw both files."""
         if not self._config.enabled:
             return
-        self._guarded(lambda: self._draw_history(event.best_epoch))
-        if event.best_epoch:
-            self._guarded(lambda: self._draw_predictions(event.best_epoch))
+        folder, best = self._run_dir, event.best_epoch
+        with self._guarded():
+            path = folder / run_folder.HISTORY
+            history(read_metrics(folder), path, title=folder.name, best_epoch=best or None)
+        with self._guarded():
+            if best and (samples := self._predict_best()) is not None:
+                self._task.draw(samples, folder / run_folder.PREDICTIONS, f"{folder.name}: best epoch {best}")
 
-    def _log_panel(self, epoch: int) -> None:
-        samples = self._predict()
-        panel = self._task.panel(samples) if samples is not None else None
-        if panel is not None:
-            self._image(epoch, "predictions", panel)
-
-    def _draw_predictions(self, best_epoch: int) -> None:
-        samples = self._predict_best()
-        if samples is not None:
-            path = self._run_dir / run_folder.PREDICTIONS
-            self._task.draw(samples, path, f"{self._run_dir.name}: best epoch {best_epoch}")
-
-    def _draw_history(self, best_epoch: int) -> None:
-        path = self._run_dir / run_folder.HISTORY
-        history(read_metrics(self._run_dir), path, title=self._run_dir.name, best_epoch=best_epoch or None)
-
-    def _guarded(self, draw: Callable[[], object]) -> None:
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
         try:
-            draw()
+            yield
         except Exception as error:  # noqa: BLE001 - a by-product must not end the run
             self._notify(Note(f"a plot could not be drawn: {type(error).__name__}: {error}", "warning"))

@@ -43,7 +43,7 @@ class Summary(Callback):
             "parameters": event.parameters,
             **({"loss_parameters": event.loss_parameters} if event.loss_parameters else {}),
             "definitions": dict(event.definitions),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": _now(),
         }
         run_folder.write_summary(event.run_dir, {**self._head, "config": event.config})
 
@@ -57,17 +57,12 @@ class Summary(Callback):
 
 def _results(end: RunEnd) -> dict[str, object]:
     """Return the entries of a finished run, of one seed or of several."""
-    return {
-        "outcome": end.outcome,
-        "reason": end.reason,
-        "value": end.value,
-        "best": end.best,
-        "last": end.last,
-        "epochs": end.epochs,
-        "seconds": end.seconds,
-        "samples_per_second": end.samples_per_second,
-        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    names = ("outcome", "reason", "value", "best", "last", "epochs", "seconds", "samples_per_second")
+    return {name: getattr(end, name) for name in names} | {"ended": _now()}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class RepeatsSummary:
@@ -83,7 +78,7 @@ class RepeatsSummary:
             "project": config.project,
             "name": config.name,
             "monitor": config.monitor.model_dump(mode="json"),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": _now(),
             "config": redact(config.as_data()),
         }
 
@@ -127,10 +122,7 @@ class RepeatsSummary:
                 self._kind: int(number),
                 "outcome": result.outcome,
                 "value": float(result),
-                "best": result.best,
-                "last": result.last,
-                "epochs": result.epochs,
-                "seconds": result.seconds,
+                **{name: getattr(result, name) for name in ("best", "last", "epochs", "seconds")},
                 "folder": result.run_dir.name,
             }
             for number, result in self._results

@@ -1,19 +1,14 @@
-"""The state that a changed setting resets or refuses; every field of a config is decided."""
+"""The state that a changed setting resets or refuses."""
 
 from typing import Any
 
 import pytest
 
-from lab.config import RunConfig
 from lab.config.config_diff import differences
-from lab.train.changed_settings import SETTINGS, Effect, refused, resets
+from lab.train.changed_settings import refused, resets
 from tests.continuing import tiny
 
 STOPPING = {"patience": 3}
-
-
-def test_every_field_is_decided() -> None:
-    assert set(SETTINGS) == set(RunConfig.model_fields)
 
 
 def changed(was: dict[str, Any], now: dict[str, Any]) -> tuple[Any, ...]:
@@ -107,7 +102,3 @@ STEPS = {"scheduler": {"target": "torch.optim.lr_scheduler.StepLR", "step_size":
 def test_refused(was: dict[str, Any], now: dict[str, Any], names: list[str]) -> None:
     changes, _, after = changed(was, now)
     assert [name for name, _, _ in refused(changes, after)] == names
-
-
-def test_an_effect_is_used() -> None:
-    assert {setting.effect for setting in SETTINGS.values()} == set(Effect)

@@ -93,7 +93,7 @@ def test_losses_hold_no_graph() -> None:
         for pairs in sums._pending.values()
         for mean, _ in pairs
     ]
-    kept = [*filled._pending, *means]
+    kept = [*(loss for loss, _ in filled._pending), *means]
     assert len(kept) == 3 and not any(each.requires_grad for each in kept)
 
 

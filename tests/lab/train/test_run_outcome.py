@@ -7,7 +7,7 @@ import pytest
 from lab.console.signals import Interrupted
 from lab.events import Stopped
 from lab.store import run_folder
-from lab.train.run_outcome import outcome_of
+from lab.train.run_events import outcome_of
 
 
 def caught(error: BaseException) -> BaseException:
