@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -384,13 +385,9 @@ def _attend(layers: nn.ModuleList, tokens: Tensor, group: Tensor) -> Tensor:
     # Pad the groups to one length: a row for each group, a column for each of its members.
     _, row, counts = group.unique(return_inverse=True, return_counts=True)
     order = row.argsort(stable=True)
-    column = torch.empty_like(row)
-    column[order] = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row[order]]
-    padded = tokens.new_zeros(len(counts), int(counts.max()), tokens.shape[1])
-    padded[row, column] = tokens
+    padded = pad_sequence(tokens[order].split(counts.tolist()), batch_first=True)
     # Padding is masked, so a token attends only to those of its group.
-    absent = torch.ones(padded.shape[:2], dtype=torch.bool, device=row.device)
-    absent[row, column] = False
+    absent = torch.arange(padded.shape[1], device=row.device) >= counts[:, None]
     for layer in layers:
         padded = layer(padded, src_key_padding_mask=absent)
-    return padded[row, column]
+    return padded[~absent][order.argsort()]

@@ -241,7 +241,8 @@ class Trainer:
                     sums.add(result)
                     if step == batches[-1][0]:
                         group.finish(self.optimizer)
-                        first.check_gradients(self.reach, self.callbacks.on_note, result.loss)
+                        if not first.done:
+                            self.callbacks.on_notes(self.reach.notes(result.loss))
                         sums.add_norm(self._step())
                         first.complete()
                     self._reporter.step(step, sums)

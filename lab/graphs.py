@@ -5,7 +5,7 @@ A batch is videos one after another, none padded: indices give the frame of a bo
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -114,39 +114,31 @@ def collate(
     frames = [len(scenes["time"]) for scenes, _ in items]
     videos = [len(truth["videos"]) for _, truth in items]
     annotated = [len(truth["boxes"]) for _, truth in items]
-    seen = [scenes for scenes, _ in items]
-    targets = [truth for _, truth in items]
-    scenes = SceneGraphBatch(
-        features=torch.cat([scene["features"] for scene in seen]),
-        boxes=torch.cat([scene["boxes"] for scene in seen]),
-        classes=torch.cat([scene["classes"] for scene in seen]),
-        frame_of_box=_moved([scene["frame_of_box"] for scene in seen], frames),
-        video_of_frame=_moved([scene["video_of_frame"] for scene in seen], videos),
-        time=torch.cat([scene["time"] for scene in seen]),
-        pairs=_moved([scene["pairs"] for scene in seen], boxes),
-    )
-    truth = SceneGraphTarget(
-        objects=torch.cat([truth["objects"] for truth in targets]),
-        relations=_by_group([truth["relations"] for truth in targets]),
-        judged=torch.cat([truth["judged"] for truth in targets]),
-        boxes=torch.cat([truth["boxes"] for truth in targets]),
-        labels=torch.cat([truth["labels"] for truth in targets]),
-        frame_of_box=_moved([truth["frame_of_box"] for truth in targets], frames),
-        pairs=_moved([truth["pairs"] for truth in targets], annotated),
-        predicates=_by_group([truth["predicates"] for truth in targets]),
-        videos=_moved([truth["videos"] for truth in targets], videos),
-    )
-    return scenes, truth
+    by_scene = {"frame_of_box": frames, "video_of_frame": videos, "pairs": boxes}
+    by_truth = {"frame_of_box": frames, "pairs": annotated, "videos": videos}
+    scenes = _joined(SceneGraphBatch, [scenes for scenes, _ in items], by_scene)
+    truth = _joined(SceneGraphTarget, [truth for _, truth in items], by_truth)
+    return cast(SceneGraphBatch, scenes), cast(SceneGraphTarget, truth)
+
+
+def _joined(
+    kind: type, parts: Sequence[Mapping[str, Any]], counts: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """The entries of several items one after another; `counts` has those that are indices, by name."""
+    joined: dict[str, Any] = {}
+    for name in kind.__annotations__:
+        values = [part[name] for part in parts]
+        if isinstance(values[0], Mapping):
+            joined[name] = {group: torch.cat([value[group] for value in values]) for group in values[0]}
+        else:
+            joined[name] = _moved(values, counts[name]) if name in counts else torch.cat(values)
+    return joined
 
 
 def _moved(parts: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
     """Indices one after another, those of part i raised by the sum of the counts before i."""
     starts = [sum(counts[:index]) for index in range(len(counts))]
     return torch.cat([part + start for part, start in zip(parts, starts, strict=True)])
-
-
-def _by_group(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {group: torch.cat([part[group] for part in parts]) for group in parts[0]}
 
 
 def overlap(boxes: Tensor, others: Tensor) -> Tensor:

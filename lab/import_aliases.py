@@ -226,7 +226,7 @@ class _Finder:
         if not name.startswith("lab."):
             return None
         if name in SPLIT:
-            return ModuleSpec(name, _Package(), is_package=True)
+            return ModuleSpec(name, None, is_package=True)  # each of its modules has an entry of its own
         if (new := current(name)) != name:
             return ModuleSpec(name, _Moved(new))
         # This runs for every module of the program: entries for whole modules are passed over at once.
@@ -236,13 +236,6 @@ class _Finder:
         if spec is not None and spec.loader is not None:
             _add_names(spec.loader, names)
         return spec
-
-
-class _Package(Loader):
-    """Loads a package that has nothing but modules, each of which is found by its own entry."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Leave it empty."""
 
 
 class _Moved(Loader):

@@ -30,7 +30,7 @@ def format_duration(seconds: object) -> str:
     return f"{whole // 60} min {whole % 60:02d} s"
 
 
-def format_list(names: Sequence[str], between: str = ", ") -> str:
+def format_list(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return between.join(names[:5]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more

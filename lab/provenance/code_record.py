@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.config.module_locations import PROJECT
+from lab.console.formatting import format_list
 from lab.events import Note
 from lab.provenance import git
 from lab.provenance.git import Gap, Repository
@@ -227,6 +228,4 @@ def _of_gap(repository: Repository, modules: Sequence[Module]) -> list[Note]:
 
 
 def _names(modules: Sequence[Module]) -> str:
-    names = [module.name for module in modules]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return format_list([module.name for module in modules], most=3)

@@ -87,17 +87,17 @@ class Held:
     def __init__(self, root: Any, *, tensors: bool = True, most: int = 2**28, closely: bool = True) -> None:
         self.root, self._tensors, self._most, self._closely = root, tensors, most, closely
         self.unkept: list[str] = []
-        leaves = list(self._leaves(self._walk()))
+        leaves = list(self._leaves())
         self._beginning = {leaf.path: self._seen(leaf) for leaf in leaves}
         self._kinds = {leaf.path: type(leaf.value) for leaf in leaves}
 
     def streams(self) -> list[str]:
         """The paths of random streams, which change for certain."""
-        return [leaf.path for leaf in self._leaves(self._walk()) if isinstance(leaf.value, _STREAMS)]
+        return [leaf.path for leaf in self._leaves() if isinstance(leaf.value, _STREAMS)]
 
     def changed(self) -> list[str]:
         """The paths of what isn't as it was when this was made, or decides itself what it keeps."""
-        leaves = self._leaves(self._walk())
+        leaves = self._leaves()
         return [leaf.path for leaf in leaves if leaf.slot is Slot.OWN or not self._as_at_first(leaf)]
 
     def copied(self) -> dict[str, Plain]:
@@ -108,7 +108,7 @@ class Held:
     def copy(self) -> dict[str, object]:
         """All of it but parameters and what is too large or can't be kept, as `state` has it."""
         found: dict[str, object] = {}
-        for leaf in self._leaves(self._walk()):
+        for leaf in self._leaves():
             with suppress(Unkeepable):
                 if leaf.slot is not Slot.PARAMETER:
                     found[leaf.path] = [leaf.holder, leaf.slot.value, leaf.name, _copied(self._kept(leaf))]
@@ -118,7 +118,7 @@ class Held:
         """Return what has changed, as plain data by path; what can't be kept is named in `unkept` instead."""
         found: dict[str, Any] = {}
         self.unkept = []
-        for leaf in self._leaves(self._walk()):
+        for leaf in self._leaves():
             # What is as at construction will be so again: only differences are kept.
             if leaf.slot is not Slot.OWN and self._as_at_first(leaf):
                 continue
@@ -150,8 +150,8 @@ class Held:
         Raises:
             ValueError: a value doesn't fit.
         """
-        walk = self._walk()
-        leaves, holders = {leaf.path: leaf for leaf in self._leaves(walk)}, walk.holders
+        walk = Walk(self.root, self._tensors)
+        leaves, holders = {leaf.path: leaf for leaf in itertools.islice(walk, _LEAVES)}, walk.holders
         lost = []
         for path, (holder, slot, name, value) in state.items():
             # Attributes and items of dicts may be new; an item of a list needs its place.
@@ -217,13 +217,9 @@ class Held:
             total = int(_bits(tensor).sum(dtype=torch.int64))
         return Mark(id(tensor), (tensor._version, total))
 
-    def _walk(self) -> Walk:
-        return Walk(self.root, self._tensors)
-
-    @staticmethod
-    def _leaves(walk: Walk) -> Iterator[Leaf]:
+    def _leaves(self) -> Iterator[Leaf]:
         """All values that may change."""
-        yield from itertools.islice(walk, _LEAVES)
+        return itertools.islice(Walk(self.root, self._tensors), _LEAVES)
 
 
 @contextmanager

@@ -13,7 +13,9 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 def leaves_in(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """All values in them, each with the keys and fields that lead to it, as `boxes: labels: `."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Tensor):  # most are
+        yield path, value
+    elif isinstance(value, Mapping):
         for key, part in value.items():
             yield from leaves_in(part, f"{path}{key}: ")
     elif isinstance(value, (list, tuple)):

@@ -37,14 +37,10 @@ class TrainedParameters:
         self.loss = trained_in(network.parameters(), **self._parts)
         self._metrics = trained_in([*network.parameters(), *self.loss.values()], metrics=metrics)
 
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """All of the network and the trained ones of the loss."""
-        yield from self._network.parameters()
-        yield from self.loss.values()
-
     def finite(self) -> bool:
-        """Return whether all of them are finite, which waits for the device."""
-        flags = [parameter.detach().isfinite().all() for parameter in self.parameters()]
+        """Return whether all of network and loss are finite, which waits for the device."""
+        parameters = (*self._network.parameters(), *self.loss.values())
+        flags = [parameter.detach().isfinite().all() for parameter in parameters]
         return not flags or bool(torch.stack(flags).all())
 
     @property

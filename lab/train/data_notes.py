@@ -31,44 +31,42 @@ def setup_notes(
     return [*data_notes(config, data, described), *loss_notes(criterion)]
 
 
-def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> list[Note]:
-    """List what is remarkable about the data, and settings that have no effect."""
+def data_notes(config: RunConfig, data: Loaders, described: Mapping[str, Definition] = {}) -> Iterator[Note]:
+    """Yield what is remarkable about the data, and settings that have no effect."""
     # Each note is on something that is legal, so no error, but seldom intended.
-    notes, info = [], data.info
+    info = data.info
     if empty := info.without_objects:
         some = f"{', '.join(empty[:3])}{' …' if len(empty) > 3 else ''}"
-        notes.append(Note(f"{len(empty)} training images have no object in their masks: {some}", "warning"))
+        yield Note(f"{len(empty)} training images have no object in their masks: {some}", "warning")
     if unlabelled := info.counts.get("unlabelled"):
-        notes.append(Note(f"{unlabelled} images have no mask and are not used"))
+        yield Note(f"{unlabelled} images have no mask and are not used")
     if layout := info.layout:
-        notes.append(Note(f"Read as {layout}"))
-    notes += [Note(each, "warning") for each in info.warnings]
-    notes += [Note(each) for each in _means(config, info, described)]
-    notes += [Note(each, "warning") for each in _rare(info.counts.get("train"))]
-    notes += [Note(each, "warning") for each in data.notes()]
+        yield Note(f"Read as {layout}")
+    yield from (Note(each, "warning") for each in info.warnings)
+    yield from (Note(each) for each in _means(config, info, described))
+    yield from (Note(each, "warning") for each in _rare(info.counts.get("train")))
+    yield from (Note(each, "warning") for each in data.notes())
     if config.val is None:
         pictures = "; no plots of predictions are drawn" if config.pictures.enabled else ""
         text = f"val is null: nothing is validated, and the best epoch is that of {config.monitor.metric}"
-        notes.append(Note(f"{text}, which does not measure how the network does on new data{pictures}"))
+        yield Note(f"{text}, which does not measure how the network does on new data{pictures}")
     if config.steps_per_epoch and not isinstance(data.train, StreamLoader):
-        notes.append(Note("steps_per_epoch has no effect: the training data knows its length", "warning"))
+        yield Note("steps_per_epoch has no effect: the training data knows its length", "warning")
     if config.loader.shard and not isinstance(data.train, StreamLoader):
-        notes.append(Note("loader.shard has no effect: the training data is no stream", "warning"))
+        yield Note("loader.shard has no effect: the training data is no stream", "warning")
     if config.loader.workers and isinstance(data.train, TensorLoader):
-        notes.append(Note("loader.workers has no effect: the training data is in memory", "warning"))
-    notes += [Note(each, "warning") for each in notes_on_moved(import_paths(config.as_data()))]
-    return notes
+        yield Note("loader.workers has no effect: the training data is in memory", "warning")
+    yield from (Note(each, "warning") for each in notes_on_moved(import_paths(config.as_data())))
 
 
-def loss_notes(criterion: Criterion) -> list[Note]:
+def loss_notes(criterion: Criterion) -> Iterator[Note]:
     """Warn where the loss is a sum over each batch, so that it grows with the batch."""
     loss = known(criterion)
-    if loss is None or loss.reduction != "sum":
-        return []
-    message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
-    return [
-        Note(f"{message}; the losses of batches are averaged. With reduction: mean they don't", "warning")
-    ]
+    if loss is not None and loss.reduction == "sum":
+        message = "criterion.reduction: sum makes the loss, its gradient and val_loss depend on batch_size"
+        yield Note(
+            f"{message}; the losses of batches are averaged. With reduction: mean they don't", "warning"
+        )
 
 
 def _means(config: RunConfig, info: DatasetInfo, described: Mapping[str, Definition]) -> Iterator[str]:

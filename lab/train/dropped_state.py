@@ -32,12 +32,9 @@ def drop_state(reset: Resets, content: dict[str, Any], parts: Parts, config: Con
         raise ConfigError([Problem(("criterion",), message)])
     if isinstance(components := parts.get("components"), ComponentStates):
         components.leave_out(reset.components)
-    if reset.criterion:
-        content.pop("criterion", None)
-    if reset.early_stopping:
-        content.pop("early_stopping", None)
-    if reset.scaler:
-        content.pop("scaler", None)
+    for name in ("criterion", "early_stopping", "scaler"):
+        if getattr(reset, name):
+            content.pop(name, None)
     if reset.best:
         content["course"] = {**content["course"], "best": {"epoch": 0, "values": {}}}
     return list(_drop_sums(reset, content))

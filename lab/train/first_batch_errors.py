@@ -5,7 +5,7 @@ the exception itself propagates unchanged, for a study counts failures by their 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
@@ -19,12 +19,12 @@ from torch.utils.hooks import RemovableHandle
 
 from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
+from lab.console.formatting import format_list
 from lab.data.epoch_loader import MixedSizes, Unstackable
-from lab.events import Note, Phase
+from lab.events import Phase
 from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
 from lab.state.nested_tensors import leaves_in
-from lab.state.trained_parameters import TrainedParameters
 from lab.train.progress import NotFinite
 from lab.train.runtime import is_out_of_memory
 
@@ -81,12 +81,6 @@ class FirstBatch:
         if not self.done:
             self._batch = described(batch)
         return batch
-
-    def check_gradients(self, reach: TrainedParameters, notify: Callable[[Note], None], loss: Tensor) -> None:
-        """Name the parameters that the first backward pass didn't reach, and those of the loss."""
-        if not self.done:
-            for note in reach.notes(loss):
-                notify(note)
 
     def complete(self) -> None:
         """Mark the first batch as done; later errors are not recorded."""
@@ -178,8 +172,7 @@ def described(batch: object) -> str:
 
 def _listed(value: object) -> str:
     leaves = [f"{path}{_kind(leaf)}" for path, leaf in leaves_in(value)]
-    more = f" and {len(leaves) - _LISTED} more" if len(leaves) > _LISTED else ""
-    return ", ".join(leaves[:_LISTED]) + more or f"empty {type(value).__name__}"
+    return format_list(leaves, most=_LISTED) or f"empty {type(value).__name__}"
 
 
 def _kind(leaf: object) -> str:

@@ -200,18 +200,15 @@ def _resolve(device: torch.device | str) -> torch.device:
         found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return _resolve(found)
     result = torch.device(device)
-    if result.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = result.index if result.index is not None else 0
-        if index >= count:
-            there = f"cuda:0 to cuda:{count - 1}" if count else "none"
-            raise _no_device(f"found '{device}', and the available CUDA devices are: {there}")
-        return torch.device("cuda", index)
-    if result.type == "mps":
-        if not torch.backends.mps.is_available():
-            raise _no_device("found 'mps', which is not available on this machine")
-        return torch.device("mps", 0)
-    return result
+    if result.type not in ("cuda", "mps"):
+        return result
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if result.type == "cuda" and (result.index or 0) >= count:
+        there = f"cuda:0 to cuda:{count - 1}" if count else "none"
+        raise _no_device(f"found '{device}', and the available CUDA devices are: {there}")
+    if result.type == "mps" and not torch.backends.mps.is_available():
+        raise _no_device("found 'mps', which is not available on this machine")
+    return torch.device(result.type, result.index or 0)
 
 
 def _require_backend(compile: bool | str) -> bool | str:
