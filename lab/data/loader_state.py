@@ -101,13 +101,11 @@ def _roots(loader: object) -> dict[str, object]:
     """The objects of this process whose attributes count; a worker begins with a copy of its dataset."""
     if isinstance(loader, TensorLoader):
         return {}
-    roots = {"dataset": dataset_of(loader)}
-    if isinstance(loader, (SampleLoader, StreamLoader)):
-        return roots
-    if isinstance(loader, DataLoader):
-        names = ("generator", "sampler", "batch_sampler")
-        return {**{name: getattr(loader, name) for name in names}, **roots}
-    return {"loader": loader}
+    if not isinstance(loader, DataLoader):
+        return {"loader": loader}
+    own = isinstance(loader, (SampleLoader, StreamLoader))  # which draw from (seed, epoch, index)
+    names = () if own else ("generator", "sampler", "batch_sampler")
+    return {**{name: getattr(loader, name) for name in names}, "dataset": dataset_of(loader)}
 
 
 def _out_of_reach(loader: object) -> list[str]:

@@ -114,14 +114,11 @@ def collate(items: list[object]) -> object:
                 f"a batch has items of several shapes, such as {_two(images)}: end the transforms with "
                 "albumentations.RandomCrop and pad_if_needed, cut patches, or set batch_size: 1"
             ) from error
-        shapes = next(
-            (found for found in map(set, zip(*map(_shapes, items), strict=False)) if len(found) > 1), None
-        )
-        what = (
-            f"has items of several shapes, such as {_two(shapes)}"
-            if shapes
-            else f"can't be stacked ({error})"
-        )
+        what = f"can't be stacked ({error})"
+        for shapes in map(set, zip(*map(_shapes, items), strict=False)):
+            if len(shapes) > 1:
+                what = f"has items of several shapes, such as {_two(shapes)}"
+                break
         raise Unstackable(
             f"a batch {' '.join(what.split())}: return tensors of equal shapes, or give the dataset a method "
             "collate(items) that makes the batch, such as by torch.nn.utils.rnn.pad_sequence (docs/tasks.md)"

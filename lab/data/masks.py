@@ -177,19 +177,17 @@ class MaskReader:
         return result
 
     def _from_values(self, mask: Pixels) -> NDArray[np.uint8]:
+        values = {grey: index for code, index in self._index.items() if (grey := _grey(code)) is not None}
         # A table look-up is a single pass over the pixels, but of 4 bytes the table would be too large.
         if mask.dtype.itemsize <= 2 and mask.dtype.kind == "u":
             table = np.full(1 << (8 * mask.dtype.itemsize), _UNKNOWN, np.uint8)
-            for code, index in self._index.items():
-                value = _grey(code)
-                if value is not None and value < len(table):
+            for value, index in values.items():
+                if value < len(table):
                     table[value] = index
             return np.asarray(table[mask])
         result = np.full(mask.shape, _UNKNOWN, np.uint8)
-        for code, index in self._index.items():
-            value = _grey(code)
-            if value is not None:
-                result[mask == value] = index
+        for value, index in values.items():
+            result[mask == value] = index
         return result
 
     def _from_colours(self, mask: Pixels) -> NDArray[np.uint8]:
