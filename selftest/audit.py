@@ -154,11 +154,6 @@ class Found:
     running: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
 
-    def add(self, other: "Found") -> None:
-        """Take in what is wrong with another study."""
-        for name, lines in vars(other).items():
-            getattr(self, name).extend(lines)
-
     def counted(self) -> dict[str, int]:
         """The number of each kind."""
         return {name: len(lines) for name, lines in vars(self).items()}

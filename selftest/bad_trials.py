@@ -50,10 +50,11 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
         broken.append(f"the memory was {base:.0f} MB, and {end:.0f} MB in the end")
     audit.close()
     good = sum(trial.state == TrialState.COMPLETE and _outcome(trial) == "completed" for trial in found)
+    pairs = zip(found, faults, strict=False)
     figures = {
         "good ones completed": good,
         "good ones": faults.count("none"),
-        "causes told": sum(_has_cause(trial, fault) for trial, fault in zip(found, faults, strict=False)),
+        "causes told": sum(fault != "none" and CAUSES[fault][1] in _cause(trial) for trial, fault in pairs),
         "bad ones": count - faults.count("none"),
         "MB more in the end": end - base,
         "MB more at most": most - base,
@@ -97,58 +98,56 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
     return Verdict(figures, broken)
 
 
-def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -> list[str]:
+def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -> Iterator[str]:
     """Judge trials of which these faults were asked.
 
     Args:
         page: the text of the report.
     """
-    broken = [f"{len(trials)} trials, expected {len(faults)}"] * (len(trials) != len(faults))
+    if len(trials) != len(faults):
+        yield f"{len(trials)} trials, expected {len(faults)}"
     for trial, fault in zip(trials, faults, strict=False):
         where = f"trial {trial.number} ({fault})"
         if fault == "none":
             if trial.state != TrialState.COMPLETE or _outcome(trial) != "completed":
-                broken.append(f"{where}: {_outcome(trial)}, expected completed: {_cause(trial)}")
+                yield f"{where}: {_outcome(trial)}, expected completed: {_cause(trial)}"
             continue
         outcome, cause = CAUSES[fault]
         if (found := _outcome(trial)) != outcome:
-            broken.append(f"{where}: {found}, expected {outcome}: {_cause(trial)}")
+            yield f"{where}: {found}, expected {outcome}: {_cause(trial)}"
         if cause not in _cause(trial):
-            broken.append(f"{where}: the cause is {_cause(trial)!r}, expected {cause!r}")
+            yield f"{where}: the cause is {_cause(trial)!r}, expected {cause!r}"
         if not _row(page, trial.number, _cause(trial)):
-            broken.append(f"{where}: the report doesn't tell its cause")
-    return broken
+            yield f"{where}: the report doesn't tell its cause"
 
 
-def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str) -> list[str]:
+def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str) -> Iterator[str]:
     """Judge a study with killing configurations, each of which was asked for twice.
 
     Args:
         died: `fault width` of each process that was killed.
         page: the text of the report.
     """
-    broken, seen = [], set()
-    killed = Counter(died)
+    seen, killed = set(), Counter(died)
     for trial in trials:
         fault, width = trial.params.get("net.fault"), trial.params.get("net.width")
         where = f"trial {trial.number} ({fault} {width})"
         if fault == "none":
             if trial.state != TrialState.COMPLETE or trial.user_attrs.get("attempts") != 1:
-                broken.append(f"{where}: {_outcome(trial)} after {trial.user_attrs.get('attempts')} attempts")
+                yield f"{where}: {_outcome(trial)} after {trial.user_attrs.get('attempts')} attempts"
             continue
         if trial.state != TrialState.FAIL:
-            broken.append(f"{where}: {trial.state.name}, expected FAIL")
+            yield f"{where}: {trial.state.name}, expected FAIL"
         # Only the first trial of a configuration may run; the second is refused at once.
         first = (fault, width) not in seen
         seen.add((fault, width))
         if first and (number := killed[f"{fault} {width}"]) != 2:
-            broken.append(f"{where}: tried {number} times, expected 2")
+            yield f"{where}: tried {number} times, expected 2"
         if "quarantined" not in _cause(trial):
-            broken.append(f"{where}: the cause is {_cause(trial)!r}, which names no quarantine")
+            yield f"{where}: the cause is {_cause(trial)!r}, which names no quarantine"
         values = f"<code>net.fault</code> {fault}, <code>net.width</code> {width}"
         if first and values not in page[page.find('id="quarantine"') :]:
-            broken.append(f"{where}: its values are not among the quarantined ones of the report")
-    return broken
+            yield f"{where}: its values are not among the quarantined ones of the report"
 
 
 def _study(folder: Path, n_trials: int, faults: list[str], **changes: Any) -> OptimizeConfig:
@@ -246,7 +245,3 @@ def _outcome(trial: FrozenTrial) -> str:
 
 def _cause(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("cause", ""))
-
-
-def _has_cause(trial: FrozenTrial, fault: str) -> bool:
-    return fault in CAUSES and CAUSES[fault][1] in _cause(trial)

@@ -22,15 +22,11 @@ from lab.config import RunConfig, import_policy
 from lab.hpo import forkserver
 from lab.hpo.worker_main import Run
 from selftest.postgres import Postgres, find_postgres
+from selftest.studies import small_run
 
 T = TypeVar("T")
 CONSOLE = "console.txt"
 PLANTED = "selftest.faulty_parts,selftest.stateful_parts"  # which configs may name here alone
-_SMALL = {
-    "data": "lab.data.function",
-    "net": "model.MLP",
-    "optimizer": {"target": "torch.optim.AdamW", "lr": 1e-3},
-}
 # What forked processes would import one after the other.
 _WARM = ("optuna", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "alembic.config",
          "alembic.command", "lab.hpo.study", "selftest.faulty_parts", "selftest.stateful_parts",
@@ -185,16 +181,6 @@ class Bench:
         )
         return self._with(Process(command, folder / CONSOLE))
 
-    def command(
-        self,
-        folder: Path,
-        *arguments: str,
-        environment: Mapping[str, str] | None = None,
-        timeout: float = 300.0,
-    ) -> Done:
-        """The real `python main.py ...` in a folder, to its end; one that takes too long is killed (-9)."""
-        return self.start(folder, *arguments, environment=environment).done(timeout)
-
     def fork(self, folder: Path, function: Callable[..., object], *arguments: object) -> Process:
         """A process from a server that has imported everything, in hundredths of a second.
 
@@ -240,7 +226,7 @@ class Bench:
         if self._is_warm:
             return
         self._is_warm = True
-        forkserver.warm_up(RunConfig.model_validate(_SMALL), self.run.__module__, *_WARM)
+        forkserver.warm_up(RunConfig.model_validate(small_run()), self.run.__module__, *_WARM)
 
 
 def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:

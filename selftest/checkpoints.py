@@ -132,6 +132,10 @@ def damaged(bench: Bench, count: int) -> Verdict:
 
 def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
     """The content damaged, each time at another place, and how: bits flipped mostly."""
+
+    def changed(place: int, new: bytes) -> bytes:
+        return content[:place] + new + content[place + len(new) :]
+
     for index in numbers():
         chance = random.Random(index)
         place = chance.randrange(len(content))
@@ -140,16 +144,12 @@ def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
         elif index % 8 == 3:
             zeroed = bytes(min(512, len(content) - place))
             # Nothing changes where the bytes are zero already.
-            if content[place : place + len(zeroed)] == zeroed:
-                continue
-            yield (
-                f"{len(zeroed)} bytes zeroed at {place}",
-                content[:place] + zeroed + content[place + len(zeroed) :],
-            )
+            if (damaged := changed(place, zeroed)) != content:
+                yield f"{len(zeroed)} bytes zeroed at {place}", damaged
         else:
             bit = chance.randrange(8)
             flipped = bytes([content[place] ^ (1 << bit)])
-            yield f"bit {bit} of byte {place} flipped", content[:place] + flipped + content[place + 1 :]
+            yield f"bit {bit} of byte {place} flipped", changed(place, flipped)
 
 
 def judge_damage(folder: Path) -> list[str]:

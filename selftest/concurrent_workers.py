@@ -17,8 +17,7 @@ from lab.hpo.storage import Database
 from lab.hpo.worker_main import Run
 from selftest.audit import Audit, Found, judge, judge_record
 from selftest.bench import Bench
-from selftest.crew import PATIENCE
-from selftest.killed_workers import STORAGES, new_databases
+from selftest.killed_workers import PATIENCE, STORAGES, new_databases
 from selftest.studies import small_study, trial_folder, work
 from selftest.verdict import Tally, Verdict
 
@@ -57,7 +56,7 @@ def queue_in_lockstep(bench: Bench, count: int) -> Verdict:
         audit = Audit(small_study(url, _QUEUED, **_TINY), folder)
         audit.enqueue({"optimizer.lr": 1e-3 * (1 + n), "net.width": 4 + n} for n in range(_QUEUED))
         gate = forkserver.context().Barrier(_WORKERS)
-        crashes = _at_work(bench, folder, work, audit.config, _InStep(bench.run, gate))
+        crashes = _at_work(bench, folder, work, audit.config, partial(_in_step, bench.run, gate))
         # Claims are counted in the log too: a trial that two workers claimed may still finish once.
         found, claims = audit.judge(), sum(change.what == "claim" for change in audit.log())
         audit.close()
@@ -85,17 +84,11 @@ def judge_new(config: OptimizeConfig, folder: Path) -> Found:
     return found
 
 
-class _InStep:
-    """A run that waits for those of the other workers before it ends, so that all go on at one instant."""
-
-    def __init__(self, run: Run, gate: Barrier) -> None:
-        self._run, self._gate = run, gate
-
-    def __call__(self, *arguments: Any, **options: Any) -> RunResult:
-        """Train, and wait."""
-        result = self._run(*arguments, **options)
-        self._gate.wait(_GATE)
-        return result
+def _in_step(run: Run, gate: Barrier, *arguments: Any, **options: Any) -> RunResult:
+    """Train, and wait for the runs of the other workers, so that all go on at one instant."""
+    result = run(*arguments, **options)
+    gate.wait(_GATE)
+    return result
 
 
 def _rounds(

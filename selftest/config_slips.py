@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class Wrong:
 
     Args:
         what: the slip.
-        content: of the file, which is called `wrong.yaml`; None where there is to be none.
+        content: of the file, which is called `wrong.yaml`.
         study: whether it is one of a study.
         line: where it has to be reported, from 1; 0 where there is none to name.
         hint: what the message has in it.
@@ -31,7 +32,7 @@ class Wrong:
     """
 
     what: str
-    content: bytes | None
+    content: bytes
     study: bool
     line: int
     hint: str = ""
@@ -66,6 +67,11 @@ class Original:
             raise LookupError(pattern)
         self.lines[line - 1] = text
         return line
+
+    def remove(self, name: str) -> None:
+        """Remove a section: its line, and those below that are indented."""
+        line = self.places[name,]
+        self.lines[line - 1 :] = dropwhile(lambda each: not re.match(r"\S", each), self.lines[line:])
 
     def sections(self) -> list[Keys]:
         """Keys of the config itself, whose names are long enough to be misspelt."""
@@ -153,13 +159,10 @@ def _value(what: str, values: Mapping[str, str], hint: str) -> Slip:
             name, value = {"folds": ("workers", "0")}.get(
                 name, ("n_trials", value if what != "choice" else "fp23")
             )
-        top = re.escape(name)
         if (name,) in original.places:
-            end = next((i for i in range(original.places[name,], len(original.lines))
-                        if re.match(r"\S", original.lines[i])), len(original.lines))  # fmt: skip
-            del original.lines[original.places[name,] - 1 : end]
+            original.remove(name)
         original.lines.append(f"{name}: {value}")
-        return original.wrong(f"{top}: {value}", len(original.lines), "expected" if original.study else hint)
+        return original.wrong(f"{name}: {value}", len(original.lines), "expected" if original.study else hint)
 
     return slip
 
@@ -173,10 +176,7 @@ def _twice(original: Original, rng: random.Random) -> Wrong:
 
 def _without(original: Original, rng: random.Random) -> Wrong:
     name = rng.choice(["study_name", "search_space", "run"] if original.study else ["net", "data"])
-    start = original.places[name,] - 1
-    end = next((i for i in range(start + 1, len(original.lines)) if re.match(r"\w", original.lines[i])),
-               len(original.lines))  # fmt: skip
-    del original.lines[start:end]
+    original.remove(name)
     return original.wrong(f"no {name}", -1, f"{name}: is required, and not given")
 
 

@@ -15,12 +15,12 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from selftest.audit import Audit, Found
-from selftest.bench import Bench, Done, last_line, until
+from selftest.bench import Bench, until
 from selftest.postgres import HINT, Postgres
 from selftest.servers import Server, dashboards
 from selftest.sockets import exchange, request, status
 from selftest.studies import small_study, write_file
-from selftest.verdict import Tally, Verdict
+from selftest.verdict import Tally, Verdict, judge_command
 
 _TRIALS, _EPOCHS = 6, 8  # of 0.1 s each
 _LONGEST = 300.0  # seconds for a study of a few
@@ -119,7 +119,7 @@ def _with_outage(
             after = [reader.reads for reader in (direct, page)]
             if locked and any(now <= then for now, then in zip(after, before, strict=True)):
                 unread.append(f"read on expected, found {before} reads before and {after} after")
-        crashes += [line for command in running for line in judge_end(command.done(_LONGEST))]
+        crashes += [line for command in running for line in judge_command(command.done(_LONGEST), (0,))]
         # The outage is over: it must see again what is there.
         for reader in (direct, page):
             unread += reader.once_more()
@@ -139,13 +139,6 @@ def take(tally: Tally, storage: str, crashes: list[str], unread: list[str], foun
     tally.take(f"{storage}: a command crashed", crashes)
     tally.take(f"{storage}: the reader failed", unread)
     tally.take(storage, found)
-
-
-def judge_end(done: Done) -> list[str]:
-    """Judge how a command ended."""
-    if done.code != 0:
-        return [f"it ended with {done.code}: {done.last}"]
-    return [f"a traceback: {last_line(done.err)}"] * ("Traceback" in done.err)
 
 
 def _at_work(audit: Audit) -> bool:

@@ -4,7 +4,7 @@ import copy
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,10 +95,10 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
         code, output = _optimize(bench, folder, FILE)
         trials = _states(folder, "small")
         if edit.harmless:
-            tally.broken += judge_harmless(edit, code, output, trials, document(bench.main.parent))
+            tally.take(edit.name, judge_harmless(edit, code, output, trials, document(bench.main.parent)))
             tally.add("documented as harmless")
             continue
-        tally.broken += judge_refusal(edit, code, output, text)
+        tally.take(edit.name, judge_refusal(edit, code, output, text))
         tally.add("refused", code == 2)
         tally.add(burned, len(trials) - _TRIALS)
         tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, output)))
@@ -106,50 +106,47 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
     return tally.verdict()
 
 
-def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> list[str]:
+def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> Iterator[str]:
     """Judge how an edit was refused: a line for each thing that is wrong.
 
     Args:
         output: what the command has printed.
         file: the study's file as it is.
     """
-    where = f"{edit.name}: "
     if code != 2:
-        return [f"{where}exit code {code}, expected 2: {last_line(output)}"]
-    broken = []
+        yield f"exit code {code}, expected 2: {last_line(output)}"
+        return
     found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", output)
     if found is None:
-        return [f"{where}no line of the file with {edit.path}: {output[:400]}"]
+        yield f"no line of the file with {edit.path}: {output[:400]}"
+        return
     line = file.splitlines()[int(found[1]) - 1]
     if edit.path.rpartition(".")[2] not in line and "target" not in line:
-        broken.append(f"{where}line {found[1]} is {line!r}, expected that of {edit.path}")
+        yield f"line {found[1]} is {line!r}, expected that of {edit.path}"
     if not re.search(r"the study has .+, the file has .+|the file (adds|lacks) .+", found[2]):
-        broken.append(f"{where}no difference in {found[2]!r}")
+        yield f"no difference in {found[2]!r}"
     if "--fork" not in output:
-        broken.append(f"{where}no way out is told")
+        yield "no way out is told"
     if "Traceback" in output:
-        broken.append(f"{where}a traceback: {last_line(output)}")
-    return broken
+        yield f"a traceback: {last_line(output)}"
 
 
 def judge_harmless(
     edit: Edit, code: int | None, output: str, trials: list[str], document: Mapping[str, str]
-) -> list[str]:
+) -> Iterator[str]:
     """Judge how a harmless edit was taken: the study continues, and its page documents it.
 
     Args:
         trials: the states of all trials.
         document: the rows of the table of changes.
     """
-    broken = []
     if code != 0:
-        broken.append(f"{edit.name}: exit code {code}, expected 0: {last_line(output)}")
+        yield f"exit code {code}, expected 0: {last_line(output)}"
     if trials != ["COMPLETE"] * (_TRIALS + 1):
-        broken.append(f"{edit.name}: the trials are {trials}, expected one more that is complete")
+        yield f"the trials are {trials}, expected one more that is complete"
     answers = [answer for change, answer in document.items() if f"`{edit.name}`" in change]
     if document and not any(answer.startswith("fine") for answer in answers):
-        broken.append(f"{edit.name}: {_DOCUMENT} does not say that it is fine: {answers}")
-    return broken
+        yield f"{_DOCUMENT} does not say that it is fine: {answers}"
 
 
 def document(project: Path) -> dict[str, str]:
@@ -157,10 +154,8 @@ def document(project: Path) -> dict[str, str]:
     path = project / _DOCUMENT
     if not path.exists():
         return {}
-    cells = [
-        line.split("|") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("| ")
-    ]
-    return {row[1].strip(): row[2].strip() for row in cells if len(row) == 4}
+    rows = [line.split("|") for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row[1].strip(): row[2].strip() for row in rows if len(row) == 4 and row[1].startswith(" ")}
 
 
 def _file(folder: Path) -> Data:

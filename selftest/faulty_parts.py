@@ -235,9 +235,6 @@ class FirstColumn(nn.Module):
 class Level:
     """The mean of the second column is the figure."""
 
-    def __init__(self) -> None:
-        self.reset()
-
     def reset(self) -> None:
         """Forget all batches."""
         self._values: list[Tensor] = []

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,18 +113,16 @@ def state_of(place: Path) -> State:
     """Look at the runs and the database below a folder."""
     runs = sorted(path.parent for path in place.rglob(run_folder.CHECKPOINTS))
     runs = [run for run in runs if (run / run_folder.CONFIG).exists()]  # else nothing has begun in it
-    epochs, rows, faults = {}, {}, []
+    epochs, rows, outcomes, faults = {}, {}, {}, []
     for run in runs:
         name = str(run.relative_to(place))
+        outcomes[name] = str((run_folder.read_summary(run) or {}).get("outcome"))
         try:
             rows[name] = [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run)]
             if any((run / run_folder.CHECKPOINTS).glob("*.pt")):
                 epochs[name] = checkpoint.load_latest(run / run_folder.CHECKPOINTS)[0]["course"]["epoch"]
         except ValueError as error:
             faults.append(str(error))
-    outcomes = {
-        str(run.relative_to(place)): str((run_folder.read_summary(run) or {}).get("outcome")) for run in runs
-    }
     trials: dict[str, float] = {}
     try:
         trials = _finished(place / "studies.db")
@@ -134,19 +132,19 @@ def state_of(place: Path) -> State:
     return State(epochs, rows, outcomes, trials, files, "; ".join(faults))
 
 
-def judge_kept(before: State, after: State) -> list[str]:
+def judge_kept(before: State, after: State) -> Iterator[str]:
     """Name what was saved when the disk was full, and isn't any more."""
-    wrong = [after.fault] if after.fault else []
+    if after.fault:
+        yield after.fault
     for run, epoch in before.epochs.items():
         if after.epochs.get(run, 0) < epoch:
-            wrong.append(f"{run}: a checkpoint of epoch {epoch} expected, found {after.epochs.get(run)}")
+            yield f"{run}: a checkpoint of epoch {epoch} expected, found {after.epochs.get(run)}"
     for run, rows in before.rows.items():
         if after.rows.get(run, [])[: len(rows)] != rows:
-            wrong.append(f"{run}: {len(rows)} rows expected, found {len(after.rows.get(run, []))}")
+            yield f"{run}: {len(rows)} rows expected, found {len(after.rows.get(run, []))}"
     for number, values in before.trials.items():
         if after.trials.get(number) != values:
-            wrong.append(f"trial {number}: {values} expected, found {after.trials.get(number)}")
-    return wrong
+            yield f"trial {number}: {values} expected, found {after.trials.get(number)}"
 
 
 def judge_said(code: int | None, output: str) -> list[str]:
@@ -158,26 +156,26 @@ def judge_said(code: int | None, output: str) -> list[str]:
     return []
 
 
-def judge_end(kind: Kind, after: State, wanted: list[dict[str, float]]) -> list[str]:
+def judge_end(kind: Kind, after: State, wanted: list[dict[str, float]]) -> Iterator[str]:
     """Judge whether it continued and ended as if the disk had never been full.
 
     Args:
         wanted: the rows of a run on a disk that has space.
     """
-    wrong = [after.fault] if after.fault else []
+    if after.fault:
+        yield after.fault
     missing = sorted(_LEAVES.get(kind, set()) - set(after.files))
-    wrong += [f"{name} expected in the end, found none" for name in missing]
+    yield from (f"{name} expected in the end, found none" for name in missing)
     if kind in _STUDIES:
         if sorted(after.trials) != [str(number) for number in range(TRIALS)]:
-            wrong.append(f"{TRIALS} finished trials expected, found {after.trials}")
-        return wrong
+            yield f"{TRIALS} finished trials expected, found {after.trials}"
+        return
     if list(after.outcomes.values()) != ["completed"]:
-        wrong.append(f"one completed run expected, found {after.outcomes}")
+        yield f"one completed run expected, found {after.outcomes}"
     if list(after.epochs.values()) != [EPOCHS]:
-        wrong.append(f"a checkpoint of epoch {EPOCHS} expected, found {after.epochs}")
+        yield f"a checkpoint of epoch {EPOCHS} expected, found {after.epochs}"
     if list(after.rows.values()) != [wanted]:
-        wrong.append("the rows of a run without a fault expected, found others")
-    return wrong
+        yield "the rows of a run without a fault expected, found others"
 
 
 _STUDIES = ("study", "workers")
@@ -213,15 +211,15 @@ def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
     folder, what = bench.folder("disk"), f"full at {point.what}"
     _write(folder)
 
-    def take(figure: str, lines: list[str]) -> None:
+    def take(figure: str, wrong: Iterable[str]) -> None:
+        lines = list(wrong)
         tally.add(figure, len(lines))
         tally.take(what, lines)
 
     with SmallDisk(bench, folder) as disk:
         if point.kind == "evaluate":
-            disk.fork(folder, as_main, bench.main, ("--run", str(folder / "run.yaml"), "--quiet")).done(
-                _PATIENCE
-            )
+            trained = ("--run", str(folder / "run.yaml"), "--quiet")
+            disk.fork(folder, as_main, bench.main, trained).done(_PATIENCE)
         process = disk.fork(folder, _until_full, bench.main, point, folder)
         until(lambda: (folder / "before.json").exists() or not process.alive, _PATIENCE)
         until(lambda: not process.alive, _WAITS)
@@ -273,13 +271,11 @@ def _again(main: Path, kind: Kind, folder: Path) -> None:
 
 
 def _arguments(kind: Kind, folder: Path) -> tuple[str, ...]:
-    match kind:
-        case "study" | "workers":
-            return ("--optimize", str(folder / f"{kind}.yaml"))
-        case "evaluate":
-            return ("--evaluate", str(next(Path("runs").iterdir())))
-        case _:
-            return ("--run", str(folder / f"{kind}.yaml"), "--quiet")
+    if kind in _STUDIES:
+        return ("--optimize", str(folder / f"{kind}.yaml"))
+    if kind == "evaluate":
+        return ("--evaluate", str(next(Path("runs").iterdir())))
+    return ("--run", str(folder / f"{kind}.yaml"), "--quiet")
 
 
 def _look(disk: SmallDisk, folder: Path, name: str) -> State:
@@ -306,12 +302,8 @@ def _reference(bench: Bench) -> Rows:
         (here := folder / kind).mkdir()
         bench.warm(here, "--run", str(folder / f"{kind}.yaml"), "--quiet").done()
         (found[kind],) = state_of(here).rows.values()
-    return {
-        **found,
-        "evaluate": found["run"],
-        "mirrors": found["pictures"],
-        **{kind: [] for kind in _STUDIES},
-    }
+    found |= {kind: [] for kind in _STUDIES}
+    return {**found, "evaluate": found["run"], "mirrors": found["pictures"]}
 
 
 def _write(folder: Path) -> None:

@@ -85,12 +85,9 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
             groups.append(_expect_end(tally, whole, f"variant {number}, not killed"))
         cut = bench.folder(f"cut-{index}")
         batches = SAMPLES // config["batch_size"]
-        fatal = (
-            chance.randint(1, 2),
-            chance.randint(1, batches),
-            chance.choice([0.0, chance.uniform(0, 0.02)]),
-        )
-        where = f"kill {index} (variant {number}, epoch {fatal[0]}, step {fatal[1]} + {fatal[2]:.4f} s)"
+        epoch, step = chance.randint(1, 2), chance.randint(1, batches)
+        fatal = (epoch, step, chance.choice([0.0, chance.uniform(0, 0.02)]))
+        where = f"kill {index} (variant {number}, epoch {epoch}, step {step} + {fatal[2]:.4f} s)"
         first = _begin(bench, cut, config, fatal=fatal).done(_PATIENCE)
         if first.code != -signal.SIGKILL or first.late:
             tally.take(where, [f"expected it to be killed, found exit code {first.code}"])
@@ -105,9 +102,8 @@ def kill_within_epochs(bench: Bench, count: int) -> Verdict:
         lost = len(steps) - len(set(steps))
         group = config["accumulate_grad_batches"]
         interval = -(-_EVERY // group) * group
-        tally.expect(
-            lost <= interval, f"{where}: expected at most {interval} batches trained twice, found {lost}"
-        )
+        twice = f"expected at most {interval} batches trained twice, found {lost}"
+        tally.expect(lost <= interval, f"{where}: {twice}")
         tally.most(most, lost)
         tally.add("in all", lost)
         identical, longest = tally.figures["identical"], tally.figures[most]
@@ -202,7 +198,6 @@ def _expect_end(tally: Tally, process: Process, where: str) -> int:
 def _expect_nobody(tally: Tally, groups: Iterable[int]) -> None:
     """No loader's worker may outlive its training for long."""
     for group in groups:
-        alive = left_alive(group, _LINGER)
-        if alive:
+        if alive := left_alive(group, _LINGER):
             end_group(group)
             tally.broken.append(f"expected no process to be left {_LINGER:.0f} s later, found {alive}")

@@ -1,59 +1,50 @@
 """Files of strangers: hostile configs, checkpoints, databases and data sets, of which nothing is executed."""
 
 import ast
-import itertools
 import json
 import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
+from typing import NamedTuple
 
+import yaml
 from PIL import Image
 
 from lab.store import run_folder
 from selftest import malicious_pickles
 from selftest.bench import Bench, Done, Process, in_order
 from selftest.malicious_imports import INTRUDER, MARKER, PAYLOADS, Payload
-from selftest.verdict import Tally, Verdict
+from selftest.studies import run_text, small_run
+from selftest.verdict import Tally, Verdict, judge_command
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
-_RUN = """\
-epochs: 1
-device: cpu
-threads: 1
-task: lab.tasks.Segmentation
-data: {target: lab.data.spheroids, train_count: 4, val_count: 2, size: 32}
-net: {target: torch.nn.Conv2d, in_channels: 1, out_channels: 1, kernel_size: 3, padding: 1}
-criterion: torch.nn.BCEWithLogitsLoss
-pictures: {enabled: false}
-"""
-_STUDY = """\
-study_name: hostile
-n_trials: 3
-isolation: none
-sampler: {target: optuna.samplers.CmaEsSampler, n_startup_trials: 1, warn_independent_sampling: false}
-run:
-  epochs: 1
-  device: cpu
-  data: {target: lab.data.function, train_count: 16, val_count: 8}
-  net: {target: model.MLP, width: 4, layers: 1}
-  pictures: {enabled: false}
-search_space:
-  optimizer.lr: {type: float, low: 0.001, high: 0.1}
-  optimizer.weight_decay: {type: float, low: 0.001, high: 0.1}
-"""
-_GENOME = """\
-epochs: 1
-device: cpu
-task: lab.tasks.SceneGraph
-data: {target: lab.data.action_genome, root: .}
-net: {target: model.RelationNet, objects: auto, relations: auto}
-criterion: lab.losses.SceneGraphLoss
-"""
+_RUN = run_text(
+    task="lab.tasks.Segmentation",
+    data={"target": "lab.data.spheroids", "train_count": 4, "val_count": 2, "size": 32},
+    net={"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 3, "padding": 1},
+    criterion="torch.nn.BCEWithLogitsLoss",
+)
+_STUDY = {
+    "study_name": "hostile",
+    "n_trials": 3,
+    "isolation": "none",
+    "sampler": {"target": "optuna.samplers.CmaEsSampler", "n_startup_trials": 1,
+                "warn_independent_sampling": False},
+    "run": small_run(),
+    "search_space": {f"optimizer.{name}": {"type": "float", "low": 0.001, "high": 0.1}
+                     for name in ("lr", "weight_decay")},
+}  # fmt: skip
+_GENOME = run_text(
+    task="lab.tasks.SceneGraph",
+    data={"target": "lab.data.action_genome", "root": "."},
+    net={"target": "model.RelationNet", "objects": "auto", "relations": "auto"},
+    criterion="lab.losses.SceneGraphLoss",
+)
 # What is never called; what is called only with this argument, and what with that.
 _LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",
           "joblib.load", "dill.load", "dill.loads", "yaml.load", "yaml.unsafe_load",
@@ -87,17 +78,17 @@ def import_payloads(bench: Bench, count: int) -> Verdict:
 
 def judge_payload(payload: Payload, done: Done, executed: bool) -> Iterator[str]:
     """Judge how a command took a payload."""
+    yield from judge_hostile(done, executed, 2, payload.wanted)
+    refusal = next((line for line in done.err.splitlines() if payload.wanted in line), "")
+    if payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", refusal):
+        yield f"its line in the file expected, found {refusal.strip()}"
+
+
+def judge_hostile(done: Done, executed: bool, code: int, words: str) -> Iterator[str]:
+    """Judge how a command took a stranger's input: nothing of it runs, and the command ends as it should."""
     if executed:
         yield "refused expected, found it executed"
-    if done.code != 2:
-        yield f"exit code 2 expected, found {done.code}: {_last(done.err)}"
-    refusals = [line for line in done.err.splitlines() if payload.wanted in line]
-    if not refusals:
-        yield f"a refusal of '{payload.wanted}' expected, found {_last(done.err)}"
-    elif payload.verb not in ("predict", "evaluate") and not re.search(r"\.yaml:\d+: |--set ", refusals[0]):
-        yield f"its line in the file expected, found {refusals[0].strip()}"
-    if "Traceback" in done.err:
-        yield f"no traceback expected, found {_last(done.err)}"
+    yield from judge_command(done, (code,), words)
 
 
 def _plant(folder: Path, elsewhere: Path) -> None:
@@ -110,67 +101,38 @@ def _plant(folder: Path, elsewhere: Path) -> None:
     (folder / "evil.yaml").write_text("criterion: os.system\n")
 
 
-def _last(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1][:200] if lines else "nothing"
-
-
 def hostile_files(bench: Bench, count: int) -> Verdict:
     """Checkpoints before every command that reads one; a study's database; the pickles of a data set."""
-    broken: list[str] = []
-    doors = executed = 0
-    runs = true_runs(bench)
-    for name, make in list(malicious_pickles.CHECKPOINTS.items())[:count]:
-        found = _at_every_door(bench, runs, name, make)
-        doors += len(DOORS)
-        executed += any(end.executed for end in found)
-        broken += [line for end in found for line in judge_file(end)]
-    for found in (_poisoned(bench, runs), _database(bench), _data_set(bench)):
-        doors += len(found)
-        executed += any(end.executed for end in found)
-        broken += [line for end in found for line in judge_file(end)]
-    loose = loose_reads(bench.main.parent)
-    return Verdict(
+    checkpoints = list(malicious_pickles.CHECKPOINTS.items())[:count]
+    runs, loose = true_runs(bench), loose_reads(bench.main.parent)
+    tally = Tally(
         {
-            "executed": executed,
-            "checkpoints": min(count, len(malicious_pickles.CHECKPOINTS)),
-            "readings": doors,
+            "executed": 0,
+            "checkpoints": len(checkpoints),
+            "readings": 0,
             "loose reads in the sources": len(loose),
-            "wrong": len(broken) + len(loose),
-        },
-        [*broken, *loose],
+            "wrong": 0,
+        }
     )
+    doors = (_at_every_door(bench, runs, *each) for each in checkpoints)
+    for end in chain(*doors, _poisoned(bench, runs), _database(bench), _data_set(bench)):
+        executed = (end.folder / MARKER).exists()
+        tally.add("readings")
+        tally.add("executed", executed)
+        tally.take(end.what, judge_hostile(end.done, executed, end.code, end.words))
+    tally.broken += loose
+    tally.figures["wrong"] = len(tally.broken)
+    return tally.verdict()
 
 
-@dataclass(frozen=True)
-class End:
-    """The end of a command that was given a hostile file.
-
-    Args:
-        wanted: the right exit code.
-        names: what its last words have in them.
-        code: its exit code, negative where a signal ended it.
-        output: what it printed.
-    """
+class End(NamedTuple):
+    """The end of a command that was given a hostile file, and its right exit code and words."""
 
     what: str
-    wanted: int
-    names: str
-    code: int | None
-    output: str
-    executed: bool
-
-
-def judge_file(end: End) -> Iterator[str]:
-    """Judge it."""
-    if end.executed:
-        yield f"{end.what}: refused expected, found it executed"
-    if end.code != end.wanted:
-        yield f"{end.what}: exit code {end.wanted} expected, found {end.code}: {_last(end.output)}"
-    if end.names not in end.output:
-        yield f"{end.what}: a word of '{end.names.strip()}' expected, found {_last(end.output)}"
-    if "Traceback" in end.output:
-        yield f"{end.what}: no traceback expected, found {_last(end.output)}"
+    code: int
+    words: str
+    folder: Path
+    done: Done
 
 
 # What is read by which command, in a copy of a true run.
@@ -198,7 +160,7 @@ def true_runs(bench: Bench) -> Path:
     return folder
 
 
-def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.Make) -> list[End]:
+def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.Make) -> Iterator[End]:
     """Give each command a checkpoint, side by side in folders of their own."""
     true = malicious_pickles.Entries.read((runs / "best" / "best.pt").read_bytes())
 
@@ -211,17 +173,17 @@ def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.
                 path.write_bytes(content)
             yield (f"{name}, {door}", folder), bench.warm(folder, *arguments)
 
-    ended = in_order(begun(), _AT_A_TIME, _PATIENCE)
-    return [_end(what, 2, ".pt: ", folder, done) for (what, folder), done in ended]
+    for (what, folder), done in in_order(begun(), _AT_A_TIME, _PATIENCE):
+        yield End(what, 2, ".pt: ", folder, done)
 
 
-def _poisoned(bench: Bench, runs: Path) -> list[End]:
+def _poisoned(bench: Bench, runs: Path) -> Iterator[End]:
     """A sound checkpoint whose own config, by which its network is built, names another door."""
     folder = bench.folder("poisoned")
     shutil.copytree(runs, folder, dirs_exist_ok=True)
     bench.fork(folder, _poison, Path("best/best.pt"), f"touch {folder / MARKER}").done(_PATIENCE)
     done = bench.warm(folder, *DOORS["--predict of best/"]).done(_PATIENCE)
-    return [_end("a config within a checkpoint", 2, "'os.system' may not be named", folder, done)]
+    yield End("a config within a checkpoint", 2, "'os.system' may not be named", folder, done)
 
 
 def _poison(path: Path, command: str) -> None:
@@ -232,25 +194,19 @@ def _poison(path: Path, command: str) -> None:
     checkpoint.save(path, content)
 
 
-def _end(what: str, wanted: int, names: str, folder: Path, done: Done) -> End:
-    return End(what, wanted, names, done.code, done.output, (folder / MARKER).exists())
-
-
-def _database(bench: Bench) -> list[End]:
+def _database(bench: Bench) -> Iterator[End]:
     """A study of CMA-ES whose database got pickles, where Optuna keeps its optimizer and elsewhere."""
     folder = bench.folder("database")
-    (folder / "study.yaml").write_text(_STUDY)
+    (folder / "study.yaml").write_text(yaml.safe_dump(_STUDY))
     bench.warm(folder, "--optimize", "study.yaml", "--quiet").done(_PATIENCE)
     spoil(folder / "studies.db", f"touch {folder / MARKER}")
-    ends = []
     for arguments in (
         ("--optimize", "study.yaml", "--set", "n_trials=5", "--quiet"),
         ("--optimize", "study.yaml", "--set", "n_trials=5", "--fork", "other", "--quiet"),
         ("--report", "hostile"),
     ):
         done = bench.warm(folder, *arguments).done(_PATIENCE)
-        ends.append(_end(f"a hostile studies.db, {' '.join(arguments)}", 0, "hostile", folder, done))
-    return ends
+        yield End(f"a hostile studies.db, {' '.join(arguments)}", 0, "hostile", folder, done)
 
 
 def spoil(database: Path, command: str) -> None:
@@ -259,7 +215,7 @@ def spoil(database: Path, command: str) -> None:
     names = [f"{kind}optimizer:0" for kind in ("cma:", "sepcma:", "cmawm:")]
     with closing(sqlite3.connect(database)) as connection, connection:
         for owner, owners in (("trial", "trials"), ("study", "studies")):
-            for kind, name in itertools.product(("system", "user"), names):
+            for kind, name in product(("system", "user"), names):
                 connection.execute(
                     f"INSERT INTO {owner}_{kind}_attributes ({owner}_id, key, value_json) "
                     f"SELECT {owner}_id, ?, ? FROM {owners}",
@@ -267,23 +223,20 @@ def spoil(database: Path, command: str) -> None:
                 )
 
 
-def _data_set(bench: Bench) -> list[End]:
+def _data_set(bench: Bench) -> Iterator[End]:
     """The pickles that Action Genome is published as."""
-    ends = []
     codes = {"a call": malicious_pickles.system, "a name with dots": malicious_pickles.dotted}
     for name, code in codes.items():
         folder = bench.folder("genome")
         evil = code(f"touch {folder / MARKER}")
         (folder / "run.yaml").write_text(_GENOME)
+        names = "\n".join(["person", *(f"thing{letter}" for letter in "abcdefghijkl")])
         for listed in ("object_classes.txt", "relationship_classes.txt"):
-            (folder / listed).write_text(
-                "\n".join(["person", *(f"thing{letter}" for letter in "abcdefghijkl")])
-            )
+            (folder / listed).write_text(names)
         for place, content in (("person_bbox.pkl", evil), ("object_bbox_and_relationship.pkl", b"}" + evil)):
             (folder / place).write_bytes(malicious_pickles.PROTO + content + malicious_pickles.STOP)
         done = bench.warm(folder, "--run", "run.yaml", "--quiet").done(_PATIENCE)
-        ends.append(_end(f"{name} in a data set's pickles", 2, ".pkl: holds ", folder, done))
-    return ends
+        yield End(f"{name} in a data set's pickles", 2, ".pkl: holds ", folder, done)
 
 
 def loose_reads(root: Path) -> list[str]:

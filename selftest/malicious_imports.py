@@ -55,120 +55,73 @@ class Payload:
 _TOUCH = "touch MARK"
 _SYSTEM = {"target": "os.system", "command": _TOUCH}
 _POPEN = {"target": "subprocess.Popen", "args": _TOUCH.split()}
+_SPAWN = {"target": "pty.spawn", "argv": _TOUCH.split()}
 _CODE = "__import__('pathlib').Path('MARK').touch()"
+_HUB = {"repo_or_dir": ".", "model": "net", "source": "local"}
 
 
-def _part(key: str, path: str, /, **arguments: object) -> Mapping[str, object]:
-    return {key: {"target": path, **arguments}}
+def _part(name: str, key: str, path: str, wanted: str = "", /, **arguments: object) -> Payload:
+    """A run with an import path in one section; the refusal names the path, or what is `wanted`."""
+    return Payload(name, wanted or path, {key: {"target": path, **arguments}})
 
 
-def _net(path: str, /, **arguments: object) -> Mapping[str, object]:
-    return _part("net", path, **arguments)
+def _study(name: str, wanted: str, /, **keys: object) -> Payload:
+    return Payload(name, wanted, study=keys, verb="optimize")
 
 
 def _choices(value: object) -> Mapping[str, object]:
-    return {"search_space": {"net": {"choices": ["model.MLP", value]}, "optimizer.lr": {"choices": [0.1]}}}
+    return {"net": {"choices": ["model.MLP", value]}, "optimizer.lr": {"choices": [0.1]}}
 
 
+_SAMPLER = {"target": "optuna.samplers.PartialFixedSampler", "fixed_params": {}, "base_sampler": _SYSTEM}
+_PRUNER = {"target": "optuna.pruners.PatientPruner", "patience": 1, "wrapped_pruner": _SYSTEM}
+_SHAPES = {"target": "lab.data.shapes", "train_count": 16, "val_count": 8, "transforms": [_SYSTEM]}
 PAYLOADS = (
-    Payload("os.system as a loss", "os.system", {"criterion": _SYSTEM}),
-    Payload("builtins.eval", "builtins.eval", _net("builtins.eval", source=_CODE)),
-    Payload("builtins.exec", "builtins.exec", {"task": {"target": "builtins.exec", "source": _CODE}}),
-    Payload("subprocess.Popen as data", "subprocess.Popen", {"data": _POPEN}),
-    Payload(
-        "posix.system as an optimizer", "posix.system", _part("optimizer", "posix.system", command=_TOUCH)
-    ),
-    Payload("pty.spawn as a metric", "pty.spawn", {"metrics": _part("m", "pty.spawn", argv=_TOUCH.split())}),
-    Payload(
-        "subprocess.call as a schedule",
-        "subprocess.call",
-        _part("scheduler", "subprocess.call", args=_TOUCH.split()),
-    ),
-    Payload("os by way of torch", "torch.os.system", _net("torch.os.system", command=_TOUCH)),
-    Payload(
-        "torch.hub.load",
-        "torch.hub.load",
-        _net("torch.hub.load", repo_or_dir=".", model="net", source="local"),
-    ),
-    Payload("torch.load", "torch.load", _net("torch.load", f="evil.pt", weights_only=False)),
-    Payload(
-        "a compiler",
-        "torch.utils.cpp_extension.load",
-        _net("torch.utils.cpp_extension.load", name="evil", sources=["evil.cpp"]),
-    ),
-    Payload(
-        "a file for a tree",
-        "sklearn.tree.export_graphviz",
-        _part("data", "sklearn.tree.export_graphviz", decision_tree=1, out_file="MARK"),
-    ),
-    Payload("a part of the fault suite", "selftest", _net("selftest.bench.end_group", pid=0)),
-    Payload("numpy.load", "numpy.load", _part("data", "numpy.load", file="evil.npy", allow_pickle=True)),
-    Payload(
-        "pickle.load",
-        "pickle.load",
-        _part("data", "pickle.load", **_part("file", "builtins.open", file="evil.pt")),
-    ),
-    Payload(
-        "os by way of lab",
-        "lab.store.run_folder.os.system",
-        _part("criterion", "lab.store.run_folder.os.system", command=_TOUCH),
-    ),
-    Payload(
+    _part("os.system as a loss", "criterion", "os.system", command=_TOUCH),
+    _part("builtins.eval", "net", "builtins.eval", source=_CODE),
+    _part("builtins.exec", "task", "builtins.exec", source=_CODE),
+    _part("subprocess.Popen as data", "data", "subprocess.Popen", args=_TOUCH.split()),
+    _part("posix.system as an optimizer", "optimizer", "posix.system", command=_TOUCH),
+    Payload("pty.spawn as a metric", "pty.spawn", {"metrics": {"m": _SPAWN}}),
+    _part("subprocess.call as a schedule", "scheduler", "subprocess.call", args=_TOUCH.split()),
+    _part("os by way of torch", "net", "torch.os.system", command=_TOUCH),
+    _part("torch.hub.load", "net", "torch.hub.load", **_HUB),
+    _part("torch.load", "net", "torch.load", f="evil.pt", weights_only=False),
+    _part("a compiler", "net", "torch.utils.cpp_extension.load", name="evil", sources=["evil.cpp"]),
+    _part("a file for a tree", "data", "sklearn.tree.export_graphviz", decision_tree=1, out_file="MARK"),
+    _part("a part of the fault suite", "net", "selftest.bench.end_group", "selftest", pid=0),
+    _part("numpy.load", "data", "numpy.load", file="evil.npy", allow_pickle=True),
+    _part("pickle.load", "data", "pickle.load", file={"target": "builtins.open", "file": "evil.pt"}),
+    _part("os by way of lab", "criterion", "lab.store.run_folder.os.system", command=_TOUCH),
+    _part(
         "os by way of a good module",
+        "criterion",
+        "lab.data.loader_workers.os.system",
         "lab.data.loader_workers.os",
-        _part("criterion", "lab.data.loader_workers.os.system", command=_TOUCH),
+        command=_TOUCH,
     ),
-    Payload(
-        "torch.hub by way of the user's module",
-        "model.torch",
-        _net("model.torch.hub.load", repo_or_dir=".", model="net", source="local"),
+    _part("torch.hub by way of the user's module", "net", "model.torch.hub.load", "model.torch", **_HUB),
+    _part(
+        "globals of a method", "net", "model.MLP.__init__.__globals__.os.system", "__init__", command=_TOUCH
     ),
-    Payload(
-        "globals of a method",
-        "__init__",
-        _net("model.MLP.__init__.__globals__.os.system", command=_TOUCH),
-    ),
-    Payload("subclasses of object", "__class__", _net("torch.nn.Linear.__class__.__base__.__subclasses__")),
-    Payload(
-        "among transforms",
-        "os.system",
-        {"data": {"target": "lab.data.shapes", "train_count": 16, "val_count": 8, "transforms": [_SYSTEM]}},
-    ),
-    Payload("deep within arguments", "subprocess.Popen", _net("model.MLP", width=[{"a": [{"b": _POPEN}]}])),
+    _part("subclasses of object", "net", "torch.nn.Linear.__class__.__base__.__subclasses__", "__class__"),
+    Payload("among transforms", "os.system", {"data": _SHAPES}),
+    _part("deep within arguments", "net", "model.MLP", "subprocess.Popen", width=[{"a": [{"b": _POPEN}]}]),
     Payload("as a tracker", "os.system", {"trackers": ["tensorboard", _SYSTEM]}),
-    Payload("a module elsewhere on the path", INTRUDER, _net(f"{INTRUDER}.Net")),
-    Payload(
-        "the command itself",
-        "main.main",
-        _part("data", "main.main", arguments=["--run", "evil.yaml", "--allow-import", "os"]),
+    _part("a module elsewhere on the path", "net", f"{INTRUDER}.Net", INTRUDER),
+    _part(
+        "the command itself", "data", "main.main", arguments=["--run", "evil.yaml", "--allow-import", "os"]
     ),
-    Payload("as a sampler", "subprocess.Popen", study={"sampler": _POPEN}, verb="optimize"),
-    Payload(
-        "within a sampler",
-        "os.system",
-        verb="optimize",
-        study={
-            "sampler": {
-                "target": "optuna.samplers.PartialFixedSampler",
-                "fixed_params": {},
-                "base_sampler": _SYSTEM,
-            }
-        },
-    ),
-    Payload(
-        "within a pruner",
-        "os.system",
-        verb="optimize",
-        study={
-            "pruner": {"target": "optuna.pruners.PatientPruner", "patience": 1, "wrapped_pruner": _SYSTEM}
-        },
-    ),
-    Payload("as a choice", "os.system", study=_choices(_SYSTEM), verb="optimize"),
-    Payload(
+    _study("as a sampler", "subprocess.Popen", sampler=_POPEN),
+    _study("within a sampler", "os.system", sampler=_SAMPLER),
+    _study("within a pruner", "os.system", pruner=_PRUNER),
+    _study("as a choice", "os.system", search_space=_choices(_SYSTEM)),
+    _study(
         "as a choice, without any check",
         f"{INTRUDER}.Net",
-        verb="optimize",
-        study={**_choices(f"{INTRUDER}.Net"), "preflight": "off", "isolation": "none"},
+        search_space=_choices(f"{INTRUDER}.Net"),
+        preflight="off",
+        isolation="none",
     ),
     Payload("a run folder to go on with", "os.system", {"criterion": _SYSTEM}, verb="resume"),
     Payload("a run folder to predict with", "os.system", {"task": _SYSTEM}, verb="predict"),

@@ -196,16 +196,8 @@ def _bomb(true: Entries, command: str) -> bytes:
     ).packed()
 
 
-def _plain(true: Entries, command: str) -> bytes:
-    return calling("os", "system", command) + b"\0\0"
-
-
-def system(command: str) -> Code:
-    return call(named("os", "system"), text(command))
-
-
-def _posix(command: str) -> Code:
-    return call(named("posix", "system"), text(command))
+def system(command: str, module: str = "os") -> Code:
+    return call(named(module, "system"), text(command))
 
 
 def _eval(module: str, name: str, command: str) -> Code:
@@ -228,25 +220,13 @@ def _by_attribute(command: str) -> Code:
 
 def _inner(command: str) -> Code:
     """Torch's own function that loads bytes, whatever the outer call's arguments are."""
-    return call(named("torch.storage", "_load_from_bytes"), raw(_plain(Entries(()), command)))
+    return call(named("torch.storage", "_load_from_bytes"), raw(calling("os", "system", command) + b"\0\0"))
 
 
 def _any_type(command: str) -> Code:
     """A tensor of a type of its own, made by a function of the file's choice."""
     rebuild = named("torch._tensor", "_rebuild_from_type_v2")
     return call(rebuild, named("os", "system"), named("torch", "Tensor"), several(text(command)), _NONE)
-
-
-def _as_reference(command: str) -> Code:
-    return system(command) + b"Q"
-
-
-def _as_instance(command: str) -> Code:
-    return b"(" + text(command) + b"ios\nsystem\n"
-
-
-def _as_object(command: str) -> Code:
-    return b"(" + named("os", "system") + text(command) + b"o"
 
 
 def _as_state(command: str) -> Code:
@@ -270,14 +250,14 @@ CHECKPOINTS: Mapping[str, Make] = {
     "builtins.exec": partial(_before, partial(_eval, "builtins", "exec")),
     "an object of subprocess.Popen": partial(_before, _popen),
     "getattr of an imported module": partial(_before, _by_attribute),
-    "posix.system as the whole content": partial(_instead, _posix),
-    "a reference to somewhere else": partial(_before, _as_reference),
-    "an instance": partial(_before, _as_instance),
-    "an object": partial(_before, _as_object),
+    "posix.system as the whole content": partial(_instead, partial(system, module="posix")),
+    "a reference to somewhere else": partial(_before, lambda command: system(command) + b"Q"),
+    "an instance": partial(_before, lambda command: b"(" + text(command) + b"ios\nsystem\n"),
+    "an object": partial(_before, lambda command: b"(cos\nsystem\n" + text(command) + b"o"),
     "a state with methods": partial(_before, _as_state),
     "a tensor of 2⁶⁰ numbers": _huge,
     "200,000 lists in each other": _deep,
     "much in little": _bomb,
     "the first pickle of the old format": partial(_legacy, True),
-    "a plain pickle": _plain,
+    "a plain pickle": lambda true, command: calling("os", "system", command) + b"\0\0",
 }

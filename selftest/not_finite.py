@@ -81,9 +81,7 @@ def not_finite(bench: Bench, count: int) -> Verdict:
     tally = Tally({"faults": 0, after: 0, "best": 0, kept: 0})
     for (pruner, mode, folder), done in in_order(_begun(bench, studies), at_once=2, seconds=_LONGEST):
         name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
-        if done.code != 0:
-            ended = f"found exit code {done.code}: {done.output[-300:]}"
-            tally.take(name, [f"expected the study to end, {ended}"])
+        if not tally.expect(done.code == 0, f"{name}: expected exit code 0, found {done.code}: {done.last}"):
             continue
         for found in json.loads((folder / _NOTES).read_text()):
             faulty = found["place"] != "none"
@@ -199,11 +197,8 @@ def judge(found: Mapping[str, Any]) -> list[str]:
     place, value = found["place"], found["value"]
     if place == "none":
         ended = found["outcome"] == "completed" and found["state"] == TrialState.COMPLETE.name
-        return (
-            []
-            if ended
-            else [f"expected the good trials to complete, found {found['outcome']}: {found['cause']}"]
-        )
+        line = f"expected the good trials to complete, found {found['outcome']}: {found['cause']}"
+        return [line] * (not ended)
     norm = "nan" if value == "nan" else "inf"
     cause = {
         "loss": f"train loss is {value} at step 2 of epoch 2",
@@ -225,8 +220,7 @@ def judge(found: Mapping[str, Any]) -> list[str]:
         for name, wanted in expected.items()
         if found.get(name) != wanted
     ]
-    if found.get("best") is False and not all(
-        math.isfinite(float(each)) for each in found["reported"].values()
-    ):
+    finite = all(math.isfinite(float(each)) for each in found["reported"].values())
+    if found.get("best") is False and not finite:
         faults.append(f"expected finite values for the pruner, found {found['reported']}")
     return faults

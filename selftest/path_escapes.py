@@ -3,13 +3,17 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from selftest.bench import Bench, Process, in_order
+import yaml
+
+from selftest.bench import Bench, Done, Process, in_order
 from selftest.malicious_files import true_runs
-from selftest.verdict import Tally, Verdict
+from selftest.studies import run_text, small_run
+from selftest.verdict import Tally, Verdict, judge_command
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
@@ -20,32 +24,27 @@ NAMES = (
     "a\0/../escape", "x" * 300, "CON", "\u202egnp.epacse", "line\nbreak/../../escape", "~/escape",
     "．．／．．／escape", "-rf", ".escape", "%2e%2e/escape",
 )  # fmt: skip
-_RUN = """\
-name: NAME
-project: NAME
-epochs: 1
-device: cpu
-threads: 1
-data: {target: lab.data.function, train_count: 16, val_count: 8}
-net: {target: model.MLP, width: 4, layers: 1}
-pictures: {enabled: false}
-trackers: [tensorboard]
-"""
-_TABLE = """\
-epochs: 1
-device: cpu
-task: lab.tasks.Segmentation
-data: {target: lab.data.manifest, path: data/manifest.csv}
-net: {target: torch.nn.Conv2d, in_channels: 1, out_channels: 1, kernel_size: 1}
-criterion: lab.losses.BCEDice
-"""
-_SEARCH = """\
-study_name: NAME
-n_trials: 1
-isolation: none
-run: {data: lab.data.function, net: model.MLP, epochs: 1, device: cpu, pictures: {enabled: false}}
-search_space: {batch_size: {choices: [16, 32]}}
-"""
+_RUN = run_text(name="NAME", project="NAME", trackers=["tensorboard"])
+_TABLE = run_text(
+    task="lab.tasks.Segmentation",
+    data={"target": "lab.data.manifest", "path": "data/manifest.csv"},
+    net={"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
+    criterion="lab.losses.BCEDice",
+)
+_SPACE = {"batch_size": {"choices": [16, 32]}}
+_STUDY = {
+    "study_name": "NAME",
+    "n_trials": 1,
+    "isolation": "none",
+    "run": small_run(),
+    "search_space": _SPACE,
+}
+_SEARCH = yaml.safe_dump(_STUDY, sort_keys=False)
+# What a name is written as in a file.
+_QUOTED: Mapping[str, Callable[[str], str]] = {
+    ".yaml": json.dumps,
+    ".csv": lambda name: '"' + name.replace('"', '""') + '"',
+}
 
 
 @dataclass(frozen=True)
@@ -53,51 +52,55 @@ class Case:
     """A command that is given a hostile name.
 
     Args:
-        prepare: writes what it needs into the folder that is worked in; returns its arguments.
+        arguments: of the command; NAME stands for the name there, too.
+        files: texts that it needs, by their paths in the folder that is worked in.
         codes: the exit codes that are right.
-        names: what its last words have in them.
+        words: what it prints.
+        link: a path that leads to a file or folder of a stranger.
     """
 
     what: str
-    prepare: Callable[[Path], tuple[str, ...]]
-    codes: tuple[int, ...]
-    names: str = ""
+    arguments: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    codes: tuple[int, ...] = (2,)
+    words: str = ""
+    name: str = ""
+    link: tuple[str, str] | None = None
 
-
-@dataclass(frozen=True)
-class Ended:
-    """A case, how its command ended, and what was there outside before and after."""
-
-    case: Case
-    code: int | None
-    output: str
-    before: Mapping[str, str]
-    after: Mapping[str, str]
+    def prepare(self, work: Path) -> list[str]:
+        """Write what it needs into the folder that is worked in; returns its arguments."""
+        outside = work.parents[1] / "outside"
+        name = self.name.replace("OUTSIDE", str(outside))
+        for place, text in self.files.items():
+            path = work / place
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text.replace("NAME", _QUOTED[path.suffix](name)))
+        if self.link is not None:
+            path = work / self.link[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
+            path.symlink_to(outside / self.link[1])
+        return [argument.replace("NAME", name) for argument in self.arguments]
 
 
 def hostile_names(bench: Bench, count: int) -> Verdict:
     """Commands with hostile names of runs, studies, images, files, and links that lead out."""
     cases = CASES[:count]
     tally = Tally({"written outside": 0, "names": len(cases), "wrong": 0})
-    for ended in _tried(bench, true_runs(bench), cases):
-        tally.add("written outside", len(changes(ended.before, ended.after)))
-        tally.broken += judge(ended)
+    for case, done, changed in _tried(bench, true_runs(bench), cases):
+        tally.add("written outside", len(changed))
+        tally.take(case.what, judge(case, done, changed))
     tally.figures["wrong"] = len(tally.broken)
     return tally.verdict()
 
 
-def judge(ended: Ended) -> Iterator[str]:
-    """Judge how a case ended."""
-    what = ended.case.what
-    for change in changes(ended.before, ended.after):
-        yield f"{what}: nothing outside expected, found {change}"
-    if ended.code not in ended.case.codes:
-        wanted = " or ".join(map(str, ended.case.codes))
-        yield f"{what}: exit code {wanted} expected, found {ended.code}: {ended.output.strip()[-200:]}"
-    if ended.case.names not in ended.output:
-        yield f"{what}: '{ended.case.names}' expected, found {ended.output.strip()[-200:]}"
-    if "Traceback" in ended.output:
-        yield f"{what}: no traceback expected, found {ended.output.strip()[-200:]}"
+def judge(case: Case, done: Done, changed: Sequence[str]) -> Iterator[str]:
+    """Judge the end of a case, and what has changed outside."""
+    for change in changed:
+        yield f"nothing outside expected, found {change}"
+    yield from judge_command(done, case.codes, case.words)
 
 
 def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -126,7 +129,7 @@ def listing(folder: Path, without: Path) -> dict[str, str]:
     return found
 
 
-def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[Ended]:
+def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[tuple[Case, Done, list[str]]]:
     """The cases side by side, each in `a/b/work` of a place of its own, with files beside it."""
 
     def begun() -> Iterator[tuple[tuple[Case, Path, Path, dict[str, str]], Process]]:
@@ -143,87 +146,54 @@ def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[Ended]
             yield (case, place, work, listing(place, work)), bench.warm(work, *arguments)
 
     for (case, place, work, before), done in in_order(begun(), _AT_A_TIME, _PATIENCE):
-        yield Ended(case, done.code, done.output, before, listing(place, work))
-
-
-def _filled(name: str, work: Path) -> str:
-    return name.replace("OUTSIDE", str(work.parents[1] / "outside"))
-
-
-def _run(name: str) -> Case:
-    def prepare(work: Path) -> tuple[str, ...]:
-        (work / "run.yaml").write_text(_RUN.replace("NAME", json.dumps(_filled(name, work))))
-        return "--run", "run.yaml", "--quiet"
-
-    return Case(f"a run named {name[:30]!r}", prepare, (0,) if "\0" not in name else (0, 2))
-
-
-def _study(name: str) -> Case:
-    def prepare(work: Path) -> tuple[str, ...]:
-        (work / "study.yaml").write_text(_SEARCH.replace("NAME", json.dumps(_filled(name, work))))
-        return "--optimize", "study.yaml", "--quiet"
-
-    return Case(f"a study named {name[:30]!r}", prepare, (2,), "study.yaml:1: study_name: ")
-
-
-def _fork(name: str) -> Case:
-    def prepare(work: Path) -> tuple[str, ...]:
-        (work / "study.yaml").write_text(_SEARCH.replace("NAME", "small"))
-        return "--optimize", "study.yaml", "--quiet", "--fork", _filled(name, work)
-
-    return Case(f"a fork named {name[:30]!r}", prepare, (2,))
-
-
-def _predicted(name: str) -> Case:
-    """An image that a manifest names so; what is written for it bears that name."""
-
-    def prepare(work: Path) -> tuple[str, ...]:
-        cell = _filled(name, work).replace('"', '""')
-        (work / "list.csv").write_text(f'basename,image_path\n"{cell}",true/images/a.png\n')
-        return "--predict", "true/run", "--input", "list.csv", "--output", "out", "--quiet"
-
-    return Case(f"an image named {name[:30]!r}", prepare, (0, 2))
-
-
-def _listed(name: str) -> Case:
-    """An image of a data set."""
-
-    def prepare(work: Path) -> tuple[str, ...]:
-        (work / "data").mkdir()
-        cell = _filled(name, work).replace('"', '""')
-        text = f'basename,image_path,mask_path\na,"{cell}","{cell}"\nb,"{cell}",\n'
-        (work / "data" / "manifest.csv").write_text(text)
-        (work / "run.yaml").write_text(_TABLE)
-        return "--run", "run.yaml", "--quiet"
-
-    return Case(f"a row with the file {name[:30]!r}", prepare, (2,), "image_path")
-
-
-def _link(what: str, place: str, target: str, *arguments: str) -> Case:
-    """A link of a stranger's folder in the place of a file or folder that is written."""
-
-    def prepare(work: Path) -> tuple[str, ...]:
-        path = work / place
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.rmtree(path)
-        path.unlink(missing_ok=True)
-        path.symlink_to(work.parents[1] / "outside" / target)
-        (work / "study.yaml").write_text(_SEARCH.replace("NAME", "small"))
-        return arguments
-
-    return Case(f"a link for {what}", prepare, (2,), "is a link that leads out")
+        yield case, done, changes(before, listing(place, work))
 
 
 _RESUME = ("--resume", "true/run", "--set", "epochs=2", "--quiet")
 _EXPORT = ("--export", "safetensors", "true/run", "--input", "true/images")
+_RUN_FILE = ("--run", "run.yaml", "--quiet")
 _OPTIMIZE = ("--optimize", "study.yaml", "--quiet")
+_PREDICT = ("--predict", "true/run", "--input", "list.csv", "--output", "out", "--quiet")
+_IMAGES = "basename,image_path\nNAME,true/images/a.png\n"
+_MASKS = "basename,image_path,mask_path\na,NAME,NAME\nb,NAME,\n"
+_SMALL = {"study.yaml": _SEARCH.replace("NAME", "small")}
+
+
+def _named(what: str, names: Iterable[str], arguments: tuple[str, ...], **more: Any) -> Iterator[Case]:
+    return (Case(f"{what} {name[:30]!r}", arguments, name=name, **more) for name in names)
+
+
+def _run(name: str) -> Case:
+    codes = (0,) if "\0" not in name else (0, 2)
+    return Case(f"a run named {name[:30]!r}", _RUN_FILE, {"run.yaml": _RUN}, codes, name=name)
+
+
+def _link(what: str, place: str, target: str, *arguments: str) -> Case:
+    """A link of a stranger's folder in the place of a file or folder that is written."""
+    words = "is a link that leads out"
+    return Case(f"a link for {what}", arguments, _SMALL, words=words, link=(place, target))
+
+
 CASES = (
     *map(_run, NAMES),
-    *map(_study, (*NAMES[:7], "")),
-    *map(_fork, NAMES[:2]),
-    *map(_predicted, (*NAMES[:4], *NAMES[6:12])),
-    *map(_listed, (*NAMES[:2], *NAMES[6:9])),
+    *_named(
+        "a study named",
+        (*NAMES[:7], ""),
+        _OPTIMIZE,
+        files={"study.yaml": _SEARCH},
+        words="study.yaml:1: study_name: ",
+    ),
+    *_named("a fork named", NAMES[:2], (*_OPTIMIZE, "--fork", "NAME"), files=_SMALL),
+    *_named(
+        "an image named", (*NAMES[:4], *NAMES[6:12]), _PREDICT, files={"list.csv": _IMAGES}, codes=(0, 2)
+    ),
+    *_named(
+        "a row with the file",
+        (*NAMES[:2], *NAMES[6:9]),
+        _RUN_FILE,
+        files={"data/manifest.csv": _MASKS, "run.yaml": _TABLE},
+        words="image_path",
+    ),
     _link("a run's events", "true/run/events.jsonl", "mine.jsonl", *_RESUME),
     _link("a run's checkpoints", "true/run/checkpoints", "", *_RESUME),
     _link("a run's lock", "true/run/.lock", ESCAPE, *_RESUME),

@@ -2,7 +2,7 @@
 
 import random
 import string
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -29,15 +29,14 @@ class Secret:
         what: for people.
         core: the part that is looked for.
         text: as it is planted.
-        path: in the config's `data`; empty where it is planted elsewhere.
-        variable: of the environment.
+        path: in the config's `data`, of `--set` after a `!`, or after a `$` the variable of the environment;
+            empty where it is planted elsewhere.
     """
 
     what: str
     core: str
     text: object
     path: str = ""
-    variable: str = ""
 
 
 def planted_secrets(bench: Bench, count: int) -> Verdict:
@@ -51,16 +50,16 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
         _with_password(postgres.new_database(), secrets) if postgres is not None else "sqlite:///studies.db"
     )
     _write(inputs, secrets, storage)
-    environment = {secret.variable: str(secret.text) for secret in secrets if secret.variable}
+    environment = {secret.path[1:]: str(secret.text) for secret in secrets if secret.path.startswith("$")}
     broken = list[str]()
 
     def do(wanted: int, *arguments: str) -> None:
         done = bench.warm(folder, *arguments, environment=environment).done(_PATIENCE)
         if done.code != wanted:
-            ended = f"exit code {wanted} expected, found {done.code}: {done.output[-500:]}"
-            broken.append(f"{arguments[0]}: {ended}")
+            broken.append(f"{arguments[0]}: exit code {wanted} expected, found {done.code}: {done.last}")
 
-    given = [f"{word}" for secret in secrets if secret.path.startswith("!") for word in _set(secret)]
+    sets = [f"data.{secret.path[1:]}={secret.text}" for secret in secrets if secret.path.startswith("!")]
+    given = [word for each in sets for word in ("--set", each)]
     do(0, "--run", str(inputs / "run.yaml"), *given)
     do(2, "--run", str(inputs / "run.yaml"), *given, "--set", "net.breaks=true", "--set", "name=broken")
     (run,) = (folder / "runs").glob("*_good")
@@ -74,13 +73,10 @@ def planted_secrets(bench: Bench, count: int) -> Verdict:
     hits = list(search(secrets, ((str(path.relative_to(folder)), path.read_bytes()) for path in files)))
     if postgres is not None:
         hits += search(secrets, [("the database", _dump(storage))])
-    figures = {
-        "secrets": len(secrets),
-        "files": len(files),
-        "bytes": sum(path.stat().st_size for path in files),
-    }
+    size = sum(path.stat().st_size for path in files)
+    figures = {"secrets": len(secrets), "files": len(files), "bytes": size, "hits": len(hits)}
     untried = [] if postgres is not None else [f"a database's password: {HINT}"]
-    return Verdict({**figures, "hits": len(hits)}, [*broken, *hits], untried)
+    return Verdict(figures, [*broken, *hits], untried)
 
 
 def search(secrets: list[Secret], written: Iterable[tuple[str, bytes]]) -> Iterator[str]:
@@ -96,75 +92,64 @@ def search(secrets: list[Secret], written: Iterable[tuple[str, bytes]]) -> Itera
                 yield f"{name}: nothing of '{secret.what}' expected, found it after {around!r}"
 
 
+_URL = "postgresql://me:{}@host/db"
+# What it is, where it is planted, and as what.
+_FORMS: Sequence[tuple[str, str, Form]] = (
+    ("a password", "password", str),
+    ("a key to an API", "api_key", str),
+    ("a token", "token", str),
+    ("a password in a URL", "url", "https://me:{}@host/x".format),
+    ("a token in a URL", "address", "https://host/x?access_token={}&y=1".format),
+    ("a secret in nested lists", "nested", lambda text: [[{"secret": text}], []]),
+    ("credentials", "credentials", lambda text: {"user": "me", "value": [text]}),
+    ("a header in a list", "headers", lambda text: ["Accept: */*", f"Authorization: Bearer {text}"]),
+    ("a Hugging Face token under a plain name", "hub", "hf_{}".format),
+    ("a GitHub token under a plain name", "remote", "ghp_{}".format),
+    ("an OpenAI key under a plain name", "model", "sk-{}".format),
+    ("a Slack token under a plain name", "channel", "xoxb-{}".format),
+    ("an AWS secret key", "aws_secret_access_key", str),
+    ("a private key", "private_key", _PEM.format),
+    ("a private key under a plain name", "certificate", _PEM.format),
+    ("a line of an .env file", "dotenv", "DB_PASSWORD={}".format),
+    ("a passphrase of words", "passphrase", "correct horse {}".format),
+    ("an SQL connection", "dsn", "host=h user=me password={} dbname=x".format),
+    ("a token in the command line", "!extra_token", str),
+    ("a password in a URL of the command line", "!extra_url", _URL.format),
+    ("the token of Hugging Face", "$HF_TOKEN", "hf_{}".format),
+    ("a password of the environment", "$SERVICE_PASSWORD", str),
+    ("a URL of the environment", "$DATABASE_URL", _URL.format),
+    ("a bearer in a traceback", "", "got 401 with Authorization: Bearer {}".format),
+    ("a password in a traceback", "", "connect(user='me', password='{}') failed".format),
+    ("a URL in a traceback", "", "can't reach s3://me:{}@bucket/x".format),
+    ("the database's password", "", str),
+)
+
+
 def plant(rng: random.Random) -> list[Secret]:
     """The secrets, each with a core of its own."""
 
     def core(length: int = 24, letters: str = _LETTERS) -> str:
         return "".join(rng.choices(letters, k=length - 2)) + "a7"
 
-    forms: list[tuple[str, str, Form]] = [
-        ("a password", "password", str),
-        ("a key to an API", "api_key", str),
-        ("a token", "token", str),
-        ("a password in a URL", "url", "https://me:{}@host/x".format),
-        ("a token in a URL", "address", "https://host/x?access_token={}&y=1".format),
-        ("a secret in nested lists", "nested", lambda text: [[{"secret": text}], []]),
-        ("credentials", "credentials", lambda text: {"user": "me", "value": [text]}),
-        ("a header in a list", "headers", lambda text: ["Accept: */*", f"Authorization: Bearer {text}"]),
-        ("a Hugging Face token under a plain name", "hub", "hf_{}".format),
-        ("a GitHub token under a plain name", "remote", "ghp_{}".format),
-        ("an OpenAI key under a plain name", "model", "sk-{}".format),
-        ("a Slack token under a plain name", "channel", "xoxb-{}".format),
-        ("an AWS secret key", "aws_secret_access_key", str),
-        ("a private key", "private_key", _PEM.format),
-        ("a private key under a plain name", "certificate", _PEM.format),
-        ("a line of an .env file", "dotenv", "DB_PASSWORD={}".format),
-        ("a passphrase of words", "passphrase", "correct horse {}".format),
-        ("an SQL connection", "dsn", "host=h user=me password={} dbname=x".format),
-    ]
-    found = [Secret(what, c := core(), form(c), path) for what, path, form in forms]
     aws = "AKIA" + core(16, string.ascii_uppercase + string.digits).upper()
-    found.append(Secret("an AWS key under a plain name", aws, aws, "bucket"))
     parts = [core(20), core(20), core(20)]
     jwt = f"eyJ{parts[0]}.eyJ{parts[1]}.{parts[2]}"
-    found.append(Secret("a JSON web token under a plain name", parts[2], jwt, "session_name"))
-    command: list[tuple[str, str, Form]] = [
-        ("a token in the command line", "!extra_token", str),
-        ("a password in a URL of the command line", "!extra_url", "postgresql://me:{}@host/db".format),
+    wandb = core(40, "0123456789abcdef")
+    return [
+        *(Secret(what, c := core(), form(c), path) for what, path, form in _FORMS),
+        Secret("an AWS key under a plain name", aws, aws, "bucket"),
+        Secret("a JSON web token under a plain name", parts[2], jwt, "session_name"),
+        Secret("the key of W&B", wandb, wandb, "$WANDB_API_KEY"),
     ]
-    found += [Secret(what, c := core(), form(c), path) for what, path, form in command]
-    variables: list[tuple[str, str, Form]] = [
-        ("the key of W&B", "WANDB_API_KEY", str),
-        ("the token of Hugging Face", "HF_TOKEN", "hf_{}".format),
-        ("a password of the environment", "SERVICE_PASSWORD", str),
-        ("a URL of the environment", "DATABASE_URL", "postgresql://me:{}@host/db".format),
-    ]
-    for what, name, form in variables:
-        c = core(40, "0123456789abcdef") if name == "WANDB_API_KEY" else core()
-        found.append(Secret(what, c, form(c), variable=name))
-    found += [
-        Secret("a bearer in a traceback", c := core(), f"got 401 with Authorization: Bearer {c}"),
-        Secret("a password in a traceback", c := core(), f"connect(user='me', password='{c}') failed"),
-        Secret("a URL in a traceback", c := core(), f"can't reach s3://me:{c}@bucket/x"),
-        Secret("the database's password", c := core(), c),
-    ]
-    return found
-
-
-def _set(secret: Secret) -> list[str]:
-    return ["--set", f"data.{secret.path.removeprefix('!')}={secret.text}"]
 
 
 def _write(folder: Path, secrets: list[Secret], storage: str) -> None:
     """Write a run's and a study's file, and what the network prints."""
     data: dict[str, object] = {"target": "selftest.faulty_parts.guarded"}
-    data |= {each.path: each.text for each in secrets if each.path and not each.path.startswith("!")}
-    by_name = {each.what: each for each in secrets}
+    data |= {each.path: each.text for each in secrets if each.path and each.path[0] not in "!$"}
     planted = [str(each.text) for each in secrets]  # all of them, one way or another
     texts = [each.text for each in secrets if "in a traceback" in each.what]
-    known = [
-        f"reached with {each.text!r}" for each in by_name.values() if each.variable or each.path == "token"
-    ]
+    known = [f"reached with {each.text!r}" for each in secrets if each.path == "token" or "$" in each.path]
     lines = [" ".join(known), f"warned: {' '.join(known)}", *map(str, texts), *known]
     (folder / "said.txt").write_text("\n".join(line.replace("\n", " ") for line in lines))
     net = {"target": "selftest.faulty_parts.Telling", "file": str(folder / "said.txt")}

@@ -2,28 +2,20 @@
 
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from selftest.bench import Bench, Process, until
 from selftest.sockets import Listening, exchange, family, listening, request, status
-from selftest.verdict import Verdict
+from selftest.studies import run_text
+from selftest.verdict import Verdict, judge_command
 
 TOKEN = "a-token-0f-the-b3nch"
 MARK = b"planted-7391"  # in every file that nobody may see
 _PATIENCE = 60.0  # seconds until a server answers
 _FEW = 5  # lines of a dashboard whose database is away
-_RUN = """\
-data: {target: lab.data.function, train_count: 256, val_count: 64}
-net: {target: model.MLP, width: 4, layers: 1}
-epochs: 5
-device: cpu
-threads: 1
-pictures: {enabled: false}
-trackers: [{type: wandb, mode: offline}]
-"""
 
 
 @dataclass(frozen=True)
@@ -58,8 +50,7 @@ def loopback(bench: Bench, count: int) -> Verdict:
     seen = {server.name: listening(family(server.process.pid)) for server in (opened, guarded)}
     seen["a run with W&B"] = _watched(run)
     broken += [line for name, found in seen.items() for line in judge_sockets(name, found)]
-    refused = _refusals(bench, folder)
-    broken += refused
+    broken += _refusals(bench, folder)
     if (folder / "studies.db").read_bytes() != database:
         broken.append("the database: unchanged by readers expected, found changed")
     for server in (opened, guarded):
@@ -73,19 +64,17 @@ def loopback(bench: Bench, count: int) -> Verdict:
     )  # fmt: skip
 
 
-def judge_answer(asked: Asked, response: bytes) -> list[str]:
+def judge_answer(asked: Asked, response: bytes) -> Iterator[str]:
     """Judge an answer."""
-    wrong = []
     if status(response) not in asked.statuses:
         wanted = " or ".join(map(str, asked.statuses))
-        wrong.append(f"{asked.what}: {wanted} expected, found {status(response)}")
+        yield f"{asked.what}: {wanted} expected, found {status(response)}"
     if MARK in response:
-        wrong.append(f"{asked.what}: showed what nobody may see")
+        yield f"{asked.what}: showed what nobody may see"
     if TOKEN.encode() in response:
-        wrong.append(f"{asked.what}: told the token")
+        yield f"{asked.what}: told the token"
     if asked.shows not in response:
-        wrong.append(f"{asked.what}: {asked.shows.decode()!r} expected in the answer")
-    return wrong
+        yield f"{asked.what}: {asked.shows.decode()!r} expected in the answer"
 
 
 def judge_sockets(name: str, found: set[Listening]) -> list[str]:
@@ -94,51 +83,49 @@ def judge_sockets(name: str, found: set[Listening]) -> list[str]:
     return [f"{name}: loopback expected, found {each.address}:{each.port}" for each in elsewhere]
 
 
+def _asked(
+    what: str, path: str, *headers: str, code: int | tuple[int, ...] = 200, shows: bytes = b"", **more: str
+) -> Asked:
+    """A request for a path, with headers and what else `request` takes."""
+    codes = code if isinstance(code, tuple) else (code,)
+    return Asked(what, request(path, *headers, **more), codes, shows)
+
+
 FRIENDS = (
-    Asked("the list of studies", request("/api/studies"), (200,), b'"small"'),
-    Asked("the dashboard", request("/dashboard"), (200,), b"<html"),
-    Asked("the first page", request("/", host="localhost:1"), (302,)),
-    Asked(
-        "the list of reports", request("/studies/", host="[::1]:PORT"), (200,), b"/studies/small/report.html"
-    ),
-    Asked("a study's pages", request("/studies/small/"), (200,), b"leaderboard.csv"),
-    Asked("a report", request("/studies/small/report.html"), (200,), b"the report"),
-    Asked("the best trial's files", request("/studies/small/best"), (200,), b"metrics.csv"),
-    Asked("one of them", request("/studies/small/best/metrics.csv"), (200,), b"epoch"),
+    _asked("the list of studies", "/api/studies", shows=b'"small"'),
+    _asked("the dashboard", "/dashboard", shows=b"<html"),
+    _asked("the first page", "/", host="localhost:1", code=302),
+    _asked("the list of reports", "/studies/", host="[::1]:PORT", shows=b"/studies/small/report.html"),
+    _asked("a study's pages", "/studies/small/", shows=b"leaderboard.csv"),
+    _asked("a report", "/studies/small/report.html", shows=b"the report"),
+    _asked("the best trial's files", "/studies/small/best", shows=b"metrics.csv"),
+    _asked("one of them", "/studies/small/best/metrics.csv", shows=b"epoch"),
 )
+_BEARER = f"Authorization: Bearer {TOKEN}"
 WITH_TOKEN = (
-    Asked(
-        "the token in the header", request("/api/studies", f"Authorization: Bearer {TOKEN}"), (200,), b"small"
-    ),
-    Asked(
-        "the token in the address", request(f"/studies/?token={TOKEN}"), (303,), b"HttpOnly; SameSite=Strict"
+    _asked("the token in the header", "/api/studies", _BEARER, shows=b"small"),
+    _asked(
+        "the token in the address", f"/studies/?token={TOKEN}", code=303, shows=b"HttpOnly; SameSite=Strict"
     ),
 )
 
 
-def _strangers() -> list[Asked]:
+def _strangers() -> Iterator[Asked]:
     """Requests to a server without a token that are not to be answered."""
-    names = ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "", "0.0.0.0:PORT",
-             "localhost@evil.example", "evil.example#localhost",
-             "localhost\r\nHost: evil.example")  # fmt: skip
-    found = [Asked(f"called {name!r}", request("/api/studies", host=name), (403,)) for name in names]
-    found.append(Asked("called nothing", b"GET /api/studies HTTP/1.0\r\n\r\n", (403,)))
-    found.append(
-        Asked("a proxy's address", request("http://localhost/studies/", host="evil.example"), (403,))
-    )
-    changes = {"POST": "/api/studies", "DELETE": "/api/studies/1", "PUT": "/api/studies/1/note",
-               "PATCH": "/api/studies/1", "OPTIONS": "/api/studies", "TRACE": "/"}  # fmt: skip
-    found += [
-        Asked(
-            f"{method} {path}",
-            request(path, method=method, body='{"study_name": "x", "direction": 1}'),
-            (405,),
-        )
-        for method, path in changes.items()
-    ]
-    rename = request("/api/studies/1/rename", method="POST", body='{"study_name": "stolen"}')
-    found.append(Asked("POST /api/studies/1/rename", rename, (405,)))
-    outside = (
+    for name in (
+        "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "", "0.0.0.0:PORT",
+        "localhost@evil.example", "evil.example#localhost", "localhost\r\nHost: evil.example",
+    ):  # fmt: skip
+        yield _asked(f"called {name!r}", "/api/studies", host=name, code=403)
+    yield Asked("called nothing", b"GET /api/studies HTTP/1.0\r\n\r\n", (403,))
+    yield _asked("a proxy's address", "http://localhost/studies/", host="evil.example", code=403)
+    for change in (
+        "POST /api/studies", "DELETE /api/studies/1", "PUT /api/studies/1/note", "PATCH /api/studies/1",
+        "OPTIONS /api/studies", "TRACE /", "POST /api/studies/1/rename",
+    ):  # fmt: skip
+        method, path = change.split()
+        yield _asked(change, path, method=method, body='{"study_name": "stolen", "direction": 1}', code=405)
+    for path in (
         "/studies/../secret.txt", "/studies/%2e%2e/secret.txt", "/studies/small/..%2f..%2fsecret.txt",
         "/studies/small/best/../../../secret.txt", "/studies/..%5csecret.txt", "/studies//../secret.txt",
         "/studies/small/best/%2e%2e/study.yaml", "/studies/small/study.yaml", "/studies/small/best/best.pt",
@@ -148,32 +135,30 @@ def _strangers() -> list[Asked]:
         "/studies//etc/passwd", "//etc/passwd", "/static/../_app.py", "/static/%2e%2e/_app.py",
         "/static/..%2f..%2f..%2f..%2f..%2fetc/passwd", "/studies/%ff%fe",
         "/studies/small/trial_00000/config.yaml",
-    )  # fmt: skip
-    found += [Asked(f"GET {path[:60]}", request(path), (403, 404)) for path in outside]
-    found.append(Asked("a long address", request("/" + "a" * 70_000), (414,)))
-    found.append(Asked("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (0, 400, 403)))
-    found.append(Asked("a line of nothing", b"GET\r\n\r\n", (0, 400)))
-    return found
+    ):  # fmt: skip
+        yield _asked(f"GET {path[:60]}", path, code=(403, 404))
+    yield _asked("a long address", "/" + "a" * 70_000, code=414)
+    yield Asked("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (0, 400, 403))
+    yield Asked("a line of nothing", b"GET\r\n\r\n", (0, 400))
 
 
-def _without_token() -> list[Asked]:
+def _without_token() -> Iterator[Asked]:
     """Requests to a server with a token by those who don't know it."""
-    wrong = ("", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", TOKEN + "&token=x", "\xff")
-    found = [Asked(f"token {token!r}", request(f"/api/studies?token={token}"), (401,)) for token in wrong]
-    paths = ("/", "/api/studies", "/dashboard", "/studies/", "/studies/small/report.html",
-             "/static/bundle.js", "/favicon.ico", "/studies/../secret.txt", "/csv/1")  # fmt: skip
-    found += [Asked(f"no token for {path}", request(path), (401,)) for path in paths]
-    headers = (
+    for token in ("", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", TOKEN + "&token=x", "\xff"):
+        yield _asked(f"token {token!r}", f"/api/studies?token={token}", code=401)
+    for path in (
+        "/", "/api/studies", "/dashboard", "/studies/", "/studies/small/report.html", "/static/bundle.js",
+        "/favicon.ico", "/studies/../secret.txt", "/csv/1",
+    ):  # fmt: skip
+        yield _asked(f"no token for {path}", path, code=401)
+    for header in (
         "Authorization: Bearer wrong", "Authorization: Bearer", f"Authorization: Basic {TOKEN}",
         f"Cookie: lab_PORT={TOKEN}", "Cookie: lab_PORT=", "Cookie: lab_PORT=x; token=" + TOKEN,
         "Cookie: \x01;;=", f"X-Token: {TOKEN}",
-    )  # fmt: skip
-    found += [Asked(f"by {header!r}", request("/api/studies", header), (401,)) for header in headers]
-    delete = request("/api/studies/1", f"Authorization: Bearer {TOKEN}", method="DELETE")
-    found.append(Asked("DELETE with the token", delete, (405,)))
-    rebound = request(f"/?token={TOKEN}", host="evil.example")
-    found.append(Asked("the token under another name", rebound, (403,)))
-    return found
+    ):  # fmt: skip
+        yield _asked(f"by {header!r}", "/api/studies", header, code=401)
+    yield _asked("DELETE with the token", "/api/studies/1", _BEARER, method="DELETE", code=405)
+    yield _asked("the token under another name", f"/?token={TOKEN}", host="evil.example", code=403)
 
 
 STRANGERS, WITHOUT_TOKEN = tuple(_strangers()), tuple(_without_token())
@@ -226,28 +211,25 @@ def dashboards(bench: Bench, folder: Path, *options: tuple[str, ...]) -> list[Se
     return servers
 
 
-def _with_cookie(port: int) -> list[str]:
+def _with_cookie(port: int) -> Iterator[str]:
     """The cookie that comes for the token opens the door, and the address that it leads to has no token."""
     response = exchange(port, request(f"/studies/?token={TOKEN}"))
     cookie = re.search(rb"Set-Cookie: ([^;]+)", response)
     if cookie is None:
-        return ["the token in the address: a cookie expected, found none"]
-    asked = Asked("the cookie", request("/studies/", f"Cookie: {cookie[1].decode()}"), (200,), b"small")
-    return judge_answer(asked, exchange(port, asked.data))
+        yield "the token in the address: a cookie expected, found none"
+        return
+    asked = _asked("the cookie", "/studies/", f"Cookie: {cookie[1].decode()}", shows=b"small")
+    yield from judge_answer(asked, exchange(port, asked.data))
 
 
-def _refusals(bench: Bench, folder: Path) -> list[str]:
+def _refusals(bench: Bench, folder: Path) -> Iterator[str]:
     """Addresses that are open to others, tokens that can be guessed, a database that isn't there."""
-    wrong = []
     started = [bench.start(folder, "--dashboard", *options, "--port", "0") for options in REFUSED]
     for options, process in zip(REFUSED, started, strict=True):
-        done = process.done(60)
-        if done.code != 2 or "Traceback" in done.err:
-            found = f"{done.code} {done.err[-200:]}"
-            wrong.append(f"--dashboard {' '.join(options)}: exit code 2 expected, found {found}")
+        found = judge_command(process.done(60), (2,))
+        yield from (f"--dashboard {' '.join(options)}: {line}" for line in found)
     if (folder / "missing.db").exists():
-        wrong.append("a database that isn't there: left alone expected, found made")
-    return wrong
+        yield "a database that isn't there: left alone expected, found made"
 
 
 def _watched(run: Process) -> set[Listening]:
@@ -267,7 +249,9 @@ def _watched(run: Process) -> set[Listening]:
 
 def _run_folder(bench: Bench) -> Path:
     folder = bench.folder("servers-run")
-    (folder / "run.yaml").write_text(_RUN)
+    data = {"target": "lab.data.function", "train_count": 256, "val_count": 64}
+    text = run_text(data=data, epochs=5, trackers=[{"type": "wandb", "mode": "offline"}])
+    (folder / "run.yaml").write_text(text)
     return folder
 
 
@@ -287,12 +271,11 @@ def _plant(folder: Path) -> None:
     shown = {"report.html": "<p>the report", "leaderboard.csv": "trial", "best/metrics.csv": "epoch"}
     for name, text in shown.items():
         (study / name).write_text(text)
-    hidden: Sequence[Path] = [
-        *(study / name for name in ("study.yaml", "best/best.pt", ".lock", "best/.hidden.json")),
-        *(study / "trial_00000" / "config.yaml", folder / "secret.txt"),
-    ]
-    for path in hidden:
-        path.write_bytes(MARK)
+    for name in (
+        "study.yaml", "best/best.pt", ".lock", "best/.hidden.json", "trial_00000/config.yaml",
+        "../../secret.txt",
+    ):  # fmt: skip
+        (study / name).write_bytes(MARK)
     (study / "best" / "out.json").symlink_to(folder / "secret.txt")
     (study / "best" / "study.json").symlink_to(study / "study.yaml")
     with suppress(OSError):

@@ -49,9 +49,9 @@ def family(pid: int) -> set[int]:
     return found
 
 
-def exchange(port: int, data: bytes, host: str = "127.0.0.1") -> bytes:
+def exchange(port: int, data: bytes) -> bytes:
     """Send bytes, with the port's number for the word PORT, and return the whole answer."""
-    with socket.create_connection((host, port), timeout=_PATIENCE) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
         connection.sendall(data.replace(b"PORT", b"%d" % port))
         response = b""
         with suppress(ConnectionResetError):

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
-from lab.events import Callback, EpochEnd
 from selftest.faulty_parts import Forgetful, Noisy
 
 SAMPLES = 24  # unless asked for more
@@ -193,22 +192,3 @@ class PartlyFrozen(Forgetful):
         """Predict, with a temperature that falls with every batch that was trained."""
         self.calls += self.training
         return super().forward(x) * (1 + 1 / (10 + self.calls))
-
-
-class Counting(Callback):
-    """A listener that counts epochs, and keeps the count."""
-
-    def __init__(self) -> None:
-        self.epochs: list[int] = []
-
-    def on_epoch_end(self, event: EpochEnd) -> None:
-        """Note the epoch."""
-        self.epochs.append(event.epoch)
-
-    def state_dict(self) -> dict[str, list[int]]:
-        """The epochs."""
-        return {"epochs": list(self.epochs)}
-
-    def load_state_dict(self, state: Mapping[str, list[int]]) -> None:
-        """Continue with them."""
-        self.epochs = list(state["epochs"])

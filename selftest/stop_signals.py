@@ -8,8 +8,7 @@ from functools import partial
 
 from selftest.bench import Bench
 from selftest.stopped_commands import Stop, stop
-from selftest.stopped_runs import StoppedRun, undisturbed
-from selftest.stopped_studies import StoppedStudy
+from selftest.stopped_work import StoppedRun, StoppedStudy, undisturbed
 from selftest.verdict import Tally, Verdict
 
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,16 +1,17 @@
 """Commands that are stopped from outside at random instants, and continued to the same result."""
 
+import os
 import random
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from selftest.bench import Bench, Done, Process, left_alive, until
-from selftest.terminals import Terminal, as_main_in_terminal
+from selftest.bench import Bench, Done, Process, as_main, left_alive, until
 from selftest.verdict import Tally
 
 PROMISED = 5.0  # seconds, or a step, for an orderly end
@@ -42,6 +43,47 @@ class Stop:
     def code(self) -> int:
         """The exit code of a command that was stopped so."""
         return 128 + (self.second or self.first)
+
+
+class Terminal:
+    """A terminal that nobody looks at, and that can be closed; a context."""
+
+    def __enter__(self) -> "Terminal":
+        self._ours, self._theirs = os.openpty()
+        self.name = os.ttyname(self._theirs)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._over = threading.Event()
+        self._reader.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The window is closed, the connection is lost: the kernel signals its processes."""
+        if not self._over.is_set():
+            self._over.set()
+            self._reader.join()
+            os.close(self._theirs)
+            os.close(self._ours)
+
+    def _read(self) -> None:
+        os.set_blocking(self._ours, False)
+        while not self._over.is_set():
+            with suppress(BlockingIOError):
+                os.read(self._ours, 4096)
+            time.sleep(0.01)
+
+
+def as_main_in_terminal(main: Path, arguments: Sequence[str], terminal: str) -> None:
+    """`python main.py ...` with this terminal as its own."""
+    # Of a session without a terminal, it becomes the one.
+    handle = os.open(terminal, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(handle, number)
+    out, err = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115 - they stay
+    with redirect_stdout(out), redirect_stderr(err):
+        as_main(main, arguments)
 
 
 class Command(ABC):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 from optuna.trial import FrozenTrial
 
 from lab.config.optimize_config import OptimizeConfig
@@ -14,7 +15,7 @@ STUDIES = Path("studies")
 FILE = "study.yaml"
 
 
-def small_run(**sections: object) -> dict[str, object]:
+def small_run(**sections: object) -> dict[str, Any]:
     """The config of a run of a fraction of a second, with other sections in place of some of these."""
     return {
         "data": {"target": "lab.data.function", "train_count": 64, "val_count": 32},
@@ -26,6 +27,11 @@ def small_run(**sections: object) -> dict[str, object]:
         "pictures": {"enabled": False},
         **sections,
     }
+
+
+def run_text(**sections: object) -> str:
+    """The file of such a run."""
+    return yaml.safe_dump(small_run(**sections), sort_keys=False)
 
 
 def small_study(url: str, n_trials: int, **changes: Any) -> OptimizeConfig:

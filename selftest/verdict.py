@@ -1,10 +1,11 @@
 """The result of trying a fault: a verdict, and the tally of the rounds that it is made of."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from selftest.audit import Found
+from selftest.bench import Done
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,19 @@ class Verdict:
         return ", ".join(
             f"{name} {value}"
             if isinstance(value, str)
-            else f"{value:.3g} {name}"
-            if isinstance(value, float)
-            else f"{value:,} {name}"
+            else f"{value:{'.3g' if isinstance(value, float) else ','}} {name}"
             for name, value in self.figures.items()
         )
+
+
+def judge_command(done: Done, codes: Collection[int], words: str = "") -> Iterator[str]:
+    """Judge the end of a command: its exit code, the words that it has to print, no traceback."""
+    if done.code not in codes:
+        yield f"exit code {' or '.join(map(str, codes))} expected, found {done.code}: {done.last[:200]}"
+    if words not in done.output:
+        yield f"'{words}' expected, found {done.last[:200]}"
+    if "Traceback" in done.output:
+        yield f"no traceback expected, found {done.last[:200]}"
 
 
 class Tally:

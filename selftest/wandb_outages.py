@@ -13,16 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from lab.store import run_folder
 from lab.trackers.csv_file import read_metrics
 from lab.trackers.jsonl_events import read_events
+from lab.trackers.wandb_service import records
 from selftest.bench import Bench, Process, end_group, until
 from selftest.sockets import family
-from selftest.studies import small_run
+from selftest.studies import run_text
 from selftest.verdict import Tally, Verdict
-from selftest.wandb_files import read_run
 from selftest.wandb_server import wandb_server
 
 BOUND = 5.0  # seconds that W&B may cost a run
@@ -82,82 +80,71 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
     return tally.verdict()
 
 
-def judge_run(trained: Trained, *, trouble: bool) -> list[str]:
+def judge_run(trained: Trained, *, trouble: bool) -> Iterator[str]:
     """Judge a run that W&B was not to disturb.
 
     Args:
         trouble: whether there was some, of which the record is to have a word.
     """
-    wrong = []
     if trained.code != 0 or trained.outcome != "completed":
-        wrong.append(f"completed, 0 expected, found {trained.outcome}, {trained.code}")
+        yield f"completed, 0 expected, found {trained.outcome}, {trained.code}"
     if trained.rows != tuple(range(1, EPOCHS + 1)):
-        wrong.append(f"rows 1 to {EPOCHS} expected, found {list(trained.rows)}")
+        yield f"rows 1 to {EPOCHS} expected, found {list(trained.rows)}"
     if trouble and not trained.warned:
-        wrong.append(f"a word on W&B expected in {run_folder.EVENTS}, found none")
-    return wrong
+        yield f"a word on W&B expected in {run_folder.EVENTS}, found none"
 
 
-def judge_steps(steps: Mapping[int, int]) -> list[str]:
+def judge_steps(steps: Mapping[int, int]) -> Iterator[str]:
     """Judge how often W&B holds each step."""
-    wrong = [f"step {step} once expected, found {n} times" for step, n in steps.items() if n != 1]
-    missing = sorted(set(range(1, EPOCHS + 1)) - steps.keys())
-    return wrong + ([f"steps 1 to {EPOCHS} expected, found none of {missing}"] if missing else [])
+    yield from (f"step {step} once expected, found {n} times" for step, n in steps.items() if n != 1)
+    if missing := sorted(set(range(1, EPOCHS + 1)) - steps.keys()):
+        yield f"steps 1 to {EPOCHS} expected, found none of {missing}"
 
 
 def _server(url: str) -> dict[str, str]:
     return {"WANDB_BASE_URL": url, "WANDB_API_KEY": _KEY}
 
 
-def _start(bench: Bench, folder: Path, *arguments: str, environment: Mapping[str, str]) -> Process:
-    return bench.warm(folder, *arguments, "--quiet", environment=environment)
-
-
-def _write(folder: Path, mode: str | None, timeout: float = BOUND) -> None:
+def _begin(
+    bench: Bench, name: str, mode: str | None, given: Mapping[str, str], timeout: float = BOUND
+) -> tuple[Path, dict[str, str], Process]:
+    """Begin a run in a new folder, with W&B in this mode, or without; and its environment."""
+    folder = bench.folder(f"wandb-{name}")
     trackers = [] if mode is None else [{"type": "wandb", "mode": mode, "timeout": timeout}]
-    (folder / "run.yaml").write_text(yaml.safe_dump(small_run(net=_NET, epochs=EPOCHS, trackers=trackers)))
-
-
-def _environment(folder: Path, given: Mapping[str, str]) -> dict[str, str]:
-    """A home that knows no key, and no setting of the user's."""
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
+    (folder / "run.yaml").write_text(run_text(net=_NET, epochs=EPOCHS, trackers=trackers))
+    # A home that knows no key, and no setting of the user's.
+    (home := folder / "home").mkdir()
     unset = {name: "" for name in os.environ if name.startswith("WANDB_")}
-    return {**unset, "WANDB_API_KEY": "", "HOME": str(home), **given}
+    environment = {**unset, "WANDB_API_KEY": "", "HOME": str(home), **given}
+    return folder, environment, bench.warm(folder, "--run", "run.yaml", "--quiet", environment=environment)
 
 
 def _train(bench: Bench, name: str, environment: Mapping[str, str] | None) -> Trained:
     """A run to its end, with W&B where there is an environment for it."""
-    folder = bench.folder(f"wandb-{name}")
-    _write(folder, None if environment is None else "auto")
     started = time.monotonic()
-    process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, environment or {}))
+    folder, _, process = _begin(bench, name, None if environment is None else "auto", environment or {})
     return _left(folder, process, started)
 
 
-def _kill_service(bench: Bench, seed: int) -> list[str]:
+def _kill_service(bench: Bench, seed: int) -> Iterator[str]:
     """W&B's process killed at a random instant of a run."""
-    folder = bench.folder("wandb-service")
-    _write(folder, "offline")
     started = time.monotonic()
-    process = _start(bench, folder, "--run", "run.yaml", environment=_environment(folder, {}))
+    folder, _, process = _begin(bench, "service", "offline", {})
     until(lambda: bool(_services(process.pid)) or not process.alive, _PATIENCE, 0.01)
     services = _services(process.pid)
     time.sleep(random.Random(seed).uniform(0.0, 3 * _STEP * EPOCHS))
     for pid in services:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wrong = judge_run(_left(folder, process, started), trouble=False)
-    return wrong if services else [*wrong, "a process of W&B's expected, found none"]
+    yield from judge_run(_left(folder, process, started), trouble=False)
+    if not services:
+        yield "a process of W&B's expected, found none"
 
 
 def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     """The run killed once W&B has begun, resumed, synced: how many steps a server has, and what is wrong."""
-    folder = bench.folder("wandb-run")
     # A long timeout: this test is about completeness, not about speed.
-    _write(folder, "offline", _PATIENCE)
-    environment = _environment(folder, {})
-    process = _start(bench, folder, "--run", "run.yaml", environment=environment)
+    folder, environment, process = _begin(bench, "run", "offline", {}, _PATIENCE)
     until(lambda: any(folder.glob("runs/*/wandb/*/*.wandb")) or not process.alive, _PATIENCE, 0.01)
     time.sleep(random.Random(seed).uniform(0.0, 1.5))  # it writes once a second
     # W&B's process as well: a machine that is taken away.
@@ -166,9 +153,14 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
     (run,) = (folder / "runs").glob("*_*")
     started = time.monotonic()
     # The resumed part writes files of its own; together each step must be there once.
-    resumed = _start(bench, folder, "--resume", str(run), environment=environment)
-    wrong = judge_run(_left(folder, resumed, started), trouble=False)
-    written = Counter(step for each in _offline(run) for step in read_run(each).steps)
+    resumed = bench.warm(folder, "--resume", str(run), "--quiet", environment=environment)
+    wrong = list(judge_run(_left(folder, resumed, started), trouble=False))
+    written = Counter(
+        record.history.step.num
+        for file in _offline(run)
+        for record in records(file.read_bytes())
+        if record.WhichOneof("record_type") == "history"
+    )
     wrong += [f"offline files: {line}" for line in judge_steps(written)]
     synced, output = _synced(run, environment)
     wrong += [f"wandb sync: {line}; it says {output!r}" for line in judge_steps(synced)]
@@ -178,7 +170,7 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
 def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:
     """The steps that a server gets by `wandb sync`, and its output."""
     with wandb_server() as server:
-        command = [sys.executable, "-m", "wandb", "sync", *map(str, _offline(run))]
+        command = [sys.executable, "-m", "wandb", "sync", *(str(file.parent) for file in _offline(run))]
         done = subprocess.run(
             command,
             env={**os.environ, **environment, **_server(server.url)},
@@ -194,8 +186,8 @@ def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], st
 
 
 def _offline(run: Path) -> list[Path]:
-    """W&B's folders; one that was killed before its first write has no file."""
-    return sorted(file.parent for file in (run / "wandb").glob("offline-run-*/*.wandb"))
+    """W&B's files; one that was killed before its first write has none."""
+    return sorted((run / "wandb").glob("offline-run-*/*.wandb"))
 
 
 def _left(folder: Path, process: Process, started: float) -> Trained:
@@ -205,11 +197,8 @@ def _left(folder: Path, process: Process, started: float) -> Trained:
     summary = run_folder.read_summary(run) or {}
     notes = [event["message"] for event in read_events(run) if event["event"] == "note"]
     warned = any("W&B" in note for note in notes)
-    return Trained(code, seconds, str(summary.get("outcome")), tuple(_rows(folder)), warned)
-
-
-def _rows(folder: Path) -> list[int]:
-    return [int(row["epoch"]) for run in (folder / "runs").glob("*_*") for row in read_metrics(run)]
+    rows = tuple(int(row["epoch"]) for row in read_metrics(run))
+    return Trained(code, seconds, str(summary.get("outcome")), rows, warned)
 
 
 def _services(pid: int) -> list[int]:

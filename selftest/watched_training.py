@@ -16,6 +16,7 @@ from lab.config.validation import validate
 from lab.events import Callback, PhaseStart, StepsDone
 from lab.hpo.worker_main import Run
 from selftest.faulty_parts import SAMPLES
+from selftest.studies import small_run
 
 STEPS = "steps.txt"
 _STATEFUL = "selftest.stateful_parts"
@@ -33,7 +34,7 @@ def variant(number: int, **values: object) -> Config:
         {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0},
         {"target": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": "auto"},
     )  # fmt: skip
-    return {
+    chosen: Config = {
         "data": {"target": "selftest.faulty_parts.points", "in_memory": number % 5 == 4},
         "net": {"target": "selftest.faulty_parts.Forgetful", "seconds": 0.002},
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.01},
@@ -46,13 +47,10 @@ def variant(number: int, **values: object) -> Config:
         "batch_size": BATCH,
         "epochs": 3,
         "seeds": number,
-        "device": "cpu",
-        "threads": 1,
         "loader": {"workers": 0 if number % 5 == 4 else 2 * (number % 2)},
-        "pictures": {"enabled": False},
         "log_every_steps": 1,
-        **values,
     }
+    return small_run(**chosen | values)
 
 
 def stateful(number: int, **values: object) -> Config:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selftest.bench import Bench, Done
 from selftest.config_slips import WRONG, Wrong, wrong_files
-from selftest.verdict import Tally, Verdict
+from selftest.verdict import Tally, Verdict, judge_command
 
 SECONDS = 1.5  # at most
 _ANY = r"\d+"
@@ -22,8 +22,7 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
     for number, original, wrong in wrong_files(configs, count):
         folder = bench.folder("config")
         shutil.copytree(configs, folder, dirs_exist_ok=True)
-        if wrong.content is not None:
-            (folder / WRONG).write_bytes(wrong.content)
+        (folder / WRONG).write_bytes(wrong.content)
         tries, done = _timed(bench, folder, wrong)
         what, seconds = f"{wrong.what}, in {original}, number {number}", min(tries)
         tally.add("files")
@@ -39,10 +38,7 @@ def mutated_files(bench: Bench, count: int) -> Verdict:
 
 def judge(wrong: Wrong, done: Done) -> Iterator[str]:
     """Judge what was printed of a wrong file."""
-    if done.code != 2:
-        yield f"exit code 2 expected, found {done.code}"
-    if "Traceback" in done.err:
-        yield f"no traceback expected, found {done.err.strip().splitlines()[-1]}"
+    yield from judge_command(done, (2,))
     line = _ANY if wrong.line < 0 else str(wrong.line)
     place = re.escape(wrong.name) + (rf":{line}: " if wrong.line else "")
     located = [line for line in done.err.splitlines() if re.search(place, line)]
@@ -57,7 +53,7 @@ def _timed(bench: Bench, folder: Path, wrong: Wrong) -> tuple[list[float], Done]
     times = []
     for _ in range(_TRIES):
         began = time.monotonic()
-        done = bench.command(folder, "--optimize" if wrong.study else "--run", wrong.name)
+        done = bench.start(folder, "--optimize" if wrong.study else "--run", wrong.name).done()
         times.append(time.monotonic() - began)
         if times[-1] <= SECONDS:
             break

@@ -16,8 +16,7 @@ from lab.report.leaderboard import LEADERBOARD
 from lab.store import run_folder
 from selftest.bench import CONSOLE, Bench, Process, in_order
 from selftest.inputs import files, layouts, masks, predictions, studies, targets
-from selftest.inputs.base import GOOD, OUTPUT, RUN, TRUTH, Ending, Seen, WrongInput, judge
-from selftest.inputs.sections import MODULE, USERS
+from selftest.inputs.base import GOOD, MODULE, OUTPUT, RUN, TRUTH, USERS, Ending, Seen, WrongInput, judge
 from selftest.verdict import Tally, Verdict
 
 _AT_ONCE = 2
@@ -121,12 +120,8 @@ def _searched(folder: Path) -> dict[str, float]:
     space = yaml.safe_load((folder / studies.STUDY).read_text())["search_space"]
     points = {tuple(row[name] for name in space) for row in rows}
     outcomes = Counter(row["outcome"] for row in rows)
-    counts = {
-        "trials": float(len(rows)),
-        "points": float(len(points)),
-        "failed": float(outcomes["failed"]),
-        "infeasible": float(outcomes["infeasible"]),
-    }
+    counts = {kind: float(outcomes[kind]) for kind in ("failed", "infeasible")}
+    counts |= {"trials": float(len(rows)), "points": float(len(points))}
     first = next((row.get("optimizer.lr") for row in rows if row["trial"] == "0"), None)
     return counts | ({"first": float(first)} if first else {})
 

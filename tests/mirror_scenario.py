@@ -116,7 +116,7 @@ class Scene:
         folder = self.folder / f"trial_{number:05d}" / "wandb"
         while not list(folder.glob("*run-2*/*.wandb")):
             time.sleep(0.1)
-        from selftest.wandb_files import read_run  # not while another thread imports wandb
+        from tests.wandb_files import read_run  # not while another thread imports wandb
 
         while not any(len(read_run(path).steps) >= epochs for path in folder.glob("*run-2*")):
             time.sleep(0.1)

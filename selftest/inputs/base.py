@@ -1,4 +1,4 @@
-"""One odd or wrong input, and the verdict on what the command made of it."""
+"""One odd or wrong input, its config, and the verdict on what the command made of it."""
 
 import json
 import math
@@ -14,8 +14,18 @@ Files = Callable[[Path], Mapping[str, object]]
 RUN, OUTPUT, TRUTH = "run.yaml", "predicted", "truth"
 """The config of an input, and the folders of predicted masks and of the true ones."""
 PREDICT = ("--predict", "2", "--input", "new", "--output", OUTPUT)  # a run's name begins with its year
-
-
+USERS = Path(__file__).with_name("users.py")
+MODULE = "mine"
+_STILL: Mapping[str, object] = {
+    "batch_size": 8,
+    "epochs": 1,
+    "threads": 1,
+    "device": "cpu",
+    "pictures": {"enabled": False},
+    "trackers": [],
+    "optimizer": {"target": "torch.optim.SGD", "lr": 0.0},
+}
+COUNT = {"count": f"{MODULE}.Count"}
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -97,3 +107,18 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
 def close(found: float | None, expected: float) -> bool:
     """Return whether a figure is the expected one, but for rounding in the sixth digit of float32 sums."""
     return found is not None and math.isclose(found, expected, rel_tol=2e-5, abs_tol=2e-6)
+
+
+def config(**sections: object) -> dict[str, object]:
+    """A run of one epoch that changes no weight, with these sections."""
+    return {"name": "input", **_STILL, **sections}
+
+
+def written(**sections: object) -> Files:
+    """An input that is all in its config."""
+    return lambda folder: config(**sections)
+
+
+def mine(name: str, **arguments: object) -> dict[str, object]:
+    """A component of the user's own module."""
+    return {"target": f"{MODULE}.{name}", **arguments}

@@ -1,13 +1,13 @@
 """Image files that are easily decoded differently from what they are, or left out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from selftest.inputs.base import Files, WrongInput
-from selftest.inputs.scenes import HEIGHT, SCENES, WIDTH, counted, folders, save, scene, segmentation
+from selftest.inputs.scenes import HEIGHT, WIDTH, counted, save, save_pair, scene, scenes_at
 from selftest.inputs.writers import (
     EVERY,
     Writer,
@@ -52,11 +52,11 @@ _LONG = raw_tiff(lambda a: greyed(a).astype(np.uint32))
 _FLOATS = raw_tiff(lambda a: a.astype(np.float32))
 _ODD_IMAGES: Mapping[str, tuple[Writer, str]] = {
     "TIFF whose fourth band is no alpha": (
-        raw_tiff(lambda a: np.dstack([a * 0 + 30, a[..., :1]]), extra=0),
+        raw_tiff(lambda a: np.dstack([a * 0 + 30, a[..., :1]])),
         "4 bands",
     ),
-    "TIFF of five bands": (raw_tiff(lambda a: np.dstack([a, a[..., :2]]), extra=0), "5 bands"),
-    "TIFF of two bands": (raw_tiff(lambda a: np.dstack([a[..., 0] * 0 + 30, a[..., 0]]), extra=0), "2 bands"),
+    "TIFF of five bands": (raw_tiff(lambda a: np.dstack([a, a[..., :2]])), "5 bands"),
+    "TIFF of two bands": (raw_tiff(lambda a: np.dstack([a[..., 0] * 0 + 30, a[..., 0]])), "2 bands"),
     "10 bits in 16-bit PNG": (_10_BITS, "only 10 are used"),
     "12 bits in 16-bit PNG": (_12_BITS, "only 12 are used"),
     "14 bits in 16-bit grey TIFF": (_14_BITS, "only 14 are used"),
@@ -71,22 +71,18 @@ _ODD_IMAGES: Mapping[str, tuple[Writer, str]] = {
     "TIFF of two pages": (several_pages(".tif"), "several pages"),
     "animated WebP": (several_pages(".webp", lossless=True), "several frames"),
     "animated PNG": (several_pages(".png"), "several frames"),
-    "a PNG cut short": (damaged(lambda d: d[: len(d) // 2]), "3.png: not a readable image; cut short"),
-    "an empty PNG": (damaged(lambda d: b""), "3.png: the file is empty"),
-    "text called PNG": (damaged(lambda d: b"<html>404</html>"), "3.png: not a readable image; neither"),
-    "a PNG with a flipped byte": (
-        damaged(lambda d: d[:200] + bytes([d[200] ^ 255]) + d[201:]),
-        "3.png: not a readable image; damaged",
-    ),
-    "a JPEG cut short": (
-        damaged(lambda d: d[: len(d) * 2 // 3], ".jpg"),
-        "3.jpg: not a readable image; cut short",
-    ),
-    "a pointer of Git LFS": (
-        damaged(lambda d: b"version https://git-lfs.github.com/spec/v1\n"),
-        "3.png: not a readable image; neither",
-    ),
 }
+# What is not readable: its ending, what becomes of its bytes, and how it is named.
+_DAMAGED: Mapping[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a PNG cut short": (".png", lambda d: d[: len(d) // 2], "not a readable image; cut short"),
+    "an empty PNG": (".png", lambda d: b"", "the file is empty"),
+    "text called PNG": (".png", lambda d: b"<html>404</html>", "not a readable image; neither"),
+    "a PNG with a flipped byte": (".png", lambda d: d[:200] + bytes([d[200] ^ 255]) + d[201:],
+                                  "not a readable image; damaged"),
+    "a JPEG cut short": (".jpg", lambda d: d[: len(d) * 2 // 3], "not a readable image; cut short"),
+    "a pointer of Git LFS": (".png", lambda d: b"version https://git-lfs.github.com/spec/v1\n",
+                             "not a readable image; neither"),
+}  # fmt: skip
 _RANGES: Mapping[str, tuple[Writer, float]] = {
     "10 bits in 16-bit PNG": (_10_BITS, 1023),
     "12 bits in 16-bit PNG": (_12_BITS, 4095),
@@ -109,6 +105,8 @@ def images() -> Iterator[WrongInput]:
         yield WrongInput("images", what, file_set(writer), EVERY)
     for what, (writer, word) in _ODD_IMAGES.items():
         yield WrongInput("images", what, file_set(writer), {}, (word,))
+    for what, (ending, how, word) in _DAMAGED.items():
+        yield WrongInput("images", what, file_set(damaged(how, ending)), {}, (f"3{ending}: {word}",))
     for what, (writer, highest) in _RANGES.items():
         files = file_set(writer, value_range=[0, highest])
         yield WrongInput("images", f"{what}, with their range", files, EVERY)
@@ -128,16 +126,10 @@ def discovery() -> Iterator[WrongInput]:
     """Files that a reader might leave out in silence."""
 
     def half(ending: str) -> Files:
-        def files(folder: Path) -> Mapping[str, object]:
-            images, masks = folders(folder / "set")
-            for number in range(SCENES):
-                picture, truth = scene(number)
-                end = ending if number % 2 else ".png"
-                save(picture, images / f"{number}{end}")
-                save(truth.astype(np.uint8) * 255, masks / f"{number}{end if end != '.jp2' else '.png'}")
-            return segmentation(root="set")
+        def mask(number: int) -> str:
+            return f"masks/{number}{ending if number % 2 and ending != '.jp2' else '.png'}"
 
-        return files
+        return scenes_at(lambda number: f"images/{number}{ending if number % 2 else '.png'}", mask)
 
     for ending in (".bmp", ".gif", ".webp"):
         yield WrongInput("discovery", f"half of the images in {ending}", half(ending), EVERY)
@@ -145,24 +137,15 @@ def discovery() -> Iterator[WrongInput]:
         word = f"1{ending}: not read"
         yield WrongInput("discovery", f"half of the images in {ending}", half(ending), {}, (word,))
 
-    def below(folder: Path) -> Mapping[str, object]:
-        for number in range(SCENES):
-            picture, truth = scene(number)
-            save(picture, folder / "set/images" / f"p{number % 2}" / f"{number}.png")
-            save(truth.astype(np.uint8) * 255, folder / "set/masks" / f"p{number % 2}" / f"{number}.png")
-        return segmentation(root="set")
-
+    below = scenes_at(lambda n: f"images/p{n % 2}/{n}.png", lambda n: f"masks/p{n % 2}/{n}.png")
     yield WrongInput("discovery", "folders within images/ and masks/", below, EVERY)
 
     def both(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)
-        picture, truth = scene(99)
-        save(picture, folder / "set/images/more/99.png")
-        save(truth.astype(np.uint8) * 255, folder / "set/masks/more/99.png")
+        save_pair(99, folder / "set/images/more/99.png", folder / "set/masks/more/99.png")
         return files
 
-    more = counted(3, 4)
-    yield WrongInput("discovery", "one folder within images/ and masks/", both, more)
+    yield WrongInput("discovery", "one folder within images/ and masks/", both, counted(3, 4))
 
     def without(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)

@@ -6,15 +6,25 @@ import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from selftest.inputs.base import Files, WrongInput
-from selftest.inputs.scenes import CLASSES, SCENES, Array, counted, folders, save, scene, segmentation
-from selftest.inputs.sections import COUNT, config, mine
+from selftest.inputs.base import COUNT, Files, WrongInput, config, mine
+from selftest.inputs.scenes import (
+    CLASSES,
+    SCENES,
+    Array,
+    counted,
+    save,
+    save_pair,
+    scene,
+    scenes_at,
+    segmentation,
+)
 
 Place = Callable[[Path, int, Array, Array], None]
 """Writes the files of a scene (root, number, image, mask of 0 and 1)."""
@@ -69,11 +79,9 @@ def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
     save(picture, root / f"{part}/{number}.png")
     file = root / f"annotations/instances_{part}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    whole: dict[str, Any] = (
-        json.loads(file.read_text())
-        if file.exists()
-        else {"images": [], "annotations": [], "categories": [{"id": 7, "name": "cell"}]}
-    )
+    whole: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 7, "name": "cell"}]}
+    if file.exists():
+        whole = json.loads(file.read_text())
     height, width = truth.shape
     flat = truth.flatten(order="F")
     # Run lengths start with the zeros, as COCO wants them.
@@ -95,12 +103,8 @@ def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
 
 
 def _cityscapes(kind: str, low: int, high: int) -> Place:
-    return _pairs(
-        "leftImg8bit/{part}/ulm/ulm_{name}_leftImg8bit.png",
-        "gtFine/{part}/ulm/ulm_{name}_gtFine_" + kind + ".png",
-        low=low,
-        high=high,
-    )
+    mask = "gtFine/{part}/ulm/ulm_{name}_gtFine_" + kind + ".png"
+    return _pairs("leftImg8bit/{part}/ulm/ulm_{name}_leftImg8bit.png", mask, low=low, high=high)
 
 
 _CELLS = {"classes": CLASSES}
@@ -170,19 +174,11 @@ def _placed(place: Place, **data: Any) -> Files:
 def class_folders() -> Iterator[WrongInput]:
     """Folders of classes in folders of sets, whatever those are called: three classes, and no set is one."""
     for train, test in (
-        ("train", "test"),
-        ("Training", "Testing"),
-        ("TRAIN", "TEST"),
-        ("train_set", "test_set"),
-        ("training_set", "test_set"),
-        ("trainset", "testset"),
-        ("Train", "Validation"),
-        ("training", "validation"),
-        ("train", "valid"),
-        ("train_data", "test_data"),
-        ("training", "val"),
+        ("train", "test"), ("Training", "Testing"), ("TRAIN", "TEST"), ("train_set", "test_set"),
+        ("training_set", "test_set"), ("trainset", "testset"), ("Train", "Validation"),
+        ("training", "validation"), ("train", "valid"), ("train_data", "test_data"), ("training", "val"),
         ("Train", "dev"),
-    ):
+    ):  # fmt: skip
         held = test.lower().startswith("test")
 
         def files(folder: Path, train: str = train, test: str = test) -> Mapping[str, object]:
@@ -242,15 +238,12 @@ def _table(
 
     def files(folder: Path) -> Mapping[str, object]:
         root = folder / "set"
-        folders(root)
         text = io.StringIO()
         writer = csv.writer(text, delimiter=delimiter, lineterminator=end)
         writer.writerow(["basename", "image_path", "mask_path"])
         for number in range(SCENES):
-            picture, truth = scene(number)
             own = name(number)
-            save(picture, root / f"images/{stored(own)}.png")
-            save(truth.astype(np.uint8) * 255, root / f"masks/{stored(own)}.png")
+            save_pair(number, root / f"images/{stored(own)}.png", root / f"masks/{stored(own)}.png")
             writer.writerow([own, *(path(root, f"{kind}/{own}.png") for kind in ("images", "masks"))])
         (root / "list.csv").write_bytes(text.getvalue().encode(encoding))
         return segmentation("lab.data.manifest", path="set/list.csv")
@@ -262,8 +255,7 @@ def _composed(number: int) -> str:
     return unicodedata.normalize("NFC", f"Zellen über {number}")
 
 
-def _decomposed(name: str) -> str:
-    return unicodedata.normalize("NFD", name)
+_decomposed = partial(unicodedata.normalize, "NFD")
 
 
 def _backslashed(root: Path, name: str) -> str:
@@ -313,12 +305,7 @@ def tables() -> Iterator[WrongInput]:
     words = ("differs in upper and lower case",)
     yield WrongInput("tables", "an ending in capitals", capitals, counted(3, 3), words)
 
-    def folders_of_two_forms(folder: Path) -> Mapping[str, object]:
-        images, masks = folders(folder / "set")
-        for number in range(SCENES):
-            picture, truth = scene(number)
-            save(picture, images / f"{_composed(number)}.png")
-            save(truth.astype(np.uint8) * 255, masks / f"{_decomposed(_composed(number))}.png")
-        return segmentation(root="set")
-
-    yield WrongInput("tables", "masks in decomposed form", folders_of_two_forms, counted(3, 3))
+    two_forms = scenes_at(
+        lambda n: f"images/{_composed(n)}.png", lambda n: f"masks/{_decomposed(_composed(n))}.png"
+    )
+    yield WrongInput("tables", "masks in decomposed form", two_forms, counted(3, 3))

@@ -8,7 +8,17 @@ from PIL import Image
 
 from selftest.inputs.base import WrongInput
 from selftest.inputs.scenes import CLASSES, Array
-from selftest.inputs.writers import EVERY, Writer, file_set, indexed, opencv, pillow, raw_tiff, turned
+from selftest.inputs.writers import (
+    EVERY,
+    Writer,
+    file_set,
+    indexed,
+    opencv,
+    pillow,
+    raw_tiff,
+    turned,
+    with_alpha,
+)
 
 
 def _ones(dtype: Any, high: float = 1) -> Callable[[Array], Array]:
@@ -17,10 +27,6 @@ def _ones(dtype: Any, high: float = 1) -> Callable[[Array], Array]:
 
 def _coloured(truth: Array) -> Array:
     return np.where(truth[..., None], [255, 255, 255], [0, 0, 0]).astype(np.uint8)
-
-
-def _with_alpha(grey: Array) -> Array:
-    return np.dstack([grey, np.full(grey.shape, 255, np.uint8)])
 
 
 _BYTES, _HIGH = _ones(np.uint8), _ones(np.uint8, 255)
@@ -63,7 +69,7 @@ _READ: Mapping[str, _Mask] = {
     "JPEG of quality 95": _Mask(pillow(".jpg", quality=95), _HIGH),
     "lossy WebP": _Mask(pillow(".webp", quality=60), _HIGH),
     "BMP": _Mask(pillow(".bmp"), _HIGH),
-    "alpha beside grey": _Mask(pillow(".png", _with_alpha), _HIGH),
+    "alpha beside grey": _Mask(pillow(".png", with_alpha), _HIGH),
 }
 _REFUSED: Mapping[str, _Mask] = {
     "white is 0": _Mask(raw_tiff(lambda a: 255 - a, photometric=0), _HIGH, {}, ("0 is white",)),

@@ -1,6 +1,6 @@
 """Drawn scenes: a bright disc, off the centre of an oblong image, and its mask."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from selftest.inputs.sections import COUNT, config, mine
+from selftest.inputs.base import COUNT, Files, config, mine
 
 HEIGHT, WIDTH, SCENES = 24, 40, 6
 Array = NDArray[Any]
@@ -26,24 +26,22 @@ def scene(number: int) -> tuple[Array, Array]:
     return image.astype(np.uint8), mask
 
 
+# By the orientation of EXIF.
+_UNTURNED: Mapping[int, Callable[[Array], Array]] = {
+    2: lambda array: array[:, ::-1],
+    3: lambda array: array[::-1, ::-1],
+    4: lambda array: array[::-1],
+    5: lambda array: array.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda array: array[::-1, ::-1].swapaxes(0, 1),
+    8: lambda array: np.rot90(array, -1),
+}
+
+
 def unturned(array: Array, orientation: int) -> Array:
     """An array as a camera stores it, so that a viewer who applies the orientation shows the given one."""
-    match orientation:
-        case 2:
-            array = array[:, ::-1]
-        case 3:
-            array = array[::-1, ::-1]
-        case 4:
-            array = array[::-1]
-        case 5:
-            array = array.swapaxes(0, 1)
-        case 6:
-            array = np.rot90(array, 1)
-        case 7:
-            array = array[::-1, ::-1].swapaxes(0, 1)
-        case 8:
-            array = np.rot90(array, -1)
-    return np.ascontiguousarray(array)
+    turn = _UNTURNED.get(orientation, np.asarray)
+    return np.ascontiguousarray(turn(array))
 
 
 def save(array: Array | Image.Image, path: Path, **options: Any) -> None:
@@ -68,17 +66,33 @@ def segmentation(
     Args:
         published: of a set with classes of its own, their number and those of what is dark and bright.
     """
+    loss = "cross_entropy" if published else "bce"
     return config(
         task="lab.tasks.Segmentation",
         data={"target": source, "normalise": "none", "val_share": 0.5, **data},
         net=mine("BrightClasses", **published) if published else mine("Bright"),
-        criterion={
-            "target": "lab.losses.WeightedSum",
-            "terms": {"cross_entropy" if published else "bce": 1.0},
-        },
+        criterion={"target": "lab.losses.WeightedSum", "terms": {loss: 1.0}},
         metrics={"dice": "lab.metrics.Dice", **COUNT},
         batch_size=1,
     )
+
+
+def scenes_at(image: Callable[[int], str], mask: Callable[[int], str]) -> Files:
+    """All scenes as pairs of files at these paths below the root."""
+
+    def files(folder: Path) -> Mapping[str, object]:
+        for number in range(SCENES):
+            save_pair(number, folder / "set" / image(number), folder / "set" / mask(number))
+        return segmentation(root="set")
+
+    return files
+
+
+def save_pair(number: int, image: Path, mask: Path) -> None:
+    """Save the image of a scene, and its mask as 0 and 255."""
+    picture, truth = scene(number)
+    save(picture, image)
+    save(truth.astype(np.uint8) * 255, mask)
 
 
 def counted(train: int, val: int) -> Mapping[str, float]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from selftest.inputs.base import RUN, Files, WrongInput
-from selftest.inputs.sections import config, mine
+from selftest.inputs.base import RUN, Files, WrongInput, config, mine
 
 STUDY = "study.yaml"
 _OPTIMIZE = ("--optimize", STUDY, "--json")
@@ -37,38 +36,18 @@ def _study(net: str, n_trials: int, space: Mapping[str, object], **more: object)
 def studies() -> Iterator[WrongInput]:
     """Small studies; each trial takes a tenth of a second."""
 
-    def given(
-        what: str, files: Files, expected: Mapping[str, float], words: tuple[str, ...] = ()
-    ) -> WrongInput:
-        return WrongInput("studies", what, files, expected, words, command=_OPTIMIZE)
+    def given(what: str, files: Files, trials: int, **more: float) -> WrongInput:
+        expected = {"trials": float(trials), "points": float(trials), "failed": 0.0, **more}
+        return WrongInput("studies", what, files, expected, command=_OPTIMIZE)
 
-    yield given(
-        "heads that must divide a width, by a constraint",
-        _study("Attend", 8, _WIDTHS, constraints=["net.width % net.heads == 0"]),
-        {"trials": 8.0, "points": 8.0, "failed": 0.0, "infeasible": 0.0},
-    )
-    yield given(
-        "heads that must divide a width, by the constructor",
-        _study("Picky", 8, _WIDTHS),
-        {"trials": 8.0, "points": 8.0, "failed": 0.0},
-    )
-    for n_trials in (6, 5):
-        yield given(
-            f"{n_trials} trials in a space of 6 points",
-            _study("Fixed", n_trials, _CHOICES),
-            {"trials": float(n_trials), "points": float(n_trials), "failed": 0.0},
-        )
-    yield given(
-        "20 trials in a space of 6 points",
-        _study("Fixed", 20, _CHOICES),
-        {"trials": 6.0, "points": 6.0, "failed": 0.0},
-    )
+    by_constraint = _study("Attend", 8, _WIDTHS, constraints=["net.width % net.heads == 0"])
+    yield given("heads that must divide a width, by a constraint", by_constraint, 8, infeasible=0.0)
+    yield given("heads that must divide a width, by the constructor", _study("Picky", 8, _WIDTHS), 8)
+    for n_trials in (6, 5, 20):
+        few = _study("Fixed", n_trials, _CHOICES)
+        yield given(f"{n_trials} trials in a space of 6 points", few, min(6, n_trials))
     first = [{"optimizer.lr": 0.05}, {"optimizer.lr": 0.002}]
-    yield given(
-        "two points to try first",
-        _study("Fixed", 3, _LR, enqueue=first),
-        {"trials": 3.0, "points": 3.0, "first": 0.05},
-    )
+    yield given("two points to try first", _study("Fixed", 3, _LR, enqueue=first), 3, first=0.05)
     for what, wrong, word in (
         ("an unknown name", {"enqueue": [{"optimizer.rl": 0.05}]}, "optimizer.rl: is not searched"),
         ("a value out of range", {"enqueue": [{"optimizer.lr": 0.9}]}, "0.9 is no number from"),
@@ -79,4 +58,5 @@ def studies() -> Iterator[WrongInput]:
         ("a constraint of endless cost", {"constraints": ["9 ** 9 ** 9 > 0"]}, "9 ** 9 ** 9 > 0"),
         ("an impossible constraint", {"constraints": ["optimizer.lr > 1"]}, "violated: optimizer.lr > 1"),
     ):  # fmt: skip
-        yield given(what, _study("Fixed", 3, _LR, **wrong), {}, (word,))
+        files = _study("Fixed", 3, _LR, **wrong)
+        yield WrongInput("studies", what, files, {}, (word,), command=_OPTIMIZE)

@@ -8,10 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selftest.inputs import users
-from selftest.inputs.base import WrongInput
-from selftest.inputs.sections import COUNT, mine, written
+from selftest.inputs.base import COUNT, WrongInput, mine, written
+from selftest.inputs.users import TRAIN
 
-TRAIN = 12
 _CLASSES = {
     "task": "lab.tasks.Classification",
     "net": mine("Fixed"),
@@ -102,9 +101,8 @@ def _masks() -> Iterator[WrongInput]:
         (math.inf, 3, "train"), (1.5, 7, "val"),
     ):  # fmt: skip
         data = mine("masks", extra=extra, at=at, where=where)
-        yield _wrong(
-            "targets", f"a pixel of {extra:g} in mask {at} of {where}", _found(extra), data=data, **_MASKS
-        )
+        what = f"a pixel of {extra:g} in mask {at} of {where}"
+        yield _wrong("targets", what, _found(extra), data=data, **_MASKS)
     for dtype in ("uint8", "int64", "bool", "float64"):
         data = mine("masks", dtype=dtype, channel=True)
         yield _right("targets", f"masks of {dtype}, with a channel", {"val_dice": 1.0}, data=data, **_MASKS)
@@ -117,70 +115,61 @@ def means() -> Iterator[WrongInput]:
     for batch_size in (1, 3, 4, 7):
         for name, sections, expected in (*_of_classes(), *_of_numbers(), *_of_labels(), *_of_masks()):
             what = f"{name}, in batches of {batch_size}"
-            yield _right("means", what, {"val_loss": expected}, batch_size=batch_size, **sections)
+            yield _right("means", what, {"val_loss": float(expected)}, batch_size=batch_size, **sections)
 
 
-def _of_classes() -> Iterator[tuple[str, Mapping[str, object], float]]:
+Mean = tuple[str, Mapping[str, object], Tensor]
+"""A loss by its name, the sections of a config that has it, and its true value."""
+
+
+def _mean(name: str, value: Tensor, task: str, data: str, loss: str, /, **arguments: object) -> Mean:
+    criterion = {"target": loss, **arguments}
+    sections = {"task": f"lab.tasks.{task}", "data": mine(data), "net": mine("Fixed"), "criterion": criterion}
+    return name, sections, value
+
+
+def _of_classes() -> Iterator[Mean]:
     x, y = users.classes()[1].tensors
-    logits, weight = _logits(x), torch.tensor([1.0, 5.0, 0.2])
-    losses: Mapping[str, tuple[Mapping[str, object], Tensor]] = {
-        "class weights": ({"weight": [1.0, 5.0, 0.2]}, F.cross_entropy(logits, y, weight)),
-        "an ignored class": ({"ignore_index": 1}, F.cross_entropy(logits, y, ignore_index=1)),
-        "class weights and smoothing": (
-            {"weight": [1.0, 5.0, 0.2], "label_smoothing": 0.1},
-            F.cross_entropy(logits, y, weight, label_smoothing=0.1),
-        ),
-    }
-    for name, (arguments, value) in losses.items():
-        criterion = {"target": "torch.nn.CrossEntropyLoss", **arguments}
-        yield name, {**_CLASSES, "data": mine("classes"), "criterion": criterion}, float(value)
-    ours = {"target": "lab.losses.CrossEntropy", "class_weights": [1.0, 5.0, 0.2]}
-    sections = {**_CLASSES, "data": mine("classes"), "criterion": ours}
-    yield "class weights of the project's own loss", sections, float(F.cross_entropy(logits, y, weight))
+    logits, weights = _logits(x), [1.0, 5.0, 0.2]
+    given, weight = ("Classification", "classes", "torch.nn.CrossEntropyLoss"), torch.tensor(weights)
+    weighted = F.cross_entropy(logits, y, weight)
+    yield _mean("class weights", weighted, *given, weight=weights)
+    value = F.cross_entropy(logits, y, ignore_index=1)
+    yield _mean("an ignored class", value, *given, ignore_index=1)
+    value = F.cross_entropy(logits, y, weight, label_smoothing=0.1)
+    yield _mean("class weights and smoothing", value, *given, weight=weights, label_smoothing=0.1)
+    own = "class weights of the project's own loss"
+    yield _mean(own, weighted, *given[:2], "lab.losses.CrossEntropy", class_weights=weights)
 
 
-def _of_numbers() -> Iterator[tuple[str, Mapping[str, object], float]]:
+def _of_numbers() -> Iterator[Mean]:
     x, y = users.numbers()[1].tensors
     for name, value in (("MSELoss", F.mse_loss(_logits(x), y)), ("HuberLoss", F.huber_loss(_logits(x), y))):
-        sections = {
-            "task": "lab.tasks.Regression",
-            "data": mine("numbers"),
-            "net": mine("Fixed"),
-            "criterion": f"torch.nn.{name}",
-        }
-        yield name, sections, float(value)
+        yield _mean(name, value, "Regression", "numbers", f"torch.nn.{name}")
 
 
-def _of_labels() -> Iterator[tuple[str, Mapping[str, object], float]]:
+def _of_labels() -> Iterator[Mean]:
     x, y = users.labels()[1].tensors
-    positive = torch.tensor([3.0, 1.0, 0.5])
-    value = F.binary_cross_entropy_with_logits(_logits(x), y, pos_weight=positive)
-    criterion = {"target": "torch.nn.BCEWithLogitsLoss", "pos_weight": [3.0, 1.0, 0.5]}
-    sections = {
-        "task": "lab.tasks.Task",
-        "data": mine("labels"),
-        "net": mine("Fixed"),
-        "criterion": criterion,
-    }
-    yield "weights of positives", sections, float(value)
+    positive = [3.0, 1.0, 0.5]
+    value = F.binary_cross_entropy_with_logits(_logits(x), y, pos_weight=torch.tensor(positive))
+    given = ("Task", "labels", "torch.nn.BCEWithLogitsLoss")
+    yield _mean("weights of positives", value, *given, pos_weight=positive)
 
 
-def _of_masks() -> Iterator[tuple[str, Mapping[str, object], float]]:
+def _of_masks() -> Iterator[Mean]:
     x, mask = users.masks(extra=255.0)[1].tensors
     logits = users.Bright()(x).detach()
     judged = mask != 255
     bce = F.binary_cross_entropy_with_logits(logits[judged], mask[judged])
-    sections = _MASKS | {
-        "data": mine("masks", extra=255.0),
-        "criterion": {"target": "lab.losses.WeightedSum", "terms": {"bce": 1.0}},
-    }
-    yield "ignored pixels", sections, float(bce)
+    sections = {**_MASKS, "data": mine("masks", extra=255.0)}
+    terms = {"target": "lab.losses.WeightedSum", "terms": {"bce": 1.0}}
+    yield "ignored pixels", {**sections, "criterion": terms}, bce
     truth = mask * judged
     found = logits.sigmoid() * judged
     sums = [(each * judged).flatten(1).sum(1) for each in (found * truth, found, truth)]
     dice = ((2 * sums[0] + 1) / (sums[1] + sums[2] + 1)).mean()
-    sections = _MASKS | {"data": mine("masks", extra=255.0), "criterion": "lab.losses.BCEDice"}
-    yield "ignored pixels and Dice", sections, float(0.5 * bce + 0.5 * (1 - dice))
+    value = 0.5 * bce + 0.5 * (1 - dice)
+    yield "ignored pixels and Dice", {**sections, "criterion": "lab.losses.BCEDice"}, value
 
 
 def nested() -> Iterator[WrongInput]:
@@ -208,21 +197,16 @@ def streams() -> Iterator[WrongInput]:
     x, y = users.features(23)[TRAIN:], torch.arange(TRAIN, 23) % 3
     # Every sample once, so the loss is that of the whole set in one batch.
     value = float(F.cross_entropy(_logits(x), y))
+    expected = {"train_count": float(TRAIN), "val_count": 11.0, "val_loss": value}
     for sized in (True, False):
         for workers, shard in ((0, None), (1, None), (2, None), (2, True), (3, True), (2, "dataset")):
             loader: dict[str, object] = {"workers": workers} | ({} if shard is None else {"shard": shard})
             # Twelve samples in batches of eight; three workers have four each.
             length = {} if sized else {"steps_per_epoch": max(2, workers)}
-            yield _right(
-                "streams",
-                f"a stream {'with' if sized else 'without'} a length, {workers} workers, shard {shard}",
-                {"train_count": float(TRAIN), "val_count": 11.0, "val_loss": value},
-                data=mine("stream", sized=sized, shared=shard == "dataset"),
-                loader=loader,
-                metrics=dict(COUNT),
-                **length,
-                **_CLASSES,
-            )
+            what = f"a stream {'with' if sized else 'without'} a length, {workers} workers, shard {shard}"
+            data = mine("stream", sized=sized, shared=shard == "dataset")
+            sections = {**_CLASSES, **length, "data": data, "loader": loader, "metrics": dict(COUNT)}
+            yield _right("streams", what, expected, **sections)
     unknown = {**_CLASSES, "data": mine("stream", sized=False)}
     yield _wrong("streams", "a stream of unknown length", "set steps_per_epoch", **unknown)
 
@@ -231,12 +215,8 @@ def early() -> Iterator[WrongInput]:
     """Faults that show before training: schedules, last batches, types, lists, values not finite."""
     usual = {**_CLASSES, "data": mine("classes")}
     for epochs, steps in ((6, 11), (3, 5), (2, 3), (4, 1)):
-        schedule = {
-            "target": "torch.optim.lr_scheduler.OneCycleLR",
-            "interval": "step",
-            "max_lr": 0.1,
-            "total_steps": steps,
-        }
+        cycle = "torch.optim.lr_scheduler.OneCycleLR"
+        schedule = {"target": cycle, "interval": "step", "max_lr": 0.1, "total_steps": steps}
         what, word = f"a schedule of {steps} steps for {epochs} epochs of two", f"the schedule has {steps}:"
         yield _wrong("early", what, word, **usual | {"scheduler": schedule, "epochs": epochs})
     what, word = "a last batch of one sample with batch norm", "the last training batch has one sample"

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, random_split
 
+TRAIN = 12  # samples to train on; the others are for validation
+
 
 class Bright(nn.Module):
     """Finds that what is bright is foreground: a logit a pixel from the mean of an image in [0, 1]."""
@@ -84,25 +86,24 @@ def features(count: int) -> Tensor:
     return torch.randn(count, 4, generator=torch.Generator().manual_seed(0))
 
 
+def split(x: Tensor, y: Tensor) -> tuple[TensorDataset, TensorDataset]:
+    """The first samples to train on, the others for validation."""
+    return TensorDataset(x[:TRAIN], y[:TRAIN]), TensorDataset(x[TRAIN:], y[TRAIN:])
+
+
 def classes(
-    count: int = 22,
-    train: int = 12,
-    labels: int = 3,
-    planted: int | None = None,
-    at: int = -1,
-    where: str = "val",
+    planted: int | None = None, at: int = -1, where: str = "val"
 ) -> tuple[TensorDataset, TensorDataset]:
     """Classes by turns, one of them replaced: by `planted`, in the item `at` of a set."""
-    y = torch.arange(count) % labels
+    y = torch.arange(22) % 3
     if planted is not None:
-        y[train + at % (count - train) if where == "val" else at % train] = planted
-    x = features(count)
-    return TensorDataset(x[:train], y[:train]), TensorDataset(x[train:], y[train:])
+        y[TRAIN + at % (len(y) - TRAIN) if where == "val" else at % TRAIN] = planted
+    return split(features(22), y)
 
 
-def typed(kind: str, count: int = 22, train: int = 12) -> tuple[TensorDataset, TensorDataset]:
+def typed(kind: str) -> tuple[TensorDataset, TensorDataset]:
     """Classes in another form than whole numbers of 64 bits."""
-    y, x = torch.arange(count) % 3, features(count)
+    y = torch.arange(22) % 3
     hot = nn.functional.one_hot(y, 3).float()
     two = hot.clone()
     two[:, 0] = 1.0
@@ -112,8 +113,7 @@ def typed(kind: str, count: int = 22, train: int = 12) -> tuple[TensorDataset, T
         "one-hot int": hot.long(), "shares": (hot + 1) / 4, "parts": (hot + 1) / 6, "percent": hot * 100,
         "nan": hot * math.nan,
     }  # fmt: skip
-    target = forms[kind]
-    return TensorDataset(x[:train], target[:train]), TensorDataset(x[train:], target[train:])
+    return split(features(22), forms[kind])
 
 
 def masks(
@@ -127,27 +127,24 @@ def masks(
         x[index, :, left : left + 7, left : left + 7] += 0.5
         mask[index, :, left : left + 7, left : left + 7] = high
     if extra is not None:
-        mask[(12 + at % 8) if where == "val" else at % 12, 0, 0, 0] = extra
+        mask[(TRAIN + at % 8) if where == "val" else at % TRAIN, 0, 0, 0] = extra
     mask = mask.to(getattr(torch, dtype))
-    mask = mask if channel else mask[:, 0]
-    return TensorDataset(x[:12], mask[:12]), TensorDataset(x[12:], mask[12:])
+    return split(x, mask if channel else mask[:, 0])
 
 
 def numbers(
-    count: int = 23, train: int = 12, outputs: int = 3, planted: float | None = None, dtype: str = "float32"
+    outputs: int = 3, planted: float | None = None, dtype: str = "float32"
 ) -> tuple[TensorDataset, TensorDataset]:
     """Numbers to predict; the last input of the validation set holds `planted`."""
-    x, y = features(count), torch.linspace(-1, 2, count * outputs).view(count, outputs)
+    x, y = features(23), torch.linspace(-1, 2, 23 * outputs).view(23, outputs)
     if planted is not None:
         x[-1, 1] = planted
-    x = x.to(getattr(torch, dtype))
-    return TensorDataset(x[:train], y[:train]), TensorDataset(x[train:], y[train:])
+    return split(x.to(getattr(torch, dtype)), y)
 
 
-def labels(count: int = 23, train: int = 12, outputs: int = 3) -> tuple[TensorDataset, TensorDataset]:
+def labels() -> tuple[TensorDataset, TensorDataset]:
     """Several labels a sample, of 0 and 1."""
-    x, y = features(count), (torch.arange(count * outputs) * 7 % 5 < 2).float().view(count, outputs)
-    return TensorDataset(x[:train], y[:train]), TensorDataset(x[train:], y[train:])
+    return split(features(23), (torch.arange(23 * 3) * 7 % 5 < 2).float().view(23, 3))
 
 
 class Stream(IterableDataset[tuple[Tensor, Tensor]]):
@@ -169,13 +166,11 @@ class Sized(Stream):
         return len(self.x)
 
 
-def stream(
-    sized: bool = True, shared: bool = False, train: int = 12, count: int = 23
-) -> tuple[Stream, Stream]:
+def stream(sized: bool = True, shared: bool = False) -> tuple[Stream, Stream]:
     """Classes as a stream; `shared`: each worker reads its own part."""
     kind = Sized if sized else Stream
-    x, y = features(count), torch.arange(count) % 3
-    return kind(x[:train], y[:train], shared), kind(x[train:], y[train:], shared)
+    x, y = features(23), torch.arange(23) % 3
+    return kind(x[:TRAIN], y[:TRAIN], shared), kind(x[TRAIN:], y[TRAIN:], shared)
 
 
 class Nested(Dataset[tuple[Tensor, object]]):
@@ -201,9 +196,9 @@ class Nested(Dataset[tuple[Tensor, object]]):
         return self.x[index], forms[self.form]
 
 
-def nested(form: str, train: int = 12, count: int = 23) -> tuple[Nested, Nested]:
+def nested(form: str) -> tuple[Nested, Nested]:
     """Classes in nested targets."""
-    return Nested(0, train, form), Nested(train, count, form)
+    return Nested(0, TRAIN, form), Nested(TRAIN, 23, form)
 
 
 def first(output: Tensor, target: Any) -> Tensor:
@@ -213,10 +208,10 @@ def first(output: Tensor, target: Any) -> Tensor:
     return nn.functional.cross_entropy(output, target)
 
 
-def in_lists(train: int = 12, count: int = 22) -> list[Any]:
+def in_lists() -> list[Any]:
     """The result of `random_split`: a list, and no tuple."""
-    whole = TensorDataset(features(count), torch.arange(count) % 3)
-    return random_split(whole, [train, count - train], torch.Generator().manual_seed(0))
+    whole = TensorDataset(features(22), torch.arange(22) % 3)
+    return random_split(whole, [TRAIN, 22 - TRAIN], torch.Generator().manual_seed(0))
 
 
 class Attend(nn.Module):
@@ -227,10 +222,9 @@ class Attend(nn.Module):
         self.up, self.out = nn.Linear(4, width), nn.Linear(width, 3)
         self.mix = nn.MultiheadAttention(width, heads, batch_first=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         h = self.up(x)[:, None]
-        logits: Tensor = self.out(self.mix(h, h, h)[0][:, 0])
-        return logits
+        return self.out(self.mix(h, h, h)[0][:, 0])
 
 
 class Normed(nn.Module):
@@ -240,9 +234,8 @@ class Normed(nn.Module):
         super().__init__()
         self.norm, self.out = nn.BatchNorm1d(4), nn.Linear(4, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.out(self.norm(x))
-        return logits
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.norm(x))
 
 
 class Flat(nn.Module):
@@ -254,9 +247,8 @@ class Flat(nn.Module):
             raise ValueError(f"three classes were written, and {classes} were found")
         self.out = nn.Linear(192, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.out(x.flatten(1))
-        return logits
+    def forward(self, x: Tensor) -> Any:
+        return self.out(x.flatten(1))
 
 
 class Picky(Attend):

@@ -41,7 +41,8 @@ GOOD = trial(0, "none", "completed")
 
 def test_good_and_bad_as_they_should_be() -> None:
     assert (
-        judge_bad([GOOD, trial(1, "segfault", "failed", CRASH)], ["none", "segfault"], page(1, CRASH)) == []
+        list(judge_bad([GOOD, trial(1, "segfault", "failed", CRASH)], ["none", "segfault"], page(1, CRASH)))
+        == []
     )
 
 
@@ -60,7 +61,7 @@ def test_what_a_bad_trial_lacks(bad: FrozenTrial, text: str, what: str) -> None:
 
 
 def test_a_trial_that_is_missing() -> None:
-    assert judge_bad([GOOD], ["none", "none"], "") == ["1 trials, expected 2"]
+    assert list(judge_bad([GOOD], ["none", "none"], "")) == ["1 trials, expected 2"]
 
 
 KILLER = trial(1, "exit", "failed", EXIT, width=5)
@@ -69,7 +70,7 @@ NAMED = page(1, EXIT, "<code>net.fault</code> exit, <code>net.width</code> 5")
 
 def test_a_quarantine_as_it_should_be() -> None:
     again = trial(2, "exit", "failed", "not begun: it is that of trial 1, which is quarantined", width=5)
-    assert judge_killers([GOOD, KILLER, again], ["exit 5"] * 2, NAMED) == []
+    assert list(judge_killers([GOOD, KILLER, again], ["exit 5"] * 2, NAMED)) == []
 
 
 @pytest.mark.parametrize(

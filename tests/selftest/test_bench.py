@@ -23,7 +23,7 @@ def test_a_fork_is_read_from_its_start_on(bench: Bench) -> None:
 
 
 def test_the_real_command_is_read_too(bench: Bench) -> None:
-    done = bench.command(bench.folder("command"), "--run", "nothing.yaml")
+    done = bench.start(bench.folder("command"), "--run", "nothing.yaml").done()
     assert done.code == 2 and "nothing.yaml" in done.last and done.out == ""
 
 

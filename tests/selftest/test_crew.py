@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from selftest.bench import Bench, Done
-from selftest.crew import Crew
+from selftest.killed_workers import Crew
 from selftest.studies import small_study
 
 

@@ -2,24 +2,9 @@
 
 import threading
 
-import pytest
-
 from selftest.audit import Found
-from selftest.bench import Done, until
-from selftest.database_outages import Reader, Unread, judge_end, new_tally, take
-
-
-@pytest.mark.parametrize(
-    ("done", "said"),
-    [
-        (Done(0, "", ""), []),
-        (Done(0, "", "[W] the database was away"), []),
-        (Done(1, "", "Traceback\nOperationalError: locked"), ["it ended with 1: OperationalError: locked"]),
-        (Done(0, "", "Traceback\nOperationalError: locked"), ["a traceback: OperationalError: locked"]),
-    ],
-)
-def test_how_a_command_ends(done: Done, said: list[str]) -> None:
-    assert judge_end(done) == said
+from selftest.bench import until
+from selftest.database_outages import Reader, Unread, new_tally, take
 
 
 def test_all_that_is_wrong_is_told() -> None:

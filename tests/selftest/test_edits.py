@@ -16,7 +16,7 @@ SAID = (
 
 
 def test_a_refusal_as_it_should_be() -> None:
-    assert judge_refusal(EDIT, 2, SAID, FILE) == []
+    assert list(judge_refusal(EDIT, 2, SAID, FILE)) == []
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ def test_a_refusal_as_it_should_be() -> None:
 )
 def test_a_refusal_that_lacks_something(code: int, said: str, what: str) -> None:
     (line,) = judge_refusal(EDIT, code, said, FILE)
-    assert line.startswith("range: ") and what in line
+    assert what in line
 
 
 def test_a_harmless_edit_goes_on_and_is_documented() -> None:
     rows = document(tools.ROOT)
-    assert judge_harmless(SAMPLER, 0, "", ["COMPLETE"] * 4, rows) == []
+    assert list(judge_harmless(SAMPLER, 0, "", ["COMPLETE"] * 4, rows)) == []
     (line,) = judge_harmless(SAMPLER, 0, "", ["COMPLETE"] * 3, rows)
     assert "expected one more" in line
     (line,) = judge_harmless(SAMPLER, 1, "boom", ["COMPLETE"] * 4, rows)

@@ -29,11 +29,11 @@ WELL = State({"runs/a": EPOCHS}, {"runs/a": ROWS}, {"runs/a": "completed"}, {"0"
     ],
 )
 def test_what_is_lost_is_seen(changes: dict[str, Any], lost: str) -> None:
-    assert judge_kept(WELL, replace(WELL, **changes)) == ([lost] if lost else [])
+    assert list(judge_kept(WELL, replace(WELL, **changes))) == ([lost] if lost else [])
 
 
 def test_more_than_before_is_no_loss() -> None:
-    assert judge_kept(State({}, {}, {}, {}, []), WELL) == []
+    assert list(judge_kept(State({}, {}, {}, {}, []), WELL)) == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_said_is_judged(said: str, wrong: str) -> None:
     ],
 )
 def test_the_end_is_judged(changes: dict[str, Any], stuck: str) -> None:
-    found = judge_end("evaluate", replace(WELL, **changes), ROWS)
+    found = list(judge_end("evaluate", replace(WELL, **changes), ROWS))
     assert len(found) == bool(stuck) and "".join(found).startswith(stuck)
 
 
@@ -72,7 +72,7 @@ def test_the_end_is_judged(changes: dict[str, Any], stuck: str) -> None:
 )
 def test_the_end_of_a_study_is_judged(trials: dict[str, float], right: bool) -> None:
     state = State({}, {}, {}, trials, ["leaderboard.csv", "report.html"])
-    assert (judge_end("study", state, []) == []) == right
+    assert (list(judge_end("study", state, [])) == []) == right
 
 
 def test_points_differ() -> None:

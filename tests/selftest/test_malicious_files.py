@@ -23,7 +23,7 @@ RUN, PREDICT = Payload("a", "os.system"), Payload("a", "os.system", verb="predic
         (RUN, Done(2, "", GOOD.replace("config.yaml:3: ", "--set net=os.system: ")), False, []),
         (RUN, Done(2, "", GOOD), True, ["refused expected, found it executed"]),
         (RUN, Done(0, "", GOOD), False, ["exit code 2 expected, found 0"]),
-        (RUN, Done(2, "", "no room"), False, ["a refusal of 'os.system' expected, found no room"]),
+        (PREDICT, Done(2, "", "no room"), False, ["'os.system' expected, found no room"]),
         (RUN, Done(2, "", GOOD.replace("config.yaml:3: ", "")), False, ["its line in the file expected"]),
         (RUN, Done(2, "", GOOD + "\nTraceback\nboom"), False, ["no traceback expected, found boom"]),
     ],
@@ -43,26 +43,17 @@ def test_payloads_are_configs_with_their_marker(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("done", "executed", "said"),
     [
-        (malicious_files.End("x", 2, ".pt: ", 2, "main.py: last.pt: is none", False), []),
-        (
-            malicious_files.End("x", 2, ".pt: ", 2, "last.pt: ", True),
-            ["x: refused expected, found it executed"],
-        ),
-        (
-            malicious_files.End("x", 2, ".pt: ", -11, "a.pt: ", False),
-            ["x: exit code 2 expected, found -11: a.pt:"],
-        ),
-        (malicious_files.End("x", 2, ".pt: ", 2, "no", False), ["x: a word of '.pt:' expected, found no"]),
-        (
-            malicious_files.End("x", 2, "", 2, "Traceback: b", False),
-            ["x: no traceback expected, found Traceback: b"],
-        ),
+        (Done(2, "main.py: last.pt: is none", ""), False, []),
+        (Done(2, "last.pt: ", ""), True, ["refused expected, found it executed"]),
+        (Done(-11, "a.pt: ", ""), False, ["exit code 2 expected, found -11: a.pt: "]),
+        (Done(2, "no", ""), False, ["'.pt:' expected, found no"]),
+        (Done(2, "Traceback: .pt:", ""), False, ["no traceback expected, found Traceback: .pt:"]),
     ],
 )
-def test_a_file_that_got_in_is_told(end: malicious_files.End, said: list[str]) -> None:
-    assert list(malicious_files.judge_file(end)) == said
+def test_a_file_that_got_in_is_told(done: Done, executed: bool, said: list[str]) -> None:
+    assert list(malicious_files.judge_hostile(done, executed, 2, ".pt:")) == said
 
 
 @pytest.mark.parametrize(

@@ -5,40 +5,35 @@ from pathlib import Path
 import pytest
 
 from selftest import path_escapes
+from selftest.bench import Done
 
-CASE = path_escapes.Case("a run named 'x'", lambda work: (), (0, 2), "leads out")
-THERE = {"outside/mine.jsonl": "1"}
+CASE = path_escapes.Case("a run named 'x'", (), codes=(0, 2), words="leads out")
 
 
 @pytest.mark.parametrize(
-    ("ended", "said"),
+    ("done", "changed", "said"),
     [
-        (path_escapes.Ended(CASE, 2, "leads out", THERE, THERE), []),
-        (
-            path_escapes.Ended(CASE, 2, "leads out", THERE, {**THERE, "e": "2"}),
-            ["nothing outside expected, found e made"],
-        ),
-        (
-            path_escapes.Ended(CASE, 2, "leads out", THERE, {"outside/mine.jsonl": "2"}),
-            ["nothing outside expected, found outside/mine.jsonl changed"],
-        ),
-        (
-            path_escapes.Ended(CASE, 2, "leads out", THERE, {}),
-            ["nothing outside expected, found outside/mine.jsonl removed"],
-        ),
-        (
-            path_escapes.Ended(CASE, 1, "leads out", THERE, THERE),
-            ["exit code 0 or 2 expected, found 1: leads out"],
-        ),
-        (path_escapes.Ended(CASE, 0, "fine", THERE, THERE), ["'leads out' expected, found fine"]),
-        (
-            path_escapes.Ended(CASE, 0, "leads out\nTraceback", THERE, THERE),
-            ["no traceback expected, found leads out\nTraceback"],
-        ),
+        (Done(2, "leads out", ""), [], []),
+        (Done(2, "leads out", ""), ["e made"], ["nothing outside expected, found e made"]),
+        (Done(1, "leads out", ""), [], ["exit code 0 or 2 expected, found 1: leads out"]),
+        (Done(0, "fine", ""), [], ["'leads out' expected, found fine"]),
+        (Done(0, "leads out\nTraceback", ""), [], ["no traceback expected, found Traceback"]),
     ],
 )
-def test_judging(ended: path_escapes.Ended, said: list[str]) -> None:
-    assert list(path_escapes.judge(ended)) == [f"a run named 'x': {line}" for line in said]
+def test_judging(done: Done, changed: list[str], said: list[str]) -> None:
+    assert list(path_escapes.judge(CASE, done, changed)) == said
+
+
+@pytest.mark.parametrize(
+    ("after", "changed"),
+    [
+        ({"a": "1", "e": "2"}, ["e made"]),
+        ({"a": "2"}, ["a changed"]),
+        ({}, ["a removed"]),
+    ],
+)
+def test_changes_are_named(after: dict[str, str], changed: list[str]) -> None:
+    assert path_escapes.changes({"a": "1"}, after) == changed
 
 
 def test_a_listing_sees_files_folders_and_links_but_not_the_working_folder(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ ASKED = Asked("a stranger", b"", (401,))
     ],
 )
 def test_answers_are_judged(heard: bytes, wrong: str) -> None:
-    assert judge_answer(ASKED, heard) == ([wrong] if wrong else [])
+    assert list(judge_answer(ASKED, heard)) == ([wrong] if wrong else [])
 
 
 def test_a_door_that_shuts_friends_out_is_seen() -> None:
     friend = Asked("a friend", b"", (200,), b"welcome")
-    assert judge_answer(friend, b"HTTP/1.0 200 OK\r\n\r\n") == ["a friend: 'welcome' expected in the answer"]
+    assert list(judge_answer(friend, b"HTTP/1.0 200 OK\r\n\r\n")) == [
+        "a friend: 'welcome' expected in the answer"
+    ]
 
 
 def test_sockets_of_other_addresses_are_named() -> None:

@@ -11,8 +11,7 @@ from lab.hpo.storage import Database
 from selftest.bench import Bench
 from selftest.stop_signals import new_tally, verdict
 from selftest.stopped_commands import Command, Stop, judge_end
-from selftest.stopped_runs import judge_stopped
-from selftest.stopped_studies import differences, results, running
+from selftest.stopped_work import differences, judge_stopped, results, running
 from tests.lab.hpo.small_study import config_of, search
 
 

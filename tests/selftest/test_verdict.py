@@ -2,8 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from selftest.audit import Found
-from selftest.verdict import Tally
+from selftest.bench import Done
+from selftest.verdict import Tally, judge_command
 
 
 def test_figures_stay_in_order_and_are_added_to() -> None:
@@ -42,3 +45,17 @@ def test_threads_add_to_one_tally() -> None:
         for _ in range(8):
             pool.submit(lambda: [tally.add("stops") for _ in range(2000)])
     assert tally.figures == {"stops": 16000}
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (Done(0, "it is well", ""), []),
+        (Done(3, "", "[W] all is well"), []),
+        (Done(1, "", "no\nwell"), ["exit code 0 or 3 expected, found 1: well"]),
+        (Done(0, "bad", ""), ["'well' expected, found bad"]),
+        (Done(0, "well", "Traceback\nboom"), ["no traceback expected, found boom"]),
+    ],
+)
+def test_the_end_of_a_command_is_judged(done: Done, said: list[str]) -> None:
+    assert list(judge_command(done, (0, 3), "well")) == said

@@ -26,20 +26,20 @@ WELL = Trained(0, 2.0, "completed", tuple(range(1, EPOCHS + 1)), True)
     ],
 )
 def test_runs_are_judged(changes: dict[str, Any], wrong: str) -> None:
-    found = judge_run(replace(WELL, **changes), trouble=True)
+    found = list(judge_run(replace(WELL, **changes), trouble=True))
     assert len(found) == bool(wrong) and "".join(found).startswith(wrong)
 
 
 def test_no_trouble_needs_no_word() -> None:
-    assert judge_run(replace(WELL, warned=False), trouble=False) == []
+    assert list(judge_run(replace(WELL, warned=False), trouble=False)) == []
 
 
 def test_steps_are_there_once() -> None:
     steps = Counter(range(1, EPOCHS + 1))
-    assert judge_steps(steps) == []
-    assert judge_steps(steps + Counter([3])) == ["step 3 once expected, found 2 times"]
+    assert list(judge_steps(steps)) == []
+    assert list(judge_steps(steps + Counter([3]))) == ["step 3 once expected, found 2 times"]
     del steps[2]
-    assert judge_steps(steps) == [f"steps 1 to {EPOCHS} expected, found none of [2]"]
+    assert list(judge_steps(steps)) == [f"steps 1 to {EPOCHS} expected, found none of [2]"]
 
 
 def test_the_black_hole_accepts_and_is_silent() -> None:

@@ -11,10 +11,9 @@ from PIL import Image, ImageOps
 from torch.nn import functional as F
 
 from selftest.inputs import users
-from selftest.inputs.base import GOOD, Ending, Seen, WrongInput, judge
+from selftest.inputs.base import GOOD, Ending, Seen, WrongInput, judge, written
 from selftest.inputs.scenes import scene, unturned
-from selftest.inputs.sections import written
-from selftest.inputs.tiff import write_tiff
+from selftest.inputs.writers import write_tiff
 from selftest.suite import FAULTS
 from selftest.wrong_input import KINDS, describe, every_input, look
 

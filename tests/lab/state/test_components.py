@@ -180,15 +180,28 @@ class Odd(Callback):
         raise AssertionError("nothing to load")
 
 
-def counting() -> Any:
-    from selftest.stateful_parts import Counting
+class Counting(Callback):
+    """A listener that counts epochs, and keeps the count."""
 
-    return Counting()
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Note the epoch."""
+        self.epochs.append(event.epoch)
+
+    def state_dict(self) -> dict[str, list[int]]:
+        """The epochs."""
+        return {"epochs": list(self.epochs)}
+
+    def load_state_dict(self, state: Mapping[str, list[int]]) -> None:
+        """Continue with them."""
+        self.epochs = list(state["epochs"])
 
 
 def test_listeners_with_a_state_continue(tmp_path: Path) -> None:
-    second = counting()
-    assert resumed(tmp_path, tiny(), second, first=(counting(),)) == []
+    second = Counting()
+    assert resumed(tmp_path, tiny(), second, first=(Counting(),)) == []
     assert second.epochs == [1, 2, 3]
 
 
@@ -203,9 +216,9 @@ def test_listeners_without_a_state_dict_are_named(tmp_path: Path) -> None:
 
 
 def test_listeners_that_come_and_go(tmp_path: Path) -> None:
-    (note,) = resumed(tmp_path / "gone", tiny(), first=(counting(),))
+    (note,) = resumed(tmp_path / "gone", tiny(), first=(Counting(),))
     assert note == "the run no longer has callbacks.Counting: its state in the checkpoint is ignored"
-    (note,) = resumed(tmp_path / "new", tiny(), counting())
+    (note,) = resumed(tmp_path / "new", tiny(), Counting())
     assert note == "the checkpoint has no state of the callback Counting: it is reset"
 
 
