@@ -5,10 +5,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import lru_cache
-from typing import Any, TextIO, cast
+from typing import Any, NamedTuple, TextIO, cast
 from urllib.parse import quote
 
 HIDDEN = "***"
@@ -31,12 +31,10 @@ _URL_PASSWORD = re.compile(
 _URL_PARAMETER = re.compile(
     r"(?P<before>[?&][\w.-]*(?:key|token|password|passwd|secret|signature)=)[^\s&#]+", re.IGNORECASE
 )
-# `name = "text"`, `name: text`, `"name": 'text'`; a bare text ends at a blank or at punctuation of code.
-_ASSIGNMENT = re.compile(
-    r"""(?<![\w.-])(?P<name>[A-Za-z_-][\w.-]{0,120})(?P<equals>["']?\s*[=:]\s*)"""
-    r"""(?:(?P<quote>["'])(?P<quoted>(?:(?!(?P=quote))[^\n])+)(?P=quote)|(?P<bare>[\w+/=.~-]+)(?=[\s,;)\]}]|$))""",
-    re.MULTILINE,
-)
+# `name = "text"`, `name: text`, `"name": 'text'`: the name and the sign, before a value.
+_NAME = re.compile(r"""(?<![\w.-])(?P<name>[A-Za-z_-][\w.-]{0,120})["']?\s*+[=:]\s*+""")
+_BARE = re.compile(r"[\w+/=.~-]*+")
+_AFTER_BARE = ",;)]}"
 _OPAQUE = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=~-]{8,}")  # no name that code would use as a value
 _NUMBER = re.compile(r"[-+]?[\d_.]+(?:[eE][-+]?\d+)?")
 _KNOWN = re.compile(
@@ -130,7 +128,7 @@ def redact_text(text: str) -> str:
     if _HINT.search(text):
         text = _PRIVATE_KEY.sub(rf"\g<before>{HIDDEN}\g<after>", text)
         text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
-        text = _ASSIGNMENT.sub(_in_prose, text)
+        text = _without_values(text, _is_secret_in_prose)
     text = _KNOWN.sub(HIDDEN, text)
     literals = _literals()
     return text if literals is None else literals.sub(HIDDEN, text)
@@ -163,17 +161,52 @@ def redact_source(text: str) -> str:
     characters that mix letters and digits, are taken for secrets here.
     """
     lines = redact_text(text).splitlines(keepends=True)
-    shown = "".join(_ASSIGNMENT.sub(_in_code, line) if _HINT.search(line) else line for line in lines)
+    shown = "".join(
+        _without_values(line, _is_secret_in_code) if _HINT.search(line) else line for line in lines
+    )
     return _KNOWN.sub(HIDDEN, shown)
 
 
-def _in_prose(match: re.Match[str]) -> str:
-    """Redact an assignment in prose, where `KeyError: 'width'` and `token: the last` are no secrets."""
-    literal, name = match["quoted"] or match["bare"], match["name"].rpartition(".")[2]
-    opaque = _OPAQUE.fullmatch(literal) or (_words(name) & _ALWAYS and match["quoted"])
-    if not opaque or name.endswith("Error") or not _is_secret(name, literal):
-        return match[0]
-    return f"{match['name']}{match['equals']}{match['quote'] or ''}{HIDDEN}{match['quote'] or ''}"
+class _Assignment(NamedTuple):
+    """A value that a text assigns to a name; a bare one ends at a blank or at punctuation of code."""
+
+    name: str
+    value: str
+    start: int
+    quoted: bool
+
+
+def _without_values(text: str, is_secret: Callable[[_Assignment], bool]) -> str:
+    """Replace the values of some assignments by `***`."""
+    shown, end = [], 0
+    for found in _assignments(text):
+        if is_secret(found):
+            shown += [text[end : found.start], HIDDEN]
+            end = found.start + len(found.value)
+    return "".join([*shown, text[end:]])
+
+
+def _assignments(text: str) -> Iterator[_Assignment]:
+    """Yield what a text assigns to names, in linear time.
+
+    A pattern of names and values together would read `a=a=a=…` to its end again from each name.
+    """
+    position = run_end = 0
+    while (match := _NAME.search(text, position)) is not None:
+        start, position = match.end(), match.start() + 1
+        mark = text[start : start + 1]
+        if quoted := mark in ("'", '"'):
+            start += 1
+            end = text.find(mark, start)
+            complete = end > start and text.find("\n", start, end) < 0
+        else:
+            if start >= run_end and (run := _BARE.match(text, start)) is not None:
+                run_end = run.end()
+            end = run_end
+            complete = end > start and (end == len(text) or text[end] in _AFTER_BARE or text[end].isspace())
+        if complete:
+            position = end + quoted
+            yield _Assignment(match["name"].rpartition(".")[2], text[start:end], start, quoted)
 
 
 @lru_cache(maxsize=1)
@@ -213,12 +246,14 @@ def _is_list(value: object) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _in_code(match: re.Match[str]) -> str:
-    name, equals, quote = match["name"], match["equals"], match["quote"] or ""
-    literal = match["quoted"] or (match["bare"] if _OPAQUE.fullmatch(match["bare"] or "") else None)
-    if literal is None or not _is_secret(name.rpartition(".")[2], literal):
-        return match[0]
-    return f"{name}{equals}{quote}{HIDDEN}{quote}"
+def _is_secret_in_prose(found: _Assignment) -> bool:
+    """Return whether prose hides a value: `KeyError: 'width'` and `token: the last` are no secrets."""
+    opaque = _OPAQUE.fullmatch(found.value) or (_words(found.name) & _ALWAYS and found.quoted)
+    return bool(opaque and not found.name.endswith("Error") and _is_secret(found.name, found.value))
+
+
+def _is_secret_in_code(found: _Assignment) -> bool:
+    return bool((found.quoted or _OPAQUE.fullmatch(found.value)) and _is_secret(found.name, found.value))
 
 
 def _names_a_secret(option: str, value: str) -> bool:
