@@ -28,7 +28,8 @@ from lab.config.wandb_environment import settled
 from lab.console import command_line, shell_commands, streams
 from lab.console.signals import Interrupted, SignalCallback, Signals
 from lab.events import Stopped
-from lab.store import file_io, redact, run_folder
+from lab.store import file_io, run_folder
+from lab.store.redacted_output import redacted_output
 
 if TYPE_CHECKING:
     from lab.events import RunResult
@@ -387,5 +388,5 @@ def find_run(name: str) -> Path:
 
 if __name__ == "__main__":
     # In this order: what is redacted goes to streams that never fail.
-    with streams.standard_streams(), redact.redacted_output():
+    with streams.standard_streams(), redacted_output():
         sys.exit(main())

@@ -23,7 +23,7 @@ from lab.hpo.clock import REAL, Clock
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
-from lab.store.redact import RedactingStream
+from lab.store.redacted_output import RedactingStream
 
 _EXIT = 2.0  # seconds for what a library does at the end of its process
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it

@@ -38,7 +38,8 @@ from lab.events import (
 )
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.store import file_io, run_folder
-from lab.store.redact import RedactingStream, learn, redact_text
+from lab.store.redact import learn, redact_text
+from lab.store.redacted_output import RedactingStream
 
 IN_USE = "another process is at work in the trial's folder"
 _GRACE = 20.0  # seconds that a process without a scheduler may take to end in order

@@ -4,11 +4,9 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import lru_cache
-from typing import Any, NamedTuple, TextIO, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 HIDDEN = "***"
@@ -74,41 +72,6 @@ def restored(config: Any, source: Any) -> Any:
     if _is_list(config) and _is_list(source) and len(config) == len(source):
         return [restored(value, other) for value, other in zip(config, source, strict=True)]
     return source if isinstance(config, str) and HIDDEN in config and source is not None else config
-
-
-@contextmanager
-def redacted_output() -> Iterator[None]:
-    """Redact what is printed meanwhile, and the traceback that ends it, with exit code 1.
-
-    A scheduler keeps both in a file. `sys.excepthook` won't do: W&B sets one of its own.
-    """
-    out, err = cast(TextIO, RedactingStream(sys.stdout)), cast(TextIO, RedactingStream(sys.stderr))
-    with redirect_stdout(out), redirect_stderr(err):
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - this is where the interpreter would show it
-            err.write("".join(traceback.format_exception(error)))
-            raise SystemExit(1) from None
-
-
-class RedactingStream:
-    """A text stream that hides secrets on their way to another; all else is the other's."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write it without secrets."""
-        self._stream.write(redact_text(text))
-        return len(text)
-
-    def writelines(self, lines: Sequence[str]) -> None:
-        """Write each."""
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def redact(config: Mapping[str, Any]) -> dict[str, Any]:

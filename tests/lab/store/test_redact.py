@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from lab.store import redact as redacting
 from lab.store.redact import (
-    RedactingStream,
     command_line_has_secret,
     hidden,
     learn,
@@ -16,7 +14,6 @@ from lab.store.redact import (
     redact_arguments,
     redact_source,
     redact_text,
-    redacted_output,
     restored,
 )
 
@@ -223,25 +220,6 @@ def test_hidden_values_are_found_and_restored() -> None:
         "n": 3,
     }
     assert restored(config, {"data": {}}) == config
-
-
-def test_a_veil_hides_what_is_printed_and_what_breaks(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left, redacted_output():
-        print("password=abcdef12", 3)
-        raise ValueError("token: 'abcdef1234'")
-    assert left.value.code == 1
-    said = capsys.readouterr()
-    assert said.out == "password=*** 3\n"
-    assert said.err.startswith("Traceback") and said.err.endswith("ValueError: token: '***'\n")
-
-
-def test_a_veil_is_like_its_stream(tmp_path: Path) -> None:
-    with (tmp_path / "out.txt").open("w") as file:
-        veil = RedactingStream(file)
-        veil.writelines(["a\n", "secret='abc'\n"])
-        veil.flush()
-        assert not veil.isatty() and veil.fileno() == file.fileno() and veil.encoding == file.encoding
-    assert (tmp_path / "out.txt").read_text() == "a\nsecret='***'\n"
 
 
 @pytest.mark.parametrize(
