@@ -10,10 +10,9 @@ from torch.utils.data import Dataset
 from lab.config.dataset_info import DatasetInfo, Facts
 from lab.data.augment import Augment, Transforms, image_tensor
 from lab.data.image_header import Pixels
-from lab.data.image_mask_pairs import in_memory
+from lab.data.image_mask_pairs import Items, SampledItems, in_memory
 from lab.data.normalization import Mode, Normalise, fitted
 from lab.data.pair_cache import Subset
-from lab.data.protocols import NamedDataset, SampledDataset
 from lab.data.splits import Indices, Parts, Splits
 
 Labelled = tuple[Pixels, Pixels]
@@ -56,7 +55,7 @@ def resize(image: Pixels, size: Sequence[int]) -> Pixels:
     return image
 
 
-class LabelledImages(NamedDataset):
+class LabelledImages(Items):
     """Images and their classes, put through transforms with a fixed generator.
 
     An item is (image, class): float32 (C, H, W), in [0, 1] and then normalised; int64 ().
@@ -72,30 +71,20 @@ class LabelledImages(NamedDataset):
         normalise: Normalise | None = None,
         transforms: Transforms = (),
     ) -> None:
-        self._images, self.names = images, list(names)
+        super().__init__(images, names)
         self._normalise, self._augment = normalise, Augment(transforms)
         self._changed = bool(transforms)
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._item(index, np.random.default_rng((0, index)))
-
-    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        image, label = self._images[index]
+    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        image, label = self._pairs[index]
         if self._changed:  # a transform may write to what it gets
             image = image.copy()
         changed = self._augment(rng, image=image)
         return _finished(changed["image"], self._normalise), torch.tensor(int(label[0]))
 
 
-class AugmentedImages(LabelledImages, SampledDataset):
-    """Images whose transforms are random: the loader asks for `sample` with the epoch's generator."""
-
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
-        return self._item(index, rng)
+class AugmentedImages(LabelledImages, SampledItems):
+    """Images whose transforms are random."""
 
 
 def assemble(

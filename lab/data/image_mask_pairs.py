@@ -1,7 +1,7 @@
 """Pairs of image and mask as the items of a dataset, put through augmentation and normalisation."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +45,31 @@ class Preparation:
         return tensor, _mask_tensor(changed["mask"], self.classes)
 
 
-class ImagePairs(NamedDataset):
+class Items(NamedDataset):
+    """Named items, each made of a kept pair with a generator, which is a fixed one for a plain `[index]`."""
+
+    def __init__(self, pairs: Sequence[Pair], names: Sequence[str]) -> None:
+        self._pairs, self.names = pairs, list(names)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return self._item(index, np.random.default_rng((0, index)))
+
+    def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+
+class SampledItems(Items, SampledDataset):
+    """Items that are random: the loader asks for `sample` with the epoch's generator."""
+
+    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
+        return self._item(index, rng)
+
+
+class ImagePairs(Items):
     """Images and masks, each pair put through the same transforms with a fixed generator.
 
     An item is (image, mask), see `Preparation`, or (image, sequence, mask) with the sequence int64 ().
@@ -66,17 +90,10 @@ class ImagePairs(NamedDataset):
         sequences: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        self._pairs = pairs
+        super().__init__(pairs, list(map(str, range(len(pairs)))) if names is None else names)
         self._prepare = Preparation(transforms, classes, normalise)
         self._plain = not transforms
         self.sequences = sequences
-        self.names = [str(index) for index in range(len(pairs))] if names is None else list(names)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return self._item(index, np.random.default_rng((0, index)))
 
     def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
         image, mask = self._pairs[index]
@@ -112,25 +129,11 @@ class FixedPairs(ImagePairs, SizedImages):
         self.sizes = [(int(shape[-2]), int(shape[-1])) for shape in shapes]
 
 
-class AugmentedPairs(ImagePairs, SampledDataset):
-    """Image pairs whose transforms are random: the loader asks for `sample` with the epoch's generator."""
-
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Item `index`, its randomness drawn from `rng` alone: equal generators give equal items."""
-        return self._item(index, rng)
+class AugmentedPairs(ImagePairs, SampledItems):
+    """Image pairs whose transforms are random."""
 
 
-class Named(Protocol):
-    """A dataset of tensors whose items have names."""
-
-    names: list[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> tuple[Tensor, ...]: ...
-
-
-def in_memory(items: Named) -> TensorDataset:
+def in_memory(items: Items) -> TensorDataset:
     """The items, stacked: for those of one size that are to be served many times unchanged."""
     columns = zip(*(items[index] for index in range(len(items))), strict=True)
     return NamedTensors(*(torch.stack(column) for column in columns), names=items.names)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lab.config.mask_values import IGNORE_INDEX
 from lab.data.image_header import Pixels
-from lab.data.image_mask_pairs import ImagePairs, Transforms
+from lab.data.image_mask_pairs import ImagePairs, SampledItems, Transforms
 from lab.data.normalization import Normalise, statistics
 from lab.data.pair_cache import Pair
-from lab.data.protocols import SampledDataset
+from lab.data.splits import require_range
 
 _TRIES = 24  # random places that are looked at for a patch without an object
 _PIXELS = 1024  # of an object that are remembered as centres
@@ -43,12 +43,8 @@ class Patches:
     jitter: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.per_image < 1:
-            raise ValueError(
-                f"size and per_image must be at least 1, found size={self.size}, per_image={self.per_image}"
-            )
-        if not 0 <= self.negative_share <= 1:
-            raise ValueError(f"negative_share must be in [0, 1], found {self.negative_share}")
+        require_range(1, size=self.size, per_image=self.per_image)
+        require_range(0, 1, negative_share=self.negative_share)
         if not 0 <= self.reach <= self.size // 2:
             raise ValueError(f"jitter must be from 0 to size / 2, found {self.jitter} of size {self.size}")
 
@@ -58,7 +54,7 @@ class Patches:
         return self.size // 8 if self.jitter is None else self.jitter
 
 
-class PatchPairs(ImagePairs, SampledDataset):
+class PatchPairs(ImagePairs, SampledItems):
     """Patches as items; item i is cut from image i // per_image, at a place that the generator draws.
 
     A patch around an object: every object (a connected area of one class) is equally likely, whatever its
@@ -99,10 +95,6 @@ class PatchPairs(ImagePairs, SampledDataset):
             "objects": sum(map(len, self._objects)),
             "images_without": [n for n, found in zip(self.images, self._objects, strict=True) if not found],
         }
-
-    def sample(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Patch `index`, its place and transforms drawn from `rng` alone."""
-        return self._item(index, rng)
 
     def _item(self, index: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
         which = index // self._patches.per_image

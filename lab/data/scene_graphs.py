@@ -17,7 +17,7 @@ from lab.config.dataset_info import DatasetInfo
 from lab.data.file_problems import raise_all, read_bytes
 from lab.data.protocols import CollatedDataset, NamedDataset
 from lab.data.sources.detection_folder import DetectionFolder, Detector
-from lab.data.splits import Parts, Splits
+from lab.data.splits import Parts, Splits, require_range
 from lab.graphs import UNKNOWN, IoUMatcher, Matcher, SceneGraphBatch, SceneGraphTarget, Vocabulary, collate
 from lab.state.object_walk import Unwatched
 
@@ -294,8 +294,7 @@ def drawn(videos: Sequence[Video], sample_size: int | None, seed: int) -> list[V
     """
     if sample_size is None:
         return list(videos)
-    if sample_size < 1:
-        raise ValueError(f"sample_size must be at least 1, found {sample_size}")
+    require_range(1, sample_size=sample_size)
     chosen = np.random.default_rng(seed).permutation(len(videos))[:sample_size]
     return [videos[index] for index in sorted(chosen.tolist())]
 

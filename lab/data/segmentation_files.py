@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.mask_values import Auto, background_index
-from lab.data.csv_tables import Row, cell, part
+from lab.data.csv_tables import SPLIT, Row, cell, column_named, part, read_table
 from lab.data.file_inventory import file_size, with_files
 from lab.data.file_problems import raise_all
 from lab.data.image_header import Pixels
@@ -55,6 +55,14 @@ class Columns(NamedTuple):
     def named(self) -> list[str]:
         """Those that the table must have."""
         return [column for column in self if column]
+
+    def listed(self, table: Path, others: Sequence[str], problems: list[str]) -> tuple["Columns", list[Row]]:
+        """The rows of a table with these columns and others; its `split` counts where none is requested."""
+        rows = read_table(table, [*others, *self.named], problems)
+        if not rows and not problems:
+            problems.append(f"{table}: no row in it")
+        columns = self._replace(split=column_named(rows, SPLIT)) if self.split is None else self
+        return columns, rows
 
     def sample(self, name: str, row: Row, problems: list[str]) -> Sample:
         """An image by its row."""

@@ -11,6 +11,8 @@ from lab.data.classification_files import Size
 from lab.data.masks import Label
 from lab.data.normalization import Mode
 from lab.data.patches import Patches
+from lab.data.segmentation_sets import Serving
+from lab.data.splits import Cut
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -107,6 +109,16 @@ def fields_from(kind: type[D], arguments: Mapping[str, object]) -> D:
     """Build a dataclass of those arguments that are its fields; the others keep their defaults."""
     names = {each.name for each in fields(kind)}
     return kind(**{name: value for name, value in arguments.items() if name in names})
+
+
+def options_from(arguments: Mapping[str, object], declared: type, reading: type[D]) -> tuple[D, Cut, Serving]:
+    """The options of reading, cutting and serving that a source of files gets as keyword arguments.
+
+    Raises:
+        TypeError: the TypedDict doesn't declare one of them.
+    """
+    require_known(arguments, declared)
+    return fields_from(reading, arguments), fields_from(Cut, arguments), fields_from(Serving, arguments)
 
 
 def require_known(arguments: Mapping[str, object], declared: type) -> None:

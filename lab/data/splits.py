@@ -1,5 +1,6 @@
 """The return value of every data source, and the seeded cut of one set into several."""
 
+import math
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,13 +78,18 @@ def splits_of(found: object, target: str) -> Splits:
     return Splits(sets[0], sets[1], sets[2] if len(sets) > 2 else None, facts)
 
 
+def require_range(least: float, most: float = math.inf, *, closed: bool = True, **found: float) -> None:
+    """Raise ValueError where an argument, by its name, is not in [least, most], or else in [least, most)."""
+    allowed = f"in [{least}, {most}{']' if closed else ')'}" if most < math.inf else f"at least {least}"
+    for name, value in found.items():
+        if not least <= value <= most or (value == most and not closed):
+            raise ValueError(f"{name} must be {allowed}, found {value}")
+
+
 def require_counts(train_count: int, val_count: int, test_count: int) -> None:
     """Raise ValueError where the counts of generated items are too small for sets."""
-    if min(train_count, val_count) < 1 or test_count < 0:
-        raise ValueError(
-            "train_count and val_count must be at least 1 and test_count at least 0, found "
-            f"train_count={train_count}, val_count={val_count}, test_count={test_count}"
-        )
+    require_range(1, train_count=train_count, val_count=val_count)
+    require_range(0, test_count=test_count)
 
 
 def is_empty(dataset: object) -> bool:
@@ -114,6 +120,16 @@ class Parts(NamedTuple):
         """The names of the items in each set."""
         sets = zip(self._fields, self, strict=True)
         return {part: [names[index] for index in indices] for part, indices in sets}
+
+
+def generated(*counts: int) -> tuple[list[tuple[str, int, int]], Parts]:
+    """Name, set and number in it of each generated item, set after set, and the items of the sets."""
+    items = [
+        (f"{Parts._fields[split]}-{index}", split, index)
+        for split, count in enumerate(counts)
+        for index in range(count)
+    ]
+    return items, Parts(*np.split(np.arange(len(items)), np.cumsum(counts)[:-1]))
 
 
 @dataclass(frozen=True)
@@ -178,8 +194,7 @@ class Cut:
         assert self.folds is not None
         what = "images" if groups is None else "groups"
         self.require_folds()
-        if not 0 <= self.test_share < 1:
-            raise ValueError(f"test_share must be in [0, 1), found {self.test_share}")
+        require_range(0, 1, closed=False, test_share=self.test_share)
         units = _units([str(index) for index in range(total)] if groups is None else groups, self.seed)
         test: list[Indices] = []
         if named is not None:

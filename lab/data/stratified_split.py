@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lab.data.splits import Cut, Parts, split_counts
+from lab.data.splits import Cut, Parts, require_range, split_counts
 
 
 def shuffled(names: Sequence[str], seed: int) -> list[int]:
@@ -57,8 +57,7 @@ def _folded(order: Sequence[int], cut: Cut, first: int) -> tuple[Iterable[int], 
     Else the first fold would get the remainder of every class.
     """
     assert cut.folds is not None
-    if not 0 <= cut.test_share < 1:
-        raise ValueError(f"test_share must be in [0, 1), found {cut.test_share}")
+    require_range(0, 1, closed=False, test_share=cut.test_share)
     test = max(1, round(len(order) * cut.test_share)) if cut.test_share else 0
     rest = order[test:]
     if len(rest) < cut.folds:

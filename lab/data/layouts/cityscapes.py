@@ -4,6 +4,7 @@ Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CV
 its benchmark evaluates, and their order, are those of github.com/mcordts/cityscapesScripts.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from lab.config.mask_values import IGNORE_INDEX
 from lab.data.file_discovery import find_images, visible
 from lab.data.layouts.contents import Contents
 from lab.data.mask_sources import MappedMask
-from lab.data.masks import MaskReader
+from lab.data.masks import Label, MaskReader
 from lab.data.segmentation_files import Entry
 from lab.data.segmentation_sets import Sample
 from lab.data.split_names import Part, part_names
@@ -36,7 +37,7 @@ def is_cityscapes(root: Path) -> bool:
     return (root / _IMAGES).is_dir() and any((root / name).is_dir() for name in _TRUTHS)
 
 
-def read_cityscapes(root: Path, *, own_classes: bool) -> Contents:
+def read_cityscapes(root: Path, own_classes: Mapping[str, Label] | None) -> Contents:
     """Read images with their labels in the evaluated classes; all other label ids are ignored.
 
     Label ids are read where there are any, training ids else. A test set whose first labels are all ignored,
@@ -75,7 +76,7 @@ def read_cityscapes(root: Path, *, own_classes: bool) -> Contents:
         for name, path in masks.items()
         if name not in used
     ]
-    if not own_classes:
+    if own_classes is None:
         contents.classes = {name: number for number, name in enumerate(CLASSES)}
         contents.ignore = IGNORE_INDEX
         _map(contents, by_label_id=kind == _LABELS)

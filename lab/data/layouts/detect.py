@@ -1,8 +1,7 @@
 """The layout of a folder, and what the folder holds by it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import assert_never
 
 from lab.data.layouts.cityscapes import is_cityscapes, read_cityscapes
 from lab.data.layouts.coco import is_coco, read_coco
@@ -13,10 +12,19 @@ from lab.data.layouts.pairs import is_pairs, read_pairs
 from lab.data.layouts.voc import is_voc, read_voc
 from lab.data.masks import Label
 
+Classes = Mapping[str, Label] | None
 
-def read_layout(
-    root: Path, layout: Layout, folders: tuple[str, str], classes: Mapping[str, Label] | None
-) -> Contents:
+_READERS: Mapping[Layout, tuple[Callable[[Path], bool], Callable[[Path, Classes], Contents]]] = {
+    Layout.VOC: (is_voc, read_voc),
+    Layout.CITYSCAPES: (is_cityscapes, read_cityscapes),
+    Layout.OBJECTS: (is_objects, read_objects),
+    Layout.NAMED: (is_named, read_named),
+    Layout.COCO: (is_coco, read_coco),
+}
+"""How a layout that lies in a single folder is recognized and read, with the user's own classes."""
+
+
+def read_layout(root: Path, layout: Layout, folders: tuple[str, str], classes: Classes) -> Contents:
     """Read the content of a folder.
 
     Args:
@@ -26,28 +34,11 @@ def read_layout(
     Raises:
         ValueError: no layout fits, or several do.
     """
-    images, masks = (root / name for name in folders)
     found = detected(root, folders) if layout is Layout.AUTO else layout
-    if found is not Layout.PAIRS:
-        require_folders([root], "data.root must be the folder that holds images and masks")
-    inner = root if found is Layout.PAIRS else unwrapped(root)
-    match found:
-        case Layout.PAIRS | Layout.AUTO:
-            return read_pairs(images, masks)
-        case Layout.NAMED:
-            return read_named(inner)
-        case Layout.OBJECTS:
-            if classes is not None:
-                raise ValueError("layout: objects has no classes: a mask is one object; remove data.classes")
-            return read_objects(inner)
-        case Layout.VOC:
-            return read_voc(inner, own_classes=classes is not None)
-        case Layout.CITYSCAPES:
-            return read_cityscapes(inner, own_classes=classes is not None)
-        case Layout.COCO:
-            return read_coco(inner, classes)
-        case _:
-            assert_never(found)
+    if found is Layout.PAIRS:
+        return read_pairs(*(root / name for name in folders))
+    require_folders([root], "data.root must be the folder that holds images and masks")
+    return _READERS[found][1](unwrapped(root), classes)
 
 
 def detected(root: Path, folders: tuple[str, str]) -> Layout:
@@ -61,13 +52,10 @@ def detected(root: Path, folders: tuple[str, str]) -> Layout:
     if is_pairs(*(root / name for name in folders)) or not root.is_dir():
         return Layout.PAIRS
     inner = unwrapped(root)
-    # Specific layouts: each also fits `named`, which is tried only where none of them does.
-    special = {Layout.VOC: is_voc, Layout.CITYSCAPES: is_cityscapes, Layout.OBJECTS: is_objects}
-    fitting = [layout for layout, fits in special.items() if fits(inner)]
-    if not fitting and is_named(inner):
-        fitting.append(Layout.NAMED)
-    if is_coco(inner):
-        fitting.append(Layout.COCO)
+    fitting = [layout for layout, (fits, _) in _READERS.items() if fits(inner)]
+    # The specific layouts, but for COCO's files, fit `named` too: it is meant only where none of them does.
+    if {Layout.VOC, Layout.CITYSCAPES, Layout.OBJECTS} & set(fitting) and Layout.NAMED in fitting:
+        fitting.remove(Layout.NAMED)
     if len(fitting) > 1:
         raise ValueError(f"{root}: this may be {' or '.join(fitting)}: set data.layout to one of them")
     return fitting[0] if fitting else Layout.PAIRS

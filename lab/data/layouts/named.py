@@ -1,13 +1,14 @@
 """Images and masks distinguished by the names of their folders, or of files side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.data.file_discovery import Found, find_images, visible
-from lab.data.layouts.contents import Contents
+from lab.data.layouts.contents import Contents, by_key
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import Kind, Role, file_kind, role
+from lab.data.masks import Label
 from lab.data.segmentation_files import Entry
 from lab.data.segmentation_sets import Sample
 from lab.data.split_names import Part, meanings
@@ -33,7 +34,7 @@ def is_named(root: Path) -> bool:
     return bool(masks and images) if by_folders else bool(masks & images)
 
 
-def read_named(root: Path) -> Contents:
+def read_named(root: Path, _: Mapping[str, Label] | None = None) -> Contents:
     """Pair images and masks by their names, part by part."""
     found = find_images(root)
     contents = Contents(problems=found.problems(), warnings=found.warnings(), may_hold_classes=True)
@@ -115,7 +116,9 @@ def _read_part(
             contents.problems.append(f"{root / images[0].place}: no masks of {name}")
         contents.entries += [Entry(_sample(file.path, root, part), file.path, None) for file in images]
         return f"{where}, no masks"
-    keyed, keyed_masks = (_by_key(own, contents.problems) for own in (images, masks))
+    keyed, keyed_masks = (
+        by_key(((file.key, file.path) for file in own), contents.problems) for own in (images, masks)
+    )
     where_to_look = root / images[0].place, root / masks[0].place
     pairs, note = pair(keyed, keyed_masks, where_to_look, contents.problems)
     contents.entries += [Entry(_sample(image, root, part), image, mask) for image, mask in pairs]
@@ -144,16 +147,6 @@ def _below_top(file: _File, root: Path) -> _File:
     top, *key = file.key if len(file.key) > 1 else (".", *file.key)
     place = file.path.relative_to(root).parts[0] if top != "." else top
     return _File(file.path, file.role, Kind.IMAGE, place, tuple(key))
-
-
-def _by_key(files: Iterable[_File], problems: list[str]) -> dict[Key, Path]:
-    found: dict[Key, Path] = {}
-    for file in files:
-        if file.key in found:
-            other = found[file.key]
-            problems.append(f"{file.path}: means the same image or mask as {other}, so the pair is ambiguous")
-        found[file.key] = file.path
-    return found
 
 
 def _sample(path: Path, root: Path, part: Part | None) -> Sample:

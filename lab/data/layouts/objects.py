@@ -1,10 +1,12 @@
 """A folder for each image, with a mask for each of its objects: `ID/images/ID.png` and `ID/masks/*.png`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from lab.data.file_discovery import find_images, visible
 from lab.data.layouts.contents import Contents
 from lab.data.mask_sources import UnitedMasks
+from lab.data.masks import Label
 from lab.data.segmentation_files import Entry
 from lab.data.segmentation_sets import Sample
 from lab.data.split_names import Part, PartNames, part_names
@@ -24,13 +26,18 @@ def is_objects(root: Path) -> bool:
     return len(singles) > 1 and len(singles) == len(own)
 
 
-def read_objects(root: Path) -> Contents:
-    """The folders, below `root` or below folders of sets; a mask is the union of its objects' masks."""
+def read_objects(root: Path, own_classes: Mapping[str, Label] | None) -> Contents:
+    """The folders, below `root` or below folders of sets; a mask is the union of its objects' masks.
+
+    Raises:
+        ValueError: there are classes.
+    """
+    if own_classes is not None:
+        raise ValueError("layout: objects has no classes: a mask is one object; remove data.classes")
     contents = Contents(description="a folder for each image; its mask is the union of the objects' masks")
     folders = visible(root)
-    named = part_names(folder.name for folder in folders)
-    if not named.parts:
-        named = PartNames()
+    names = part_names(folder.name for folder in folders)
+    named = names if names.parts else PartNames()
     for folder in folders:
         part = named.parts.get(folder.name)
         if folder.name in named.unclear:

@@ -1,9 +1,10 @@
 """A folder of images beside a folder of their masks, paired by their paths below."""
 
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from lab.data.file_discovery import READ, Found, find_images, key, visible
-from lab.data.layouts.contents import Contents, require_folders
+from lab.data.layouts.contents import Contents, by_key, require_folders
 from lab.data.layouts.pairing import Key, pair
 from lab.data.layouts.roles import role
 from lab.data.segmentation_files import Entry
@@ -30,12 +31,12 @@ def read_pairs(images: Path, masks: Path) -> Contents:
     contents = Contents(problems=[*found.problems(), *found_masks.problems()])
     contents.warnings = [*found.warnings(), *found_masks.warnings()]
     contents.warnings += _beside(images, masks)
-    by_key, masks_by_key = _by_key(found, contents.problems), _by_key(found_masks, contents.problems)
-    for folder, paths in ((images, by_key), (masks, masks_by_key)):
+    keyed, keyed_masks = (by_key(_keyed(each), contents.problems) for each in (found, found_masks))
+    for folder, paths in ((images, keyed), (masks, keyed_masks)):
         if not paths:
             contents.problems.append(f"{folder}: no {READ} file in it")
-    if by_key and masks_by_key:
-        pairs, contents.description = pair(by_key, masks_by_key, (images, masks), contents.problems)
+    if keyed and keyed_masks:
+        pairs, contents.description = pair(keyed, keyed_masks, (images, masks), contents.problems)
         contents.entries = [Entry(Sample(key(image, images)), image, mask) for image, mask in pairs]
     return contents
 
@@ -50,12 +51,6 @@ def _beside(images: Path, masks: Path) -> list[str]:
     return [f"{path}: not used: {count} image{'s' if count > 1 else ''}" for path, count in counts if count]
 
 
-def _by_key(found: Found, problems: list[str]) -> dict[Key, Path]:
-    """The files by their keys in one Unicode form: a folder may come from a Mac, and the other one not."""
-    paths: dict[Key, Path] = {}
-    for path in found.images:
-        name = tuple(composed(key(path, found.folder)).split("/"))
-        if name in paths:
-            problems.append(f"{path}: {paths[name].name} has the same name, so the pair is ambiguous")
-        paths[name] = path
-    return paths
+def _keyed(found: Found) -> Iterator[tuple[Key, Path]]:
+    """The files with their keys in one Unicode form: a folder may come from a Mac, and the other one not."""
+    return ((tuple(composed(key(path, found.folder)).split("/")), path) for path in found.images)

@@ -30,7 +30,7 @@ def is_voc(root: Path) -> bool:
     return (root / _IMAGES).is_dir() and (root / _MASKS).is_dir()
 
 
-def read_voc(root: Path, *, own_classes: bool) -> Contents:
+def read_voc(root: Path, own_classes: Mapping[str, Label] | None) -> Contents:
     """The images of the lists train, val and test; trainval stands in for the first two.
 
     Without such lists every image with a mask is used. Where `labelmap.txt` lists classes and colours, as
@@ -40,13 +40,11 @@ def read_voc(root: Path, *, own_classes: bool) -> Contents:
         own_classes: the user named classes, which take the place of the published ones.
     """
     contents = Contents()
-    if not own_classes and not (root / _LABELS).is_file():
-        contents.classes, contents.ignore = (
-            {name: number for number, name in enumerate(CLASSES)},
-            IGNORE_INDEX,
-        )
-    elif not own_classes:
-        contents.classes, contents.ignore = _labels(root / _LABELS, contents.problems), None
+    if own_classes is None and not (root / _LABELS).is_file():
+        contents.classes = {name: number for number, name in enumerate(CLASSES)}
+        contents.ignore = IGNORE_INDEX
+    elif own_classes is None:
+        contents.classes = _labels(root / _LABELS, contents.problems)
     images, masks = (images_by_stem(root / name, contents) for name in (_IMAGES, _MASKS))
     contents.problems += [
         f"{path}: no image {root / _IMAGES / stem}.*" for stem, path in masks.items() if stem not in images

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lab.data.file_problems import raise_all
 from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, clipped, drawn, names, scene_splits
 from lab.data.sources.detection_folder import Detector, find_detector, usable
-from lab.data.splits import Cut, Splits
+from lab.data.splits import Cut, Splits, require_range
 from lab.data.unpickling import load_plain
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
 
@@ -71,8 +71,7 @@ def action_genome(
         ValueError: an argument is out of its range, a file is missing or not as it should be: all problems in
             one message.
     """
-    if min_frames < 1:
-        raise ValueError(f"min_frames must be at least 1, found {min_frames}")
+    require_range(1, min_frames=min_frames)
     folder = Path(root) / "annotations" if (Path(root) / "annotations").is_dir() else Path(root)
     reader = _Reader(folder)
     videos = reader.videos(min_frames)

@@ -7,10 +7,10 @@ from typing import Unpack
 from lab.data.classification_files import LabelledFile, LabelledReading, read_labelled
 from lab.data.file_discovery import READ, find_images, visible
 from lab.data.file_problems import raise_all
-from lab.data.segmentation_sets import Sample, Serving
-from lab.data.source_arguments import ClassFileArguments, fields_from, require_known
+from lab.data.segmentation_sets import Sample
+from lab.data.source_arguments import ClassFileArguments, options_from
 from lab.data.split_names import Part, is_filler, part_names, part_of
-from lab.data.splits import Cut, Splits
+from lab.data.splits import Splits
 from lab.store.paths import expanded
 
 
@@ -34,9 +34,7 @@ def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> S
         raise ValueError(
             "data.root is not set: pass --set data.root=PATH, the folder that holds one for each class"
         )
-    require_known(arguments, ClassFileArguments)
-    reading = fields_from(LabelledReading, arguments)
-    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
+    reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
     folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")

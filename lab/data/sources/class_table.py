@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Unpack
 
 from lab.data.classification_files import LabelledFile, LabelledReading, read_labelled
-from lab.data.csv_tables import SPLIT, below, cell, column_named, read_table, unique
+from lab.data.csv_tables import below, cell, unique
 from lab.data.segmentation_files import Columns
-from lab.data.segmentation_sets import Serving
-from lab.data.source_arguments import ClassFileArguments, fields_from, require_known
-from lab.data.splits import Cut, Splits
+from lab.data.source_arguments import ClassFileArguments, options_from
+from lab.data.splits import Splits
 from lab.store.paths import expanded
 
 
@@ -40,9 +39,7 @@ def class_table(
         raise ValueError(
             "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
         )
-    require_known(arguments, ClassFileArguments)
-    reading = fields_from(LabelledReading, arguments)
-    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
+    reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
     table = expanded(path)
     folder = expanded(root) if root else table.parent
     problems: list[str] = []
@@ -55,11 +52,7 @@ def _listed(
     table: Path, root: Path, names: tuple[str, str], columns: Columns, problems: list[str]
 ) -> list[LabelledFile]:
     image, label = names
-    rows = read_table(table, [image, label, *columns.named], problems)
-    if not rows and not problems:
-        problems.append(f"{table}: no row in it")
-    if columns.split is None:
-        columns = columns._replace(split=column_named(rows, SPLIT))
+    columns, rows = columns.listed(table, names, problems)
     files = list[LabelledFile]()
     lines: dict[Path, int] = {}  # a file may be written in several ways, such as ./a.png
     for name, row in unique(rows, image, problems).items():

@@ -7,7 +7,7 @@ from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import Transforms
 from lab.data.pair_cache import Pair
 from lab.data.segmentation_sets import Sample, Serving, assemble
-from lab.data.splits import Parts, Splits, require_counts
+from lab.data.splits import Splits, generated, require_counts, require_range
 
 CEILING = 2 / 3
 """The best expected Dice of a network that doesn't receive the sequence; see `conditioned_discs`."""
@@ -51,22 +51,19 @@ def conditioned_discs(
     require_counts(*counts)
     if sequences < 2 or sequences % 2:
         raise ValueError(f"sequences must be even and at least 2, found {sequences}")
-    if size < 32 or not 1 <= discs <= 4 or noise < 0 or train_count < sequences:
-        raise ValueError(
-            "size must be at least 32, discs from 1 to 4, noise >= 0 and train_count not below sequences, "
-            f"found size={size}, discs={discs}, noise={noise}, train_count={train_count} "
-            f"and sequences={sequences}"
-        )
+    require_range(32, size=size)
+    require_range(1, 4, discs=discs)
+    require_range(0, noise=noise)
+    if train_count < sequences:
+        raise ValueError(f"train_count must not be below sequences, found {train_count} and {sequences}")
     samples: list[Sample] = []
     pairs: list[Pair] = []
-    for split, (part, count) in enumerate(zip(Parts._fields, counts, strict=True)):
-        for index in range(count):
-            image, bright, dark = draw_discs(size, discs, noise, np.random.default_rng((seed, split, index)))
-            sequence = index % sequences
-            samples.append(Sample(f"{part}-{index}", sequence=str(sequence)))
-            pairs.append((image[..., None], dark if sequence % 2 else bright))
-    ends = np.cumsum(counts)
-    parts = Parts(*np.split(np.arange(ends[-1]), ends[:-1]))
+    items, parts = generated(*counts)
+    for name, split, index in items:
+        image, bright, dark = draw_discs(size, discs, noise, np.random.default_rng((seed, split, index)))
+        sequence = index % sequences
+        samples.append(Sample(name, sequence=str(sequence)))
+        pairs.append((image[..., None], dark if sequence % 2 else bright))
     return assemble(samples, pairs, parts, Serving(None, "none", transforms, val_transforms), BINARY)
 
 

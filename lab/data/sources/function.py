@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 
-from lab.data.splits import Splits
+from lab.data.splits import Splits, require_counts, require_range
 
 Values = NDArray[np.float64]
 FUNCTIONS: dict[str, Callable[[Values], Values]] = {
@@ -45,11 +45,8 @@ def function(
     """
     if name not in FUNCTIONS:
         raise ValueError(f"name must be one of {', '.join(FUNCTIONS)}, found {name!r}")
-    if min(train_count, val_count, dims) < 1 or test_count < 0:
-        raise ValueError(
-            "train_count, val_count and dims must be at least 1 and test_count at least 0, found "
-            f"train_count={train_count}, val_count={val_count}, dims={dims}, test_count={test_count}"
-        )
+    require_counts(train_count, val_count, test_count)
+    require_range(1, dims=dims)
     if noise < 0 or not low < high:
         raise ValueError(f"noise must be >= 0 and low < high, found noise={noise}, low={low}, high={high}")
 

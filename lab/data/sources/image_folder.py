@@ -8,9 +8,8 @@ from lab.data.csv_tables import Row, read_table, unique
 from lab.data.file_discovery import key_in
 from lab.data.layouts import Contents, Layout, read_layout, unnamed_classes
 from lab.data.segmentation_files import Columns, Entry, Reading, read_sets
-from lab.data.segmentation_sets import Serving
-from lab.data.source_arguments import MaskFileArguments, fields_from, require_known
-from lab.data.splits import Cut, Splits
+from lab.data.source_arguments import MaskFileArguments, options_from
+from lab.data.splits import Splits
 from lab.data.unicode_names import composed
 from lab.store.paths import expanded
 
@@ -43,9 +42,7 @@ def image_folder(
     """
     if not root:
         raise ValueError(NO_ROOT.format(images, masks))
-    require_known(arguments, MaskFileArguments)
-    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
-    reading = fields_from(Reading, arguments)
+    reading, cut, serving = options_from(arguments, MaskFileArguments, Reading)
     folder, columns = expanded(root), Columns.of(arguments)
     contents, reading = _found(folder, Layout(layout), (images, masks), reading)
     entries = _described(contents, None if metadata is None else folder / metadata, metadata_name, columns)

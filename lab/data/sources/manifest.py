@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from lab.data.csv_tables import SPLIT, Row, below, column_named, read_table, unique
+from lab.data.csv_tables import Row, below, unique
 from lab.data.segmentation_files import Columns, Entry, Reading, read_sets
-from lab.data.segmentation_sets import Sample, Serving
-from lab.data.source_arguments import MaskFileArguments, fields_from, require_known
-from lab.data.splits import Cut, Splits
+from lab.data.segmentation_sets import Sample
+from lab.data.source_arguments import MaskFileArguments, options_from
+from lab.data.splits import Splits
 from lab.store.paths import expanded
 
 COLUMNS = ("basename", "image_path", "mask_path")
@@ -32,9 +32,7 @@ def manifest(path: str | None, root: str | None = None, **arguments: Unpack[Mask
     """
     if not path:
         raise ValueError("data.path is not set: pass --set data.path=FILE, a CSV that lists the images")
-    require_known(arguments, MaskFileArguments)
-    cut, serving = fields_from(Cut, arguments), fields_from(Serving, arguments)
-    reading = fields_from(Reading, arguments)
+    reading, cut, serving = options_from(arguments, MaskFileArguments, Reading)
     file = expanded(path)
     folder = expanded(root) if root else file.parent
     problems: list[str] = []
@@ -50,11 +48,7 @@ def _several(rows: Sequence[Row], column: str) -> bool:
 
 def _listed(table: Path, root: Path, columns: Columns, problems: list[str]) -> list[Entry]:
     """Return the entries of the rows; an unlabelled row needs no group, sequence or split."""
-    rows = read_table(table, [*COLUMNS, *columns.named], problems)
-    if not rows and not problems:
-        problems.append(f"{table}: no row in it")
-    if columns.split is None:
-        columns = columns._replace(split=column_named(rows, SPLIT))
+    columns, rows = columns.listed(table, COLUMNS, problems)
     # Images of one sequence resemble each other: without a split, they stay in one set.
     if columns.group is None and columns.split is None and _several(rows, SEQUENCE):
         columns = columns._replace(group=SEQUENCE)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, scene_splits
 from lab.data.sources.detection_folder import Detected, Remembered
-from lab.data.splits import Parts, Splits, require_counts
+from lab.data.splits import Parts, Splits, require_counts, require_range
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
 
 Array = NDArray[np.float64]
@@ -61,22 +61,13 @@ class World:
     false_alarms: float
 
     def __post_init__(self) -> None:
-        if self.frames < 2 or not 1 <= self.persons <= 4 or not 1 <= self.things <= 12:
-            raise ValueError(
-                "frames must be at least 2, persons from 1 to 4 and things from 1 to 12, found "
-                f"frames={self.frames}, persons={self.persons}, things={self.things}"
-            )
-        if self.features < _STATE + 1:
-            raise ValueError(f"features must be at least {_STATE + 1}, found {self.features}")
-        if not (0 <= self.noise <= 1 and 0 <= self.misses < 1):
-            raise ValueError(
-                f"noise must be in [0, 1] and misses in [0, 1), found {self.noise} and {self.misses}"
-            )
-        if min(self.blur, self.confusion, self.false_alarms) < 0:
-            raise ValueError(
-                "blur, confusion and false_alarms must be >= 0, found "
-                f"{self.blur}, {self.confusion} and {self.false_alarms}"
-            )
+        require_range(2, frames=self.frames)
+        require_range(1, 4, persons=self.persons)
+        require_range(1, 12, things=self.things)
+        require_range(_STATE + 1, features=self.features)
+        require_range(0, 1, noise=self.noise)
+        require_range(0, 1, closed=False, misses=self.misses)
+        require_range(0, blur=self.blur, confusion=self.confusion, false_alarms=self.false_alarms)
 
 
 def moving_boxes(

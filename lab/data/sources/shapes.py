@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lab.data.augment import Transforms
 from lab.data.classification_sets import Labelled, assemble
 from lab.data.normalization import Mode
-from lab.data.splits import Parts, Splits
+from lab.data.splits import Splits, generated, require_counts, require_range
 
 SHAPES = ("circle", "square", "triangle", "pentagon", "star", "cross", "ring")
 _POINTS = 3  # samples a pixel and side, of which its brightness is the mean
@@ -49,26 +49,20 @@ def shapes(
         raise ValueError(
             f"classes must be two or more different ones of {', '.join(SHAPES)}, found {classes}"
         )
-    if train_count < len(classes) or val_count < 1 or test_count < 0:
-        raise ValueError(
-            f"train_count must be at least {len(classes)} (the classes), val_count 1 and test_count 0, "
-            f"found {train_count}, {val_count} and {test_count}"
-        )
-    if size < 8 or noise < 0 or channels not in (1, 3):
-        raise ValueError(
-            f"size must be at least 8, noise >= 0 and channels 1 or 3, found {size}, {noise} and {channels}"
-        )
-    counts = (train_count, val_count, test_count)
+    require_counts(train_count, val_count, test_count)
+    if train_count < len(classes):
+        raise ValueError(f"train_count must be at least {len(classes)} (the classes), found {train_count}")
+    require_range(8, size=size)
+    require_range(0, noise=noise)
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, found {channels}")
     images: list[Labelled] = []
-    names = []
-    for split, (part, count) in enumerate(zip(Parts._fields, counts, strict=True)):
-        for index in range(count):
-            label = index % len(classes)
-            rng = np.random.default_rng((seed, split, index))
-            images.append((draw_shape(classes[label], size, noise, channels, rng), np.array([label])))
-            names.append(f"{part}-{index}")
-    ends = np.cumsum(counts)
-    parts = Parts(*np.split(np.arange(ends[-1]), ends[:-1]))
+    items, parts = generated(train_count, val_count, test_count)
+    for _, split, index in items:
+        label = index % len(classes)
+        rng = np.random.default_rng((seed, split, index))
+        images.append((draw_shape(classes[label], size, noise, channels, rng), np.array([label])))
+    names = [name for name, _, _ in items]
     return assemble(images, names, parts, classes, normalise=normalise, transforms=transforms)
 
 

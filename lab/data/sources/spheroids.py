@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from lab.config.dataset_info import DatasetInfo
 from lab.config.mask_values import BINARY
 from lab.data.image_mask_pairs import AugmentedPairs, ImagePairs, Transforms, in_memory
-from lab.data.splits import Splits, require_counts
+from lab.data.splits import Splits, require_counts, require_range
 
 Plane = NDArray[np.float32]
 
@@ -31,13 +31,9 @@ class Scene:
     touching: float
 
     def __post_init__(self) -> None:
-        if self.size < 32:
-            raise ValueError(f"size must be at least 32 pixels, found {self.size}")
-        if min(self.noise, self.blur, self.debris) < 0 or not 0 <= self.touching <= 1:
-            raise ValueError(
-                "noise, blur and debris must be >= 0 and touching in [0, 1], found "
-                f"noise={self.noise}, blur={self.blur}, debris={self.debris}, touching={self.touching}"
-            )
+        require_range(32, size=self.size)
+        require_range(0, noise=self.noise, blur=self.blur, debris=self.debris)
+        require_range(0, 1, touching=self.touching)
 
 
 def spheroids(
@@ -274,18 +270,8 @@ def _add_debris(rng: np.random.Generator, light: Plane, bodies: list[_Circle], s
             angle, distance = rng.uniform(0, 2 * np.pi), near.r * (1.1 + rng.exponential(0.5))
             x, y = near.x + distance * np.cos(angle), near.y + distance * np.sin(angle)
         axes = np.rint(rng.uniform(0.004, 0.004 + 0.016 * rng.random() ** 2, 2) * size * sub).astype(int)
-        cv2.ellipse(
-            specks,
-            at(x, y).tolist(),
-            axes.tolist(),
-            rng.uniform(0, 180),
-            0,
-            360,
-            int(rng.integers(90, 256)),
-            -1,
-            cv2.LINE_AA,
-            4,
-        )
+        turn, shade = rng.uniform(0, 180), int(rng.integers(90, 256))
+        cv2.ellipse(specks, at(x, y).tolist(), axes.tolist(), turn, 0, 360, shade, -1, cv2.LINE_AA, 4)
     if rng.random() < 0.2:
         t = np.linspace(0, 1, 24)
         (x0, x1), (y0, y1), bend = *rng.uniform(-0.5, 0.5, (2, 2)), rng.normal(0, 0.12)

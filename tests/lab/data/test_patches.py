@@ -212,8 +212,8 @@ def test_a_wrong_key_is_refused_with_its_path() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"size": 0}, "size and per_image must be at least 1"),
-        ({"per_image": 0}, "found size=256, per_image=0"),
+        ({"size": 0}, "size must be at least 1, found 0"),
+        ({"per_image": 0}, "per_image must be at least 1, found 0"),
         ({"negative_share": 1.1}, r"negative_share must be in \[0, 1\]"),
         ({"jitter": -1}, "jitter must be from 0"),
         ({"size": 32, "jitter": 17}, "jitter must be from 0 to size / 2, found 17 of size 32"),

@@ -121,7 +121,7 @@ def test_normalising_twice_is_refused(name: str, step: Any) -> None:
     ("serving", "message"),
     [
         ({"patches": {"sise": 4}}, r"patches: .*unexpected keyword argument 'sise'"),
-        ({"patches": {"size": 0}}, "size and per_image"),
+        ({"patches": {"size": 0}}, "size must be at least 1, found 0"),
         ({"normalise": "yes"}, "normalise must be train, image or none"),
     ],
 )

@@ -137,13 +137,13 @@ def test_the_detector_confuses_misses_and_sees_what_is_not_there() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train_count": 0}, "train_count and val_count must be at least 1"),
+        ({"train_count": 0}, "train_count must be at least 1, found 0"),
         ({"frames": 1}, "frames must be at least 2"),
-        ({"persons": 5}, "persons from 1 to 4"),
+        ({"persons": 5}, r"persons must be in \[1, 4\], found 5"),
         ({"features": 3}, "features must be at least 4, found 3"),
         ({"noise": 1.5}, "noise must be in"),
-        ({"misses": 1.0}, "misses in"),
-        ({"blur": -1}, "must be >= 0"),
+        ({"misses": 1.0}, r"misses must be in \[0, 1\), found 1.0"),
+        ({"blur": -1}, "blur must be at least 0, found -1"),
         ({"mode": "detect"}, "mode must be one of predcls, sgcls, sgdet, found 'detect'"),
     ],
 )

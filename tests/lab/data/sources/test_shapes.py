@@ -78,10 +78,10 @@ def test_transforms_are_for_training() -> None:
         ({"classes": ["circle", "circle"]}, "two or more different ones of circle, square"),
         ({"classes": ["circle", "cube"]}, r"found \['circle', 'cube'\]"),
         ({"train_count": 3}, r"train_count must be at least 4 \(the classes\)"),
-        ({"val_count": 0}, "val_count 1"),
+        ({"val_count": 0}, "val_count must be at least 1"),
         ({"size": 7}, "size must be at least 8"),
-        ({"noise": -0.1}, "noise >= 0"),
-        ({"channels": 2}, "channels 1 or 3"),
+        ({"noise": -0.1}, "noise must be at least 0"),
+        ({"channels": 2}, "channels must be 1 or 3"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:
