@@ -1,6 +1,7 @@
 """The command line: its options, and which of them go together."""
 
 import argparse
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,49 +15,33 @@ VERBS = (
     "dashboard", "selftest", "schema",
 )  # fmt: skip
 KINDS = ("onnx", "torchscript", "safetensors")
-# Which options go with which verbs; any other would have no effect, and is refused.
-GOES_WITH = {
-    "set": ("run", "resume", "optimize", "check", "evaluate", "export"),
-    "allow_import": ("run", "resume", "optimize", "check", "predict", "evaluate", "export"),
-    "print_config": ("run", "resume", "optimize", "check"),
-    "no_plots": ("run", "resume"),
-    "quiet": ("run", "resume", "optimize", "predict"),
-    "json": ("run", "resume", "optimize", "evaluate", "check", "list", "selftest"),
-    "full": ("selftest",),
-    "only": ("selftest",),
-    "fork": ("optimize",),
-    "host": ("dashboard",),
-    "port": ("dashboard",),
-    "token": ("dashboard",),
-    "input": ("predict", "export"),
-    "output": ("predict", "evaluate", "export", "selftest"),
-    "force": ("predict", "export"),
-    "probabilities": ("predict",),
-    "min_area": ("predict",),
-    "pixel_size": ("predict", "evaluate"),
-    "sequence": ("predict",),
-    "value_range": ("predict",),
-    "tile": ("predict", "evaluate"),
-    "overlap": ("predict", "evaluate"),
-    "flips": ("predict", "evaluate"),
-    "threshold": ("predict", "evaluate"),
-    "split": ("evaluate",),
-    "tune_threshold": ("evaluate",),
-    "sort": ("list",),
-    "ascending": ("list",),
-    "project": ("list",),
-    "outcome": ("list",),
-    "where": ("list",),
+_OF_CONFIG = ("set", "allow_import", "print_config", "json")
+_OF_MASKS = ("threshold", "flips", "tile", "overlap", "pixel_size")
+_OF_OBJECTS = ("min_area", "probabilities", "sequence")
+# The options of each verb; any other would have no effect, and is refused.
+_OPTIONS = {
+    "run": (*_OF_CONFIG, "quiet", "no_plots"),
+    "resume": (*_OF_CONFIG, "quiet", "no_plots"),
+    "optimize": (*_OF_CONFIG, "quiet", "fork"),
+    "check": _OF_CONFIG,
+    "predict": ("allow_import", "quiet", "input", "output", "force", "value_range", *_OF_MASKS, *_OF_OBJECTS),
+    "evaluate": ("set", "allow_import", "json", "output", "split", "tune_threshold", *_OF_MASKS),
+    "export": ("set", "allow_import", "input", "output", "force"),
+    "list": ("json", "sort", "ascending", "project", "outcome", "where"),
+    "selftest": ("json", "output", "full", "only"),
+    "dashboard": ("host", "port", "token"),
 }
+GOES_WITH = {
+    name: [verb for verb, options in _OPTIONS.items() if name in options]
+    for name in itertools.chain(*_OPTIONS.values())
+}
+"""The verbs of each option."""
 # Which of them take paths; a run's and a study's name is one, too, and so is a database's URL.
 PATHS = (
     "run", "resume", "optimize", "predict", "evaluate", "export", "check", "compare", "report", "dashboard",
     "input", "output",
 )  # fmt: skip
-OF_IMAGES = (
-    "threshold", "flips", "tile", "overlap", "pixel_size", "tune_threshold", "min_area", "probabilities",
-    "sequence",
-)  # fmt: skip
+OF_IMAGES = (*_OF_MASKS, "tune_threshold", *_OF_OBJECTS)
 
 
 def _examples() -> list[str]:
@@ -82,121 +67,102 @@ def parser() -> argparse.ArgumentParser:
         epilog="\n  ".join(["Examples:", *_examples()]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = result.add_argument_group("what to do")
-    verbs.add_argument("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
-    verbs.add_argument(
+    verbs = result.add_argument_group("what to do").add_argument
+    verbs("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
+    verbs(
         "--resume",
         metavar="RUN",
         help="resume a run, by its own config or that of --run; --set epochs=N extends it",
     )
-    verbs.add_argument("--optimize", metavar="YAML", help="run a hyperparameter search; the same command "
-                       "again continues it, and on other machines adds workers")  # fmt: skip
-    verbs.add_argument(
-        "--predict", metavar="RUN", help="predict masks or classes of new images; needs --input, --output"
-    )
-    verbs.add_argument(
-        "--evaluate", metavar="RUN", help="evaluate the best weights on the test or validation set"
-    )
-    verbs.add_argument("--export", nargs=2, metavar=("KIND", "RUN"),
-                       help="export the network: onnx, torchscript or safetensors")  # fmt: skip
-    verbs.add_argument("--check", "--dry-run", dest="check", metavar="YAML", help="dry run: one batch "
-                       "through the full pipeline; for a study, at the extremes of its space")  # fmt: skip
-    verbs.add_argument("--list", action="store_true", help="list the runs in runs/ as a table")
-    verbs.add_argument(
-        "--compare", nargs="+", metavar="RUN", help="compare configs and curves of several runs"
-    )
-    verbs.add_argument("--report", metavar="STUDY", help="rebuild a study's report.html")
-    verbs.add_argument("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
-                       "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
-    verbs.add_argument("--selftest", choices=["faults"], help="run the fault-injection suite on this "
-                       "machine; 5 minutes")  # fmt: skip
-    verbs.add_argument(
-        "--schema", choices=["run", "optimize"], help="print the JSON Schema of a config, for editors"
-    )
+    verbs("--optimize", metavar="YAML", help="run a hyperparameter search; the same command "
+          "again continues it, and on other machines adds workers")  # fmt: skip
+    verbs("--predict", metavar="RUN", help="predict masks or classes of new images; needs --input, --output")
+    verbs("--evaluate", metavar="RUN", help="evaluate the best weights on the test or validation set")
+    verbs("--export", nargs=2, metavar=("KIND", "RUN"),
+          help="export the network: onnx, torchscript or safetensors")  # fmt: skip
+    verbs("--check", "--dry-run", dest="check", metavar="YAML", help="dry run: one batch "
+          "through the full pipeline; for a study, at the extremes of its space")  # fmt: skip
+    verbs("--list", action="store_true", help="list the runs in runs/ as a table")
+    verbs("--compare", nargs="+", metavar="RUN", help="compare configs and curves of several runs")
+    verbs("--report", metavar="STUDY", help="rebuild a study's report.html")
+    verbs("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
+          "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
+    verbs("--selftest", choices=["faults"], help="run the fault-injection suite on this machine; 5 minutes")
+    verbs("--schema", choices=["run", "optimize"], help="print the JSON Schema of a config, for editors")
     _add_running(result)
     _add_prediction(result)
     _add_notebook(result)
     _add_dashboard(result)
-    selftest = result.add_argument_group("with --selftest")
-    selftest.add_argument(
+    selftest = result.add_argument_group("with --selftest").add_argument
+    selftest(
         "--full", action="store_true", help="with the repetitions of the published numbers: half an hour"
     )
-    selftest.add_argument("--only", metavar="N,N", help="only these rows of docs/guarantees.md")
+    selftest("--only", metavar="N,N", help="only these rows of docs/guarantees.md")
     return result
 
 
 def _add_running(result: argparse.ArgumentParser) -> None:
-    config = result.add_argument_group("with --run, --resume, --optimize and --check")
-    config.add_argument("--set", action="append", default=[], metavar="PATH=VALUE",
-                        help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
-                        "--evaluate and --export the present place of the data: data.root=PATH")  # fmt: skip
-    config.add_argument("--allow-import", action="append", default=[], metavar="PKG", help="let "
-                        "import paths name this package, too; may be repeated; also with --predict, "
-                        "--evaluate and --export")  # fmt: skip
-    config.add_argument("--print-config", action="store_true", help="print the resolved config and exit")
-    config.add_argument("--json", action="store_true", help="JSON on standard output; with --list too")
-    run = result.add_argument_group("with --run, --resume and --optimize")
-    run.add_argument("--quiet", action="store_true", help="print the result only")
-    run.add_argument("--no-plots", action="store_true", help="draw no plots; with --run and --resume")
-    run.add_argument("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
-                     "as it is now, that begins with the finished trials which still fit")  # fmt: skip
+    config = result.add_argument_group("with --run, --resume, --optimize and --check").add_argument
+    config("--set", action="append", default=[], metavar="PATH=VALUE",
+           help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
+           "--evaluate and --export the present place of the data: data.root=PATH")  # fmt: skip
+    config("--allow-import", action="append", default=[], metavar="PKG", help="let "
+           "import paths name this package, too; may be repeated; also with --predict, "
+           "--evaluate and --export")  # fmt: skip
+    config("--print-config", action="store_true", help="print the resolved config and exit")
+    config("--json", action="store_true", help="JSON on standard output; with --list too")
+    run = result.add_argument_group("with --run, --resume and --optimize").add_argument
+    run("--quiet", action="store_true", help="print the result only")
+    run("--no-plots", action="store_true", help="draw no plots; with --run and --resume")
+    run("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
+        "as it is now, that begins with the finished trials which still fit")  # fmt: skip
 
 
 def _add_notebook(result: argparse.ArgumentParser) -> None:
-    notebook = result.add_argument_group("with --list")
-    notebook.add_argument("--sort", metavar="METRIC", help="sort by a metric's best value, or last.METRIC")
-    notebook.add_argument("--ascending", action="store_true", help="with --sort: smallest first")
-    notebook.add_argument("--project", help="only this project")
-    notebook.add_argument("--outcome", help="only this outcome, such as completed")
-    notebook.add_argument("--where", action="append", default=[], metavar="KEY=VALUE",
-                          help="only runs with this value in their config")  # fmt: skip
+    notebook = result.add_argument_group("with --list").add_argument
+    notebook("--sort", metavar="METRIC", help="sort by a metric's best value, or last.METRIC")
+    notebook("--ascending", action="store_true", help="with --sort: smallest first")
+    notebook("--project", help="only this project")
+    notebook("--outcome", help="only this outcome, such as completed")
+    notebook("--where", action="append", default=[], metavar="KEY=VALUE",
+             help="only runs with this value in their config")  # fmt: skip
 
 
 def _add_dashboard(result: argparse.ArgumentParser) -> None:
-    dashboard = result.add_argument_group("with --dashboard")
-    dashboard.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; "
-                           "other machines need a token")  # fmt: skip
-    dashboard.add_argument("--port", type=int, default=8080, help="port to listen on; 0: any free one")
-    dashboard.add_argument(
+    dashboard = result.add_argument_group("with --dashboard").add_argument
+    dashboard("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; "
+              "other machines need a token")  # fmt: skip
+    dashboard("--port", type=int, default=8080, help="port to listen on; 0: any free one")
+    dashboard(
         "--token",
         help="access token; prefer LAB_DASHBOARD_TOKEN, since arguments are visible in the process list",
     )
 
 
 def _add_prediction(result: argparse.ArgumentParser) -> None:
-    both = result.add_argument_group("with --predict, --evaluate and --export")
-    both.add_argument("--output", metavar="PATH", help="a folder, or the exported file; "
-                      "by default --evaluate and --export write into the run's folder")  # fmt: skip
-    both.add_argument("--threshold", type=float, metavar="P", help="probability above which a pixel is "
-                      "foreground; default: the tuned one, or the task's")  # fmt: skip
-    both.add_argument("--flips", "--tta", dest="flips", action="store_true", help="test-time augmentation: "
-                      "average over four flips of each image; better, slower")  # fmt: skip
-    both.add_argument(
-        "--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into"
-    )
-    both.add_argument("--overlap", type=int, metavar="PIXELS", help="overlap of neighbouring tiles")
-    both.add_argument(
-        "--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm"
-    )
-    both.add_argument("--force", action="store_true", help="overwrite existing files")
-    both.add_argument("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
-                      "with --export, images to verify with instead of the validation images")  # fmt: skip
-    predict = result.add_argument_group("with --predict")
-    predict.add_argument(
-        "--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects"
-    )
-    predict.add_argument("--probabilities", action="store_true", help="write the probabilities, too")
-    predict.add_argument(
-        "--sequence", metavar="ID", help="the sequence ID of all images, for a conditioned network"
-    )
-    predict.add_argument("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
-                         "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
-    evaluate = result.add_argument_group("with --evaluate")
-    evaluate.add_argument(
-        "--split", choices=["test", "val"], help="default: test where there is one, else val"
-    )
-    evaluate.add_argument("--tune-threshold", action="store_true",
-                          help="find the best threshold on the validation images, and store it")  # fmt: skip
+    both = result.add_argument_group("with --predict, --evaluate and --export").add_argument
+    both("--output", metavar="PATH", help="a folder, or the exported file; "
+         "by default --evaluate and --export write into the run's folder")  # fmt: skip
+    both("--threshold", type=float, metavar="P", help="probability above which a pixel is "
+         "foreground; default: the tuned one, or the task's")  # fmt: skip
+    both("--flips", "--tta", dest="flips", action="store_true", help="test-time augmentation: "
+         "average over four flips of each image; better, slower")  # fmt: skip
+    both("--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into")
+    both("--overlap", type=int, metavar="PIXELS", help="overlap of neighbouring tiles")
+    both("--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm")
+    both("--force", action="store_true", help="overwrite existing files")
+    both("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
+         "with --export, images to verify with instead of the validation images")  # fmt: skip
+    predict = result.add_argument_group("with --predict").add_argument
+    predict("--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects")
+    predict("--probabilities", action="store_true", help="write the probabilities, too")
+    predict("--sequence", metavar="ID", help="the sequence ID of all images, for a conditioned network")
+    predict("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
+            "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
+    evaluate = result.add_argument_group("with --evaluate").add_argument
+    evaluate("--split", choices=["test", "val"], help="default: test where there is one, else val")
+    evaluate("--tune-threshold", action="store_true",
+             help="find the best threshold on the validation images, and store it")  # fmt: skip
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

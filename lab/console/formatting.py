@@ -1,4 +1,4 @@
-"""Numbers and durations as text, the same wherever they are shown."""
+"""Numbers, durations and errors as text, the same wherever they are shown."""
 
 import math
 from collections.abc import Sequence
@@ -28,6 +28,11 @@ def format_duration(seconds: object) -> str:
         if whole >= size:
             return f"{whole // size} {big} {whole % size // part:02d} {small}"
     return f"{whole // 60} min {whole % 60:02d} s"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
 def format_list(names: Sequence[str], between: str = ", ", most: int = 5) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 
 import torch
@@ -108,6 +109,7 @@ class CrossEntropy(Loss):
 
     named = False
     ignored = (UNLABELLED,)
+    definition_reason = "the class weights are summed over the set, and were averaged over batches"
     class_weights: Tensor | None
 
     def __init__(self, class_weights: Sequence[float] | None = None, label_smoothing: float = 0.0) -> None:
@@ -126,19 +128,11 @@ class CrossEntropy(Loss):
                 f"class_weights are {len(weights)}, but the network has {logits.shape[1]} outputs"
             )
         weights = torch.ones_like(logits[0]) if weights is None else weights.to(logits.dtype)
+        loss = partial(F.cross_entropy, logits, weight=weights, label_smoothing=self.label_smoothing)
         # Class shares: torch divides by the number of images.
         if target.is_floating_point():
-            shares = target.to(logits.dtype)
-            mean = F.cross_entropy(logits, shares, weight=weights, label_smoothing=self.label_smoothing)
-            return {"loss": mean}
-        total = F.cross_entropy(
-            logits,
-            target,
-            weight=weights,
-            ignore_index=UNLABELLED,
-            reduction="sum",
-            label_smoothing=self.label_smoothing,
-        )
+            return {"loss": loss(target.to(logits.dtype))}
+        total = loss(target, ignore_index=UNLABELLED, reduction="sum")
         by = class_denominator(target, weights, UNLABELLED)
         return {"loss": total / by.clamp(min=torch.finfo(by.dtype).tiny)}  # 0 / 0 is NaN, its gradient too
 
@@ -152,11 +146,6 @@ class CrossEntropy(Loss):
     def definition(self) -> int:
         """2 with weights: they were averaged over batches, and are summed over the set."""
         return FIRST if self.class_weights is None else _OF_THE_SET
-
-    @property
-    def definition_reason(self) -> str:
-        """The difference to version 1."""
-        return "the class weights are summed over the set, and were averaged over batches"
 
     def extra_repr(self) -> str:
         weights = None if self.class_weights is None else self.class_weights.tolist()
@@ -300,15 +289,12 @@ class WeightedSum(Loss):
     @property
     def definition_reason(self) -> str:
         """The difference to version 1."""
-        parts = self.part_definitions or {}
-        by_weight = any(parts.get(name) == _OF_THE_SET for name in CROSS_ENTROPY)
-        by_class = any(parts.get(name) == _BY_CLASSES for name in OVERLAPS)
-        reasons = []
-        if by_class:
-            reasons.append("overlap terms leave out the class that is called background, and no other")
-        if by_weight:
-            reasons.append("cross entropy weights are summed over the set, not averaged over batches")
-        return "; ".join(reasons)
+        changed = {name for name, version in (self.part_definitions or {}).items() if version != FIRST}
+        reasons = {
+            OVERLAPS: "overlap terms leave out the class that is called background, and no other",
+            CROSS_ENTROPY: "cross entropy weights are summed over the set, not averaged over batches",
+        }
+        return "; ".join(reason for names, reason in reasons.items() if changed.intersection(names))
 
     def _term(self, name: str, binary: bool) -> Callable[[Tensor, Tensor], Tensor]:
         if name in CROSS_ENTROPY:

@@ -27,29 +27,25 @@ class Takes(enum.Enum):
     LISTS = enum.auto()  # the indices of the classes that each sample has
 
 
-_OF_ELEMENTS: frozenset[object] = frozenset({
-    nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss,
-    nn.SoftMarginLoss, nn.PoissonNLLLoss, nn.KLDivLoss, nn.HingeEmbeddingLoss,
-    F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy,
-    F.binary_cross_entropy_with_logits, F.soft_margin_loss, F.poisson_nll_loss, F.kl_div,
-})  # fmt: skip
-_OF_SAMPLES: frozenset[object] = frozenset({
-    nn.MultiMarginLoss, nn.MultiLabelMarginLoss, nn.MultiLabelSoftMarginLoss,
-    F.multi_margin_loss, F.multilabel_margin_loss, F.multilabel_soft_margin_loss,
-})  # fmt: skip
-_OF_CLASSES: frozenset[object] = frozenset({nn.CrossEntropyLoss, nn.NLLLoss, F.cross_entropy, F.nll_loss})
-_KNOWN = _OF_ELEMENTS | _OF_SAMPLES | _OF_CLASSES
-_WEIGHTED_MEANS: frozenset[object] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
-_TAKES: Mapping[object, Takes] = {
-    **dict.fromkeys(_OF_ELEMENTS, Takes.NUMBERS),
-    **dict.fromkeys((nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss), Takes.BINARY),
-    **dict.fromkeys((F.binary_cross_entropy, F.binary_cross_entropy_with_logits), Takes.BINARY),
-    F.multilabel_soft_margin_loss: Takes.BINARY,
-    **dict.fromkeys((nn.SoftMarginLoss, nn.HingeEmbeddingLoss, F.soft_margin_loss), Takes.SIGNS),
-    **dict.fromkeys((nn.CrossEntropyLoss, F.cross_entropy), Takes.CLASSES),
-    **dict.fromkeys((nn.NLLLoss, F.nll_loss, nn.MultiMarginLoss, F.multi_margin_loss), Takes.INDICES),
-    **dict.fromkeys((nn.MultiLabelMarginLoss, F.multilabel_margin_loss), Takes.LISTS),
+_OF_ELEMENTS: Mapping[object, Takes] = {
+    **dict.fromkeys((nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss), Takes.NUMBERS),
+    **dict.fromkeys((F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss), Takes.NUMBERS),
+    **dict.fromkeys((nn.PoissonNLLLoss, F.poisson_nll_loss, nn.KLDivLoss, F.kl_div), Takes.NUMBERS),
+    **dict.fromkeys((nn.BCELoss, F.binary_cross_entropy), Takes.BINARY),
+    **dict.fromkeys((nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits), Takes.BINARY),
+    **dict.fromkeys((nn.SoftMarginLoss, F.soft_margin_loss, nn.HingeEmbeddingLoss), Takes.SIGNS),
 }
+_OF_SAMPLES: Mapping[object, Takes] = {
+    **dict.fromkeys((nn.MultiMarginLoss, F.multi_margin_loss), Takes.INDICES),
+    **dict.fromkeys((nn.MultiLabelMarginLoss, F.multilabel_margin_loss), Takes.LISTS),
+    **dict.fromkeys((nn.MultiLabelSoftMarginLoss, F.multilabel_soft_margin_loss), Takes.BINARY),
+}
+_OF_CLASSES: Mapping[object, Takes] = {
+    **dict.fromkeys((nn.CrossEntropyLoss, F.cross_entropy), Takes.CLASSES),
+    **dict.fromkeys((nn.NLLLoss, F.nll_loss), Takes.INDICES),
+}
+_TAKES = {**_OF_ELEMENTS, **_OF_SAMPLES, **_OF_CLASSES}
+_WEIGHTED_MEANS: frozenset[object] = frozenset({F.mse_loss, F.l1_loss, F.huber_loss})  # by `weight`
 
 
 Argument = Callable[[str], Any]
@@ -115,12 +111,12 @@ def _of_classes(target: Tensor, weights: Tensor | None, ignored: int) -> Weight:
 
 @functools.lru_cache(maxsize=32)
 def _looked_up(criterion: object) -> TorchLoss | None:
-    if type(criterion) in _KNOWN:
+    if type(criterion) in _TAKES:
         return TorchLoss(type(criterion), lambda name: getattr(criterion, name, None))
     function, bound = criterion, dict[str, object]()
     if type(criterion) is functools.partial and not criterion.args:
         function, bound = criterion.func, criterion.keywords
-    if inspect.isroutine(function) and function in _KNOWN and not {"size_average", "reduce"} & set(bound):
+    if inspect.isroutine(function) and function in _TAKES and not {"size_average", "reduce"} & set(bound):
         return TorchLoss(function, {**_defaults(function), **bound}.get)
     return None
 

@@ -1,6 +1,5 @@
 """Metrics of classifiers that give one probability per class."""
 
-from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from lab.metrics.base import LeavesOut, Metric
 from lab.metrics.segmentation import Dice, Overlap, Precision, Recall
 
 
-class Accuracy(LeavesOut):
+class Accuracy(LeavesOut, Metric):
     """The fraction of samples whose most probable class is the right one.
 
     Samples without a class (-100, `UNLABELLED`, or what the loss ignores) don't count.
@@ -45,7 +44,7 @@ class Accuracy(LeavesOut):
         return torch.tensor(torch.nan) if self._right is None else self._right / self._samples
 
 
-class _OfClasses(LeavesOut, ABC):
+class _OfClasses(LeavesOut, Metric):
     """A ratio of the counts of right, predicted and true samples, class by class, as one number.
 
     As scikit-learn's with `zero_division=0`: a class that is neither true nor ever predicted is left out
@@ -150,9 +149,3 @@ def _require_classes(prediction: Tensor, target: Tensor) -> None:
             f"target must hold one class per sample, found {tuple(target.shape)} "
             f"for a prediction of {tuple(prediction.shape)}"
         )
-
-
-_accuracy: type[Metric] = Accuracy  # mypy proves the protocol here
-_precision: type[Metric] = ClassPrecision
-_recall: type[Metric] = ClassRecall
-_f1: type[Metric] = F1

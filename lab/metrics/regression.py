@@ -6,7 +6,7 @@ from torch import Tensor
 from lab.metrics.base import Metric, require_same_shape, wide
 
 
-class _MeanError:
+class _MeanError(Metric):
     """The mean of a function of the residual over all elements of all batches."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class RMSE(_MeanError):
         return mean.sqrt()
 
 
-class R2:
+class R2(Metric):
     """Coefficient of determination, 1 − Σ(y − ŷ)² / Σ(y − ȳ)²: 1 is perfect, 0 is as good as the mean of y.
 
     Several outputs are averaged, each with its own mean, as scikit-learn does by default. A constant target
@@ -114,8 +114,3 @@ class R2:
         constant = torch.where(residual == 0, 1.0, 0.0)
         explained = torch.where(spread == 0, constant, 1 - residual / torch.where(spread == 0, 1.0, spread))
         return explained.mean().float()
-
-
-_mae: type[Metric] = MAE  # mypy proves the protocol here
-_rmse: type[Metric] = RMSE
-_r2: type[Metric] = R2

@@ -28,6 +28,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -128,13 +129,9 @@ def units(dataset: Dataset, groups: Iterable[str]) -> list[tuple[str, ...]]:
 def predicate_names(dataset: Dataset, relations: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """(unit, predicate) by position, as `Ranked.predicate` counts: of `units`, joined by a dash."""
     return [
-        (" – ".join(unit), name)
+        (" – ".join(unit), " – ".join(names))
         for unit in units(dataset, relations)
-        for name in reduce(
-            lambda before, group: [f"{one} – {two}" for one in before for two in relations[group]],
-            unit[1:],
-            list(relations[unit[0]]),
-        )
+        for names in product(*(relations[group] for group in unit))
     ]
 
 
@@ -220,7 +217,7 @@ def frames_of(predicted: Graphs, truth: Graphs) -> Iterator[FrameGraph]:
         )
 
 
-class GraphRecall:
+class GraphRecall(Metric):
     """Recall@K or mean Recall@K of scene graphs; batches are kept, and worked out on the CPU at the end.
 
     Args:
@@ -287,9 +284,6 @@ class GraphRecall:
         )
         value = ranked.mean_recall(self.k) if self.mean else ranked.recall(self.k)
         return torch.tensor(value, device=self._device)
-
-
-_graph_recall: type[Metric] = GraphRecall  # mypy proves the protocol here
 
 
 def _ranked(

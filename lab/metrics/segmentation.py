@@ -1,6 +1,6 @@
 """Overlap of masks, binary or of several classes: Dice, IoU, precision and recall from the same counts."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
@@ -77,7 +77,7 @@ def overlap_counts(
 _ALL_CLASSES = 2  # the definition by which a mean leaves out what is called background, and nothing else
 
 
-class Overlap(LeavesOut, ABC):
+class Overlap(LeavesOut, Metric):
     """A ratio of the counts |P ∩ G|, |P| and |G|, averaged over images or taken of the whole set.
 
     It is judged class by class and averaged over the classes but the background, where there is one; a class
@@ -98,6 +98,9 @@ class Overlap(LeavesOut, ABC):
     """
 
     mark = IGNORE_INDEX
+    definition_reason = (
+        "its mean left out the first class, and now leaves out the one that is called background, if any"
+    )
 
     def __init__(
         self,
@@ -132,13 +135,6 @@ class Overlap(LeavesOut, ABC):
         if isinstance(self.background, int) or self.background is None:
             return _ALL_CLASSES
         return None if self._one_map is None else FIRST if self._one_map else _ALL_CLASSES
-
-    @property
-    def definition_reason(self) -> str:
-        """The difference to version 1."""
-        return (
-            "its mean left out the first class, and now leaves out the one that is called background, if any"
-        )
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -245,7 +241,7 @@ class Recall(Overlap):
         return overlap, truth
 
 
-class OneClass(LeavesOut):
+class OneClass(LeavesOut, Metric):
     """The fraction of the most frequent predicted class, over all judged pixels of the set; needs no target.
 
     1 means that the prediction is all one class, and only that: it is never rounded up to 1. A network that
@@ -282,10 +278,3 @@ class OneClass(LeavesOut):
         most, every = self._pixels.max(), self._pixels.sum()
         share = (most / every.clamp(min=1)).clamp(max=1 - 2**-20)
         return torch.where((most == every) & (every > 0), 1.0, share)
-
-
-_dice: type[Metric] = Dice  # mypy proves the protocol here
-_iou: type[Metric] = IoU
-_precision: type[Metric] = Precision
-_recall: type[Metric] = Recall
-_one_class: type[Metric] = OneClass

@@ -17,7 +17,7 @@ from lab.data.file_discovery import READ
 from lab.data.file_problems import MOST_SHOWN, raise_all
 from lab.data.image_reader import SUFFIXES, ImageReader
 from lab.predict.batched import Probabilities, answers, class_names
-from lab.predict.input_files import RECORD, images_in
+from lab.predict.input_files import RECORD, Layout, images_in
 from lab.predict.loaded_run import LoadedRun, require_task
 from lab.predict.prediction import Prediction, prepare_output
 from lab.store import file_io
@@ -93,7 +93,7 @@ def predict(
     reader = loaded.image_reader(value_range)
     done = ClassificationPrediction(expanded(output), notes=list(loaded.notes))
     # Everything that can be refused is refused before the first image is predicted.
-    items = _found(Path(input), loaded.config.data.arguments, done.notes)
+    items = _found(expanded(input), loaded.config.data.arguments, done.notes)
     prepare_output([done.output / PREDICTIONS, done.output / RECORD], [expanded(input)], force)
     rows, classes = list[list[object]](), loaded.classes
     with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
@@ -158,14 +158,8 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
 
 def _found(path: Path, data: Mapping[str, object], notes: list[str]) -> list[Item]:
     """Find the images; a CSV is read like that of the run's `data`, whose root applies to that CSV only."""
-    column, table, root = (data.get(name) for name in ("image", "path", "root"))
-    ours = isinstance(table, str) and expanded(table).resolve() == expanded(path).resolve()
-    return find_items(
-        path,
-        column if isinstance(column, str) else COLUMN,
-        expanded(root) if ours and isinstance(root, str) else None,
-        notes,
-    )
+    column, root = data.get("image"), Layout.of(data).root_for(path)
+    return find_items(path, column if isinstance(column, str) else COLUMN, root, notes)
 
 
 def _prepared(

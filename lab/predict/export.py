@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, assert_never, get_args
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from lab.config import ConfigError
 from lab.console import shell_commands
+from lab.console.formatting import first_line
 from lab.data.normalization import Normalise
 from lab.predict.input_files import Layout, find_items
 from lab.predict.segmentation_run import Segmenter
@@ -21,8 +23,8 @@ from lab.predict.tile_reader import Source
 from lab.store import file_io
 from lab.store.paths import expanded
 from lab.store.redact import redact
-from lab.tasks import tiling
 from lab.tasks.network_outputs import OneTensor
+from lab.tasks.tiling import Tiles, infer
 
 Kind = Literal["onnx", "torchscript", "safetensors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -109,7 +111,9 @@ def export(
 def metadata(loaded: Segmenter) -> dict[str, str]:
     """Return the metadata that a program needs to use the network: strings, other values as JSON."""
     normalise = Normalise.from_facts(loaded.facts)
-    how = "none" if normalise is None else "image" if normalise.mean is None else "train"
+    formula = "none" if normalise is None else "(scaled - mean) / std, per channel"
+    if normalise is not None and normalise.mean is None:
+        formula += ", both of the image itself; a std below 1e-6 is 1"
     inputs = "image float32 (N, C, H, W)" + ("" if loaded.sequences is None else ", sequence int64 (N,)")
     binary = len(loaded.classes) == 2
     values: dict[str, object] = {
@@ -122,11 +126,7 @@ def metadata(loaded: Segmenter) -> dict[str, str]:
         "channels": loaded.channels,
         "colours": "RGB" if loaded.channels == 3 else "grey",
         "scaling": "8 bits are divided by 255, 16 bits by 65535",
-        "normalise": {
-            "train": "(scaled - mean) / std, per channel",
-            "image": "(scaled - mean) / std, per channel, both of the image itself; a std below 1e-6 is 1",
-            "none": "none",
-        }[how],
+        "normalise": formula,
         "mean": None if normalise is None else normalise.mean,
         "std": None if normalise is None else normalise.std,
         "divisor": loaded.task.divisor,
@@ -204,7 +204,8 @@ def _write(
         case "onnx":
             return _write_onnx(_of_one_tensor(model, example), example, path, known, divisor)
         case "torchscript":
-            with _quiet(), torch.no_grad(), _export_errors(kind):
+            # Warnings on tracing say nothing: the check afterwards decides whether the file is right.
+            with warnings.catch_warnings(action="ignore"), torch.no_grad(), _export_errors(kind):
                 traced = torch.jit.trace(_of_one_tensor(model, example), example)
                 torch.jit.save(traced, path, {METADATA: json.dumps(known)})
         case "safetensors":
@@ -233,35 +234,20 @@ def _write_onnx(
     names, notes = ["image", "sequence"][: len(example)], list[str]()
     batch, high, wide = (torch.export.Dim(name) for name in ("batch", "high", "wide"))
     shapes = ({0: batch, 2: divisor * high, 3: divisor * wide}, {0: batch})[: len(example)]
-    with _quiet(), torch.no_grad(), _export_errors("onnx"):
+    write = partial(torch.onnx.export, model, example, input_names=names, output_names=["logits"])
+    with warnings.catch_warnings(action="ignore"), torch.no_grad(), _export_errors("onnx"):
         try:
-            program = torch.onnx.export(
-                model,
-                example,
-                dynamo=True,
-                dynamic_shapes=shapes,
-                verbose=False,
-                input_names=names,
-                output_names=["logits"],
-            )
+            program = write(dynamo=True, dynamic_shapes=shapes, verbose=False)
             assert program is not None
             program.save(path, external_data=False)
         except Exception as error:  # noqa: BLE001  the exporter raises many kinds, for what it can't follow
             notes.append(
-                f"written by torch's older exporter, since the newer one failed: {_first_line(error)}"
+                f"written by torch's older exporter, since the newer one failed: {first_line(error)}"
             )
             # The older exporter takes axes by name instead of dimensions.
             axes = {"image": {0: "batch", 2: "height", 3: "width"}, "sequence": {0: "batch"}}
             axes = {name: axes[name] for name in names} | {"logits": axes["image"]}
-            torch.onnx.export(
-                model,
-                example,
-                str(path),
-                dynamo=False,
-                dynamic_axes=axes,
-                input_names=names,
-                output_names=["logits"],
-            )
+            write(str(path), dynamo=False, dynamic_axes=axes)
         content = onnx.load(path)
         onnx.helper.set_model_props(content, dict(known))
         onnx.save(content, path)
@@ -283,7 +269,7 @@ def _opened(kind: Kind, path: Path, loaded: Segmenter) -> Network:
 
             return network
         case "torchscript":
-            with _quiet():
+            with warnings.catch_warnings(action="ignore"):
                 opened: Network = torch.jit.load(path)
             return opened
         case "safetensors":
@@ -302,23 +288,14 @@ def _compare(model: nn.Module, exported: Network, samples: Sequence[Sequence[Ten
     Raises:
         ExportError: it is above the tolerance.
     """
-    largest = 0.0
+    largest, tiles = 0.0, Tiles(_LARGEST, 0, divisor)
     for image, *others in samples:
         # The second size and batch size detect dimensions that the exporter has fixed.
         half = image[..., : max(1, image.shape[-2] // 2), : max(1, image.shape[-1] // 2)]
         twice = [half.repeat(2, 1, 1, 1), *(other.repeat(2) for other in others)]
         for inputs in ([image, *others], twice):
             with torch.no_grad(), _export_errors("file"):
-                expected, found = (
-                    tiling.infer(
-                        OneTensor(each),
-                        inputs,
-                        tile=_LARGEST + -_LARGEST % divisor,
-                        overlap=0,
-                        divisor=divisor,
-                    )
-                    for each in (model, exported)
-                )
+                expected, found = (infer(OneTensor(each), inputs, tiles) for each in (model, exported))
             apart = (expected - found).abs()
             largest = max(largest, float(apart.max()))
             if not bool((apart <= TOLERANCE * expected.abs().clamp(min=1)).all()):
@@ -330,14 +307,6 @@ def _compare(model: nn.Module, exported: Network, samples: Sequence[Sequence[Ten
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' warnings on tracing: the check afterwards decides whether the file is right."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
 def _export_errors(kind: str) -> Iterator[None]:
     """Raise any exception of a library as an `ExportError` of one line."""
     try:
@@ -345,9 +314,4 @@ def _export_errors(kind: str) -> Iterator[None]:
     except ExportError:
         raise
     except Exception as error:
-        raise ExportError(f"{kind}: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+        raise ExportError(f"{kind}: {type(error).__name__}: {first_line(error)}") from error

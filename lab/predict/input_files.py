@@ -66,6 +66,12 @@ class Layout:
         }
         return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
 
+    def root_for(self, table: Path) -> Path | None:
+        """The folder that a table's paths are relative to, where it is the training's own and has one."""
+        if self.root is None or self.manifest is None:
+            return None
+        return expanded(self.root) if expanded(self.manifest).resolve() == table.resolve() else None
+
 
 def find_items(
     path: Path | str, layout: Layout | None = None, root: Path | None = None, notes: list[str] | None = None
@@ -90,10 +96,7 @@ def find_items(
     if not path.is_file():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".csv":
-        if root is None and layout.root is not None and layout.manifest is not None:
-            ours = path.resolve() == expanded(layout.manifest).resolve()
-            root = expanded(layout.root) if ours else None
-        return _of_manifest(path, path.parent if root is None else root, layout)
+        return _of_manifest(path, root or layout.root_for(path) or path.parent, layout)
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: expected a manifest (.csv) or an image ({READ})")
     return _with_neighbours([path], path.parent, layout)

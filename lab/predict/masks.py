@@ -1,7 +1,7 @@
 """Prediction of one image's mask, of any size: band by band, from logits to probabilities and classes."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,18 @@ SIXTEEN_BITS = 65535
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(tiling.Tiles):
     """Settings of the inference.
 
     Args:
-        tile, overlap: as `lab.tasks.tiling.infer`.
-        flips: average over the image's flips (test-time augmentation).
         threshold: of a network with one logit: more than this probability is foreground.
     """
 
-    tile: int
-    overlap: int
-    divisor: int
-    flips: bool
-    threshold: float
+    threshold: float = 0.5
 
     def __post_init__(self) -> None:
         require_in_range(threshold=self.threshold)
-        tile = self.tile + -self.tile % self.divisor
-        tiling.positions(2 * tile, tile, self.overlap, self.divisor)
+        self.require_fit()
 
 
 def predict_mask(
@@ -73,27 +66,19 @@ def predict_mask(
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         stack.enter_context(loaded.runtime.autocast())
-        kept: Callable[[int, Tensor], None] | None = None
-        for top, logits in tiling.bands(
-            loaded.task.network(loaded.model),
-            read,
-            (height, width),
-            others=others,
-            tile=settings.tile,
-            overlap=settings.overlap,
-            divisor=settings.divisor,
-            flips=settings.flips,
-        ):
+        kept: NDArray[Any] | None = None
+        network = loaded.task.network(loaded.model)
+        for top, logits in tiling.bands(network, read, (height, width), settings, others):
             likely: Tensor = loaded.task.predict(logits)[0]
             require_fit(likely, loaded)
             rows = slice(top, top + likely.shape[1])
             classes = likely.argmax(0) if len(likely) > 1 else likely[0] > settings.threshold
             mask[rows] = classes.to(torch.uint8).cpu().numpy()
-            if probabilities is not None:
-                kept = kept or stack.enter_context(
-                    _ProbabilityWriter(probabilities, len(likely), (height, width))
-                )
-                kept(top, likely)
+            if probabilities is not None and kept is None:
+                kept = stack.enter_context(_probabilities(probabilities, (len(likely), height, width)))
+            if kept is not None:
+                values = likely if kept.dtype == np.float16 else (likely[-1:] * SIXTEEN_BITS).round()
+                kept[:, rows] = values.cpu().numpy().astype(kept.dtype)
             on_progress(rows.stop, height)
     return mask
 
@@ -112,39 +97,26 @@ def require_fit(likely: Tensor, loaded: Segmenter) -> None:
         )
 
 
-class _ProbabilityWriter(AbstractContextManager[Callable[[int, Tensor], None]]):
-    """Writer of probabilities (K, rows, W); the file appears when the context exits without an error."""
+@contextmanager
+def _probabilities(path: Path, shape: tuple[int, int, int]) -> Iterator[NDArray[Any]]:
+    """An array (classes, H, W) for probabilities; the file appears when the context exits without an error.
 
-    def __init__(self, path: Path, classes: int, size: tuple[int, int]) -> None:
-        self._path, self._temporary = path, path.with_name(f".{path.name}.tmp")
-        self._values: NDArray[Any]
-        if path.suffix == ".png":
-            self._values = np.zeros((1, *size), np.uint16)
-        else:  # of several classes it may not fit into memory
-            shape = (classes, *size)
-            self._values = np.lib.format.open_memmap(
-                self._temporary, mode="w+", dtype=np.float16, shape=shape
-            )
-
-    def __enter__(self) -> Callable[[int, Tensor], None]:
-        return self._take
-
-    def _take(self, top: int, likely: Tensor) -> None:
-        rows = slice(top, top + likely.shape[1])
-        if self._values.dtype == np.uint16:
-            likely = (likely[-1:] * SIXTEEN_BITS).round()  # of two classes, the foreground
-        self._values[:, rows] = likely.cpu().numpy().astype(self._values.dtype)
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._values.dtype == np.uint16:
-            if kind is None:
-                write_png(self._path, self._values[0])
-            return
-        self._values.flush()  # type: ignore[attr-defined]
-        del self._values
-        if kind is None:
-            self._temporary.replace(self._path)
-        self._temporary.unlink(missing_ok=True)
+    That of a `.png` holds the foreground alone, in 16 bits.
+    """
+    if path.suffix == ".png":
+        values = np.zeros((1, *shape[1:]), np.uint16)
+        yield values
+        write_png(path, values[0])
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        # Of several classes it may not fit into memory.
+        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+        yield mapped
+        mapped.flush()
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_png(path: Path, picture: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

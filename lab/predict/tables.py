@@ -7,17 +7,8 @@ from lab.predict.mask_scores import MEASURES
 from lab.store.file_io import to_csv
 
 OBJECTS, METRICS = "objects.csv", "metrics.csv"
-_PIXELS = (
-    "area_px",
-    "equivalent_diameter_px",
-    "circularity",
-    "centroid_x_px",
-    "centroid_y_px",
-    "left_px",
-    "top_px",
-    "width_px",
-    "height_px",
-)
+_MEASURED = ("area_px", "equivalent_diameter_px", "circularity", "centroid_x_px", "centroid_y_px")
+_BOX = ("left_px", "top_px", "width_px", "height_px")
 _MICRONS = ("area_um2", "equivalent_diameter_um", "centroid_x_um", "centroid_y_um")
 Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 """image -> class -> measure."""
@@ -40,7 +31,7 @@ def object_rows(
 
 def objects_csv(rows: Iterable[Sequence[object]], pixel_size: float | None) -> str:
     """Return `objects.csv` with its header."""
-    columns = ["image", "label", "class", *_PIXELS, *(() if pixel_size is None else _MICRONS)]
+    columns = ["image", "label", "class", *_MEASURED, *_BOX, *(() if pixel_size is None else _MICRONS)]
     return to_csv(columns, rows)
 
 

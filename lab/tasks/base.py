@@ -11,33 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lab.losses.targets import (
-    Doubt,
-    Examined,
-    Marks,
-    Unfit,
-    as_numbers,
-    as_tensor,
-    binary,
-    classes,
-    finite,
-    shares,
-    signs,
-    whole,
-)
-from lab.losses.terms import (
-    Criterion,
-    Measured,
-    NotScalar,
-    Output,
-    SetMean,
-    Target,
-    Term,
-    ignored_by,
-    measure,
-    set_mean,
-    weights_ahead,
-)
+from lab.losses import targets, terms
+from lab.losses.targets import Doubt, Examined, Marks, Unfit, as_numbers, as_tensor
+from lab.losses.terms import Criterion, Measured, Output, SetMean, Target, Term
 from lab.losses.torch_losses import Takes, Weight, takes
 from lab.metrics import Metric
 from lab.metrics.base import marked
@@ -157,17 +133,17 @@ class Task:
 
     def judged(self, criterion: Criterion, output: Output, target: Target, size: int) -> StepResult:
         """The loss of an output, and what is wrong with its target."""
-        left_out = ignored_by(criterion)
+        left_out = terms.ignored_by(criterion)
         ignored = self.ignored if left_out is None else left_out
         examined = self.examine(criterion, output, target, ignored)
         try:
-            measured = measure(criterion, output, examined.target)
-        except NotScalar as error:
+            measured = terms.measure(criterion, output, examined.target)
+        except terms.NotScalar as error:
             raise Unfit(str(error)) from error
         # Numbers are only checked where the loss isn't finite: this runs at every step.
         doubts = examined.doubts
         if not doubts and isinstance(target, Tensor) and self.finite(criterion):
-            doubts = finite(target, measured.loss)
+            doubts = targets.finite(target, measured.loss)
         return StepResult(
             measured.loss,
             output,
@@ -193,17 +169,17 @@ class Task:
             return Examined(target)
         if kind is Takes.CLASSES or kind is Takes.INDICES:
             if kind is Takes.CLASSES and target.is_floating_point() and target.shape == output.shape:
-                return shares(target) if target.dim() > 1 else Examined(target)
+                return targets.shares(target) if target.dim() > 1 else Examined(target)
             _require_indices(output, target)
-            return classes(whole(target), output.shape[min(1, output.dim() - 1)], ignored)
+            return targets.classes(targets.whole(target), output.shape[min(1, output.dim() - 1)], ignored)
         # All other losses of torch's compare element by element.
         require_same_shape(output, target, "target is")
         if kind is Takes.LISTS:
             return Examined(target)
         target = as_numbers(target, output)
         if kind is Takes.BINARY:
-            return binary(target, (), _DIVIDE)
-        return signs(target) if kind is Takes.SIGNS else Examined(target)
+            return targets.binary(target, (), _DIVIDE)
+        return targets.signs(target) if kind is Takes.SIGNS else Examined(target)
 
     def finite(self, criterion: Criterion) -> bool:
         """Return whether targets are numbers, none of which may be NaN or infinite."""
@@ -251,11 +227,11 @@ class Task:
         inputs, target = unpacked(batch, type(self).__name__)
         if self.tensors or takes(criterion) is not None:
             target = as_tensor(target, next((each for each in inputs if isinstance(each, Tensor)), None))
-        return weights_ahead(criterion, target), self.size(inputs, target)
+        return terms.weights_ahead(criterion, target), self.size(inputs, target)
 
     def set_mean(self, criterion: Criterion) -> SetMean:
         """`set` where a set's loss is that of one batch of everything, `batches` where it is their mean."""
-        return set_mean(criterion) if self._plain_step else "batches"
+        return terms.set_mean(criterion) if self._plain_step else "batches"
 
     def infer(self, model: Network, *inputs: Any, **named: Any) -> Output:
         """The network's raw output outside of training; a task may take large inputs apart for it.

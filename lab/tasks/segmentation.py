@@ -16,9 +16,9 @@ from lab.losses.terms import Criterion, Output, Target
 from lab.losses.torch_losses import Takes, takes
 from lab.metrics import Metric, OneClass
 from lab.metrics.segmentation import Overlap
-from lab.tasks import tiling
 from lab.tasks.base import Samples, StepResult, Task, arrays
 from lab.tasks.network_outputs import Network
+from lab.tasks.tiling import Tiles, infer
 
 _MASKS = "Divide masks of 0 and 255 by 255; 255 marks ignored pixels in losses that support it"
 _PANEL_SIDE = 512  # pixels of an image in a tracker's panel, at most about that
@@ -62,14 +62,15 @@ class Segmentation(Task):
     ) -> None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be in (0, 1), found {threshold}")
-        if tile < 1 or divisor < 1:
-            raise ValueError(f"tile and divisor must be at least 1, found {tile} and {divisor}")
-        whole = tile + -tile % divisor
-        tiling.positions(2 * whole, whole, overlap, divisor)  # says what doesn't fit
         self.threshold, self.classes = threshold, tuple(classes)
         self.tile, self.overlap, self.divisor, self.flips = tile, overlap, divisor, flips
+        self.tiles().require_fit()
         named = background == Auto.AUTO and classes
         self.background = background_index(classes) if named else background
+
+    def tiles(self) -> Tiles:
+        """The way in which images are taken apart outside of training."""
+        return Tiles(self.tile, self.overlap, self.divisor, self.flips)
 
     def fit(self, output: Output, target: Target) -> Target:
         """Masks as floats where there is one foreground, and as int64 where there are classes.
@@ -99,14 +100,7 @@ class Segmentation(Task):
         Raises:
             ValueError: the network's logits have another size than the image.
         """
-        return tiling.infer(
-            self.network(model),
-            inputs,
-            tile=self.tile,
-            overlap=self.overlap,
-            divisor=self.divisor,
-            flips=self.flips,
-        )
+        return infer(self.network(model), inputs, self.tiles())
 
     def network(self, model: Network) -> Callable[..., Tensor]:
         """The model as a function that returns logits, whatever else it returns."""
@@ -147,13 +141,11 @@ class Segmentation(Task):
         """Return the rows of `draw` as one image for the trackers; large images are thinned."""
         images, *_ = samples.inputs
         rows = zip(arrays(images), arrays(samples.targets), arrays(samples.predictions), strict=True)
-        thin = (map(_thinned, row) for row in rows)
-        return stack(
-            [
-                panel(image, truth, prediction, self.threshold, background=self.background)
-                for image, truth, prediction in thin
-            ]
-        )
+        panels = [
+            panel(image, truth, prediction, self.threshold, background=self.background)
+            for image, truth, prediction in (map(_thinned, row) for row in rows)
+        ]
+        return stack(panels)
 
 
 def _require_fit(output: Tensor, target: Tensor) -> None:

@@ -8,6 +8,7 @@ farther shows no seams. The image's own edge is no cut: it is the same for the t
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,35 @@ Network = Callable[..., Tensor]
 Reader = Callable[[int, int, int, int], Tensor]
 """(top, bottom, left, right) to that piece of the image, (N, C, bottom - top, right - left)."""
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The way in which images are taken apart.
+
+    Args:
+        tile: pixels of a side; rounded up to a multiple of `divisor`.
+        overlap: pixels that neighbours share at least; at most `tile - divisor`.
+        divisor: the image is padded below and on the right to a multiple of it, by reflection, or where it is
+            too small for that, by its last row and column.
+        flips: the mean of the logits of the image and its three mirror images.
+    """
+
+    tile: int
+    overlap: int
+    divisor: int = 32
+    flips: bool = False
+
+    def require_fit(self) -> None:
+        """Raise ValueError where the sizes don't go together for an image larger than a tile."""
+        if self.tile < 1 or self.divisor < 1:
+            raise ValueError(f"tile and divisor must be at least 1, found {self.tile} and {self.divisor}")
+        positions(2 * self.side, self.side, self.overlap, self.divisor)
+
+    @property
+    def side(self) -> int:
+        """Pixels of a tile's side."""
+        return self.tile + -self.tile % self.divisor
 
 
 def positions(length: int, tile: int, overlap: int, step: int = 1) -> list[int]:
@@ -80,57 +110,29 @@ def weights(length: int, tile: int, overlap: int, step: int = 1) -> Tensor:
     return torch.stack(shares).float()
 
 
-def infer(
-    network: Network,
-    inputs: Sequence[Tensor],
-    *,
-    tile: int,
-    overlap: int,
-    divisor: int = 32,
-    flips: bool = False,
-) -> Tensor:
+def infer(network: Network, inputs: Sequence[Tensor], tiles: Tiles) -> Tensor:
     """Logits (N, K, H, W) of images of any size; what fits into one tile is not cut at all.
 
     Args:
-        network: called with a tile (N, C, h, w), h and w multiples of `divisor`, and the other inputs as they
-            are; returns (N, K, h, w).
+        network: called with a tile (N, C, h, w), h and w multiples of the divisor, and the other inputs as
+            they are; returns (N, K, h, w).
         inputs: the images (N, C, H, W), then whatever else the network takes.
-        tile: pixels of a side; rounded up to a multiple of `divisor`.
-        overlap: pixels that neighbours share at least; at most `tile - divisor`.
-        divisor: the image is padded below and on the right to a multiple of it, by reflection, or where it is
-            too small for that, by its last row and column.
-        flips: the mean of the logits of the image and its three mirror images.
 
     Raises:
-        ValueError: `tile` and `overlap` don't go together, or the network's output has another size.
+        ValueError: tile and overlap don't go together, or the network's output has another size.
     """
     image, *others = inputs
-    whole = [
-        rows
-        for _, rows in bands(
-            network,
-            lambda top, bottom, left, right: image[..., top:bottom, left:right],
-            (image.shape[-2], image.shape[-1]),
-            others=others,
-            tile=tile,
-            overlap=overlap,
-            divisor=divisor,
-            flips=flips,
-        )
-    ]
+    height, width = image.shape[-2:]
+
+    def read(top: int, bottom: int, left: int, right: int) -> Tensor:
+        return image[..., top:bottom, left:right]
+
+    whole = [rows for _, rows in bands(network, read, (height, width), tiles, others)]
     return whole[0] if len(whole) == 1 else torch.cat(whole, dim=-2)
 
 
 def bands(
-    network: Network,
-    read: Reader,
-    size: tuple[int, int],
-    *,
-    others: Sequence[Tensor] = (),
-    tile: int,
-    overlap: int,
-    divisor: int = 32,
-    flips: bool = False,
+    network: Network, read: Reader, size: tuple[int, int], tiles: Tiles, others: Sequence[Tensor] = ()
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield logits of an image that is never in memory as a whole: `(top, logits (N, K, rows, W))` downwards.
 
@@ -144,7 +146,7 @@ def bands(
     Raises:
         ValueError: as `infer`.
     """
-    tile += -tile % divisor
+    tile, overlap, divisor = tiles.side, tiles.overlap, tiles.divisor
     height, width = (length + -length % divisor for length in size)
     tops, lefts = (positions(length, tile, overlap, divisor) for length in (height, width))
     down, across = (weights(length, tile, overlap, divisor) for length in (height, width))
@@ -154,7 +156,7 @@ def bands(
         total: Tensor | None = None
         for left, column_weights in zip(lefts, across, strict=True):
             piece = _padded(read, rows[top : top + tile], columns[left : left + tile])
-            logits = _answer(network, piece, others, flips)
+            logits = _answer(network, piece, others, tiles.flips)
             # A single tile is returned as it is, in the network's own precision.
             if len(lefts) == 1 and len(tops) == 1:
                 yield 0, logits[..., : size[0], : size[1]]

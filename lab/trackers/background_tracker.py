@@ -15,7 +15,7 @@ from lab.trackers.base import Tracker
 MOST_WAITING = 64  # pictures are dropped beyond this many waiting calls: they are what fills the memory
 
 
-class Background:
+class Background(Tracker):
     """Calls a tracker from a daemon thread; its methods return at once, except `wait` and `finish`.
 
     Whatever the tracker raises switches it off for the rest of the run: one warning goes to `notify`

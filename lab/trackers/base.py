@@ -1,15 +1,15 @@
 """The interface of a tracker, which records a run's numbers."""
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 
 
-class Tracker(Protocol):
-    """Called by the tracking callback in this order: start, then epoch / image / note, then finish.
+class Tracker:
+    """A tracker that records nothing; subclass it and override what it has a place for.
+
+    Called by the tracking callback in this order: start, then epoch / image / note, then finish.
 
     A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest
     of the run with one warning, and training goes on. After finish only the local record may get another

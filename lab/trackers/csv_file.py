@@ -5,16 +5,14 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.events import EpochEnd, RunStart
 from lab.store import file_io, run_folder
+from lab.trackers.base import Tracker
 
 _EPOCH, _SECONDS = "epoch", "seconds"
 
 
-class CsvTracker:
+class CsvTracker(Tracker):
     """Writes `epoch, <the values' names>, seconds`; every row is on disk before the next epoch begins.
 
     The file is opened for each row and closed again: an epoch is long beside 50 µs, and nothing is left to
@@ -47,23 +45,13 @@ class CsvTracker:
             middle = [name for name in [*self._columns, *new] if name not in (_EPOCH, _SECONDS)]
             self._columns = [_EPOCH, *middle, _SECONDS]
             self._rewrite(_read(self._path)[1])
-        file_io.append(self._path, _line(row.get(name, "") for name in self._columns))
-
-    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Pictures have no place in a table."""
-
-    def note(self, event: Note) -> None:
-        """Notes have no place in a table."""
-
-    def finish(self, event: RunEnd) -> None:
-        """Everything is written already."""
+        file_io.append(self._path, file_io.to_csv([row.get(name, "") for name in self._columns], []))
 
     def _rewrite(self, rows: Iterable[dict[str, str]]) -> None:
         """Replace the file as a whole, under the present columns."""
         assert self._path is not None
-        lines = [_line(row.get(name, "") for name in self._columns) for row in rows]
-        header = [_line(self._columns)] if self._columns else []
-        file_io.atomic_write(self._path, "".join(header + lines))
+        lines = ([row.get(name, "") for name in self._columns] for row in rows)
+        file_io.atomic_write(self._path, file_io.to_csv(self._columns, lines) if self._columns else "")
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -105,10 +93,3 @@ def _check(path: Path, number: int, columns: Sequence[str], cells: Sequence[str]
             raise ValueError(
                 f"{path}, line {number}: expected a number for {column}, found {cell!r}"
             ) from None
-
-
-def _line(cells: Iterable[str]) -> str:
-    """One line of the table; names are quoted where they hold a comma."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(list(cells))
-    return buffer.getvalue()

@@ -6,17 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.store import file_io, run_folder
+from lab.trackers.base import Tracker
 
 # Events of an epoch, which are written again when it is repeated.
 _OF_AN_EPOCH = ("epoch_end", "lr_change", "stop")
+# Fields of a run's start and end that other files of the run hold, or the console shows.
+_ELSEWHERE = {
+    *("run_dir", "config", "definitions", "classes", "again"),
+    *("test_samples", "loss_parameters", "loss_mean"),
+}
 
 
-class JsonlTracker:
+class JsonlTracker(Tracker):
     """Writes one line an event: `time` (ISO 8601, UTC), `event`, then its own data; NaN and inf are null.
 
     Events: `run_start`, `epoch_end`, `lr_change` (the scheduler has set another rate), `stop` (the run is
@@ -33,23 +36,7 @@ class JsonlTracker:
         self._path = event.run_dir / run_folder.EVENTS
         kept = [line for line in _lines(self._path) if not _is_redone(json.loads(line), event.first_epoch)]
         file_io.atomic_write(self._path, "".join(f"{line}\n" for line in kept))
-        self._write(
-            "run_start",
-            run_id=event.run_id,
-            project=event.project,
-            name=event.name,
-            group=event.group,
-            seed=event.seed,
-            first_epoch=event.first_epoch,
-            first_step=event.first_step,
-            epochs=event.epochs,
-            resumed=event.resumed,
-            device=event.device,
-            parameters=event.parameters,
-            model_bytes=event.model_bytes,
-            train_samples=event.train_samples,
-            val_samples=event.val_samples,
-        )
+        self._write("run_start", **_fields(event), resumed=event.resumed)
 
     def epoch(self, event: EpochEnd) -> None:
         """The numbers of one epoch, and what was decided at its end."""
@@ -67,9 +54,6 @@ class JsonlTracker:
         if event.stop is not None:
             self._write("stop", epoch=event.epoch, outcome=event.stop.outcome, reason=event.stop.reason)
 
-    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Pictures have no place in a log."""
-
     def note(self, event: Note) -> None:
         """A line for a person; before the start there is no file to hold it, so it is only shown."""
         if self._path is not None:
@@ -77,24 +61,16 @@ class JsonlTracker:
 
     def finish(self, event: RunEnd) -> None:
         """Record the outcome; a note of a slow tracker may still follow."""
-        self._write(
-            "run_end",
-            outcome=event.outcome,
-            reason=event.reason,
-            epochs=event.epochs,
-            value=event.value,
-            best_epoch=event.best_epoch,
-            best=event.best,
-            last=event.last,
-            seconds=event.seconds,
-            samples_per_second=event.samples_per_second,
-            files=event.files,
-        )
+        self._write("run_end", **_fields(event))
 
     def _write(self, event: str, /, **data: object) -> None:
         assert self._path is not None, "start comes first"
         line = file_io.to_json({"time": datetime.now(UTC).isoformat(), "event": event, **data})
         file_io.append(self._path, line + "\n")
+
+
+def _fields(event: RunStart | RunEnd) -> dict[str, Any]:
+    return {name: value for name, value in vars(event).items() if name not in _ELSEWHERE}
 
 
 def read_events(folder: Path) -> list[dict[str, Any]]:

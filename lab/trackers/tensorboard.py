@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from lab.config.tracker_config import TensorBoardConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.trackers.base import Tracker
 from lab.trackers.no_fork import no_fork
 
 FOLDER = "tensorboard"
 
 
-class TensorBoardTracker:
+class TensorBoardTracker(Tracker):
     """One scalar a value with the epoch as its step, and the run's pictures.
 
     `train_<metric>` is filed as `<metric>/train` and `val_<metric>` as `<metric>/val`, so that TensorBoard

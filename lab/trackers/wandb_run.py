@@ -12,6 +12,7 @@ from lab.config.tracker_config import WandbConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.store import run_folder
 from lab.trackers import wandb_service
+from lab.trackers.base import Tracker
 from lab.trackers.csv_file import read_metrics
 from lab.trackers.wandb_files import FOLDER, ID
 from lab.trackers.wandb_session import Described, WandbSession
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import wandb
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """One W&B run a run folder: the values under their own names over `epoch`, pictures, and how it ended.
 
     Meant for `Background`: `start` may take seconds, and every method may raise. W&B's files lie in the run
@@ -106,9 +107,6 @@ class WandbTracker:
             import wandb
 
             self._opened().log({name: wandb.Image(image)}, step=epoch)
-
-    def note(self, event: Note) -> None:
-        """W&B has no place for notes."""
 
     def finish(self, event: RunEnd) -> None:
         """Write the summary and end the W&B run, as failed where the run diverged or broke off."""

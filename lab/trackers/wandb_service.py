@@ -29,6 +29,10 @@ _OURS = frozenset(
         "RESUME", "SILENT", "QUIET", "CONSOLE",
     )
 )  # fmt: skip
+FLUSH_OFTEN = {"x_transaction_log_flush_interval": 1.0}
+"""The setting that writes the offline log every second instead of every 15."""
+ONLY_NUMBERS = {"x_disable_stats": True, "x_save_requirements": False}
+"""The settings that leave out what W&B finds out about a process."""
 _SET_BY_US: set[str] = set()  # an earlier run of this process is no wish of the user
 
 
@@ -78,18 +82,6 @@ def why_unreachable(host: str, seconds: float) -> str | None:
         if isinstance(reason, ssl.SSLError):
             return None  # W&B brings its own certificates
         return str(reason) or type(reason).__name__
-
-
-def flush_often(fields: Mapping[str, object]) -> dict[str, float]:
-    """The setting that writes the offline log every second instead of every 15, where this version has it."""
-    name = "x_transaction_log_flush_interval"
-    return {name: 1.0} if name in fields else {}
-
-
-def only_numbers(fields: Mapping[str, object]) -> dict[str, bool]:
-    """The settings that leave out what W&B finds out about a process, where this version has them."""
-    wanted = {"x_disable_stats": True, "x_save_requirements": False}
-    return {name: value for name, value in wanted.items() if name in fields}
 
 
 def start() -> Any:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from lab.config import wandb_environment as environment
 from lab.config.tracker_config import WandbConfig
 from lab.console import shell_commands
+from lab.console.formatting import first_line
 from lab.events import Note
 from lab.store.redact import command_line_has_secret
 from lab.trackers import wandb_service
@@ -171,7 +172,7 @@ class WandbSession:
             except wandb.Error as error:
                 # It would keep trying, and hold the run's id.
                 wandb_service.kill()
-                offline = Note(f"connecting failed: {_first_line(error)}", level="warning")
+                offline = Note(f"connecting failed: {first_line(error)}", level="warning")
                 self._check()
             else:
                 self._mode, self._was_online = "online", True
@@ -204,7 +205,7 @@ class WandbSession:
                 message = f"no key is configured ({login})"
                 return Note(message, level="warning" if mode == "online" else "info")
         except wandb.errors.AuthenticationError as error:
-            return Note(f"the configured key is not usable ({_first_line(error)})", level="warning")
+            return Note(f"the configured key is not usable ({first_line(error)})", level="warning")
         why = self._why_unreachable()
         return Note(why, level="warning") if why else None
 
@@ -225,8 +226,8 @@ class WandbSession:
             "finish_timeout_raises": True,
             "disable_code": True,
             "x_disable_meta": command_line_has_secret(),  # W&B takes the command line as it is
-            **wandb_service.flush_often(wandb.Settings.model_fields),
-            **({} if self._study is None else wandb_service.only_numbers(wandb.Settings.model_fields)),
+            **wandb_service.FLUSH_OFTEN,
+            **({} if self._study is None else wandb_service.ONLY_NUMBERS),
         }
         wandb_service.start()
         return wandb.init(
@@ -249,7 +250,3 @@ class WandbSession:
     def _check(self) -> None:
         if self._over:
             raise RuntimeError("W&B was abandoned before the run started")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -313,7 +313,7 @@ def test_sequences_condition_the_answer_and_unknown_ones_are_told_once(tmp_path:
         ({"min_area": -1}, "min_area must be at least 0"),
         ({"pixel_size": 0.0}, "pixel_size must be above 0"),
         ({"overlap": 64}, "an overlap of 64 is too large for a tile of 64"),
-        ({"tile": 0}, "tile and step must be at least 1"),
+        ({"tile": 0}, "tile and divisor must be at least 1"),
     ],
 )
 def test_senseless_settings_are_refused_before_anything_is_written(

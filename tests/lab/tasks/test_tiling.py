@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lab.tasks.tiling import bands, infer, positions, weights
+from lab.tasks.tiling import Tiles, bands, infer, positions, weights
 
 
 class Convolutions(nn.Module):
@@ -132,7 +132,7 @@ def test_tiled_is_whole_where_the_receptive_field_is_smaller_than_the_overlap(
     tile += -tile % divisor
     assume(overlap <= tile - divisor and min(height, width) > divisor)
     with torch.no_grad():
-        tiled = infer(network, (image,), tile=tile, overlap=overlap, divisor=divisor)
+        tiled = infer(network, (image,), Tiles(tile=tile, overlap=overlap, divisor=divisor))
         assert torch.allclose(tiled, whole(network, image, divisor), atol=1e-5)
 
 
@@ -140,21 +140,21 @@ def test_tiled_is_whole_where_the_receptive_field_is_smaller_than_the_overlap(
 def test_tiles_of_a_network_that_strides_lie_where_the_whole_does(height: int, width: int) -> None:
     network, image = Pooling(), torch.rand(2, 3, height, width)
     with torch.no_grad():
-        tiled = infer(network, (image,), tile=48, overlap=24, divisor=4)
+        tiled = infer(network, (image,), Tiles(tile=48, overlap=24, divisor=4))
         assert torch.allclose(tiled, whole(network, image, 4), atol=1e-5)
 
 
 def test_a_receptive_field_beyond_the_overlap_is_seen_to_differ() -> None:
     network, image = Convolutions(depth=12), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        tiled = infer(network, (image,), tile=32, overlap=8, divisor=1)
+        tiled = infer(network, (image,), Tiles(tile=32, overlap=8, divisor=1))
         assert not torch.allclose(tiled, network(image), atol=1e-5)
 
 
 def test_what_fits_into_one_tile_is_the_network_itself() -> None:
     network, image = Convolutions(), torch.rand(2, 3, 32, 64)
     with torch.no_grad():
-        assert torch.equal(infer(network, (image,), tile=64, overlap=16), network(image))
+        assert torch.equal(infer(network, (image,), Tiles(tile=64, overlap=16)), network(image))
     assert len(network.seen) == 2 and network.seen[0].data_ptr() == image.data_ptr()
 
 
@@ -166,7 +166,7 @@ def test_padding_is_reflection_where_there_is_enough_and_repetition_elsewhere(si
         seen.append(tile)
         return tile[:, :1]
 
-    assert torch.equal(infer(network, (image,), tile=96, overlap=0), image[:, :1])
+    assert torch.equal(infer(network, (image,), Tiles(tile=96, overlap=0)), image[:, :1])
     expected = image
     for axis, length in enumerate(size):
         pad = [0, 0, 0, 0]
@@ -180,7 +180,7 @@ def test_padding_is_reflection_where_there_is_enough_and_repetition_elsewhere(si
 def test_flips_are_averaged_as_logits(tile: int, overlap: int) -> None:
     network, image = Convolutions(), torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        flipped = infer(network, (image,), tile=tile, overlap=overlap, divisor=8, flips=True)
+        flipped = infer(network, (image,), Tiles(tile=tile, overlap=overlap, divisor=8, flips=True))
         expected = torch.stack([network(image.flip(axes)).flip(axes) for axes in ([], [2], [3], [2, 3])])
         assert torch.allclose(flipped, expected.mean(0), atol=1e-5)
         assert not torch.allclose(flipped, network(image), atol=1e-3)
@@ -194,7 +194,7 @@ def test_other_inputs_reach_every_tile_unchanged() -> None:
         return image[:, :1] + sequence[:, None, None, None]
 
     image = torch.rand(2, 3, 50, 70)
-    out = infer(network, (image, ids), tile=32, overlap=8, flips=True, divisor=8)
+    out = infer(network, (image, ids), Tiles(tile=32, overlap=8, flips=True, divisor=8))
     assert torch.allclose(out, image[:, :1] + torch.tensor([4.0, -1.0])[:, None, None, None], atol=1e-5)
     assert len(calls) > 4 and all(call is ids for call in calls)
 
@@ -207,7 +207,7 @@ def test_the_memory_layout_stays(size: tuple[int, int], flips: bool) -> None:
         network.seen.clear()
         image = torch.rand(2, 3, *size).contiguous(memory_format=layout)
         with torch.no_grad():
-            infer(network, (image,), tile=32, overlap=8, divisor=8, flips=flips)
+            infer(network, (image,), Tiles(tile=32, overlap=8, divisor=8, flips=flips))
         assert all(tile.is_contiguous(memory_format=layout) for tile in network.seen)
 
 
@@ -221,7 +221,7 @@ def test_bands_are_the_whole_read_piece_by_piece() -> None:
         return image[:, :, top:bottom, left:right]
 
     with torch.no_grad():
-        found = list(bands(network, read, (333, 70), tile=64, overlap=24, divisor=4))
+        found = list(bands(network, read, (333, 70), Tiles(tile=64, overlap=24, divisor=4)))
         tops = [top for top, _ in found]
         assert tops == [0, *torch.tensor([band.shape[-2] for _, band in found]).cumsum(0).tolist()[:-1]]
         assert torch.allclose(torch.cat([b for _, b in found], -2), whole(network, image, 4), atol=1e-5)
@@ -230,4 +230,4 @@ def test_bands_are_the_whole_read_piece_by_piece() -> None:
 
 def test_a_network_that_answers_in_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 3, 16, 16\) for \(1, 3, 32, 32\): expected logits"):
-        infer(nn.AvgPool2d(2), (torch.rand(1, 3, 32, 32),), tile=32, overlap=0)
+        infer(nn.AvgPool2d(2), (torch.rand(1, 3, 32, 32),), Tiles(tile=32, overlap=0))
