@@ -39,7 +39,7 @@ from lab.train.progress import NotFinite, Schedule, TrainerState, refuse_val_val
 from lab.train.rehearsal import rehearse
 from lab.train.resume import record_of, resume_from, split_as_before
 from lab.train.run_context import RunContext
-from lab.train.run_events import outcome_of, run_end, run_start
+from lab.train.run_events import outcome_of, reason_of, run_end, run_start
 from lab.train.run_record import recorded
 from lab.train.runtime import Runtime, averaged
 from lab.train.state_inventory import components_of, include, parts_of, state_of, unkeepable
@@ -435,7 +435,9 @@ def _run_once(
                 every.on_run_start(begin)
                 trainer.train(data.train, data.val, config.epochs)
         except BaseException as error:
-            trainer.outcome, trainer.reason = outcome_of(error, context.folder)
+            # The outcome comes first: an exception's text may be anything.
+            trainer.outcome = outcome_of(error)
+            trainer.reason = reason_of(error, context.folder)
             raise
         finally:
             data.stop()

@@ -18,6 +18,7 @@ from lab.config.search_parameters import CategoricalParameter, FloatParameter, l
 from lab.config.search_points import can_be_listed, draw, every
 from lab.config.search_space import Space
 from lab.config.validation import validate
+from lab.errors import kind_and_text
 
 KEY = "constraints"  # where a study file has them
 DRAWS = 10_000  # random points of a space that can't be listed, before it counts as without a feasible one
@@ -150,7 +151,7 @@ class Constraints:
         except ConfigError as error:
             raise error.below((KEY, index)) from error
         except Exception as error:
-            message = f"{spec.target} fails: {type(error).__name__}: {error}{blame(error)}"
+            message = f"{spec.target} fails: {kind_and_text(error)}{blame(error)}"
             raise ConfigError([Problem((KEY, index), message)]) from error
         if type(answer).__name__ not in ("bool", "bool_"):  # NumPy's, too
             message = f"{spec.target} returns {answer!r}, expected True or False"

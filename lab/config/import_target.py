@@ -17,6 +17,7 @@ from lab import import_aliases
 from lab.config.import_policy import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 from lab.config.signatures import Target
+from lab.errors import kind_and_text
 
 current, notes_on_moved = import_aliases.current, import_aliases.notes
 _PYTHON, _PACKAGES = (
@@ -137,7 +138,7 @@ def uncollected() -> Iterator[None]:
 
 def _failed(name: str, error: BaseException) -> ConfigError:
     place = "" if isinstance(error, SyntaxError) else blame(error)  # it names its line itself
-    return _problem(f"importing '{name}' failed: {type(error).__name__}: {error}{place}")
+    return _problem(f"importing '{name}' failed: {kind_and_text(error)}{place}")
 
 
 def _problem(message: str) -> ConfigError:

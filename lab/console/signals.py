@@ -14,7 +14,10 @@ from lab.events import Callback, StepsDone, Stopped
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 _AGAIN = 0.02  # seconds until a signal is raised once more that was lost
-_HANGUP = 1.0  # seconds in which a closing terminal sends more than one SIGHUP, by kernel and shell
+# Seconds in which more of the same are no second request: a closing terminal sends SIGHUP by kernel and by
+# shell, and Slurm sends SIGTERM twice when it preempts a job.
+_REPEATED = 2.0
+_SENT_TWICE = (signal.SIGHUP, signal.SIGTERM)
 
 
 class Interrupted(Stopped):
@@ -25,7 +28,8 @@ class Signals:
     """Context that handles signals: the first is raised where the program is.
 
     Where nothing may interrupt, `deferred` leaves it to the caller to look at `received`. A second signal
-    ends the process within the handler. Signals that were ignored before stay so, as `nohup` wants it.
+    ends the process within the handler, unless it is the same SIGTERM or SIGHUP within two seconds. Signals
+    that were ignored before stay so, as `nohup` wants it.
 
     Args:
         kind: what is raised.
@@ -102,9 +106,8 @@ class Signals:
             return
         now = time.monotonic()
         if self.received is not None:
-            # A closing terminal sends SIGHUP more than once, which is not a second request.
-            hangup = self.received.code == 128 + number == 128 + signal.SIGHUP
-            if hangup and now - self._received_at < _HANGUP:
+            repeated = self.received.code == 128 + number and number in _SENT_TWICE
+            if repeated and now - self._received_at < _REPEATED:
                 return
             os._exit(128 + number)  # the kernel lets go of its locks, and what it was writing is whole or not
         self._received_at = now

@@ -22,6 +22,7 @@ from lab.config.constraints import DRAWS, FEW, none_meets
 from lab.config.enqueued_trials import is_complete, stored
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import Key, can_be_listed, draw, every, key
+from lab.errors import kind_and_text
 from lab.hpo.optuna_internals import trial_id
 from lab.hpo.samplers import create_sampler, takes_whole_points
 from lab.hpo.trial_draft import FIXED, NOT_STORED, new_draft, study_of
@@ -103,7 +104,7 @@ class Proposals:
         except (SQLAlchemyError, StorageInternalError, Exhausted, ConfigError):
             raise
         except Exception as error:
-            message = f"can't propose trial {draft.number}: {type(error).__name__}: {error}"
+            message = f"can't propose trial {draft.number}: {kind_and_text(error)}"
             raise ConfigError([Problem(("sampler",), message)]) from error
 
     def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:

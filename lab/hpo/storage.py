@@ -34,6 +34,7 @@ from lab.store.redact import HIDDEN
 T = TypeVar("T")
 _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
 _OUTAGE = 600.0  # seconds that a server may be gone
+_UNSEEN = "0"  # the start of a process that can't read its own
 _GLANCE = 0.2  # seconds between two looks for a reason not to wait for it
 # A server that goes away; Optuna goes on with a broken session after some of these, which is the last.
 _AWAY = (OperationalError, InterfaceError, PendingRollbackError)
@@ -252,16 +253,22 @@ def _reason(error: BaseException) -> str:
 
 def process_identity() -> str:
     """Identify this process, so that another one on the same machine can check whether it is alive."""
-    return f"{_namespace()}:{os.getpid()}:{_birth(os.getpid())}"
+    return f"{_namespace()}:{os.getpid()}:{_birth(os.getpid()) or _UNSEEN}"
 
 
 def is_dead(identity: str) -> bool:
-    """Return whether a process is known to be gone; False if it is alive, or ran on another machine."""
+    """Return whether a process is proven to be gone.
+
+    False if it is alive, ran on another machine, or can't be seen: `/proc` may hide other users' processes,
+    and a process without free file descriptors can't read it. Its lease then decides.
+    """
     namespace, _, rest = identity.rpartition(":")[0].rpartition(":")
-    birth = identity.rpartition(":")[2]
     if namespace != _namespace() or not rest.isdecimal():
         return False
-    return _birth(int(rest)) != birth
+    born, known = _birth(int(rest)), identity.rpartition(":")[2]
+    if born is None or (born and known == _UNSEEN):
+        return not _exists(int(rest))
+    return born != known
 
 
 def _namespace() -> str:
@@ -273,20 +280,20 @@ def _namespace() -> str:
         return os.uname().nodename
 
 
-def _birth(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where there is none, `0` where nobody knows."""
+def _birth(pid: int) -> str | None:
+    """When a process started, in the kernel's ticks; empty where it has ended, None where nobody can see."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return ""
     except OSError:
-        return ""
+        return None
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return ""
+        return False
     except PermissionError:
         pass
-    return "0"
+    return True

@@ -18,6 +18,7 @@ from lab.config.saved_config import written
 from lab.console import shell_commands
 from lab.console.formatting import format_number
 from lab.console.signals import Signals
+from lab.errors import kind_and_text
 from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import forkserver
 from lab.hpo.best_trial import BEST, BestTrial, keep_best
@@ -179,7 +180,7 @@ def _left(
         best = _winner(config, trials, study, folder, out)
         _over(config, study, folder, best, signal, out, command)
     except Exception as error:  # noqa: BLE001 - such as a database that is away
-        out.note(f"the study's end can't be shown: {type(error).__name__}: {error}")
+        out.note(f"the study's end can't be shown: {kind_and_text(error)}")
 
 
 def _over(
@@ -228,7 +229,7 @@ def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: Stud
     try:
         return report.write(folder, study, config)
     except Exception as error:  # noqa: BLE001 - every trial is safe, and --report shows the fault
-        out.note(f"the report can't be written: {type(error).__name__}: {error}")
+        out.note(f"the report can't be written: {kind_and_text(error)}")
         return folder / report.REPORT
 
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from lab.config import wandb_environment as environment
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.tracker_config import TensorBoardConfig, WandbConfig
+from lab.errors import kind_and_text
 from lab.events import Note, Outcome, RunEnd, RunStart
 from lab.hpo.best_trial import BEST
 from lab.hpo.study_callbacks import CallbackFactory, StudyCallback, TrialResult
@@ -245,9 +246,7 @@ class WandbSync(StudyCallback):
             run.log({"trials": wandb.Table(columns, rows, allow_mixed_types=True)}, step=step)
             run.finish()
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a mirror's fault is never the study's
-            self._notes.put(
-                Note(f"W&B has no summary of the study: {type(error).__name__}: {error}", "warning")
-            )
+            self._notes.put(Note(f"W&B has no summary of the study: {kind_and_text(error)}", "warning"))
 
     def _tell(self) -> None:
         """Pass on what the threads had to say: where the runs are, and the first trouble."""

@@ -25,6 +25,7 @@ from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.console.streams import into_files
+from lab.errors import kind_and_text, text_of, traceback_of
 from lab.events import (
     Callback,
     EpochEnd,
@@ -354,18 +355,18 @@ def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None)
     if isinstance(error, file_io.RunInUse):
         return TrialFinished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
     if isinstance(error, KeyboardInterrupt):
-        return TrialFinished(Outcome.INTERRUPTED, str(error) or "KeyboardInterrupt", **common)
+        return TrialFinished(Outcome.INTERRUPTED, text_of(error) or "KeyboardInterrupt", **common)
     if file_io.is_disk_full(error):  # no fault of the trial's, and any other would have it as well
         return disk_full(error, **common)
     if reason := _infeasible(error, order.searched):
         return TrialFinished(Outcome.INFEASIBLE, redact_text(reason), **common)
     if not any(order.folder.rglob(run_folder.TRACEBACK)):  # it broke before the run had begun
-        text = redact_text("".join(traceback.format_exception(error)))
+        text = redact_text(traceback_of(error))
         with suppress(OSError):
             file_io.atomic_write(order.folder / run_folder.TRACEBACK, text)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    reason = redact_text(f"{type(error).__name__}: {error}".strip().splitlines()[0])
+    reason = redact_text(kind_and_text(error).strip().splitlines()[0])
     outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
     return TrialFinished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
 
@@ -384,7 +385,7 @@ def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
     well, as far as the study has chosen some of them; else it is a mistake that all trials have.
     """
     if isinstance(error, Infeasible):
-        return f"{error}" or "it is infeasible"
+        return text_of(error) or "it is infeasible"
     if not isinstance(error, Refusal):
         return ""
     places = [problem.path for problem in error.problems]

@@ -1,11 +1,11 @@
 """Removal of secrets from what is printed."""
 
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
+from lab.errors import traceback_of
 from lab.store.redact import redact_text
 
 
@@ -20,7 +20,7 @@ def redacted_output() -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - this is where the interpreter would show it
-            err.write("".join(traceback.format_exception(error)))
+            err.write(traceback_of(error))
             raise SystemExit(1) from None
 
 

@@ -21,6 +21,7 @@ from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
 from lab.console.formatting import format_list
 from lab.data.epoch_loader import MixedSizes, Unstackable
+from lab.errors import kind_and_text, text_of
 from lab.events import Phase
 from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
@@ -184,7 +185,7 @@ def _kind(leaf: object) -> str:
 def message_of(error: BaseException) -> str:
     """Return the exception's kind and text; of one from a loader's worker, without the worker's traceback."""
     found = _of_worker(error)
-    return found[0] if found else f"{type(error).__name__}: {error}"
+    return found[0] if found else kind_and_text(error)
 
 
 def _text(error: BaseException) -> str:
@@ -199,7 +200,7 @@ def _own_text(error: BaseException) -> str:
     """Return the exception's text alone."""
     found = _of_worker(error)
     kind = f"{type(error).__module__}.{type(error).__qualname__}: "
-    return found[0].removeprefix(kind) if found else str(error)
+    return found[0].removeprefix(kind) if found else text_of(error)
 
 
 def _of_worker(error: BaseException) -> tuple[str, str] | None:
@@ -209,7 +210,7 @@ def _of_worker(error: BaseException) -> tuple[str, str] | None:
         The last line, with the exception's class, and the user's innermost line, such as ` (mine.py:12)`;
         None where this process raised the exception.
     """
-    text, torchs = str(error).strip(), ExceptionWrapper.reraise.__code__
+    text, torchs = text_of(error).strip(), ExceptionWrapper.reraise.__code__
     if not text or all(frame.f_code is not torchs for frame, _ in walk_tb(error.__traceback__)):
         return None
     frames = [(file, line) for file, line in _WORKERS_FRAME.findall(text) if is_users(file)]

@@ -15,6 +15,7 @@ from lab.config import ConfigError, RunConfig
 from lab.config.import_target import blame
 from lab.console.formatting import format_duration, format_list
 from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
+from lab.errors import kind_and_text
 from lab.events import Callback, Note
 from lab.losses.targets import Unfit
 from lab.state.modes import kept
@@ -73,7 +74,7 @@ def preflight(config: RunConfig, build: Callable[..., Trained]) -> Report:
     except Exception as error:  # noqa: BLE001 - whatever the user's code raises is what this is here to find
         report.out_of_memory = is_out_of_memory(error)
         problem = problem_of(error)
-        report.faults.append(str(problem or f"{type(error).__name__}: {error}{blame(error)}"))
+        report.faults.append(str(problem or f"{kind_and_text(error)}{blame(error)}"))
     finally:
         if data is not None:
             data.stop()

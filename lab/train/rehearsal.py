@@ -20,6 +20,7 @@ from lab.config.import_target import blame
 from lab.config.sections import AUTO
 from lab.data.loader_state import dataset_of
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
+from lab.errors import kind_and_text
 from lab.events import Note
 from lab.rng.seeding import RngState
 from lab.state.attributes import kept_apart
@@ -62,7 +63,7 @@ def _walk(config: RunConfig, trainer: Trained, batches: int) -> Iterator[str]:
     try:
         walker = _copied(scheduler, trainer.optimizer)
     except Exception as error:  # noqa: BLE001 - a custom scheduler may hold anything
-        yield f"{name} can't be copied ({type(error).__name__}: {error}), so its length isn't checked"
+        yield f"{name} can't be copied ({kind_and_text(error)}), so its length isn't checked"
         return
     rates, total = [_rate(walker)], earlier + left
     for step, failure in _stepped(walker, left):
@@ -113,7 +114,7 @@ def _stepped(scheduler: LRScheduler, steps: int) -> Iterator[tuple[int, str]]:
             except Exception as error:  # noqa: BLE001 - any exception would end the training
                 if late and isinstance(scheduler, OneCycleLR):
                     step = scheduler.total_steps + 1 - first
-                yield step, f"{type(error).__name__}: {error}{blame(error)}"
+                yield step, f"{kind_and_text(error)}{blame(error)}"
                 return
         yield step, ""
 

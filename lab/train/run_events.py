@@ -1,6 +1,5 @@
 """The first and the last event of a run, and the outcome of one that an exception ended."""
 
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 from lab.config import Infeasible, RunConfig
 from lab.config.no_validation import VAL_LOSS
 from lab.console import shell_commands
-from lab.console.signals import Interrupted
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
+from lab.errors import text_of, traceback_of
 from lab.events import Outcome, RunEnd, RunStart, Stopped
 from lab.store import file_io, run_folder
 from lab.store.redact import redact, redact_text
@@ -82,18 +81,27 @@ def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) ->
     )
 
 
-def outcome_of(error: BaseException, folder: Path) -> tuple[Outcome, str]:
-    """Return the outcome and its reason; the traceback of a failure is kept in the run's folder."""
-    if isinstance(error, (KeyboardInterrupt, Interrupted)):
-        return Outcome.INTERRUPTED, error.reason if isinstance(error, Interrupted) else "Ctrl-C"
+def outcome_of(error: BaseException) -> Outcome:
+    """Return the outcome of a run that an exception ended."""
     if isinstance(error, Stopped):
-        return error.outcome, error.reason
+        return error.outcome
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome.INTERRUPTED
     if isinstance(error, Infeasible):
-        return Outcome.INFEASIBLE, redact_text(str(error))
-    text = redact_text("".join(traceback.format_exception(error)))
+        return Outcome.INFEASIBLE
+    return Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
+
+
+def reason_of(error: BaseException, folder: Path) -> str:
+    """Return the reason of the outcome; the traceback of a failure is kept in the run's folder."""
+    if isinstance(error, Stopped):
+        return error.reason
+    if isinstance(error, KeyboardInterrupt):
+        return "Ctrl-C"
+    if isinstance(error, Infeasible):
+        return redact_text(text_of(error))
     with suppress(OSError):  # a full disk may be the cause itself
-        file_io.atomic_write(path := folder / run_folder.TRACEBACK, text)
+        file_io.atomic_write(path := folder / run_folder.TRACEBACK, redact_text(traceback_of(error)))
         if (fault := fault_of(error)) is not None:
             fault.traceback = path
-    outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
-    return outcome, redact_text(message_of(error))
+    return redact_text(message_of(error))

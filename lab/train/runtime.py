@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.held_modules import modules_in, parameters_in
 from lab.config.problems import did_you_mean
+from lab.errors import text_of
 from lab.state.remarks import Remarks
 
 T = TypeVar("T")
@@ -186,7 +187,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
-        word in str(error).lower() for word in _TORCH_OUT_OF_MEMORY
+        word in text_of(error).lower() for word in _TORCH_OUT_OF_MEMORY
     )
 
 

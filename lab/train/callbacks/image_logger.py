@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.sections import PicturesConfig
+from lab.errors import kind_and_text
 from lab.events import Callback, EpochEnd, Note, RunEnd
 from lab.figures.curves import history
 from lab.store import run_folder
@@ -67,4 +68,4 @@ class Pictures(Callback):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a by-product must not end the run
-            self._notify(Note(f"a plot could not be drawn: {type(error).__name__}: {error}", "warning"))
+            self._notify(Note(f"a plot could not be drawn: {kind_and_text(error)}", "warning"))

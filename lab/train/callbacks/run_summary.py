@@ -13,6 +13,7 @@ from lab.config import ConfigError, RunConfig
 from lab.config.saved_config import written
 from lab.console.formatting import format_number
 from lab.console.streams import SafeStream
+from lab.errors import kind_and_text
 from lab.events import RUNNING, Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
 from lab.store import file_io, run_folder
 from lab.store.definitions import newest
@@ -127,7 +128,7 @@ class RepeatsSummary:
             }
             for number, result in self._results
         ]
-        reason = redact_text(f"{type(error).__name__}: {error}") if error is not None else end.reason
+        reason = redact_text(kind_and_text(error)) if error is not None else end.reason
         summary = {
             **_results(replace(end, reason=reason)),
             "spread": self._spread(),

@@ -55,8 +55,8 @@ def test_the_first_signal_is_told_and_the_second_ends_at_once(number: signal.Sig
     process.send_signal(number)
     assert process.stdout is not None and process.stdout.readline() == told
     assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert tools.finish(process, 10) == (143, "", "")
+    process.send_signal(signal.SIGINT)
+    assert tools.finish(process, 10) == (130, "", "")
 
 
 @pytest.mark.parametrize("context", ["open('/dev/null')", "signals.deferred(), signals.raised()"])
@@ -76,16 +76,22 @@ def test_nohup_is_respected() -> None:
     assert (code, out) == (0, "SIGTERM 143\n"), "the other signals are heard all the same"
 
 
-def test_a_terminal_that_closes_hangs_up_more_than_once() -> None:
+@pytest.mark.parametrize(
+    ("number", "shown"), [(signal.SIGHUP, "SIGHUP 129\n"), (signal.SIGTERM, "SIGTERM 143\n")]
+)
+def test_what_terminals_and_slurm_send_twice_is_no_second_request(number: signal.Signals, shown: str) -> None:
     process = waiting(stay=True)
-    for _ in range(3):  # the kernel, the shell
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.05)
-    assert process.stdout is not None and process.stdout.readline() == "SIGHUP 129\n"
+    for _ in range(3):
+        process.send_signal(number)
+        time.sleep(0.02)
+    assert process.stdout is not None and process.stdout.readline() == shown
+    time.sleep(1.0)
+    process.send_signal(number)
+    time.sleep(0.1)
     assert process.poll() is None
     time.sleep(1.0)
-    process.send_signal(signal.SIGHUP)
-    assert tools.finish(process, 10) == (129, "", "")
+    process.send_signal(number)
+    assert tools.finish(process, 10) == (128 + number, "", "")
 
 
 def test_the_handlers_from_before_come_back() -> None:

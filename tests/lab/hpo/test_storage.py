@@ -16,6 +16,7 @@ import sqlalchemy
 from lab.events import Stopped
 from lab.hpo import storage
 from lab.hpo.storage import Database, StorageError, database_file, is_dead, process_identity, shown_url
+from tests.conftest import ROOT
 
 
 def _join(url: str, barrier: Any, queue: Any) -> None:
@@ -164,3 +165,57 @@ def test_a_process_knows_the_living_from_the_dead() -> None:
     assert is_dead(f"{place}:{os.getpid()}:1"), "its number has been given to another"
     assert not is_dead(f"elsewhere/boot/pid:{process.pid}:1"), "nothing is known of another machine"
     assert not is_dead("nonsense")
+    assert not is_dead(f"{place}:{os.getpid()}:0"), "it could not read its own start"
+    assert is_dead(f"{place}:{process.pid}:0")
+
+
+def test_a_process_that_has_ended_and_waits_for_its_parent_is_dead() -> None:
+    place, _, _ = process_identity().rpartition(":")[0].rpartition(":")
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(f"{place}:{process.pid}:1")
+    process.wait()
+
+
+def test_who_cannot_look_declares_nobody_dead() -> None:
+    """Without a file descriptor left `/proc` can't be read, which says nothing about a process."""
+    program = """
+import os, resource, sys
+from lab.hpo.storage import is_dead, process_identity
+process_identity()
+living, gone = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, 100))
+print(is_dead(living), is_dead(gone))
+"""
+    place, number, born = process_identity().rsplit(":", 2)
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    arguments = [f"{place}:{number}:{born}", f"{place}:{process.pid}:{born}"]
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout == "False False\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount /proc with hidepid")
+def test_a_process_that_proc_hides_is_not_dead() -> None:
+    """A process of another user's, as `mount -o hidepid=2` hides it."""
+    program = """
+import ctypes, os
+from lab.hpo.storage import is_dead, process_identity
+place, number, born = process_identity().rsplit(":", 2)
+os.setgroups([])
+os.setgid(65534)  # members of group 0 see everything
+os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 1)  # as after exec: it may read of itself again
+print(os.path.exists(f"/proc/{number}"), is_dead(f"{place}:{os.getppid()}:1"), is_dead(f"{place}:4194303:1"))
+"""
+    mount = f"mount -t proc -o hidepid=2 proc /proc && exec {sys.executable} -c '{program}'"
+    ran = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "mount" in ran.stderr or "unshare" in ran.stderr:
+        pytest.skip(f"no /proc can be mounted here: {ran.stderr.strip()}")
+    assert ran.stdout == "True False True\n", ran.stderr
