@@ -26,10 +26,10 @@ from lab.config import (
 from lab.config.refused_command import Refused, refusing
 from lab.config.wandb_environment import settled
 from lab.console import command_line, shell_commands, streams
+from lab.console.redacted_output import redacted_output
 from lab.console.signals import Interrupted, SignalCallback, Signals
 from lab.events import Stopped
 from lab.store import file_io, run_folder
-from lab.store.redacted_output import redacted_output
 
 if TYPE_CHECKING:
     from lab.events import RunResult

@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any, Protocol, TextIO, cast
 
 from lab.config.optimize_config import OptimizeConfig
+from lab.console.redacted_output import RedactingStream
 from lab.console.signals import Signals
 from lab.console.streams import SafeStream
 from lab.events import Outcome, Stopped
@@ -23,7 +24,6 @@ from lab.hpo.clock import REAL, Clock
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
-from lab.store.redacted_output import RedactingStream
 
 _EXIT = 2.0  # seconds for what a library does at the end of its process
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it

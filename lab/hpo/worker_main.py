@@ -24,6 +24,7 @@ from lab.config.group_split_rule import GroupRule, applied
 from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
 from lab.config.validation import validate
+from lab.console.redacted_output import RedactingStream
 from lab.console.streams import into_files
 from lab.errors import kind_and_text, text_of, traceback_of
 from lab.events import (
@@ -40,7 +41,6 @@ from lab.events import (
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.store import file_io, run_folder
 from lab.store.redact import learn, redact_text
-from lab.store.redacted_output import RedactingStream
 
 IN_USE = "another process is at work in the trial's folder"
 _GRACE = 20.0  # seconds that a process without a scheduler may take to end in order

@@ -125,7 +125,7 @@ def test_a_stream_that_is_closed_or_none_takes_all(monkeypatch: pytest.MonkeyPat
 PRINTS = """
 import sys, warnings
 from lab.console import progress_bars, streams
-from lab.store.redacted_output import redacted_output
+from lab.console.redacted_output import redacted_output
 
 with streams.standard_streams(), redacted_output():
     print("é · 3 ≥ 2")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.store.redacted_output import RedactingStream, redacted_output
+from lab.console.redacted_output import RedactingStream, redacted_output
 
 
 def test_secrets_are_hidden_in_what_is_printed_and_in_the_traceback(
