@@ -18,7 +18,7 @@ from lab.config.search_parameters import CategoricalParameter, FloatParameter, l
 from lab.config.search_points import can_be_listed, draw, every
 from lab.config.search_space import Space
 from lab.config.validation import validate
-from lab.errors import kind_and_text
+from lab.store.error_text import kind_and_text
 
 KEY = "constraints"  # where a study file has them
 DRAWS = 10_000  # random points of a space that can't be listed, before it counts as without a feasible one

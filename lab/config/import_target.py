@@ -17,7 +17,7 @@ from lab import import_aliases
 from lab.config.import_policy import PLACES, admit, admit_found
 from lab.config.problems import ConfigError, Problem, nearest
 from lab.config.signatures import Target
-from lab.errors import kind_and_text
+from lab.store.error_text import kind_and_text
 
 current, notes_on_moved = import_aliases.current, import_aliases.notes
 _PYTHON, _PACKAGES = (

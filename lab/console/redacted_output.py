@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
-from lab.errors import traceback_of
+from lab.store.error_text import traceback_of
 from lab.store.redact import redact_text
 
 

@@ -22,12 +22,12 @@ from lab.config.constraints import DRAWS, FEW, none_meets
 from lab.config.enqueued_trials import is_complete, stored
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import Key, can_be_listed, draw, every, key
-from lab.errors import kind_and_text
 from lab.hpo.optuna_internals import trial_id
 from lab.hpo.samplers import create_sampler, takes_whole_points
 from lab.hpo.trial_draft import FIXED, NOT_STORED, new_draft, study_of
 from lab.report.trial_attributes import TrialAttributes
 from lab.rng.keys import derive_seed
+from lab.store.error_text import kind_and_text
 
 TRIES = 20  # proposals of the sampler for one trial
 _STUCK = 3  # times that it may propose the same point

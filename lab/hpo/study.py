@@ -18,7 +18,6 @@ from lab.config.saved_config import written
 from lab.console import shell_commands
 from lab.console.formatting import format_number
 from lab.console.signals import Signals
-from lab.errors import kind_and_text
 from lab.events import RUNNING, WAITING, Outcome, Stopped
 from lab.hpo import forkserver
 from lab.hpo.best_trial import BEST, BestTrial, keep_best
@@ -42,6 +41,7 @@ from lab.report import study as report
 from lab.report.trial_attributes import TrialAttributes
 from lab.report.trial_ranking import ranked
 from lab.store import file_io, run_folder
+from lab.store.error_text import kind_and_text
 from lab.store.redact import redact_arguments
 from lab.train.callbacks.progress_bar import Style
 

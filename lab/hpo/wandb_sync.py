@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial
 from lab.config import wandb_environment as environment
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.tracker_config import TensorBoardConfig, WandbConfig
-from lab.errors import kind_and_text
 from lab.events import Note, Outcome, RunEnd, RunStart
 from lab.hpo.best_trial import BEST
 from lab.hpo.study_callbacks import CallbackFactory, StudyCallback, TrialResult
@@ -26,6 +25,7 @@ from lab.hpo.trial_folder import TAKEN
 from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted
 from lab.report.trial_attributes import TrialAttributes
 from lab.store import run_folder
+from lab.store.error_text import kind_and_text
 from lab.store.redact import redact, redact_text
 from lab.trackers.background_tracker import Background
 from lab.trackers.wandb_run import WandbTracker, recorded

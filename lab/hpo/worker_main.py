@@ -26,7 +26,6 @@ from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.console.redacted_output import RedactingStream
 from lab.console.streams import into_files
-from lab.errors import kind_and_text, text_of, traceback_of
 from lab.events import (
     Callback,
     EpochEnd,
@@ -40,6 +39,7 @@ from lab.events import (
 )
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.store import file_io, run_folder
+from lab.store.error_text import kind_and_text, text_of, traceback_of
 from lab.store.redact import learn, redact_text
 
 IN_USE = "another process is at work in the trial's folder"

@@ -21,11 +21,11 @@ from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
 from lab.console.formatting import format_list
 from lab.data.epoch_loader import MixedSizes, Unstackable
-from lab.errors import kind_and_text, text_of
 from lab.events import Phase
 from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
 from lab.state.nested_tensors import leaves_in
+from lab.store.error_text import kind_and_text, text_of
 from lab.train.progress import NotFinite
 from lab.train.runtime import is_out_of_memory
 

@@ -15,10 +15,10 @@ from lab.config import ConfigError, RunConfig
 from lab.config.import_target import blame
 from lab.console.formatting import format_duration, format_list
 from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
-from lab.errors import kind_and_text
 from lab.events import Callback, Note
 from lab.losses.targets import Unfit
 from lab.state.modes import kept
+from lab.store.error_text import kind_and_text
 from lab.train.data_definitions import definitions_with
 from lab.train.data_notes import setup_notes
 from lab.train.first_batch_errors import described, problem_of

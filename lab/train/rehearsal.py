@@ -20,11 +20,11 @@ from lab.config.import_target import blame
 from lab.config.sections import AUTO
 from lab.data.loader_state import dataset_of
 from lab.data.loaders import Loaders, SampleLoader, TensorLoader
-from lab.errors import kind_and_text
 from lab.events import Note
 from lab.rng.seeding import RngState
 from lab.state.attributes import kept_apart
 from lab.state.modes import kept
+from lab.store.error_text import kind_and_text
 from lab.train.state_inventory import Trained
 
 _PATIENCE = 1.0  # seconds for walking through a schedule; after them only its end is tried

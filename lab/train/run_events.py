@@ -9,9 +9,9 @@ from lab.config.no_validation import VAL_LOSS
 from lab.console import shell_commands
 from lab.data.class_counts import as_text, class_counts
 from lab.data.loaders import Loaders
-from lab.errors import text_of, traceback_of
 from lab.events import Outcome, RunEnd, RunStart, Stopped
 from lab.store import file_io, run_folder
+from lab.store.error_text import text_of, traceback_of
 from lab.store.redact import redact, redact_text
 from lab.train.first_batch_errors import fault_of, message_of
 from lab.train.run_context import RunContext

@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from lab.config import ConfigError, Problem, RunConfig
 from lab.config.held_modules import modules_in, parameters_in
 from lab.config.problems import did_you_mean
-from lab.errors import text_of
 from lab.state.remarks import Remarks
+from lab.store.error_text import text_of
 
 T = TypeVar("T")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

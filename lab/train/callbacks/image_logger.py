@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.config.sections import PicturesConfig
-from lab.errors import kind_and_text
 from lab.events import Callback, EpochEnd, Note, RunEnd
 from lab.figures.curves import history
 from lab.store import run_folder
+from lab.store.error_text import kind_and_text
 from lab.tasks import Samples, Task
 from lab.trackers.csv_file import read_metrics
 

@@ -13,10 +13,10 @@ from lab.config import ConfigError, RunConfig
 from lab.config.saved_config import written
 from lab.console.formatting import format_number
 from lab.console.streams import SafeStream
-from lab.errors import kind_and_text
 from lab.events import RUNNING, Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
 from lab.store import file_io, run_folder
 from lab.store.definitions import newest
+from lab.store.error_text import kind_and_text
 from lab.store.redact import redact, redact_text
 from lab.train.callbacks.progress_bar import Style
 

@@ -1,0 +1,27 @@
+"""Texts of exceptions as any file and any console can take them: a user's own may be anything."""
+
+import traceback
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an exception as it can be written anywhere; one that fails itself is named."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - a user's `__str__` may raise anything
+        text = f"<its text can't be made: {type(failure).__name__}>"
+    return _encodable(text)
+
+
+def kind_and_text(error: BaseException) -> str:
+    """Return the class and the text of an exception: `ValueError: too many`."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception as it can be written anywhere."""
+    return _encodable("".join(traceback.format_exception(error)))
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which no encoding has, by their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
