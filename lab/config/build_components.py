@@ -48,7 +48,5 @@ def build(spec: Spec, path: Path, *runtime: object, **overrides: object) -> Any:
     Raises:
         ConfigError: it can't be built; with its path in the run.
     """
-    try:
+    with ConfigError.within(path):
         return spec.build(*runtime, **overrides)
-    except ConfigError as error:
-        raise error.below(path) from error

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.config.config_diff import flatten, same
+from lab.config.config_diff import flatten, is_component, same
 from lab.store.redact import HIDDEN, redact
 
 Label = str | int | float | bool | None
@@ -57,7 +57,7 @@ def names_of(choices: Sequence[object], labels: Sequence[Label]) -> tuple[Label,
 
 def _component(choice: Any) -> tuple[str, dict[str, Any]] | None:
     """The target and the arguments of a choice that is a component, without secrets."""
-    if not isinstance(choice, Mapping) or not isinstance(choice.get("target"), str):
+    if not is_component(choice):
         return None
     arguments = flatten(redact({key: value for key, value in choice.items() if key != "target"}))
     return choice["target"], arguments
@@ -77,7 +77,7 @@ def _labels(choice: Any, index: int) -> list[Label]:
     choice = redact({"choice": choice})["choice"]  # the database shows it to everybody
     text = json.dumps(choice, ensure_ascii=False, separators=(",", ":"), sort_keys=False, default=str)
     last: list[Label] = [text, f"{text} #{index}"]
-    if isinstance(choice, Mapping) and isinstance(choice.get("target"), str):
+    if is_component(choice):
         target = choice["target"]
         return [target.rpartition(".")[2], target, *last]
     plain = isinstance(choice, SCALARS) and not (isinstance(choice, float) and not math.isfinite(choice))

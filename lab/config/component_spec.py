@@ -12,7 +12,7 @@ import itertools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
@@ -20,6 +20,7 @@ from pydantic_core import CoreSchema
 
 from lab.config import file_paths
 from lab.config.argument_types import annotations, coerced
+from lab.config.config_diff import is_component, parts
 from lab.config.import_target import blame, is_library, resolve
 from lab.config.mask_values import Auto
 from lab.config.problems import ConfigError, Path, Problem, ProblemKind, Refusal, did_you_mean, nearest
@@ -110,12 +111,10 @@ class Spec(BaseModel):
             # Nested components are checked by their own signatures, and not by this annotation.
             nested = list(_components(value, (name,)))
             for path, part in nested:
-                try:
-                    spec = validate(Spec, part)
-                    found: Sequence[Problem] = [*spec.check(wildcard=wildcard, shared=given, look=look)]
-                except ConfigError as error:
-                    found = error.problems
-                yield from ConfigError(found).below(path).problems
+                found: list[Problem] = []
+                with ConfigError.collected(found):
+                    found += validate(Spec, part).check(wildcard=wildcard, shared=given, look=look)
+                yield from (problem.below(path) for problem in found)
             if not nested and name in checkers and not any(p.path[:1] == (name,) for p in misplaced):
                 yield from checkers[name].check(name, value)
 
@@ -190,24 +189,19 @@ def _text(error: Exception) -> str:
 
 def _components(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, object]]]:
     """The components directly within a value, as they are written, with their paths."""
-    if isinstance(value, Mapping) and isinstance(value.get("target"), str):
+    if is_component(value):
         yield path, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
+    else:
+        for key, item in parts(value):
             yield from _components(item, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _components(item, (*path, index))
 
 
 def _build(value: object, path: Path, shared: Mapping[str, object]) -> object:
-    if isinstance(value, Mapping) and isinstance(value.get("target"), str):
-        try:
+    if is_component(value):
+        with ConfigError.within(path):
             spec = validate(Spec, value)
             leading = _leading(spec.resolve(), shared, spec.arguments)
             return spec.build(*(shared[name] for name in leading))
-        except ConfigError as error:
-            raise error.below(path) from error
     if isinstance(value, Mapping):
         return {key: _build(item, (*path, key), shared) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -234,9 +228,8 @@ def _leading(
     target: Callable[..., object], shared: Collection[str], arguments: Mapping[str, object]
 ) -> tuple[str, ...]:
     """The first parameters that take what the run gave to the component around this one."""
-    return tuple(
-        itertools.takewhile(lambda name: name in shared and name not in arguments, _positional(target))
-    )
+    free = itertools.takewhile(lambda name: name in shared and name not in arguments, _positional(target))
+    return tuple(free)
 
 
 def _check_names(

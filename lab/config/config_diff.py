@@ -1,7 +1,7 @@
 """Differences of two configs by dotted path, in pure Python, for any nested plain data."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from lab.import_aliases import current
 
@@ -14,6 +14,19 @@ class Missing:
 
 
 MISSING = Missing()
+
+
+def parts(value: object) -> Iterator[tuple[Any, Any]]:
+    """The keys of a mapping, or the positions in a list, each with what is there; none of another value."""
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+
+
+def is_component(value: object) -> TypeGuard[Mapping[str, Any]]:
+    """Return whether a value is a component with its arguments: a mapping with a `target`."""
+    return isinstance(value, Mapping) and isinstance(value.get("target"), str)
 
 
 def flatten(data: Mapping[Any, Any]) -> dict[str, Any]:
@@ -52,14 +65,9 @@ def same(a: Any, b: Any) -> bool:
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping) and value:
-        items: Iterator[tuple[object, object]] = iter(value.items())
-    elif isinstance(value, (list, tuple)) and value:
-        items = iter(enumerate(value))
-    else:
-        if path:
-            yield path, value
-        return
+    items = list(parts(value))
+    if path and not items:
+        yield path, value
     for key, item in items:
         name = f"'{key}'" if "." in str(key) else str(key)
         yield from _leaves(item, f"{path}.{name}" if path else name)

@@ -46,8 +46,7 @@ def stored(space: Space, point: Mapping[str, object]) -> dict[str, Label]:
                 found[name] = _label(space.parameters[name], point[name])
             except ValueError as error:
                 problems.append(Problem((name,), str(error)))
-    if problems:
-        raise ConfigError(problems)
+    ConfigError.raise_if(problems)
     return found
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from lab.config.config_diff import same
 from lab.config.problems import Path, dotted
 
 Find = Callable[[Path], Any]  # the value at a dotted path; raises `Absent` where there is none
@@ -87,9 +88,8 @@ class Expression:
         except (ZeroDivisionError, OverflowError):
             return False
         if not isinstance(result, bool):
-            raise ExpressionError(
-                f"is {result!r}, expected true or false, as in 'net.width % net.heads == 0'"
-            )
+            example = "'net.width % net.heads == 0'"
+            raise ExpressionError(f"is {result!r}, expected true or false, as in {example}")
         return result
 
 
@@ -225,7 +225,7 @@ def _computed(op: ast.operator, left: Any, right: Any) -> Any:
 
 def _compared(op: ast.cmpop, left: object, right: object) -> bool:
     if isinstance(op, (ast.Eq, ast.NotEq)):
-        return _same(left, right) == isinstance(op, ast.Eq)
+        return same(left, right) == isinstance(op, ast.Eq)
     if isinstance(op, (ast.In, ast.NotIn)):
         return _within(left, right) == isinstance(op, ast.In)
     texts = isinstance(left, str) and isinstance(right, str)
@@ -234,20 +234,11 @@ def _compared(op: ast.cmpop, left: object, right: object) -> bool:
     return _COMPARISONS[type(op)](left, right)
 
 
-def _same(left: object, right: object) -> bool:
-    """Return whether two values are equal as in YAML: true is not 1; 1 is 1.0."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
-        return len(left) == len(right) and all(map(_same, left, right))
-    return bool(left == right)
-
-
 def _within(item: object, whole: object) -> bool:
     if isinstance(whole, str) and isinstance(item, str):
         return item in whole
     if isinstance(whole, (list, tuple)):
-        return any(_same(item, each) for each in whole)
+        return any(same(item, each) for each in whole)
     raise ExpressionError(f"can't look for {item!r} in {whole!r}, expected a list or a text")
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 
+from lab.config.config_diff import is_component, parts
 from lab.config.problems import Path, Problem
 from lab.store import paths
 
@@ -42,21 +43,18 @@ def problems(arguments: Mapping[str, object]) -> Iterator[Problem]:
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, str):
         yield path, value
-    elif isinstance(value, Mapping) and (not path or not isinstance(value.get("target"), str)):
-        for key, item in value.items():
+    elif not path or not is_component(value):
+        for key, item in parts(value):
             yield from _texts(item, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))
 
 
 def _has_variable(text: str) -> bool:
     """Return whether a text is a path with a variable, by its form: `$DATA/images`; `$DATA` if it is set."""
     if _URL.match(text):
         return False
-    parts = re.split(r"[/\\]", text)
-    found = [name for part in parts if (name := paths.variable(part)) and not re.search(r"\s", part)]
-    return bool(found) and (len(parts) > 1 or _is_set(found[0], text))
+    folders = re.split(r"[/\\]", text)
+    found = [name for part in folders if (name := paths.variable(part)) and not re.search(r"\s", part)]
+    return bool(found) and (len(folders) > 1 or _is_set(found[0], text))
 
 
 def _is_set(name: str, text: str) -> bool:

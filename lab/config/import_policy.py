@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
 
+from lab.config.config_diff import parts
 from lab.config.module_locations import OF_A_RECORD, files_of, homes, open_homes
 from lab.config.problems import ConfigError, Path, Problem, nearest
 from lab.import_aliases import current
@@ -83,13 +84,13 @@ def admit(path: str) -> None:
     path = current(path)
     for part in path.split("."):
         if part.startswith("_"):
-            raise _problem(f"'{path}' may not be named: what begins with _, as '{part}' does, is private")
+            raise bad_target(f"'{path}' may not be named: what begins with _, as '{part}' does, is private")
     first = path.partition(".")[0]
     if first not in PACKAGES and _spec(first) is None:
-        raise _problem(f"there is no module '{first}' {PLACES}{_near(first)}")
+        raise missing_module(first)
     if first not in PACKAGES and len(files := files_of(first)) > 1:
         found = " and ".join(map(str, files))
-        raise _problem(f"'{first}' may be either of {found}: rename yours, so that one is meant")
+        raise bad_target(f"'{first}' may be either of {found}: rename yours, so that one is meant")
     if not is_open(path):
         raise _refused(f"'{path}' may not be named", path)
 
@@ -127,18 +128,14 @@ def is_open(path: str) -> bool:
 
 def closed_in(value: object, path: Path = ()) -> Iterator[Problem]:
     """The components within plain data whose import path may not be named; nothing is imported."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key == "target" and isinstance(item, str) and "." in item:
-                try:
-                    admit(item)
-                except ConfigError as error:
-                    yield from error.below(path).problems
-            else:
-                yield from closed_in(item, (*path, key))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from closed_in(item, (*path, index))
+    for key, item in parts(value):
+        if key == "target" and isinstance(item, str) and "." in item:
+            found: list[Problem] = []
+            with ConfigError.collected(found, path):
+                admit(item)
+            yield from found
+        else:
+            yield from closed_in(item, (*path, key))
 
 
 def _is_own(path: str) -> bool:
@@ -195,10 +192,12 @@ def _spec(package: str) -> Any:
         return None
 
 
-def _near(package: str) -> str:
+def missing_module(package: str) -> ConfigError:
+    """The error that no top package of this name can be found, with the nearest one as a hint."""
     import pkgutil
 
-    return nearest(package, {module.name for module in pkgutil.iter_modules()})
+    hint = nearest(package, {module.name for module in pkgutil.iter_modules()})
+    return bad_target(f"there is no module '{package}' {PLACES}{hint}")
 
 
 def _refused(what: str, path: str) -> ConfigError:
@@ -206,7 +205,7 @@ def _refused(what: str, path: str) -> ConfigError:
     second = rest.partition(".")[0]
     known = {entry.split(".")[1] for entry in OPEN if entry.startswith(f"{first}.")}
     if second not in known and (hint := nearest(second, known, cutoff=0.75)) and _longest(path, CLOSED) < 0:
-        return _problem(f"'{first}' has no '{second}'{hint}")
+        return bad_target(f"'{first}' has no '{second}'{hint}")
     if first in PACKAGES or first in CLOSED:
         closed = max((entry for entry in CLOSED if _fits(path, entry)), key=len, default=path)
         why = f"of '{first}', configs may name only what networks, losses, data and the like are made of"
@@ -216,8 +215,9 @@ def _refused(what: str, path: str) -> ConfigError:
         way = first
         if files := files_of(first):
             why = f"{files[0]} isn't it, for an installed module has the same name: rename yours; {why}"
-    return _problem(f"{what}; {why}; --allow-import {way} lets it in, where you trust this config")
+    return bad_target(f"{what}; {why}; --allow-import {way} lets it in, where you trust this config")
 
 
-def _problem(message: str) -> ConfigError:
+def bad_target(message: str) -> ConfigError:
+    """The error that a component's import path is the cause of."""
     return ConfigError([Problem(("target",), message)])

@@ -14,8 +14,8 @@ from pathlib import Path as FilePath
 from types import ModuleType
 
 from lab import import_aliases
-from lab.config.import_policy import PLACES, admit, admit_found
-from lab.config.problems import ConfigError, Problem, nearest
+from lab.config.import_policy import admit, admit_found, bad_target, missing_module
+from lab.config.problems import ConfigError, nearest
 from lab.config.signatures import Target
 from lab.store.error_text import kind_and_text
 
@@ -38,8 +38,7 @@ def resolve(name: str) -> Target:
     first, *rest = name.split(".")
     value: object = _import(first)
     if value is None:
-        hint = nearest(first, {module.name for module in pkgutil.iter_modules()})
-        raise _problem(f"there is no module '{first}' {PLACES}{hint}")
+        raise missing_module(first)
     where = first
     # Each step is checked by its place of definition: a good name may lead into another package.
     for part in rest:
@@ -48,7 +47,7 @@ def resolve(name: str) -> Target:
         if isinstance(value, ModuleType) or callable(value):
             admit_found(value, where)
     if not callable(value):
-        raise _problem(f"'{name}' is a {type(value).__name__}; a class or a function is expected")
+        raise bad_target(f"'{name}' is a {type(value).__name__}; a class or a function is expected")
     return typing.cast(Target, value)
 
 
@@ -108,7 +107,7 @@ def _part(value: object, part: str, where: str) -> object:
         if module is not None:
             return module
         known += [found.name for found in pkgutil.iter_modules(value.__path__)]
-    raise _problem(f"'{where}' has no '{part}'{nearest(part, known)}")
+    raise bad_target(f"'{where}' has no '{part}'{nearest(part, known)}")
 
 
 def _import(name: str) -> ModuleType | None:
@@ -138,11 +137,7 @@ def uncollected() -> Iterator[None]:
 
 def _failed(name: str, error: BaseException) -> ConfigError:
     place = "" if isinstance(error, SyntaxError) else blame(error)  # it names its line itself
-    return _problem(f"importing '{name}' failed: {kind_and_text(error)}{place}")
-
-
-def _problem(message: str) -> ConfigError:
-    return ConfigError([Problem(("target",), message)])
+    return bad_target(f"importing '{name}' failed: {kind_and_text(error)}{place}")
 
 
 def is_library(target: Callable[..., object]) -> bool:

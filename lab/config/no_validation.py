@@ -41,25 +41,25 @@ def problems_without_validation(config: Watching) -> Iterator[Problem]:
     """Settings that need validation values, by name."""
     if config.folds is not None:
         yield Problem(("folds",), "validates on each fold in turn, and val is null; remove one of them")
-    for path, name in _watched(config):
+    stopping = config.early_stopping_config
+    for path, name in watched(config):
+        if stopping is not None and not stopping.enabled and path[0] == "early_stopping_config":
+            continue
         if name.startswith("val_"):
-            yield Problem(
-                path,
-                f"val is null, so no '{name}' is logged; name a training value such as {TRAIN_LOSS}, or "
-                "remove val: null",
-            )
+            message = f"val is null, so no '{name}' is logged; name a training value such as {TRAIN_LOSS}, or"
+            yield Problem(path, f"{message} remove val: null")
     if any(other.metric == config.monitor.metric for other in config.monitor.also):
         message = f"'{config.monitor.metric}' is monitored already: val is null; keep one"
         yield Problem(("monitor", "also"), message)
 
 
-def _watched(config: Watching) -> Iterator[tuple[Path, str]]:
+def watched(config: Watching) -> Iterator[tuple[Path, str]]:
     """Names of values that decide something in the run, with their places."""
     yield ("monitor", "metric"), config.monitor.metric
     for index, objective in enumerate(config.monitor.also):
         yield ("monitor", "also", index, "metric"), objective.metric
     stopping, scheduler = config.early_stopping_config, config.scheduler
-    if stopping is not None and stopping.enabled and stopping.metric is not None:
+    if stopping is not None and stopping.metric is not None:
         yield ("early_stopping_config", "metric"), stopping.metric
     if scheduler is not None and scheduler.watches:
         yield ("scheduler", "monitor"), scheduler.monitor

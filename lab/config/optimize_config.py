@@ -135,7 +135,7 @@ class OptimizeConfig(FileConfig):
     @field_validator("set")
     @classmethod
     def _known_settings(cls, value: dict[str, object]) -> dict[str, object]:
-        _refuse(problem for name in value for problem in _path_problems(name))
+        ConfigError.raise_if(problem for name in value for problem in _path_problems(name))
         return value
 
     @field_validator("devices")
@@ -155,33 +155,30 @@ class OptimizeConfig(FileConfig):
             key = str((config_file.split(name) or ("",))[0])
             if key in FIXED:
                 problems.append(Problem((name,), f"can't be searched: {key} {FIXED[key]}"))
-        try:
+        inner: list[Problem] = []
+        with ConfigError.collected(inner):
             Space(value)
-        except ConfigError as error:
-            reported = {problem.path for problem in problems}
-            # A path that has a problem already is reported once.
-            inner = [replace(p, path=p.path[1:]) for p in error.problems]
-            problems += [problem for problem in inner if problem.path not in reported]
-        _refuse(iter(problems))
+        reported = {problem.path for problem in problems}
+        # A path that has a problem already is reported once.
+        problems += [replace(p, path=p.path[1:]) for p in inner if p.path[1:] not in reported]
+        ConfigError.raise_if(problems)
         return value
 
     @model_validator(mode="after")
     def _meaningful(self) -> "OptimizeConfig":
-        _refuse(self._contradictions())
-        try:
-            base = self.base
-        except ConfigError as error:
-            raise ConfigError([self.in_base(p, sound=True) for p in error.problems]) from None
-        if self.prune_on is not None:
-            known = [o.metric for o in _monitors(base) if o.metric not in OF_A_WHOLE_RUN]
-            if self.prune_on in OF_A_WHOLE_RUN:
-                message = f"'{self.prune_on}' is known at a trial's end only{did_you_mean('', known)}"
-                raise ConfigError([Problem(("prune_on",), message)])
-            if self.prune_on not in known:
-                hint = did_you_mean(self.prune_on, known)
-                raise ConfigError([Problem(("prune_on",), f"the monitor has no '{self.prune_on}'{hint}")])
+        ConfigError.raise_if(self._contradictions())
+        problems: list[Problem] = []
+        with ConfigError.collected(problems):
+            known = [o.metric for o in self.monitors if o.metric not in OF_A_WHOLE_RUN]
+        ConfigError.raise_if(self.in_base(problem, sound=True) for problem in problems)
+        if self.prune_on in OF_A_WHOLE_RUN:
+            message = f"'{self.prune_on}' is known at a trial's end only{did_you_mean('', known)}"
+            raise ConfigError([Problem(("prune_on",), message)])
+        if self.prune_on is not None and self.prune_on not in known:
+            hint = did_you_mean(self.prune_on, known)
+            raise ConfigError([Problem(("prune_on",), f"the monitor has no '{self.prune_on}'{hint}")])
         found = self.feasibility.problems()
-        _refuse(iter([*found, *enqueue_problems(self, constrained=not found)]))
+        ConfigError.raise_if([*found, *enqueue_problems(self, constrained=not found)])
         return self
 
     def _contradictions(self) -> Iterator[Problem]:
@@ -191,10 +188,8 @@ class OptimizeConfig(FileConfig):
                 message = f"is searched, too, as '{paths[config_file.split(name)]}'; remove one of them"
                 yield Problem(("set", name), message)
         if self.pruner is not None and ("epochs",) in paths:
-            message = (
-                "can't be searched with a pruner, which compares trials epoch by epoch; remove one of them"
-            )
-            yield Problem((KEY, paths[("epochs",)]), message)
+            message = "can't be searched with a pruner, which compares trials epoch by epoch"
+            yield Problem((KEY, paths[("epochs",)]), f"{message}; remove one of them")
         if self.prune_on is not None and self.pruner is None:
             yield Problem(("prune_on",), "has no effect without a pruner")
         if self.isolation == "none" and self.n_workers > 1:
@@ -214,11 +209,10 @@ class OptimizeConfig(FileConfig):
                 return replace(problem, path=("set", name, *problem.path[len(path) :]))
         near = [name for name, path in paths.items() if path[:1] == problem.path[:1]]
         if sound and near:
-            about = (
-                "" if paths[near[-1]][: len(problem.path)] == problem.path else f"{dotted(problem.path)}: "
-            )
+            within = paths[near[-1]][: len(problem.path)] == problem.path
+            about = "" if within else f"{dotted(problem.path)}: "
             return replace(problem, path=("set", near[-1]), message=f"{about}{problem.message}")
-        return replace(problem, path=("run", *problem.path))
+        return problem.below(("run",))
 
     @classmethod
     def read(cls, path: str | FilePath, overrides: Sequence[str] | None = None) -> StudyDocument:
@@ -316,7 +310,7 @@ class OptimizeConfig(FileConfig):
     @property
     def monitors(self) -> tuple[Monitor | Objective, ...]:
         """The objectives, the run's own monitor first."""
-        return _monitors(self.base)
+        return (self.base.monitor, *self.base.monitor.also)
 
     @property
     def n_workers(self) -> int:
@@ -343,19 +337,14 @@ class OptimizeConfig(FileConfig):
         return sum(self.feasibility.violated(point) is None for point in every(self.space))
 
 
-def _monitors(base: RunConfig) -> tuple[Monitor | Objective, ...]:
-    return (base.monitor, *base.monitor.also)
-
-
 def _path_problems(name: str) -> Iterator[Problem]:
     """Problems of a dotted path into a run that its first part shows."""
     path: Path = config_file.split(name)
     if not path:
         yield Problem((name,), f"'{name}' is no path such as optimizer.lr")
     elif path[0] not in RunConfig.model_fields:
-        yield Problem(
-            (name,), f"a run has no '{path[0]}'{did_you_mean(str(path[0]), RunConfig.model_fields)}"
-        )
+        hint = did_you_mean(str(path[0]), RunConfig.model_fields)
+        yield Problem((name,), f"a run has no '{path[0]}'{hint}")
 
 
 def _of_the_run(problem: Problem) -> Problem:
@@ -365,9 +354,3 @@ def _of_the_run(problem: Problem) -> Problem:
         message = f"'{name}' is a key of the run; write it below run, or below set for all trials"
         return replace(problem, message=message)
     return problem
-
-
-def _refuse(problems: Iterator[Problem]) -> None:
-    found = list(problems)
-    if found:
-        raise ConfigError(found)

@@ -31,8 +31,8 @@ def option_problems(
     if "target" in options:
         return [Problem((KEY, "target"), _SHARED)]
     together = validate(Spec, {"target": optimizer.target, **optimizer.arguments, **options})
-    found = [each for each in together.check("params", look=look) if each.path and each.path[0] in options]
-    return list(ConfigError(found).below((KEY,)).problems)
+    found = together.check("params", look=look)
+    return [each.below((KEY,)) for each in found if each.path and each.path[0] in options]
 
 
 def build_optimizer(

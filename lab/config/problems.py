@@ -1,6 +1,7 @@
 """Problems of a config, reported so that they can be fixed: where, what was found, what is expected."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import Enum
@@ -54,6 +55,10 @@ class Problem:
         """The message with its hint."""
         return self.message + self.hint
 
+    def below(self, prefix: Path) -> "Problem":
+        """The same problem, seen from a parent: its path begins with `prefix`."""
+        return replace(self, path=prefix + self.path)
+
 
 class ConfigError(ValueError):
     """All problems of a config at once.
@@ -75,11 +80,31 @@ class ConfigError(ValueError):
 
     def below(self, prefix: Path) -> "ConfigError":
         """The same problems, seen from a parent: their paths begin with `prefix`."""
-        problems = [replace(problem, path=prefix + problem.path) for problem in self.problems]
-        return self._with(problems)
+        return ConfigError([problem.below(prefix) for problem in self.problems], self.note)
 
-    def _with(self, problems: Sequence[Problem]) -> "ConfigError":
-        return ConfigError(problems, self.note)
+    @staticmethod
+    def raise_if(problems: Iterable[Problem], note: str = "") -> None:
+        """Raise an error where there are problems."""
+        if found := list(problems):
+            raise ConfigError(found, note)
+
+    @staticmethod
+    @contextmanager
+    def within(prefix: Path) -> Iterator[None]:
+        """Raise an error of the context as it is seen from a parent."""
+        try:
+            yield
+        except ConfigError as error:
+            raise error.below(prefix) from error
+
+    @staticmethod
+    @contextmanager
+    def collected(problems: list[Problem], prefix: Path = ()) -> Iterator[None]:
+        """Add the problems of an error of the context, seen from a parent, to others."""
+        try:
+            yield
+        except ConfigError as error:
+            problems += error.below(prefix).problems
 
 
 class Refusal(ConfigError):
@@ -94,8 +119,9 @@ class Refusal(ConfigError):
         super().__init__(problems, note)
         self.declared = declared
 
-    def _with(self, problems: Sequence[Problem]) -> "Refusal":
-        return Refusal(problems, self.note, declared=self.declared)
+    def below(self, prefix: Path) -> "Refusal":
+        """The same problems, seen from a parent."""
+        return Refusal(super().below(prefix).problems, self.note, declared=self.declared)
 
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:

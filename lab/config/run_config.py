@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from lab.config import config_file
+from lab.config import config_file, no_validation
 from lab.config.base import Count, Flag, Number
 from lab.config.build_components import build, filled, named, size
 from lab.config.component_spec import Look, Spec
@@ -18,7 +18,6 @@ from lab.config.facts import arguments_of
 from lab.config.file_config import FileConfig
 from lab.config.import_policy import closed_in
 from lab.config.import_target import resolve
-from lab.config.no_validation import TRAIN_LOSS, VAL_LOSS, problems_without_validation, with_training_defaults
 from lab.config.optimizer_groups import build_optimizer, option_problems, require_own_rate
 from lab.config.problems import ConfigError, Path, Problem, did_you_mean
 from lab.config.sections import (
@@ -130,15 +129,14 @@ class RunConfig(FileConfig):
             message = f"doesn't go with {len(self.seeds)} seeds; keep one seed, or set folds to null"
             raise ConfigError([Problem(("folds",), message)])
         if self.val is None:
-            with_training_defaults(self)
-            if problems := list(problems_without_validation(self)):
-                raise ConfigError(problems)
+            no_validation.with_training_defaults(self)
+            ConfigError.raise_if(no_validation.problems_without_validation(self))
         return self
 
     @property
     def main_loss(self) -> str:
         """The loss that sums up an epoch: validation's where there is one."""
-        return TRAIN_LOSS if self.val is None else VAL_LOSS
+        return no_validation.TRAIN_LOSS if self.val is None else no_validation.VAL_LOSS
 
     @field_validator("trackers")
     @classmethod
@@ -153,8 +151,7 @@ class RunConfig(FileConfig):
     def _metric_names(cls, value: dict[str, Spec]) -> dict[str, Spec]:
         message = "can't name a metric; use letters, digits and _, and not 'loss'"
         wrong = [name for name in value if not re.fullmatch(r"[A-Za-z]\w*", name) or name == "loss"]
-        if wrong:
-            raise ConfigError([Problem((name,), message) for name in wrong])
+        ConfigError.raise_if(Problem((name,), message) for name in wrong)
         return value
 
     @classmethod
@@ -170,13 +167,11 @@ class RunConfig(FileConfig):
     def from_document(cls, document: config_file.Document, overrides: list[str] | None = None) -> "RunConfig":
         """The same, from a document that is read already."""
         document = config_file.override(document, overrides or [], cls.defaults())
-        problems = document.problems
-        try:
-            config = validate(cls, document.data)
-        except ConfigError as error:
-            problems = [*problems, *error.problems]
-        if problems:
-            raise document.located(ConfigError(problems, _LATER))
+        with document.locating():
+            problems = list(document.problems)
+            with ConfigError.collected(problems):
+                config = validate(cls, document.data)
+            ConfigError.raise_if(problems, _LATER)
         return config
 
     def with_values(self, values: Mapping[str, object]) -> "RunConfig":
@@ -190,14 +185,12 @@ class RunConfig(FileConfig):
         defaults, problems = self.defaults(), list[Problem]()
         for name, value in values.items():
             path = config_file.split(name)
-            try:
-                if not path:
-                    raise ConfigError([Problem((), f"'{name}' is no path such as optimizer.lr")])
+            if not path:
+                problems.append(Problem((), f"'{name}' is no path such as optimizer.lr"))
+                continue
+            with ConfigError.collected(problems):
                 config_file.set_value(data, path, plain(value), defaults)
-            except ConfigError as error:
-                problems += error.problems
-        if problems:
-            raise ConfigError(problems)
+        ConfigError.raise_if(problems)
         return validate(type(self), data)
 
     @property
@@ -214,11 +207,9 @@ class RunConfig(FileConfig):
         Raises:
             ConfigError: with every problem found.
         """
-        if problems := self.early_problems():
-            raise ConfigError(problems, MORE)
+        ConfigError.raise_if(self.early_problems(), MORE)
         problems = [*self._check_components(resolve), *self._check_closure(), *self._check_monitored()]
-        if problems:
-            raise ConfigError(problems)
+        ConfigError.raise_if(problems)
 
     def early_problems(self) -> list[Problem]:
         """Problems found before anything is imported: closed import paths, and what the sources show."""
@@ -246,19 +237,18 @@ class RunConfig(FileConfig):
         if self.scheduler is not None:
             components.append((("scheduler",), self.scheduler, ("optimizer",), AUTO))
         for path, spec, runtime, wildcard in components:
-            found = list(spec.check(*runtime, wildcard=wildcard, look=look))
-            problems += ConfigError(found).below(path).problems
+            found = spec.check(*runtime, wildcard=wildcard, look=look)
+            problems += [problem.below(path) for problem in found]
         options = option_problems(self.optimizer, self.criterion_optimizer, look)
         return [*problems, *self._check_criterion(look), *options]
 
     def _check_criterion(self, look: Look) -> list[Problem]:
-        try:
+        found: list[Problem] = []
+        with ConfigError.collected(found):
             is_class = isinstance(look(self.criterion.target), type)
-        except ConfigError as error:
-            return list(error.below(("criterion",)).problems)
-        runtime = () if is_class else ("prediction", "target")
-        found = list(self.criterion.check(*runtime, wildcard=AUTO, look=look))
-        return list(ConfigError(found).below(("criterion",)).problems)
+            runtime = () if is_class else ("prediction", "target")
+            found += self.criterion.check(*runtime, wildcard=AUTO, look=look)
+        return [problem.below(("criterion",)) for problem in found]
 
     def _check_closure(self) -> list[Problem]:
         """Refuse an optimizer such as LBFGS, whose steps need a closure: the loop has none."""
@@ -269,28 +259,19 @@ class RunConfig(FileConfig):
         closure = step.parameters.get("closure")
         if closure is None or closure.default is not closure.empty:
             return []
-        path = ("optimizer", "target")
-        return [
-            Problem(path, f"{self.optimizer.target} needs a closure, and the loop gives none; take another")
-        ]
+        message = f"{self.optimizer.target} needs a closure, and the loop gives none; take another"
+        return [Problem(("optimizer", "target"), message)]
 
     def _check_monitored(self) -> list[Problem]:
         """Check the names of watched values; those of a task's named losses are known later."""
         known = {"lr", *(f"{phase}_{name}" for phase in ("train", "val") for name in ("loss", *self.metrics))}
-        watched: list[tuple[Path, str]] = [(("monitor", "metric"), self.monitor.metric)]
-        for index, objective in enumerate(self.monitor.also):
-            if objective.metric not in OF_A_WHOLE_RUN:
-                watched.append((("monitor", "also", index, "metric"), objective.metric))
-        if self.early_stopping_config is not None and self.early_stopping_config.metric is not None:
-            watched.append((("early_stopping_config", "metric"), self.early_stopping_config.metric))
-        if self.scheduler is not None:
-            watched.append((("scheduler", "monitor"), self.scheduler.monitor))
         return [
             Problem(path, f"no epoch logs '{name}'; only a study's further objectives may be this")
             if name in OF_A_WHOLE_RUN
             else Problem(path, f"nothing is logged as '{name}'{did_you_mean(name, known)}")
-            for path, name in watched
-            if name not in known and not name.startswith(("train_loss_", "val_loss_"))
+            for path, name in no_validation.watched(self)
+            if name not in (known if "also" not in path else known.union(OF_A_WHOLE_RUN))
+            and not name.startswith(("train_loss_", "val_loss_"))
         ]
 
     def create_model(self, facts: Facts | None = None) -> "nn.Module":
@@ -343,10 +324,8 @@ class RunConfig(FileConfig):
             facts: metadata of the dataset: `criterion.class_weights: auto` becomes the value there.
         """
         known = named(self.criterion, ("criterion",), arguments_of(facts))
-        try:
+        with ConfigError.within(("criterion",)):
             return self.criterion.as_function(**known)
-        except ConfigError as error:
-            raise error.below(("criterion",)) from error
 
     def create_metrics(self, facts: Facts | None = None) -> dict[str, Any]:
         """Build a fresh set of metrics by name; `auto` as in the loss."""

@@ -80,11 +80,5 @@ def require_secrets(config: Mapping[str, object]) -> None:
         ConfigError: it is a record of one, and hides some.
     """
     learn(config)
-    found = list(hidden(config))
-    if found:
-        raise ConfigError(
-            [
-                Problem(path, f"is a secret that is not stored; provide it: --set {'.'.join(path)}=VALUE")
-                for path in found
-            ]
-        )
+    message = "is a secret that is not stored; provide it: --set {}=VALUE"
+    ConfigError.raise_if(Problem(path, message.format(".".join(path))) for path in hidden(config))

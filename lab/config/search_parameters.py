@@ -34,8 +34,7 @@ def _scalars(value: dict[str, object]) -> dict[str, object]:
         options = wanted if isinstance(wanted, (list, tuple)) else [wanted]
         if not options or not all(isinstance(option, SCALARS) for option in options):
             problems.append(Problem((key,), f"found {shown(wanted)}, expected a value, or a list of values"))
-    if problems:
-        raise ConfigError(problems)
+    ConfigError.raise_if(problems)
     return value
 
 
@@ -71,7 +70,8 @@ class IntParameter(BaseParameter):
 
     @model_validator(mode="after")
     def _range(self) -> "IntParameter":
-        _check_range(self.low, self.high, None if self.step == 1 else self.step, self.log)
+        step = None if self.step == 1 else self.step
+        ConfigError.raise_if(_range_problems(self.low, self.high, step, self.log))
         return self
 
     @property
@@ -121,7 +121,7 @@ class FloatParameter(BaseParameter):
 
     @model_validator(mode="after")
     def _range(self) -> "FloatParameter":
-        _check_range(self.low, self.high, self.step, self.log)
+        ConfigError.raise_if(_range_problems(self.low, self.high, self.step, self.log))
         return self
 
     @property
@@ -189,8 +189,7 @@ class CategoricalParameter(BaseParameter):
             twin = next((i for i in range(index) if same(value[i], choice)), None)
             if twin is not None:
                 problems.append(Problem((index,), f"{shown(choice)} is listed twice; keep one"))
-        if problems:
-            raise ConfigError(problems)
+        ConfigError.raise_if(problems)
         return value
 
     @property
@@ -253,14 +252,8 @@ class CategoricalParameter(BaseParameter):
         raise ValueError(f"{shown(label)} is not one of the choices {known}")
 
 
-def _check_range(low: float, high: float, step: float | None, log: bool) -> None:
-    """Raise ConfigError unless the range holds something, and the step leads to its end."""
-    problems = list(_range_problems(low, high, step, log))
-    if problems:
-        raise ConfigError(problems)
-
-
 def _range_problems(low: float, high: float, step: float | None, log: bool) -> Iterator[Problem]:
+    """Yield a problem unless the range holds something, and the step leads to its end."""
     if low > high:
         yield Problem(("low",), f"found {shown(low)}, which is more than high, {high:g}")
         return
@@ -301,8 +294,8 @@ def _known_kind(value: object) -> object:
         raise ConfigError([Problem((), f"found {shown(value)}, expected {expected}")])
     kinds = ("int", "float", "categorical")
     if "type" not in value and "choices" not in value:
-        near = next((key for key in value if nearest(str(key), ["type", "choices"])), None)
-        hint = "" if near is None else f" (for '{near}'{nearest(str(near), ['type', 'choices'])})"
+        hints = {key: nearest(str(key), ["type", "choices"]) for key in value}
+        hint = next((f" (for '{key}'{near})" for key, near in hints.items() if near), "")
         raise ConfigError([Problem((), f"has no type{hint}; expected {expected}")])
     if _kind(value) not in kinds:
         found: object = value["type"]

@@ -25,12 +25,12 @@ def draw(space: Space, rng: random.Random, fixed: Mapping[str, object] = {}) -> 
     Args:
         fixed: parameters whose value is given, as stored.
     """
-    chosen: dict[str, object] = {}
-    for name in space.order:
-        if space.active(name, chosen):
-            parameter = space.parameters[name]
-            chosen[name] = parameter.value(fixed[name]) if name in fixed else _drawn(parameter, rng)
-    return chosen
+
+    def choose(name: str) -> object:
+        parameter = space.parameters[name]
+        return parameter.value(fixed[name]) if name in fixed else _drawn(parameter, rng)
+
+    return space.chosen(choose)
 
 
 def every(space: Space, fixed: Mapping[str, object] = {}) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +66,11 @@ class Space:
     def __init__(self, parameters: Mapping[str, AnyParameter]) -> None:
         self.parameters = dict(parameters)
         self._paths = {name: config_file.split(name) for name in self.parameters}
-        _raise(self._path_problems())
+        ConfigError.raise_if(self._path_problems())
         self._conditions: dict[str, tuple[_Condition, ...]] = {}
-        _raise(self._read_conditions())
+        ConfigError.raise_if(self._read_conditions())
         self.order = self._sorted()
-        _raise(self._impossible())
+        ConfigError.raise_if(self._impossible())
 
     def owner(self, path: Path, among: Collection[str] | None = None) -> str | None:
         """The parameter at a path of the run's config, or the nearest above it.
@@ -94,13 +94,17 @@ class Space:
         """The other parameters that a parameter's conditions name."""
         return tuple(dict.fromkeys(condition.name for condition in self._conditions[name]))
 
+    def chosen(self, choose: Callable[[str], Any]) -> dict[str, Any]:
+        """The real values of all active parameters, each chosen by name when it is known to be active."""
+        values: dict[str, Any] = {}
+        for name in self.order:
+            if self.active(name, values):
+                values[name] = choose(name)
+        return values
+
     def suggest(self, trial: "BaseTrial") -> dict[str, Any]:
         """Ask an Optuna trial for all active parameters: path -> real value, for `with_values`."""
-        chosen: dict[str, object] = {}
-        for name in self.order:
-            if self.active(name, chosen):
-                chosen[name] = self.parameters[name].suggest(trial, name)
-        return chosen
+        return self.chosen(lambda name: self.parameters[name].suggest(trial, name))
 
     def from_params(self, params: Mapping[str, object]) -> dict[str, object]:
         """The same from what Optuna stored; parameters that are not active are left out.
@@ -109,11 +113,7 @@ class Space:
             KeyError: an active parameter is missing.
             ValueError: a value is out of range, or none of the choices.
         """
-        chosen: dict[str, object] = {}
-        for name in self.order:
-            if self.active(name, chosen):
-                chosen[name] = self.parameters[name].value(params[name])
-        return chosen
+        return self.chosen(lambda name: self.parameters[name].value(params[name]))
 
     def to_params(self, values: Mapping[str, object]) -> dict[str, Label]:
         """Real values as Optuna stores them, in the order, such as for `enqueue_trial`.
@@ -121,13 +121,8 @@ class Space:
         Raises:
             KeyError, ValueError: as `from_params`.
         """
-        chosen: dict[str, object] = {}
-        params: dict[str, Label] = {}
-        for name in self.order:
-            if self.active(name, chosen):
-                chosen[name] = values[name]
-                params[name] = self.parameters[name].label(values[name])
-        return params
+        active = self.chosen(values.__getitem__)
+        return {name: self.parameters[name].label(value) for name, value in active.items()}
 
     def shown(self, params: Mapping[str, Any]) -> dict[str, Label]:
         """A stored point as reports show it: with names for choices, and numbers as they are."""
@@ -144,36 +139,30 @@ class Space:
 
         The others have their first choice or low; where the one in question has conditions, they hold.
         """
-        found = []
-        for name, parameter in self.parameters.items():
-            match parameter:
-                case CategoricalParameter():
-                    for index, choice in enumerate(parameter.choices):
-                        label = f"{name} = {parameter.names[index]}"
-                        found.append(Corner(label, self._point({name: choice}), (name, "choices", index)))
-                case _:
-                    for bound in ("low", "high"):
-                        value = getattr(parameter, bound)
-                        label = f"{name} = {value:g} ({bound})"
-                        found.append(Corner(label, self._point({name: value}), (name, bound)))
-        return _distinct(found)
+        return _distinct([corner for name in self.parameters for corner in self._edges(name)])
 
     def extremes(self) -> list[Corner]:
         """Fewer points, for what is costly: all numbers low, all high, and each choice with the numbers high.
 
         A network is largest, and a batch too, where the numbers are high.
         """
-        found = [
-            Corner("all numbers low", self._point({})),
-            Corner("all numbers high", self._point({}, "high")),
-        ]
+        found = [Corner(f"all numbers {bound}", self._point({}, bound)) for bound in ("low", "high")]
         for name, parameter in self.parameters.items():
             if isinstance(parameter, CategoricalParameter):
-                for index, choice in enumerate(parameter.choices):
-                    point = self._point({name: choice}, "high")
-                    label = f"{name} = {parameter.names[index]}"
-                    found.append(Corner(label, point, (name, "choices", index)))
+                found += self._edges(name, "high")
         return _distinct(found)
+
+    def _edges(self, name: str, numbers: str = "low") -> Iterator[Corner]:
+        """The points at each choice of a parameter, or at its low and its high."""
+        parameter = self.parameters[name]
+        if isinstance(parameter, CategoricalParameter):
+            for index, choice in enumerate(parameter.choices):
+                label, at = f"{name} = {parameter.names[index]}", (name, "choices", index)
+                yield Corner(label, self._point({name: choice}, numbers), at)
+            return
+        for bound in ("low", "high"):
+            value = getattr(parameter, bound)
+            yield Corner(f"{name} = {value:g} ({bound})", self._point({name: value}), (name, bound))
 
     def grid(self) -> dict[str, list[object]]:
         """All stored values of each parameter, for a grid sampler.
@@ -181,7 +170,7 @@ class Space:
         Raises:
             ConfigError: they can't be counted, are too many, or depend on conditions.
         """
-        _raise(self._no_grid())
+        ConfigError.raise_if(self._no_grid())
         return {name: [p.label(value) for value in p.values or ()] for name, p in self.parameters.items()}
 
     def _no_grid(self) -> Iterator[Problem]:
@@ -191,9 +180,8 @@ class Space:
                 message = "a grid has no conditions; take optuna.samplers.BruteForceSampler, or remove them"
                 yield Problem((KEY, name, "when"), message)
             if parameter.count is None:
-                yield Problem(
-                    (KEY, name), "a grid needs a finite number of values; give it a step, or choices"
-                )
+                message = "a grid needs a finite number of values; give it a step, or choices"
+                yield Problem((KEY, name), message)
             total *= parameter.count or 1
         if total > MAX_GRID:
             yield Problem((KEY,), f"the grid has {total:,} points, and at most {MAX_GRID:,} can be listed")
@@ -237,16 +225,14 @@ class Space:
     def _point(self, fixed: Mapping[str, object], numbers: str = "low") -> dict[str, object]:
         """A point with these values, where their conditions hold."""
         values = {**(self._brought_in(next(iter(fixed))) or {} if fixed else {}), **fixed}
-        chosen: dict[str, object] = {}
-        for name in self.order:
-            if self.active(name, chosen):
-                parameter = self.parameters[name]
-                if isinstance(parameter, CategoricalParameter):
-                    default = parameter.choices[0]
-                else:
-                    default = getattr(parameter, numbers)
-                chosen[name] = values.get(name, default)
-        return chosen
+
+        def choose(name: str) -> object:
+            parameter = self.parameters[name]
+            if isinstance(parameter, CategoricalParameter):
+                return values.get(name, parameter.choices[0])
+            return values.get(name, getattr(parameter, numbers))
+
+        return self.chosen(choose)
 
     def _brought_in(self, name: str) -> dict[str, object] | None:
         """Values of others that make a parameter active, or None where no values do."""
@@ -378,9 +364,3 @@ def _distinct(corners: list[Corner]) -> list[Corner]:
     for corner in corners:
         kept.setdefault(repr(sorted(corner.values.items())), corner)
     return list(kept.values())
-
-
-def _raise(problems: Iterator[Problem]) -> None:
-    found = list(problems)
-    if found:
-        raise ConfigError(found)

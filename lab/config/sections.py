@@ -46,21 +46,14 @@ def _metric_alone(value: object) -> Any:
 ObjectiveOrName = Annotated[Objective, BeforeValidator(_metric_alone, json_schema_input_type=str | Objective)]
 
 
-class Monitor(Frozen):
+class Monitor(Objective):
     """The one metric that best checkpoint, early stopping, pruner and objective use."""
 
     metric: str = Field("val_loss", description="name in metrics.csv, such as val_loss or val_dice")
-    mode: Mode = Field("min", description="min: smaller is better; must be given unless the metric is a loss")
     returns: Literal["best", "last"] = Field("best", description="the value of a run: its best or its last")
     also: tuple[ObjectiveOrName, ...] = Field(
         (), description="further objectives of a study; a run itself uses the first"
     )
-
-    @model_validator(mode="after")
-    def _mode_is_given(self) -> "Monitor":
-        if "loss" not in self.metric and "mode" not in self.model_fields_set:
-            raise _no_mode(self.metric)
-        return self
 
     @field_validator("also")
     @classmethod
@@ -96,12 +89,9 @@ def _monitor_short_form(value: object) -> Any:
                  for other in items[:index] if isinstance(other, Mapping)):  # fmt: skip
             problems.append(Problem((index, "metric"), "is monitored already; keep one"))
         else:
-            try:
+            with ConfigError.collected(problems, (index,)):
                 validate(Objective if index else Monitor, item)
-            except ConfigError as error:
-                problems += error.below((index,)).problems
-    if problems:
-        raise ConfigError(problems)
+    ConfigError.raise_if(problems)
     return {**items[0], "also": items[1:]}
 
 

@@ -1,15 +1,16 @@
 """A study checked before its first trial: each corner of its space as a run, the sampler, the pruner."""
 
 import inspect
+import itertools
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from lab.config import enqueued_trials
 from lab.config.component_spec import Look, Spec
-from lab.config.config_diff import same
+from lab.config.config_diff import is_component, same
 from lab.config.constraints import KEY as CONSTRAINTS
 from lab.config.import_policy import closed_in
 from lab.config.import_target import is_library, resolve
@@ -53,12 +54,10 @@ def problems_of(config: Study) -> tuple[list[Problem], str]:
     if shapes := corners.shapes():  # reported before torch is loaded
         return shapes, MORE
     # Functions are imported last, since their modules may load torch.
-    functions = list(_function_problems(config))
+    functions = list(_of_functions(config, lambda spec: spec.check("values")))
     if not functions and config.feasibility.functions:
-        try:
-            functions = config.feasibility.nowhere() or list(enqueued_trials.infeasible_points(config))
-        except ConfigError as error:
-            functions = list(error.problems)
+        with ConfigError.collected(functions):
+            functions += config.feasibility.nowhere() or enqueued_trials.infeasible_points(config)
     problems = [*corners.check(), *_sampler_problems(config), *_pruner_problems(config), *functions]
     return list(dict.fromkeys(problems)), ""
 
@@ -84,8 +83,8 @@ class _Corners:
         own: dict[object, object] = {
             name: part.model_dump() for name in ("sampler", "pruner") if (part := getattr(self.config, name))
         }
-        closed = [*closed_in(own), *_closed_functions(self.config)]
-        found = self.problems or [*self._found(_early), *(closed or _misnamed(self.config))]
+        closed = [*closed_in(own), *_of_functions(self.config, lambda spec: closed_in(spec.model_dump()))]
+        found = self.problems or [*self._found(RunConfig.early_problems), *(closed or _misnamed(self.config))]
         if found or self.config.feasibility.functions:
             return found
         return self.config.feasibility.nowhere()
@@ -94,7 +93,7 @@ class _Corners:
         """Import paths and arguments, against the real signatures."""
         return self._found(_problems)
 
-    def _found(self, problems_of_run: Callable[[RunConfig], tuple[Problem, ...]]) -> list[Problem]:
+    def _found(self, problems_of_run: Callable[[RunConfig], list[Problem]]) -> list[Problem]:
         """The problems of all corners, each at what brought it in."""
         # A problem of the base run is reported there, and not at each corner.
         base = {_cause(self.config.base, p) for p in problems_of_run(self.config.base)}
@@ -187,37 +186,22 @@ def _never(config: Study, corner: Corner) -> bool:
     return config.feasibility.violated(corner.values) is not None
 
 
-def _closed_functions(config: Study) -> Iterator[Problem]:
-    """Constraints whose import path may not be named."""
+def _of_functions(config: Study, problems_of: Callable[[Spec], Iterable[Problem]]) -> Iterator[Problem]:
+    """The problems of the constraints that are functions."""
     for index, spec in config.feasibility.functions:
-        yield from ConfigError(list(closed_in(spec.model_dump()))).below((CONSTRAINTS, index)).problems
+        yield from (problem.below((CONSTRAINTS, index)) for problem in problems_of(spec))
 
 
-def _function_problems(config: Study) -> Iterator[Problem]:
-    for index, spec in config.feasibility.functions:
-        yield from ConfigError(list(spec.check("values"))).below((CONSTRAINTS, index)).problems
-
-
-def _early(run: RunConfig) -> tuple[Problem, ...]:
-    return tuple(run.early_problems())
-
-
-def _problems(run: RunConfig) -> tuple[Problem, ...]:
-    try:
+def _problems(run: RunConfig) -> list[Problem]:
+    problems: list[Problem] = []
+    with ConfigError.collected(problems):
         run.check()
-    except ConfigError as error:
-        return error.problems
-    return ()
+    return problems
 
 
 def _shared(a: Path, b: Path) -> int:
     """The number of leading parts that two paths have in common."""
-    length = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        length += 1
-    return length
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))))
 
 
 def _target(choice: object) -> str | None:
@@ -240,8 +224,8 @@ def _misnamed(config: Study) -> list[Problem]:
         spec: Spec | None = getattr(config, name)
         if spec is not None:
             full = validate(Spec, _completed(spec.model_dump(), known, look))
-            found = list(_bare(spec.model_dump(), name)) or list(full.check(look=look))
-            problems += ConfigError(found).below((name,)).problems
+            found = _bare(spec.model_dump(), name) or full.check(look=look)
+            problems += [problem.below((name,)) for problem in found]
     return problems
 
 
@@ -249,8 +233,8 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
     from optuna.samplers import BaseSampler, BruteForceSampler, CmaEsSampler, GridSampler
 
     given = {"seed": 0, "search_space": {"x": [0]}}
-    found = [*_taken(config.sampler.arguments), *_component_problems(config.sampler, BaseSampler, given)]
-    yield from ConfigError(found).below(("sampler",)).problems
+    found = [*_taken(config.sampler.model_dump()), *_component_problems(config.sampler, BaseSampler, given)]
+    yield from (problem.below(("sampler",)) for problem in found)
     try:
         kind = config.sampler.resolve()
     except ConfigError:
@@ -258,10 +242,10 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
     if not inspect.isclass(kind):
         return
     if issubclass(kind, GridSampler):
-        try:
+        unlisted: list[Problem] = []
+        with ConfigError.collected(unlisted):
             config.space.grid()
-        except ConfigError as error:
-            yield from error.problems
+        yield from unlisted
     elif issubclass(kind, BruteForceSampler):
         for name, parameter in config.space.parameters.items():
             if parameter.count is None:
@@ -275,13 +259,12 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
         yield Problem(("sampler", "target"), message)
 
 
-def _taken(arguments: Mapping[str, object]) -> Iterator[Problem]:
+def _taken(sampler: Mapping[str, object]) -> Iterator[Problem]:
     """Arguments of a sampler, or of one within it, that the study gives."""
-    for name, value in arguments.items():
-        if name in _GIVEN:
-            yield Problem((name,), _GIVEN[name])
-        elif isinstance(value, Mapping) and name.endswith("sampler"):
-            yield from ConfigError(list(_taken(value))).below((name,)).problems
+    for path, part in _with_inner(sampler, "sampler"):
+        for name in part if isinstance(part, Mapping) else ():
+            if name in _GIVEN:
+                yield Problem((*path, name), _GIVEN[name])
 
 
 def _pruner_problems(config: Study) -> Iterator[Problem]:
@@ -289,7 +272,7 @@ def _pruner_problems(config: Study) -> Iterator[Problem]:
         from optuna.pruners import BasePruner
 
         found = _component_problems(config.pruner, BasePruner, {"epochs": config.base.epochs})
-        yield from ConfigError(list(found)).below(("pruner",)).problems
+        yield from (problem.below(("pruner",)) for problem in found)
 
 
 def _component_problems(spec: Spec, base: type, given: Mapping[str, object]) -> Iterator[Problem]:
@@ -311,29 +294,34 @@ def _component_problems(spec: Spec, base: type, given: Mapping[str, object]) -> 
 
 def _of_another_kind(value: Mapping[str, Any], base: type) -> Iterator[Problem]:
     """A sampler or pruner, and those within it, that is none."""
-    try:
-        kind = resolve(value["target"])
-    except ConfigError:
-        return  # reported with the arguments
-    if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
-        name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
-        yield Problem(("target",), f"found {value['target']}, expected a class that derives from {name}")
-    for name, part in value.items():
-        if not name.endswith(_word(base)):
+    name = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
+    for path, part in _with_inner(value, _word(base)):
+        if not is_component(part):
             continue
-        if isinstance(part, Mapping) and isinstance(part.get("target"), str):
-            yield from ConfigError(list(_of_another_kind(part, base))).below((name,)).problems
+        try:
+            kind = resolve(part["target"])
+        except ConfigError:
+            continue  # reported with the arguments
+        if not inspect.isclass(kind) or not issubclass(kind, base) or inspect.isabstract(kind):
+            message = f"found {part['target']}, expected a class that derives from {name}"
+            yield Problem((*path, "target"), message)
 
 
-def _bare(value: Mapping[str, object], word: str) -> Iterator[Problem]:
+def _bare(value: Mapping[str, object], word: str) -> list[Problem]:
     """Samplers or pruners within one that are written as an import path alone."""
-    for name, part in value.items():
-        if not name.endswith(word):
-            continue
-        if isinstance(part, Mapping) and isinstance(part.get("target"), str):
-            yield from ConfigError(list(_bare(part, word))).below((name,)).problems
-        elif isinstance(part, str):
-            yield Problem((name,), f"found {shown(part)}, expected a mapping: {{target: {part}}}")
+    return [
+        Problem(path, f"found {shown(part)}, expected a mapping: {{target: {part}}}")
+        for path, part in _with_inner(value, word)
+        if isinstance(part, str)
+    ]
+
+
+def _with_inner(value: object, word: str, path: Path = ()) -> Iterator[tuple[Path, object]]:
+    """A sampler or pruner, and what stands for another one within it, at any depth, with its path."""
+    yield path, value
+    for name, part in value.items() if isinstance(value, Mapping) else ():
+        if name.endswith(word):
+            yield from _with_inner(part, word, (*path, name))
 
 
 def _word(base: type) -> str:
@@ -352,7 +340,7 @@ def _completed(value: object, given: Mapping[str, object], look: Look = resolve)
     if not isinstance(value, Mapping):
         return value
     result = {key: _completed(item, given, look) for key, item in value.items()}
-    if isinstance(value.get("target"), str):
+    if is_component(value):
         try:
             found = look(value["target"])
             known = signature_of(found).parameters if found is not None else {}

@@ -127,10 +127,8 @@ def _place(data: dict[str, object], path: Path, value: object, defaults: Mapping
     if section == "run" and rest and isinstance(inner, str):
         raise ConfigError([Problem(path, "can't be set, for the run couldn't be read")])
     if section == "run" and rest and isinstance(inner, dict):
-        try:
+        with ConfigError.within(("run",)):
             return ("run", *config_file.set_value(inner, rest, value, RunConfig.defaults()))
-        except ConfigError as error:
-            raise error.below(("run",)) from None
     if section in BY_PATH and rest and (inner is None or isinstance(inner, dict)):
         path = (section, *_whole_key(str(section), inner or {}, rest, value))
     return config_file.set_value(data, path, value, defaults)

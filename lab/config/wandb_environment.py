@@ -52,8 +52,7 @@ def settled(config: RunConfig, recorded: Mapping[str, object] | None = None) -> 
     Raises:
         ConfigError: a variable holds what W&B doesn't know.
     """
-    if problems := list(problems_of(config, recorded or {})):
-        raise ConfigError(problems)
+    ConfigError.raise_if(problems_of(config, recorded or {}))
     values = values_of(config, recorded or {}, FIELDS)
     return config.with_values(values) if values else config
 
