@@ -38,7 +38,8 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
     kinds = list(CAUSES)
     faults = [kinds[number // 2 % len(kinds)] if number % 2 else "none" for number in range(count)]
     config = _study(folder, len(faults), list(CAUSES), isolation="process", run__net__ballast=64)
-    audit = _enqueued(folder, config, [_point(fault, number) for number, fault in enumerate(faults)])
+    audit = Audit(config, folder)
+    audit.enqueue(_point(fault, number) for number, fault in enumerate(faults))
     command = bench.start(folder, "--optimize", str(write_file(folder, config)))
     # This returns when the command has ended.
     base, end, most = _watch_memory(command, audit)
@@ -73,13 +74,17 @@ def killing_configuration(bench: Bench, count: int) -> Verdict:
     starts = 0
     for isolation in ("process", "none"):
         folder = bench.folder(f"killing-{isolation}")
-        points = _with_killers(count)
-        config = _study(folder, len(points), list(_KILLERS), isolation=isolation, run__net__note=_DIED)
-        audit = _enqueued(folder, config, points)
-        began = _through(
-            bench, folder, config, most=1 if isolation == "process" else 2 * count + 1, broken=broken
-        )
-        starts += began - 1
+        rounds = _with_killers(count)
+        faults = {"isolation": isolation, "run__net__note": _DIED}
+        config = _study(folder, sum(map(len, rounds)), list(_KILLERS), **faults)
+        audit, asked = Audit(config, folder), 0
+        # The copies are queued after the quarantines: else two workers begin a configuration and its copy
+        # side by side.
+        for points, most in zip(rounds, (1 if isolation == "process" else 2 * count + 1, 1), strict=True):
+            audit.enqueue(points)
+            asked += len(points)
+            begun = config.model_copy(update={"n_trials": asked})
+            starts += _through(bench, folder, begun, most=most, broken=broken) - 1
         died = (folder / _DIED).read_text().splitlines() if (folder / _DIED).exists() else []
         tries.update(died)
         found = audit.trials()
@@ -166,19 +171,13 @@ def _point(fault: str, number: int) -> dict[str, object]:
     return {"net.fault": fault, "net.width": 4 + number}
 
 
-def _with_killers(count: int) -> list[dict[str, object]]:
-    """Each killing configuration among good ones, and once more when all of them have been tried."""
-    points: list[dict[str, object]] = [_point("none", 0)]
+def _with_killers(count: int) -> list[list[dict[str, object]]]:
+    """Each killing configuration between good ones; and a second round of them, once all have been tried."""
+    rounds: list[list[dict[str, object]]] = [[_point("none", 0)], []]
     killers = [_point(_KILLERS[index % len(_KILLERS)], 4 * index + 1) for index in range(count)]
     for index, killer in enumerate([*killers, *killers]):
-        points += [killer, _point("none", 2 * index + 2)]
-    return points
-
-
-def _enqueued(folder: Path, config: OptimizeConfig, points: Sequence[dict[str, object]]) -> Audit:
-    audit = Audit(config, folder)
-    audit.enqueue(points)
-    return audit
+        rounds[index // count] += [killer, _point("none", 2 * index + 2)]
+    return rounds
 
 
 def _through(bench: Bench, folder: Path, config: OptimizeConfig, most: int, broken: list[str]) -> int:
