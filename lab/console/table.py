@@ -1,5 +1,6 @@
 """Tables for a terminal: aligned, and as wide as it is at most."""
 
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from lab.console.streams import columns, writable_here
 
 Align = Literal["<", ">"]
 _GAP = 2
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def render(
@@ -26,7 +28,7 @@ def render(
     """
     left: list[Align] = ["<"] * (len(header) - len(align))
     sides = [*align, *left]
-    header, *rows = [[*map(writable_here, cells)] for cells in (header, *rows)]
+    header, *rows = [[*map(_cell, cells)] for cells in (header, *rows)]
     widths = [max(map(columns_of, cells)) for cells in zip(header, *rows, strict=True)]
     if width is not None:
         widths = _fit(widths, width)
@@ -39,6 +41,11 @@ def render(
         .rstrip()
         for line in lines
     )
+
+
+def _cell(text: str) -> str:
+    """The text as it can be written in one place of one line: a folder's name may contain anything."""
+    return writable_here(_CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], text))
 
 
 def _fit(widths: Sequence[int], width: int) -> list[int]:

@@ -67,7 +67,7 @@ class RunRow:
         """Seconds since 1970; from the folder if the summary has no start."""
         try:
             return datetime.fromisoformat(str(self.summary.get("started"))).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             return _changed(self.folder)
 
     def metric(self, name: str) -> str:
@@ -87,7 +87,12 @@ class RunRow:
             found = self.summary.get(name)
         else:
             found = _mapping(self.summary.get("best")).get(name)
-        return float(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else math.nan
+        if not isinstance(found, (int, float)) or isinstance(found, bool):
+            return math.nan
+        try:
+            return float(found)
+        except OverflowError:
+            return math.inf if found > 0 else -math.inf
 
     def shown(self, name: str) -> str:
         """The number as text; of several seeds or folds their mean ± standard deviation."""
@@ -225,16 +230,22 @@ def as_json(rows: Sequence[RunRow]) -> str:
 def _folders(root: Path) -> list["os.DirEntry[str]"]:
     try:
         with os.scandir(root) as entries:
-            return [entry for entry in entries if entry.name[0] != "." and entry.is_dir()]
+            return [entry for entry in entries if entry.name[0] != "." and _is_folder(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _read(folder: str, host: str) -> RunRow:
-    """Read a summary with plain `open`: each of ten thousand runs may take a tenth of a millisecond."""
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
-        with open(f"{folder}/{run_folder.SUMMARY}", "rb") as file:  # noqa: PTH123
-            summary = _DECODER.decode(file.read().decode())
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _read(folder: str, host: str) -> RunRow:
+    """Read a summary by a path as text: each of ten thousand runs may take a tenth of a millisecond."""
+    try:
+        summary = _DECODER.decode(file_io.read_regular(f"{folder}/{run_folder.SUMMARY}").decode())
     except FileNotFoundError:
         return RunRow(Path(folder), NO_SUMMARY, {})
     except (OSError, ValueError, RecursionError):
@@ -340,7 +351,7 @@ def _columns(
     now = time.time()
     value_names = {row.value_name for row in rows if row.summary}
     columns: dict[str, Callable[[RunRow], str]] = {"outcome": lambda row: row.outcome}
-    if len({row.summary.get("project") for row in rows if row.summary}) > 1:
+    if len({str(row.summary.get("project")) for row in rows if row.summary}) > 1:
         columns["project"] = lambda row: str(row.summary.get("project", "–"))
     if len(value_names) == 1:
         columns[value_names.pop()] = lambda row: marked_number(row, "value", marked)

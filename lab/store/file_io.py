@@ -8,6 +8,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -103,6 +104,18 @@ def _of(path: Path, error: OSError, written: Path) -> OSError:
     if error.errno is None or error.filename not in (None, str(written)):
         return error
     return OSError(error.errno, os.strerror(error.errno), str(path))
+
+
+def read_regular(path: str) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: there is none, or it is something else, such as a pipe that nobody writes to.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file.read()
 
 
 def atomic_write(path: Path, content: str | bytes, private: bool = False) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import os
@@ -150,10 +151,31 @@ def test_an_unreadable_summary_is_shown_as_such(content: str | bytes, tmp_path: 
     assert "unreadable" in run_list.as_table(rows, width=80)
 
 
-@pytest.mark.parametrize(
-    "field", ["monitor", "value", "best", "last", "epochs", "seconds", "started", "config", "seeds", "spread"]
-)
-@pytest.mark.parametrize("value", [None, "text", [1], {"a": {}}, True])
+FIELDS = [
+    "monitor",
+    "value",
+    "best",
+    "last",
+    "epochs",
+    "seconds",
+    "started",
+    "config",
+    "seeds",
+    "spread",
+    "project",
+    "outcome",
+    "name",
+]
+ODD = [
+    *itertools.product(FIELDS, [None, "text", [1], {"a": {}}, True, "\ud800"]),
+    *itertools.product(["epochs", "seconds", "value", "seed"], [10**400, -(10**400), 1e300]),
+    ("started", "0001-01-01T00:00:00+00:00"),
+    ("started", "9999-12-31T23:59:59-23:59"),
+    ("definitions", [1]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), ODD, ids=range(len(ODD)))
 def test_no_odd_summary_breaks_the_list(field: str, value: Any, make: Make, tmp_path: Path) -> None:
     make("ok")
     folder = make("odd")
@@ -162,6 +184,34 @@ def test_no_odd_summary_breaks_the_list(field: str, value: Any, make: Make, tmp_
     rows = run_list.read_runs([tmp_path / "runs"])
     assert len(run_list.as_table(run_list.sort(rows, "val_loss"), "val_loss", width=100).splitlines()) == 5
     assert len(json.loads(run_list.as_json(rows))) == 2
+
+
+@pytest.mark.timeout(20)
+def test_no_odd_folder_breaks_the_list(make: Make, tmp_path: Path) -> None:
+    """Pipes and devices have no end, links may lead to themselves, and names be of any bytes."""
+    make("ok")
+    root = tmp_path / "runs"
+    for name in ("pipe", "device", "folder", "loop"):
+        (root / name).mkdir()
+    os.mkfifo(root / "pipe" / "summary.json")
+    (root / "device" / "summary.json").symlink_to("/dev/zero")
+    (root / "folder" / "summary.json").mkdir()
+    (root / "loop" / "summary.json").symlink_to("summary.json")
+    (root / "itself").symlink_to("itself")
+    (root / "new\nline \x1b[31m \udcff").mkdir()
+    rows = run_list.read_runs([root])
+    outcomes = {row.run_id: row.outcome for row in rows}
+    assert outcomes == {
+        "ok": "completed",
+        "pipe": "unreadable",
+        "device": "unreadable",
+        "folder": "unreadable",
+        "loop": "unreadable",
+        "new\nline \x1b[31m \udcff": "no summary",
+    }
+    lines = run_list.as_table(rows, width=80).splitlines()
+    assert len(lines) == 2 + len(rows) + 1
+    assert any(line.startswith(r"new\nline \x1b[31m \xff  ") for line in lines)
 
 
 def test_what_is_no_run_is_passed_over(make: Make, tmp_path: Path) -> None:
