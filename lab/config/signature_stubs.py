@@ -99,12 +99,13 @@ def _constructor(source: Source, node: ast.ClassDef, depth: int) -> tuple[Source
         *(getattr(h, "name", "") for h in hidden),
     }:
         raise Unknown
-    bases = [base for base in node.bases if _name(base) not in ("Generic", "ABC", "object")]
+    bases = [base for base in node.bases if _name(base) not in ("Generic", "ABC", "Protocol", "object")]
     parents = [_parent(source, base) for base in bases if isinstance(base, ast.Name | ast.Attribute)]
-    if len(bases) > 1 or len(parents) != len(bases):
+    inherited = [_constructor(*parent, depth + 1) for parent in parents]
+    found = [each for each in inherited if each[1] is not None]
+    if len(parents) != len(bases) or len(found) > 1:  # of several, Python's order decides
         raise Unknown
-    inherited = _constructor(*parents[0], depth + 1) if parents else (source, None)
-    return (source, own["__init__"]) if "__init__" in own else inherited
+    return (source, own["__init__"]) if "__init__" in own else found[0] if found else (source, None)
 
 
 def _parent(source: Source, base: ast.expr) -> tuple[Source, ast.ClassDef]:

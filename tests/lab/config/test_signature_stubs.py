@@ -137,10 +137,13 @@ def test_nothing_is_imported_and_closed_paths_stay_closed() -> None:
         ("def Net(a, **more: dict[str, int]): pass", "(a, **more)"),
         ("from typing import TypedDict, Unpack\nOwn = TypedDict('Own', {'b': int})\n"
          "def Net(a, **more: Unpack[Own]): pass", None),
+        ("class A: pass\nclass B:\n    def __init__(self, b: int): pass\nclass Net(A, B): pass", "(b: int)"),
+        ("from typing import Protocol\nclass A(Protocol): pass\nclass Net(A): pass", "()"),
         # What the sources leave open.
         ("import functools\n@functools.cache\ndef Net(a): pass", None),
         ("class Net(metaclass=type): pass", None),
-        ("class A: pass\nclass B: pass\nclass Net(A, B): pass", None),
+        ("class A:\n    def __init__(self, a): pass\nclass B:\n    def __init__(self, b): pass\n"
+         "class Net(A, B): pass", None),
         ("class Net:\n    def __new__(cls, a): pass", None),
         ("from dataclasses import dataclass\n@dataclass\nclass Net:\n    a: int", None),
         ("globals()['Net'] = print", None),
