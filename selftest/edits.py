@@ -4,8 +4,10 @@ import copy
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -18,60 +20,27 @@ from selftest.verdict import Tally, Verdict
 _TRIALS = 3
 _LONGEST = 120.0  # seconds
 _DOCUMENT = Path("docs") / "studies.md"
-_LR = "optimizer.lr"
 Data = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of a study's file.
-
-    Args:
-        name: what is changed.
-        path: of the value in the file, as a refusal names it.
-        change: changes the file's data.
-        harmless: whether the study goes on with it, as docs/studies.md has to say.
-    """
+    """One change of a study's file, as `edits.yaml` describes it."""
 
     name: str
     path: str
-    change: Callable[[Data], None]
+    at: Sequence[str]
+    to: object
     harmless: bool = False
 
-
-def _set(*path: str, to: Any) -> Callable[[Data], None]:
-    def change(data: Data) -> None:
-        here = data
-        for part in path[:-1]:
-            here = here[part]
-        here[path[-1]] = to
-
-    return change
+    def change(self, data: Data) -> None:
+        """Change the file's data."""
+        *parents, last = self.at
+        reduce(getitem, parents, data)[last] = self.to
 
 
-def _choices(*values: object) -> Callable[[Data], None]:
-    return _set("search_space", "criterion", "choices", to=list(values))
-
-
-_MSE, _HUBER, _L1 = "torch.nn.MSELoss", "torch.nn.HuberLoss", "torch.nn.L1Loss"
-EDITS = (
-    Edit("direction", "run.monitor.mode", _set("run", "monitor", "mode", to="max")),
-    Edit("choice added", "search_space.criterion.choices", _choices(_MSE, _HUBER, _L1)),
-    Edit("choice removed", "search_space.criterion.choices", _choices(_MSE)),
-    Edit("choices reordered", "search_space.criterion.choices", _choices(_HUBER, _MSE)),
-    Edit("range", "search_space.optimizer.lr.high", _set("search_space", _LR, "high", to=0.02)),
-    Edit("log", "search_space.optimizer.lr.log", _set("search_space", _LR, "log", to=False)),
-    Edit(
-        "sampler",
-        "sampler",
-        _set("sampler", to={"target": "optuna.samplers.TPESampler"}),
-        harmless=True,
-    ),
-    Edit("pruner", "pruner", _set("pruner", to={"target": "optuna.pruners.MedianPruner"}), harmless=True),
-    Edit("metric", "run.monitor.metric", _set("run", "monitor", "metric", to="train_loss")),
-    Edit("epochs", "run.epochs", _set("run", "epochs", to=2)),
-    Edit("data", "run.data.train_count", _set("run", "data", "train_count", to=64)),
-    Edit("net", "run.net.target", _set("run", "net", to={"target": "model.MLP", "layers": 1})),
+EDITS = tuple(
+    Edit(**each) for each in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 )
 
 
@@ -162,8 +131,8 @@ def _file(folder: Path) -> Data:
     """Write the study's file; returns its data."""
     config = small_study(
         "sqlite:///studies.db", _TRIALS, run__epochs=1, run__net__seconds=0.0,
-        run__monitor={"metric": "val_loss", "mode": "min"}, run__criterion=_MSE,
-        search_space__criterion={"type": "categorical", "choices": [_MSE, _HUBER]},
+        run__monitor={"metric": "val_loss", "mode": "min"}, run__criterion="torch.nn.MSELoss",
+        search_space__criterion={"choices": ["torch.nn.MSELoss", "torch.nn.HuberLoss"]},
     )  # fmt: skip
     data: Data = yaml.safe_load(write_file(folder, config).read_text())
     return data

@@ -3,10 +3,9 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -31,14 +30,10 @@ _TABLE = run_text(
     net={"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
     criterion="lab.losses.BCEDice",
 )
-_SPACE = {"batch_size": {"choices": [16, 32]}}
 _STUDY = {
-    "study_name": "NAME",
-    "n_trials": 1,
-    "isolation": "none",
-    "run": small_run(),
-    "search_space": _SPACE,
-}
+    "study_name": "NAME", "n_trials": 1, "isolation": "none", "run": small_run(),
+    "search_space": {"batch_size": {"choices": [16, 32]}},
+}  # fmt: skip
 _SEARCH = yaml.safe_dump(_STUDY, sort_keys=False)
 # What a name is written as in a file.
 _QUOTED: Mapping[str, Callable[[str], str]] = {
@@ -118,13 +113,10 @@ def listing(folder: Path, without: Path) -> dict[str, str]:
     for path in sorted(folder.rglob("*")):
         if path == without or without in path.parents:
             continue
-        content = (
-            str(path.readlink()).encode()
-            if path.is_symlink()
-            else b"/"
-            if path.is_dir()
-            else path.read_bytes()
-        )
+        if path.is_symlink():
+            content = str(path.readlink()).encode()
+        else:
+            content = b"/" if path.is_dir() else path.read_bytes()
         found[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -149,58 +141,48 @@ def _tried(bench: Bench, runs: Path, cases: tuple[Case, ...]) -> Iterator[tuple[
         yield case, done, changes(before, listing(place, work))
 
 
-_RESUME = ("--resume", "true/run", "--set", "epochs=2", "--quiet")
-_EXPORT = ("--export", "safetensors", "true/run", "--input", "true/images")
 _RUN_FILE = ("--run", "run.yaml", "--quiet")
 _OPTIMIZE = ("--optimize", "study.yaml", "--quiet")
 _PREDICT = ("--predict", "true/run", "--input", "list.csv", "--output", "out", "--quiet")
-_IMAGES = "basename,image_path\nNAME,true/images/a.png\n"
-_MASKS = "basename,image_path,mask_path\na,NAME,NAME\nb,NAME,\n"
+_IMAGES = {"list.csv": "basename,image_path\nNAME,true/images/a.png\n"}
+_MASKS = {"data/manifest.csv": "basename,image_path,mask_path\na,NAME,NAME\nb,NAME,\n", "run.yaml": _TABLE}
 _SMALL = {"study.yaml": _SEARCH.replace("NAME", "small")}
-
-
-def _named(what: str, names: Iterable[str], arguments: tuple[str, ...], **more: Any) -> Iterator[Case]:
-    return (Case(f"{what} {name[:30]!r}", arguments, name=name, **more) for name in names)
-
-
-def _run(name: str) -> Case:
-    codes = (0,) if "\0" not in name else (0, 2)
-    return Case(f"a run named {name[:30]!r}", _RUN_FILE, {"run.yaml": _RUN}, codes, name=name)
-
-
-def _link(what: str, place: str, target: str, *arguments: str) -> Case:
-    """A link of a stranger's folder in the place of a file or folder that is written."""
-    words = "is a link that leads out"
-    return Case(f"a link for {what}", arguments, _SMALL, words=words, link=(place, target))
-
-
-CASES = (
-    *map(_run, NAMES),
-    *_named(
-        "a study named",
-        (*NAMES[:7], ""),
-        _OPTIMIZE,
-        files={"study.yaml": _SEARCH},
-        words="study.yaml:1: study_name: ",
+_OF_STUDY = "study.yaml:1: study_name: "
+# Links of a stranger's folder in the place of a file or folder that is written: of what, where, and whereto.
+_LINKS: Mapping[tuple[str, ...], Sequence[tuple[str, str, str]]] = {
+    ("--resume", "true/run", "--set", "epochs=2", "--quiet"): (
+        ("a run's events", "true/run/events.jsonl", "mine.jsonl"),
+        ("a run's checkpoints", "true/run/checkpoints", ""),
+        ("a run's lock", "true/run/.lock", ESCAPE),
     ),
-    *_named("a fork named", NAMES[:2], (*_OPTIMIZE, "--fork", "NAME"), files=_SMALL),
-    *_named(
-        "an image named", (*NAMES[:4], *NAMES[6:12]), _PREDICT, files={"list.csv": _IMAGES}, codes=(0, 2)
+    ("--evaluate", "true/run"): (("a run's evaluation", "true/run/evaluation", ""),),
+    ("--export", "safetensors", "true/run", "--input", "true/images"): (
+        ("a run's export", "true/run/export", ""),
     ),
-    *_named(
-        "a row with the file",
-        (*NAMES[:2], *NAMES[6:9]),
-        _RUN_FILE,
-        files={"data/manifest.csv": _MASKS, "run.yaml": _TABLE},
-        words="image_path",
+    _OPTIMIZE: (
+        ("a study's first trial", "studies/small/trial_00000", ""),
+        ("a trial's lease", "studies/small/trial_00000/.lease", "mine.jsonl"),
+        ("a trial's console", "studies/small/trial_00000/console.log", "mine.jsonl"),
+        ("a study's best trial", "studies/small/best", ""),
     ),
-    _link("a run's events", "true/run/events.jsonl", "mine.jsonl", *_RESUME),
-    _link("a run's checkpoints", "true/run/checkpoints", "", *_RESUME),
-    _link("a run's lock", "true/run/.lock", ESCAPE, *_RESUME),
-    _link("a run's evaluation", "true/run/evaluation", "", "--evaluate", "true/run"),
-    _link("a run's export", "true/run/export", "", *_EXPORT),
-    _link("a study's first trial", "studies/small/trial_00000", "", *_OPTIMIZE),
-    _link("a trial's lease", "studies/small/trial_00000/.lease", "mine.jsonl", *_OPTIMIZE),
-    _link("a trial's console", "studies/small/trial_00000/console.log", "mine.jsonl", *_OPTIMIZE),
-    _link("a study's best trial", "studies/small/best", "", *_OPTIMIZE),
-)
+}
+
+
+def _cases() -> Iterator[Case]:
+    for what, names, arguments, files, codes, words in (
+        ("a run named", NAMES[:6] + NAMES[7:], _RUN_FILE, {"run.yaml": _RUN}, (0,), ""),
+        ("a run named", NAMES[6:7], _RUN_FILE, {"run.yaml": _RUN}, (0, 2), ""),
+        ("a study named", (*NAMES[:7], ""), _OPTIMIZE, {"study.yaml": _SEARCH}, (2,), _OF_STUDY),
+        ("a fork named", NAMES[:2], (*_OPTIMIZE, "--fork", "NAME"), _SMALL, (2,), ""),
+        ("an image named", (*NAMES[:4], *NAMES[6:12]), _PREDICT, _IMAGES, (0, 2), ""),
+        ("a row with the file", (*NAMES[:2], *NAMES[6:9]), _RUN_FILE, _MASKS, (2,), "image_path"),
+    ):
+        for name in names:
+            yield Case(f"{what} {name[:30]!r}", arguments, files, codes, words, name)
+    for linked, links in _LINKS.items():
+        for what, place, target in links:
+            words = "is a link that leads out"
+            yield Case(f"a link for {what}", linked, _SMALL, words=words, link=(place, target))
+
+
+CASES = tuple(_cases())

@@ -2,10 +2,9 @@
 
 import random
 import string
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import sqlalchemy
 import yaml
@@ -16,8 +15,6 @@ from selftest.studies import small_run
 from selftest.verdict import Verdict
 
 _PATIENCE = 180.0
-_PEM = "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n"
-Form: TypeAlias = Callable[[str], object]
 _LETTERS = string.ascii_letters + string.digits
 
 
@@ -92,55 +89,36 @@ def search(secrets: list[Secret], written: Iterable[tuple[str, bytes]]) -> Itera
                 yield f"{name}: nothing of '{secret.what}' expected, found it after {around!r}"
 
 
-_URL = "postgresql://me:{}@host/db"
-# What it is, where it is planted, and as what.
-_FORMS: Sequence[tuple[str, str, Form]] = (
-    ("a password", "password", str),
-    ("a key to an API", "api_key", str),
-    ("a token", "token", str),
-    ("a password in a URL", "url", "https://me:{}@host/x".format),
-    ("a token in a URL", "address", "https://host/x?access_token={}&y=1".format),
-    ("a secret in nested lists", "nested", lambda text: [[{"secret": text}], []]),
-    ("credentials", "credentials", lambda text: {"user": "me", "value": [text]}),
-    ("a header in a list", "headers", lambda text: ["Accept: */*", f"Authorization: Bearer {text}"]),
-    ("a Hugging Face token under a plain name", "hub", "hf_{}".format),
-    ("a GitHub token under a plain name", "remote", "ghp_{}".format),
-    ("an OpenAI key under a plain name", "model", "sk-{}".format),
-    ("a Slack token under a plain name", "channel", "xoxb-{}".format),
-    ("an AWS secret key", "aws_secret_access_key", str),
-    ("a private key", "private_key", _PEM.format),
-    ("a private key under a plain name", "certificate", _PEM.format),
-    ("a line of an .env file", "dotenv", "DB_PASSWORD={}".format),
-    ("a passphrase of words", "passphrase", "correct horse {}".format),
-    ("an SQL connection", "dsn", "host=h user=me password={} dbname=x".format),
-    ("a token in the command line", "!extra_token", str),
-    ("a password in a URL of the command line", "!extra_url", _URL.format),
-    ("the token of Hugging Face", "$HF_TOKEN", "hf_{}".format),
-    ("a password of the environment", "$SERVICE_PASSWORD", str),
-    ("a URL of the environment", "$DATABASE_URL", _URL.format),
-    ("a bearer in a traceback", "", "got 401 with Authorization: Bearer {}".format),
-    ("a password in a traceback", "", "connect(user='me', password='{}') failed".format),
-    ("a URL in a traceback", "", "can't reach s3://me:{}@bucket/x".format),
-    ("the database's password", "", str),
-)
-
-
 def plant(rng: random.Random) -> list[Secret]:
     """The secrets, each with a core of its own."""
 
     def core(length: int = 24, letters: str = _LETTERS) -> str:
         return "".join(rng.choices(letters, k=length - 2)) + "a7"
 
+    def planted(what: str, text: object, path: str = "") -> Secret:
+        own = core()
+        return Secret(what, own, _filled(text, own), path)
+
     aws = "AKIA" + core(16, string.ascii_uppercase + string.digits).upper()
     parts = [core(20), core(20), core(20)]
     jwt = f"eyJ{parts[0]}.eyJ{parts[1]}.{parts[2]}"
     wandb = core(40, "0123456789abcdef")
+    described = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return [
-        *(Secret(what, c := core(), form(c), path) for what, path, form in _FORMS),
+        *(planted(**each) for each in described),
         Secret("an AWS key under a plain name", aws, aws, "bucket"),
         Secret("a JSON web token under a plain name", parts[2], jwt, "session_name"),
         Secret("the key of W&B", wandb, wandb, "$WANDB_API_KEY"),
     ]
+
+
+def _filled(text: object, core: str) -> object:
+    """A text, or those in lists and mappings, with the secret in its place."""
+    if isinstance(text, dict):
+        return {key: _filled(value, core) for key, value in text.items()}
+    if isinstance(text, list):
+        return [_filled(value, core) for value in text]
+    return str(text).replace("{}", core)
 
 
 def _write(folder: Path, secrets: list[Secret], storage: str) -> None:

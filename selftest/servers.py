@@ -2,10 +2,12 @@
 
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from selftest.bench import Bench, Process, until
 from selftest.sockets import Listening, exchange, family, listening, request, status
@@ -84,58 +86,28 @@ def judge_sockets(name: str, found: set[Listening]) -> list[str]:
 
 
 def _asked(
-    what: str, path: str, *headers: str, code: int | tuple[int, ...] = 200, shows: bytes = b"", **more: str
+    what: str,
+    path: str,
+    headers: Sequence[str] = (),
+    code: int | tuple[int, ...] = 200,
+    shows: str = "",
+    **more: str,
 ) -> Asked:
     """A request for a path, with headers and what else `request` takes."""
     codes = code if isinstance(code, tuple) else (code,)
-    return Asked(what, request(path, *headers, **more), codes, shows)
-
-
-FRIENDS = (
-    _asked("the list of studies", "/api/studies", shows=b'"small"'),
-    _asked("the dashboard", "/dashboard", shows=b"<html"),
-    _asked("the first page", "/", host="localhost:1", code=302),
-    _asked("the list of reports", "/studies/", host="[::1]:PORT", shows=b"/studies/small/report.html"),
-    _asked("a study's pages", "/studies/small/", shows=b"leaderboard.csv"),
-    _asked("a report", "/studies/small/report.html", shows=b"the report"),
-    _asked("the best trial's files", "/studies/small/best", shows=b"metrics.csv"),
-    _asked("one of them", "/studies/small/best/metrics.csv", shows=b"epoch"),
-)
-_BEARER = f"Authorization: Bearer {TOKEN}"
-WITH_TOKEN = (
-    _asked("the token in the header", "/api/studies", _BEARER, shows=b"small"),
-    _asked(
-        "the token in the address", f"/studies/?token={TOKEN}", code=303, shows=b"HttpOnly; SameSite=Strict"
-    ),
-)
+    return Asked(what, request(path, *headers, **more), codes, shows.encode())
 
 
 def _strangers() -> Iterator[Asked]:
     """Requests to a server without a token that are not to be answered."""
-    for name in (
-        "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:PORT", "", "0.0.0.0:PORT",
-        "localhost@evil.example", "evil.example#localhost", "localhost\r\nHost: evil.example",
-    ):  # fmt: skip
+    for name in _DATA["hosts"]:
         yield _asked(f"called {name!r}", "/api/studies", host=name, code=403)
     yield Asked("called nothing", b"GET /api/studies HTTP/1.0\r\n\r\n", (403,))
     yield _asked("a proxy's address", "http://localhost/studies/", host="evil.example", code=403)
-    for change in (
-        "POST /api/studies", "DELETE /api/studies/1", "PUT /api/studies/1/note", "PATCH /api/studies/1",
-        "OPTIONS /api/studies", "TRACE /", "POST /api/studies/1/rename",
-    ):  # fmt: skip
+    for change in _DATA["changes"]:
         method, path = change.split()
         yield _asked(change, path, method=method, body='{"study_name": "stolen", "direction": 1}', code=405)
-    for path in (
-        "/studies/../secret.txt", "/studies/%2e%2e/secret.txt", "/studies/small/..%2f..%2fsecret.txt",
-        "/studies/small/best/../../../secret.txt", "/studies/..%5csecret.txt", "/studies//../secret.txt",
-        "/studies/small/best/%2e%2e/study.yaml", "/studies/small/study.yaml", "/studies/small/best/best.pt",
-        "/studies/small/.lock", "/studies/small/best/.hidden.json", "/studies/small/best/out.json",
-        "/studies/small/best/study.json", "/studies/out/secret.txt", "/studies/out/best/secret.txt",
-        "/studies/small/best/%00", "/studies/small/best/secret.txt%00.png", "/studies/" + "a" * 5000,
-        "/studies//etc/passwd", "//etc/passwd", "/static/../_app.py", "/static/%2e%2e/_app.py",
-        "/static/..%2f..%2f..%2f..%2f..%2fetc/passwd", "/studies/%ff%fe",
-        "/studies/small/trial_00000/config.yaml",
-    ):  # fmt: skip
+    for path in (*_DATA["paths"], "/studies/" + "a" * 5000):
         yield _asked(f"GET {path[:60]}", path, code=(403, 404))
     yield _asked("a long address", "/" + "a" * 70_000, code=414)
     yield Asked("no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", (0, 400, 403))
@@ -144,35 +116,24 @@ def _strangers() -> Iterator[Asked]:
 
 def _without_token() -> Iterator[Asked]:
     """Requests to a server with a token by those who don't know it."""
-    for token in ("", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "%00", TOKEN + "&token=x", "\xff"):
+    for token in (*_DATA["tokens"], TOKEN[:-1], TOKEN.upper()):
         yield _asked(f"token {token!r}", f"/api/studies?token={token}", code=401)
-    for path in (
-        "/", "/api/studies", "/dashboard", "/studies/", "/studies/small/report.html", "/static/bundle.js",
-        "/favicon.ico", "/studies/../secret.txt", "/csv/1",
-    ):  # fmt: skip
+    for path in _DATA["closed_paths"]:
         yield _asked(f"no token for {path}", path, code=401)
-    for header in (
-        "Authorization: Bearer wrong", "Authorization: Bearer", f"Authorization: Basic {TOKEN}",
-        f"Cookie: lab_PORT={TOKEN}", "Cookie: lab_PORT=", "Cookie: lab_PORT=x; token=" + TOKEN,
-        "Cookie: \x01;;=", f"X-Token: {TOKEN}",
-    ):  # fmt: skip
-        yield _asked(f"by {header!r}", "/api/studies", header, code=401)
-    yield _asked("DELETE with the token", "/api/studies/1", _BEARER, method="DELETE", code=405)
+    for header in _DATA["headers"]:
+        yield _asked(f"by {header!r}", "/api/studies", [header], code=401)
+    bearer = f"Authorization: Bearer {TOKEN}"
+    yield _asked("DELETE with the token", "/api/studies/1", [bearer], method="DELETE", code=405)
     yield _asked("the token under another name", f"/?token={TOKEN}", host="evil.example", code=403)
 
 
-STRANGERS, WITHOUT_TOKEN = tuple(_strangers()), tuple(_without_token())
-COUNT = len(STRANGERS) + len(WITHOUT_TOKEN)
-# What is refused before anything listens.
-REFUSED: tuple[tuple[str, ...], ...] = (
-    ("--host", "0.0.0.0"),
-    ("--host", "::"),
-    ("--host", ""),
-    ("--host", "192.0.2.1"),
-    ("--host", "0.0.0.0", "--token", "short"),
-    ("--token", "too short to be"),
-    ("sqlite:///missing.db",),
+_DATA = yaml.safe_load(
+    Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8").replace("TOKEN", TOKEN)
 )
+FRIENDS, WITH_TOKEN = ([_asked(**each) for each in _DATA[name]] for name in ("friends", "with_token"))
+STRANGERS, WITHOUT_TOKEN = list(_strangers()), list(_without_token())
+COUNT = len(STRANGERS) + len(WITHOUT_TOKEN)
+REFUSED: Sequence[Sequence[str]] = _DATA["refused"]
 
 
 @dataclass(frozen=True)
@@ -218,7 +179,7 @@ def _with_cookie(port: int) -> Iterator[str]:
     if cookie is None:
         yield "the token in the address: a cookie expected, found none"
         return
-    asked = _asked("the cookie", "/studies/", f"Cookie: {cookie[1].decode()}", shows=b"small")
+    asked = _asked("the cookie", "/studies/", [f"Cookie: {cookie[1].decode()}"], shows="small")
     yield from judge_answer(asked, exchange(port, asked.data))
 
 
