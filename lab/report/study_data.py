@@ -212,7 +212,11 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
     best = trial_ranking.front(order, study.directions) if len(study.directions) > 1 else []
     front = {trial.number for trial in best}
     objectives = _objectives(study, config)
-    remarks: list[str] = []
+    confirmation, remarks = None, []
+    try:
+        confirmation = _confirmation(folder / CONFIRM)
+    except ValueError as error:  # a report without this part is better than none
+        remarks.append(str(error))
     return Study(
         name=study.study_name,
         folder=folder,
@@ -225,7 +229,7 @@ def read(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Study
         ),
         total=config.total,
         epochs_per_repeat=config.base.epochs,
-        confirmation=_confirmation(folder / CONFIRM, remarks),
+        confirmation=confirmation,
         remarks=tuple(remarks),
     )
 
@@ -360,8 +364,12 @@ def _traceback(folder: Path) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _confirmation(path: Path, remarks: list[str]) -> Confirmation | None:
-    """Read `confirm.json`; None where there is none, or with a remark where it can't be read."""
+def _confirmation(path: Path) -> Confirmation | None:
+    """Read `confirm.json`; None where there is none.
+
+    Raises:
+        ValueError: it can't be read; the error names the problem.
+    """
     if not path.is_file():
         return None
     try:
@@ -371,6 +379,4 @@ def _confirmation(path: Path, remarks: list[str]) -> Confirmation | None:
             len(about["seeds"]), about["metric"], about["mode"] == "max", candidates, str(about["verdict"])
         )
     except (KeyError, TypeError, ValueError) as error:
-        # A report without this part is better than none.
-        remarks.append(f"{path}: not a confirmation as a study writes it: {error!r}")
-        return None
+        raise ValueError(f"{path}: not a confirmation as a study writes it: {error!r}") from error
