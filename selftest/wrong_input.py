@@ -15,7 +15,7 @@ from PIL import Image
 from lab.report.leaderboard import LEADERBOARD
 from lab.store import run_folder
 from selftest.bench import CONSOLE, Bench, Process, in_order
-from selftest.inputs import files, layouts, masks, predictions, studies, targets
+from selftest.inputs import files, layouts, predictions, studies, targets
 from selftest.inputs.base import GOOD, MODULE, OUTPUT, RUN, TRUTH, USERS, Ending, Seen, WrongInput, judge
 from selftest.verdict import Tally, Verdict
 
@@ -23,7 +23,7 @@ _AT_ONCE = 2
 _LONGEST = 120.0  # seconds of an input
 KINDS = (
     files.images,
-    masks.masks,
+    files.masks,
     files.discovery,
     layouts.layouts,
     layouts.class_folders,

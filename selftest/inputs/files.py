@@ -1,22 +1,32 @@
-"""Image files that are easily decoded differently from what they are, or left out."""
+"""Files of images and masks that are easily decoded differently from what they are, or left out."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from selftest.inputs.base import Files, WrongInput
-from selftest.inputs.scenes import HEIGHT, WIDTH, counted, save, save_pair, scene, scenes_at
-from selftest.inputs.writers import (
+from selftest.inputs.scenes import (
+    CLASSES,
     EVERY,
+    HEIGHT,
+    WIDTH,
+    Array,
     Writer,
+    counted,
     damaged,
     file_set,
     greyed,
+    indexed,
     opencv,
     pillow,
     raw_tiff,
+    save,
+    save_pair,
+    scene,
+    scenes_at,
     several_pages,
     turned,
     with_alpha,
@@ -44,33 +54,42 @@ GOOD_IMAGES: Mapping[str, Writer] = {
     "lossless WebP": pillow(".webp", lossless=True),
     "GIF": pillow(".gif", lambda a: Image.fromarray(a).quantize(256)),
 }
-_10_BITS = opencv(".png", lambda a: a.astype(np.uint16) * 4)
+
+
+class _Image(NamedTuple):
+    """An image file that is warned of: its writer, a word of that, and its range where one makes it right."""
+
+    writer: Writer
+    word: str
+    highest: int = 0
+
+
 _12_BITS = opencv(".png", lambda a: a.astype(np.uint16) * 16)
-_14_BITS = raw_tiff(lambda a: greyed(a).astype(np.uint16) * 64)
-_SIGNED = raw_tiff(lambda a: greyed(a).astype(np.int16) * 16)
-_LONG = raw_tiff(lambda a: greyed(a).astype(np.uint32))
-_FLOATS = raw_tiff(lambda a: a.astype(np.float32))
-_ODD_IMAGES: Mapping[str, tuple[Writer, str]] = {
-    "TIFF whose fourth band is no alpha": (
-        raw_tiff(lambda a: np.dstack([a * 0 + 30, a[..., :1]])),
-        "4 bands",
+_ODD_IMAGES: Mapping[str, _Image] = {
+    "TIFF whose fourth band is no alpha": _Image(
+        raw_tiff(lambda a: np.dstack([a * 0 + 30, a[..., :1]])), "4 bands"
     ),
-    "TIFF of five bands": (raw_tiff(lambda a: np.dstack([a, a[..., :2]])), "5 bands"),
-    "TIFF of two bands": (raw_tiff(lambda a: np.dstack([a[..., 0] * 0 + 30, a[..., 0]])), "2 bands"),
-    "10 bits in 16-bit PNG": (_10_BITS, "only 10 are used"),
-    "12 bits in 16-bit PNG": (_12_BITS, "only 12 are used"),
-    "14 bits in 16-bit grey TIFF": (_14_BITS, "only 14 are used"),
-    "12 bits in int16 TIFF": (_SIGNED, "pixels are int16"),
-    "32-bit integers": (_LONG, "pixels are uint32"),
-    "float TIFF in [0, 255]": (_FLOATS, "pixels are float32"),
-    "float TIFF with NaN": (
-        raw_tiff(lambda a: np.where(a > 48, a / 255, np.nan).astype(np.float32)),
-        "nan or infinite",
+    "TIFF of five bands": _Image(raw_tiff(lambda a: np.dstack([a, a[..., :2]])), "5 bands"),
+    "TIFF of two bands": _Image(raw_tiff(lambda a: np.dstack([a[..., 0] * 0 + 30, a[..., 0]])), "2 bands"),
+    "10 bits in 16-bit PNG": _Image(
+        opencv(".png", lambda a: a.astype(np.uint16) * 4), "only 10 are used", 1023
     ),
-    "animated GIF": (several_pages(".gif"), "several frames"),
-    "TIFF of two pages": (several_pages(".tif"), "several pages"),
-    "animated WebP": (several_pages(".webp", lossless=True), "several frames"),
-    "animated PNG": (several_pages(".png"), "several frames"),
+    "12 bits in 16-bit PNG": _Image(_12_BITS, "only 12 are used", 4095),
+    "14 bits in 16-bit grey TIFF": _Image(
+        raw_tiff(lambda a: greyed(a).astype(np.uint16) * 64), "only 14 are used", 16383
+    ),
+    "12 bits in int16 TIFF": _Image(
+        raw_tiff(lambda a: greyed(a).astype(np.int16) * 16), "pixels are int16", 4095
+    ),
+    "32-bit integers": _Image(raw_tiff(lambda a: greyed(a).astype(np.uint32)), "pixels are uint32", 255),
+    "float TIFF in [0, 255]": _Image(raw_tiff(lambda a: a.astype(np.float32)), "pixels are float32", 255),
+    "float TIFF with NaN": _Image(
+        raw_tiff(lambda a: np.where(a > 48, a / 255, np.nan).astype(np.float32)), "nan or infinite"
+    ),
+    "animated GIF": _Image(several_pages(".gif"), "several frames"),
+    "TIFF of two pages": _Image(several_pages(".tif"), "several pages"),
+    "animated WebP": _Image(several_pages(".webp", lossless=True), "several frames"),
+    "animated PNG": _Image(several_pages(".png"), "several frames"),
 }
 # What is not readable: its ending, what becomes of its bytes, and how it is named.
 _DAMAGED: Mapping[str, tuple[str, Callable[[bytes], bytes], str]] = {
@@ -83,33 +102,20 @@ _DAMAGED: Mapping[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a pointer of Git LFS": (".png", lambda d: b"version https://git-lfs.github.com/spec/v1\n",
                              "not a readable image; neither"),
 }  # fmt: skip
-_RANGES: Mapping[str, tuple[Writer, float]] = {
-    "10 bits in 16-bit PNG": (_10_BITS, 1023),
-    "12 bits in 16-bit PNG": (_12_BITS, 4095),
-    "14 bits in 16-bit grey TIFF": (_14_BITS, 16383),
-    "12 bits in int16 TIFF": (_SIGNED, 4095),
-    "32-bit integers": (_LONG, 255),
-    "float TIFF in [0, 255]": (_FLOATS, 255),
-}
-_TURNED: Mapping[str, Mapping[str, object]] = {
-    ".jpg": {"quality": 98},
-    ".png": {},
-    ".webp": {"lossless": True},
-    ".tif": {},
-}
+_TURNED = {".jpg": {"quality": 98}, ".png": {}, ".webp": {"lossless": True}, ".tif": {}}
 
 
 def images() -> Iterator[WrongInput]:
     """Image files of every kind, with plain masks."""
     for what, writer in GOOD_IMAGES.items():
         yield WrongInput("images", what, file_set(writer), EVERY)
-    for what, (writer, word) in _ODD_IMAGES.items():
+    for what, (writer, word, highest) in _ODD_IMAGES.items():
         yield WrongInput("images", what, file_set(writer), {}, (word,))
+        if highest:
+            files = file_set(writer, value_range=[0, highest])
+            yield WrongInput("images", f"{what}, with their range", files, EVERY)
     for what, (ending, how, word) in _DAMAGED.items():
         yield WrongInput("images", what, file_set(damaged(how, ending)), {}, (f"3{ending}: {word}",))
-    for what, (writer, highest) in _RANGES.items():
-        files = file_set(writer, value_range=[0, highest])
-        yield WrongInput("images", f"{what}, with their range", files, EVERY)
     beyond = file_set(_12_BITS, value_range=[0, 1023])
     yield WrongInput("images", "12 bits, with the range of 10", beyond, {}, ("outside",))
     for ending, options in _TURNED.items():
@@ -154,3 +160,77 @@ def discovery() -> Iterator[WrongInput]:
 
     yield WrongInput("discovery", "an image without a mask", without, {}, ("9.png: no mask",))
     assert HEIGHT != WIDTH, "a turned image has to be seen"
+
+
+def _ones(dtype: Any, high: float = 1) -> Callable[[Array], Array]:
+    return lambda truth: (truth * high).astype(dtype)
+
+
+def _coloured(truth: Array) -> Array:
+    return np.where(truth[..., None], [255, 255, 255], [0, 0, 0]).astype(np.uint8)
+
+
+_BYTES, _HIGH = _ones(np.uint8), _ones(np.uint8, 255)
+_PNG, _PALETTE, _TIFF = pillow(".png"), pillow(".png", indexed), raw_tiff(lambda a: a)
+_CLASSES = {"classes": CLASSES}
+
+
+class _Mask(NamedTuple):
+    """A mask file: its writer, its values of a mask of bools, arguments of the data, words of a refusal."""
+
+    writer: Writer
+    values: Callable[[Array], Array]
+    data: Mapping[str, object] = {}
+    words: tuple[str, ...] = ()
+
+
+_MASKS: Mapping[str, _Mask] = {
+    "1 bit": _Mask(pillow(".png", lambda a: Image.fromarray(a > 0)), _BYTES),
+    "grey 0 and 1": _Mask(_PNG, _BYTES),
+    "grey 0 and 1, with classes": _Mask(_PNG, _BYTES, _CLASSES),
+    "grey 0 and 255, with classes": _Mask(_PNG, _HIGH, {"classes": {"background": 0, "cell": 255}}),
+    "a palette with a coloured background": _Mask(_PALETTE, _BYTES),
+    "a palette, with classes": _Mask(_PALETTE, _BYTES, _CLASSES),
+    "a palette, classes by colour": _Mask(
+        _PALETTE, _BYTES, {"classes": {"background": "#0a0a78", "cell": "#fa1e1e"}}
+    ),
+    "a palette with an ignored index": _Mask(_PALETTE, _BYTES, {"ignore": 255}),
+    "a palette GIF": _Mask(pillow(".gif", indexed), _BYTES),
+    "a palette BMP": _Mask(pillow(".bmp", indexed), _BYTES),
+    "a palette TIFF": _Mask(pillow(".tif", indexed), _BYTES),
+    "RGB black and white": _Mask(_PNG, _coloured),
+    "RGB by colour": _Mask(_PNG, _coloured, {"classes": {"background": "#000000", "cell": "#ffffff"}}),
+    "16-bit 0 and 1": _Mask(opencv(".png", lambda a: a), _ones(np.uint16)),
+    "16-bit 0 and 65,535": _Mask(opencv(".png", lambda a: a), _ones(np.uint16, 65535)),
+    "32-bit labels": _Mask(_TIFF, _ones(np.int32, 70000)),
+    "float 0.0 and 1.0": _Mask(_TIFF, _ones(np.float32)),
+    "float 0.0 and 1.0, with classes": _Mask(_TIFF, _ones(np.float32), _CLASSES),
+    "float 0.0 and 255.0": _Mask(_TIFF, _ones(np.float32, 255)),
+    "JPEG of quality 75": _Mask(pillow(".jpg", quality=75), _HIGH),
+    "JPEG of quality 95": _Mask(pillow(".jpg", quality=95), _HIGH),
+    "lossy WebP": _Mask(pillow(".webp", quality=60), _HIGH),
+    "BMP": _Mask(pillow(".bmp"), _HIGH),
+    "alpha beside grey": _Mask(pillow(".png", with_alpha), _HIGH),
+}
+_REFUSED_MASKS: Mapping[str, _Mask] = {
+    "white is 0": _Mask(raw_tiff(lambda a: 255 - a, photometric=0), _HIGH, {}, ("0 is white",)),
+    "grey 0 and 255, classes 0 and 1": _Mask(_PNG, _HIGH, _CLASSES, ("of no class, of value 255",)),
+    "float 0.0 and 0.4": _Mask(_TIFF, _ones(np.float32, 0.4), {}, ("fractions, from 0 to 0.4",)),
+    "JPEG with classes": _Mask(pillow(".jpg", quality=75), _HIGH, _CLASSES, ("jpeg changes values",)),
+    "JPEG of 0 and 1": _Mask(pillow(".jpg", quality=75), _BYTES, {}, ("jpeg changes values",)),
+    "half the size": _Mask(_PNG, lambda t: t[::2, ::2].astype(np.uint8) * 255, {}, ("20 × 12 pixels",)),
+    "turned by a quarter": _Mask(_PNG, lambda t: np.rot90(t).astype(np.uint8) * 255, {}, ("24 × 40 pixels",)),
+    "nothing in all of them": _Mask(_PNG, _ones(np.uint8, 0), {}, ("none of the 3 training masks",)),
+}
+
+
+def masks() -> Iterator[WrongInput]:
+    """Mask files of every kind, with plain images; with and without names of classes."""
+    for kinds, expected in ((_MASKS, EVERY), (_REFUSED_MASKS, {})):
+        for what, (writer, values, data, words) in kinds.items():
+            files = file_set(_PNG, writer, values, **data)
+            yield WrongInput("masks", what, files, expected, words)
+    for ending in (".png", ".tif"):
+        for orientation in (3, 6, 7):
+            files = file_set(_PNG, turned(ending, orientation))
+            yield WrongInput("masks", f"EXIF orientation {orientation} in {ending}", files, EVERY)

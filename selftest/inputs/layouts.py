@@ -88,17 +88,9 @@ def _coco(root: Path, number: int, picture: Array, truth: Array) -> None:
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *edges.tolist(), flat.size]).tolist()
     whole["images"].append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
-    whole["annotations"].append(
-        {
-            "id": number,
-            "image_id": number,
-            "category_id": 7,
-            "iscrowd": 0,
-            "area": int(truth.sum()),
-            "bbox": [0, 0, width, height],
-            "segmentation": {"size": [height, width], "counts": counts},
-        }
-    )
+    numbers = {"id": number, "image_id": number, "category_id": 7, "iscrowd": 0, "area": int(truth.sum())}
+    segmentation = {"size": [height, width], "counts": counts}
+    whole["annotations"].append({**numbers, "bbox": [0, 0, width, height], "segmentation": segmentation})
     file.write_text(json.dumps(whole))
 
 
@@ -108,32 +100,30 @@ def _cityscapes(kind: str, low: int, high: int) -> Place:
 
 
 _CELLS = {"classes": CLASSES}
-_AEROPLANES = {"published": {"classes": 21, "dark": 0, "bright": 1}}
 _CARS_ON_ROADS = {"published": {"classes": 19, "dark": 0, "bright": 13}}
-_LAYOUTS: Mapping[str, tuple[Place, Mapping[str, object]]] = {
-    "train/ and trainannot/": (_pairs("{part}/{name}.png", "{part}annot/{name}.png"), {}),
-    "images/train and labels/train": (_pairs("images/{part}/{name}.png", "labels/{part}/{name}.png"), {}),
-    "images/train and masks/train": (_pairs("images/{part}/{name}.png", "masks/{part}/{name}.png"), {}),
-    "images/training and annotations/training": (
-        _pairs("images/{part}/{name}.jpg", "annotations/{part}/{name}.png", ("training", "validation")),
-        {},
+_SPLIT: Mapping[str, Place] = {
+    "train/ and trainannot/": _pairs("{part}/{name}.png", "{part}annot/{name}.png"),
+    "images/train and labels/train": _pairs("images/{part}/{name}.png", "labels/{part}/{name}.png"),
+    "images/train and masks/train": _pairs("images/{part}/{name}.png", "masks/{part}/{name}.png"),
+    "images/training and annotations/training": _pairs(
+        "images/{part}/{name}.jpg", "annotations/{part}/{name}.png", ("training", "validation")
     ),
-    "train/images and train/masks": (_pairs("{part}/images/{name}.png", "{part}/masks/{name}.png"), {}),
-    "Train/Images and Train/Masks": (
-        _pairs("{part}/Images/{name}.png", "{part}/Masks/{name}.png", ("Train", "Val")),
-        {},
+    "train/images and train/masks": _pairs("{part}/images/{name}.png", "{part}/masks/{name}.png"),
+    "Train/Images and Train/Masks": _pairs(
+        "{part}/Images/{name}.png", "{part}/Masks/{name}.png", ("Train", "Val")
     ),
-    "train/image and train/label, val called valid": (
-        _pairs("{part}/image/{name}.png", "{part}/label/{name}.png", ("train", "valid")),
-        {},
+    "train/image and train/label, val called valid": _pairs(
+        "{part}/image/{name}.png", "{part}/label/{name}.png", ("train", "valid")
     ),
+    "COCO": _coco,
+    "a folder for each image, with a mask for each object": _objects,
+}
+_OF_CLASSES: Mapping[str, tuple[Place, Mapping[str, object]]] = {
     "Cityscapes, label ids of roads and cars": (_cityscapes("labelIds", 7, 26), _CARS_ON_ROADS),
     "Cityscapes, train ids of roads and cars": (_cityscapes("labelTrainIds", 0, 13), _CARS_ON_ROADS),
     "Cityscapes, classes of one's own": (_cityscapes("labelIds", 0, 1), _CELLS),
-    "Pascal VOC, its own classes": (_voc, _AEROPLANES),
+    "Pascal VOC, its own classes": (_voc, {"published": {"classes": 21, "dark": 0, "bright": 1}}),
     "Pascal VOC, classes of one's own": (_voc, _CELLS),
-    "COCO": (_coco, {}),
-    "a folder for each image, with a mask for each object": (_objects, {}),
 }
 _UNSPLIT: Mapping[str, Place] = {
     "imagesTr and labelsTr": _pairs("imagesTr/{name}.png", "labelsTr/{name}.png", high=255),
@@ -150,15 +140,15 @@ _UNSPLIT: Mapping[str, Place] = {
 
 def layouts() -> Iterator[WrongInput]:
     """Images and masks, in sets that the folders name: all are used, none is in two sets."""
-    for what, (place, data) in _LAYOUTS.items():
-        files = _placed(place, root="set", **data)
+    without_names = {what: (place, dict[str, object]()) for what, place in _SPLIT.items()}
+    for what, (place, data) in {**without_names, **_OF_CLASSES}.items():
+        files = _placed(place, **data)
         yield WrongInput("layouts", what, files, counted(_TRAIN, SCENES - _TRAIN))
     for what, place in _UNSPLIT.items():
-        yield WrongInput("layouts", what, _placed(place, root="set"), counted(3, 3))
+        yield WrongInput("layouts", what, _placed(place), counted(3, 3))
     several = _pairs("images/{part}/{name}.png", "labels/{part}/{name}.png", low=1, high=2)
-    indices = _placed(several, root="set")
-    words = ("the masks hold the values 1, 2",)
-    yield WrongInput("layouts", "masks of classes 1 and 2 without names", indices, {}, words)
+    what, words = "masks of classes 1 and 2 without names", ("the masks hold the values 1, 2",)
+    yield WrongInput("layouts", what, _placed(several), {}, words)
 
 
 def _placed(place: Place, **data: Any) -> Files:
@@ -166,7 +156,7 @@ def _placed(place: Place, **data: Any) -> Files:
         for number in range(SCENES):
             picture, truth = scene(number)
             place(folder / "set", number, picture, truth.astype(np.uint8))
-        return segmentation(**data)
+        return segmentation(root="set", **data)
 
     return files
 
@@ -180,45 +170,37 @@ def class_folders() -> Iterator[WrongInput]:
         ("Train", "dev"),
     ):  # fmt: skip
         held = test.lower().startswith("test")
-
-        def files(folder: Path, train: str = train, test: str = test) -> Mapping[str, object]:
-            _class_files(folder / "set", {train: 10, test: 5})
-            return _classified(root="set")
-
         expected = {"train_count": 24.0 if held else 30.0, "val_count": 6.0 if held else 15.0}
-        yield WrongInput("class folders", f"{train}/ and {test}/", files, expected)
-
-    def wrapped(folder: Path) -> Mapping[str, object]:
-        _class_files(folder / "set/flowers", {"": 10})
-        return _classified(root="set")
-
+        yield WrongInput(
+            "class folders", f"{train}/ and {test}/", _classes_in({train: 10, test: 5}), expected
+        )
     whole = {"train_count": 24.0, "val_count": 6.0}
-    yield WrongInput("class folders", "a folder around the classes", wrapped, whole)
+    yield WrongInput("class folders", "a folder around the classes", _classes_in({"flowers": 10}), whole)
 
     def unlabelled(folder: Path) -> Mapping[str, object]:
-        _class_files(folder / "set", {"train": 10})
         save(scene(0)[0], folder / "set/test/0.png")
-        return _classified(root="set")
+        return _classes_in({"train": 10})(folder)
 
     yield WrongInput("class folders", "a test set without classes", unlabelled, {}, ("no folder of a class",))
 
 
-def _class_files(root: Path, sets: Mapping[str, int]) -> None:
-    seeds = itertools.count()
-    for part, count in sets.items():
-        for label in ("ape", "bee", "cat"):
-            for number in range(count):
-                save(scene(next(seeds))[0], root / part / label / f"{number}.png")
+def _classes_in(sets: Mapping[str, int]) -> Files:
+    """Three folders of classes in each of these folders, with so many images."""
 
+    def files(folder: Path) -> Mapping[str, object]:
+        seeds = itertools.count()
+        for part, label in itertools.product(sets, ("ape", "bee", "cat")):
+            for number in range(sets[part]):
+                save(scene(next(seeds))[0], folder / "set" / part / label / f"{number}.png")
+        return config(
+            task="lab.tasks.Classification",
+            data={"target": "lab.data.class_folder", "size": 8, "root": "set"},
+            net=mine("Flat", classes="auto"),
+            criterion="torch.nn.CrossEntropyLoss",
+            metrics=dict(COUNT),
+        )
 
-def _classified(**data: object) -> dict[str, object]:
-    return config(
-        task="lab.tasks.Classification",
-        data={"target": "lab.data.class_folder", "size": 8, **data},
-        net=mine("Flat", classes="auto"),
-        criterion="torch.nn.CrossEntropyLoss",
-        metrics=dict(COUNT),
-    )
+    return files
 
 
 def _table(
@@ -277,20 +259,14 @@ _TABLES: Mapping[str, Files] = {
     "blanks around": _table(path=lambda root, name: f" {name} "),
     "names in composed form, files in decomposed form": _table(name=_composed, stored=_decomposed),
 }
+_ABROAD = _table(path=lambda root, name: f"/home/ann/set/{name}")
+_ON_A_DRIVE = _table(path=lambda root, name: "C:\\" + _backslashed(root, name))
+_MISSING = _table(path=lambda root, name: name.replace("f3", "f7"))
 _OTHER_TABLES: Mapping[str, tuple[Files, str]] = {
     "Latin-1": (_table(encoding="latin-1", name=_composed), "not utf-8"),
-    "absolute paths of another computer": (
-        _table(path=lambda root, name: f"/home/ann/set/{name}"),
-        "/home/ann/set/images/f0.png leads out of",
-    ),
-    "a drive's letter": (
-        _table(path=lambda root, name: "C:\\" + _backslashed(root, name)),
-        "c:\\images\\f0.png leads out of",
-    ),
-    "files that aren't there": (
-        _table(path=lambda root, name: name.replace("f3", "f7")),
-        "f7.png: no such file",
-    ),
+    "absolute paths of another computer": (_ABROAD, "/home/ann/set/images/f0.png leads out of"),
+    "a drive's letter": (_ON_A_DRIVE, "c:\\images\\f0.png leads out of"),
+    "files that aren't there": (_MISSING, "f7.png: no such file"),
 }
 
 

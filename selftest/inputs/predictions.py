@@ -7,8 +7,8 @@ import numpy as np
 
 from selftest.inputs.base import PREDICT, TRUTH, Files, WrongInput
 from selftest.inputs.files import GOOD_IMAGES
-from selftest.inputs.scenes import SCENES, save, scene
-from selftest.inputs.writers import (
+from selftest.inputs.scenes import (
+    SCENES,
     Writer,
     file_set,
     greyed,
@@ -16,6 +16,8 @@ from selftest.inputs.writers import (
     opencv,
     pillow,
     raw_tiff,
+    save,
+    scene,
     several_pages,
     turned,
 )

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from selftest.inputs import users
 from selftest.inputs.base import GOOD, Ending, Seen, WrongInput, judge, written
-from selftest.inputs.scenes import scene, unturned
-from selftest.inputs.writers import write_tiff
+from selftest.inputs.scenes import scene, unturned, write_tiff
 from selftest.suite import FAULTS
 from selftest.wrong_input import KINDS, describe, every_input, look
 
