@@ -22,7 +22,7 @@ PROTO, STOP, _POP, _NONE = b"\x80\x02", b".", b"0", b"N"
 _LEGACY = (0x1950A86A20F9469CFC6C, 1001)  # what torch's format before zip begins with: number, protocol
 
 
-def plain(value: str | int | bytes) -> Code:
+def plain(value: object) -> Code:
     """A text, a whole number, or bytes."""
     return pickletools.optimize(pickle.dumps(value, 3))[2:-1]
 

@@ -102,7 +102,12 @@ _DAMAGED: Mapping[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a pointer of Git LFS": (".png", lambda d: b"version https://git-lfs.github.com/spec/v1\n",
                              "not a readable image; neither"),
 }  # fmt: skip
-_TURNED = {".jpg": {"quality": 98}, ".png": {}, ".webp": {"lossless": True}, ".tif": {}}
+_TURNED: Mapping[str, Mapping[str, Any]] = {
+    ".jpg": {"quality": 98},
+    ".png": {},
+    ".webp": {"lossless": True},
+    ".tif": {},
+}
 
 
 def images() -> Iterator[WrongInput]:
