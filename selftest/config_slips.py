@@ -9,6 +9,8 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lab.config import ConfigError, config_file
 from lab.config.problems import Path as Keys
 from lab.config.signature_stubs import look
@@ -16,6 +18,7 @@ from lab.config.study_file import is_study
 
 WRONG = "wrong.yaml"
 _TRIES = 100
+_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -233,28 +236,17 @@ def _searched(original: Original, rng: random.Random) -> Wrong:
         original.lines = [line for line in original.lines if not line.startswith("monitor:")]
         original.lines.append("monitor: {metric: val_lss, mode: min}")
         return original.wrong("a metric misspelt", len(original.lines), "did you mean 'val_loss'?")
-    space, hint = rng.choice([
-        ("optimizer.lr: {type: float, low: 0.1, high: 0.001}", "more than high"),
-        ("optimiser.lr: {type: float, low: 0.001, high: 0.1}", "did you mean 'optimizer'?"),
-        ("optimizer.lr: {type: flaot, low: 0.001, high: 0.1}", "did you mean 'float'?"),
-        ("batch_size: {choices: []}", "expected a list of at least 1"),
-        ("batch_size: {choices: [8, 8]}", "is listed twice"),
-        ("batch_size: {type: int, low: 8, hihg: 16}", "did you mean 'high'?"),
-        ("batch_size: {type: int, low: eight, high: 16}", "expected"),
-        ("seeds: {choices: [1, 2]}", "can't be searched"),
-    ])  # fmt: skip
+    space, hint = rng.choice(_TEXTS["searched"])
     start = original.places["search_space",]
     original.lines = [*original.lines[:start], f"  {space}"]
     return original.wrong(f"search_space: {space}", start + 1, hint)
 
 
-_RANGES = {"epochs": "0", "batch_size": "-4", "folds": "1", "gradient_clip_norm": "0", "log_every_steps": "0"}
-_TYPES = {"epochs": "many", "batch_size": "[16]", "seeds": "{a: 1}", "device": "3", "trackers": "x: 1"}
 SLIPS: tuple[Slip, ...] = (
     _key,
     _argument,
     _path,
-    _value("range", _RANGES, "expected"),
+    _value("range", _TEXTS["ranges"], "expected"),
     _twice,
     _text("aliases that unfold without end", _bomb, -1, "unfolds to more than"),
     _text("10 MB", lambda text, rng: text + "# more\n" * 1_500_000, 0, "is larger than"),
@@ -263,22 +255,15 @@ SLIPS: tuple[Slip, ...] = (
     _missing,
     _type_of_argument,
     _searched,
-    _value("type", {k: v for k, v in _TYPES.items() if k != "trackers"}, "expected"),
+    _value("type", _TEXTS["types"], "expected"),
     _without,
-    _inserted("a tab", "\tx: 1", "is not valid YAML"),
     _text("deep", lambda text, rng: "x: " + "[" * rng.randrange(51, 200_000), 1, "is nested more than"),
     _cut,
     _run_missing,
-    _inserted("a tag", "x: !!python/object/apply:os.system [touch executed]", "a config has no tags"),
-    _inserted("a control character", "x: a\x07b", "has the character"),
     _value("choice", {"precision": "fp23"}, "did you mean 'fp32'?"),
-    _inserted("an anchor in itself", "x: &x [1, *x]", "contains itself"),
-    _inserted("a merge of nothing", "<<: 3", "'<<' merges mappings"),
-    _inserted("a key that is a list", "? [a, b]\n: 1", "a key must be a single word"),
     _text("a list", lambda text, rng: "- a\n- b\n", 1, "a config is a mapping"),
     _text("a word", lambda text, rng: "epochs\n", 1, "a config is a mapping"),
-    _inserted("an alias of nothing", "x: *nothing", "is not valid YAML"),
-    _inserted("two documents", "---", "is not valid YAML"),
+    *(_inserted(*each) for each in _TEXTS["inserted"]),
 )
 
 

@@ -23,28 +23,7 @@ from selftest.verdict import Tally, Verdict, judge_command
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
-_RUN = run_text(
-    task="lab.tasks.Segmentation",
-    data={"target": "lab.data.spheroids", "train_count": 4, "val_count": 2, "size": 32},
-    net={"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 3, "padding": 1},
-    criterion="torch.nn.BCEWithLogitsLoss",
-)
-_STUDY = {
-    "study_name": "hostile",
-    "n_trials": 3,
-    "isolation": "none",
-    "sampler": {"target": "optuna.samplers.CmaEsSampler", "n_startup_trials": 1,
-                "warn_independent_sampling": False},
-    "run": small_run(),
-    "search_space": {f"optimizer.{name}": {"type": "float", "low": 0.001, "high": 0.1}
-                     for name in ("lr", "weight_decay")},
-}  # fmt: skip
-_GENOME = run_text(
-    task="lab.tasks.SceneGraph",
-    data={"target": "lab.data.action_genome", "root": "."},
-    net={"target": "model.RelationNet", "objects": "auto", "relations": "auto"},
-    criterion="lab.losses.SceneGraphLoss",
-)
+_CONFIGS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 # What is never called; what is called only with this argument, and what with that.
 _LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",
           "joblib.load", "dill.load", "dill.loads", "yaml.load", "yaml.unsafe_load",
@@ -141,7 +120,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 def true_runs(bench: Bench) -> Path:
     """A folder with a true run, the same as a study's `best/`, and an image."""
     folder = bench.folder("true")
-    (folder / "run.yaml").write_text(_RUN)
+    (folder / "run.yaml").write_text(run_text(**_CONFIGS["run"]))
     bench.warm(folder, "--run", "run.yaml", "--quiet").done(_PATIENCE)
     (made,) = (folder / "runs").iterdir()
     made.rename(folder / "run")
@@ -190,7 +169,7 @@ def _poison(path: Path, command: str) -> None:
 def _database(bench: Bench) -> Iterator[End]:
     """A study of CMA-ES whose database got pickles, where Optuna keeps its optimizer and elsewhere."""
     folder = bench.folder("database")
-    (folder / "study.yaml").write_text(yaml.safe_dump(_STUDY))
+    (folder / "study.yaml").write_text(yaml.safe_dump(_CONFIGS["study"] | {"run": small_run()}))
     bench.warm(folder, "--optimize", "study.yaml", "--quiet").done(_PATIENCE)
     spoil(folder / "studies.db", f"touch {folder / MARKER}")
     for arguments in (
@@ -222,7 +201,7 @@ def _data_set(bench: Bench) -> Iterator[End]:
     for name, code in codes.items():
         folder = bench.folder("genome")
         evil = code(f"touch {folder / MARKER}")
-        (folder / "run.yaml").write_text(_GENOME)
+        (folder / "run.yaml").write_text(run_text(**_CONFIGS["genome"]))
         names = "\n".join(["person", *(f"thing{letter}" for letter in "abcdefghijkl")])
         for listed in ("object_classes.txt", "relationship_classes.txt"):
             (folder / listed).write_text(names)

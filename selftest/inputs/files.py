@@ -7,36 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from selftest.inputs import scenes
 from selftest.inputs.base import Files, WrongInput
-from selftest.inputs.scenes import (
-    CLASSES,
-    EVERY,
-    HEIGHT,
-    WIDTH,
-    Array,
-    Writer,
-    counted,
-    damaged,
-    file_set,
-    greyed,
-    indexed,
-    opencv,
-    pillow,
-    raw_tiff,
-    save,
-    save_pair,
-    scene,
-    scenes_at,
-    several_pages,
-    turned,
-    with_alpha,
-)
+from selftest.inputs.scenes import EVERY, Array, Writer, file_set, greyed, indexed, opencv, pillow, raw_tiff
 
 GOOD_IMAGES: Mapping[str, Writer] = {
     "RGB PNG": pillow(".png"),
-    "RGBA PNG": pillow(".png", with_alpha),
+    "RGBA PNG": pillow(".png", scenes.with_alpha),
     "grey PNG": pillow(".png", greyed),
-    "grey PNG with alpha": pillow(".png", lambda a: with_alpha(greyed(a))),
+    "grey PNG with alpha": pillow(".png", lambda a: scenes.with_alpha(greyed(a))),
     "PNG with an adaptive palette": pillow(".png", lambda a: Image.fromarray(a).quantize(256)),
     "16-bit RGB PNG": opencv(".png", lambda a: a.astype(np.uint16) * 257),
     "16-bit grey PNG": opencv(".png", lambda a: greyed(a).astype(np.uint16) * 257),
@@ -86,10 +65,10 @@ _ODD_IMAGES: Mapping[str, _Image] = {
     "float TIFF with NaN": _Image(
         raw_tiff(lambda a: np.where(a > 48, a / 255, np.nan).astype(np.float32)), "nan or infinite"
     ),
-    "animated GIF": _Image(several_pages(".gif"), "several frames"),
-    "TIFF of two pages": _Image(several_pages(".tif"), "several pages"),
-    "animated WebP": _Image(several_pages(".webp", lossless=True), "several frames"),
-    "animated PNG": _Image(several_pages(".png"), "several frames"),
+    "animated GIF": _Image(scenes.several_pages(".gif"), "several frames"),
+    "TIFF of two pages": _Image(scenes.several_pages(".tif"), "several pages"),
+    "animated WebP": _Image(scenes.several_pages(".webp", lossless=True), "several frames"),
+    "animated PNG": _Image(scenes.several_pages(".png"), "several frames"),
 }
 # What is not readable: its ending, what becomes of its bytes, and how it is named.
 _DAMAGED: Mapping[str, tuple[str, Callable[[bytes], bytes], str]] = {
@@ -120,15 +99,15 @@ def images() -> Iterator[WrongInput]:
             files = file_set(writer, value_range=[0, highest])
             yield WrongInput("images", f"{what}, with their range", files, EVERY)
     for what, (ending, how, word) in _DAMAGED.items():
-        yield WrongInput("images", what, file_set(damaged(how, ending)), {}, (f"3{ending}: {word}",))
+        yield WrongInput("images", what, file_set(scenes.damaged(how, ending)), {}, (f"3{ending}: {word}",))
     beyond = file_set(_12_BITS, value_range=[0, 1023])
     yield WrongInput("images", "12 bits, with the range of 10", beyond, {}, ("outside",))
     for ending, options in _TURNED.items():
         for orientation in (2, 3, 5, 6, 8):
-            files = file_set(turned(ending, orientation, **options))
+            files = file_set(scenes.turned(ending, orientation, **options))
             yield WrongInput("images", f"EXIF orientation {orientation} in {ending}", files, EVERY)
     for orientation in (3, 6):
-        both = turned(".jpg", orientation, quality=98), turned(".png", orientation)
+        both = scenes.turned(".jpg", orientation, quality=98), scenes.turned(".png", orientation)
         files = file_set(*both, lambda truth: truth.astype(np.uint8) * 255)
         yield WrongInput("images", f"EXIF orientation {orientation} of image and mask", files, EVERY)
 
@@ -140,7 +119,7 @@ def discovery() -> Iterator[WrongInput]:
         def mask(number: int) -> str:
             return f"masks/{number}{ending if number % 2 and ending != '.jp2' else '.png'}"
 
-        return scenes_at(lambda number: f"images/{number}{ending if number % 2 else '.png'}", mask)
+        return scenes.scenes_at(lambda number: f"images/{number}{ending if number % 2 else '.png'}", mask)
 
     for ending in (".bmp", ".gif", ".webp"):
         yield WrongInput("discovery", f"half of the images in {ending}", half(ending), EVERY)
@@ -148,23 +127,23 @@ def discovery() -> Iterator[WrongInput]:
         word = f"1{ending}: not read"
         yield WrongInput("discovery", f"half of the images in {ending}", half(ending), {}, (word,))
 
-    below = scenes_at(lambda n: f"images/p{n % 2}/{n}.png", lambda n: f"masks/p{n % 2}/{n}.png")
+    below = scenes.scenes_at(lambda n: f"images/p{n % 2}/{n}.png", lambda n: f"masks/p{n % 2}/{n}.png")
     yield WrongInput("discovery", "folders within images/ and masks/", below, EVERY)
 
     def both(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)
-        save_pair(99, folder / "set/images/more/99.png", folder / "set/masks/more/99.png")
+        scenes.save_pair(99, folder / "set/images/more/99.png", folder / "set/masks/more/99.png")
         return files
 
-    yield WrongInput("discovery", "one folder within images/ and masks/", both, counted(3, 4))
+    yield WrongInput("discovery", "one folder within images/ and masks/", both, scenes.counted(3, 4))
 
     def without(folder: Path) -> Mapping[str, object]:
         files = file_set(pillow(".png"))(folder)
-        save(scene(9)[0], folder / "set/images/9.png")
+        scenes.save(scenes.scene(9)[0], folder / "set/images/9.png")
         return files
 
     yield WrongInput("discovery", "an image without a mask", without, {}, ("9.png: no mask",))
-    assert HEIGHT != WIDTH, "a turned image has to be seen"
+    assert scenes.HEIGHT != scenes.WIDTH, "a turned image has to be seen"
 
 
 def _ones(dtype: Any, high: float = 1) -> Callable[[Array], Array]:
@@ -177,7 +156,7 @@ def _coloured(truth: Array) -> Array:
 
 _BYTES, _HIGH = _ones(np.uint8), _ones(np.uint8, 255)
 _PNG, _PALETTE, _TIFF = pillow(".png"), pillow(".png", indexed), raw_tiff(lambda a: a)
-_CLASSES = {"classes": CLASSES}
+_CLASSES = {"classes": scenes.CLASSES}
 
 
 class _Mask(NamedTuple):
@@ -215,7 +194,7 @@ _MASKS: Mapping[str, _Mask] = {
     "JPEG of quality 95": _Mask(pillow(".jpg", quality=95), _HIGH),
     "lossy WebP": _Mask(pillow(".webp", quality=60), _HIGH),
     "BMP": _Mask(pillow(".bmp"), _HIGH),
-    "alpha beside grey": _Mask(pillow(".png", with_alpha), _HIGH),
+    "alpha beside grey": _Mask(pillow(".png", scenes.with_alpha), _HIGH),
 }
 _REFUSED_MASKS: Mapping[str, _Mask] = {
     "white is 0": _Mask(raw_tiff(lambda a: 255 - a, photometric=0), _HIGH, {}, ("0 is white",)),
@@ -237,5 +216,5 @@ def masks() -> Iterator[WrongInput]:
             yield WrongInput("masks", what, files, expected, words)
     for ending in (".png", ".tif"):
         for orientation in (3, 6, 7):
-            files = file_set(_PNG, turned(ending, orientation))
+            files = file_set(_PNG, scenes.turned(ending, orientation))
             yield WrongInput("masks", f"EXIF orientation {orientation} in {ending}", files, EVERY)

@@ -13,18 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from selftest.inputs import scenes
 from selftest.inputs.base import COUNT, Files, WrongInput, config, mine
-from selftest.inputs.scenes import (
-    CLASSES,
-    SCENES,
-    Array,
-    counted,
-    save,
-    save_pair,
-    scene,
-    scenes_at,
-    segmentation,
-)
+from selftest.inputs.scenes import SCENES, Array, counted, save, save_pair, scene, scenes_at, segmentation
 
 Place = Callable[[Path, int, Array, Array], None]
 """Writes the files of a scene (root, number, image, mask of 0 and 1)."""
@@ -99,7 +90,7 @@ def _cityscapes(kind: str, low: int, high: int) -> Place:
     return _pairs("leftImg8bit/{part}/ulm/ulm_{name}_leftImg8bit.png", mask, low=low, high=high)
 
 
-_CELLS = {"classes": CLASSES}
+_CELLS = {"classes": scenes.CLASSES}
 _CARS_ON_ROADS = {"published": {"classes": 19, "dark": 0, "bright": 13}}
 _SPLIT: Mapping[str, Place] = {
     "train/ and trainannot/": _pairs("{part}/{name}.png", "{part}annot/{name}.png"),

@@ -5,22 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from selftest.inputs import scenes
 from selftest.inputs.base import PREDICT, TRUTH, Files, WrongInput
 from selftest.inputs.files import GOOD_IMAGES
-from selftest.inputs.scenes import (
-    SCENES,
-    Writer,
-    file_set,
-    greyed,
-    indexed,
-    opencv,
-    pillow,
-    raw_tiff,
-    save,
-    scene,
-    several_pages,
-    turned,
-)
+from selftest.inputs.scenes import SCENES, Writer, file_set, greyed, opencv, pillow, raw_tiff, turned
 
 _PLAIN = (
     "RGB PNG", "RGBA PNG", "grey PNG", "RGB JPEG", "LZW TIFF", "BMP", "lossless WebP", "16-bit RGB PNG",
@@ -28,7 +16,7 @@ _PLAIN = (
 )  # fmt: skip
 _READ: Mapping[str, Writer] = {
     **{what: GOOD_IMAGES[what] for what in _PLAIN},
-    "a palette that isn't grey": pillow(".png", lambda a: indexed(greyed(a) > 100)),
+    "a palette that isn't grey": pillow(".png", lambda a: scenes.indexed(greyed(a) > 100)),
     "EXIF orientation 3": turned(".jpg", 3, quality=98),
     "EXIF orientation 6": turned(".jpg", 6, quality=98),
     "EXIF orientation 8 in PNG": turned(".png", 8),
@@ -51,7 +39,7 @@ def predictions() -> Iterator[WrongInput]:
     for what, (writer, word) in _RANGES.items():
         yield WrongInput("predictions", f"{what}, with their range", _files(writer), whole, then=ranged)
         yield WrongInput("predictions", what, _files(writer), {}, (word,), then=PREDICT, code=3)
-    animated = _files(several_pages(".gif"))
+    animated = _files(scenes.several_pages(".gif"))
     words = ("several frames",)
     yield WrongInput("predictions", "an animated GIF", animated, {}, words, then=PREDICT, code=3)
 
@@ -63,9 +51,9 @@ def _files(writer: Writer) -> Files:
         new, truth = folder / "new", folder / TRUTH
         new.mkdir()
         for number in range(SCENES):
-            picture, mask = scene(number)
+            picture, mask = scenes.scene(number)
             writer(picture, new / str(number))
-            save(mask.astype(np.uint8) * 255, truth / f"{number}.png")
+            scenes.save(mask.astype(np.uint8) * 255, truth / f"{number}.png")
         return file_set(pillow(".png"))(folder)
 
     return files
