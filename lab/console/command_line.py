@@ -36,11 +36,6 @@ GOES_WITH = {
     for name in itertools.chain(*_OPTIONS.values())
 }
 """The verbs of each option."""
-# Which of them take paths; a run's and a study's name is one, too, and so is a database's URL.
-PATHS = (
-    "run", "resume", "optimize", "predict", "evaluate", "export", "check", "compare", "report", "dashboard",
-    "input", "output",
-)  # fmt: skip
 OF_IMAGES = (*_OF_MASKS, "tune_threshold", *_OF_OBJECTS)
 
 
@@ -68,24 +63,24 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = result.add_argument_group("what to do").add_argument
-    verbs("--run", "--config", dest="run", metavar="YAML", help="run one experiment")
-    verbs(
-        "--resume",
-        metavar="RUN",
-        help="resume a run, by its own config or that of --run; --set epochs=N extends it",
-    )
-    verbs("--optimize", metavar="YAML", help="run a hyperparameter search; the same command "
+    verbs("--run", "--config", dest="run", type=_place, metavar="YAML", help="run one experiment")
+    verbs("--resume", type=_place, metavar="RUN", help="resume a run, by its own config or that of --run; "
+          "--set epochs=N extends it")  # fmt: skip
+    verbs("--optimize", type=_place, metavar="YAML", help="run a hyperparameter search; the same command "
           "again continues it, and on other machines adds workers")  # fmt: skip
-    verbs("--predict", metavar="RUN", help="predict masks or classes of new images; needs --input, --output")
-    verbs("--evaluate", metavar="RUN", help="evaluate the best weights on the test or validation set")
-    verbs("--export", nargs=2, metavar=("KIND", "RUN"),
-          help="export the network: onnx, torchscript or safetensors")  # fmt: skip
-    verbs("--check", "--dry-run", dest="check", metavar="YAML", help="dry run: one batch "
+    verbs("--predict", type=_place, metavar="RUN", help="predict masks or classes of new images; needs "
+          "--input, --output")  # fmt: skip
+    verbs("--evaluate", type=_place, metavar="RUN", help="evaluate the best weights on the test or "
+          "validation set")  # fmt: skip
+    verbs("--export", type=_place, nargs=2, metavar=("KIND", "RUN"), help="export the network: onnx, "
+          "torchscript or safetensors")  # fmt: skip
+    verbs("--check", "--dry-run", dest="check", type=_place, metavar="YAML", help="dry run: one batch "
           "through the full pipeline; for a study, at the extremes of its space")  # fmt: skip
     verbs("--list", action="store_true", help="list the runs in runs/ as a table")
-    verbs("--compare", nargs="+", metavar="RUN", help="compare configs and curves of several runs")
-    verbs("--report", metavar="STUDY", help="rebuild a study's report.html")
-    verbs("--dashboard", nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
+    verbs("--compare", type=_place, nargs="+", metavar="RUN", help="compare configs and curves of several "
+          "runs")  # fmt: skip
+    verbs("--report", type=_place, metavar="STUDY", help="rebuild a study's report.html")
+    verbs("--dashboard", type=_place, nargs="?", const="sqlite:///studies.db", metavar="STUDY", help="show "
           "studies in a browser, by a study's name or file or a database's URL")  # fmt: skip
     verbs("--selftest", choices=["faults"], help="run the fault-injection suite on this machine; 5 minutes")
     verbs("--schema", choices=["run", "optimize"], help="print the JSON Schema of a config, for editors")
@@ -94,28 +89,26 @@ def parser() -> argparse.ArgumentParser:
     _add_notebook(result)
     _add_dashboard(result)
     selftest = result.add_argument_group("with --selftest").add_argument
-    selftest(
-        "--full", action="store_true", help="with the repetitions of the published numbers: half an hour"
-    )
+    selftest("--full", action="store_true", help="with the repetitions of the published numbers: half an "
+             "hour")  # fmt: skip
     selftest("--only", metavar="N,N", help="only these rows of docs/guarantees.md")
     return result
 
 
 def _add_running(result: argparse.ArgumentParser) -> None:
     config = result.add_argument_group("with --run, --resume, --optimize and --check").add_argument
-    config("--set", action="append", default=[], metavar="PATH=VALUE",
-           help="override any value, such as optimizer.lr=1e-3; may be repeated; with "
-           "--evaluate and --export the present place of the data: data.root=PATH")  # fmt: skip
-    config("--allow-import", action="append", default=[], metavar="PKG", help="let "
-           "import paths name this package, too; may be repeated; also with --predict, "
-           "--evaluate and --export")  # fmt: skip
+    config("--set", action="append", default=[], metavar="PATH=VALUE", help="override any value, such as "
+           "optimizer.lr=1e-3; may be repeated; with --evaluate and --export the present place of the data: "
+           "data.root=PATH")  # fmt: skip
+    config("--allow-import", action="append", default=[], metavar="PKG", help="let import paths name this "
+           "package, too; may be repeated; also with --predict, --evaluate and --export")  # fmt: skip
     config("--print-config", action="store_true", help="print the resolved config and exit")
     config("--json", action="store_true", help="JSON on standard output; with --list too")
     run = result.add_argument_group("with --run, --resume and --optimize").add_argument
     run("--quiet", action="store_true", help="print the result only")
     run("--no-plots", action="store_true", help="draw no plots; with --run and --resume")
-    run("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file "
-        "as it is now, that begins with the finished trials which still fit")  # fmt: skip
+    run("--fork", metavar="NAME", help="with --optimize: a new study of this name, by the file as it is now, "
+        "that begins with the finished trials which still fit")  # fmt: skip
 
 
 def _add_notebook(result: argparse.ArgumentParser) -> None:
@@ -124,59 +117,48 @@ def _add_notebook(result: argparse.ArgumentParser) -> None:
     notebook("--ascending", action="store_true", help="with --sort: smallest first")
     notebook("--project", help="only this project")
     notebook("--outcome", help="only this outcome, such as completed")
-    notebook("--where", action="append", default=[], metavar="KEY=VALUE",
-             help="only runs with this value in their config")  # fmt: skip
+    notebook("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs with this value in "
+             "their config")  # fmt: skip
 
 
 def _add_dashboard(result: argparse.ArgumentParser) -> None:
     dashboard = result.add_argument_group("with --dashboard").add_argument
-    dashboard("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; "
-              "other machines need a token")  # fmt: skip
+    dashboard("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen on; other machines "
+              "need a token")  # fmt: skip
     dashboard("--port", type=int, default=8080, help="port to listen on; 0: any free one")
-    dashboard(
-        "--token",
-        help="access token; prefer LAB_DASHBOARD_TOKEN, since arguments are visible in the process list",
-    )
+    dashboard("--token", help="access token; prefer LAB_DASHBOARD_TOKEN, since arguments are visible in the "
+              "process list")  # fmt: skip
 
 
 def _add_prediction(result: argparse.ArgumentParser) -> None:
     both = result.add_argument_group("with --predict, --evaluate and --export").add_argument
-    both("--output", metavar="PATH", help="a folder, or the exported file; "
-         "by default --evaluate and --export write into the run's folder")  # fmt: skip
-    both("--threshold", type=float, metavar="P", help="probability above which a pixel is "
-         "foreground; default: the tuned one, or the task's")  # fmt: skip
-    both("--flips", "--tta", dest="flips", action="store_true", help="test-time augmentation: "
-         "average over four flips of each image; better, slower")  # fmt: skip
+    both("--output", type=_place, metavar="PATH", help="a folder, or the exported file; by default "
+         "--evaluate and --export write into the run's folder")  # fmt: skip
+    both("--threshold", type=float, metavar="P", help="probability above which a pixel is foreground; "
+         "default: the tuned one, or the task's")  # fmt: skip
+    both("--flips", "--tta", dest="flips", action="store_true", help="test-time augmentation: average over "
+         "four flips of each image; better, slower")  # fmt: skip
     both("--tile", type=int, metavar="PIXELS", help="side of the tiles that large images are cut into")
     both("--overlap", type=int, metavar="PIXELS", help="overlap of neighbouring tiles")
     both("--pixel-size", type=float, metavar="UM", help="micrometres a pixel, for measures in µm")
     both("--force", action="store_true", help="overwrite existing files")
-    both("--input", metavar="PATH", help="a folder of images, an image, or a manifest.csv; "
-         "with --export, images to verify with instead of the validation images")  # fmt: skip
+    both("--input", type=_place, metavar="PATH", help="a folder of images, an image, or a manifest.csv; with "
+         "--export, images to verify with instead of the validation images")  # fmt: skip
     predict = result.add_argument_group("with --predict").add_argument
     predict("--min-area", type=int, default=0, metavar="PIXELS", help="leave out smaller objects")
     predict("--probabilities", action="store_true", help="write the probabilities, too")
     predict("--sequence", metavar="ID", help="the sequence ID of all images, for a conditioned network")
-    predict("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that "
-            "become 0 and 1, in files of more than 8 bits; default: the run's")  # fmt: skip
+    predict("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become 0 and 1, "
+            "in files of more than 8 bits; default: the run's")  # fmt: skip
     evaluate = result.add_argument_group("with --evaluate").add_argument
     evaluate("--split", choices=["test", "val"], help="default: test where there is one, else val")
-    evaluate("--tune-threshold", action="store_true",
-             help="find the best threshold on the validation images, and store it")  # fmt: skip
+    evaluate("--tune-threshold", action="store_true", help="find the best threshold on the validation "
+             "images, and store it")  # fmt: skip
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line, with the home folder in the place of `~`; leave with an error if it is wrong."""
-    command = parser()
-    options = command.parse_args(arguments)
-    # A shell expands `~` only at the beginning of a word, and not in `--output=~/masks`.
-    for name in PATHS:
-        given = getattr(options, name)
-        try:
-            several = isinstance(given, list)
-            setattr(options, name, [*map(_place, given)] if several else given and _place(given))
-        except ValueError as error:
-            command.error(f"argument --{name}: {error}")
+    options = parser().parse_args(arguments)
     options.set = [as_text(assignment) for assignment in options.set]
     refuse_idle(options)
     return options
@@ -190,14 +172,14 @@ def as_text(argument: str) -> str:
 
 
 def _place(text: str) -> str:
-    """Expand a path, or a database's URL.
+    """Expand a path, or a database's URL: a shell expands `~` at the beginning of a word only.
 
     Raises:
-        ValueError: it names a variable, or an unknown home folder.
+        ArgumentTypeError: it names a variable, or an unknown home folder.
     """
     url = "://" in text
     if message := paths.url_problem(text) if url else paths.problem_of(text):
-        raise ValueError(f"{text}: {message}")
+        raise argparse.ArgumentTypeError(f"{text}: {message}")
     if url:
         return paths.url_expanded(text)
     return str(paths.expanded(text)) if text[:1] == "~" else text

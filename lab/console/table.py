@@ -31,7 +31,9 @@ def render(
     header, *rows = [[*map(_cell, cells)] for cells in (header, *rows)]
     widths = [max(map(columns_of, cells)) for cells in zip(header, *rows, strict=True)]
     if width is not None:
-        widths = _fit(widths, width)
+        # Take from the widest until the sum fits, but leave each column six characters.
+        while _whole(widths) > width and max(widths) > 6:
+            widths[widths.index(max(widths))] -= 1
         if _whole(widths) > width:
             return _stacked(header, rows)
     lines = [[*header], ["─" * each for each in widths], *rows]
@@ -46,14 +48,6 @@ def render(
 def _cell(text: str) -> str:
     """The text as it can be written in one place of one line: a folder's name may contain anything."""
     return writable_here(_CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], text))
-
-
-def _fit(widths: Sequence[int], width: int) -> list[int]:
-    """Take from the widest until the sum fits, but leave each column six characters."""
-    fitted = list(widths)
-    while _whole(fitted) > width and max(fitted) > 6:
-        fitted[fitted.index(max(fitted))] -= 1
-    return fitted
 
 
 def _whole(widths: Sequence[int]) -> int:

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lab.evaluate.base import Evaluation, Evaluator, Progress
+from lab.evaluate.base import Evaluation, Evaluator, HeldOut, Progress, as_trained, normalisation
 from lab.evaluate.efficiency import Efficiency, measure
-from lab.evaluate.splits import HeldOut, as_trained, normalisation
 from lab.figures.panels import Image, to_rgb
 from lab.metrics.class_scores import Scores, judge
-from lab.predict.batched import Probabilities, answers, class_names
+from lab.predict.classification import Probabilities, answers, class_names
 from lab.predict.loaded_run import LoadedRun, load
 from lab.tasks import Classification
 

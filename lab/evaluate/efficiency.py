@@ -74,12 +74,14 @@ def measure(loaded: LoadedRun, inputs: Sequence[Tensor], batches: tuple[int, ...
             speeds.append(_timed(loaded, batch, _repeated(inputs, batch)))
         except torch.OutOfMemoryError:  # larger batches won't fit either
             break
-    flops, uncounted = _operations(loaded, inputs)
+    alone = loaded.runtime.move(_repeated(inputs, 1))
+    with loaded.runtime.autocast():
+        flops, uncounted = count_operations(lambda: loaded.task.infer(loaded.model, *alone))
     return Efficiency(
         parameters=sum(each.numel() for each in loaded.model.parameters()),
         weight_bytes=addressed((*loaded.model.parameters(), *loaded.model.buffers())),
         checkpoint_bytes=loaded.weights.stat().st_size,
-        flops=flops,
+        flops=None if uncounted else flops or None,
         input=tuple(inputs[0].shape),
         device=f"{_device_name(loaded.runtime.device)}, {loaded.config.precision}",
         speeds=tuple(speeds),
@@ -117,14 +119,6 @@ def _wait(device: torch.device) -> None:
     """Wait until the device is idle."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
-
-
-def _operations(loaded: LoadedRun, inputs: Sequence[Tensor]) -> tuple[int | None, tuple[str, ...]]:
-    """Count the operations of one image; None and their names where some can't be counted."""
-    batch = loaded.runtime.move(_repeated(inputs, 1))
-    with loaded.runtime.autocast():
-        flops, uncounted = count_operations(lambda: loaded.task.infer(loaded.model, *batch))
-    return (None if uncounted else flops or None), uncounted
 
 
 def addressed(tensors: Iterable[Tensor]) -> int:

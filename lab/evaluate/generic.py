@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.data.loaders import create_loader
-from lab.evaluate.base import Evaluation, Evaluator, Progress
-from lab.evaluate.splits import HeldOut
+from lab.evaluate.base import Evaluation, Evaluator, HeldOut, Progress
 from lab.predict.loaded_run import LoadedRun, load
 from lab.train.evaluation import evaluate
 

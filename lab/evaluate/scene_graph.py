@@ -14,20 +14,10 @@ from lab.data.loaders import create_loader
 from lab.data.protocols import names_of
 from lab.data.scene_graphs import Frequencies, Mode
 from lab.data.splits import Splits
-from lab.evaluate.base import Evaluation, Evaluator, Progress
-from lab.evaluate.splits import HeldOut
-from lab.graphs import SceneGraphBatch, SceneGraphPrediction, Vocabulary
-from lab.metrics.scene_graph import (
-    CONSTRAINTS,
-    Constraint,
-    Dataset,
-    FrameGraph,
-    Ranked,
-    frames_of,
-    merged,
-    predicate_names,
-    rank,
-)
+from lab.evaluate.base import Evaluation, Evaluator, HeldOut, Progress
+from lab.graphs import SceneGraphPrediction, Vocabulary
+from lab.metrics import scene_graph as metrics
+from lab.metrics.scene_graph import CONSTRAINTS, Constraint, Dataset, FrameGraph, Ranked
 from lab.predict.loaded_run import LoadedRun, load
 from lab.tasks import SceneGraph
 
@@ -104,7 +94,7 @@ class SceneGraphEvaluation(Evaluation):
     def ranks(self, mode: Mode, predictor: str, constraint: Constraint, part: str | None = None) -> Ranked:
         """Return the triplets of all parts, or of one."""
         chosen = [each for each in self.results if each.mode == mode and part in (None, each.part)]
-        return merged([each.ranks[predictor][constraint] for each in chosen])
+        return metrics.merged([each.ranks[predictor][constraint] for each in chosen])
 
 
 class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
@@ -133,7 +123,7 @@ class SceneGraphEvaluator(Evaluator[LoadedRun, SceneGraphEvaluation]):
             "frequency": "predicate frequencies of the training set, by the classes of subject and object",
         }
         mode, dataset = cast(Mode, info.mode), cast(Dataset, info.dataset)
-        names = predicate_names(dataset, info.relations)
+        names = metrics.predicate_names(dataset, info.relations)
         return SceneGraphEvaluation(
             folder, held_out.split, mode, dataset, list(info.objects), names, about=how
         )
@@ -202,8 +192,11 @@ def _evaluate_mode(
     videos, done = names_of(dataset) or [str(index) for index in range(len(dataset))], 0
     loader: Any = create_loader(dataset, loaded.config.batch_size, shuffle=False)
     for scenes, truth in loader:
-        frames["network"] += frames_of(loaded.predicted(scenes), truth)
-        frames["frequency"] += frames_of(loaded.task.predict(_baseline_prediction(baseline, scenes)), truth)
+        frames["network"] += metrics.frames_of(loaded.predicted(scenes), truth)
+        # The baseline predicts the relations by frequency, and the boxes' classes are the given ones.
+        given = scenes["classes"].clamp(min=1e-9).log()
+        guess = SceneGraphPrediction(scenes=scenes, objects=given, relations=baseline.logits(scenes))
+        frames["frequency"] += metrics.frames_of(loaded.task.predict(guess), truth)
         times = zip(scenes["video_of_frame"].tolist(), scenes["time"].tolist(), strict=True)
         places += [(videos[done + video], when) for video, when in times]
         done += len(truth["videos"])
@@ -219,7 +212,7 @@ def _evaluate_mode(
 
 
 def _rank(dataset: Dataset, frames: Sequence[FrameGraph], constraint: Constraint) -> Ranked:
-    return rank(frames, dataset=dataset, constraint=constraint, threshold=THRESHOLD, iou=IOU)
+    return metrics.rank(frames, dataset=dataset, constraint=constraint, threshold=THRESHOLD, iou=IOU)
 
 
 def _keep(
@@ -237,9 +230,3 @@ def _keep(
         # One example per video: neighbouring frames look alike.
         first = {example.video: example for example in reversed(ordered)}
         kept[:] = sorted(first.values(), key=lambda each: sign * each.recall)[:count]
-
-
-def _baseline_prediction(baseline: Frequencies, scenes: SceneGraphBatch) -> SceneGraphPrediction:
-    """Predict the relations of scenes by frequency; the boxes' classes are the given ones."""
-    logits = scenes["classes"].clamp(min=1e-9).log()
-    return SceneGraphPrediction(scenes=scenes, objects=logits, relations=baseline.logits(scenes))

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from lab.config.mask_values import IGNORE_INDEX
 from lab.data.image_mask_pairs import ImagePairs
-from lab.evaluate.base import Evaluation, Evaluator, Progress
-from lab.evaluate.splits import HeldOut, as_trained
+from lab.evaluate.base import Evaluation, Evaluator, HeldOut, Progress, as_trained
 from lab.figures.panels import Image, Masks, masks, pictures
 from lab.metrics.base import with_mark
 from lab.metrics.image_scores import ImageScores, ThresholdSearch, score_image

@@ -1,11 +1,11 @@
 """Common parts of all figures: colours, a grid of panels, titles, and atomic writing."""
 
 import math
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lab.console.formatting import cut_middle
 from lab.store.ascii_fallback import can_write, writable
 from lab.store.file_io import atomic_write
 
@@ -77,10 +77,9 @@ def escape(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def shortened(names: Sequence[str], limit: int) -> list[str]:
-    """Shorten names in their middle to at most `limit` characters: they differ at their ends."""
-    tail = (limit - 1) // 2
-    return [name if len(name) <= limit else f"{name[: limit - 1 - tail]}…{name[-tail:]}" for name in names]
+def name_label(name: str, limit: int) -> str:
+    """Return a name as a text to draw, of at most `limit` characters."""
+    return escape(cut_middle(name, limit))
 
 
 def _make_drawable(figure: "Figure") -> None:
@@ -101,8 +100,7 @@ def save(figure: "Figure", path: Path, title: str | None = None) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     if title:
-        short = shortened([title], int(11 * figure.get_figwidth()))[0]
-        figure.suptitle(escape(short), fontsize=12)
+        figure.suptitle(name_label(title, int(11 * figure.get_figwidth())), fontsize=12)
     FigureCanvasAgg(figure)
     _make_drawable(figure)
     buffer = BytesIO()

@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lab.figures.canvas import (
-    COLOURS,
-    SMALL,
-    escape,
-    grid,
-    line_style,
-    plain,
-    remark,
-    save,
-    sheet,
-    shortened,
-    show,
-)
+from lab.figures import canvas
+from lab.figures.canvas import COLOURS, SMALL, name_label, plain, save, sheet
 from lab.figures.panels import Image
 
 if TYPE_CHECKING:
@@ -44,7 +33,7 @@ def confusion_figure(
     """
     count = len(confusion)
     side = min(11.0, max(3.2, (0.52 if count <= _WRITTEN else 0.2) * count))
-    names = [escape(name) for name in shortened(list(classes), 18)]
+    names = [name_label(name, 18) for name in classes]
     figure = sheet(side + 2.4, side + 1.5)
     ax = figure.subplots()
     # Rows are normalised, so that rare classes are as visible as frequent ones.
@@ -131,12 +120,12 @@ def roc_figure(
     for curve in ordered[_CURVES:]:
         ax.plot(curve.false_alarms, curve.found, color="0.8", lw=0.8)
     for number, curve in reversed(list(enumerate(named))):  # the worst on top
-        colour, dashes = line_style(number)
-        label = f"{escape(shortened([classes[curve.index]], 18)[0])}  {curve.auc:.4f}"
+        colour, dashes = canvas.line_style(number)
+        label = f"{name_label(classes[curve.index], 18)}  {curve.auc:.4f}"
         ax.plot(curve.false_alarms, curve.found, dashes, color=colour, lw=1.8, label=label, clip_on=False)
     ax.set(xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     if not curves:
-        remark(ax, "no curves: a class needs samples of itself and of others")
+        canvas.remark(ax, "no curves: a class needs samples of itself and of others")
     else:
         handles, labels = ax.get_legend_handles_labels()
         heading = "area" if len(curves) <= _CURVES else f"area, the {_CURVES} smallest of {len(curves)}"
@@ -166,13 +155,13 @@ def mistakes_figure(wrong: Sequence[Wrong], path: Path, *, title: str | None = N
     """
     if not wrong:
         raise ValueError("there is no mistake to show")
-    figure, axes = grid(len(wrong), per_row=4, width=2.1, height=2.65)
+    figure, axes = canvas.grid(len(wrong), per_row=4, width=2.1, height=2.65)
     for ax, each in zip(axes, wrong, strict=True):
-        show(ax, each.picture, sharp=max(each.picture.shape[:2]) <= 220)
-        predicted, true = (escape(name) for name in shortened([each.predicted, each.true], 16))
+        canvas.show(ax, each.picture, sharp=max(each.picture.shape[:2]) <= 220)
+        predicted, true = (name_label(name, 16) for name in (each.predicted, each.true))
         heading = f"{predicted}  {_percent(each.confidence)}\ntrue: {true}"
         ax.set_title(heading, fontsize=SMALL, color=_WRONG, fontweight="bold")
-        ax.set_xlabel(escape(shortened([each.name], 26)[0]), fontsize=SMALL - 1, color="0.4")
+        ax.set_xlabel(name_label(each.name, 26), fontsize=SMALL - 1, color="0.4")
     save(figure, path, title)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.figures.canvas import COLOURS, SMALL, escape, grid, line_style, plain, remark, save, shortened
+from lab.figures.canvas import COLOURS, SMALL, grid, line_style, name_label, plain, remark, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def overlay(curves: Mapping[str, Rows], metrics: Sequence[str], path: Path, titl
         _dress(ax, metric, np.concatenate([np.zeros(0), *map(_epochs, curves.values())]), drawn)
     from matplotlib.lines import Line2D
 
-    names = [escape(name) for name in shortened(list(curves), 72)]
+    names = [name_label(name, 72) for name in curves]
     handles = [Line2D([], [], color=colour, ls=line, lw=2) for colour, line in styles]
     width = figure.get_figwidth()
     columns = max(1, min(len(names), int(width / (0.075 * max(map(len, names), default=1) + 0.6))))

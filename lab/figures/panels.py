@@ -21,14 +21,8 @@ WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 # Background, then classes: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
 # last one they repeat, a third darker.
 _CLASSES = (
-    (0, 0, 0),
-    (230, 159, 0),
-    (0, 158, 115),
-    (0, 114, 178),
-    (240, 228, 66),
-    (136, 34, 85),
-    (153, 153, 51),
-)
+    (0, 0, 0), (230, 159, 0), (0, 158, 115), (0, 114, 178), (240, 228, 66), (136, 34, 85), (153, 153, 51),
+)  # fmt: skip
 
 
 class Masks(NamedTuple):

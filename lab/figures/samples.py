@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.config.mask_values import BACKGROUND, Auto, Background, background_index
-from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, plain, remark, save, sheet, shortened, show
+from lab.console.formatting import cut_middle
+from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, name_label, plain, remark, save, sheet, show
 from lab.figures.panels import Image, Masks, colour_meanings, masks, pictures, to_rgb
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def segmentation_figure(
             _picture(axes[number, column], picture)
         label = f"Dice {dice(sample.true, sample.predicted, sample.valid, sample.background):.3f}"
         if names:
-            label = f"{escape(shortened([names[number]], int(14 * heights[number]) + 6)[0])}\n{label}"
+            label = f"{name_label(names[number], int(14 * heights[number]) + 6)}\n{label}"
         axes[number, 0].set_ylabel(label, fontsize=SMALL + 1)
     for ax, name in zip(axes[0], COLUMNS, strict=True):
         ax.set_title(name, fontsize=11, fontweight="bold")
@@ -93,7 +94,7 @@ def classification_figure(
     table = np.asarray(probabilities, dtype=np.float64)
     if not len(images) == len(truths) == len(table) or not len(images):
         raise ValueError(f"{len(images)} images, {len(truths)} truths, {len(table)} rows of probabilities")
-    names = shortened([str(each) for each in classes or range(table.shape[1])], 13)
+    names = [name_label(str(each), 13) for each in classes or range(table.shape[1])]
     # NaN must not win: argmax would return the first NaN.
     predicted = np.nan_to_num(table, nan=-1.0).argmax(axis=1)
     # Prefer full rows, and a grid about twice as wide as high.
@@ -101,11 +102,11 @@ def classification_figure(
     figure, axes = grid(len(images), per_row=across, width=1.7, height=2.1)
     for ax, image, truth, guess, row in zip(axes, images, truths, predicted, table, strict=True):
         _picture(ax, to_rgb(image))
-        text = f"{escape(names[guess])}  {100 * row[guess]:.0f} %"
+        text = f"{names[guess]}  {100 * row[guess]:.0f} %"
         if guess == truth:
             ax.set_title(text, fontsize=SMALL, color="0.2")
             continue
-        text = f"✗ {text}\ntrue: {escape(names[truth])}"
+        text = f"✗ {text}\ntrue: {names[truth]}"
         ax.set_title(text, fontsize=SMALL, color=_WRONG, fontweight="bold")
         ax.spines[:].set(visible=True, color=_WRONG, linewidth=3)
     wrong = int((predicted != np.asarray(truths)).sum())
@@ -201,7 +202,7 @@ def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str,
     count, background = max(samples, key=lambda sample: sample.classes)[3:]
     names = [classes[n] if n < len(classes) else f"class {n}" for n in range(count)]
     ignored = not all(sample.valid.all() for sample in samples)
-    meanings = colour_meanings(shortened(names, 20), background, ignored)
+    meanings = colour_meanings([cut_middle(name, 20) for name in names], background, ignored)
     if background is None:
         return meanings
     return [*meanings, (names[background] if count > 2 and classes else BACKGROUND, (0, 0, 0))]

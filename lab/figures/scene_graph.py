@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab.figures.canvas import COLOURS, SMALL, escape, plain, remark, save, sheet, shortened
+from lab.figures.canvas import COLOURS, SMALL, escape, name_label, plain, remark, save, sheet
 from lab.metrics.scene_graph import Dataset, FrameGraph, Ranked, annotated
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def predicates_figure(bars: Sequence[Bar], path: Path, *, title: str | None = No
         ax.barh(place, bar.network, color=colour, alpha=0.75, height=0.72)
         ax.plot([bar.frequency] * 2, [place - 0.42, place + 0.42], color="black", lw=2, solid_capstyle="butt")
         ax.text(1.01, place, f"{bar.triplets:,}", va="center", fontsize=SMALL - 1, color="0.4", clip_on=False)
-    names = shortened([bar.name for bar in shown], 32)
-    ax.set_yticks(range(len(shown)), [escape(name) for name in names])
+    ax.set_yticks(range(len(shown)), [name_label(bar.name, 32) for bar in shown])
     ax.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6))
     ax.grid(False, axis="y")
     ax.text(1.01, -1.0, "triplets", va="center", fontsize=SMALL - 1, color="0.4", clip_on=False)
@@ -195,7 +194,7 @@ def _triplets(ax: "Axes", frame: Drawn, k: int) -> None:
     for text, rank in frame.triplets[:count]:
         mark = f"{rank:>3}" if rank is not None else "  –"
         colour = _FOUND if rank is not None and rank <= k else _MISSED
-        lines.append((f"{mark}  {escape(shortened([text], _WIDE)[0])}", colour))
+        lines.append((f"{mark}  {name_label(text, _WIDE)}", colour))
     if rest := len(frame.triplets) - count:
         lines.append((f"     and {rest} more", "0.4"))
     font: dict[str, Any] = {"fontsize": SMALL, "family": "monospace", "va": "center"}

@@ -46,6 +46,11 @@ class SceneGraphLoss(Loss):
             `weights` is not in the data, or logits and target don't fit.
     """
 
+    definition_reason = (
+        "each part is averaged over all that is annotated in the set, and was averaged over batches"
+    )
+    """The difference to version 1."""
+
     def __init__(
         self,
         multi_label: MultiLabel = "bce",
@@ -73,11 +78,6 @@ class SceneGraphLoss(Loss):
     def definition(self) -> int:
         """2: version 1 was the mean of batches, however much was annotated in each."""
         return _OF_THE_SET if self._by_terms else FIRST
-
-    @property
-    def definition_reason(self) -> str:
-        """The difference to version 1."""
-        return "each part is averaged over all that is annotated in the set, and was averaged over batches"
 
     def means(self, output: Graphs, truth: Graphs) -> dict[str, Tensor]:
         """Each weighted loss by name, 0-dim float32, of a `SceneGraphPrediction` and a `SceneGraphTarget`."""

@@ -11,13 +11,7 @@ from lab.config.problems import did_you_mean
 
 CROSS_ENTROPY = ("cross_entropy", "bce")
 OVERLAPS = ("dice", "jaccard", "tversky")
-_SMP = {
-    "dice": "DiceLoss",
-    "jaccard": "JaccardLoss",
-    "focal": "FocalLoss",
-    "tversky": "TverskyLoss",
-    "lovasz": "LovaszLoss",
-}
+_SMP = ("dice", "jaccard", "focal", "tversky", "lovasz")
 _OURS = {"mode", "classes", "from_logits", "ignore_index", "class_weights", "reduction", "per_image"}
 
 
@@ -58,7 +52,7 @@ def smp_loss(name: str) -> Callable[..., nn.Module]:
     """The class of a term."""
     import segmentation_models_pytorch as smp  # seconds to import, and only these losses need it
 
-    loss: Callable[..., nn.Module] = getattr(smp.losses, _SMP[name])
+    loss: Callable[..., nn.Module] = getattr(smp.losses, f"{name.capitalize()}Loss")
     return loss
 
 

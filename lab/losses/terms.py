@@ -7,9 +7,10 @@ divided by the other at the end, which is the loss of one batch of everything.
 """
 
 import functools
+import math
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -105,15 +106,11 @@ def measure(criterion: Criterion, output: Output, target: Target) -> Measured:
         return Measured(loss, {name: Term(mean) for name, mean in value.items()}, value)
     _require_scalar("loss", value)
     weight = _weight(criterion, target)
-    if isinstance(weight, Tensor) and not _is_seen_positive(weight):
+    # Whether it is above 0 is asked on a CPU only: elsewhere the host would have to wait for the answer.
+    if isinstance(weight, Tensor) and not (weight.device.type == "cpu" and float(weight.detach()) > 0):
         # torch's mean over nothing is NaN; the same bits where there is something
         value = torch.where(weight > 0, value, torch.zeros_like(value))
     return Measured(value, {"loss": Term(value, weight)})
-
-
-def _is_seen_positive(weight: Tensor) -> bool:
-    """Return whether it is above 0; False where the host would have to wait for the answer."""
-    return weight.device.type == "cpu" and float(weight.detach()) > 0
 
 
 def weights_ahead(criterion: Criterion, target: Target) -> Mapping[str, Weight]:
@@ -159,3 +156,62 @@ def _require_scalar(name: str, value: object) -> None:
             f"the criterion must return the mean over a batch, a 0-dim tensor, or a mapping of them; "
             f"{name} is {found}. A loss of torch's needs reduction: mean"
         )
+
+
+class Ratios:
+    """Σ mean · weight / Σ weight of each name, in float64.
+
+    What is added stays on its device until it is read, which waits for the device once a name.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}
+        self._pending: dict[str, list[tuple[Tensor, Weight]]] = {}
+
+    def add(self, name: str, mean: Tensor, weight: Weight) -> None:
+        """Take in a mean, 0-dim, and its weight; a mean of weight 0 counts nothing."""
+        self._pending.setdefault(name, []).append((mean.detach(), weight))
+
+    def read(self) -> dict[str, float]:
+        """Add up what is pending; returns its means by name, NaN where all weights are 0."""
+        found = {}
+        for name, pairs in self._pending.items():
+            # One transfer for all weights and one for all means, however many batches are pending.
+            weights = numbers([weight for _, weight in pairs])
+            numerator = float((numbers([mean for mean, _ in pairs]) * weights).sum())
+            denominator = float(weights.sum())
+            earlier = self._sums.get(name, (0.0, 0.0))
+            self._sums[name] = earlier[0] + numerator, earlier[1] + denominator
+            found[name] = _ratio(numerator, denominator)
+        self._pending = {}
+        return found
+
+    def means(self) -> dict[str, float]:
+        """All that was read, by name; NaN where all weights are 0."""
+        return {name: _ratio(*sums) for name, sums in self._sums.items()}
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """The sums by name: numerator and denominator."""
+        return {name: list(sums) for name, sums in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Continue from there."""
+        self._sums = {name: (float(above), float(below)) for name, (above, below) in state.items()}
+
+
+def total(means: Mapping[str, float]) -> float:
+    """The sum of the means that there are; NaN where there is none."""
+    there = [mean for mean in means.values() if not math.isnan(mean)]
+    return sum(there) if there else math.nan
+
+
+def numbers(values: Sequence[Tensor | int]) -> Tensor:
+    """0-dim tensors, or plain numbers, as one of float64 on the CPU."""
+    tensors = [each for each in values if isinstance(each, Tensor)]
+    if len(tensors) == len(values) > 0:
+        return torch.stack(tensors).cpu().double()
+    return torch.tensor([float(each) for each in values], dtype=torch.float64)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan

@@ -2,11 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.console import progress_bars
@@ -16,8 +19,7 @@ from lab.data.csv_tables import listed_file, read_table
 from lab.data.file_discovery import READ
 from lab.data.file_problems import MOST_SHOWN, raise_all
 from lab.data.image_reader import SUFFIXES, ImageReader
-from lab.predict.batched import Probabilities, answers, class_names
-from lab.predict.input_files import RECORD, Layout, images_in
+from lab.predict.input_files import RECORD, Item, Layout, images_in
 from lab.predict.loaded_run import LoadedRun, require_task
 from lab.predict.prediction import Prediction, prepare_output
 from lab.store import file_io
@@ -28,12 +30,45 @@ PREDICTIONS = "predictions.csv"
 COLUMN = "image_path"
 
 
-@dataclass(frozen=True)
-class Item:
-    """One image: its path, and its name in the table."""
+T = TypeVar("T")
+Probabilities = NDArray[np.float32]
 
-    name: str
-    path: Path
+
+def answers(
+    loaded: LoadedRun, samples: Iterable[tuple[T, Sequence[Tensor]]]
+) -> Iterator[tuple[T, Sequence[Tensor], Probabilities]]:
+    """Yield each sample with the probabilities of its classes, (C,), in order.
+
+    Args:
+        samples: an identifier of any type, and the network's inputs without the batch axis. Consecutive
+            samples of one shape are batched, up to the batch size of the training.
+    """
+    waiting: list[tuple[T, Sequence[Tensor]]] = []
+    for sample in samples:
+        if waiting and (len(waiting) >= loaded.config.batch_size or _shapes(sample) != _shapes(waiting[0])):
+            yield from _predicted(loaded, waiting)
+            waiting = []
+        waiting.append(sample)
+    if waiting:
+        yield from _predicted(loaded, waiting)
+
+
+def class_names(loaded: LoadedRun, classes: int) -> list[str]:
+    """Return the class names of the data; indices where it has none, or another number of them."""
+    return loaded.classes if len(loaded.classes) == classes else [str(index) for index in range(classes)]
+
+
+def _shapes(sample: tuple[object, Sequence[Tensor]]) -> list[torch.Size]:
+    return [each.shape for each in sample[1]]
+
+
+def _predicted(
+    loaded: LoadedRun, samples: Sequence[tuple[T, Sequence[Tensor]]]
+) -> Iterator[tuple[T, Sequence[Tensor], Probabilities]]:
+    inputs = [torch.stack(each) for each in zip(*(inputs for _, inputs in samples), strict=True)]
+    likely = loaded.predicted(*inputs).float().cpu().numpy()
+    for (what, shown), row in zip(samples, likely, strict=True):
+        yield what, shown, row
 
 
 @dataclass
@@ -103,7 +138,7 @@ def predict(
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
-                done.fail(item.name, f"{item.path}: the network's output is not finite: {likely.tolist()}")
+                done.fail(item.name, f"{item.image}: the network's output is not finite: {likely.tolist()}")
     done.notes += reader.depths.unlike(loaded.info, reader.value_range)
     done.images = len(rows)
     predicted = Counter(row[2] for row in rows)
@@ -172,7 +207,7 @@ def _prepared(
     """Yield the readable images, prepared for the network."""
     for item in items:
         try:
-            image = reader.read(item.path)
+            image = reader.read(item.image)
         except ValueError as error:
             done.fail(item.name, error)
         else:
@@ -183,4 +218,4 @@ def _prepared(
 def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[object]:
     best = int(likely.argmax())
     shares = likely.tolist()
-    return [item.name, str(item.path), classes[best], shares[best], *shares]
+    return [item.name, str(item.image), classes[best], shares[best], *shares]

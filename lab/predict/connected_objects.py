@@ -68,7 +68,8 @@ def find_objects(mask: NDArray[np.uint8], min_area: int = 0, background: int | N
         kept = stats[:, cv2.CC_STAT_AREA] >= min_area
         kept[0] = True
         if not kept.all():
-            _remove(mask, labels, kept, background or 0)
+            for top in range(0, len(mask), _ROWS):
+                mask[top : top + _ROWS][~kept[labels[top : top + _ROWS]]] = background or 0
         perimeters = _perimeters(labels, count)
         for number in np.flatnonzero(kept)[1:].tolist():
             left, top, width, height, area = (int(value) for value in stats[number])
@@ -89,13 +90,6 @@ def class_counts(mask: NDArray[np.uint8]) -> NDArray[np.int64]:
 def object_classes(mask: NDArray[np.uint8], background: int | None = 0) -> list[int]:
     """The classes in a mask (H, W) that are objects."""
     return [index for index in np.flatnonzero(class_counts(mask)).tolist() if index != background]
-
-
-def _remove(
-    mask: NDArray[np.uint8], labels: NDArray[np.int32], kept: NDArray[np.bool_], background: int
-) -> None:
-    for top in range(0, len(mask), _ROWS):
-        mask[top : top + _ROWS][~kept[labels[top : top + _ROWS]]] = background
 
 
 def _perimeters(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:

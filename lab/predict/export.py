@@ -18,8 +18,8 @@ from lab.console import shell_commands
 from lab.console.formatting import first_line
 from lab.data.normalization import Normalise
 from lab.predict.input_files import Layout, find_items
+from lab.predict.masks import Source
 from lab.predict.segmentation_run import Segmenter
-from lab.predict.tile_reader import Source
 from lab.store import file_io
 from lab.store.paths import expanded
 from lab.store.redact import redact

@@ -92,7 +92,8 @@ def find_items(
     """
     path, layout = expanded(path), layout or Layout()
     if path.is_dir():
-        return _of_folder(path, layout, notes)
+        folder = path / layout.images if (path / layout.images).is_dir() else path
+        return _with_neighbours(images_in(folder, notes), folder, layout)
     if not path.is_file():
         raise ValueError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".csv":
@@ -100,12 +101,6 @@ def find_items(
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: expected a manifest (.csv) or an image ({READ})")
     return _with_neighbours([path], path.parent, layout)
-
-
-def _of_folder(folder: Path, layout: Layout, notes: list[str] | None) -> list[Item]:
-    if (folder / layout.images).is_dir():
-        folder = folder / layout.images
-    return _with_neighbours(images_in(folder, notes), folder, layout)
 
 
 def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
@@ -138,18 +133,15 @@ def _with_neighbours(images: Sequence[Path], folder: Path, layout: Layout) -> li
     if folder.absolute().parts[-len(parts) :] != parts:
         return items
     root = folder.absolute().parents[len(parts) - 1]
-    truths = _by_key(root / layout.masks)
+    masks = root / layout.masks
+    truths = (
+        {composed(key(path, masks)): path for path in find_images(masks).images} if masks.is_dir() else {}
+    )
     sequences = _sequences(root, layout, counts)
     return [
         replace(item, truth=truths.get(own) if counts[own] == 1 else None, sequence=sequences.get(own))
         for own, item in zip(keys, items, strict=True)
     ]
-
-
-def _by_key(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {composed(key(path, folder)): path for path in find_images(folder).images}
 
 
 def _sequences(root: Path, layout: Layout, keys: Container[str]) -> dict[str, str]:

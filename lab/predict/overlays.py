@@ -20,7 +20,8 @@ def scaled(pixels: NDArray[Any]) -> Image:
     One that is smaller than half of `SMALLEST` is enlarged by a whole number, so that outlines stay thin.
     """
     size = _size(pixels.shape[0], pixels.shape[1])
-    picture = cv2.resize(pixels, size, interpolation=_interpolation(pixels.shape[0], size[1]))
+    way = cv2.INTER_NEAREST if size[1] >= pixels.shape[0] else cv2.INTER_AREA
+    picture = cv2.resize(pixels, size, interpolation=way)
     return to_rgb(picture, picture.shape[:2])
 
 
@@ -60,7 +61,3 @@ def _size(height: int, width: int) -> tuple[int, int]:
         factor = max(1, SMALLEST // longest)
         return width * factor, height * factor
     return max(1, round(width * LARGEST / longest)), max(1, round(height * LARGEST / longest))
-
-
-def _interpolation(before: int, after: int) -> int:
-    return int(cv2.INTER_NEAREST if after >= before else cv2.INTER_AREA)

@@ -6,19 +6,12 @@ from collections.abc import Iterator
 from lab.console.formatting import format_duration
 from lab.evaluate.classification import ClassificationEvaluation
 from lab.evaluate.efficiency import Efficiency
-from lab.metrics.class_scores import most_confused, summary
+from lab.metrics.class_scores import SUMMARY, most_confused, summary
 from lab.metrics.image_scores import Summary
 from lab.report import evaluation_base as base
 from lab.report.evaluation_base import format_score, kind_of, spread
 
-NAMES = {
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "auc": "ROC-AUC",
-    "calibration_error": "ECE",
-}
+NAMES = {name: name for name in SUMMARY} | {"f1": "F1", "auc": "ROC-AUC", "calibration_error": "ECE"}
 _OPERATIONS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 
 

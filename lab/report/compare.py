@@ -36,7 +36,9 @@ def compare(names: Sequence[str], roots: Path | Iterable[Path], picture: Path | 
     folders = list({folder.resolve(): folder for folder in (find(name, places) for name in names)}.values())
     if len(folders) < 2:
         raise ValueError(f"comparing takes two runs or more, found {len(folders)}: {', '.join(names)}")
-    runs = dict(zip(_labels(len(folders)), (read_run(folder) for folder in folders), strict=True))
+    # A, B, … Z, then A1, B1, …
+    labels = [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(len(folders))]
+    runs = dict(zip(labels, map(read_run, folders), strict=True))
     curves = {f"{label}  {run.run_id}": curve(run.folder) for label, run in runs.items()}
     parts = [results(runs), _differences_text({label: config_of(run) for label, run in runs.items()})]
     metrics = _metrics(list(runs.values()), list(curves.values()))
@@ -139,11 +141,6 @@ def _value(value: object) -> str:
     if value is MISSING:
         return repr(MISSING)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _labels(count: int) -> list[str]:
-    """A, B, … Z, then A1, B1, …"""
-    return [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count)]
 
 
 def _validation_metrics(run: RunRow) -> list[str]:

@@ -10,10 +10,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 
 from lab.console import shell_commands, table
@@ -68,7 +70,9 @@ class RunRow:
         try:
             return datetime.fromisoformat(str(self.summary.get("started"))).timestamp()
         except (ValueError, OverflowError, OSError):
-            return _changed(self.folder)
+            with suppress(OSError):
+                return self.folder.stat().st_mtime
+            return 0.0
 
     def metric(self, name: str) -> str:
         """`val_dice` for `best.val_dice`, and of `value` the monitored one."""
@@ -112,18 +116,25 @@ def read_runs(roots: Path | Iterable[Path]) -> list[RunRow]:
 
     The seeds and folds of a run are not listed as separate runs.
     """
-    host = socket.gethostname()
-    rows = [
-        _read(entry.path, host)
-        for root in ([roots] if isinstance(roots, Path) else roots)
-        for entry in _folders(root)
-    ]
+    places = [roots] if isinstance(roots, Path) else roots
+    rows = [read_run(entry.path) for root in places for entry in _folders(root)]
     return sorted(rows, key=lambda row: (row.started, row.run_id), reverse=True)
 
 
-def read_run(folder: Path) -> RunRow:
-    """Read one run folder."""
-    return _read(str(folder), socket.gethostname())
+def read_run(folder: Path | str) -> RunRow:
+    """Read a summary by a path as text: each of ten thousand runs may take a tenth of a millisecond."""
+    try:
+        summary = _DECODER.decode(file_io.read_regular(f"{folder}/{run_folder.SUMMARY}").decode())
+    except FileNotFoundError:
+        return RunRow(Path(folder), NO_SUMMARY, {})
+    except (OSError, ValueError, RecursionError):
+        summary = None
+    if not isinstance(summary, dict):
+        return RunRow(Path(folder), UNREADABLE, {})
+    outcome = str(summary.get("outcome", UNREADABLE))
+    if outcome == RUNNING and summary.get("host") == socket.gethostname() and not _alive(summary.get("pid")):
+        outcome = KILLED
+    return RunRow(Path(folder), outcome, summary)
 
 
 def find(name: str, roots: Sequence[Path]) -> Path:
@@ -186,11 +197,11 @@ def sort(rows: Sequence[RunRow], metric: str, descending: bool | None = None) ->
     if rows and metric not in known and metric.removeprefix("best.") not in known:
         raise ValueError(f"no run has the metric '{metric}'{_nearest(metric, known)}")
     down = _larger_is_better(rows, metric) if descending is None else descending
-    sign = -1.0 if down else 1.0
-    numbers = [row.number(metric) for row in rows]
-    # A stable sort by (missing, value): rows without the number come last in both directions.
-    order = sorted(range(len(rows)), key=lambda n: (math.isnan(numbers[n]), sign * _ranked(numbers[n])))
-    return [rows[n] for n in order]
+    # A stable sort in both directions; rows without the number come last.
+    numbered = [(row.number(metric), row) for row in rows]
+    there = [each for each in numbered if not math.isnan(each[0])]
+    there.sort(key=itemgetter(0), reverse=down)
+    return [row for _, row in there] + [row for number, row in numbered if math.isnan(number)]
 
 
 def as_table(
@@ -242,22 +253,6 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _read(folder: str, host: str) -> RunRow:
-    """Read a summary by a path as text: each of ten thousand runs may take a tenth of a millisecond."""
-    try:
-        summary = _DECODER.decode(file_io.read_regular(f"{folder}/{run_folder.SUMMARY}").decode())
-    except FileNotFoundError:
-        return RunRow(Path(folder), NO_SUMMARY, {})
-    except (OSError, ValueError, RecursionError):
-        summary = None
-    if not isinstance(summary, dict):
-        return RunRow(Path(folder), UNREADABLE, {})
-    outcome = str(summary.get("outcome", UNREADABLE))
-    if outcome == RUNNING and summary.get("host") == host and not _alive(summary.get("pid")):
-        outcome = KILLED
-    return RunRow(Path(folder), outcome, summary)
-
-
 def _json(row: RunRow) -> str:
     data = {**row.summary, "run_id": row.run_id, "folder": str(row.folder), "outcome": row.outcome}
     try:
@@ -276,13 +271,6 @@ def _alive(pid: object) -> bool:
     except PermissionError:  # another user's process
         return True
     return True
-
-
-def _changed(folder: Path) -> float:
-    try:
-        return folder.stat().st_mtime
-    except OSError:
-        return 0.0
 
 
 def _mapping(value: object) -> Mapping[str, object]:
@@ -338,10 +326,6 @@ def _larger_is_better(rows: Sequence[RunRow], metric: str) -> bool:
         if name in (row.monitor, "value"):
             return row.maximizes
     return not any(part in name for part in ("loss", "error", "mae", "mse", "distance", "perplexity"))
-
-
-def _ranked(value: float) -> float:
-    return 0.0 if math.isnan(value) else value
 
 
 def _columns(

@@ -15,7 +15,7 @@ from platform import python_version
 from typing import TYPE_CHECKING
 
 from lab.console import shell_commands
-from lab.console.formatting import format_duration
+from lab.console.formatting import cut_middle, format_duration
 from lab.events import Outcome
 from lab.report import (
     definition_marks,
@@ -25,7 +25,6 @@ from lab.report import (
     study_figures,
     study_findings,
     study_importances,
-    svg,
 )
 from lab.report import study_space_figures as space_figures
 from lab.report.study_data import Study
@@ -77,6 +76,8 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
 
 def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) -> str:
     """Render the page as HTML. `about`: the study's user attributes."""
+    import yaml
+
     return html_page.render(
         "study_page.html.j2",
         {"amount": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
@@ -94,7 +95,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
         storage=redact_text(config.storage),
         versions=_versions(about),
         written=datetime.now().astimezone().isoformat(" ", "seconds"),
-        study_file=_yaml(config),
+        study_file=yaml.safe_dump(redact(config.as_data()), sort_keys=False, allow_unicode=True),
     )
 
 
@@ -160,7 +161,7 @@ def cell(value: object) -> str:
     """Format a parameter's value."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if isinstance(value, float) else svg.cut(str(value), _CELL)
+    return f"{value:.4g}" if isinstance(value, float) else cut_middle(str(value), _CELL)
 
 
 def label(kind: str) -> str:
@@ -190,10 +191,3 @@ def _compressed(image: "Image") -> tuple[bytes, str]:
         if buffer.tell() <= _HEAVY:
             break
     return buffer.getvalue(), kind
-
-
-def _yaml(config: "OptimizeConfig") -> str:
-    """The study file as it is in force, without secrets."""
-    import yaml
-
-    return yaml.safe_dump(redact(config.as_data()), sort_keys=False, allow_unicode=True)

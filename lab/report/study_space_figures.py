@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
+from lab.console.formatting import cut_middle
 from lab.report import svg
 from lab.report.study_data import Dimension, Study, Trial, amount, shown
 from lab.report.study_figures import Picture, value_scale, valued
@@ -98,7 +99,7 @@ def _upright(x: float, dimension: Dimension, trials: Sequence[Trial], apart: flo
     for value, label in labels:
         y = place(value)
         assert y is not None, "bounds and choices have a place"
-        parts.append(_label(x, y, svg.cut(label, int((apart - 12) / 6.6))))
+        parts.append(_label(x, y, cut_middle(label, int((apart - 12) / 6.6))))
     if unused:
         parts.append(_label(x, _BOTTOM + _UNUSED, "not in use"))
     return Markup("").join(parts)
@@ -109,7 +110,11 @@ def _spine(x: float, apart: float, name: str) -> Markup:
     before, _, last = name.rpartition(".")
     room = int((apart - 8) / 6.6)
     axis = svg.tag("line", x1=x, x2=x, y1=_TOP, y2=_BOTTOM, class_="spine")
-    return axis + svg.text(x, 20, svg.cut(before, room)) + svg.text(x, 37, svg.cut(last, room), class_="name")
+    return (
+        axis
+        + svg.text(x, 20, cut_middle(before, room))
+        + svg.text(x, 37, cut_middle(last, room), class_="name")
+    )
 
 
 def _label(x: float, y: float, content: str) -> Markup:
@@ -135,7 +140,7 @@ def _slice(
         axis, place = _choices(dimension, points, left, width - 12, y)
     else:
         axis, place = _numbers(dimension, [trial for trial, _ in points], left, width - 12, y)
-    name = svg.text(2, 11, svg.cut(objective.metric, 44), anchor="start")
+    name = svg.text(2, 11, cut_middle(objective.metric, 44), anchor="start")
     parts = [name, svg.level_lines(left, width - 12, y, 4, 6), axis]
     marks = sorted(points, key=lambda point: (point[0] is study.winner, point[0].good))
     for trial, value in marks:
@@ -195,7 +200,7 @@ def _choices(
         middle = left + room * (n + 0.5)
         if n % stride == 0:
             limit = max(3, int(room * stride / 6.6))
-            parts.append(svg.text(middle, y.start + 18, svg.cut(choice, limit)))
+            parts.append(svg.text(middle, y.start + 18, cut_middle(choice, limit)))
         if values[choice]:
             at = y(statistics.median(values[choice]))
             half = 0.38 * room

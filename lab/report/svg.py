@@ -172,12 +172,6 @@ def bottom_axis(x: Scale, bottom: float, top: float, below: str, count: int = 6)
     return Markup("").join(parts)
 
 
-def cut(content: str, limit: int) -> str:
-    """The text, with `…` in its middle where it is longer than `limit`: names differ at their ends."""
-    tail = (limit - 1) // 2
-    return content if len(content) <= limit else f"{content[: limit - 1 - tail]}…{content[-tail:]}"
-
-
 def pixels(value: float) -> str:
     """A coordinate with one decimal, which is finer than a screen."""
     shown = f"{value:.1f}"

@@ -1,10 +1,11 @@
 """Isolation of training from slow or failing trackers: one thread and one queue for each."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import RLock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,18 @@ from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.trackers.base import Tracker
 
 MOST_WAITING = 64  # pictures are dropped beyond this many waiting calls: they are what fills the memory
+
+no_fork = RLock()
+"""Within it, a fork by another thread waits: an import in the background can't hang a loader's worker.
+
+A process that is forked while a thread imports a module inherits the module's lock and nobody who will
+release it: should the child import the same module, as a worker that opens a picture does with Pillow's, it
+hangs for ever.
+"""
+if hasattr(os, "register_at_fork"):  # Windows starts its workers afresh
+    os.register_at_fork(
+        before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=no_fork.release
+    )
 
 
 class Background(Tracker):

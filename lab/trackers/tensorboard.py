@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lab.config.tracker_config import TensorBoardConfig
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.trackers.background_tracker import no_fork
 from lab.trackers.base import Tracker
-from lab.trackers.no_fork import no_fork
 
 FOLDER = "tensorboard"
 
@@ -28,7 +28,7 @@ class TensorBoardTracker(Tracker):
 
     def start(self, event: RunStart) -> None:
         """Open the files; what an earlier process wrote from `event.first_epoch` on is no longer shown."""
-        with no_fork():  # 1 s, and only this tracker needs it
+        with no_fork:  # 1 s, and only this tracker needs it
             import PIL.Image
             from torch.utils.tensorboard import SummaryWriter
 

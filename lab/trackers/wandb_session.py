@@ -14,7 +14,7 @@ from lab.console.formatting import first_line
 from lab.events import Note
 from lab.store.redact import command_line_has_secret
 from lab.trackers import wandb_service
-from lab.trackers.no_fork import no_fork
+from lab.trackers.background_tracker import no_fork
 from lab.trackers.wandb_files import FOLDER, Places, find_commands, patterns
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class WandbSession:
         wandb_service.keep_quiet(staging)
         if wrong := Places(folder).choose()[1]:
             self._notify(Note(f"{wrong}; W&B's files are in the run's folder", "warning"))
-        with no_fork():  # 1 s, and only W&B needs it
+        with no_fork:  # 1 s, and only W&B needs it
             import PIL.Image
             import wandb  # noqa: F401 - the import is all that is wanted
 

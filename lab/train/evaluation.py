@@ -15,9 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 from lab.checkpoint import StateDict, load, network_state
 from lab.data.protocols import collate_of
 from lab.events import CallbackList, Note, Phase, PhaseStart, StepsDone
-from lab.losses.ratios import Ratios, numbers, total
 from lab.losses.targets import Inspection, Unfit
-from lab.losses.terms import Criterion
+from lab.losses.terms import Criterion, Ratios, numbers, total
 from lab.metrics import Metric
 from lab.metrics.metric_state import load_metric_state, metric_state
 from lab.state.attributes import kept_apart

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.evaluate.base import Evaluation, Evaluator, Progress
-from lab.evaluate.splits import HeldOut
+from lab.evaluate.base import Evaluation, Evaluator, HeldOut, Progress
 from lab.predict.loaded_run import LoadedRun, load
 from lab.tasks import Classification
 from tests.lab.evaluate.test_generic import train

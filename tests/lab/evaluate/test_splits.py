@@ -9,7 +9,7 @@ from lab.config.dataset_info import DatasetInfo
 from lab.data.normalization import Normalise
 from lab.data.protocols import NamedDataset
 from lab.data.splits import Splits
-from lab.evaluate.splits import HeldOut, as_trained, usual_split
+from lab.evaluate.base import HeldOut, as_trained, usual_split
 from lab.predict.loaded_run import LoadedRun, load
 from tests.inference_tools import make_run
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lab.losses.ratios import Ratios, numbers, total
+from lab.losses.terms import Ratios, numbers, total
 
 
 def test_sums_are_kept_over_reads_and_checkpoints() -> None:

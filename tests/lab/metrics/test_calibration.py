@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.metrics.calibration import BINS, calibration_error, reliability
+from lab.metrics.class_scores import BINS, calibration_error, reliability
 
 
 def test_closed_form() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.predict.batched import answers, class_names
+from lab.predict.classification import answers, class_names
 from lab.predict.loaded_run import LoadedRun, load, require_task
 from lab.tasks import Classification
 from tests.classified_tools import HERE, Levels

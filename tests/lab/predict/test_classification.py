@@ -124,7 +124,7 @@ def test_paths_of_a_table_may_have_backslashes_and_another_unicode_form(tmp_path
     name, stored = (unicodedata.normalize(form, "über") for form in ("NFC", "NFD"))
     path = write(tmp_path / "in" / f"{stored}.png", np.full((4, 4, 3), 30, np.uint8))
     (tmp_path / "list.csv").write_text(f"image_path\nin\\{name}.png\nin/{name}.png\nin\\gone.png\n")
-    found = [item.path for item in find_items(tmp_path / "list.csv")]
+    found = [item.image for item in find_items(tmp_path / "list.csv")]
     assert found == [path, path, tmp_path / "in\\gone.png"]
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from lab.data.image_reader import ImageReader
-from lab.predict.masks import Settings, predict_mask, write_png
+from lab.predict.masks import Settings, Source, predict_mask, write_png
 from lab.predict.segmentation_run import Segmenter, load_segmenter
-from lab.predict.tile_reader import Source
 from tests.inference_tools import PLAIN, THREE, loaded, make_run, write
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import torch
 
 from lab.data.image_reader import ImageReader
 from lab.data.normalization import Normalise
-from lab.predict.tile_reader import Source
+from lab.predict.masks import Source
 from tests.inference_tools import write
 
 RNG = np.random.default_rng(0)

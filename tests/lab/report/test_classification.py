@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.evaluate.base import Split
 from lab.evaluate.classification import Answer, ClassificationEvaluation, Mistake
 from lab.evaluate.efficiency import Efficiency, Speed
-from lab.evaluate.splits import Split
 from lab.report.classification import CONFUSION, PREDICTIONS, ClassificationReport
 from lab.store import file_io
 from tests.lab.report.test_segmentation import Page

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.evaluate.base import Evaluation
-from lab.evaluate.splits import Split
+from lab.evaluate.base import Evaluation, Split
 from lab.metrics.image_scores import describe
 from lab.report import evaluation_base as base
 from lab.report.evaluation_base import apart, counted, draw_plots, format_score, over_parts, spread

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.figures.panels import IGNORED
-from lab.report.segmentation_figures import histogram, legend, tuning
+from lab.report.segmentation import histogram, legend, tuning
 
 
 def piles(svg: str) -> list[tuple[int, float, float]]:

@@ -116,10 +116,3 @@ def test_a_mark_names_its_kind() -> None:
         '<use href="#m-pruned" transform="translate(1 2.3)" class="o-pruned"><title>t 3</title></use>'
     )
     assert 'transform="translate(1 2) scale(0.78)"' in svg.mark("pruned", 1, 2, small=True)
-
-
-def test_a_long_name_is_cut_in_its_middle() -> None:
-    assert [svg.cut("optimizer.weight_decay", limit) for limit in (30, 9)] == [
-        "optimizer.weight_decay",
-        "opti…ecay",
-    ]

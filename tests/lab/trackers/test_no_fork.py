@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from lab.trackers.no_fork import no_fork
+from lab.trackers.background_tracker import no_fork
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="nothing forks there")
@@ -15,7 +15,7 @@ def test_a_fork_waits_for_the_import() -> None:
     inside, left = Event(), list[float]()
 
     def slow_import() -> None:
-        with no_fork():
+        with no_fork:
             inside.set()
             time.sleep(0.3)
             left.append(time.monotonic())
@@ -26,7 +26,7 @@ def test_a_fork_waits_for_the_import() -> None:
     child = os.fork()
     if child == 0:
         signal.alarm(5)  # rather than hang
-        with no_fork():  # the child holds nothing that hinders it
+        with no_fork:  # the child holds nothing that hinders it
             os._exit(0)
     assert left and left[0] <= time.monotonic()
     assert os.waitpid(child, 0)[1] == 0
