@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab.report.leaderboard import LEADERBOARD
+from lab.report.study import LEADERBOARD
 from lab.store import run_folder
 from selftest.bench import CONSOLE, Bench, Process, in_order
 from selftest.inputs import files, layouts, predictions, studies, targets

@@ -105,7 +105,13 @@ def _nowhere() -> IO[str]:
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Make standard output and errors streams that end nothing, in this process and those it starts."""
-    _open_closed()
+    # Open those that were closed, for the next file opened would take their numbers.
+    for number in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            handle = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(handle, True)
     for number in _STANDARD[1:]:
         with suppress(OSError):
             os.set_blocking(number, True)  # another program on this terminal may have changed it
@@ -137,16 +143,6 @@ def failure() -> OSError | None:
     sys.stdout.flush()
     found: OSError | None = getattr(sys.stdout, "failure", None)
     return found
-
-
-def _open_closed() -> None:
-    """Open the standard streams that were closed, for the next file opened would take their numbers."""
-    for number in _STANDARD:
-        try:
-            os.fstat(number)
-        except OSError:
-            handle = os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
-            os.set_inheritable(handle, True)
 
 
 def writable_here(text: str) -> str:

@@ -185,21 +185,16 @@ def count_operations(run: Callable[[], object]) -> tuple[int, tuple[str, ...]]:
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     counter = OperationCounter()
+    as_written: AbstractContextManager[object] = nullcontext()
+    if "torch._dynamo" in sys.modules:  # importing the compiler only to turn it off would take seconds
+        as_written = torch.compiler.set_stance("force_eager")
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), _not_compiled(), counter:
+        with torch.no_grad(), as_written, counter:
             run()
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return counter.flops, tuple(sorted(counter.uncounted))
-
-
-def _not_compiled() -> AbstractContextManager[object]:
-    """Run compiled code as it was written. Importing the compiler only to turn it off would take seconds."""
-    if "torch._dynamo" not in sys.modules:
-        return nullcontext()
-    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-    return stance
 
 
 def _light(func: torch._ops.OpOverload, name: str, key: str) -> bool:

@@ -24,7 +24,6 @@ from lab.tasks import SceneGraph
 PREDICTORS = ("network", "frequency")
 WORST, BEST = 2, 2
 THRESHOLD, IOU = 0.9, 0.5  # of the constraint `semi`, and of boxes
-Ranks = dict[Constraint, Ranked]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class ModeResult:
     part: str
     videos: int
     frames: int
-    ranks: Mapping[str, Ranks]
+    ranks: Mapping[str, Mapping[Constraint, Ranked]]
 
 
 @dataclass(frozen=True, eq=False)

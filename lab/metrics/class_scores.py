@@ -158,6 +158,7 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
         else math.nan
         for index in range(count)
     ]
+    defined = areas[1:] if count == 2 else [area for area in areas if not math.isnan(area)]
     bins = reliability(likely.max(1), predicted == true)
     return Scores(
         samples=len(true),
@@ -170,7 +171,7 @@ def judge(truths: ArrayLike, probabilities: ArrayLike) -> Scores:
         ),
         macro=Shares(*map(float, shares("macro"))),
         weighted=Shares(*map(float, shares("weighted"))),
-        auc=areas[1] if count == 2 else _mean(areas),
+        auc=sum(defined) / len(defined) if defined else math.nan,
         calibration_error=calibration_error(bins),
         bins=tuple(bins),
         confusion=confusion,
@@ -228,8 +229,3 @@ def _require_fit(true: NDArray[np.int64], likely: NDArray[np.float64]) -> None:
     if not np.isfinite(likely).all():
         where = int(np.flatnonzero(~np.isfinite(likely).all(1))[0])
         raise ValueError(f"the network's output is not finite: sample {where} has {likely[where].tolist()}")
-
-
-def _mean(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan

@@ -263,7 +263,11 @@ class GraphRecall(Metric):
         Raises:
             ValueError: the groups of relations of the two differ.
         """
-        _require_groups(prediction["relations"], target["predicates"])
+        if (found := list(prediction["relations"])) != (known := list(target["predicates"])):
+            raise ValueError(
+                f"the network predicts the relations {', '.join(found)}, and the annotation has "
+                f"{', '.join(known)}"
+            )
         # Keep only what the ranks need: appearance vectors would fill the memory.
         needed = ("boxes", "frame_of_box", "time", "pairs")
         scenes = {name: prediction["scenes"][name].detach() for name in needed}
@@ -376,11 +380,3 @@ def _array(tensor: Tensor) -> Numbers:
     tensor = tensor.detach().cpu()
     result: Numbers = (tensor.double() if tensor.is_floating_point() else tensor).numpy()
     return result
-
-
-def _require_groups(predicted: Mapping[str, object], true: Mapping[str, object]) -> None:
-    if list(predicted) != list(true):
-        raise ValueError(
-            f"the network predicts the relations {', '.join(predicted)}, and the annotation has "
-            f"{', '.join(true)}"
-        )

@@ -55,15 +55,9 @@ class Layout:
     @classmethod
     def of(cls, data: Mapping[str, object]) -> "Layout":
         """Create a layout from the arguments of the config's `data`."""
-        wanted = {
-            "images": data.get("images"),
-            "masks": data.get("masks"),
-            "metadata": data.get("metadata"),
-            "name": data.get("metadata_name"),
-            "sequence": data.get("condition") or data.get("group_by"),
-            "manifest": data.get("path"),
-            "root": data.get("root"),
-        }
+        wanted = {name: data.get(name) for name in ("images", "masks", "metadata", "root")}
+        wanted |= {"name": data.get("metadata_name"), "manifest": data.get("path")}
+        wanted["sequence"] = data.get("condition") or data.get("group_by")
         return cls(**{key: value for key, value in wanted.items() if isinstance(value, str)})
 
     def root_for(self, table: Path) -> Path | None:

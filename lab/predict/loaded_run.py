@@ -128,8 +128,7 @@ class LoadedRun:
             note = "\n".join(filter(None, [error.note, moved_data.hint(self.config)]))
             raise ConfigError(error.problems, note) from error
         except (ValueError, OSError) as error:
-            advice = moved_data.hint(self.config)
-            raise ValueError(f"{error}\n{advice}" if advice else str(error)) from error
+            raise ValueError("\n".join(filter(None, [str(error), moved_data.hint(self.config)]))) from error
         return splits._replace(val=None) if self.config.val is None else splits
 
 

@@ -56,11 +56,9 @@ class Source:
         """Return the normalisation of every piece: per-image mean and deviation are over all its pixels."""
         if normalise is None or normalise.mean is not None:
             return normalise
-        return Normalise(*statistics(self._blocks()))
-
-    def _blocks(self) -> Iterator[NDArray[Any]]:
-        for top in range(0, self.size[0], _ROWS):
-            yield self.piece(top, min(top + _ROWS, self.size[0]))
+        height, _ = self.size
+        blocks = (self.piece(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
+        return Normalise(*statistics(blocks))
 
 
 @dataclass(frozen=True)

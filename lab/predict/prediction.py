@@ -81,16 +81,7 @@ def prepare_output(outputs: Sequence[Path], inputs: Iterable[Path], force: bool)
         head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be overwritten"
         lines = indented([str(path) for path in there])
         raise ValueError("\n".join([f"{head}; choose another output folder or pass --force:", *lines]))
-    make_folders(sorted({path.parent for path in outputs}))
-
-
-def make_folders(folders: Iterable[Path]) -> None:
-    """Create folders and their parents.
-
-    Raises:
-        ValueError: a folder can't be created.
-    """
-    for folder in folders:
+    for folder in sorted({path.parent for path in outputs}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

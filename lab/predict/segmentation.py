@@ -14,14 +14,12 @@ from lab.console.formatting import format_duration
 from lab.data.file_problems import MOST_SHOWN
 from lab.data.image_reader import ImageReader
 from lab.data.masks import MaskReader
-from lab.predict.connected_objects import class_counts, find_objects
+from lab.predict.connected_objects import class_counts, find_objects, outlined, scaled
 from lab.predict.input_files import RECORD, Item, Layout, find_items
-from lab.predict.mask_scores import MEAN, score
 from lab.predict.masks import Settings, Source, predict_mask, write_png
-from lab.predict.overlays import outlined, scaled
 from lab.predict.prediction import Prediction, prepare_output
 from lab.predict.segmentation_run import Segmenter, left_out, require_in_range
-from lab.predict.tables import METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv
+from lab.predict.tables import MEAN, METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv, score
 from lab.store import file_io
 from lab.store.paths import expanded
 

@@ -322,10 +322,8 @@ def _nearest(name: str, known: Iterable[str], cutoff: float = 0.5, otherwise: st
 
 def _larger_is_better(rows: Sequence[RunRow], metric: str) -> bool:
     name = metric.rpartition(".")[2]
-    for row in rows:
-        if name in (row.monitor, "value"):
-            return row.maximizes
-    return not any(part in name for part in ("loss", "error", "mae", "mse", "distance", "perplexity"))
+    lower = any(part in name for part in ("loss", "error", "mae", "mse", "distance", "perplexity"))
+    return next((row.maximizes for row in rows if name in (row.monitor, "value")), not lower)
 
 
 def _columns(

@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lab.report import html_page
-from lab.report.leaderboard import LEADERBOARD
-from lab.report.study import REPORT
+from lab.report.study import LEADERBOARD, REPORT
 
 BEST = "best"
 KINDS = {

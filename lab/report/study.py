@@ -5,7 +5,8 @@ run.
 """
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -20,15 +21,15 @@ from lab.events import Outcome
 from lab.report import (
     definition_marks,
     html_page,
-    leaderboard,
     study_data,
     study_figures,
     study_findings,
     study_importances,
 )
 from lab.report import study_space_figures as space_figures
-from lab.report.study_data import Study
+from lab.report.study_data import OUTCOMES, Study, Trial
 from lab.store import file_io, run_folder
+from lab.store.definitions import of_value
 from lab.store.redact import redact, redact_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
     from lab.config.optimize_config import OptimizeConfig
 
-REPORT, STUDY_FILE = "report.html", "study.yaml"
+REPORT, LEADERBOARD, STUDY_FILE = "report.html", "leaderboard.csv", "study.yaml"
+_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run the cell as a formula
 _CELL = 48  # characters of a choice in a table
 _SIDE = 1600  # pixels of an embedded plot's longer side
 _HEAVY = 900_000  # bytes above which a plot is embedded as JPEG
@@ -68,7 +70,7 @@ def write(folder: Path, study: "optuna.Study", config: "OptimizeConfig") -> Path
         OSError: the folder can't be written.
     """
     data = study_data.read(folder, study, config)
-    leaderboard.write(folder / leaderboard.LEADERBOARD, data)
+    write_leaderboard(folder / LEADERBOARD, data)
     path = folder / REPORT
     file_io.atomic_write(path, page(data, config, study.user_attrs))
     return path
@@ -78,16 +80,24 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
     """Render the page as HTML. `about`: the study's user attributes."""
     import yaml
 
+    objectives = range(len(study.objectives))
     return html_page.render(
         "study_page.html.j2",
         {"amount": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
         study=study,
         marks=definition_marks,
         findings=study_findings,
-        importances=[study_importances.importances(study, n) for n in range(len(study.objectives))],
+        importances=[study_importances.importances(study, n) for n in objectives],
         few=study_importances.FEW,
-        figures=_figures(study),
-        table=leaderboard.in_order(study.trials),
+        figures={
+            "history": [each for n in objectives if (each := study_figures.history(study, n))],
+            "curves": study_figures.curves(study),
+            "parallel": space_figures.parallel(study),
+            "slices": [space_figures.slices(study, n) for n in objectives],
+            "pareto": study_figures.pareto(study),
+            "intervals": study.confirmation and study_figures.intervals(study.confirmation),
+        },
+        table=in_order(study.trials),
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
         commands=commands_of(study),
         pictures=inlined(winners_folder(study)),
@@ -169,20 +179,6 @@ def label(kind: str) -> str:
     return LABELS.get(kind, kind.replace("_", " "))
 
 
-def _figures(study: Study) -> dict[str, object]:
-    """Draw the plots, by the section that shows them."""
-    objectives = range(len(study.objectives))
-    confirmation = study.confirmation
-    return {
-        "history": [each for n in objectives if (each := study_figures.history(study, n))],
-        "curves": study_figures.curves(study),
-        "parallel": space_figures.parallel(study),
-        "slices": [space_figures.slices(study, n) for n in objectives],
-        "pareto": study_figures.pareto(study),
-        "intervals": None if confirmation is None else study_figures.intervals(confirmation),
-    }
-
-
 def _compressed(image: "Image") -> tuple[bytes, str]:
     """Encode as PNG, which keeps lines and text sharp, or as JPEG where that is too large."""
     for kind in ("png", "jpeg"):
@@ -191,3 +187,60 @@ def _compressed(image: "Image") -> tuple[bytes, str]:
         if buffer.tell() <= _HEAVY:
             break
     return buffer.getvalue(), kind
+
+
+def write_leaderboard(path: Path, study: Study) -> None:
+    """Write `leaderboard.csv` in one piece: all trials, best first, for a spreadsheet or a script.
+
+    UTF-8, with a byte order mark only for non-ASCII characters: spreadsheets need it to detect UTF-8.
+    """
+    head, *rows = leaderboard(study)
+    content = file_io.to_csv(head, rows)
+    file_io.atomic_write(path, content.encode("ascii" if content.isascii() else "utf-8-sig"))
+
+
+def leaderboard(study: Study) -> list[list[str]]:
+    """Return the header and a row per trial; numbers with all digits, missing values empty."""
+    paths = [dimension.path for dimension in study.dimensions]
+    header = ["rank", "trial", "outcome", *(objective.metric for objective in study.objectives), "last"]
+    header += [*paths, "epochs", "seconds", *study.repeats, "forked from", "folder"]
+    header += [f"definition of {metric}" for metric in study.older]
+    rows = [[_safe(name) for name in _distinct(header)]]
+    for trial in in_order(study.trials):
+        values = trial.values or [None] * len(study.objectives)
+        row: list[str | float | None] = [trial.rank, trial.number, trial.outcome, *values, trial.last]
+        row += [*map(trial.params.get, paths), trial.epochs, trial.seconds]
+        row += [*map(trial.repeats.get, study.repeats), trial.forked_from]
+        row += [trial.folder.name if trial.folder else ""]
+        row += [of_value(metric, trial.definitions or {}) for metric in study.older]
+        rows.append([_cell(value) for value in row])
+    return rows
+
+
+def in_order(trials: Sequence[Trial]) -> list[Trial]:
+    """Sort by rank; trials without a result follow, by outcome and number."""
+    return sorted(
+        trials, key=lambda trial: (trial.rank or math.inf, OUTCOMES.index(trial.outcome), trial.number)
+    )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Make column names unique: a parameter may be called `epochs`, like a built-in column."""
+    found: list[str] = []
+    for name in names:
+        while name in found:
+            name = f"trial's {name}"
+        found.append(name)
+    return found
+
+
+def _cell(value: str | float | None) -> str:
+    """Format a number with all digits, so that it reads back as the same; NaN is empty."""
+    if isinstance(value, str):
+        return _safe(value)
+    return "" if value is None or math.isnan(value) else repr(value)
+
+
+def _safe(text: str) -> str:
+    """Prefix a text that a spreadsheet would run as a formula with an apostrophe."""
+    return f"'{text}" if text.startswith(_RISKY) else text

@@ -300,7 +300,9 @@ def _trial(
     # A trial imported by a fork has its folder in the other study.
     folder = study_folder / f"trial_{trial.number:05d}"
     there = not forked and folder.is_dir()
-    curve = _curve(known.curve or trial.intermediate_values)
+    reported = known.curve or trial.intermediate_values
+    curve = tuple(sorted((step, or_nan(value)) for step, value in reported.items()))
+    numeric = {path for path, each in trial.distributions.items() if not hasattr(each, "choices")}
     outcome = _outcome(trial, known, bool(curve))
     seconds = known.seconds
     if seconds is None and trial.duration is not None and not forked:
@@ -311,7 +313,7 @@ def _trial(
         cause=redact_text(" ".join((known.cause or "").split())),
         values=tuple(trial.values) if trial.state.name == "COMPLETE" and trial.values else (),
         params={
-            path: value if isinstance(value, (int, float)) and not _categorical(trial, path) else shown(value)
+            path: value if path in numeric and isinstance(value, (int, float)) else shown(value)
             for path, value in space.shown(trial.params).items()
         },
         curve=curve,
@@ -347,15 +349,6 @@ def _outcome(trial: "FrozenTrial", known: TrialAttributes, begun: bool) -> str:
             return RUNNING
         case _:
             return Outcome.INTERRUPTED if begun or stored is Outcome.INTERRUPTED else WAITING
-
-
-def _categorical(trial: "FrozenTrial", path: str) -> bool:
-    return hasattr(trial.distributions[path], "choices")
-
-
-def _curve(values: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
-    """(step, value) by step; a value that JSON had to leave out is NaN."""
-    return tuple(sorted((step, or_nan(value)) for step, value in values.items()))
 
 
 def _traceback(folder: Path) -> Path | None:

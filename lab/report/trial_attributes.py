@@ -80,10 +80,6 @@ class TrialAttributes:
         }
 
 
-def _outcome(value: object) -> Outcome | str | None:
-    return Outcome.read(value) or _text(value)
-
-
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -129,7 +125,7 @@ def or_nan(value: object) -> float:
 
 
 _READ: Mapping[str, Callable[[object], Any]] = {
-    "outcome": _outcome,
+    "outcome": lambda value: Outcome.read(value) or _text(value),
     **dict.fromkeys(("cause", "fault", "forked_from", "enqueued"), _text),
     **dict.fromkeys(("seconds", "since", "saved"), _number),
     **dict.fromkeys(("epochs", "epochs_planned", "best_epoch", "attempts"), _whole),

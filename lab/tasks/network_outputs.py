@@ -29,7 +29,8 @@ def tensor_of(output: Output) -> tuple[Tensor, tuple[str, ...]]:
     called = [name for name in NAMES if name in tensors]
     chosen = called if len(called) == 1 else tensors if len(parts) == 1 else []
     if len(chosen) != 1:
-        listed = ", ".join(f"{name}: {_described(part)}" for name, part in parts.items())
+        shapes = {name: tuple(part.shape) for name, part in parts.items() if isinstance(part, Tensor)}
+        listed = ", ".join(f"{name}: {shapes.get(name, type(part).__name__)}" for name, part in parts.items())
         raise Unfit(
             f"the network returns a {type(output).__name__} ({listed or 'no tensors'}), and the task expects "
             "one tensor. Of a mapping or a named tuple 'logits' or 'out' is taken, if it has one of them; "
@@ -62,7 +63,3 @@ def _parts(output: Output) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(output)
     elif dataclasses.is_dataclass(output):
         yield from ((field.name, getattr(output, field.name)) for field in dataclasses.fields(output))
-
-
-def _described(part: object) -> str:
-    return str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__

@@ -1,6 +1,6 @@
 """Boxes of videos, and what holds between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,12 @@ class SceneGraph(Task):
 
     def fit(self, output: Output, target: Target) -> Target:
         """Raise `Unfit` where `exclusive` contradicts the annotation."""
-        _require_kinds(target["relations"], self.exclusive)
+        found = [group for group, each in target["relations"].items() if each.dim() == 1]
+        if set(found) != set(self.exclusive):
+            raise Unfit(
+                f"the data's exclusive relations are [{', '.join(found)}]: set task.exclusive to them, "
+                f"found [{', '.join(self.exclusive)}]"
+            )
         return target
 
     def size(self, inputs: Sequence[Any], target: Target) -> int:
@@ -86,12 +91,3 @@ class SceneGraph(Task):
         if shown:
             examples_figure(shown, path, k=_K, title=title)
         return bool(shown)
-
-
-def _require_kinds(relations: Mapping[str, torch.Tensor], exclusive: tuple[str, ...]) -> None:
-    found = [group for group, target in relations.items() if target.dim() == 1]
-    if set(found) != set(exclusive):
-        raise Unfit(
-            f"the data's exclusive relations are [{', '.join(found)}]: set task.exclusive to them, "
-            f"found [{', '.join(exclusive)}]"
-        )

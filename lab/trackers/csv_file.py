@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.events import EpochEnd, RunStart
@@ -79,17 +79,13 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         return [], []
     columns = table[0]
     for number, cells in enumerate(table[1:], start=2):
-        _check(path, number, columns, cells)
+        if len(cells) != len(columns):
+            raise ValueError(f"{path}, line {number}: {len(cells)} values under {len(columns)} columns")
+        for column, cell in zip(columns, cells, strict=True):
+            try:
+                int(cell) if column == _EPOCH else float(cell or "nan")
+            except ValueError:
+                raise ValueError(
+                    f"{path}, line {number}: expected a number for {column}, found {cell!r}"
+                ) from None
     return columns, [dict(zip(columns, cells, strict=True)) for cells in table[1:]]
-
-
-def _check(path: Path, number: int, columns: Sequence[str], cells: Sequence[str]) -> None:
-    if len(cells) != len(columns):
-        raise ValueError(f"{path}, line {number}: {len(cells)} values under {len(columns)} columns")
-    for column, cell in zip(columns, cells, strict=True):
-        try:
-            int(cell) if column == _EPOCH else float(cell or "nan")
-        except ValueError:
-            raise ValueError(
-                f"{path}, line {number}: expected a number for {column}, found {cell!r}"
-            ) from None

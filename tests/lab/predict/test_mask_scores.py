@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from lab.metrics import Dice, IoU
-from lab.predict import mask_scores
-from lab.predict.mask_scores import score
+from lab.predict import tables as mask_scores
+from lab.predict.tables import score
 
 NAMES = ["background", "cell", "debris"]
 

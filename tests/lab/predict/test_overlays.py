@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lab.figures.panels import to_rgb
-from lab.predict.overlays import COLOURS, LARGEST, outlined, scaled
+from lab.predict.connected_objects import COLOURS, LARGEST, outlined, scaled
 from tests.inference_tools import spots
 
 

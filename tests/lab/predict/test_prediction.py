@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lab.data.file_problems import MOST_SHOWN
-from lab.predict.prediction import Prediction, make_folders
+from lab.predict.prediction import Prediction, prepare_output
 
 
 class Made(Prediction):
@@ -25,8 +25,8 @@ def test_a_screenful_of_failures_is_printed() -> None:
 
 
 def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
-    make_folders([tmp_path / "a" / "b", tmp_path / "a"])
+    prepare_output([tmp_path / "a" / "b" / "x.png", tmp_path / "a" / "y.png"], [], force=False)
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="file/below: can't be written: Not a directory"):
-        make_folders([tmp_path / "file" / "below"])
+        prepare_output([tmp_path / "file" / "below" / "x.png"], [], force=False)

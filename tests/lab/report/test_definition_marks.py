@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lab.report import leaderboard, study_data
 from lab.report import study as report
+from lab.report import study as study_report
+from lab.report import study_data
 from lab.report.definition_marks import footnote, footnotes, older
 from lab.report.run_list import RunRow
 from tests.lab.report import studies
@@ -37,7 +38,7 @@ def test_a_study_with_trials_of_two_definitions(tmp_path: Path) -> None:
     studies.add(study, config, {}, values=(0.6,), definitions={"dice": 2})
     found = study_data.read(tmp_path, study, config)
     assert found.older == {"val_dice": {0: 1}}
-    header, *rows = leaderboard.table(found)
+    header, *rows = study_report.leaderboard(found)
     column = header.index("definition of val_dice")
     assert [(line[header.index("trial")], line[column]) for line in rows] == [("1", "2"), ("0", "1")]
     path = report.write(tmp_path, study, config)

@@ -6,14 +6,15 @@ import optuna
 import pytest
 
 from lab.config.optimize_config import OptimizeConfig
-from lab.report import leaderboard, study_data
+from lab.report import study as study_report
+from lab.report import study_data
 from tests.lab.report import studies
 
 PARAMS = {"optimizer.lr": 0.01, "optimizer": "AdamW", "net.layers": 3, "batch_size": 8}
 
 
 def rows(folder: Path, config: OptimizeConfig, study: optuna.Study) -> list[list[str]]:
-    leaderboard.write(folder / "leaderboard.csv", study_data.read(folder, study, config))
+    study_report.write_leaderboard(folder / "leaderboard.csv", study_data.read(folder, study, config))
     with (folder / "leaderboard.csv").open(encoding="utf-8-sig", newline="") as file:
         return list(csv.reader(file))
 
