@@ -7,14 +7,14 @@ makes it. So a trial that was finished twice is seen, though its row doesn't sho
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from lab.config.optimize_config import OptimizeConfig
 from lab.hpo.leases import Leases
@@ -23,41 +23,22 @@ from lab.hpo.optuna_internals import study_id
 from lab.hpo.storage import Database
 from lab.hpo.trial_folder import read_trial
 from lab.store import run_folder
+from selftest.studies import trial_folder
 
-_LOG = Table(
-    "audit",
-    MetaData(),
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("trial_id", Integer),
-    Column("what", String(32)),
-    Column("was", String(255)),
-    Column("becomes", String(255)),
-)
 _FINISHED = tuple(state.name for state in TrialState if state.is_finished())
 
 
-@dataclass(frozen=True)
-class _Watched:
-    """A change to write down."""
-
-    what: str
-    event: str
-    table: str
-    when: str
-    was: str
-    becomes: str
-
-
+# Each change that is written down: its kind, the event, the table, when it counts, the old and the new text.
 _CHANGES = (
-    _Watched("state", "UPDATE", "trials", "OLD.state <> NEW.state", "OLD.state", "NEW.state"),
-    _Watched("parameter", "UPDATE", "trial_params", "OLD.param_value <> NEW.param_value",
-             "OLD.param_value", "NEW.param_value"),
-    _Watched("parameter", "DELETE", "trial_params", "1 = 1", "OLD.param_value", "''"),
-    _Watched("value", "INSERT", "trial_values", "1 = 1", "''", "NEW.value"),
-    _Watched("value", "UPDATE", "trial_values", "OLD.value <> NEW.value", "OLD.value", "NEW.value"),
-    _Watched("report", "INSERT", "trial_intermediate_values", "1 = 1", "NEW.step", "NEW.intermediate_value"),
-    _Watched("claim", "INSERT", "lab_leases", "1 = 1", "''", "NEW.owner"),
-    _Watched("claim", "UPDATE", "lab_leases", "OLD.token <> NEW.token", "OLD.owner", "NEW.owner"),
+    ("state", "UPDATE", "trials", "OLD.state <> NEW.state", "OLD.state", "NEW.state"),
+    ("parameter", "UPDATE", "trial_params", "OLD.param_value <> NEW.param_value", "OLD.param_value",
+     "NEW.param_value"),
+    ("parameter", "DELETE", "trial_params", "1 = 1", "OLD.param_value", "''"),
+    ("value", "INSERT", "trial_values", "1 = 1", "''", "NEW.value"),
+    ("value", "UPDATE", "trial_values", "OLD.value <> NEW.value", "OLD.value", "NEW.value"),
+    ("report", "INSERT", "trial_intermediate_values", "1 = 1", "NEW.step", "NEW.intermediate_value"),
+    ("claim", "INSERT", "lab_leases", "1 = 1", "''", "NEW.owner"),
+    ("claim", "UPDATE", "lab_leases", "OLD.token <> NEW.token", "OLD.owner", "NEW.owner"),
 )  # fmt: skip
 
 
@@ -86,12 +67,10 @@ class Audit:
         study = open_study(config, self.database)
         self.study_id = study_id(study)
         Leases(self.database, self.study_id, config.lease_seconds)
-        _LOG.metadata.create_all(self.database.engine)
         with self.database.engine.begin() as connection:
             # Before the first worker starts: what happens earlier is in no log.
-            for index, change in enumerate(_CHANGES):
-                for statement in _trigger(change, f"audit_{index}", self.database.file is not None):
-                    connection.execute(sqlalchemy.text(statement))
+            for statement in _statements(self.database.file is not None):
+                connection.execute(sqlalchemy.text(statement))
 
     def enqueue(self, points: Iterable[Mapping[str, object]]) -> None:
         """Add trials with these values, to be run in this order."""
@@ -132,13 +111,14 @@ class Audit:
         """Return whether all trials are finished that were asked for."""
         return self.finished() >= self.config.total
 
-    def judge(self) -> "Found":
-        """Look at all there is, once nobody is at work any more."""
-        found = judge(self.trials(), self.log(), self.config.total)
-        for trial in self.trials():
-            where = self.folder / "studies" / self.config.study_name / f"trial_{trial.number:05d}"
-            judge_record(trial, where, self.config.base.epochs, found)
-        return found
+    def judge(self, folder_of: Callable[[int], Path] | None = None) -> "Found":
+        """Look at all there is, once nobody is at work any more.
+
+        Args:
+            folder_of: the folder of a trial by its number; by default the one in the study's only folder.
+        """
+        folder_of = folder_of or partial(trial_folder, self.folder)
+        return judge_study(self.trials(), self.log(), self.config, folder_of)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -196,6 +176,19 @@ def judge(trials: Sequence[FrozenTrial], log: Sequence[Change], total: int) -> F
     return found
 
 
+def judge_study(
+    trials: Sequence[FrozenTrial],
+    log: Sequence[Change],
+    config: OptimizeConfig,
+    folder_of: Callable[[int], Path],
+) -> Found:
+    """Judge the trials of a study, and the record of each."""
+    found = judge(trials, log, config.total)
+    for trial in trials:
+        judge_record(trial, folder_of(trial.number), config.base.epochs, found)
+    return found
+
+
 def judge_record(trial: FrozenTrial, folder: Path, epochs: int, found: Found) -> None:
     """Judge whether a completed trial's own record has each epoch once, and agrees with the database."""
     if trial.state != TrialState.COMPLETE:
@@ -230,17 +223,20 @@ def recorded(folder: Path) -> list[tuple[int, float]]:
         return [(int(row["epoch"]), float(row["val_loss"])) for row in csv.DictReader(file)]
 
 
-def _trigger(change: _Watched, name: str, is_file: bool) -> Iterator[str]:
-    """The statements that have a change written down."""
-    row = "OLD" if change.event == "DELETE" else "NEW"
-    insert = (
-        "INSERT INTO audit (trial_id, what, was, becomes) VALUES "
-        f"({row}.trial_id, '{change.what}', CAST({change.was} AS TEXT), CAST({change.becomes} AS TEXT));"
-    )
-    head = f"CREATE TRIGGER {name} AFTER {change.event} ON {change.table} FOR EACH ROW WHEN ({change.when})"
-    if is_file:
-        yield f"{head} BEGIN {insert} END"
-        return
-    body = f"BEGIN {insert} RETURN NULL; END"
-    yield f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
-    yield f"{head} EXECUTE FUNCTION {name}()"
+def _statements(is_file: bool) -> Iterator[str]:
+    """The table of the log, and the triggers that write down each change."""
+    columns = "trial_id INTEGER, what TEXT, was TEXT, becomes TEXT"
+    yield f"CREATE TABLE audit (seq {'INTEGER' if is_file else 'SERIAL'} PRIMARY KEY, {columns})"
+    for index, (what, event, table, when, was, becomes) in enumerate(_CHANGES):
+        name, row = f"audit_{index}", "OLD" if event == "DELETE" else "NEW"
+        insert = (
+            "INSERT INTO audit (trial_id, what, was, becomes) VALUES "
+            f"({row}.trial_id, '{what}', CAST({was} AS TEXT), CAST({becomes} AS TEXT));"
+        )
+        head = f"CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW WHEN ({when})"
+        if is_file:
+            yield f"{head} BEGIN {insert} END"
+        else:
+            body = f"BEGIN {insert} RETURN NULL; END"
+            yield f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ {body} $$"
+            yield f"{head} EXECUTE FUNCTION {name}()"

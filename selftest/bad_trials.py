@@ -15,6 +15,7 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.report.study import REPORT
 from selftest.audit import Audit
 from selftest.bench import Bench, Process
+from selftest.sockets import processes
 from selftest.studies import STUDIES, small_study, write_file
 from selftest.verdict import Verdict
 
@@ -211,18 +212,13 @@ def _watch_memory(command: Process, audit: Audit) -> tuple[float, float, float]:
 def _megabytes(pid: int) -> float:
     """Resident memory of a process and its children, without theirs: trials are the server's children."""
     total = 0
-    for each in (pid, *_children(pid)):
+    for each in (pid, *(child for child, _, parent, _ in processes() if parent == pid)):
         with suppress(OSError):
             found = re.search(
                 r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{each}/status").read_text(encoding="utf-8"), re.MULTILINE
             )
             total += int(found[1]) if found else 0
     return total / 1024
-
-
-def _children(pid: int) -> Iterator[int]:
-    with suppress(OSError):
-        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split())
 
 
 def _page(folder: Path) -> str:

@@ -10,6 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing import process as processes
@@ -21,6 +22,7 @@ from typing import TypeVar
 from lab.config import RunConfig, import_policy
 from lab.hpo import forkserver
 from lab.hpo.worker_main import Run
+from selftest import sockets
 from selftest.postgres import Postgres, find_postgres
 from selftest.studies import small_run
 
@@ -251,18 +253,21 @@ def in_order(
         yield what, process.done(seconds)
 
 
+def side_by_side(tries: Sequence[Callable[[], object]]) -> None:
+    """Try all of them, two at a time, each in a thread."""
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(each) for each in tries]:
+            future.result()
+
+
 def left_alive(group: int, seconds: float = 30.0) -> list[int]:
     """The processes of a group that still live so long after its leader has ended; zombies don't."""
-    until(lambda: not any(_members(group)), seconds)
-    return list(_members(group))
 
+    def members() -> list[int]:
+        return [pid for pid, state, _, its in sockets.processes() if its == group and state != "Z"]
 
-def _members(group: int) -> Iterator[int]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group and fields[0] != "Z":
-                yield int(stat.parent.name)
+    until(lambda: not members(), seconds)
+    return members()
 
 
 def last_line(text: str) -> str:

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import count as numbers
 from pathlib import Path
 
@@ -154,11 +155,9 @@ def damages(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 def judge_damage(folder: Path) -> list[str]:
     """Judge how a damaged `last.pt` is taken."""
-    try:
+    with suppress(CheckpointError):
         load(folder / "last.pt")
         return ["expected the damage to be noticed, found it loaded"]
-    except CheckpointError:
-        pass
     try:
         _, path, faults = load_latest(folder)
     except CheckpointError as error:

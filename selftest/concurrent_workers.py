@@ -15,7 +15,7 @@ from lab.events import RunResult
 from lab.hpo import forkserver
 from lab.hpo.storage import Database
 from lab.hpo.worker_main import Run
-from selftest.audit import Audit, Found, judge, judge_record
+from selftest.audit import Audit, Found, judge_study
 from selftest.bench import Bench
 from selftest.killed_workers import PATIENCE, STORAGES, new_databases
 from selftest.studies import small_study, trial_folder, work
@@ -77,10 +77,8 @@ def judge_new(config: OptimizeConfig, folder: Path) -> Found:
         trials = study.get_trials(deepcopy=False)
     finally:
         database.engine.dispose()
-    found = judge(trials, [], config.total)
+    found = judge_study(trials, [], config, partial(trial_folder, folder))
     found.twice += [f"the database has the studies {names}"] * (names != [config.study_name])
-    for trial in trials:
-        judge_record(trial, trial_folder(folder, trial.number), config.base.epochs, found)
     return found
 
 

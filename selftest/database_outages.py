@@ -4,8 +4,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
 from selftest.audit import Audit, Found
-from selftest.bench import Bench, until
+from selftest.bench import Bench, side_by_side, until
 from selftest.postgres import HINT, Postgres
 from selftest.servers import Server, dashboards
 from selftest.sockets import exchange, request, status
@@ -34,18 +34,15 @@ def database_away(bench: Bench, count: int) -> Verdict:
     # The readers find nobody there, as they should.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tally = new_tally()
-    tries: dict[str, Callable[[], float]] = {"SQLite": lambda: _locked(bench, count / 2, tally)}
+    tries: list[Callable[[], None]] = [lambda: _locked(bench, count / 2, tally)]
     if server is None:
         tally.untried.append(HINT)
     elif not server.own:
         tally.untried.append("PostgreSQL: the server of TEST_DB_URL is not this program's to stop")
     else:
         owned = server
-        tries["PostgreSQL"] = lambda: _gone(bench, owned, float(count), tally)
-    with ThreadPoolExecutor(len(tries)) as pool:
-        futures = {name: pool.submit(each) for name, each in tries.items()}
-        for name, future in futures.items():
-            tally.figures[f"s without {name}"] = future.result()
+        tries.append(lambda: _gone(bench, owned, float(count), tally))
+    side_by_side(tries)
     return tally.verdict()
 
 
@@ -55,7 +52,7 @@ def new_tally() -> Tally:
     return Tally({"crashes": 0, **Found().counted(), **read})
 
 
-def _locked(bench: Bench, seconds: float, tally: Tally) -> float:
+def _locked(bench: Bench, seconds: float, tally: Tally) -> None:
     """Two commands share a file that a third party locks whole; readers see what is in it meanwhile."""
     folder = bench.folder("locked")
     file = folder / "studies.db"
@@ -66,10 +63,10 @@ def _locked(bench: Bench, seconds: float, tally: Tally) -> float:
             time.sleep(seconds)
             connection.execute("ROLLBACK")
 
-    return _with_outage(bench, "SQLite", folder, f"sqlite:///{file}", lock, seconds, tally)
+    _with_outage(bench, "SQLite", folder, f"sqlite:///{file}", lock, seconds, tally)
 
 
-def _gone(bench: Bench, server: Postgres, seconds: float, tally: Tally) -> float:
+def _gone(bench: Bench, server: Postgres, seconds: float, tally: Tally) -> None:
     """One command with two trials at a time loses its server, and gets it back."""
 
     def stop() -> None:
@@ -78,7 +75,7 @@ def _gone(bench: Bench, server: Postgres, seconds: float, tally: Tally) -> float
         server.start()
 
     url = server.new_database()
-    return _with_outage(bench, "PostgreSQL", bench.folder("gone"), url, stop, seconds, tally)
+    _with_outage(bench, "PostgreSQL", bench.folder("gone"), url, stop, seconds, tally)
 
 
 def _with_outage(
@@ -89,8 +86,8 @@ def _with_outage(
     outage: Callable[[], None],
     seconds: float,
     tally: Tally,
-) -> float:
-    """Have an outage while a study runs, with two trials at work in all; returns its seconds."""
+) -> None:
+    """Have an outage while a study runs, with two trials at work in all."""
     # SQLite's readers still read under the lock; of PostgreSQL nobody is there.
     locked = storage == "SQLite"
     commands = 2 if locked else 1
@@ -101,17 +98,21 @@ def _with_outage(
     audit, crashes, unread = Audit(config, folder), list[str](), list[str]()
     path = write_file(folder, config)
     (dashboard,) = dashboards(bench, folder, (url,))
+    database: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     with (
-        Reader("the database", _of_database(url)) as direct,
-        Reader("the dashboard", _of(dashboard)) as page,
+        Reader("the database", partial(_read_database, database)) as direct,
+        Reader("the dashboard", partial(_read_page, dashboard)) as page,
     ):
         running = [bench.start(folder, "--optimize", str(path)) for _ in range(commands)]
 
         def ended() -> bool:
             return not all(command.alive for command in running)
 
+        def at_work() -> bool:
+            return sum(bool(trial.intermediate_values) for trial in audit.trials()) >= 2
+
         # The outage has to hit trials in progress.
-        if not until(lambda: _at_work(audit) or ended(), _LONGEST) or ended():
+        if not until(lambda: at_work() or ended(), _LONGEST) or ended():
             crashes.append("no two trials have come to work")
         else:
             before = [reader.reads for reader in (direct, page)]
@@ -128,8 +129,8 @@ def _with_outage(
     take(tally, storage, crashes, unread, audit.judge())
     tally.add("reads", direct.reads)
     tally.add("pages of the dashboard", page.reads)
+    tally.figures[f"s without {storage}"] = seconds
     audit.close()
-    return seconds
 
 
 def take(tally: Tally, storage: str, crashes: list[str], unread: list[str], found: Found) -> None:
@@ -141,41 +142,27 @@ def take(tally: Tally, storage: str, crashes: list[str], unread: list[str], foun
     tally.take(storage, found)
 
 
-def _at_work(audit: Audit) -> bool:
-    """Return whether two trials have reported something."""
-    return sum(bool(trial.intermediate_values) for trial in audit.trials()) >= 2
-
-
 class Unread(Exception):
     """Nobody was there to read from."""
 
 
-def _of_database(url: str) -> Callable[[], None]:
+def _read_database(storage: Any) -> None:
     """Read all there is, as a program of the user's does."""
-    storage: Any = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-
-    def read() -> None:
-        try:
-            optuna.load_study(study_name="small", storage=storage).get_trials()
-        except (SQLAlchemyError, StorageInternalError) as error:
-            raise Unread(f"{type(error).__name__}: {error}".splitlines()[0]) from error
-        finally:
-            # Nothing stays open, however the outage ends.
-            storage.engine.dispose()
-
-    return read
+    try:
+        optuna.load_study(study_name="small", storage=storage).get_trials()
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise Unread(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+    finally:
+        # Nothing stays open, however the outage ends.
+        storage.engine.dispose()
 
 
-def _of(dashboard: Server) -> Callable[[], None]:
+def _read_page(dashboard: Server) -> None:
     """Ask for what a page of the dashboard shows."""
-
-    def read() -> None:
-        for path, shows in (("/api/studies", b'"small"'), ("/api/studies/1", b'"trials"')):
-            response = exchange(dashboard.port, request(path))
-            if status(response) != 200 or shows not in response:
-                raise Unread(f"{path}: 200 expected, found {response[:80]!r}")
-
-    return read
+    for path, shows in (("/api/studies", b'"small"'), ("/api/studies/1", b'"trials"')):
+        response = exchange(dashboard.port, request(path))
+        if status(response) != 200 or shows not in response:
+            raise Unread(f"{path}: 200 expected, found {response[:80]!r}")
 
 
 class Reader:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
-from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.events import RunEnd
+from lab.trackers.base import Tracker
 
 SAMPLES = 120
 _LEAKED: list[bytes] = []
@@ -23,7 +23,7 @@ class Faulty(nn.Module):
     """A small network for one number, of which one fault can be asked.
 
     Args:
-        fault: none, error, nan, oom (of a GPU), memory_error, exit, kill, system_exit, segfault, hang.
+        fault: none, error, oom (of a GPU), memory_error, exit, kill, system_exit, segfault.
         width: of its hidden layer.
         seconds: that each batch takes.
         ballast: megabytes that are taken and never given back.
@@ -46,8 +46,6 @@ class Faulty(nn.Module):
         match self._fault:
             case "error":
                 raise TypeError("planted: unsupported operand")
-            case "nan":
-                return self.net(x) * float("nan")
             case "oom":
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
             case "memory_error":
@@ -62,8 +60,6 @@ class Faulty(nn.Module):
                 raise SystemExit(3)
             case "segfault":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            case "hang":
-                time.sleep(600)
         return self.net(x)
 
 
@@ -140,7 +136,7 @@ class Forgetful(nn.Module):
         return self.net(x)
 
 
-class Lingering:
+class Lingering(Tracker):
     """A tracker whose end takes long, as over a slow network.
 
     Args:
@@ -150,36 +146,9 @@ class Lingering:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
 
-    def start(self, event: RunStart) -> None:
-        """Nothing yet."""
-
-    def epoch(self, event: EpochEnd) -> None:
-        """Nothing yet."""
-
-    def image(self, epoch: int, name: str, image: NDArray[np.uint8]) -> None:
-        """Nothing yet."""
-
-    def note(self, event: Note) -> None:
-        """Nothing yet."""
-
     def finish(self, event: RunEnd) -> None:
         """Take long."""
         time.sleep(self._seconds)
-
-
-class _Spoilt(torch.autograd.Function):
-    """Passes a value on, and another gradient back."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradient: float) -> Tensor:
-        """The value."""
-        ctx.gradient = gradient
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        """The planted gradient."""
-        return gradient * ctx.gradient, None
 
 
 class Souring(nn.Module):
@@ -218,7 +187,7 @@ class Souring(nn.Module):
             if self._place == "loss":
                 loss = loss + self._value
             elif self._place == "gradient":
-                loss = _Spoilt.apply(loss, self._value)
+                loss.register_hook(lambda gradient: gradient * self._value)
         if not self.training and epoch > 1 and self._place == "metric":
             measured = torch.full_like(measured, self._value)
         return torch.stack([loss, measured], dim=1)

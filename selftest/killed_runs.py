@@ -158,11 +158,11 @@ def judge_steps(steps: Sequence[tuple[int, int]], epochs: int, batches: int) -> 
 
 
 def differences(whole: Mapping[str, str], cut: Mapping[str, str]) -> Iterable[str]:
-    """A line for each part whose sha256 differs, or that only one of the two has."""
+    """A line for each part that differs, or that only one of the two has."""
     for name in sorted({*whole, *cut}):
         one, other = whole.get(name, "nothing"), cut.get(name, "nothing")
         if one != other:
-            yield f"{name}: expected sha256 {one[:16]}, found {other[:16]}"
+            yield f"{name}: expected {one}, found {other}"
 
 
 def _begin(

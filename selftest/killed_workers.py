@@ -50,7 +50,7 @@ class Crew:
         self._warm: list[Process] = []
         self._command: Process | None = None
         self._killed: dict[int, float] = {}  # pid -> when
-        self._left: set[tuple[int, str]] = set()  # trials and their dead owners
+        self.left: set[tuple[int, str]] = set()  # trials and their dead owners
         self._file = audit.folder
         if lanes:
             config = audit.config.model_copy(update={"isolation": "process", "workers": lanes})
@@ -130,11 +130,6 @@ class Crew:
                     found.append(pid)
         return found
 
-    @property
-    def left(self) -> int:
-        """The number of trials that dead workers left behind."""
-        return len(self._left)
-
     def ended(self) -> bool:
         """Return whether the command has come to its end."""
         return not self._commands()
@@ -158,7 +153,7 @@ class Crew:
             since = self._killed.get(_process(owner))
             if since is None:
                 continue
-            self._left.add((number, owner))
+            self.left.add((number, owner))
             seconds = time.monotonic() - since
             line = f"trial {number} is still RUNNING for the dead {owner}"
             if seconds > self._audit.config.lease_seconds and line not in self.orphans:
@@ -227,7 +222,7 @@ def take_study(tally: Tally, crew: Crew, audit: Audit, where: str) -> int:
     tally.take(where, crew.broken)
     tally.take(where, found)
     tally.add("kills", crew.kills)
-    tally.add("trials left behind by the dead", crew.left)
+    tally.add("trials left behind by the dead", len(crew.left))
     tally.add("trials", len(trials))
     tally.most("seconds with a dead worker at most", crew.longest)
     return sum(trial.state.is_finished() for trial in trials)

@@ -4,7 +4,6 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +44,10 @@ _NOTES, _STEPS = "notes.jsonl", "steps.txt"
 _LONGEST = 300.0  # seconds of a study
 
 
-@dataclass(frozen=True)
-class Case:
-    """One fault under one pruner in one direction."""
-
-    pruner: int
-    mode: str
-    place: str
-    value: str
-
-
-def cases(count: int) -> list[Case]:
-    """The first of all cases; nine in a row have nine pruners and nine faults."""
+def cases(count: int) -> list[tuple[int, str, str, str]]:
+    """The first of all cases: pruner, mode, place, value; nine in a row have nine pruners and nine faults."""
     return [
-        Case(pruner, MODES[(block // len(KINDS) + pruner) % 2], *KINDS[(block + pruner) % len(KINDS)])
+        (pruner, MODES[(block // len(KINDS) + pruner) % 2], *KINDS[(block + pruner) % len(KINDS)])
         for block in range(len(KINDS) * len(MODES))
         for pruner in range(len(PRUNERS))
     ][:count]
@@ -69,17 +58,19 @@ def not_finite(bench: Bench, count: int) -> Verdict:
 
     The faults of one pruner and direction are trials of one study, each after a good one.
     """
-    grouped: dict[tuple[int, str], list[Case]] = defaultdict(list)
-    for case in cases(count):
-        grouped[case.pruner, case.mode].append(case)
-    # A good trial before each fault, so that the faulty one competes with it.
-    studies = []
-    for (pruner, mode), faults in grouped.items():
-        points = [point for fault in faults for point in (("none", "nan"), (fault.place, fault.value))]
-        studies.append((pruner, mode, [*points, ("none", "nan")]))
+    grouped: dict[tuple[int, str], list[tuple[str, str]]] = defaultdict(list)
+    for pruner, mode, place, value in cases(count):
+        # A good trial before each fault, so that the faulty one competes with it.
+        grouped[pruner, mode] += [("none", "nan"), (place, value)]
+
+    def begun() -> Iterator[tuple[tuple[int, str, Path], Process]]:
+        for (pruner, mode), points in grouped.items():
+            folder, ends = bench.folder(f"pruner-{pruner}-{mode}"), [*points, ("none", "nan")]
+            yield (pruner, mode, folder), bench.fork(folder, conduct, bench.run, pruner, mode, ends)
+
     after, kept = "steps trained after it", "stopped with its checkpoint"
     tally = Tally({"faults": 0, after: 0, "best": 0, kept: 0})
-    for (pruner, mode, folder), done in in_order(_begun(bench, studies), at_once=2, seconds=_LONGEST):
+    for (pruner, mode, folder), done in in_order(begun(), at_once=2, seconds=_LONGEST):
         name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
         if not tally.expect(done.code == 0, f"{name}: expected exit code 0, found {done.code}: {done.last}"):
             continue
@@ -92,15 +83,6 @@ def not_finite(bench: Bench, count: int) -> Verdict:
             tally.add(kept, faulty and right)
         bench.report(f"{tally.figures['faults']} of {count} faults, {len(tally.broken)} not as promised")
     return tally.verdict()
-
-
-def _begun(
-    bench: Bench, studies: Iterable[tuple[int, str, Sequence[tuple[str, str]]]]
-) -> Iterator[tuple[tuple[int, str, Path], Process]]:
-    """Start the studies."""
-    for pruner, mode, points in studies:
-        folder = bench.folder(f"pruner-{pruner}-{mode}")
-        yield (pruner, mode, folder), bench.fork(folder, conduct, bench.run, pruner, mode, points)
 
 
 def conduct(run: Run, pruner: int, mode: str, points: Sequence[tuple[str, str]]) -> None:

@@ -1,8 +1,8 @@
-"""Listening sockets, by the kernel's own tables; and bytes sent to a socket as no browser would send them."""
+"""Processes and listening sockets, by the kernel's own tables; and bytes that no browser would send."""
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +37,17 @@ def listening(pids: Iterable[int]) -> set[Listening]:
     return found
 
 
+def processes() -> Iterator[tuple[int, str, int, int]]:
+    """Number, state, parent and group of each process."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError):  # it has ended
+            state, parent, group, *_ = stat.read_text().rpartition(")")[2].split()
+            yield int(stat.parent.name), state, int(parent), int(group)
+
+
 def family(pid: int) -> set[int]:
     """A process and all below it."""
-    parents: dict[int, int] = {}
-    for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, IndexError):
-            parents[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+    parents = {child: parent for child, _, parent, _ in processes()}
     found = {pid}
     while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more

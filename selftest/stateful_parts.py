@@ -1,16 +1,15 @@
 """Parts of a training with a state of their own, each in another way: what a resumed run must continue."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset
 
-from selftest.faulty_parts import Forgetful, Noisy
-
-SAMPLES = 24  # unless asked for more
+from selftest import faulty_parts
+from selftest.faulty_parts import SAMPLES, Forgetful
 
 
 class Remembering(nn.Module):
@@ -48,70 +47,31 @@ class Remembering(nn.Module):
 
 
 class Stream(IterableDataset[tuple[Tensor, Tensor]]):
-    """A stream that shuffles itself, with global random numbers or its own generator, and holds some back.
+    """A stream that shuffles itself, with global random numbers or its own generator.
 
     Args:
         own: whether the generator is its own.
-        held_back: samples that stay in a buffer until the next epoch.
     """
 
-    def __init__(self, own: bool, held_back: int = 0, count: int = SAMPLES) -> None:
+    def __init__(self, own: bool, count: int = SAMPLES) -> None:
         self.x = torch.linspace(-1, 1, count)[:, None]
         self.generator = torch.Generator().manual_seed(5) if own else None
-        self.waiting: list[Tensor] = []
-        self._held_back = held_back
 
     def __len__(self) -> int:
-        return len(self.x) - (self._held_back if not self.waiting else 0)
+        return len(self.x)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         if self.generator is None:
             order = np.random.permutation(len(self.x)).tolist()
         else:
             order = torch.randperm(len(self.x), generator=self.generator).tolist()
-        ready = [*self.waiting, *(self.x[index] for index in order)]
-        cut = len(ready) - self._held_back
-        self.waiting = ready[cut:]
-        for x in ready[:cut]:
-            yield x, 3 * x - 1
+        for index in order:
+            yield self.x[index], 3 * self.x[index] - 1
 
 
-class Scheduled(Dataset[object]):
-    """Points whose noise has a schedule and a generator of its own."""
-
-    def __init__(self, count: int = SAMPLES) -> None:
-        self.generator = np.random.default_rng(3)
-        self.read, self._count = 0, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        self.read += 1
-        x = torch.tensor([index / self._count * 2 - 1])
-        noise = float(self.generator.normal(0.0, 0.1 / (1 + 0.01 * self.read)))
-        return x + noise, 3 * x - 1
-
-
-def points(kind: str = "memory", count: int = SAMPLES) -> tuple[Dataset[object], Dataset[object]]:
-    """Training and validation set.
-
-    Args:
-        kind: memory; noisy, by the global streams; scheduled; stream, by the global streams; own, a stream
-            with a generator; waiting, one that holds samples back.
-        count: training samples.
-    """
-    x = torch.linspace(-1, 1, count)[:, None]
-    still = TensorDataset(x, 3 * x - 1)
-    sets: Mapping[str, Any] = {
-        "memory": lambda: still,
-        "noisy": lambda: Subset(Noisy(), range(count)),
-        "scheduled": lambda: Scheduled(count),
-        "stream": lambda: Stream(own=False, count=count),
-        "own": lambda: Stream(own=True, count=count),
-        "waiting": lambda: Stream(own=True, held_back=3, count=count),
-    }
-    return sets[kind](), TensorDataset(x[::3], 3 * x[::3] - 1)
+def points(own: bool) -> tuple[Dataset[object], Dataset[object]]:
+    """Training set, a stream, and validation set."""
+    return Stream(own), faulty_parts.points()[1]
 
 
 class Smoothed:

@@ -3,11 +3,11 @@
 import os
 import random
 import signal
-import threading
+import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,33 +46,24 @@ class Stop:
 
 
 class Terminal:
-    """A terminal that nobody looks at, and that can be closed; a context."""
+    """A terminal whose window nobody looks at, and that can be closed; a context."""
 
     def __enter__(self) -> "Terminal":
-        self._ours, self._theirs = os.openpty()
+        ours, self._theirs = os.openpty()
         self.name = os.ttyname(self._theirs)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._over = threading.Event()
-        self._reader.start()
+        # The window has the only handle of its end.
+        self._window = subprocess.Popen(["cat"], stdin=ours, stdout=subprocess.DEVNULL)
+        os.close(ours)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+        os.close(self._theirs)
 
     def close(self) -> None:
         """The window is closed, the connection is lost: the kernel signals its processes."""
-        if not self._over.is_set():
-            self._over.set()
-            self._reader.join()
-            os.close(self._theirs)
-            os.close(self._ours)
-
-    def _read(self) -> None:
-        os.set_blocking(self._ours, False)
-        while not self._over.is_set():
-            with suppress(BlockingIOError):
-                os.read(self._ours, 4096)
-            time.sleep(0.01)
+        self._window.kill()
+        self._window.wait()
 
 
 def as_main_in_terminal(main: Path, arguments: Sequence[str], terminal: str) -> None:
@@ -200,12 +191,9 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
 
 def judge_end(tally: Tally, where: str, each: Stop, code: int, seconds: float, command: Command) -> None:
     """Take in how a command ended, and how long that took."""
-    if each.second is None:
-        tally.add(command.title)
-        tally.most("s at most", seconds)
-    else:
-        tally.add("second signals")
-        tally.most("s at most after a second", seconds)
+    first = each.second is None
+    tally.add(command.title if first else "second signals")
+    tally.most("s at most" if first else "s at most after a second", seconds)
     tally.expect(code == each.code, f"{where}: ended with {code}, expected {each.code}")
-    limit = PROMISED + command.step if each.second is None else AT_ONCE
+    limit = PROMISED + command.step if first else AT_ONCE
     tally.expect(command.bench.in_time(seconds, limit), f"{where}: took {seconds:.1f} s")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from lab.console.formatting import format_duration
 from lab.console.streams import status_line
@@ -39,8 +38,6 @@ from selftest.bench import Bench
 from selftest.malicious_imports import PAYLOADS
 from selftest.verdict import Verdict
 
-Attempt: TypeAlias = Callable[[Bench, int], Verdict]
-
 
 @dataclass(frozen=True)
 class Fault:
@@ -58,7 +55,7 @@ class Fault:
     number: int
     quick: int
     full: int
-    attempt: Attempt
+    attempt: Callable[[Bench, int], Verdict]
     title: str
     promise: str
 

@@ -4,6 +4,7 @@ import random
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial
 from lab.hpo.trial_folder import TAKEN
 from lab.hpo.worker_main import patience
 from lab.store.run_folder import read_summary
-from selftest.audit import Audit, Found, judge, judge_record, recorded
+from selftest.audit import Audit, Found, recorded
 from selftest.bench import Bench, Process, until
 from selftest.studies import small_study, trial_folder, work, write_file
 from selftest.verdict import Tally, Verdict
@@ -146,14 +147,12 @@ class _Round:
         self._tally.expect(done.code == 0, f"{self._where}: {who} ended with {done.code}: {done.last}")
         return done.output
 
-    def _judge(self, number: int) -> None:
-        trials = self._audit.trials()
-        found = judge(trials, self._audit.log(), self._audit.config.total)
-        for trial in trials:
-            homes = (self._second,) if trial.number == number else (self._first, self._second)
-            folders = [trial_folder(home, trial.number) for home in homes]
-            folder = max(folders, key=lambda path: len(recorded(path)))
-            judge_record(trial, folder, self._audit.config.base.epochs, found)
+    def _judge(self, taken: int) -> None:
+        def folder_of(number: int) -> Path:
+            homes = (self._second,) if number == taken else (self._first, self._second)
+            return max((trial_folder(home, number) for home in homes), key=lambda path: len(recorded(path)))
+
+        found = self._audit.judge(folder_of)
         self._audit.close()
         self._bench.end_processes()
         self._tally.take(self._where, found)

@@ -21,7 +21,7 @@ from selftest.bench import Bench, Process, end_group, until
 from selftest.sockets import family
 from selftest.studies import run_text
 from selftest.verdict import Tally, Verdict
-from selftest.wandb_server import wandb_server
+from selftest.wandb_server import Handler, WandbServer, serving
 
 BOUND = 5.0  # seconds that W&B may cost a run
 EPOCHS = 48
@@ -57,10 +57,10 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
     _train(bench, "warm-up", None)
     without = _train(bench, "without", None)
     tally.take("without W&B", judge_run(without, trouble=False))
-    with _black_hole() as hole:
+    with _nobody(accepts=True) as hole, _nobody(accepts=False) as closed:
         away = {
-            "no key": {}, "refused": _server(f"http://127.0.0.1:{_closed_port()}"),
-            "black hole": _server(hole), "no DNS": _server("http://wandb.invalid"),
+            "no key": {}, "refused": _server(closed), "black hole": _server(hole),
+            "no DNS": _server("http://wandb.invalid"),
         }  # fmt: skip
         for name, environment in away.items():
             trained = _train(bench, name.replace(" ", "-"), environment)
@@ -169,7 +169,8 @@ def _kill_run(bench: Bench, seed: int) -> tuple[int, list[str]]:
 
 def _synced(run: Path, environment: Mapping[str, str]) -> tuple[Counter[int], str]:
     """The steps that a server gets by `wandb sync`, and its output."""
-    with wandb_server() as server:
+    server = WandbServer(Handler)
+    with serving(server):
         command = [sys.executable, "-m", "wandb", "sync", *(str(file.parent) for file in _offline(run))]
         done = subprocess.run(
             command,
@@ -212,15 +213,10 @@ def _services(pid: int) -> list[int]:
 
 
 @contextmanager
-def _black_hole() -> Iterator[str]:
-    """The URL of a server that accepts and never answers."""
+def _nobody(*, accepts: bool) -> Iterator[str]:
+    """The URL of a server that never answers: it accepts, or refuses all connections."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
-        server.listen(64)  # the kernel accepts; nobody reads
+        if accepts:
+            server.listen(64)  # the kernel accepts; nobody reads
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def _closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

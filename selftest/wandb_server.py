@@ -1,4 +1,4 @@
-"""A W&B server of 127.0.0.1 that answers what a run asks, or fails in one of the ways of servers."""
+"""A W&B server of 127.0.0.1 that answers what a run asks."""
 
 import gzip
 import json
@@ -6,24 +6,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
-
-# mute: accepts, never answers; half: answers GET only; falls silent: well until a run has begun, then half
-Mood = Literal["well", "mute", "half", "falls silent"]
+from typing import Any
 
 
 class WandbServer(ThreadingHTTPServer):
-    """Keeps what it is sent: GraphQL variables by operation, the lines of streamed files, uploaded files."""
+    """Keeps the lines of the files that are streamed to it, by file."""
 
     daemon_threads = True
 
-    def __init__(self, mood: Mood) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.mood = mood
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+    def __init__(self, handler: "type[Handler]") -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.streamed: dict[str, list[dict[str, Any]]] = {}
-        self.uploaded: dict[str, bytes] = {}
-        self.closing = threading.Event()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is no error of ours."""
@@ -35,50 +28,45 @@ class WandbServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def wandb_server(mood: Mood = "well") -> Iterator[WandbServer]:
-    """A server in a thread, until the end of the context."""
-    server = WandbServer(mood)
+def serving(server: WandbServer) -> Iterator[None]:
+    """Serve in a thread until the end of the context."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield server
+        yield
     finally:
-        server.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers one client."""
+
     server: WandbServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self.server.mood == "mute":
-            self.server.closing.wait(60)
+        """Answer nothing of interest."""
         self._answer({})
 
     def do_PUT(self) -> None:
-        self.server.uploaded[self.path.removeprefix("/upload/")] = self._body()
+        """Take a file that is uploaded."""
+        self.body()
         self._answer({})
 
     def do_POST(self) -> None:
-        if self.server.mood in ("mute", "half"):
-            self.server.closing.wait(60)
-            return
-        data = json.loads(self._body())
+        """Answer a GraphQL query, or take lines of files."""
+        data = json.loads(self.body())
         if self.path == "/graphql":
-            name, variables = data.get("operationName", ""), data.get("variables", {})
-            self.server.asked.append((name, variables))
-            self._answer({"data": self._data(name, variables)})
-            if name == "UpsertBucket" and self.server.mood == "falls silent":
-                self.server.mood = "half"
+            self._answer({"data": self.data(data.get("operationName", ""), data.get("variables", {}))})
             return
         for file, chunk in data.get("files", {}).items():
             self.server.streamed.setdefault(file, []).extend(json.loads(line) for line in chunk["content"])
         self._answer({})
 
-    def _data(self, name: str, variables: Mapping[str, Any]) -> dict[str, object]:
+    def data(self, name: str, variables: Mapping[str, Any]) -> dict[str, object]:
+        """Answer a GraphQL operation."""
         entity = {"id": "e", "name": "lab"}
         match name:
             case "RunResumeStatus":
@@ -105,7 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
         return {}
 
-    def _body(self) -> bytes:
+    def body(self) -> bytes:
+        """Read what the client sends."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 

@@ -15,7 +15,6 @@ from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, PhaseStart, StepsDone
 from lab.hpo.worker_main import Run
-from selftest.faulty_parts import SAMPLES
 from selftest.studies import small_run
 
 STEPS = "steps.txt"
@@ -59,9 +58,7 @@ def stateful(number: int, **values: object) -> Config:
     kind = number % 5
     if kind in (0, 2):
         # A worker's copy of a generator of its own can't be kept.
-        own = not config["loader"]["workers"]
-        source = {"kind": "own" if own else "stream", "count": SAMPLES}
-        config["data"] = {"target": f"{_STATEFUL}.points", **source}
+        config["data"] = {"target": f"{_STATEFUL}.points", "own": not config["loader"]["workers"]}
     if kind in (0, 2, 4):
         config["criterion"] = {"target": f"{_STATEFUL}.Remembering", "learns": kind == 2}
     if kind in (1, 2):
@@ -115,10 +112,10 @@ def footprints(folder: Path) -> list[tuple[int, int]]:
 
 
 def digest(state: object) -> str:
-    """The sha256 of nested plain data and tensors, bit by bit."""
+    """The sha256 of nested plain data and tensors, bit by bit, with its name."""
     made = hashlib.sha256()
     _take_in(made, state)
-    return made.hexdigest()
+    return f"sha256 {made.hexdigest()}"
 
 
 def _take_in(made: Any, state: Any) -> None:

@@ -1,20 +1,84 @@
 """Runs of a tiny network that are cut at any step and resumed, and what has to be equal to the bit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset, TensorDataset
 
 from lab import checkpoint
 from lab.config import RunConfig
 from lab.config.validation import validate
 from lab.events import Callback, EpochEnd, Note
 from lab.trackers.csv_file import read_metrics
+from selftest import stateful_parts
+from selftest.faulty_parts import Noisy
 from selftest.watched_training import digest
 from util import run
 
 STATEFUL = "selftest.stateful_parts"
+DATA = "tests.continuing.points"
+SAMPLES = 24
 _CLOCKS = ("cost",)
+
+
+class Stream(stateful_parts.Stream):
+    """A stream that holds samples back, which stay in a buffer until the next epoch."""
+
+    def __init__(self, own: bool, held_back: int = 0) -> None:
+        super().__init__(own, SAMPLES)
+        self.waiting: list[Tensor] = []
+        self._held_back = held_back
+
+    def __len__(self) -> int:
+        return len(self.x) - (self._held_back if not self.waiting else 0)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        ready = [*self.waiting, *(x for x, _ in super().__iter__())]
+        cut = len(ready) - self._held_back
+        self.waiting = ready[cut:]
+        for x in ready[:cut]:
+            yield x, 3 * x - 1
+
+
+class Scheduled(Dataset[object]):
+    """Points whose noise has a schedule and a generator of its own."""
+
+    def __init__(self) -> None:
+        self.generator = np.random.default_rng(3)
+        self.read = 0
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        self.read += 1
+        x = torch.tensor([index / SAMPLES * 2 - 1])
+        noise = float(self.generator.normal(0.0, 0.1 / (1 + 0.01 * self.read)))
+        return x + noise, 3 * x - 1
+
+
+def points(kind: str = "memory") -> tuple[Any, Any]:
+    """Training and validation set.
+
+    Args:
+        kind: memory; noisy, by the global streams; scheduled; stream, by the global streams; own, a stream
+            with a generator; waiting, one that holds samples back.
+    """
+    x = torch.linspace(-1, 1, SAMPLES)[:, None]
+    sets: dict[str, Callable[[], Any]] = {
+        "memory": lambda: TensorDataset(x, 3 * x - 1),
+        "noisy": lambda: Subset(Noisy(), range(SAMPLES)),
+        "scheduled": Scheduled,
+        "stream": lambda: Stream(own=False),
+        "own": lambda: Stream(own=True),
+        "waiting": lambda: Stream(own=True, held_back=3),
+    }
+    return sets[kind](), TensorDataset(x[::3], 3 * x[::3] - 1)
 
 
 class Cut(Exception):
@@ -47,7 +111,7 @@ class Cutter(Callback):
 def tiny(**values: Any) -> RunConfig:
     """A config with all that a test doesn't ask for left out; three epochs of three batches."""
     base = {
-        "data": {"target": f"{STATEFUL}.points"},
+        "data": {"target": DATA},
         "net": {"target": "selftest.faulty_parts.Forgetful"},
         "optimizer": {"target": "torch.optim.AdamW", "lr": 0.01},
         "metrics": {"mae": "lab.metrics.MAE"},

@@ -28,7 +28,7 @@ import yaml
 from lab.config import ConfigError
 from lab.config.saved_config import read_run
 from lab.console import command_line, shell_commands
-from selftest.wandb_server import wandb_server
+from tests.wandb_moods import wandb_server
 
 ROOT = Path(__file__).parent.parent
 RUN = {

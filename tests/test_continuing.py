@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.config import import_policy
-from tests.continuing import STATEFUL, differences, interrupted, tiny, whole
+from tests.continuing import DATA, STATEFUL, differences, interrupted, tiny, whole
 
 PLATEAU = "torch.optim.lr_scheduler.ReduceLROnPlateau"
 SCHEDULES: list[Any] = [
@@ -35,7 +35,7 @@ def features(draw: st.DrawFn) -> dict[str, Any]:
     modes = draw(st.booleans())
     schedule = draw(st.sampled_from(SCHEDULES))
     return {
-        "data": {"target": f"{STATEFUL}.points", "kind": kind},
+        "data": {"target": DATA, "kind": kind},
         "net": draw(st.sampled_from(["selftest.faulty_parts.Forgetful", f"{STATEFUL}.PartlyFrozen"])),
         "criterion": draw(
             st.sampled_from(["torch.nn.MSELoss", {"target": f"{STATEFUL}.Remembering", "learns": learns}])
@@ -60,7 +60,7 @@ PLACES = st.tuples(st.integers(1, 3), st.integers(0, 3))
 
 def check(values: dict[str, Any], at: tuple[int, int]) -> None:
     with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setenv(import_policy.VARIABLE, "selftest")
+        patch.setenv(import_policy.VARIABLE, "selftest,tests")
         config = tiny(**values)
         whole(Path(place, "whole"), config)
         notes = interrupted(Path(place, "cut"), config, at)

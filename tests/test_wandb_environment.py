@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from selftest.wandb_server import wandb_server
 from tests.wandb_files import WandbRun, read_run
+from tests.wandb_moods import wandb_server
 
 ROOT = Path(__file__).parent.parent
 RUN = {

@@ -13,7 +13,7 @@ from selftest.verdict import Tally
 
 def test_whatever_is_wrong_with_a_study_is_counted_and_told(tmp_path: Path) -> None:
     crew: Any = SimpleNamespace(
-        kills=25, left=9, longest=1.5,
+        kills=25, left=range(9), longest=1.5,
         broken=["a worker ended with 1: planted"], orphans=["trial 3 is RUNNING"],
         finish=lambda: None,
     )  # fmt: skip

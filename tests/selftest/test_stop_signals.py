@@ -9,9 +9,9 @@ import util
 from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from selftest.bench import Bench
-from selftest.stop_signals import new_tally, verdict
+from selftest.killed_runs import differences
+from selftest.stop_signals import judge_stopped, new_tally, results, verdict
 from selftest.stopped_commands import Command, Stop, judge_end
-from selftest.stopped_work import differences, judge_stopped, results, running
 from tests.lab.hpo.small_study import config_of, search
 
 
@@ -35,13 +35,12 @@ def test_two_studies_are_compared_trial_by_trial(tmp_path: Path) -> None:
     study = open_study(config, Database(url))
     search(config, study, 3)
     wanted = results(study.trials)
-    assert differences(results(study.trials), wanted) == []
-    assert running(study.trials) == []
+    assert list(differences(wanted, results(study.trials))) == []
     study.ask()
-    assert running(study.trials) == [3]
-    assert differences(results(study.trials), wanted) == ["4 trials, expected 3"]
-    other = [{**wanted[0], "values": [7.0]}, *wanted[1:]]
-    assert differences(other, wanted) == [f"trial 0: values [7.0], expected {wanted[0]['values']}"]
+    assert "trial 3: state: expected nothing, found RUNNING" in differences(wanted, results(study.trials))
+    was = wanted["trial 0: values"]
+    other = {**wanted, "trial 0: values": "[7.0]"}
+    assert list(differences(wanted, other)) == [f"trial 0: values: expected {was}, found [7.0]"]
 
 
 class Nothing(Command):

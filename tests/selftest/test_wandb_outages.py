@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from selftest.wandb_outages import EPOCHS, Trained, _black_hole, judge_run, judge_steps
+from selftest.wandb_outages import EPOCHS, Trained, _nobody, judge_run, judge_steps
 
 WELL = Trained(0, 2.0, "completed", tuple(range(1, EPOCHS + 1)), True)
 
@@ -43,7 +43,7 @@ def test_steps_are_there_once() -> None:
 
 
 def test_the_black_hole_accepts_and_is_silent() -> None:
-    with _black_hole() as url, pytest.raises((TimeoutError, URLError)) as silence:
+    with _nobody(accepts=True) as url, pytest.raises((TimeoutError, URLError)) as silence:
         urlopen(url, timeout=0.2)
     reason = getattr(silence.value, "reason", silence.value)
     assert isinstance(reason, (socket.timeout, TimeoutError)), reason

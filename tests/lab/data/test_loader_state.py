@@ -220,8 +220,8 @@ def test_what_cannot_be_restored_is_named(tmp_path: Path, make: Callable[[], Any
     "data",
     [
         {"target": "lab.data.function", "train_count": 24, "val_count": 8},
-        {"target": "selftest.stateful_parts.points", "kind": "noisy"},
-        {"target": "selftest.stateful_parts.points", "kind": "stream"},
+        {"target": "tests.continuing.points", "kind": "noisy"},
+        {"target": "tests.continuing.points", "kind": "stream"},
         {"target": "tests.lab.data.test_loader_state.by_epoch"},
     ],
 )

@@ -26,9 +26,9 @@ from lab.hpo.leases import Lease
 from lab.hpo.trial import Trial
 from lab.hpo.wandb_sync import TensorBoardHParams, table
 from lab.train.callbacks.hparams import HParams
-from selftest.wandb_server import wandb_server
 from tests.mirror_scenario import Scene
 from tests.wandb_files import WandbRun, read_run
+from tests.wandb_moods import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "mirror_scenario.py"
 DUMMY_KEY = "0123456789" * 4

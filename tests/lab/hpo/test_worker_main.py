@@ -25,7 +25,7 @@ from lab.hpo.worker_main import (
     run_trial,
 )
 from lab.store import file_io, run_folder
-from tests.continuing import STATEFUL, differences, tiny
+from tests.continuing import DATA, STATEFUL, differences, tiny
 from util import run
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
@@ -233,10 +233,10 @@ def test_a_trial_that_is_resumed_equals_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also what its loss, its stream and its metrics remember."""
-    monkeypatch.setenv(import_policy.VARIABLE, "selftest")
+    monkeypatch.setenv(import_policy.VARIABLE, "selftest,tests")
     config = tiny(
         criterion={"target": f"{STATEFUL}.Remembering", "learns": True},
-        data={"target": f"{STATEFUL}.points", "kind": "waiting"},
+        data={"target": DATA, "kind": "waiting"},
         metrics={"smooth": f"{STATEFUL}.Smoothed"},
     )
 

@@ -14,7 +14,7 @@ from lab.config import RunConfig, import_policy
 from lab.events import Callback, EpochEnd
 from lab.tasks import Regression
 from lab.trackers.csv_file import read_metrics
-from tests.continuing import STATEFUL, Cutter, differences, interrupted, tiny, whole
+from tests.continuing import DATA, STATEFUL, Cutter, differences, interrupted, tiny, whole
 from util import run
 
 HERE = "tests.lab.state.test_components"
@@ -145,7 +145,7 @@ def test_an_earlier_checkpoint_loads_with_a_message(tmp_path: Path) -> None:
         ("Curriculum", "own", [template.format("training stream Stream", " (dataset.generator)")]),
     ):
         folder = tmp_path / f"{name}-{kind}"
-        config = tiny(criterion=f"{HERE}.{name}", data={"target": f"{STATEFUL}.points", "kind": kind})
+        config = tiny(criterion=f"{HERE}.{name}", data={"target": DATA, "kind": kind})
         run(config.with_values({"epochs": 1}), run_dir=folder, callbacks=[Cutter()], console="quiet")
         path = folder / "checkpoints" / "last.pt"
         content = checkpoint.load(path)
@@ -262,7 +262,7 @@ def test_state_of_another_setting_begins_anew(
 ) -> None:
     config = tiny(
         criterion=f"{HERE}.Curriculum",
-        data={"target": f"{STATEFUL}.points", "kind": "waiting"},
+        data={"target": DATA, "kind": "waiting"},
         metrics={"smooth": f"{STATEFUL}.Smoothed"},
         early_stopping_config={"patience": 9},
     )

@@ -13,8 +13,8 @@ import pytest
 
 from lab.console import shell_commands
 from lab.trackers.csv_file import read_metrics
-from selftest.wandb_server import wandb_server
 from tests.wandb_files import WandbRun, read_run
+from tests.wandb_moods import wandb_server
 
 SCENARIO = Path(__file__).parents[2] / "wandb_scenario.py"
 DUMMY_KEY = "0123456789" * 4

@@ -72,7 +72,7 @@ PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau"}
         ),
         (
             {},
-            {"data": {"target": "selftest.stateful_parts.points", "kind": "own"}},
+            {"data": {"target": "tests.continuing.points", "kind": "own"}},
             {"components": {"data.train": "data has changed", "data.val": "data has changed"}},
         ),
         ({}, {"precision": "bf16"}, {}),
