@@ -16,25 +16,10 @@ from selftest.verdict import Tally, Verdict, judge_command
 
 _AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
-ESCAPE = "escape"  # what those who get out make
-# OUTSIDE stands for a folder beside the one that is worked in.
-NAMES = (
-    "../../escape", "OUTSIDE/escape", "..", "a/../../../escape", "..\\..\\escape", "C:\\escape",
-    "a\0/../escape", "x" * 300, "CON", "\u202egnp.epacse", "line\nbreak/../../escape", "~/escape",
-    "．．／．．／escape", "-rf", ".escape", "%2e%2e/escape",
-)  # fmt: skip
+_GIVEN = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+NAMES: Sequence[str] = [*_GIVEN["names"][:7], "x" * 300, *_GIVEN["names"][7:]]
 _RUN = run_text(name="NAME", project="NAME", trackers=["tensorboard"])
-_TABLE = run_text(
-    task="lab.tasks.Segmentation",
-    data={"target": "lab.data.manifest", "path": "data/manifest.csv"},
-    net={"target": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
-    criterion="lab.losses.BCEDice",
-)
-_STUDY = {
-    "study_name": "NAME", "n_trials": 1, "isolation": "none", "run": small_run(),
-    "search_space": {"batch_size": {"choices": [16, 32]}},
-}  # fmt: skip
-_SEARCH = yaml.safe_dump(_STUDY, sort_keys=False)
+_SEARCH = yaml.safe_dump({**_GIVEN["study"], "run": small_run()}, sort_keys=False)
 # What a name is written as in a file.
 _QUOTED: Mapping[str, Callable[[str], str]] = {
     ".yaml": json.dumps,
@@ -145,32 +130,17 @@ _RUN_FILE = ("--run", "run.yaml", "--quiet")
 _OPTIMIZE = ("--optimize", "study.yaml", "--quiet")
 _PREDICT = ("--predict", "true/run", "--input", "list.csv", "--output", "out", "--quiet")
 _IMAGES = {"list.csv": "basename,image_path\nNAME,true/images/a.png\n"}
-_MASKS = {"data/manifest.csv": "basename,image_path,mask_path\na,NAME,NAME\nb,NAME,\n", "run.yaml": _TABLE}
+_MASKS = {
+    "data/manifest.csv": "basename,image_path,mask_path\na,NAME,NAME\nb,NAME,\n",
+    "run.yaml": run_text(**_GIVEN["table"]),
+}
 _SMALL = {"study.yaml": _SEARCH.replace("NAME", "small")}
 _OF_STUDY = "study.yaml:1: study_name: "
-# Links of a stranger's folder in the place of a file or folder that is written: of what, where, and whereto.
-_LINKS: Mapping[tuple[str, ...], Sequence[tuple[str, str, str]]] = {
-    ("--resume", "true/run", "--set", "epochs=2", "--quiet"): (
-        ("a run's events", "true/run/events.jsonl", "mine.jsonl"),
-        ("a run's checkpoints", "true/run/checkpoints", ""),
-        ("a run's lock", "true/run/.lock", ESCAPE),
-    ),
-    ("--evaluate", "true/run"): (("a run's evaluation", "true/run/evaluation", ""),),
-    ("--export", "safetensors", "true/run", "--input", "true/images"): (
-        ("a run's export", "true/run/export", ""),
-    ),
-    _OPTIMIZE: (
-        ("a study's first trial", "studies/small/trial_00000", ""),
-        ("a trial's lease", "studies/small/trial_00000/.lease", "mine.jsonl"),
-        ("a trial's console", "studies/small/trial_00000/console.log", "mine.jsonl"),
-        ("a study's best trial", "studies/small/best", ""),
-    ),
-}
 
 
 def _cases() -> Iterator[Case]:
     for what, names, arguments, files, codes, words in (
-        ("a run named", NAMES[:6] + NAMES[7:], _RUN_FILE, {"run.yaml": _RUN}, (0,), ""),
+        ("a run named", (*NAMES[:6], *NAMES[7:]), _RUN_FILE, {"run.yaml": _RUN}, (0,), ""),
         ("a run named", NAMES[6:7], _RUN_FILE, {"run.yaml": _RUN}, (0, 2), ""),
         ("a study named", (*NAMES[:7], ""), _OPTIMIZE, {"study.yaml": _SEARCH}, (2,), _OF_STUDY),
         ("a fork named", NAMES[:2], (*_OPTIMIZE, "--fork", "NAME"), _SMALL, (2,), ""),
@@ -179,10 +149,10 @@ def _cases() -> Iterator[Case]:
     ):
         for name in names:
             yield Case(f"{what} {name[:30]!r}", arguments, files, codes, words, name)
-    for linked, links in _LINKS.items():
-        for what, place, target in links:
-            words = "is a link that leads out"
-            yield Case(f"a link for {what}", linked, _SMALL, words=words, link=(place, target))
+    for links in _GIVEN["links"]:
+        for what, place, target in links["leading"]:
+            words, command = "is a link that leads out", tuple(links["command"])
+            yield Case(f"a link for {what}", command, _SMALL, words=words, link=(place, target))
 
 
 CASES = tuple(_cases())
