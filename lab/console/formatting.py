@@ -35,12 +35,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
 
 
-def cut_middle(text: str, limit: int) -> str:
-    """The text, with `…` in its middle where it is longer than `limit`: names differ at their ends."""
-    tail = (limit - 1) // 2
-    return text if len(text) <= limit else f"{text[: limit - 1 - tail]}…{text[-tail:]}"
-
-
 def format_list(names: Sequence[str], between: str = ", ", most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

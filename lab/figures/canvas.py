@@ -5,7 +5,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.console.formatting import cut_middle
 from lab.store.ascii_fallback import can_write, writable
 from lab.store.file_io import atomic_write
 
@@ -75,6 +74,12 @@ def remark(ax: "Axes", text: str) -> None:
 def escape(text: str) -> str:
     """Escape dollar signs, which would start a formula."""
     return text.replace("$", r"\$")
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """The text, with `…` in its middle where it is longer than `limit`: names differ at their ends."""
+    tail = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
 def name_label(name: str, limit: int) -> str:

@@ -9,8 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.config.mask_values import BACKGROUND, Auto, Background, background_index
-from lab.console.formatting import cut_middle
-from lab.figures.canvas import COLOURS, DPI, SMALL, escape, grid, name_label, plain, remark, save, sheet, show
+from lab.figures.canvas import (
+    COLOURS,
+    DPI,
+    SMALL,
+    cut_middle,
+    escape,
+    grid,
+    name_label,
+    plain,
+    remark,
+    save,
+    sheet,
+    show,
+)
 from lab.figures.panels import Image, Masks, colour_meanings, masks, pictures, to_rgb
 
 if TYPE_CHECKING:

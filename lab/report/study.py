@@ -16,8 +16,9 @@ from platform import python_version
 from typing import TYPE_CHECKING
 
 from lab.console import shell_commands
-from lab.console.formatting import cut_middle, format_duration
+from lab.console.formatting import format_duration
 from lab.events import Outcome
+from lab.figures.canvas import cut_middle
 from lab.report import (
     definition_marks,
     html_page,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from lab.console.formatting import cut_middle
+from lab.figures.canvas import cut_middle
 from lab.report import svg
 from lab.report.study_data import Dimension, Study, Trial, amount, shown
 from lab.report.study_figures import Picture, value_scale, valued
