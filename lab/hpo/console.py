@@ -45,51 +45,35 @@ class StudyConsole:
         for name, text in lines.items():
             self._line(f"{name:<9}{text}")
 
-    def trial_started(
-        self, number: int, values: Mapping[str, Any], device: str | None, resumed: bool
-    ) -> None:
+    def trial_started(self, trial: Trial, device: str | None) -> None:
         """One trial is at work."""
-        self._json("trial_start", trial=number, params=values, device=device, resumed=resumed)
-        if resumed:
-            self._line(f"Trial {number:>3}  goes on from its checkpoint")
+        self._json(
+            "trial_start", trial=trial.number, params=trial.values, device=device, resumed=trial.resume
+        )
+        if trial.resume:
+            self._line(f"Trial {trial.number:>3}  goes on from its checkpoint")
 
-    def trial_over(
-        self,
-        number: int,
-        outcome: Outcome,
-        objectives: Mapping[str, float],
-        values: Mapping[str, Any],
-        *,
-        epochs: int,
-        seconds: float,
-        cause: str,
-        best: bool,
-        state: str,
-        shown: Mapping[str, Any] | None = None,
-    ) -> None:
+    def trial_over(self, trial: Trial, result: TrialResult, state: str, shown: Mapping[str, Any]) -> None:
         """One trial's line.
 
         Args:
-            values: of the parameters; `shown` has the names of choices for people.
+            shown: the parameters' values, with the names of choices for people.
         """
+        number, outcome, end = trial.number, result.outcome, result.finished
+        best = result.best is not None and result.best.number == number
         self._json(
-            "trial_end", trial=number, outcome=outcome, values=objectives, params=values, epochs=epochs,
-            seconds=seconds, cause=cause, best=best,
+            "trial_end", trial=number, outcome=outcome, values=result.values, params=trial.values,
+            epochs=end.epochs, seconds=end.seconds, cause=end.reason, best=best,
         )  # fmt: skip
         good = outcome.is_success
-        result = (
-            "  ".join(f"{name} {format_number(value)}" for name, value in objectives.items()) if good else ""
-        )
-        named = values if shown is None else shown
-        point = "  ".join(f"{name}={_shown(value)}" for name, value in named.items())
+        values = [f"{name} {format_number(value)}" for name, value in result.values.items()] if good else []
+        point = "  ".join(f"{name}={_shown(value)}" for name, value in shown.items())
         mark = "  * best" if best else ""
-        title = outcome.replace("_", " ")
-        count = f"{epochs} epoch{'' if epochs == 1 else 's'}"
-        self._line(
-            f"Trial {number:>3}  {title:<13} {result}  ({count}, {format_duration(seconds)}){mark}  {point}"
-        )
+        title = f"{outcome.replace('_', ' '):<13} {'  '.join(values)}"
+        count = f"{end.epochs} epoch{'' if end.epochs == 1 else 's'}"
+        self._line(f"Trial {number:>3}  {title}  ({count}, {format_duration(end.seconds)}){mark}  {point}")
         if not good:
-            self._line(f"           {cause}")
+            self._line(f"           {end.reason}")
         if not self.live:
             self._line(f"           {state}")
 
@@ -150,24 +134,14 @@ class ConsoleCallback(StudyCallback):
 
     def on_trial_start(self, trial: Trial, slot: Slot) -> None:
         """Print that it is continued, if it is."""
-        self._console.trial_started(trial.number, trial.values, slot.device, trial.resume)
+        self._console.trial_started(trial, slot.device)
 
     def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
         """Print its line, with names for its choices; two choices of one component have their own."""
         self._trials, self._read_at = result.trials, self._clock.monotonic()
         space = self._config.space
-        self._console.trial_over(
-            trial.number,
-            result.outcome,
-            result.values,
-            trial.values,
-            epochs=result.finished.epochs,
-            seconds=result.finished.seconds,
-            cause=result.finished.reason,
-            best=result.best is not None and result.best.number == trial.number,
-            state=self._standing(),
-            shown=dict(space.shown(space.to_params(trial.values))) if trial.values else {},
-        )
+        shown = dict(space.shown(space.to_params(trial.values))) if trial.values else {}
+        self._console.trial_over(trial, result, self._standing(), shown)
 
     def on_poll(self) -> None:
         """Print where the study stands, when it is time for that."""

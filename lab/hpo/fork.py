@@ -106,21 +106,13 @@ class Fork:
         if problem is not None:
             raise _Unfit(f"another {dotted(problem.path[1:])}")
         origin = TrialAttributes(forked_from=f"{self._name} {trial.number}")
-        return FrozenTrial(
-            number=-1,
-            trial_id=-1,
-            state=trial.state,
-            value=None,
-            values=trial.values,
-            datetime_start=trial.datetime_start,
-            datetime_complete=trial.datetime_complete,
-            params=params,
-            distributions={name: self._space.parameters[name].distribution() for name in params},
-            user_attrs={**origin.stored(), **trial.user_attrs},  # a fork's fork: where its folder is
-            # No more of it: the rest is what a sampler or pruner of the old study noted for itself.
-            system_attrs={name: value for name, value in trial.system_attrs.items() if name == VIOLATED},
-            intermediate_values=trial.intermediate_values,
-        )
+        moved = copy.copy(trial)
+        moved.params = params
+        moved.distributions = {name: self._space.parameters[name].distribution() for name in params}
+        moved.user_attrs = {**origin.stored(), **trial.user_attrs}  # a fork's fork: where its folder is
+        # No more of it: the rest is what a sampler or pruner of the old study noted for itself.
+        moved.system_attrs = {name: value for name, value in trial.system_attrs.items() if name == VIOLATED}
+        return moved
 
     def _old_values(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return the chosen values by the old study's file; choices by position, labels may hold secrets."""

@@ -6,7 +6,7 @@ transaction that first touches the lease by owner and token: who has lost it can
 same claim made on a lease that ran out, so nothing is copied and nothing can be lost between two steps.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -162,28 +162,19 @@ class Leases:
         return datetime.fromtimestamp(self._clock.now(), UTC).replace(tzinfo=None)
 
 
-class Writer:
+class Writer(TrialWriter):
     """Writes to one trial within one transaction."""
 
     def __init__(
         self, database: Database, session: Session, lease: Lease, utc_now: Callable[[], datetime]
     ) -> None:
-        self._trial = TrialWriter(database.backend, session, lease.trial_id)
-        self._session, self._id, self._utc_now = session, lease.trial_id, utc_now
-
-    def report(self, values: Mapping[int, float]) -> None:
-        """Store intermediate values by step."""
-        for step, value in values.items():
-            self._trial.report(step, value)
+        super().__init__(database.backend, session, lease.trial_id)
+        self._utc_now = utc_now
 
     def set_attributes(self, attributes: TrialAttributes) -> None:
         """Store user attributes."""
         for name, value in attributes.stored().items():
-            self._trial.user_attribute(name, value)
-
-    def set_constraint(self, name: str, value: float) -> None:
-        """Store a constraint's value, as Optuna's samplers read it: more than 0 is a violation."""
-        self._trial.system_attribute(name, value)
+            self.user_attribute(name, value)
 
     def delete_reports(self) -> None:
         """Delete the intermediate values: the trial starts again from scratch."""
@@ -192,7 +183,7 @@ class Writer:
     def finish(self, state: TrialState, values: Sequence[float] | None = None) -> None:
         """End the trial, and its lease."""
         for objective, value in enumerate(values or ()):
-            self._trial.value(objective, value)
+            self.value(objective, value)
         self._session.execute(queries.finish(self._id, state, self._utc_now()))
         self._session.execute(queries.end_lease(self._id))
 

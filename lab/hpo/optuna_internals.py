@@ -3,6 +3,7 @@
 A new version of Optuna has to be compared with this file; docs/decisions/0001-dependencies.md bounds it.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from optuna import Study
@@ -48,6 +49,26 @@ def cached(backend: RDBStorage) -> BaseStorage:
     return _CachedStorage(backend)
 
 
+class StorageView:
+    """A storage that hands everything through to another, but what a subclass overrides.
+
+    What Optuna reads of one trial comes from `get_trial`, as in a storage of its own.
+    """
+
+    get_best_trial = BaseStorage.get_best_trial
+    get_trial_params = BaseStorage.get_trial_params
+    get_trial_param = BaseStorage.get_trial_param
+    get_trial_number_from_id = BaseStorage.get_trial_number_from_id
+    get_trial_user_attrs = BaseStorage.get_trial_user_attrs
+    get_trial_system_attrs = BaseStorage.get_trial_system_attrs
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
 class TrialWriter:
     """Optuna's own writes to one trial, as part of a transaction of the caller's.
 
@@ -57,9 +78,10 @@ class TrialWriter:
     def __init__(self, backend: RDBStorage, session: Session, trial_id: int) -> None:
         self._backend, self._session, self._id = backend, session, trial_id
 
-    def report(self, step: int, value: float) -> None:
-        """Store an intermediate value."""
-        self._backend._set_trial_intermediate_value_without_commit(self._session, self._id, step, value)
+    def report(self, values: Mapping[int, float]) -> None:
+        """Store intermediate values by step."""
+        for step, value in values.items():
+            self._backend._set_trial_intermediate_value_without_commit(self._session, self._id, step, value)
 
     def user_attribute(self, name: str, value: object) -> None:
         """Store a user attribute."""

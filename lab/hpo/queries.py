@@ -7,34 +7,18 @@ parameters. `lab_leases` is ours. Who may execute a statement, and under which l
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy import (
-    Column,
-    Delete,
-    Float,
-    Insert,
-    Integer,
-    MetaData,
-    Select,
-    String,
-    Table,
-    Update,
-    delete,
-    insert,
-    select,
-    text,
-    update,
-)
 
 from lab.hpo.optuna_internals import PARAMS, REPORTS, TRIALS
 
-LEASES = Table(
+LEASES = sa.Table(
     "lab_leases",
-    MetaData(),
-    Column("trial_id", Integer, primary_key=True, autoincrement=False),
-    Column("owner", String(255), nullable=False),  # empty where no process holds it
-    Column("token", Integer, nullable=False),
-    Column("expires", Float, nullable=False),  # seconds since 1970 by the database's clock
+    sa.MetaData(),
+    sa.Column("trial_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("owner", sa.String(255), nullable=False),  # empty where no process holds it
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),  # seconds since 1970 by the database's clock
 )
 
 # Sync at checkpoints instead of at every commit, which WAL makes safe against a killed process.
@@ -44,101 +28,100 @@ WRITE_AHEAD_LOG = "PRAGMA journal_mode=WAL"
 # Whether an SQLite file knows a study of this name.
 STUDY_EXISTS = "SELECT 1 FROM studies WHERE study_name = ?"
 # The time by PostgreSQL's clock, in seconds since 1970: clocks of machines differ.
-SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
+SERVER_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())")
 # Wait for PostgreSQL's lock with this key; it is free once the connection that holds it ends.
-LOCK = text("SELECT pg_advisory_lock(:key)")
+LOCK = sa.text("SELECT pg_advisory_lock(:key)")
 # Free that lock.
-UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 
 
-def first_waiting(study_id: int) -> Select[Any]:
+def first_waiting(study_id: int) -> sa.Select[Any]:
     """The waiting trial with the lowest number, as (trial_id, number)."""
     return (
-        select(TRIALS.c.trial_id, TRIALS.c.number)
+        sa.select(TRIALS.c.trial_id, TRIALS.c.number)
         .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.WAITING)
         .order_by(TRIALS.c.number)
         .limit(1)
     )
 
 
-def start(trial_id: int, now: datetime) -> Update:
+def start(trial_id: int, now: datetime) -> sa.Update:
     """Make a waiting trial running; no row changes where it waits no longer."""
     return (
-        update(TRIALS)
+        sa.update(TRIALS)
         .where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == TrialState.WAITING)
         .values(state=TrialState.RUNNING, datetime_start=now)
     )
 
 
-def running(study_id: int) -> Select[Any]:
+def running(study_id: int) -> sa.Select[Any]:
     """The running trials with their leases, as far as they have one."""
+    trial = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.datetime_start)
     return (
-        select(TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.datetime_start, LEASES.c.owner, LEASES.c.expires)
+        sa.select(*trial, LEASES.c.owner, LEASES.c.expires)
         .select_from(TRIALS.outerjoin(LEASES, TRIALS.c.trial_id == LEASES.c.trial_id))
         .where(TRIALS.c.study_id == study_id, TRIALS.c.state == TrialState.RUNNING)
         .order_by(TRIALS.c.number)
     )
 
 
-def finish(trial_id: int, state: TrialState, now: datetime) -> Update:
+def finish(trial_id: int, state: TrialState, now: datetime) -> sa.Update:
     """Give a trial its final state."""
-    return update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(state=state, datetime_complete=now)
+    return sa.update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(state=state, datetime_complete=now)
 
 
-def requeue(trial_id: int) -> Update:
+def requeue(trial_id: int) -> sa.Update:
     """Make a trial wait again."""
-    return update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(state=TrialState.WAITING)
+    return sa.update(TRIALS).where(TRIALS.c.trial_id == trial_id).values(state=TrialState.WAITING)
 
 
-def delete_reports(trial_id: int) -> Delete:
+def delete_reports(trial_id: int) -> sa.Delete:
     """Delete a trial's intermediate values."""
-    return delete(REPORTS).where(REPORTS.c.trial_id == trial_id)
+    return sa.delete(REPORTS).where(REPORTS.c.trial_id == trial_id)
 
 
-def lease(trial_id: int) -> Select[Any]:
+def lease(trial_id: int) -> sa.Select[Any]:
     """The lease of a trial, also one that has ended."""
-    return select(LEASES).where(LEASES.c.trial_id == trial_id)
+    return sa.select(LEASES).where(LEASES.c.trial_id == trial_id)
 
 
-def first_lease(trial_id: int, owner: str, token: int, expires: float) -> Insert:
+def first_lease(trial_id: int, owner: str, token: int, expires: float) -> sa.Insert:
     """Create a trial's lease; it fails where another process was faster."""
-    return insert(LEASES).values(trial_id=trial_id, owner=owner, token=token, expires=expires)
+    return sa.insert(LEASES).values(trial_id=trial_id, owner=owner, token=token, expires=expires)
 
 
-def next_lease(trial_id: int, owner: str, token: int, expires: float) -> Update:
+def next_lease(trial_id: int, owner: str, token: int, expires: float) -> sa.Update:
     """Replace a trial's lease by one with a new owner and token."""
-    return (
-        update(LEASES).where(LEASES.c.trial_id == trial_id).values(owner=owner, token=token, expires=expires)
-    )
+    own = sa.update(LEASES).where(LEASES.c.trial_id == trial_id)
+    return own.values(owner=owner, token=token, expires=expires)
 
 
-def renew(trial_id: int, owner: str, token: int, expires: float) -> Update:
+def renew(trial_id: int, owner: str, token: int, expires: float) -> sa.Update:
     """Prolong a lease; no row changes where it is another's: this is the fence of every write."""
     return (
-        update(LEASES)
+        sa.update(LEASES)
         .where(LEASES.c.trial_id == trial_id, LEASES.c.owner == owner, LEASES.c.token == token)
         .values(expires=expires)
     )
 
 
-def end_lease(trial_id: int) -> Update:
+def end_lease(trial_id: int) -> sa.Update:
     """End a lease; its row stays, so that the next token is higher."""
-    return update(LEASES).where(LEASES.c.trial_id == trial_id).values(expires=0.0, owner="")
+    return sa.update(LEASES).where(LEASES.c.trial_id == trial_id).values(expires=0.0, owner="")
 
 
-def distributions(study_id: int) -> Select[Any]:
+def distributions(study_id: int) -> sa.Select[Any]:
     """The different distributions of each parameter in a study's trials, as (name, JSON)."""
-    columns = select(PARAMS.c.param_name, PARAMS.c.distribution_json)
+    columns = sa.select(PARAMS.c.param_name, PARAMS.c.distribution_json)
     return columns.where(PARAMS.c.trial_id.in_(_trials_of(study_id))).distinct()
 
 
-def replace_distribution(study_id: int, name: str, old: str, new: str) -> Update:
+def replace_distribution(study_id: int, name: str, old: str, new: str) -> sa.Update:
     """Replace one distribution of a parameter in all of a study's trials."""
     own = (PARAMS.c.param_name == name, PARAMS.c.distribution_json == old)
-    return (
-        update(PARAMS).where(PARAMS.c.trial_id.in_(_trials_of(study_id)), *own).values(distribution_json=new)
-    )
+    changed = sa.update(PARAMS).where(PARAMS.c.trial_id.in_(_trials_of(study_id)), *own)
+    return changed.values(distribution_json=new)
 
 
-def _trials_of(study_id: int) -> Select[Any]:
-    return select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)
+def _trials_of(study_id: int) -> sa.Select[Any]:
+    return sa.select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id)

@@ -8,6 +8,7 @@ draw from the same stream.
 import copy
 import inspect
 from collections.abc import Container, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -19,7 +20,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.component_spec import Spec
-from lab.hpo.optuna_internals import storage_of, study_id
+from lab.hpo.optuna_internals import StorageView, storage_of, study_id
 from lab.hpo.optuna_internals import trial_id as key_of
 from lab.hpo.pfl import PredictedFinalLoss
 from lab.report.trial_attributes import TrialAttributes
@@ -151,7 +152,7 @@ def pruning_view(study: Study, config: "OptimizeConfig") -> Study:
     return optuna.Study(study.study_name, storage, study.sampler, study.pruner)
 
 
-class _Moment:
+class _Moment(StorageView):
     """A storage that reads one study's trials once, and hands everything else through.
 
     Args:
@@ -159,11 +160,8 @@ class _Moment:
     """
 
     def __init__(self, storage: BaseStorage, study_id: int, index: int | None) -> None:
-        self._storage, self._study_id, self._index = storage, study_id, index
-        self._trials: list[FrozenTrial] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
+        super().__init__(storage)
+        self._study_id, self._index = study_id, index
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Return that of the one study."""
@@ -175,42 +173,24 @@ class _Moment:
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial, with the objective's value and curve."""
-        return next(trial for trial in self._all() if key_of(trial) == trial_id)
+        return next(trial for trial in self._trials if key_of(trial) == trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """All trials so, or those in the states."""
-        trials = [trial for trial in self._all() if states is None or trial.state in states]
+        trials = [trial for trial in self._trials if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
-    def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """The best by the one objective.
-
-        Raises:
-            ValueError: none is complete.
-        """
-        return BaseStorage.get_best_trial(cast(BaseStorage, self), study_id)
-
-    def _all(self) -> list[FrozenTrial]:
-        if self._trials is None:
-            trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-            self._trials = trials if self._index is None else [_narrowed(t, self._index) for t in trials]
-        return self._trials
+    @cached_property
+    def _trials(self) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        return trials if self._index is None else [_narrowed(t, self._index) for t in trials]
 
 
 def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:
     """The trial as it would be in a study of the one objective."""
-    return FrozenTrial(
-        number=trial.number,
-        trial_id=key_of(trial),
-        state=trial.state,
-        value=None if trial.values is None else trial.values[index],
-        datetime_start=trial.datetime_start,
-        datetime_complete=trial.datetime_complete,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs=trial.user_attrs,
-        system_attrs=trial.system_attrs,
-        intermediate_values=dict(TrialAttributes.of(trial).curve or {}),
-    )
+    narrowed = copy.copy(trial)
+    narrowed.values = None if trial.values is None else [trial.values[index]]
+    narrowed.intermediate_values = dict(TrialAttributes.of(trial).curve or {})
+    return narrowed

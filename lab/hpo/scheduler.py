@@ -20,7 +20,7 @@ from lab.events import Outcome, StopCause, Stopped, StopRequest, named
 from lab.hpo.clock import REAL, Clock
 from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, free_slot
 from lab.hpo.job_loop import ExecutorFactory, JobLoop
-from lab.hpo.lease_heartbeat import Heartbeat
+from lab.hpo.lease_heartbeat import heartbeat
 from lab.hpo.repeated_failures import DIED, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import unless_unavailable
@@ -74,7 +74,7 @@ class TrialScheduler(JobLoop):
         signals: Signals,
         command: Sequence[str] = (),
         clock: Clock = REAL,
-        heartbeat: HeartbeatFactory = Heartbeat,
+        heartbeat: HeartbeatFactory = heartbeat,
     ) -> None:
         super().__init__(create_executor, signals, callbacks.on_message, clock)
         self._config, self._study, self._queue = config, study, queue

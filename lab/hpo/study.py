@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,18 +88,12 @@ def optimize(
         Stopped: by a signal; the same command continues.
     """
     with Signals() as signals:
-        return _optimized(config, run, root, StudyConsole(console), command, fork, signals)
+        return _opened(config, run, root, StudyConsole(console), fork).search(run, signals, command)
 
 
-def _optimized(
-    config: OptimizeConfig,
-    run: Run,
-    root: Path,
-    out: StudyConsole,
-    command: Sequence[str],
-    fork: str | None,
-    signals: Signals,
-) -> StudyResult:
+def _opened(
+    config: OptimizeConfig, run: Run, root: Path, out: StudyConsole, fork: str | None
+) -> "_OpenStudy":
     if config.isolation == "process":
         forkserver.warm_up(config.base, run.__module__)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -118,119 +112,163 @@ def _optimized(
         if fork is None
         else fork_study(config, source, database, out.note, folder)
     )
-    _write_file(folder, config)
-    callbacks = _callbacks(config, study, folder, out)
-    _begin(out, config, study, folder)
-    if note := missing_folders_note(folder, study.get_trials(deepcopy=False), shown_url(config.storage)):
-        out.note(note)
-    paths = set(import_paths(config.as_data()))
-    for moved in notes_on_moved(sorted(paths)):
-        out.note(moved)
-    for lacking in notes_on(paths):  # a trial's are in its own console.log
-        out.note(lacking.message)
-    executor = partial(create_executor, config, run, signals=signals)
-    try:
-        queue = TrialQueue(config, study, database, folder, on_message=out.note, check=signals.raise_received)
-        scheduler = TrialScheduler(
-            config, study, queue, executor, callbacks=callbacks, signals=signals, command=command
-        )
-        try:
-            stop = scheduler.optimize()
-            done = stop is None or stop.outcome is Outcome.COMPLETED
-            if done and config.confirm is not None:
-                reevaluate(config, study, queue.trials(), folder, executor, out, signals)
-        except Stopped as signal:
-            _left(config, study, folder, signal, out, redact_arguments(command))
-            raise
-        best = _winner(config, queue.trials(), study, folder, out)
-        callbacks.on_study_end(study, best)
-    finally:
-        callbacks.close()
-    return _over(config, study, folder, best, stop, out)
-
-
-def _callbacks(
-    config: OptimizeConfig, study: optuna.Study, folder: Path, out: StudyConsole
-) -> StudyCallbackList:
-    """Return the callbacks of a study: records first, for `best/` is made from them, the console last."""
-    metrics = [monitor.metric for monitor in config.monitors]
-    return StudyCallbackList(
-        [
-            TrialRecord(config.study_name),
-            TensorBoardHParams(metrics),
-            WandbSync(config, folder, out.note),
-            BestTrial(folder, metrics),
-            Retention(folder, config.retention, study.directions),
-            ConsoleCallback(config, study, out),
-        ]
-    )
-
-
-def _left(
-    config: OptimizeConfig,
-    study: optuna.Study,
-    folder: Path,
-    signal: Stopped,
-    out: StudyConsole,
-    command: Sequence[str],
-) -> None:
-    """Show what there is after a signal; whatever goes wrong with that, the signal is what ends the study."""
-    try:
-        trials = study.get_trials(deepcopy=False)
-        best = _winner(config, trials, study, folder, out)
-        _over(config, study, folder, best, signal, out, command)
-    except Exception as error:  # noqa: BLE001 - such as a database that is away
-        out.note(f"the study's end can't be shown: {kind_and_text(error)}")
-
-
-def _over(
-    config: OptimizeConfig,
-    study: optuna.Study,
-    folder: Path,
-    best: FrozenTrial | None,
-    stop: Stopped | None,
-    out: StudyConsole,
-    command: Sequence[str] = (),
-) -> StudyResult:
-    """Write the report and say how it ended."""
-    page = _report(folder, study, config, out)
-    failed = best is None or (stop is not None and stop.outcome is Outcome.FAILED)
-    done = stop is None or stop.outcome is Outcome.COMPLETED
-    result = StudyResult(folder, stop.reason if stop else "", failed, best, _outcomes(study), done)
-    _end(out, config, result, page, command)
-    return result
-
-
-def _write_file(folder: Path, config: OptimizeConfig) -> None:
-    """The study's file as it is now, without secrets, such as the database's password."""
+    # The file as it is now, without secrets, such as the database's password.
     file_io.atomic_write(folder / STUDY, written(config.as_data()))
+    return _OpenStudy(config, study, database, folder, out)
 
 
-def _winner(
-    config: OptimizeConfig,
-    trials: Sequence[FrozenTrial],
-    study: optuna.Study,
-    folder: Path,
-    out: StudyConsole,
-) -> FrozenTrial | None:
-    """Return the best trial, which `best/` becomes; a disk that is full ends no study."""
-    best = ranked(trials, study.directions)
-    if not best:
-        return None
-    try:
-        keep_best(folder, best[0], [monitor.metric for monitor in config.monitors])
-    except OSError as error:
-        out.note(f"{folder / BEST}: {error.strerror or error}")
-    return best[0]
+@dataclass(frozen=True)
+class _OpenStudy:
+    """A study in its database and its folder, and the console that it is shown on."""
 
+    config: OptimizeConfig
+    study: optuna.Study
+    database: Database
+    folder: Path
+    out: StudyConsole
 
-def _report(folder: Path, study: optuna.Study, config: OptimizeConfig, out: StudyConsole) -> Path:
-    """The page; a fault in drawing it must not look like one of the study."""
-    try:
-        return report.write(folder, study, config)
-    except Exception as error:  # noqa: BLE001 - every trial is safe, and --report shows the fault
-        out.note(f"the report can't be written: {kind_and_text(error)}")
-        return folder / report.REPORT
+    @property
+    def metrics(self) -> list[str]:
+        """The objectives."""
+        return [monitor.metric for monitor in self.config.monitors]
+
+    def search(self, run: Run, signals: Signals, command: Sequence[str]) -> StudyResult:
+        """Search to the end, and show the result."""
+        config, study, folder, out = self.config, self.study, self.folder, self.out
+        callbacks = self._callbacks()
+        self._begin()
+        for note in self._notes():
+            out.note(note)
+        executor = partial(create_executor, config, run, signals=signals)
+        try:
+            queue = TrialQueue(
+                config, study, self.database, folder, on_message=out.note, check=signals.raise_received
+            )
+            scheduler = TrialScheduler(
+                config, study, queue, executor, callbacks=callbacks, signals=signals, command=command
+            )
+            try:
+                stop = scheduler.optimize()
+                done = stop is None or stop.outcome is Outcome.COMPLETED
+                if done and config.confirm is not None:
+                    reevaluate(config, study, queue.trials(), folder, executor, out, signals)
+            except Stopped as signal:
+                self._left(signal, redact_arguments(command))
+                raise
+            best = self._winner(queue.trials())
+            callbacks.on_study_end(study, best)
+        finally:
+            callbacks.close()
+        return self._over(best, stop)
+
+    def _callbacks(self) -> StudyCallbackList:
+        """Return the callbacks: records first, for `best/` is made from them, the console last."""
+        config, folder = self.config, self.folder
+        return StudyCallbackList(
+            [
+                TrialRecord(config.study_name),
+                TensorBoardHParams(self.metrics),
+                WandbSync(config, folder, self.out.note),
+                BestTrial(folder, self.metrics),
+                Retention(folder, config.retention, self.study.directions),
+                ConsoleCallback(config, self.study, self.out),
+            ]
+        )
+
+    def _notes(self) -> Iterator[str]:
+        trials, url = self.study.get_trials(deepcopy=False), shown_url(self.config.storage)
+        if note := missing_folders_note(self.folder, trials, url):
+            yield note
+        paths = set(import_paths(self.config.as_data()))
+        yield from notes_on_moved(sorted(paths))
+        yield from (lacking.message for lacking in notes_on(paths))  # a trial's are in its own console.log
+
+    def _left(self, signal: Stopped, command: Sequence[str]) -> None:
+        """Show what there is after a signal, which ends the study whatever goes wrong with that."""
+        try:
+            self._over(self._winner(self.study.get_trials(deepcopy=False)), signal, command)
+        except Exception as error:  # noqa: BLE001 - such as a database that is away
+            self.out.note(f"the study's end can't be shown: {kind_and_text(error)}")
+
+    def _over(
+        self, best: FrozenTrial | None, stop: Stopped | None, command: Sequence[str] = ()
+    ) -> StudyResult:
+        """Write the report and say how it ended."""
+        page = self._report()
+        failed = best is None or (stop is not None and stop.outcome is Outcome.FAILED)
+        done = stop is None or stop.outcome is Outcome.COMPLETED
+        reason = stop.reason if stop else ""
+        result = StudyResult(self.folder, reason, failed, best, _outcomes(self.study), done)
+        self._end(result, page, command)
+        return result
+
+    def _winner(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Return the best trial, which `best/` becomes; a disk that is full ends no study."""
+        best = ranked(trials, self.study.directions)
+        if not best:
+            return None
+        try:
+            keep_best(self.folder, best[0], self.metrics)
+        except OSError as error:
+            self.out.note(f"{self.folder / BEST}: {error.strerror or error}")
+        return best[0]
+
+    def _report(self) -> Path:
+        """The page; a fault in drawing it must not look like one of the study."""
+        try:
+            return report.write(self.folder, self.study, self.config)
+        except Exception as error:  # noqa: BLE001 - every trial is safe, and --report shows the fault
+            self.out.note(f"the report can't be written: {kind_and_text(error)}")
+            return self.folder / report.REPORT
+
+    def _begin(self) -> None:
+        config = self.config
+        trials = self.study.get_trials(deepcopy=False)
+        forked = sum(_origin(trial) is not None for trial in trials)
+        done = sum(trial.state.is_finished() for trial in trials) - forked
+        goals = ", ".join(
+            f"{'minimize' if m.mode == 'min' else 'maximize'} {m.metric}" for m in config.monitors
+        )
+        again = f", {done} of them done already" if done else ""
+        again += f"; it knows {forked} of another study" if forked else ""
+        workers = f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
+        where = ", ".join(config.devices[: config.n_workers]) or workers
+        sampler = config.sampler.target.rpartition(".")[2]
+        pruner = config.pruner.target.rpartition(".")[2] if config.pruner else "no pruner"
+        dashboard = shell_commands.main("--dashboard", config.study_name)
+        self.out.begin(
+            {
+                "Study": f"{self.folder}  ({goals}; {config.total} trials{again})",
+                "Search": f"{sampler}, {pruner}, seed {config.seed}; {where}",
+                "Storage": f"{shown_url(config.storage)}  ({dashboard})",
+            },
+            study=config.study_name, folder=self.folder, trials=config.total, done=done,
+        )  # fmt: skip
+
+    def _end(self, result: StudyResult, page: Path, command: Sequence[str]) -> None:
+        """Print the result; `command` continues a study that a signal has stopped."""
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
+        end = ": ".join(filter(None, ["Done" if result.done else "Stopped", result.reason]))
+        lines = ["", f"{end}. Trials: {counts}."]
+        values: dict[str, float] = {}
+        if result.best is not None:
+            values = dict(zip(self.metrics, result.best.values, strict=True))
+            shown = "  ".join(f"{name} {format_number(value)}" for name, value in values.items())
+            lines.append(f"Best     trial {result.best.number}: {shown}")
+            if (origin := _origin(result.best)) is not None:
+                name, number = origin
+                lines.append(f"         which is trial {number} of the study '{name}'")
+            if recipe := _recipe(self.folder, result.best):
+                lines.append(f"Again    {shell_commands.main('--run', recipe)}")
+        else:
+            lines.append("No trial has finished well; the causes are in the report.")
+        lines.append(f"Report   {page}")
+        if command:
+            lines.append(f"Continue {shell_commands.again(command)}")
+        self.out.end(
+            lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
+            best=None if result.best is None else result.best.number,
+        )  # fmt: skip
 
 
 def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
@@ -279,68 +317,17 @@ def _outcomes(study: optuna.Study) -> Counter[str]:
     )
 
 
-def _begin(out: StudyConsole, config: OptimizeConfig, study: optuna.Study, folder: Path) -> None:
-    trials = study.get_trials(deepcopy=False)
-    forked = sum(_origin(trial) is not None for trial in trials)
-    done = sum(trial.state.is_finished() for trial in trials) - forked
-    goals = ", ".join(f"{'minimize' if m.mode == 'min' else 'maximize'} {m.metric}" for m in config.monitors)
-    again = f", {done} of them done already" if done else ""
-    again += f"; it knows {forked} of another study" if forked else ""
-    workers = f"{config.n_workers} worker{'s' if config.n_workers > 1 else ''}"
-    where = ", ".join(config.devices[: config.n_workers]) or workers
-    pruner = config.pruner.target.rpartition(".")[2] if config.pruner else "no pruner"
-    dashboard = shell_commands.main("--dashboard", config.study_name)
-    out.begin(
-        {
-            "Study": f"{folder}  ({goals}; {config.total} trials{again})",
-            "Search": f"{config.sampler.target.rpartition('.')[2]}, {pruner}, seed {config.seed}; {where}",
-            "Storage": f"{shown_url(config.storage)}  ({dashboard})",
-        },
-        study=config.study_name, folder=folder, trials=config.total, done=done,
-    )  # fmt: skip
-
-
-def _end(
-    out: StudyConsole, config: OptimizeConfig, result: StudyResult, page: Path, command: Sequence[str]
-) -> None:
-    """Print the result; `command` continues a study that a signal has stopped."""
-    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
-    end = ": ".join(filter(None, ["Done" if result.done else "Stopped", result.reason]))
-    lines = ["", f"{end}. Trials: {counts}."]
-    values: dict[str, float] = {}
-    if result.best is not None:
-        names = [monitor.metric for monitor in config.monitors]
-        values = dict(zip(names, result.best.values, strict=True))
-        shown = "  ".join(f"{name} {format_number(value)}" for name, value in values.items())
-        lines.append(f"Best     trial {result.best.number}: {shown}")
-        if (origin := _origin(result.best)) is not None:
-            name, number = origin
-            lines.append(f"         which is trial {number} of the study '{name}'")
-        if recipe := _recipe(result):
-            lines.append(f"Again    {shell_commands.main('--run', recipe)}")
-    else:
-        lines.append("No trial has finished well; the causes are in the report.")
-    lines.append(f"Report   {page}")
-    if command:
-        lines.append(f"Continue {shell_commands.again(command)}")
-    out.end(
-        lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
-        best=None if result.best is None else result.best.number,
-    )  # fmt: skip
-
-
-def _recipe(result: StudyResult) -> Path | None:
+def _recipe(folder: Path, best: FrozenTrial) -> Path | None:
     """The config that repeats the best trial; of one that a fork was given, in the folder it comes from."""
-    folder, best = result.folder / BEST, result.best
-    origin = None if best is None else _origin(best)
-    if origin is not None:
+    place = folder / BEST
+    if (origin := _origin(best)) is not None:
         name, number = origin
-        source = result.folder.parent / name
+        source = folder.parent / name
         known = read_trial(source / BEST).get("number") == int(number)
-        folder = source / BEST if known else source / f"trial_{int(number):05d}"
-    elif best is not None and read_trial(folder).get("number") != best.number:
+        place = source / BEST if known else source / f"trial_{int(number):05d}"
+    elif read_trial(place).get("number") != best.number:
         return None  # that of another trial, for this one's folder is gone
-    return folder / run_folder.CONFIG if (folder / run_folder.CONFIG).exists() else None
+    return place / run_folder.CONFIG if (place / run_folder.CONFIG).exists() else None
 
 
 def _origin(trial: FrozenTrial) -> tuple[str, str] | None:

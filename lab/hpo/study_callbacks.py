@@ -6,6 +6,7 @@ not end the study by an exception; one that wants the study to stop returns the 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -75,34 +76,34 @@ class StudyCallback:
         """The study is over, however it ended."""
 
 
+def _each(method: str) -> Callable[..., None]:
+    """A method of a list of callbacks that calls the same one of each."""
+
+    def call(self: "StudyCallbackList", *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, method)(*arguments)
+
+    return call
+
+
 class StudyCallbackList(StudyCallback):
     """Several callbacks as one, called in their order: records come before trackers."""
+
+    on_message = _each("on_message")
+    on_trial_start = _each("on_trial_start")
+    on_run_start = _each("on_run_start")
+    on_epoch_end = _each("on_epoch_end")
+    on_run_end = _each("on_run_end")
+    on_trial_release = _each("on_trial_release")
+    on_poll = _each("on_poll")
+    on_study_end = _each("on_study_end")
+    close = _each("close")
 
     def __init__(self, callbacks: Iterable[StudyCallback] = ()) -> None:
         self.callbacks = list(callbacks)
 
-    def on_message(self, text: str) -> None:
-        for callback in self.callbacks:
-            callback.on_message(text)
-
     def run_callbacks(self, trial: Trial) -> Sequence[CallbackFactory]:
         return [factory for callback in self.callbacks for factory in callback.run_callbacks(trial)]
-
-    def on_trial_start(self, trial: Trial, slot: Slot) -> None:
-        for callback in self.callbacks:
-            callback.on_trial_start(trial, slot)
-
-    def on_run_start(self, trial: Trial, message: RunStarted) -> None:
-        for callback in self.callbacks:
-            callback.on_run_start(trial, message)
-
-    def on_epoch_end(self, trial: Trial, message: EpochReported) -> None:
-        for callback in self.callbacks:
-            callback.on_epoch_end(trial, message)
-
-    def on_run_end(self, trial: Trial, message: RunEnded) -> None:
-        for callback in self.callbacks:
-            callback.on_run_end(trial, message)
 
     def on_trial_end(self, trial: Trial, result: TrialResult) -> Stopped | None:
         """Call all of them; the first reason to stop counts.
@@ -116,22 +117,6 @@ class StudyCallbackList(StudyCallback):
             except OSError as error:
                 self.on_message(f"{trial.folder.parent}: {error.strerror or error}")
         return stop
-
-    def on_trial_release(self, trial: Trial) -> None:
-        for callback in self.callbacks:
-            callback.on_trial_release(trial)
-
-    def on_poll(self) -> None:
-        for callback in self.callbacks:
-            callback.on_poll()
-
-    def on_study_end(self, study: optuna.Study, best: FrozenTrial | None) -> None:
-        for callback in self.callbacks:
-            callback.on_study_end(study, best)
-
-    def close(self) -> None:
-        for callback in self.callbacks:
-            callback.close()
 
 
 class TrialRecord(StudyCallback):

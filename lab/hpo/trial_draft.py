@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lab.hpo.optuna_internals import set_trial_id, storage_of
+from lab.hpo.optuna_internals import StorageView, set_trial_id, storage_of
 from lab.hpo.optuna_internals import trial_id as key_of
 
 NOT_STORED = -1  # the id of a trial that the database doesn't have
@@ -34,13 +34,9 @@ def new_draft(number: int, fixed: Mapping[str, Any], about: Mapping[str, Any]) -
 
 def as_waiting(draft: FrozenTrial) -> FrozenTrial:
     """The draft as a trial to be added to the study, all in one transaction."""
-    return create_trial(
-        state=TrialState.WAITING,
-        params=draft.params,
-        distributions=draft.distributions,
-        user_attrs=draft.user_attrs,
-        system_attrs=draft.system_attrs,
-    )
+    waiting = copy.copy(draft)
+    waiting.state, waiting.datetime_start = TrialState.WAITING, None
+    return waiting
 
 
 def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
@@ -51,39 +47,16 @@ def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
     return result
 
 
-class _Desk:
+class _Desk(StorageView):
     """A storage that keeps what is written to one trial, and hands everything else through."""
 
     def __init__(self, storage: BaseStorage, draft: FrozenTrial) -> None:
-        self._storage, self._draft = storage, draft
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
+        super().__init__(storage)
+        self._draft = draft
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The draft itself, or a trial of the database."""
         return self._draft if self._is_draft(trial_id) else self._storage.get_trial(trial_id)
-
-    def get_trial_params(self, trial_id: int) -> dict[str, Any]:
-        """The values chosen so far."""
-        return self.get_trial(trial_id).params
-
-    def get_trial_param(self, trial_id: int, name: str) -> float:
-        """One parameter, as Optuna's distributions number it."""
-        trial = self.get_trial(trial_id)
-        return trial.distributions[name].to_internal_repr(trial.params[name])
-
-    def get_trial_number_from_id(self, trial_id: int) -> int:
-        """The number."""
-        return self.get_trial(trial_id).number
-
-    def get_trial_user_attrs(self, trial_id: int) -> dict[str, Any]:
-        """User attributes."""
-        return self.get_trial(trial_id).user_attrs
-
-    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
-        """System attributes."""
-        return self.get_trial(trial_id).system_attrs
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

@@ -168,7 +168,7 @@ class TrialQueue:
         def write(writer: Writer) -> None:
             writer.set_attributes(attributes)
             if outcome is Outcome.INFEASIBLE:
-                writer.set_constraint(VIOLATED, BY)
+                writer.system_attribute(VIOLATED, BY)
             writer.finish(state, stored)
 
         # The sampler comes first: it may write to the trial, which is closed once it is finished.

@@ -3,11 +3,19 @@
 import io
 import json
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.trial import create_trial
 
 from lab.events import Outcome
 from lab.hpo.console import StudyConsole, standing
+from lab.hpo.learning_curve import Curve
+from lab.hpo.leases import Lease
+from lab.hpo.study_callbacks import TrialResult
+from lab.hpo.trial import Trial
+from lab.hpo.worker_main import TrialFinished
 
 
 class Terminal(io.StringIO):
@@ -15,11 +23,23 @@ class Terminal(io.StringIO):
         return True
 
 
-def over(console: StudyConsole, outcome: Outcome = Outcome.COMPLETED, cause: str = "") -> None:
-    console.trial_over(
-        3, outcome, {"val_loss": 0.0123}, {"optimizer.lr": 0.001, "optimizer": {"target": "torch.optim.SGD"}},
-        epochs=1, seconds=65.0, cause=cause, best=outcome is Outcome.COMPLETED, state="1/4 done",
-    )  # fmt: skip
+VALUES = {"optimizer.lr": 0.001, "optimizer": {"target": "torch.optim.SGD"}}
+
+
+def over(
+    console: StudyConsole,
+    outcome: Outcome = Outcome.COMPLETED,
+    cause: str = "",
+    values: dict[str, Any] = VALUES,
+    shown: dict[str, Any] = VALUES,
+) -> None:
+    trial = Trial(Lease(3, 3, "me", 1), values, None, "", Path("trial_00003"), False, Curve(4))
+    best = create_trial(value=0.0123) if outcome is Outcome.COMPLETED else None
+    if best is not None:
+        best.number = 3
+    finished = TrialFinished(outcome, cause, epochs=1, seconds=65.0)
+    result = TrialResult(outcome, {"val_loss": 0.0123}, finished, (), best)
+    console.trial_over(trial, result, "1/4 done", shown)
 
 
 def test_a_line_a_trial_and_where_the_study_stands() -> None:
@@ -33,11 +53,9 @@ def test_a_line_a_trial_and_where_the_study_stands() -> None:
 
 def test_choices_have_the_names_of_people() -> None:
     out = io.StringIO()
-    StudyConsole("auto", out).trial_over(
-        0, Outcome.INFEASIBLE, {}, {"criterion": {"target": "torch.nn.HuberLoss", "delta": 2.0}},
-        epochs=0, seconds=0.0, cause="net is infeasible", best=False, state="1/4 done",
-        shown={"criterion": "HuberLoss(delta=2.0)"},
-    )  # fmt: skip
+    values = {"criterion": {"target": "torch.nn.HuberLoss", "delta": 2.0}}
+    shown = {"criterion": "HuberLoss(delta=2.0)"}
+    over(StudyConsole("auto", out), Outcome.INFEASIBLE, "net is infeasible", values, shown)
     lines = out.getvalue().splitlines()
     assert lines[0].endswith("criterion=HuberLoss(delta=2.0)") and lines[1].strip() == "net is infeasible"
 

@@ -197,7 +197,7 @@ def infeasible_share(folder: Path, known: bool) -> float:
         late += [bad] if number >= 24 else []
         with bench.leases.writing(trial.lease) as writer:
             if bad and known:
-                writer.set_constraint("constraints:feasible", 1.0)
+                writer.system_attribute("constraints:feasible", 1.0)
             refused = TrialState.PRUNED if known else TrialState.FAIL  # which samplers don't see
             writer.finish(refused if bad else TrialState.COMPLETE, None if bad else [1.0])
     return sum(late) / len(late)

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
-from lab.hpo.lease_heartbeat import Heartbeat
+from lab.hpo.lease_heartbeat import heartbeat
 from lab.hpo.leases import Lease, Leases
 from lab.hpo.storage import Database
 from tests import study_tools as tools
@@ -25,14 +26,14 @@ def claimed(database: Database, study: optuna.Study, seconds: float) -> tuple[Le
 
 def beating(
     leases: Leases, held: Callable[[], list[Lease]], handle_lost: Callable[[list[Lease]], object]
-) -> Heartbeat:
+) -> AbstractContextManager[None]:
     """A heartbeat that renews leases as a queue does."""
 
     def renew() -> None:
         if lost := leases.renew(held()):
             handle_lost(lost)
 
-    return Heartbeat(renew, leases.seconds / 4)
+    return heartbeat(renew, leases.seconds / 4)
 
 
 def never(lost: object) -> None:

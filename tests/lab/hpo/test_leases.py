@@ -65,7 +65,7 @@ def test_a_violated_constraint_is_stored_as_optuna_reads_it(database: Database, 
     lease = mine.claim_waiting()
     assert lease is not None
     with mine.writing(lease) as writer:
-        writer.set_constraint("constraints:feasible", 1.0)
+        writer.system_attribute("constraints:feasible", 1.0)
         writer.finish(TrialState.PRUNED)
     (trial,) = study.trials
     assert (trial.state, trial.constraints) == (TrialState.PRUNED, {"feasible": 1.0})
