@@ -41,6 +41,13 @@ _OFTEN = 60.0  # seconds between two complaints of a database that is away
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "DENY"), ("Referrer-Policy", "no-referrer"),
 ]  # fmt: skip
+_UNSTORED = ("Cache-Control", "no-store")
+# A page of a study: it may draw, and run its own few lines of script, and ask nobody for anything.
+_POLICY = (
+    "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
+_PAGE = [("Content-Security-Policy", _POLICY), ("Cache-Control", "no-cache")]
 
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -179,25 +186,24 @@ class Door:
 
     def __call__(self, environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         """Answer one request."""
-        if self._local and _host_of(environ.get("HTTP_HOST", "")) not in self._names:
-            return answer(start, "403 Forbidden", "This server is not called by that name.")
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return answer(
-                start, "405 Method Not Allowed", "Nothing is changed here.", [("Allow", "GET, HEAD")]
-            )
-        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        if self._token is not None:
-            if len(query.get("token", ())) == 1 and _same(query["token"][0], self._token):
-                return self._welcome(environ, query, start)
-            if not self._known(environ):
-                challenge = [("WWW-Authenticate", "Bearer")]
-                return answer(start, "401 Unauthorized", "Open it with ?token=TOKEN.", challenge)
-        environ.pop("HTTP_COOKIE", None)
-        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard takes it for granted
 
         def guarded(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             return start(status, [*headers, *_HEADERS], *rest)
 
+        if self._local and _host_of(environ.get("HTTP_HOST", "")) not in self._names:
+            return answer(guarded, "403 Forbidden", b"This server is not called by that name.", _UNSTORED)
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            headers = (_UNSTORED, ("Allow", "GET, HEAD"))
+            return answer(guarded, "405 Method Not Allowed", b"Nothing is changed here.", *headers)
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        if self._token is not None:
+            if len(query.get("token", ())) == 1 and _same(query["token"][0], self._token):
+                return self._welcome(environ, query, guarded)
+            if not self._known(environ):
+                headers = (_UNSTORED, ("WWW-Authenticate", "Bearer"))
+                return answer(guarded, "401 Unauthorized", b"Open it with ?token=TOKEN.", *headers)
+        environ.pop("HTTP_COOKIE", None)
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # optuna-dashboard takes it for granted
         return self._inside(environ, guarded)
 
     def _welcome(
@@ -207,8 +213,8 @@ class Door:
         rest = urlencode({name: values for name, values in query.items() if name != "token"}, doseq=True)
         path = "/" + quote(environ.get("PATH_INFO", "/").encode("latin-1").lstrip(b"/"))
         cookie = f"{self._cookie(environ)}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
-        headers = [("Location", f"{path}?{rest}" if rest else path), ("Set-Cookie", cookie)]
-        return answer(start, "303 See Other", "", headers)
+        headers = (("Location", f"{path}?{rest}" if rest else path), ("Set-Cookie", cookie))
+        return answer(start, "303 See Other", b"", _UNSTORED, *headers)
 
     def _known(self, environ: Mapping[str, Any]) -> bool:
         scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -225,12 +231,11 @@ class Door:
 
 
 def answer(
-    start: Start, status: str, text: str, headers: Iterable[tuple[str, str]] = (), kind: str = "text/plain"
+    start: Start, status: str, body: bytes, *headers: tuple[str, str], kind: str = "text/plain"
 ) -> list[bytes]:
-    """A short answer of the server's own."""
-    body = text.encode()
-    own = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start(status, [*own, ("Cache-Control", "no-store"), *_HEADERS, *headers])
+    """Answer a request with a whole page, or a short text."""
+    content = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+    start(status, [("Content-Type", content), ("Content-Length", str(len(body))), *headers])
     return [body]
 
 
@@ -265,23 +270,10 @@ def _pages(storage: "RDBStorage", shelf: Shelf) -> App:
             return dashboard(environ, start)
         found = shelf.find(path.removeprefix("/studies"))
         if found is None:
-            return _plain(start, "404 Not Found", b"There is no such page.\n", "text/plain")
-        return _plain(start, "200 OK", found.content, found.kind)
+            return answer(start, "404 Not Found", b"There is no such page.\n", *_PAGE)
+        return answer(start, "200 OK", found.content, *_PAGE, kind=found.kind)
 
     return pages
-
-
-def _plain(start: Start, status: str, body: bytes, kind: str) -> list[bytes]:
-    """A page of a study: it may draw, and run its own few lines of script, and ask nobody for anything."""
-    policy = "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    headers = [
-        ("Content-Type", f"{kind}; charset=utf-8" if kind.startswith("text/") else kind),
-        ("Content-Length", str(len(body))),
-        ("Content-Security-Policy", f"{policy}; base-uri 'none'; form-action 'none'"),
-        ("Cache-Control", "no-cache"),
-    ]
-    start(status, headers)
-    return [body]
 
 
 def _host_of(header: str) -> str:

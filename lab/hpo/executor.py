@@ -5,7 +5,6 @@ hundredths of a second, and takes its memory, its GPU and its crash away with it
 """
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
@@ -104,17 +103,11 @@ class ProcessExecutor:
     def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
         self.slots, self.jobs = slots, list[ProcessJob]()
         self._run, self._handler = run, handler
-        self._context = forkserver.context()
 
     def start(self, slot: Slot, order: TrialJob, subject: Any) -> None:
         """Begin a run in a free slot."""
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=worker_main.main, args=(theirs, order, self._run), name=order.folder.name
-        )
-        process.start()
-        theirs.close()
-        self.jobs.append(ProcessJob(slot, order, subject, process=process, connection=ours))
+        process, connection = forkserver.start(worker_main.main, order, self._run, name=order.folder.name)
+        self.jobs.append(ProcessJob(slot, order, subject, process=process, connection=connection))
 
     def poll(self, seconds: float) -> None:
         """Handle what the runs have to say, waiting for it at most so long."""
@@ -166,16 +159,9 @@ class ProcessExecutor:
         assert job.process is not None
         job.process.join()
         self.jobs.remove(job)
-        self._handler(job, job.last if job.last is not None else self._death(job))
-
-    def _death(self, job: ProcessJob) -> WorkerDied:
-        assert job.process is not None and job.process.exitcode is not None
-        code = job.process.exitcode
-        if code >= 0:
-            return WorkerDied(f"its process ended with exit code {code}")
-        name = signal.Signals(-code).name
-        hint = "; the machine may be out of memory" if name == "SIGKILL" and not job.killed else ""
-        return WorkerDied(f"its process was ended by {name}{hint}")
+        self._handler(
+            job, job.last or WorkerDied(forkserver.cause_of_death(job.process.exitcode, job.killed))
+        )
 
     def _kill(self, job: ProcessJob) -> None:
         job.killed = True

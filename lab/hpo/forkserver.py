@@ -7,14 +7,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
 from lab.config import ConfigError, OptimizeConfig, RunConfig
 from lab.config.import_policy import is_open
 from lab.config.import_target import current
 from lab.config.problems import Problem
-from lab.hpo.changed_definitions import problems_of
+from lab.hpo.changed_definitions import newest_of, problems_of
+from lab.store.definitions import CURRENT
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
@@ -67,35 +68,58 @@ def check(config: OptimizeConfig) -> None:
         ConfigError: with every problem found.
         RuntimeError: the process that looked at the components died of it.
     """
-    _ask(_check, config)
+    _ask(OptimizeConfig.check, config)
 
 
-def redefined(config: OptimizeConfig, newest: int) -> list[Problem]:
+def redefined(config: OptimizeConfig, attributes: Mapping[str, Any]) -> list[Problem]:
     """`lab.hpo.changed_definitions.problems_of`, where torch has been imported already.
+
+    Args:
+        attributes: of the study, which name the newest definition that its trials may have.
 
     Raises:
         ConfigError: a component can't be built.
         RuntimeError: the process that looked at the components died of it.
     """
+    newest = newest_of(attributes)
+    if newest >= CURRENT:
+        return []
     if config.isolation == "none":
         return problems_of(config, newest)
-    found: list[Problem] = _ask(_redefined, config, newest)
+    found: list[Problem] = _ask(problems_of, config, newest)
     return found
 
 
-def _ask(action: Callable[..., None], *arguments: Any) -> Any:
-    """Have a process of the server do something; it answers with problems, a note and a result.
+def start(
+    action: Callable[..., None], *arguments: Any, name: str | None
+) -> tuple[ForkServerProcess, Connection]:
+    """Start a process of the server; the action's first argument is the other end of the connection."""
+    ours, theirs = context().Pipe()
+    process = context().Process(target=action, args=(theirs, *arguments), name=name)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def cause_of_death(code: int | None, killed: bool = False) -> str:
+    """Describe an exit code; `killed` where this program has ended the process."""
+    if code is None or code >= 0:
+        return f"its process ended with exit code {code}"
+    name = signal.Signals(-code).name
+    hint = "; the machine may be out of memory" if name == "SIGKILL" and not killed else ""
+    return f"its process was ended by {name}{hint}"
+
+
+def _ask(action: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a call in a process of the server.
 
     Raises:
         ConfigError: there are problems.
         RuntimeError: the process died.
     """
-    ours, theirs = context().Pipe()
-    process = context().Process(target=action, args=(theirs, *arguments), name="check")
-    process.start()
-    theirs.close()
+    process, connection = start(_answer, action, *arguments, name="check")
     try:
-        problems, note, result = ours.recv()
+        problems, note, result = connection.recv()
     except EOFError:
         process.join()
         raise RuntimeError(
@@ -108,18 +132,10 @@ def _ask(action: Callable[..., None], *arguments: Any) -> Any:
     return result
 
 
-def _check(connection: Connection, config: OptimizeConfig) -> None:
+def _answer(connection: Connection, action: Callable[..., Any], *arguments: Any) -> None:
+    """Send problems, a note and a result."""
     try:
-        config.check()
-    except ConfigError as error:
-        connection.send((error.problems, error.note, None))
-    else:
-        connection.send(((), "", None))
-
-
-def _redefined(connection: Connection, config: OptimizeConfig, newest: int) -> None:
-    try:
-        connection.send(((), "", problems_of(config, newest)))
+        connection.send(((), "", action(*arguments)))
     except ConfigError as error:
         connection.send((error.problems, error.note, None))
 

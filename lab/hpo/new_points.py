@@ -99,7 +99,7 @@ class Proposals:
         stored_already = trial_id(draft) != NOT_STORED
         try:
             if stored_already and FIXED in draft.system_attrs:  # by another program
-                return self.as_given(draft)
+                return self._sampled(draft, 0)  # the sampler adds what is missing
             return self.complete(draft, trials)
         except (SQLAlchemyError, StorageInternalError, Exhausted, ConfigError):
             raise
@@ -124,10 +124,6 @@ class Proposals:
             self._left_out.add(marker)
             self._on_message(f"the enqueued point {marker} is left out: {reason}")
 
-    def as_given(self, draft: FrozenTrial) -> FrozenTrial:
-        """A copy of a draft whose point another program has given; the sampler adds what is missing."""
-        return self._sampled(draft, 0)
-
     def complete(self, draft: FrozenTrial, others: Sequence[FrozenTrial]) -> FrozenTrial:
         """A copy of the draft with a value for each parameter: a feasible point that no other trial has.
 
@@ -145,7 +141,8 @@ class Proposals:
         for attempt in range(0 if partly and takes_whole_points(self._config) else TRIES):
             found = self._sampled(draft, attempt)
             point = key(space, found.params)
-            if point not in tried and self._broken(found) is None:
+            violated = self._config.feasibility.violated
+            if point not in tried and violated(space.from_params(found.params)) is None:
                 return found
             rejected[point] += 1
             if rejected[point] >= _STUCK:
@@ -163,9 +160,6 @@ class Proposals:
         study = study_of(found, self._study, sampler)
         self._config.space.suggest(optuna.Trial(study, trial_id(found)))
         return found
-
-    def _broken(self, trial: FrozenTrial) -> str | None:
-        return self._config.feasibility.violated(self._config.space.from_params(trial.params))
 
     def _left(self, number: int, fixed: dict[str, Any], tried: set[Key]) -> dict[str, Any]:
         """A random one of the untried points that meet the constraints, as stored.

@@ -1,12 +1,13 @@
 """Open a study by its file: create it, fork it, or continue it where the search is still the same."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import optuna
 from optuna.distributions import (
@@ -30,7 +31,7 @@ from lab.config.validation import validate
 from lab.console import shell_commands
 from lab.hpo import compatibility, forkserver, queries
 from lab.hpo import study_id as identity
-from lab.hpo.changed_definitions import DEFINITIONS, newest_of
+from lab.hpo.changed_definitions import DEFINITIONS
 from lab.hpo.compatibility import BASE, CONFIG
 from lab.hpo.fork import Fork
 from lab.hpo.optuna_internals import study_id
@@ -57,10 +58,8 @@ def open_study(config: OptimizeConfig, database: Database, folder: Path | None =
     with database.exclusive(config.study_name):
         study = _load(config.study_name, database)
         if folder is not None:
-            try:
+            with _located(config):
                 refuse_foreign(folder, study, database.url)
-            except ConfigError as error:
-                _raise(config, error)
         return _opened(config, database, study, folder, GroupRule.NEAREST)
 
 
@@ -70,8 +69,9 @@ def settled(config: OptimizeConfig, database: Database) -> OptimizeConfig:
     Raises:
         ConfigError: a variable holds what W&B doesn't know.
     """
-    if problems := [config.in_base(problem) for problem in wandb_environment.problems_of(config.base)]:
-        _raise(config, ConfigError(problems))
+    with _located(config):
+        if problems := [config.in_base(problem) for problem in wandb_environment.problems_of(config.base)]:
+            raise ConfigError(problems)
     study = _load(config.study_name, database)
     recorded = {} if study is None else study.user_attrs.get(BASE) or {}
     values = wandb_environment.values_of(config.base, recorded, wandb_environment.FIELDS_OF_STUDY)
@@ -84,10 +84,8 @@ def refuse_lost(folder: Path, config: OptimizeConfig) -> None:
     Raises:
         ConfigError: it does.
     """
-    try:
+    with _located(config):
         identity.refuse_lost(folder, config.storage)
-    except ConfigError as error:
-        _raise(config, error)
 
 
 def renamed(config: OptimizeConfig, name: str) -> OptimizeConfig:
@@ -218,12 +216,10 @@ def _opened(
     if not (_is_blank(study) and study.directions == _directions(config)):
         trials = study.get_trials(deepcopy=False)
         command = _fork_command(config, database)
-        try:
+        with _located(config):
             compatibility.refuse(study.user_attrs, wanted, study.study_name, trials=trials, fork=command)
-        except ConfigError as error:
-            _raise(config, error)
-        _refuse_redefined(config, study, command)
-        _align(config, database, study, command)
+            _refuse_redefined(config, study, command)
+            _align(config, database, study, command)
     if folder is not None:
         identify(folder, study)
     if {name: study.user_attrs.get(name) for name in wanted} != wanted:
@@ -238,16 +234,14 @@ def _refuse_redefined(config: OptimizeConfig, study: optuna.Study, command: str)
     Raises:
         ConfigError: one does; a fork is named.
     """
-    newest = newest_of(study.user_attrs)
     trials = study.get_trials(deepcopy=False)
-    if newest >= CURRENT or not any(trial.values or trial.intermediate_values for trial in trials):
-        return
-    if problems := forkserver.redefined(config, newest):
+    valued = any(trial.values or trial.intermediate_values for trial in trials)
+    if valued and (problems := forkserver.redefined(config, study.user_attrs)):
         note = (
             f"The trials of '{study.study_name}' can't be compared with new ones. Begin a study without "
             f"them:\n  {command}"
         )
-        _raise(config, ConfigError(problems, note))
+        raise ConfigError(problems, note)
 
 
 def _align(config: OptimizeConfig, database: Database, study: optuna.Study, command: str) -> None:
@@ -270,7 +264,7 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
                 check_distribution_compatibility(old, new)
         except ValueError as error:
             problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
-            _raise(config, ConfigError([problem], f"A fork can hold it anew:\n  {command}"))
+            raise ConfigError([problem], f"A fork can hold it anew:\n  {command}") from None
         if (renamed or _holds(new, old)) and old != new:
             wider.append(queries.replace_distribution(own, name, written, distribution_to_json(new)))
     if wider:
@@ -299,19 +293,11 @@ def _fork(config: OptimizeConfig, source: str, database: Database) -> Fork:
     if study is None or not compatibility.described(study.user_attrs):
         known = [name for name in _names(database) if name != source]
         message = f"{shown_url(database.url)} has no study '{source}' of this program to fork"
-        _raise(config, ConfigError([Problem(("study_name",), message + did_you_mean(source, known))]))
+        with _located(config):
+            raise ConfigError([Problem(("study_name",), message + did_you_mean(source, known))])
     trials = study.get_trials(deepcopy=False)
-    return Fork(
-        source, study.user_attrs, trials, description(config), config.space, _redefined(config, study)
-    )
-
-
-def _redefined(config: OptimizeConfig, study: optuna.Study) -> str:
-    """The difference in what objectives mean between a study's trials and new ones; empty without one."""
-    newest = newest_of(study.user_attrs)
-    if newest >= CURRENT:
-        return ""
-    return "; ".join(problem.text for problem in forkserver.redefined(config, newest))
+    redefined = "; ".join(problem.text for problem in forkserver.redefined(config, study.user_attrs))
+    return Fork(source, study.user_attrs, trials, description(config), config.space, redefined)
 
 
 def _fork_command(config: OptimizeConfig, database: Database) -> str:
@@ -329,6 +315,12 @@ def _names(database: Database) -> list[str]:
     return optuna.get_all_study_names(database.storage)
 
 
-def _raise(config: OptimizeConfig, error: ConfigError) -> NoReturn:
-    """With the places in the files, where the config was read from one."""
-    raise error if config._document is None else config._document.located(error)
+@contextmanager
+def _located(config: OptimizeConfig) -> Iterator[None]:
+    """Add to problems their places in the files, where the config was read from one."""
+    try:
+        yield
+    except ConfigError as error:
+        if config._document is None:
+            raise
+        raise config._document.located(error) from error

@@ -133,14 +133,11 @@ def _judged(report: Report, config: OptimizeConfig) -> Report:
 
 def _try(work: _Work) -> _Found:
     """Try it in a new process, and wait for it."""
-    ours, theirs = forkserver.context().Pipe()
-    process = forkserver.context().Process(target=_at_work, args=(theirs, work), name="corner")
-    process.start()
-    theirs.close()
+    process, connection = forkserver.start(_at_work, work, name="corner")
     started, overdue = time.monotonic(), False
     try:
-        if ours.poll(work.limit + _GRACE):
-            found: _Found = ours.recv()
+        if connection.poll(work.limit + _GRACE):
+            found: _Found = connection.recv()
             return found
         overdue = True
     except (EOFError, OSError):
@@ -149,10 +146,10 @@ def _try(work: _Work) -> _Found:
     finally:
         process.kill()
         process.join()
-        ours.close()
-    cause = (
-        f"one batch takes longer than {format_duration(work.limit)}" if overdue else _death(process.exitcode)
-    )
+        connection.close()
+    cause = forkserver.cause_of_death(process.exitcode)
+    if overdue:
+        cause = f"one batch takes longer than {format_duration(work.limit)}"
     return _Found(Report(faults=[cause + _place(work.log)]))
 
 
@@ -184,14 +181,6 @@ def _at_work(connection: Connection, work: _Work) -> None:
     report.figures = {name: str(value) for name, value in report.figures.items()}
     device = report.figures.get("device", "")
     connection.send(_Found(report, device, _memory(device) if device else None))
-
-
-def _death(code: int | None) -> str:
-    """Describe an exit code."""
-    if code is None or code >= 0:
-        return f"its process ended with exit code {code}"
-    name = signal.Signals(-code).name
-    return f"its process was ended by {name}{'; is the machine out of memory?' * (name == 'SIGKILL')}"
 
 
 def _place(log: Path) -> str:

@@ -63,7 +63,8 @@ def reevaluate(
     place.mkdir(exist_ok=True)
     try:
         with run_folder.lock(place):
-            seeds = _fresh(config.base.seeds, config.confirm.seeds)
+            first = max(config.base.seeds) + 1
+            seeds = range(first, first + config.confirm.seeds)
             reruns = list(_reruns(config, candidates, seeds, folder))
             left = {rerun.number for rerun in reruns}
             candidates = [trial for trial in candidates if trial.number in left]
@@ -141,11 +142,6 @@ def _drop_weights(rerun: _Rerun) -> None:
         for weights in rerun.folder.rglob(f"{run_folder.CHECKPOINTS}/*.pt"):
             with suppress(OSError):
                 weights.unlink()
-
-
-def _fresh(used: Sequence[int], count: int) -> list[int]:
-    first = max(used) + 1
-    return list(range(first, first + count))
 
 
 def _reruns(

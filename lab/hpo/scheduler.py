@@ -140,11 +140,7 @@ class TrialScheduler(JobLoop):
             return
         verdict = self._sync_reports(trial, len(trial.recipe.repeats)) if trial.resume else None
         if verdict is not None:
-            done = len(trial.curve.points)
-            self._record_result(
-                trial,
-                TrialFinished(verdict.outcome, verdict.reason, epochs=done, seconds=trial.earlier_seconds),
-            )
+            self._record_earlier(trial, verdict.outcome, verdict.reason)
             return
         config = self._executed(trial, slot)
         self._callbacks.on_trial_start(trial, slot)
@@ -283,16 +279,12 @@ class TrialScheduler(JobLoop):
 
     def _give_up(self, trial: Trial, reason: str) -> None:
         reason = f"{reason}; tried {trial.deaths} times, and quarantined"
-        done = len(trial.curve.points)
-        finished = TrialFinished(
-            Outcome.FAILED,
-            reason,
-            epochs=done,
-            seconds=trial.earlier_seconds,
-            fault=DIED,
-            cause=StopCause.CRASHES,
-        )
-        self._record_result(trial, finished)
+        self._record_earlier(trial, Outcome.FAILED, reason, fault=DIED, cause=StopCause.CRASHES)
+
+    def _record_earlier(self, trial: Trial, outcome: Outcome, reason: str, **more: Any) -> None:
+        """Record a result with the epochs that the trial has done in former processes."""
+        done, seconds = len(trial.curve.points), trial.earlier_seconds
+        self._record_result(trial, TrialFinished(outcome, reason, epochs=done, seconds=seconds, **more))
 
     def _retry(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
         if trial.lost:

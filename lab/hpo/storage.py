@@ -12,7 +12,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -87,18 +87,12 @@ class Database:
         """For what Optuna has no call for."""
         return self.backend.engine
 
-    @contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
+    def exclusive(self, name: str) -> AbstractContextManager[None]:
         """Hold the lock of the study `name`; its holder's death frees it.
 
         Create, claim and recover under it: what two processes must not do at once.
         """
-        if self.file is not None:
-            with _flocked(self.file):
-                yield
-            return
-        with _advisory(self.engine, name):
-            yield
+        return _advisory(self.engine, name) if self.file is None else _flocked(self.file)
 
     @contextmanager
     def _lock_before_there_are_tables(self, options: dict[str, Any]) -> Iterator[None]:

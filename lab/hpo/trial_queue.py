@@ -196,13 +196,9 @@ class TrialQueue:
 
     def _fetch(self, held: Collection[int]) -> Trial | None:
         with self._database.exclusive(self._study.study_name):
-            died = False
-            lease = None
-            for stalled in self.stalled(held):
-                lease = self.leases.take_over(*stalled, held)
-                died = lease is not None and not lease.again
-                if lease is not None:
-                    break
+            taken = (self.leases.take_over(*stalled, held) for stalled in self.stalled(held))
+            lease = next(filter(None, taken), None)
+            died = lease is not None and not lease.again
             lease = lease or self.leases.claim_waiting()
             if lease is None and self._create():
                 lease = self.leases.claim_waiting()

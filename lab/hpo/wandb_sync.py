@@ -207,7 +207,8 @@ class WandbSync(StudyCallback):
         """Ask the W&B runs of a trial to end; without an outcome, each as its seed did."""
         for key in [key for key in self._open if key[0] == trial.number and key != but]:
             run = self._open.pop(key)
-            end = run.end or _broken_off(outcome or Outcome.INTERRUPTED)
+            # One that broke off has reported nothing of its end.
+            end = run.end or RunEnd(outcome or Outcome.INTERRUPTED, "", 0, _NAN, 0, {}, {}, _NAN, _NAN)
             if outcome is not None:
                 repeats = len(trial.recipe.repeats) if trial.recipe else 1
                 whole = values if values and repeats == 1 and outcome.is_result else {}  # else their mean
@@ -300,8 +301,3 @@ def table(trials: Sequence[FrozenTrial], metrics: Sequence[str]) -> tuple[list[s
             ]
         )
     return columns, rows
-
-
-def _broken_off(outcome: Outcome) -> RunEnd:
-    """The end of a run that said nothing of it."""
-    return RunEnd(outcome, "", 0, _NAN, 0, {}, {}, _NAN, _NAN)

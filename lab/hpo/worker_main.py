@@ -181,6 +181,15 @@ class ReportCallback(Callback):
         self.ends.append(event)
         self._tell(RunEnded(self._index, event))
 
+    def totals(self) -> dict[str, Any]:
+        """Return the fields of `TrialFinished` that are known however the run ends."""
+        return {
+            "epochs": sum(end.epochs for end in self.ends),
+            "seconds": sum(end.seconds for end in self.ends),
+            "parameters": self.parameters,
+            "definitions": self.definitions,
+        }
+
 
 def run_trial(order: TrialJob, run: Run, tell: Tell) -> TrialFinished:
     """Do the run; whatever happens in it becomes an outcome."""
@@ -215,11 +224,8 @@ def run_trial(order: TrialJob, run: Run, tell: Tell) -> TrialFinished:
         last=result.last,
         best_epoch=ends[0].best_epoch if len(ends) == 1 else 0,
         repeats=tuple(end.value for end in ends),
-        epochs=sum(end.epochs for end in ends),
-        seconds=sum(end.seconds for end in ends),
-        parameters=relay.parameters,
-        definitions=relay.definitions,
         cause=relay.stop.cause if relay.stop is not None else None,
+        **relay.totals(),
     )
 
 
@@ -343,13 +349,7 @@ def _fenced(order: TrialJob, action: Callable[[], RunResult]) -> RunResult:
 def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None) -> TrialFinished:
     from lab.train.runtime import is_out_of_memory  # it brings torch, which the scheduler does without
 
-    ends = relay.ends if relay is not None else []
-    common: dict[str, Any] = {
-        "epochs": sum(end.epochs for end in ends),
-        "seconds": sum(end.seconds for end in ends),
-        "parameters": relay.parameters if relay is not None else 0,
-        "definitions": relay.definitions if relay is not None else {},
-    }
+    common = relay.totals() if relay is not None else {}
     if isinstance(error, Stopped):
         return TrialFinished(error.outcome, error.reason, cause=error.cause, **common)
     if isinstance(error, file_io.RunInUse):
