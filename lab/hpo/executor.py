@@ -54,12 +54,12 @@ class Job:
     stopping: float | None = None  # since when
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ProcessJob(Job):
     """A run in a process."""
 
-    process: ForkServerProcess | None = None
-    connection: Connection | None = None
+    process: ForkServerProcess
+    connection: Connection | None
     killed: bool = False
     last: TrialFinished | None = None  # its last word
     leaving: float | None = None  # since when nothing more is to come
@@ -116,7 +116,7 @@ class ProcessExecutor:
             if since is not None and time.monotonic() - since > patience:
                 self._kill(job)
         lines = {job.connection: job for job in self.jobs if job.connection is not None}
-        ends = {job.process.sentinel: job for job in self.jobs if job.process and job.leaving is not None}
+        ends = {job.process.sentinel: job for job in self.jobs if job.leaving is not None}
         for found in wait([*lines, *ends], seconds):
             if isinstance(found, Connection):
                 self._receive(lines[found], found)
@@ -135,8 +135,7 @@ class ProcessExecutor:
         """End all runs by force."""
         for job in list(self.jobs):
             self._kill(job)
-            if job.process is not None:
-                job.process.join()
+            job.process.join()
         self.jobs.clear()
 
     def _receive(self, job: ProcessJob, connection: Connection) -> None:
@@ -156,7 +155,6 @@ class ProcessExecutor:
 
     def _reap(self, job: ProcessJob) -> None:
         """The process is gone, and its memory with it: now its slot is free."""
-        assert job.process is not None
         job.process.join()
         self.jobs.remove(job)
         self._handler(
@@ -165,8 +163,7 @@ class ProcessExecutor:
 
     def _kill(self, job: ProcessJob) -> None:
         job.killed = True
-        if job.process is not None:
-            job.process.kill()
+        job.process.kill()
 
 
 class InProcessExecutor:

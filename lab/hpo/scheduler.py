@@ -95,7 +95,7 @@ class TrialScheduler(JobLoop):
         Raises:
             Stopped: by a signal; the running trials are left resumable.
         """
-        with self._heartbeat(self._beat, self._config.lease_seconds / 4):
+        with self._heartbeat(lambda: self._queue.heartbeat(self._running()), self._config.lease_seconds / 4):
             self.run_jobs()
         if self._stop_reason is None and (reason := self._queue.exhausted) is not None:
             return Stopped(str(reason), Outcome.FAILED if reason.infeasible else Outcome.COMPLETED)
@@ -352,10 +352,6 @@ class TrialScheduler(JobLoop):
 
     def _running(self) -> list[Trial]:
         return [job.subject for job in list(self._executor.jobs)]
-
-    def _beat(self) -> None:
-        """Renew the leases of the running trials; a thread does it."""
-        self._queue.heartbeat(self._running())
 
     def _abandon(self, subject: Trial) -> None:
         """Leave a trial to whoever comes next."""

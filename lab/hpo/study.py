@@ -112,9 +112,13 @@ def _opened(
         if fork is None
         else fork_study(config, source, database, out.note, folder)
     )
-    # The file as it is now, without secrets, such as the database's password.
-    file_io.atomic_write(folder / STUDY, written(config.as_data()))
+    _write_file(folder, config)
     return _OpenStudy(config, study, database, folder, out)
+
+
+def _write_file(folder: Path, config: OptimizeConfig) -> None:
+    """The study's file as it is now, without secrets, such as the database's password."""
+    file_io.atomic_write(folder / STUDY, written(config.as_data()))
 
 
 @dataclass(frozen=True)
