@@ -61,7 +61,7 @@ def test_auto_class_weights_are_those_of_the_training_images(tmp_path: Path, wor
     assert run(config, console="quiet").outcome == "completed"
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_equals_uninterrupted(workplace: Path, workers: int) -> None:
     """Also what is drawn from the global stream in training: which images are mixed, and how."""
     values: dict[str, Any] = {

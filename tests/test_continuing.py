@@ -68,7 +68,7 @@ def check(values: dict[str, Any], at: tuple[int, int]) -> None:
         assert not [note for note in notes if "is reset" in note or "won't resume" in note]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(features(), PLACES)
 def test_resumed_equals_uninterrupted(values: dict[str, Any], at: tuple[int, int]) -> None:
     check(values, at)

@@ -124,7 +124,7 @@ def test_config_in_the_folder_reproduces_the_run(images: Callable[..., RunConfig
     assert equal(final(first.run_dir)["model"], final(again.run_dir)["model"])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize(
     "extra", [{}, {"ema.decay": 0.9, "gradient_clip_norm": 1.0, "accumulate_grad_batches": 2}]
 )

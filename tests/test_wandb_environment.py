@@ -166,6 +166,7 @@ def write_study(folder: Path, **changes: Any) -> None:
     (folder / "opt.yaml").write_text(yaml.safe_dump({**study, "run": RUN, **changes}))
 
 
+@pytest.mark.slow
 def test_a_study_stays_in_its_project_and_is_uploaded_from_wherever_it_is(tmp_path: Path) -> None:
     write_study(tmp_path)
     out = lab(tmp_path, "--optimize", "opt.yaml", **{**ALL, "WANDB_DIR": "kept here"})

@@ -91,6 +91,7 @@ def test_files_are_noticed_as_they_are_opened(tmp_path: Path) -> None:
     assert opened == [2], "the second, before it is there, and only once"
 
 
+@pytest.mark.slow
 def test_a_small_disk_is_filled_and_freed(bench: Bench) -> None:
     folder = bench.folder("small")
     try:

@@ -215,7 +215,7 @@ def test_what_cannot_be_restored_is_named(tmp_path: Path, make: Callable[[], Any
     assert named in note
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "data",
     [

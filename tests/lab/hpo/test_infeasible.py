@@ -150,7 +150,7 @@ def test_several_seeds(search: Any) -> None:
     assert result.outcomes == {"completed": 3, "infeasible": 1}
 
 
-@pytest.mark.parametrize("name", ["TPESampler", "NSGAIISampler"])
+@pytest.mark.parametrize("name", [pytest.param("TPESampler", marks=pytest.mark.slow), "NSGAIISampler"])
 def test_several_objectives(search: Any, name: str) -> None:
     monitor = [{"metric": "val_loss", "mode": "min"}, {"metric": "parameters", "mode": "min"}]
     space = {"net.width": {"type": "int", "low": 4, "high": 9}, "net.heads": {"choices": [1, 2]}}

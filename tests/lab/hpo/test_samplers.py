@@ -102,7 +102,10 @@ def explore(study: optuna.Study, config: OptimizeConfig, count: int) -> list[Poi
     return points
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in ("nested", "gp") else name for name in SAMPLERS],
+)
 def test_a_resumed_study_proposes_what_the_uninterrupted_one_would_have(name: str, tmp_path: Path) -> None:
     config = config_for(name)
     at_once = explore(opened(tmp_path / "whole.db"), config, 12)

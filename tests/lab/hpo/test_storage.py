@@ -27,6 +27,7 @@ def _join(url: str, barrier: Any, queue: Any) -> None:
     queue.put(study._study_id)
 
 
+@pytest.mark.slow
 def test_eight_processes_that_start_at_once_on_no_database_join_one_study(url: str) -> None:
     context = multiprocessing.get_context("spawn")
     barrier, queue = context.Barrier(8), context.Queue()

@@ -368,6 +368,7 @@ def test_tensorboards_listener_travels_to_the_trials_process(
     assert all(isinstance(listener, HParams) for listener in made)
 
 
+@pytest.mark.slow
 def test_a_real_study_leaves_both(
     tmp_path: Path, main_py: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
