@@ -51,7 +51,7 @@ class StudyConsole:
             "trial_start", trial=trial.number, params=trial.values, device=device, resumed=trial.resume
         )
         if trial.resume:
-            self._line(f"Trial {trial.number:>3}  goes on from its checkpoint")
+            self._line(f"Trial {trial.number:>3}  continues from its checkpoint")
 
     def trial_over(self, trial: Trial, result: TrialResult, state: str, shown: Mapping[str, Any]) -> None:
         """One trial's line.

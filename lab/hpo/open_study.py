@@ -264,7 +264,7 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
                 check_distribution_compatibility(old, new)
         except ValueError as error:
             problem = Problem((KEY, name), f"trials of the study hold it otherwise: {error}")
-            raise ConfigError([problem], f"A fork can hold it anew:\n  {command}") from None
+            raise ConfigError([problem], f"A fork can define it anew:\n  {command}") from None
         if (renamed or _holds(new, old)) and old != new:
             wider.append(queries.replace_distribution(own, name, written, distribution_to_json(new)))
     if wider:

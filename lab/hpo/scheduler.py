@@ -263,7 +263,7 @@ class TrialScheduler(JobLoop):
         return self._config.on_oom == "accumulate" and batch_size > 1
 
     def _died(self, job: Job, trial: Trial, reason: str) -> None:
-        """Go on with a trial whose process died, but not for ever."""
+        """Restart a trial whose process died, up to `max_attempts` times."""
         if trial.lost:
             return
         if job.stopping is not None and (overdue := self._overdue(job, trial)):
@@ -275,7 +275,7 @@ class TrialScheduler(JobLoop):
             if trial.deaths >= self._config.max_attempts:
                 self._give_up(trial, reason)
             else:
-                self._retry(job, trial, f"{reason}; going on from its checkpoint")
+                self._retry(job, trial, f"{reason}; continuing from its checkpoint")
 
     def _give_up(self, trial: Trial, reason: str) -> None:
         reason = f"{reason}; tried {trial.deaths} times, and quarantined"
