@@ -53,10 +53,11 @@ def bad_trials(bench: Bench, count: int) -> Verdict:
     audit.close()
     good = sum(trial.state == TrialState.COMPLETE and _outcome(trial) == "completed" for trial in found)
     pairs = zip(found, faults, strict=False)
+    reported = sum(fault != "none" and CAUSES[fault][1] in _cause(trial) for trial, fault in pairs)
     figures = {
         "good ones completed": good,
         "good ones": faults.count("none"),
-        "causes told": sum(fault != "none" and CAUSES[fault][1] in _cause(trial) for trial, fault in pairs),
+        "causes reported": reported,
         "bad ones": count - faults.count("none"),
         "MB more in the end": end - base,
         "MB more at most": most - base,
@@ -124,7 +125,7 @@ def judge_bad(trials: Sequence[FrozenTrial], faults: Sequence[str], page: str) -
         if cause not in _cause(trial):
             yield f"{where}: the cause is {_cause(trial)!r}, expected {cause!r}"
         if not _row(page, trial.number, _cause(trial)):
-            yield f"{where}: the report doesn't tell its cause"
+            yield f"{where}: the report doesn't have its cause"
 
 
 def judge_killers(trials: Sequence[FrozenTrial], died: Sequence[str], page: str) -> Iterator[str]:

@@ -83,7 +83,7 @@ def judge_new(config: OptimizeConfig, folder: Path) -> Found:
 
 
 def _in_step(run: Run, gate: Barrier, *arguments: Any, **options: Any) -> RunResult:
-    """Train, and wait for the runs of the other workers, so that all go on at one instant."""
+    """Train, and wait for the runs of the other workers, so that all continue at one instant."""
     result = run(*arguments, **options)
     gate.wait(_GATE)
     return result

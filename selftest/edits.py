@@ -95,7 +95,7 @@ def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> Itera
     if not re.search(r"the study has .+, the file has .+|the file (adds|lacks) .+", found[2]):
         yield f"no difference in {found[2]!r}"
     if "--fork" not in output:
-        yield "no way out is told"
+        yield "no solution is named"
     if "Traceback" in output:
         yield f"a traceback: {last_line(output)}"
 

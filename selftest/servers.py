@@ -74,7 +74,7 @@ def judge_answer(asked: Asked, response: bytes) -> Iterator[str]:
     if MARK in response:
         yield f"{asked.what}: showed what nobody may see"
     if TOKEN.encode() in response:
-        yield f"{asked.what}: told the token"
+        yield f"{asked.what}: showed the token"
     if asked.shows not in response:
         yield f"{asked.what}: {asked.shows.decode()!r} expected in the answer"
 

@@ -205,6 +205,7 @@ class StoppedStudy(Command):
         self._n_trials = n_trials
         self.title = "studies" if processes else "studies without processes"
         self.within = 0.5 if processes else 1.0
+        # What it is compared with needs no processes: `real` is still False.
         folder = self.made()
         done = bench.warm(folder, *self.arguments(folder)).done(LONGEST)
         assert done.code == 0, done.output
@@ -244,7 +245,7 @@ class StoppedStudy(Command):
     def judge(self, folder: Path, done: Done) -> Iterable[str]:
         """Judge that it is silent, and leaves no trial running."""
         if done.err if self.real else "Traceback" in done.output:
-            yield f"said {(done.err or done.output)[-300:]}"
+            yield f"printed {(done.err or done.output)[-300:]}"
         yield from (f"trial {number} is RUNNING, expected WAITING" for number in self.running(folder))
 
     def running(self, folder: Path) -> list[int]:

@@ -52,7 +52,7 @@ def test_good_and_bad_as_they_should_be() -> None:
         (trial(0, "none", "failed", "boom"), "", "trial 0 (none): failed, expected completed: boom"),
         (trial(1, "segfault", "completed", CRASH), page(1, CRASH), "completed, expected failed"),
         (trial(1, "segfault", "failed", "who knows"), page(1, "who knows"), "the cause is 'who knows'"),
-        (trial(1, "segfault", "failed", CRASH), page(2, CRASH), "the report doesn't tell its cause"),
+        (trial(1, "segfault", "failed", CRASH), page(2, CRASH), "the report doesn't have its cause"),
     ],
 )
 def test_what_a_bad_trial_lacks(bad: FrozenTrial, text: str, what: str) -> None:

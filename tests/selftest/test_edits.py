@@ -26,7 +26,7 @@ def test_a_refusal_as_it_should_be() -> None:
         (2, SAID.replace("study.yaml:4", "study.yaml"), "no line of the file"),
         (2, SAID.replace("study.yaml:4", "study.yaml:1"), "expected that of search_space.optimizer.lr.high"),
         (2, SAID.replace("the study has 0.1, the file has 0.02", "it has changed"), "no difference"),
-        (2, SAID.partition("or begin")[0], "no way out"),
+        (2, SAID.partition("or begin")[0], "no solution"),
         (2, f"{SAID}Traceback\n", "a traceback"),
     ],
 )

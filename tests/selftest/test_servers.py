@@ -20,7 +20,7 @@ ASKED = Asked("a stranger", b"", (401,))
         (b"HTTP/1.0 200 OK\r\n\r\n", "a stranger: 401 expected, found 200"),
         (b"", "a stranger: 401 expected, found 0"),
         (b"HTTP/1.0 401 No\r\n\r\n" + servers.MARK, "a stranger: showed what nobody may see"),
-        (b"HTTP/1.0 401 No\r\n\r\n" + servers.TOKEN.encode(), "a stranger: told the token"),
+        (b"HTTP/1.0 401 No\r\n\r\n" + servers.TOKEN.encode(), "a stranger: showed the token"),
     ],
 )
 def test_answers_are_judged(heard: bytes, wrong: str) -> None:
