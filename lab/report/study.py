@@ -146,7 +146,7 @@ def inlined(folder: Path | None) -> list[Inlined]:
         return found
     for name, title in _PLOTS.items():
         try:
-            content, kind = (folder / name).read_bytes(), "png"
+            content, kind = file_io.read_regular(str(folder / name)), "png"
             with Image.open(BytesIO(content)) as image:
                 size = image.size
                 # Embedded plots are reduced to keep the page small.
