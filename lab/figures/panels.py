@@ -18,11 +18,9 @@ Image = NDArray[np.uint8]
 HIT, FALSE_ALARM, MISS = (225, 225, 225), (213, 94, 0), (86, 180, 233)
 WRONG_CLASS, IGNORED = (204, 121, 167), (110, 110, 110)
 
-# Background, then classes: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the
-# last one they repeat, a third darker.
-_CLASSES = (
-    (0, 0, 0), (230, 159, 0), (0, 158, 115), (0, 114, 178), (240, 228, 66), (136, 34, 85), (153, 153, 51),
-)  # fmt: skip
+# Of classes: what is left of Okabe and Ito's colours, then Tol's wine and olive. After the last one they
+# repeat, a third darker.
+_CLASSES = ("E69F00", "009E73", "0072B2", "F0E442", "882255", "999933")
 
 
 class Masks(NamedTuple):
@@ -147,9 +145,9 @@ def colour_meanings(
 def class_colour(index: int) -> tuple[int, int, int]:
     """Return the n-th class colour, from 1; 0 is the background's black."""
     if index == 0:
-        return _CLASSES[0]
-    turn, place = divmod(index - 1, len(_CLASSES) - 1)
-    red, green, blue = (round(value * (2 / 3) ** turn) for value in _CLASSES[place + 1])
+        return 0, 0, 0
+    turn, place = divmod(index - 1, len(_CLASSES))
+    red, green, blue = (round(value * (2 / 3) ** turn) for value in bytes.fromhex(_CLASSES[place]))
     return red, green, blue
 
 
