@@ -10,7 +10,7 @@ from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from selftest.bench import Bench
 from selftest.killed_runs import differences
-from selftest.stop_signals import judge_stopped, new_tally, results, verdict
+from selftest.stop_signals import StoppedStudy, judge_stopped, new_tally, results, verdict
 from selftest.stopped_commands import Command, Stop, judge_end
 from tests.lab.hpo.small_study import config_of, search
 
@@ -34,9 +34,11 @@ def test_two_studies_are_compared_trial_by_trial(tmp_path: Path) -> None:
     config = config_of(url)
     study = open_study(config, Database(url))
     search(config, study, 3)
-    wanted = results(study.trials)
+    wanted, stopped = results(study.trials), StoppedStudy.__new__(StoppedStudy)
     assert list(differences(wanted, results(study.trials))) == []
+    assert stopped.running(tmp_path) == []
     study.ask()
+    assert stopped.running(tmp_path) == [3]
     assert "trial 3: state: expected nothing, found RUNNING" in differences(wanted, results(study.trials))
     was = wanted["trial 0: values"]
     other = {**wanted, "trial 0: values": "[7.0]"}

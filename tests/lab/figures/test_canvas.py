@@ -1,4 +1,4 @@
-"""Names of files that are no text are drawn with their bytes escaped."""
+"""Names in figures: long ones are cut, and those that are no text have their bytes escaped."""
 
 import os
 from pathlib import Path
@@ -26,3 +26,10 @@ def test_a_name_that_is_no_text(tmp_path: Path, place: str) -> None:
             return image.tobytes()
 
     assert drawn(NAME, "a.png") == drawn(r"gr\xf6\xdfe.png", "b.png") != drawn("x.png", "c.png")
+
+
+def test_a_long_name_is_cut_in_its_middle() -> None:
+    assert [canvas.cut_middle("optimizer.weight_decay", limit) for limit in (30, 9)] == [
+        "optimizer.weight_decay",
+        "opti…ecay",
+    ]

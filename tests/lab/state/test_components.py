@@ -222,6 +222,19 @@ def test_listeners_that_come_and_go(tmp_path: Path) -> None:
     assert note == "the checkpoint has no state of the callback Counting: it is reset"
 
 
+def test_a_listener_that_no_longer_keeps_its_state_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed(tmp_path, tiny(), Counting(), first=(Counting(),))
+    monkeypatch.delattr(Counting, "state_dict")
+    monkeypatch.delattr(Counting, "load_state_dict")
+    second, listener = Counting(), Cutter()
+    longer = tiny().with_values({"epochs": 4})
+    run(longer, run_dir=tmp_path, resume=True, callbacks=[second, listener], console="quiet")
+    gone = "the callback Counting has changed since the checkpoint: state_dict() no longer exists"
+    assert gone in listener.notes and second.epochs == [4]
+
+
 def test_a_state_that_is_no_plain_data_is_warned_of_at_the_start(tmp_path: Path) -> None:
     listener = Cutter()
     run(tiny(epochs=1), run_dir=tmp_path, callbacks=[Odd(), listener], console="quiet")
