@@ -28,6 +28,7 @@ from selftest.studies import small_run
 
 T = TypeVar("T")
 CONSOLE = "console.txt"
+_LANES = 2  # what is tried side by side
 PLANTED = "selftest.faulty_parts,selftest.stateful_parts"  # which configs may name here alone
 # What forked processes would import one after the other.
 _WARM = ("optuna", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql", "alembic.config",
@@ -191,7 +192,10 @@ class Bench:
         Args:
             function: of a module, with arguments that can be pickled.
         """
-        self._warm_up()
+        if not self._is_warm:
+            # What forks in a thread must not touch signals.
+            self._is_warm = True
+            forkserver.warm_up(RunConfig.model_validate(small_run()), self.run.__module__, *_WARM)
         # The server may be older than this bench, and then have been started without what is granted here.
         granted = os.environ.get(import_policy.VARIABLE, "")
         fork = forkserver.context().Process(target=_forked, args=(folder, granted, function, arguments))
@@ -223,13 +227,6 @@ class Bench:
         self._started.append(process)
         return process
 
-    def _warm_up(self) -> None:
-        # What forks in a thread must not touch signals.
-        if self._is_warm:
-            return
-        self._is_warm = True
-        forkserver.warm_up(RunConfig.model_validate(small_run()), self.run.__module__, *_WARM)
-
 
 def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) -> bool:
     """Wait for something; True where it has come."""
@@ -239,14 +236,12 @@ def until(condition: Callable[[], bool], seconds: float, pause: float = 0.05) ->
     return met
 
 
-def in_order(
-    begun: Iterable[tuple[T, Process]], at_once: int, seconds: float = 300.0
-) -> Iterator[tuple[T, Done]]:
-    """Wait for processes in the order in which they begin, so many of which run side by side."""
+def in_order(begun: Iterable[tuple[T, Process]], seconds: float = 300.0) -> Iterator[tuple[T, Done]]:
+    """Wait for processes in the order in which they begin, two of which run side by side."""
     waiting: deque[tuple[T, Process]] = deque()
     for each in begun:
         waiting.append(each)
-        if len(waiting) == at_once:
+        if len(waiting) == _LANES:
             what, process = waiting.popleft()
             yield what, process.done(seconds)
     for what, process in waiting:
@@ -255,7 +250,7 @@ def in_order(
 
 def side_by_side(tries: Sequence[Callable[[], object]]) -> None:
     """Try all of them, two at a time, each in a thread."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(_LANES) as pool:
         for future in [pool.submit(each) for each in tries]:
             future.result()
 

@@ -9,16 +9,15 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.config import ConfigError, config_file
 from lab.config.problems import Path as Keys
 from lab.config.signature_stubs import look
 from lab.config.study_file import is_study
+from selftest.studies import described
 
 WRONG = "wrong.yaml"
 _TRIES = 100
-_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TEXTS = described(__file__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Original:
         self.data: dict[str, Any] = document.data
         self.study = is_study(document)
         self.places = {keys: int(where.rpartition(":")[2]) for keys, where in document.origins.items()}
+        self.own = [keys for keys in self.places if len(keys) == 1]  # keys of the config itself
 
     def wrong(self, what: str, line: int, hint: str = "", text: str | None = None) -> Wrong:
         """Return it as a wrong file, with its lines as they are now, or as another text."""
@@ -75,11 +75,6 @@ class Original:
         """Remove a section: its line, and those below that are indented."""
         line = self.places[name,]
         self.lines[line - 1 :] = dropwhile(lambda each: not re.match(r"\S", each), self.lines[line:])
-
-    def sections(self) -> list[Keys]:
-        """Keys of the config itself, whose names are long enough to be misspelt."""
-        own = [keys for keys in self.places if len(keys) == 1]
-        return [keys for keys in own if len(str(keys[0])) > 4]
 
     def arguments(self, kind: Any = None) -> Iterator[tuple[Keys, str]]:
         """Arguments of components that name all theirs, with the import path; some annotations' alone."""
@@ -124,7 +119,7 @@ Slip = Callable[[Original, random.Random], Wrong]
 
 
 def _key(original: Original, rng: random.Random) -> Wrong:
-    keys = rng.choice(original.sections())
+    keys = rng.choice([keys for keys in original.own if len(str(keys[0])) > 4])
     name = str(keys[0])
     line = original.replaced(keys, rf"^{name}(?=:)", misspelt(name, rng))
     return original.wrong(f"{name} misspelt", line, f"did you mean '{name}'?")
@@ -171,7 +166,7 @@ def _value(what: str, values: Mapping[str, str], hint: str) -> Slip:
 
 
 def _twice(original: Original, rng: random.Random) -> Wrong:
-    keys = rng.choice([keys for keys in original.places if len(keys) == 1])
+    keys = rng.choice(original.own)
     first = original.places[keys]
     original.lines.append(f"{keys[0]}: 3")
     return original.wrong(f"{keys[0]} twice", len(original.lines), f"first in line {first}")
@@ -192,7 +187,7 @@ def _inserted(what: str, text: str, hint: str) -> Slip:
     """A line more, before a key."""
 
     def slip(original: Original, rng: random.Random) -> Wrong:
-        at = rng.choice(sorted(line for keys, line in original.places.items() if len(keys) == 1))
+        at = original.places[rng.choice(original.own)]
         original.lines.insert(at - 1, text)
         return original.wrong(what, at, hint)
 
@@ -212,7 +207,7 @@ def _bomb(text: str, rng: random.Random) -> str:
 
 
 def _cut(original: Original, rng: random.Random) -> Wrong:
-    at = rng.choice(sorted(line for keys, line in original.places.items() if len(keys) == 1))
+    at = original.places[rng.choice(original.own)]
     del original.lines[at - 1 :]
     original.lines.append(rng.choice(["net: {target: model.MLP, width: [3", 'name: "half', "net: {target: "]))
     return original.wrong("cut off", -1, "is not valid YAML")

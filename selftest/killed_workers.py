@@ -13,7 +13,7 @@ from lab.store import run_folder
 from selftest.audit import Audit, Found
 from selftest.bench import Bench, Process, end_group, until
 from selftest.postgres import HINT
-from selftest.studies import STUDIES, small_study, work, write_file
+from selftest.studies import FILE, STUDIES, small_study, work, write_file
 from selftest.verdict import Tally, Verdict
 
 STORAGES = ("SQLite", "PostgreSQL")
@@ -51,15 +51,14 @@ class Crew:
         self._command: Process | None = None
         self._killed: dict[int, float] = {}  # pid -> when
         self.left: set[tuple[int, str]] = set()  # trials and their dead owners
-        self._file = audit.folder
         if lanes:
             config = audit.config.model_copy(update={"isolation": "process", "workers": lanes})
-            self._file = write_file(audit.folder, config)
+            write_file(audit.folder, config)
             self.restart()
 
     def restart(self) -> None:
         """Start the command, again if need be, and wait until one of its trials is at work."""
-        self._command = self._bench.start(self._audit.folder, "--optimize", str(self._file))
+        self._command = self._bench.start(self._audit.folder, "--optimize", FILE)
         until(lambda: bool(self.trials()) or not self._commands(), PATIENCE)
 
     def tend(self) -> None:

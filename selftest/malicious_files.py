@@ -18,12 +18,11 @@ from lab.store import run_folder
 from selftest import malicious_pickles
 from selftest.bench import Bench, Done, Process, in_order
 from selftest.malicious_imports import INTRUDER, MARKER, PAYLOADS, Payload
-from selftest.studies import run_text, small_run
+from selftest.studies import described, run_text, small_run
 from selftest.verdict import Tally, Verdict, judge_command
 
-_AT_A_TIME = 2
 _PATIENCE = 120.0  # seconds for a command
-_CONFIGS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_CONFIGS = described(__file__)
 # What is never called; what is called only with this argument, and what with that.
 _LOOSE = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open",
           "joblib.load", "dill.load", "dill.loads", "yaml.load", "yaml.unsafe_load",
@@ -47,11 +46,10 @@ def import_payloads(bench: Bench, count: int) -> Verdict:
             yield (payload, folder), process
 
     # The marker is what a payload makes when any of its code runs.
-    for (payload, folder), done in in_order(begun(), _AT_A_TIME):
+    for (payload, folder), done in in_order(begun()):
         executed = (folder / MARKER).exists()
         tally.add("executed", executed)
         tally.take(payload.name, judge_payload(payload, done, executed))
-    tally.figures["wrong"] = len(tally.broken)
     return tally.verdict()
 
 
@@ -93,7 +91,6 @@ def hostile_files(bench: Bench, count: int) -> Verdict:
         tally.add("executed", executed)
         tally.take(end.what, judge_hostile(end.done, executed, end.code, end.words))
     tally.broken += loose
-    tally.figures["wrong"] = len(tally.broken)
     return tally.verdict()
 
 
@@ -145,7 +142,7 @@ def _at_every_door(bench: Bench, runs: Path, name: str, make: malicious_pickles.
                 path.write_bytes(content)
             yield (f"{name}, {door}", folder), bench.warm(folder, *arguments)
 
-    for (what, folder), done in in_order(begun(), _AT_A_TIME, _PATIENCE):
+    for (what, folder), done in in_order(begun(), _PATIENCE):
         yield End(what, 2, ".pt: ", folder, done)
 
 

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from selftest.studies import small_run
+from selftest.studies import described, small_run
 
 MARKER = "executed"  # a file that each payload makes
 INTRUDER = "intruder"  # a module that makes it when it is imported, in no folder of the project
@@ -54,7 +52,4 @@ class Payload:
         return (f"--{self.verb}", str(path.parent if stranger else path.name), *more, *self.options)
 
 
-PAYLOADS = tuple(
-    Payload(**each)
-    for each in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-)
+PAYLOADS = tuple(Payload(**each) for each in described(__file__))

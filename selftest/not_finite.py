@@ -70,7 +70,7 @@ def not_finite(bench: Bench, count: int) -> Verdict:
 
     after, kept = "steps trained after it", "stopped with its checkpoint"
     tally = Tally({"faults": 0, after: 0, "best": 0, kept: 0})
-    for (pruner, mode, folder), done in in_order(begun(), at_once=2, seconds=_LONGEST):
+    for (pruner, mode, folder), done in in_order(begun(), _LONGEST):
         name = f"{PRUNERS[pruner]['target'].rpartition('.')[2]}, {mode}"
         if not tally.expect(done.code == 0, f"{name}: expected exit code 0, found {done.code}: {done.last}"):
             continue
@@ -169,7 +169,6 @@ def describe(
         "cause": trial.user_attrs.get("cause", ""),
         "reported": {str(epoch): repr(value) for epoch, value in reported.items()},
         "steps after": max(0, max(mine, default=0) - allowed),
-        "steps": len(mine),
         **kept,
     }
 

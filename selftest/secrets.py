@@ -11,11 +11,10 @@ import yaml
 
 from selftest.bench import Bench
 from selftest.postgres import HINT
-from selftest.studies import small_run
+from selftest.studies import described, small_run
 from selftest.verdict import Verdict
 
 _PATIENCE = 180.0
-_LETTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def search(secrets: list[Secret], written: Iterable[tuple[str, bytes]]) -> Itera
 def plant(rng: random.Random) -> list[Secret]:
     """The secrets, each with a core of its own."""
 
-    def core(length: int = 24, letters: str = _LETTERS) -> str:
+    def core(length: int = 24, letters: str = string.ascii_letters + string.digits) -> str:
         return "".join(rng.choices(letters, k=length - 2)) + "a7"
 
     def planted(what: str, text: object, path: str = "") -> Secret:
@@ -103,9 +102,8 @@ def plant(rng: random.Random) -> list[Secret]:
     parts = [core(20), core(20), core(20)]
     jwt = f"eyJ{parts[0]}.eyJ{parts[1]}.{parts[2]}"
     wandb = core(40, "0123456789abcdef")
-    described = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return [
-        *(planted(**each) for each in described),
+        *(planted(**each) for each in described(__file__)),
         Secret("an AWS key under a plain name", aws, aws, "bucket"),
         Secret("a JSON web token under a plain name", parts[2], jwt, "session_name"),
         Secret("the key of W&B", wandb, wandb, "$WANDB_API_KEY"),

@@ -12,10 +12,9 @@ from typing import Any
 from selftest.bench import Bench, Process
 
 FILLER = "filler.bin"
-_SIZE = "8m"
 _PAGE = 4096
 _NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000  # of <linux/sched.h>
-_MOUNT = 'mount -t tmpfs -o size=$1 tmpfs "$0" && echo ready && read end'
+_MOUNT = 'mount -t tmpfs -o size=8m tmpfs "$0" && echo ready && read end'
 
 
 class NoSmallDisk(Exception):
@@ -41,7 +40,7 @@ class SmallDisk:
         flags = "-Urm" if self._user else "-m"
         try:
             self._holder = subprocess.Popen(
-                ["unshare", flags, "sh", "-c", _MOUNT, str(self.place), _SIZE],
+                ["unshare", flags, "sh", "-c", _MOUNT, str(self.place)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

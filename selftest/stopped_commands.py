@@ -129,9 +129,8 @@ class Command(ABC):
     def differences(self, folder: Path) -> Iterable[str]:
         """Return the differences between its result and that of an undisturbed one."""
 
-    def begin(self, folder: Path, terminal: Terminal | None = None) -> Process:
+    def begin(self, folder: Path, arguments: Sequence[str], terminal: Terminal | None = None) -> Process:
         """Start it, or continue it."""
-        arguments = self.arguments(folder)
         if terminal is not None:
             return self.bench.fork(folder, as_main_in_terminal, self.bench.main, arguments, terminal.name)
         return (self.bench.start if self.real else self.bench.warm)(folder, *arguments)
@@ -149,7 +148,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
         before = command.progress(folder)
         with ExitStack() as stack:
             terminal = stack.enter_context(Terminal()) if each.terminal else None
-            process = command.begin(folder, terminal)
+            process = command.begin(folder, command.arguments(folder), terminal)
             until(lambda: command.progress(folder) != before or not process.alive, LONGEST, 0.005)  # noqa: B023 - it is called here
             if command.real and not process.alive:
                 tally.take(where, [f"ended by itself: {process.done().output[-300:]}"])
@@ -179,8 +178,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
     # Continue to the end: nothing of the stops may be visible in the result.
     if count:
         where = f"{command.title}, seed {seed}"
-        begin = command.bench.start if command.real else command.bench.warm
-        done = begin(folder, *command.last_arguments(folder)).done(LONGEST)
+        done = command.begin(folder, command.last_arguments(folder)).done(LONGEST)
         ended = tally.expect(
             done.code == 0, f"{where}: continued, it ended with {done.code}: {done.output[-300:]}"
         )

@@ -15,6 +15,11 @@ STUDIES = Path("studies")
 FILE = "study.yaml"
 
 
+def described(module: str) -> Any:
+    """Read the YAML file beside a module, which describes its cases."""
+    return yaml.safe_load(Path(module).with_suffix(".yaml").read_text(encoding="utf-8"))
+
+
 def small_run(**sections: object) -> dict[str, Any]:
     """The config of a run of a fraction of a second, with other sections in place of some of these."""
     return {
@@ -92,6 +97,6 @@ def trials_in(folder: Path, name: str = "small") -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False)
 
 
-def trial_folder(folder: Path, number: int, name: str = "small") -> Path:
-    """The folder of a trial of a study in `folder`."""
-    return folder / STUDIES / name / f"trial_{number:05d}"
+def trial_folder(folder: Path, number: int) -> Path:
+    """The folder of a trial of a small study in `folder`."""
+    return folder / STUDIES / "small" / f"trial_{number:05d}"

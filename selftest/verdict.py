@@ -94,5 +94,7 @@ class Tally:
         self.expect(tried >= wanted, f"expected {wanted} {what}, {tried} came about")
 
     def verdict(self) -> Verdict:
-        """All of it."""
+        """All of it; the figure `wrong`, where there is one, is the number of lines that are broken."""
+        if "wrong" in self.figures:
+            self.figures["wrong"] = len(self.broken)
         return Verdict(self.figures, self.broken, self.untried)

@@ -26,7 +26,6 @@ from selftest.wandb_server import Handler, WandbServer, serving
 BOUND = 5.0  # seconds that W&B may cost a run
 EPOCHS = 48
 _STEP = 0.02  # seconds of a batch; an epoch has three
-_KEY = "0123456789" * 4
 _PATIENCE = 120.0  # seconds for a run that takes three
 _NET = {"target": "selftest.faulty_parts.Faulty", "seconds": _STEP}
 
@@ -76,7 +75,6 @@ def wandb_away(bench: Bench, count: int) -> Verdict:
         found, wrong = _kill_run(bench, seed)
         tally.add(steps, found)
         tally.take(f"the run killed, seed {seed}", wrong)
-    tally.figures["wrong"] = len(tally.broken)
     return tally.verdict()
 
 
@@ -102,7 +100,7 @@ def judge_steps(steps: Mapping[int, int]) -> Iterator[str]:
 
 
 def _server(url: str) -> dict[str, str]:
-    return {"WANDB_BASE_URL": url, "WANDB_API_KEY": _KEY}
+    return {"WANDB_BASE_URL": url, "WANDB_API_KEY": "0123456789" * 4}
 
 
 def _begin(

@@ -123,11 +123,8 @@ def _take_in(made: Any, state: Any) -> None:
         made.update(f"{state.dtype}{tuple(state.shape)}".encode())
         made.update(state.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     elif isinstance(state, Mapping):
-        made.update(b"{")
-        for key, value in state.items():
-            made.update(repr(key).encode())
-            _take_in(made, value)
-        made.update(b"}")
+        made.update(b"mapping")
+        _take_in(made, list(state.items()))
     elif isinstance(state, (list, tuple)):
         made.update(b"[")
         for value in state:

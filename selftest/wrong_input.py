@@ -3,8 +3,9 @@
 import csv
 import json
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from selftest.inputs import files, layouts, predictions, studies, targets
 from selftest.inputs.base import GOOD, MODULE, OUTPUT, RUN, TRUTH, USERS, Ending, Seen, WrongInput, judge
 from selftest.verdict import Tally, Verdict
 
-_AT_ONCE = 2
 _LONGEST = 120.0  # seconds of an input
 KINDS = (
     files.images,
@@ -40,21 +40,15 @@ KINDS = (
 
 def every_input() -> list[WrongInput]:
     """All inputs, the kinds by turns, so that the first few are of every kind."""
-    waiting = deque(list(kind()) for kind in KINDS)
-    found: list[WrongInput] = []
-    while waiting:
-        kind = waiting.popleft()
-        found.append(kind.pop(0))
-        if kind:
-            waiting.append(kind)
-    return found
+    turns = zip_longest(*(kind() for kind in KINDS))
+    return [given for turn in turns for given in turn if given is not None]
 
 
 def wrong_input(bench: Bench, count: int) -> Verdict:
     """Give inputs to `--run`, each in a folder and a process of its own."""
     chosen = every_input()[:count]
     tally = Tally({"inputs": 0, **dict.fromkeys((ending.value for ending in Ending), 0)})
-    for (given, folder), done in in_order(_begun(bench, chosen), _AT_ONCE, _LONGEST):
+    for (given, folder), done in in_order(_begun(bench, chosen), _LONGEST):
         code = done.code
         # Some inputs need a trained run first, and then the command in question.
         if given.then and code == 0:

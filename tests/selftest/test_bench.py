@@ -47,7 +47,7 @@ def test_only_so_many_run_side_by_side(bench: Bench) -> None:
             begun.append(bench.fork(folder, speak, "", 0.1, number))
             yield number, begun[-1]
 
-    ended = [(number, done.code) for number, done in in_order(start(), at_once=2)]  # type: ignore[arg-type]
+    ended = [(number, done.code) for number, done in in_order(start())]  # type: ignore[arg-type]
     assert ended == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
