@@ -26,7 +26,6 @@ _STILL: Mapping[str, object] = {
     "optimizer": {"target": "torch.optim.SGD", "lr": 0.0},
 }
 COUNT = {"count": f"{MODULE}.Count"}
-TRACEBACK = "Traceback (most recent call last)"
 
 
 class Ending(Enum):
@@ -95,7 +94,7 @@ def judge(given: WrongInput, seen: Seen) -> Ending:
     def named(text: str) -> bool:
         return any(word in text for word in given.words)
 
-    if seen.code == given.code and TRACEBACK not in seen.console:
+    if seen.code == given.code and "Traceback (most recent call last)" not in seen.console:
         return Ending.REFUSED if named(seen.console.lower()) else Ending.UNCLEAR
     if seen.code != 0:
         return Ending.UNCLEAR

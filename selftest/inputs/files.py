@@ -17,8 +17,8 @@ GOOD_IMAGES: Mapping[str, Writer] = {
     "grey PNG": pillow(".png", greyed),
     "grey PNG with alpha": pillow(".png", lambda a: scenes.with_alpha(greyed(a))),
     "PNG with an adaptive palette": pillow(".png", lambda a: Image.fromarray(a).quantize(256)),
-    "16-bit RGB PNG": opencv(".png", lambda a: a.astype(np.uint16) * 257),
-    "16-bit grey PNG": opencv(".png", lambda a: greyed(a).astype(np.uint16) * 257),
+    "16-bit RGB PNG": opencv(lambda a: a.astype(np.uint16) * 257),
+    "16-bit grey PNG": opencv(lambda a: greyed(a).astype(np.uint16) * 257),
     "RGB JPEG": pillow(".jpg", quality=98),
     "grey JPEG": pillow(".JPG", greyed, quality=98),
     "CMYK JPEG": pillow(".jpeg", lambda a: Image.fromarray(a).convert("CMYK"), quality=98),
@@ -43,16 +43,14 @@ class _Image(NamedTuple):
     highest: int = 0
 
 
-_12_BITS = opencv(".png", lambda a: a.astype(np.uint16) * 16)
+_12_BITS = opencv(lambda a: a.astype(np.uint16) * 16)
 _ODD_IMAGES: Mapping[str, _Image] = {
     "TIFF whose fourth band is no alpha": _Image(
         raw_tiff(lambda a: np.dstack([a * 0 + 30, a[..., :1]])), "4 bands"
     ),
     "TIFF of five bands": _Image(raw_tiff(lambda a: np.dstack([a, a[..., :2]])), "5 bands"),
     "TIFF of two bands": _Image(raw_tiff(lambda a: np.dstack([a[..., 0] * 0 + 30, a[..., 0]])), "2 bands"),
-    "10 bits in 16-bit PNG": _Image(
-        opencv(".png", lambda a: a.astype(np.uint16) * 4), "only 10 are used", 1023
-    ),
+    "10 bits in 16-bit PNG": _Image(opencv(lambda a: a.astype(np.uint16) * 4), "only 10 are used", 1023),
     "12 bits in 16-bit PNG": _Image(_12_BITS, "only 12 are used", 4095),
     "14 bits in 16-bit grey TIFF": _Image(
         raw_tiff(lambda a: greyed(a).astype(np.uint16) * 64), "only 14 are used", 16383
@@ -184,8 +182,8 @@ _MASKS: Mapping[str, _Mask] = {
     "a palette TIFF": _Mask(pillow(".tif", indexed), _BYTES),
     "RGB black and white": _Mask(_PNG, _coloured),
     "RGB by colour": _Mask(_PNG, _coloured, {"classes": {"background": "#000000", "cell": "#ffffff"}}),
-    "16-bit 0 and 1": _Mask(opencv(".png", lambda a: a), _ones(np.uint16)),
-    "16-bit 0 and 65,535": _Mask(opencv(".png", lambda a: a), _ones(np.uint16, 65535)),
+    "16-bit 0 and 1": _Mask(opencv(lambda a: a), _ones(np.uint16)),
+    "16-bit 0 and 65,535": _Mask(opencv(lambda a: a), _ones(np.uint16, 65535)),
     "32-bit labels": _Mask(_TIFF, _ones(np.int32, 70000)),
     "float 0.0 and 1.0": _Mask(_TIFF, _ones(np.float32)),
     "float 0.0 and 1.0, with classes": _Mask(_TIFF, _ones(np.float32), _CLASSES),

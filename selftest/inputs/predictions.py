@@ -23,7 +23,7 @@ _READ: Mapping[str, Writer] = {
     "orientation 5 in TIFF": turned(".tif", 5),
 }
 _RANGES: Mapping[str, tuple[Writer, str]] = {
-    "12 bits in 16-bit PNG": (opencv(".png", lambda a: a.astype(np.uint16) * 16), "of which 12 are used"),
+    "12 bits in 16-bit PNG": (opencv(lambda a: a.astype(np.uint16) * 16), "of which 12 are used"),
     "12 bits in 16-bit TIFF": (raw_tiff(lambda a: a.astype(np.uint16) * 16), "of which 12 are used"),
     "int16 TIFF": (raw_tiff(lambda a: greyed(a).astype(np.int16) * 16), "pixels are int16"),
     "float TIFF in [0, 4095]": (raw_tiff(lambda a: a.astype(np.float32) * 16), "pixels are float32"),

@@ -1,7 +1,7 @@
 """Drawn scenes: a bright disc, off the centre of an oblong image, and its mask, written in many formats."""
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,6 @@ def save(array: Array | Image.Image, path: Path, **options: Any) -> None:
     """Save an array or an image through Pillow."""
     path.parent.mkdir(parents=True, exist_ok=True)
     (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(path, **options)
-
-
-def folders(root: Path) -> tuple[Path, Path]:
-    """The folders of images and masks, made."""
-    both = root / "images", root / "masks"
-    for path in both:
-        path.mkdir(parents=True, exist_ok=True)
-    return both
 
 
 def segmentation(
@@ -116,30 +108,26 @@ def pillow(
     return lambda array, path: save(change(array), path.with_name(path.name + ending), **options)
 
 
-def opencv(ending: str, change: Callable[[Array], Array]) -> Writer:
+def opencv(change: Callable[[Array], Array]) -> Writer:
     def write(array: Array, path: Path) -> None:
         changed = change(array)
         changed = changed[..., ::-1] if changed.ndim == 3 and changed.shape[2] == 3 else changed
-        assert cv2.imwrite(f"{path}{ending}", np.ascontiguousarray(changed))
+        assert cv2.imwrite(f"{path}.png", np.ascontiguousarray(changed))
 
     return write
 
 
 def raw_tiff(change: Callable[[Array], Array], **options: Any) -> Writer:
-    return lambda array, path: write_tiff(path.with_name(path.name + ".tif"), [change(array)], **options)
+    return lambda array, path: write_tiff(path.with_name(path.name + ".tif"), change(array), **options)
 
 
 def turned(ending: str, orientation: int, **options: object) -> Writer:
-    def write(array: Array, path: Path) -> None:
-        exif = Image.Exif()
-        exif[_ORIENTATION] = orientation
-        stored = unturned(array, orientation)
-        if ending == ".tif":
-            save(stored, path.with_name(path.name + ending), tiffinfo={274: orientation})
-        else:
-            save(stored, path.with_name(path.name + ending), exif=exif, **options)
-
-    return write
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    tag: Mapping[str, object] = (
+        {"tiffinfo": {_ORIENTATION: orientation}} if ending == ".tif" else {"exif": exif}
+    )
+    return pillow(ending, lambda array: unturned(array, orientation), **tag, **options)
 
 
 def several_pages(ending: str, **options: object) -> Writer:
@@ -150,9 +138,9 @@ def several_pages(ending: str, **options: object) -> Writer:
     return write
 
 
-def indexed(array: Array, colours: tuple[int, ...] = (10, 10, 120, 250, 30, 30)) -> Image.Image:
+def indexed(array: Array) -> Image.Image:
     image = Image.fromarray(array.astype(np.uint8), mode="P")
-    image.putpalette(list(colours) + [0] * (768 - len(colours)))
+    image.putpalette([10, 10, 120, 250, 30, 30] + [0] * 762)
     return image
 
 
@@ -180,7 +168,9 @@ def file_set(
     """Scenes as image and mask files; `change` makes the mask's values of its bools."""
 
     def files(folder: Path) -> Mapping[str, object]:
-        images, masks = folders(folder / "set")
+        images, masks = folder / "set/images", folder / "set/masks"
+        for place in (images, masks):
+            place.mkdir(parents=True)
         for number in range(SCENES):
             picture, truth = scene(number)
             image(picture, images / str(number))
@@ -191,41 +181,34 @@ def file_set(
     return files
 
 
-def write_tiff(path: Path, pages: Sequence[Array], *, photometric: int | None = None) -> None:
-    """Write pages (H, W) or (H, W, bands) of any type, uncompressed, as image libraries can't.
+def write_tiff(path: Path, array: Array, *, photometric: int | None = None) -> None:
+    """Write an array (H, W) or (H, W, bands) of any type, uncompressed, as image libraries can't.
 
     Args:
         photometric: 0 where white is 0; by default 1 for grey and 2 for colour.
     """
+    array = np.ascontiguousarray(array)
+    bands = 1 if array.ndim == 2 else array.shape[2]
+    colour = 3 if bands >= 3 else 1
     out = bytearray(b"II*\0\0\0\0\0")
-    link = 4
-    for page in pages:
-        page = np.ascontiguousarray(page)
-        bands = 1 if page.ndim == 2 else page.shape[2]
-        colour = 3 if bands >= 3 else 1
-        at = len(out)
-        out += page.tobytes() + b"\0" * (-page.nbytes % 4)
-        kind = photometric if photometric is not None else 2 if colour == 3 else 1
-        tags = [
-            (256, 4, [page.shape[1]]), (257, 4, [page.shape[0]]), (258, 3, [page.itemsize * 8] * bands),
-            (259, 3, [1]), (262, 3, [kind]), (273, 4, [at]), (274, 3, [1]), (277, 3, [bands]),
-            (278, 4, [page.shape[0]]), (279, 4, [page.nbytes]), (284, 3, [1]),
-        ]  # fmt: skip
-        if bands > colour:
-            tags.append((338, 3, [0] * (bands - colour)))
-        tags.append((339, 3, [_FORMATS[page.dtype.kind]] * bands))
-        entries = b""
-        for tag, type_, values in tags:
-            packed = struct.pack(f"<{len(values)}{'H' if type_ == 3 else 'I'}", *values)
-            if len(packed) > 4:
-                where, inline = len(out), b""
-                out += packed + b"\0" * (-len(packed) % 4)
-                inline = struct.pack("<I", where)
-            else:
-                inline = packed.ljust(4, b"\0")
-            entries += struct.pack("<HHI", tag, type_, len(values)) + inline
-        here = len(out)
-        out += struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
-        struct.pack_into("<I", out, link, here)
-        link = len(out) - 4
-    path.write_bytes(bytes(out))
+    at = len(out)
+    out += array.tobytes() + b"\0" * (-array.nbytes % 4)
+    kind = photometric if photometric is not None else 2 if colour == 3 else 1
+    tags = [
+        (256, 4, [array.shape[1]]), (257, 4, [array.shape[0]]), (258, 3, [array.itemsize * 8] * bands),
+        (259, 3, [1]), (262, 3, [kind]), (273, 4, [at]), (274, 3, [1]), (277, 3, [bands]),
+        (278, 4, [array.shape[0]]), (279, 4, [array.nbytes]), (284, 3, [1]),
+    ]  # fmt: skip
+    if bands > colour:
+        tags.append((338, 3, [0] * (bands - colour)))
+    tags.append((339, 3, [_FORMATS[array.dtype.kind]] * bands))
+    entries = b""
+    for tag, type_, values in tags:
+        packed = struct.pack(f"<{len(values)}{'H' if type_ == 3 else 'I'}", *values)
+        if len(packed) > 4:  # it stands elsewhere, and its place here
+            where = len(out)
+            out += packed + b"\0" * (-len(packed) % 4)
+            packed = struct.pack("<I", where)
+        entries += struct.pack("<HHI", tag, type_, len(values)) + packed.ljust(4, b"\0")
+    struct.pack_into("<I", out, 4, len(out))
+    path.write_bytes(out + struct.pack("<H", len(tags)) + entries + bytes(4))

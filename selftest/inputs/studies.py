@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from selftest.inputs.base import RUN, Files, WrongInput, config, mine
+from selftest.studies import described
 
 STUDY = "study.yaml"
 _USUAL = {"study_name": "input", "run": RUN, "isolation": "none", "preflight": "off"}
@@ -13,8 +14,7 @@ _USUAL = {"study_name": "input", "run": RUN, "isolation": "none", "preflight": "
 
 def studies() -> Iterator[WrongInput]:
     """The studies that `studies.yaml` describes."""
-    described = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-    for each in described:
+    for each in described(__file__):
         files = _files(each["study"], each.get("net", "Fixed"))
         expected, words = each.get("expected", {}), each.get("words", ())
         yield WrongInput(

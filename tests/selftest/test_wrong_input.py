@@ -115,12 +115,10 @@ def test_an_orientation_turns_back_to_what_was_drawn(orientation: int, tmp_path:
 def test_a_tiff_is_what_pillow_reads(dtype: Any, bands: int, mode: str, tmp_path: Path) -> None:
     shape = (5, 7) if bands == 1 else (5, 7, bands)
     page = (np.arange(5 * 7 * bands).reshape(shape) * 3).astype(dtype)
-    write_tiff(tmp_path / "a.tif", [page, page + 1])
+    write_tiff(tmp_path / "a.tif", page)
     with Image.open(tmp_path / "a.tif") as image:
-        assert (image.mode, getattr(image, "n_frames", 1)) == (mode, 2)
+        assert (image.mode, getattr(image, "n_frames", 1)) == (mode, 1)
         assert np.array_equal(np.asarray(image), page)
-        image.seek(1)
-        assert np.array_equal(np.asarray(image), page + 1)
 
 
 def test_the_expected_means_are_those_of_single_samples() -> None:
