@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from selftest.bench import Bench, last_line
-from selftest.studies import FILE, small_study, trials_in, write_file
-from selftest.verdict import Tally, Verdict
+from selftest.bench import Bench, Done
+from selftest.studies import FILE, described, small_study, trials_in, write_file
+from selftest.verdict import Tally, Verdict, judge_command
 
 _TRIALS = 3
 _LONGEST = 120.0  # seconds
@@ -39,17 +39,15 @@ class Edit:
         reduce(getitem, parents, data)[last] = self.to
 
 
-EDITS = tuple(
-    Edit(**each) for each in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-)
+EDITS = tuple(Edit(**each) for each in described(__file__))
 
 
 def edited_studies(bench: Bench, count: int) -> Verdict:
     """Each edit (at most `count` of them) on a copy of a study with finished trials."""
     origin = bench.folder("edited")
     data = _file(origin)
-    code, output = _optimize(bench, origin, str(origin / FILE))
-    assert code == 0, output
+    done = _optimize(bench, origin, str(origin / FILE))
+    assert done.code == 0, done.output
     edits, burned, way_out = EDITS[:count], "trials burned", "ways out that lead on"
     tally = Tally({"edits": len(edits), "refused": 0, "documented as harmless": 0, way_out: 0, burned: 0})
     for edit in edits:
@@ -61,56 +59,46 @@ def edited_studies(bench: Bench, count: int) -> Verdict:
         changed["n_trials"] += 1 if edit.harmless else 0
         text = yaml.safe_dump(changed, sort_keys=False)
         (folder / FILE).write_text(text)
-        code, output = _optimize(bench, folder, FILE)
+        done = _optimize(bench, folder, FILE)
         trials = _states(folder, "small")
         if edit.harmless:
-            tally.take(edit.name, judge_harmless(edit, code, output, trials, document(bench.main.parent)))
+            tally.take(edit.name, judge_harmless(edit, done, trials, document(bench.main.parent)))
             tally.add("documented as harmless")
             continue
-        tally.take(edit.name, judge_refusal(edit, code, output, text))
-        tally.add("refused", code == 2)
+        tally.take(edit.name, judge_refusal(edit, done, text))
+        tally.add("refused", done.code == 2)
         tally.add(burned, len(trials) - _TRIALS)
-        tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, output)))
+        tally.add(way_out, tally.take(edit.name, _take_the_way_out(bench, folder, done.output)))
     tally.expect(tally.figures[burned] == 0, f"{tally.figures[burned]} trials were burned")
     return tally.verdict()
 
 
-def judge_refusal(edit: Edit, code: int | None, output: str, file: str) -> Iterator[str]:
-    """Judge how an edit was refused: a line for each thing that is wrong.
+def judge_refusal(edit: Edit, done: Done, file: str) -> Iterator[str]:
+    """Judge how an edit was refused: with its line, the difference, and a command that forks the study.
 
     Args:
-        output: what the command has printed.
         file: the study's file as it is.
     """
-    if code != 2:
-        yield f"exit code {code}, expected 2: {last_line(output)}"
-        return
-    found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", output)
+    yield from judge_command(done, (2,), "--fork")
+    found = re.search(rf"{re.escape(FILE)}:(\d+): {re.escape(edit.path)}: (.*)", done.output)
     if found is None:
-        yield f"no line of the file with {edit.path}: {output[:400]}"
+        yield f"no line of the file with {edit.path}: {done.output[:400]}"
         return
     line = file.splitlines()[int(found[1]) - 1]
     if edit.path.rpartition(".")[2] not in line and "target" not in line:
         yield f"line {found[1]} is {line!r}, expected that of {edit.path}"
     if not re.search(r"the study has .+, the file has .+|the file (adds|lacks) .+", found[2]):
         yield f"no difference in {found[2]!r}"
-    if "--fork" not in output:
-        yield "no solution is named"
-    if "Traceback" in output:
-        yield f"a traceback: {last_line(output)}"
 
 
-def judge_harmless(
-    edit: Edit, code: int | None, output: str, trials: list[str], document: Mapping[str, str]
-) -> Iterator[str]:
+def judge_harmless(edit: Edit, done: Done, trials: list[str], document: Mapping[str, str]) -> Iterator[str]:
     """Judge how a harmless edit was taken: the study continues, and its page documents it.
 
     Args:
         trials: the states of all trials.
         document: the rows of the table of changes.
     """
-    if code != 0:
-        yield f"exit code {code}, expected 0: {last_line(output)}"
+    yield from judge_command(done, (0,))
     if trials != ["COMPLETE"] * (_TRIALS + 1):
         yield f"the trials are {trials}, expected one more that is complete"
     answers = [answer for change, answer in document.items() if f"`{edit.name}`" in change]
@@ -143,19 +131,17 @@ def _take_the_way_out(bench: Bench, folder: Path, output: str) -> list[str]:
     found = re.search(r"^ +.*main\.py'? (--optimize .+ --fork (\S+))$", output, re.MULTILINE)
     if found is None:
         return [f"no command to fork the study: {output[-400:]}"]
-    code, output = _optimize(bench, folder, *shlex.split(found[1])[1:])
+    done = _optimize(bench, folder, *shlex.split(found[1])[1:])
     states = _states(folder, found[2])
-    if code != 0 or states.count("COMPLETE") < _TRIALS:
-        return [f"{found[1]} ended with {code}, its trials are {states}: {last_line(output)}"]
+    if done.code != 0 or states.count("COMPLETE") < _TRIALS:
+        return [f"{found[1]} ended with {done.code}, its trials are {states}: {done.last}"]
     if _states(folder, "small") != ["COMPLETE"] * _TRIALS:
         return [f"{found[1]} has touched the study that it forks"]
     return []
 
 
-def _optimize(bench: Bench, folder: Path, *arguments: str) -> tuple[int, str]:
-    """Exit code of `--optimize`, and what it has printed."""
-    done = bench.warm(folder, "--optimize", *arguments).done(_LONGEST)
-    return done.code, done.output
+def _optimize(bench: Bench, folder: Path, *arguments: str) -> Done:
+    return bench.warm(folder, "--optimize", *arguments).done(_LONGEST)
 
 
 def _states(folder: Path, name: str) -> list[str]:
