@@ -58,11 +58,9 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
+    def deferred(self) -> AbstractContextManager[None]:
         """Let no signal interrupt the context; look at `received`."""
-        with self._switched(False):
-            yield
+        return self._switched(False)
 
     @contextmanager
     def raised(self) -> Iterator[None]:

@@ -9,20 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lab.config.mask_values import BACKGROUND, Auto, Background, background_index
-from lab.figures.canvas import (
-    COLOURS,
-    DPI,
-    SMALL,
-    cut_middle,
-    escape,
-    grid,
-    name_label,
-    plain,
-    remark,
-    save,
-    sheet,
-    show,
-)
+from lab.figures import canvas
+from lab.figures.canvas import COLOURS, SMALL, name_label, plain, save
 from lab.figures.panels import Image, Masks, colour_meanings, masks, pictures, to_rgb
 
 if TYPE_CHECKING:
@@ -69,7 +57,7 @@ def segmentation_figure(
     legend = _legend([sample for _, sample in rows], classes)
     below = 0.2 * (-(-len(legend) // _ACROSS) - 1)
     inches = _CELL * sum(heights) + 0.13 * len(rows) + (1.0 if title else 0.7) + below
-    figure = sheet(_CELL * 4 + 1.0 + (0.2 if names else 0), inches)
+    figure = canvas.sheet(_CELL * 4 + 1.0 + (0.2 if names else 0), inches)
     axes = figure.subplots(len(rows), 4, squeeze=False, height_ratios=heights)
     for number, (shown, sample) in enumerate(rows):
         for column, picture in enumerate(shown):
@@ -111,7 +99,7 @@ def classification_figure(
     predicted = np.nan_to_num(table, nan=-1.0).argmax(axis=1)
     # Prefer full rows, and a grid about twice as wide as high.
     across = min(range(4, 9), key=lambda columns: (-len(images) % columns, abs(columns**2 - 2 * len(images))))
-    figure, axes = grid(len(images), per_row=across, width=1.7, height=2.1)
+    figure, axes = canvas.grid(len(images), per_row=across, width=1.7, height=2.1)
     for ax, image, truth, guess, row in zip(axes, images, truths, predicted, table, strict=True):
         _picture(ax, to_rgb(image))
         text = f"{names[guess]}  {100 * row[guess]:.0f} %"
@@ -137,12 +125,12 @@ def regression_figure(
     true, predicted = _columns(truth), _columns(prediction)
     flat = np.asarray(inputs, dtype=np.float64).reshape(len(true), -1)
     curve = flat.shape[1] == 1
-    figure, axes = grid(2 if curve else 1, per_row=2, width=5.0, height=4.2)
+    figure, axes = canvas.grid(2 if curve else 1, per_row=2, width=5.0, height=4.2)
     kept: NDArray[np.bool_] = np.isfinite(np.concatenate([true, predicted], axis=1)).all(axis=1)
     true, predicted, flat = true[kept], predicted[kept], flat[kept]
     if not kept.any():
         for ax in axes:
-            remark(ax, "no finite prediction")
+            canvas.remark(ax, "no finite prediction")
     else:
         if curve:
             _curve(axes[0], flat[:, 0], true, predicted)
@@ -206,7 +194,7 @@ def _columns(values: ArrayLike) -> Column:
 
 
 def _picture(ax: "Axes", picture: Image) -> None:
-    show(ax, picture, sharp=picture.shape[1] <= _CELL * DPI)
+    canvas.show(ax, picture, sharp=picture.shape[1] <= _CELL * canvas.DPI)
 
 
 def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str, tuple[int, int, int]]]:
@@ -214,7 +202,7 @@ def _legend(samples: Sequence[Masks], classes: Sequence[str]) -> list[tuple[str,
     count, background = max(samples, key=lambda sample: sample.classes)[3:]
     names = [classes[n] if n < len(classes) else f"class {n}" for n in range(count)]
     ignored = not all(sample.valid.all() for sample in samples)
-    meanings = colour_meanings([cut_middle(name, 20) for name in names], background, ignored)
+    meanings = colour_meanings([canvas.cut_middle(name, 20) for name in names], background, ignored)
     if background is None:
         return meanings
     return [*meanings, (names[background] if count > 2 and classes else BACKGROUND, (0, 0, 0))]
@@ -225,7 +213,7 @@ def _draw_legend(figure: "Figure", meanings: Sequence[tuple[str, tuple[int, int,
 
     edge: dict[str, Any] = {"edgecolor": "0.4", "linewidth": 0.6}
     handles = [
-        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), label=escape(label), **edge)
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), label=canvas.escape(label), **edge)
         for label, colour in meanings
     ]
     columns, size = min(len(handles), _ACROSS), SMALL + 1

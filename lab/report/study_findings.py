@@ -194,10 +194,9 @@ def _better(value: float, than: float, objective: Objective) -> str:
 
 def _values_of(dimension: Dimension) -> float:
     """Return how many values a number can take."""
-    step = dimension.step or (1 if dimension.kind == "int" else 0)
     if dimension.high <= dimension.low:
         return 1
-    return (dimension.high - dimension.low) / step + 1 if step else math.inf
+    return (dimension.high - dimension.low) / dimension.step + 1 if dimension.step else math.inf
 
 
 def _wider(dimension: Dimension, side: str) -> float | None:
@@ -208,9 +207,8 @@ def _wider(dimension: Dimension, side: str) -> float | None:
         if dimension.kind == "int":
             wider = float(max(1, round(wider)))
     else:
-        step = dimension.step or (1 if dimension.kind == "int" else 0)
         more = (high - low) / 2
-        more = math.ceil(more / step) * step if step else more
+        more = math.ceil(more / dimension.step) * dimension.step if dimension.step else more
         wider = float(f"{low - more if side == 'low' else high + more:.6g}")
         if (low >= 0 > wider) or (high <= 0 < wider):
             wider = 0.0

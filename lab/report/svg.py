@@ -31,11 +31,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return the pixel; NaN has none and must be left out before."""
-        low, high, at = (
-            (math.log(self.low), math.log(self.high), math.log(max(value, self.low)))
-            if self.log
-            else (self.low, self.high, value)
-        )
+        low, high, at = self.low, self.high, value
+        if self.log:
+            low, high, at = (math.log(max(each, self.low)) for each in (low, high, at))
         share = 0.5 if high == low else (min(max(at, low), high) - low) / (high - low)
         return self.start + share * (self.stop - self.start)
 
@@ -99,15 +97,13 @@ def text(x: float, y: float, content: object, class_: str = "tick", anchor: str 
 
 def mark(kind: str, x: float, y: float, title: str = "", small: bool = False) -> Markup:
     """One of the marks that the page defines once, in its own colour; `title` shows under the pointer."""
-    inside = (tag("title", title),) if title else ()
     place = f"translate({pixels(x)} {pixels(y)}){f' scale({_SMALL})' if small else ''}"
-    return tag("use", *inside, href=f"#m-{kind}", transform=place, class_=f"o-{kind}")
+    return tag("use", title and tag("title", title), href=f"#m-{kind}", transform=place, class_=f"o-{kind}")
 
 
 def line(points: Iterable[Point], class_: str, title: str = "") -> Markup:
     """A line through the points."""
-    inside = (tag("title", title),) if title else ()
-    return tag("path", *inside, d=path(points), class_=class_)
+    return tag("path", title and tag("title", title), d=path(points), class_=class_)
 
 
 def path(points: Iterable[Point]) -> str:

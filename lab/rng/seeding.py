@@ -41,10 +41,7 @@ def seeded(*numbers: int) -> Iterator[None]:
     costs a synchronisation, and a sample is made on the CPU.
     """
     saved = _streams()
-    value = derive_seed(*numbers)
-    random.seed(value)
-    np.random.seed(value % 2**32)
-    torch.default_generator.manual_seed(value)
+    seed_all(*numbers, device=torch.device("cpu"))
     try:
         yield
     finally:

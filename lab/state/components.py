@@ -219,12 +219,12 @@ class ComponentStates:
         elif state is not None and state["kind"] != part.kind:
             text = f"the {part.title} is reset: the checkpoint has the state of {state['kind']}"
         elif unkept:
-            lost = self._load(part, state)
+            lost = [] if state is None else part.load(state["values"], self._device)
             self._named.add(name)
             self.notes.append(self._reset_note(part, [*unkept, *lost]))
             return
         elif state is not None:
-            if not (lost := self._load(part, state)):
+            if not (lost := part.load(state["values"], self._device)):
                 return
             text = f"the {part.title} has changed since the checkpoint: {format_list(lost)} no longer exists"
         elif part.has_own and not why:
@@ -232,9 +232,6 @@ class ComponentStates:
         else:
             return
         self.notes.append(Note(text, "warning"))
-
-    def _load(self, part: Component, state: Plain) -> list[str]:
-        return [] if state is None else part.load(state["values"], self._device)
 
 
 def _listed(names: list[str]) -> str:

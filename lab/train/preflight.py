@@ -4,7 +4,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
@@ -18,6 +18,7 @@ from lab.data.loaders import Loader, Loaders, TensorLoader, create_loaders
 from lab.events import Callback, Note
 from lab.losses.targets import Unfit
 from lab.state.modes import kept
+from lab.state.nested_tensors import leaves_in
 from lab.store.error_text import kind_and_text
 from lab.train.data_definitions import definitions_with
 from lab.train.data_notes import setup_notes
@@ -132,8 +133,7 @@ def _try_batch(report: Report, config: RunConfig, trainer: Trained, data: Loader
         max(seconds, load / workers) if workers else seconds + load for seconds in (step, validate)
     )
     epoch = len(data.train) * batch_seconds + (len(data.val) * val_seconds if data.val is not None else 0.0)
-    report.costs = _costs(config, trainer, epoch)
-    _report_costs(report, config, report.costs)
+    _report_costs(report, config, trainer, epoch)
     if config.loader.workers == 0 and load > step and not in_memory:
         report.warnings.append("loading a batch takes longer than training on it; try loader.workers=2")
 
@@ -159,19 +159,17 @@ def _averaged(run: Callable[[Loader], float], batch: object, seconds: float, tim
     return min(seconds, (time.perf_counter() - started) / times)
 
 
-def _costs(config: RunConfig, trainer: Trained, epoch: float) -> Costs:
+def _report_costs(report: Report, config: RunConfig, trainer: Trained, epoch: float) -> None:
+    """Estimate the whole run, from the seconds of an epoch."""
     every, repeats = config.checkpoint.every_epochs, len(config.repeats)
-    return Costs(
+    report.costs = costs = Costs(
         peak_bytes=_peak(trainer.runtime.device),
         epoch_seconds=epoch,
         seconds=epoch * config.epochs * repeats,
-        checkpoint_bytes=_bytes(trainer.state()),
+        checkpoint_bytes=sum(_bytes(value) for _, value in leaves_in(trainer.state())),
         checkpoints=(min(config.epochs, 3) + (config.epochs // every if every else 0)) * repeats,
     )
-
-
-def _report_costs(report: Report, config: RunConfig, costs: Costs) -> None:
-    repeats, size = len(config.repeats), costs.checkpoint_bytes / 2**20
+    size = costs.checkpoint_bytes / 2**20
     kind = "seeds" if config.folds is None else "folds"
     times = f" x {repeats} {kind}" if repeats > 1 else ""
     files = f"{costs.checkpoints // repeats} checkpoints of {size:,.1f} MB"
@@ -235,12 +233,8 @@ def _shape(value: object) -> str:
     return type(value).__name__
 
 
-def _bytes(state: object) -> int:
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, Mapping):
-        return sum(_bytes(value) for value in state.values())
-    return sum(_bytes(value) for value in state) if isinstance(state, (list, tuple)) else 8
+def _bytes(value: object) -> int:
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 8
 
 
 def _peak(device: torch.device) -> int:
