@@ -106,6 +106,15 @@ def _of(path: Path, error: OSError, written: Path) -> OSError:
     return OSError(error.errno, os.strerror(error.errno), str(path))
 
 
+def whole_lines(path: Path) -> str:
+    """Return a file's text without a last line that has no end; empty where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return text[: text.rfind("\n") + 1]
+
+
 def read_regular(path: str) -> bytes:
     """Read a regular file.
 

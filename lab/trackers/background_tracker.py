@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.events import EpochEnd, Note, RunEnd, RunStart
+from lab.store.error_text import text_of
 from lab.trackers.base import Tracker
 
 MOST_WAITING = 64  # pictures are dropped beyond this many waiting calls: they are what fills the memory
@@ -132,5 +133,5 @@ class Background(Tracker):
 
 def _brief(error: BaseException) -> str:
     """The kind of the error and the first line of its text."""
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

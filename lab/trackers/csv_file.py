@@ -69,12 +69,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and the whole rows of the file; nothing where there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return [], []
-    whole = text[: text.rfind("\n") + 1]  # without a last line that has no end
-    table = list(csv.reader(io.StringIO(whole)))
+    table = list(csv.reader(io.StringIO(file_io.whole_lines(path))))
     if not table:
         return [], []
     columns = table[0]

@@ -40,14 +40,8 @@ class JsonlTracker(Tracker):
 
     def epoch(self, event: EpochEnd) -> None:
         """The numbers of one epoch, and what was decided at its end."""
-        self._write(
-            "epoch_end",
-            epoch=event.epoch,
-            values=event.values,
-            improved=event.improved,
-            best_epoch=event.best_epoch,
-            seconds=event.seconds,
-        )
+        names = ("epoch", "values", "improved", "best_epoch", "seconds")
+        self._write("epoch_end", **{name: getattr(event, name) for name in names})
         rate = event.values.get("lr")
         if rate is not None and rate != event.next_lr:
             self._write("lr_change", epoch=event.epoch, before=rate, after=event.next_lr)
@@ -85,12 +79,8 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
 
 def _lines(path: Path) -> list[str]:
     """The whole lines, each of them one JSON object."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
     # Not splitlines: a message may hold U+2028.
-    lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
+    lines = file_io.whole_lines(path).split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             data = json.loads(line)

@@ -12,6 +12,11 @@ from tests.run_events import epoch_end, run_end, run_start
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise LookupError("no text")
+
+
 class Recorder:
     """A tracker that writes down its calls, waits where it is told to, and raises where it is told to."""
 
@@ -63,9 +68,16 @@ def test_calls_keep_their_order_and_come_from_one_other_thread(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fail_at", ["start", "epoch 2", "image 1", "note", "finish"])
-@pytest.mark.parametrize("error", [None, SystemExit(3)])
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (None, "RuntimeError: out of order"),
+        (SystemExit(3), "SystemExit: 3"),
+        (Mute(), "Mute: <its text can't be made: LookupError>"),
+    ],
+)
 def test_a_fault_switches_it_off_with_one_warning(
-    tmp_path: Path, fail_at: str, error: BaseException | None
+    tmp_path: Path, fail_at: str, error: BaseException | None, what: str
 ) -> None:
     recorder, notes, abandoned = Recorder(fail_at, error), list[Note](), list[bool]()
     mirror = Background(recorder, "Mirror", notes.append, on_abandon=lambda: abandoned.append(True))
@@ -78,7 +90,6 @@ def test_a_fault_switches_it_off_with_one_warning(
     assert recorder.calls[-1] == fail_at
     (note,) = notes
     assert note.level == "warning"
-    what = "SystemExit: 3" if error else "RuntimeError: out of order"
     assert note.message == (
         f"Mirror failed and is disabled for the rest of this run: {what}; the run's own files are complete"
     )
