@@ -95,7 +95,9 @@ def by_key(files: Iterable[tuple[K, Path]], problems: list[str]) -> dict[K, Path
     found: dict[K, Path] = {}
     for key, path in files:
         if key in found:
-            problems.append(f"{path}: means the same image or mask as {found[key]}, so the pair is ambiguous")
+            problems.append(
+                f"{path}: by its name the same image or mask as {found[key]}, so the pair is ambiguous"
+            )
         found[key] = path
     return found
 

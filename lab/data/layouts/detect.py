@@ -52,10 +52,11 @@ def detected(root: Path, folders: tuple[str, str]) -> Layout:
     if is_pairs(*(root / name for name in folders)) or not root.is_dir():
         return Layout.PAIRS
     inner = unwrapped(root)
-    fitting = [layout for layout, (fits, _) in _READERS.items() if fits(inner)]
-    # The specific layouts, but for COCO's files, fit `named` too: it is meant only where none of them does.
-    if {Layout.VOC, Layout.CITYSCAPES, Layout.OBJECTS} & set(fitting) and Layout.NAMED in fitting:
-        fitting.remove(Layout.NAMED)
+    fitting: list[Layout] = []
+    for layout, (fits, _) in _READERS.items():
+        # The layouts before `named` fit it too: it walks all folders, and only where none of them fits.
+        if not (layout is Layout.NAMED and fitting) and fits(inner):
+            fitting.append(layout)
     if len(fitting) > 1:
         raise ValueError(f"{root}: this may be {' or '.join(fitting)}: set data.layout to one of them")
     return fitting[0] if fitting else Layout.PAIRS

@@ -34,7 +34,7 @@ def is_named(root: Path) -> bool:
     return bool(masks and images) if by_folders else bool(masks & images)
 
 
-def read_named(root: Path, _: Mapping[str, Label] | None = None) -> Contents:
+def read_named(root: Path, _: Mapping[str, Label] | None) -> Contents:
     """Pair images and masks by their names, part by part."""
     found = find_images(root)
     contents = Contents(problems=found.problems(), warnings=found.warnings(), may_hold_classes=True)
