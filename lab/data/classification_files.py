@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lab.data.classification_sets import Labelled, assemble, resize
 from lab.data.file_inventory import file_size, with_files
@@ -179,15 +178,11 @@ def _labelled(
             expected, of = list(image.shape[:2]), str(file.image)
         elif list(image.shape[:2]) != expected:
             problems.append(
-                f"{file.image}: {_pixels(image)} pixels, but {of} has {expected[1]} × {expected[0]}; "
-                "set data.size, and every image is resized"
+                f"{file.image}: {image.shape[1]} × {image.shape[0]} pixels, but {of} has "
+                f"{expected[1]} × {expected[0]}; set data.size, and every image is resized"
             )
         if not problems:
             yield image, np.array([numbers[file.label]])
-
-
-def _pixels(image: NDArray[np.generic]) -> str:
-    return f"{image.shape[1]} × {image.shape[0]}"
 
 
 def _similar(classes: Sequence[str]) -> list[str]:

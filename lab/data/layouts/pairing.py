@@ -24,21 +24,20 @@ def pair(
     Returns:
         The pairs in the order of the images, and a note on what was left out of the names.
     """
-    if images.keys() == masks.keys():
-        return [(path, masks[key]) for key, path in images.items()], ""
-    # Different names: leave out common beginnings and endings, the shortest first, until both sides agree.
+    note = ""
+    # Leave out nothing, then common beginnings and endings, the shortest first, until both sides agree.
     for own, other in product(_cuts(images), _cuts(masks)):
         short, short_masks = _cut(images, own), _cut(masks, other)
         if short is not None and short_masks is not None and short.keys() == short_masks.keys():
+            images, masks = short, short_masks
             left = [f"{''.join(cut)!r}" for cut in (own, other) if any(cut)]
-            return [
-                (path, short_masks[key]) for key, path in short.items()
-            ], f"paired by names without {' and '.join(left)}"
+            note = f"paired by names without {' and '.join(left)}" if left else ""
+            break
     for path, key in ((path, key) for key, path in images.items() if key not in masks):
         problems.append(f"{path}: no mask {where[1].joinpath(*key)}.*{_hint(key, masks)}")
     for path, key in ((path, key) for key, path in masks.items() if key not in images):
         problems.append(f"{path}: no image {where[0].joinpath(*key)}.*{_hint(key, images)}")
-    return [(path, masks[key]) for key, path in images.items() if key in masks], ""
+    return [(path, masks[key]) for key, path in images.items() if key in masks], note
 
 
 def _hint(key: Key, others: Mapping[Key, Path]) -> str:

@@ -122,8 +122,9 @@ class _Reader:
 
     def vocabulary(self) -> Vocabulary:
         """The classes' names, spelt as the annotations spell them."""
-        relations = {group: tuple(map(self._name, keys)) for group, keys in self._relations.items()}
-        return Vocabulary(tuple(map(self._name, self.objects)), relations, ("attention",))
+        spelt = self._spelt.__getitem__
+        relations = {group: tuple(map(spelt, keys)) for group, keys in self._relations.items()}
+        return Vocabulary(tuple(map(spelt, self.objects)), relations, ("attention",))
 
     def videos(self, min_frames: int) -> dict[str, list[Video]]:
         """The videos of `train` and `test`, by name, with their usable frames in the order of time."""
@@ -235,9 +236,6 @@ class _Reader:
             key = self._keys[name] = re.sub(r"[^a-z]", "", name.lower())
             self._spelt[key] = max(name, self._spelt.get(key, ""), key=len)
         return self._keys[name]
-
-    def _name(self, key: str) -> str:
-        return self._spelt[key]
 
 
 def _place(tag: object) -> tuple[str, str]:

@@ -9,6 +9,7 @@ run_easg.py has another task and another evaluation, see docs/scene_graphs.md.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,33 +159,30 @@ def _vocabulary(clips: Sequence[_Clip], listed: Sequence[str] | None) -> Vocabul
 
 def _clip(uid: str, content: object, listed: Sequence[str] | None, problems: list[str]) -> _Clip:
     """A clip's frames; what is wrong with it, or with a graph of it, is added to the problems."""
-    frames: list[_Moment] = []
-    source: str | None = None
-    part = ""
     try:
         if not usable(uid):
             raise _Wrong("its name can't be a file's")
         content = _mapping(content, "it")
-        split, cut_from = content.get("split"), content.get("video_uid")
-        if not isinstance(split, str) or split not in PARTS:
+        part, source = content.get("split"), content.get("video_uid")
+        if not isinstance(part, str) or part not in PARTS:
             raise _Wrong(f"split is not one of {', '.join(PARTS)}")
-        part = split
-        if cut_from is not None and not isinstance(cut_from, str):
+        if source is not None and not isinstance(source, str):
             raise _Wrong("video_uid is not a string")
-        source = cut_from
         size = _number(content.get("W"), "W"), _number(content.get("H"), "H")
         if min(size) <= 0:
             raise _Wrong("W and H are not the frames' width and height")
         graphs = content.get("graphs")
         if not isinstance(graphs, list):
             raise _Wrong("graphs is not a list")
-        for place, graph in enumerate(graphs):
-            try:
-                frames += _moments(_mapping(graph, "it"), size, listed)
-            except _Wrong as error:
-                problems.append(f"clip {uid[:80]}, graph {place}: {error}")
     except _Wrong as error:
         problems.append(f"clip {uid[:80]!r}: {error}")
+        return _Clip(uid, None, "", ())
+    frames: list[_Moment] = []
+    for place, graph in enumerate(graphs):
+        try:
+            frames += _moments(_mapping(graph, "it"), size, listed)
+        except _Wrong as error:
+            problems.append(f"clip {uid[:80]}, graph {place}: {error}")
     return _Clip(uid, source, part, tuple(frames))
 
 
@@ -212,21 +210,19 @@ def _moments(
             yield _Moment(f"{uid}_{moment}", known, verb, things)
 
 
-def _roles(triplets: object) -> tuple[str, dict[str, list[str]]]:
+def _roles(triplets: object) -> tuple[str, dict[str, dict[str, None]]]:
     """The verb, empty where there is none, and by thing its roles in the order of the triplets."""
     if not isinstance(triplets, list):
         raise _Wrong("triplets is not a list")
-    verb, roles = "", dict[str, list[str]]()
+    verb, roles = "", dict[str, dict[str, None]]()
     for triplet in triplets:
         if not isinstance(triplet, list) or len(triplet) != 3 or not all(isinstance(n, str) for n in triplet):
             raise _Wrong("a triplet is not three strings")
         subject, relation, name = triplet
         if subject == "CW":
             verb = name
-            continue
-        known = roles.setdefault(name.split(":")[0], [])
-        if relation not in known:
-            known.append(relation)
+        else:
+            roles.setdefault(name.split(":")[0], {})[relation] = None
     return verb, roles
 
 
@@ -246,11 +242,9 @@ def _mapping(value: object, what: str) -> Mapping[str, object]:
 
 
 def _number(value: object, what: str) -> float:
-    try:
+    with suppress(OverflowError):  # of a whole number that no float holds
         if not isinstance(value, bool) and isinstance(value, (int, float)) and math.isfinite(value):
             return float(value)
-    except OverflowError:
-        pass
     raise _Wrong(f"{what}: a number is missing or not finite")
 
 
