@@ -111,8 +111,7 @@ class Spec(BaseModel):
             # Nested components are checked by their own signatures, and not by this annotation.
             nested = list(_components(value, (name,)))
             for path, part in nested:
-                found: list[Problem] = []
-                with ConfigError.collected(found):
+                with ConfigError.collected() as found:
                     found += validate(Spec, part).check(wildcard=wildcard, shared=given, look=look)
                 yield from (problem.below(path) for problem in found)
             if not nested and name in checkers and not any(p.path[:1] == (name,) for p in misplaced):

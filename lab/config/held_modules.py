@@ -8,6 +8,8 @@ from types import FunctionType, MethodType, ModuleType
 
 from torch import nn
 
+from lab.config.signatures import defaults_of
+
 _DEEPEST = 4  # that are looked into, one within the other
 
 
@@ -83,7 +85,7 @@ def _bound(value: object) -> Iterable[tuple[object, object]] | None:
     if isinstance(value, MethodType):
         return [("self", value.__self__)]
     if isinstance(value, FunctionType):
-        return [*_variables(value)[0], *_defaults(value)]
+        return [*_variables(value)[0], *defaults_of(value).items()]
     if isinstance(value, Mapping):
         return value.items()
     return enumerate(value) if isinstance(value, (list, tuple)) else None
@@ -95,8 +97,3 @@ def _variables(function: FunctionType) -> tuple[Iterable[tuple[str, object]], It
         found = inspect.getclosurevars(function)
         return found.nonlocals.items(), found.globals.items()
     return (), ()
-
-
-def _defaults(function: FunctionType) -> Iterable[tuple[str, object]]:
-    parameters = inspect.signature(function).parameters.values()
-    return [(each.name, each.default) for each in parameters if each.default is not each.empty]

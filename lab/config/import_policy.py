@@ -130,8 +130,7 @@ def closed_in(value: object, path: Path = ()) -> Iterator[Problem]:
     """The components within plain data whose import path may not be named; nothing is imported."""
     for key, item in parts(value):
         if key == "target" and isinstance(item, str) and "." in item:
-            found: list[Problem] = []
-            with ConfigError.collected(found, path):
+            with ConfigError.collected(prefix=path) as found:
                 admit(item)
             yield from found
         else:

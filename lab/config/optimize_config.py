@@ -155,8 +155,7 @@ class OptimizeConfig(FileConfig):
             key = str((config_file.split(name) or ("",))[0])
             if key in FIXED:
                 problems.append(Problem((name,), f"can't be searched: {key} {FIXED[key]}"))
-        inner: list[Problem] = []
-        with ConfigError.collected(inner):
+        with ConfigError.collected() as inner:
             Space(value)
         reported = {problem.path for problem in problems}
         # A path that has a problem already is reported once.
@@ -167,8 +166,7 @@ class OptimizeConfig(FileConfig):
     @model_validator(mode="after")
     def _meaningful(self) -> "OptimizeConfig":
         ConfigError.raise_if(self._contradictions())
-        problems: list[Problem] = []
-        with ConfigError.collected(problems):
+        with ConfigError.collected() as problems:
             known = [o.metric for o in self.monitors if o.metric not in OF_A_WHOLE_RUN]
         ConfigError.raise_if(self.in_base(problem, sound=True) for problem in problems)
         if self.prune_on in OF_A_WHOLE_RUN:

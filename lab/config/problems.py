@@ -99,12 +99,13 @@ class ConfigError(ValueError):
 
     @staticmethod
     @contextmanager
-    def collected(problems: list[Problem], prefix: Path = ()) -> Iterator[None]:
-        """Add the problems of an error of the context, seen from a parent, to others."""
+    def collected(problems: list[Problem] | None = None, prefix: Path = ()) -> Iterator[list[Problem]]:
+        """Add the problems of an error of the context, seen from a parent, to others or to an empty list."""
+        found = [] if problems is None else problems
         try:
-            yield
+            yield found
         except ConfigError as error:
-            problems += error.below(prefix).problems
+            found += error.below(prefix).problems
 
 
 class Refusal(ConfigError):

@@ -243,8 +243,7 @@ class RunConfig(FileConfig):
         return [*problems, *self._check_criterion(look), *options]
 
     def _check_criterion(self, look: Look) -> list[Problem]:
-        found: list[Problem] = []
-        with ConfigError.collected(found):
+        with ConfigError.collected() as found:
             is_class = isinstance(look(self.criterion.target), type)
             runtime = () if is_class else ("prediction", "target")
             found += self.criterion.check(*runtime, wildcard=AUTO, look=look)

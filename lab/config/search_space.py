@@ -335,12 +335,9 @@ class Space:
         way = way[way.index(way[-1]) :]
         name = next(n for n in way if self.parameters[n].conditions)
         message = f"the conditions form a cycle: {' needs '.join(way)}"
-        if not all(self._asks(a, b) for a, b in itertools.pairwise(way)):
+        if any(b not in {each.name for each in self._conditions[a]} for a, b in itertools.pairwise(way)):
             message += "; a path needs those above it, too"
         return Problem((KEY, name, "when"), message)
-
-    def _asks(self, name: str, other: str) -> bool:
-        return any(condition.name == other for condition in self._conditions[name])
 
     def _impossible(self) -> Iterator[Problem]:
         for name in self.parameters:

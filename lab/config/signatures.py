@@ -38,6 +38,12 @@ def keyword_parameters(keys: Iterable[tuple[str, bool]]) -> list[inspect.Paramet
     return [inspect.Parameter(name, kind, default=empty if required else ...) for name, required in keys]
 
 
+def defaults_of(function: Callable[..., object]) -> dict[str, object]:
+    """The values of the parameters that have a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
+
+
 def hints_of(target: Callable[..., object]) -> Mapping[str, object]:
     """The annotation of each parameter of `signature_of`; those that can't be evaluated are left out."""
     hints = _hints(target.__init__ if inspect.isclass(target) else target)

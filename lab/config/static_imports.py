@@ -198,7 +198,10 @@ def bound(source: Source, name: str, seen: set[tuple[str, str]]) -> "Source | Fo
         parts_of_torch = module == "torch" and file_of(f"torch.{attribute}") is not None
         if attribute is None or parts_of_torch or (module, attribute) == (source.name, name):
             return source_of(module if attribute is None else f"{module}.{attribute}")
-        return _imported(module, attribute, seen)
+        imported = bound(source_of(module), attribute, seen)
+        if imported is None:
+            raise Unknown
+        return imported
     if isinstance(found, ast.Name) and found.id != name:
         return bound(source, found.id, seen)
     if found is not None:
@@ -212,13 +215,6 @@ def bound(source: Source, name: str, seen: set[tuple[str, str]]) -> "Source | Fo
     if source.open:
         raise Unknown
     return None
-
-
-def _imported(module: str, name: str, seen: set[tuple[str, str]]) -> "Source | Found":
-    found = bound(source_of(module), name, seen)
-    if found is None:
-        raise Unknown
-    return found
 
 
 def _gives(source: Source, name: str, seen: set[str]) -> bool:

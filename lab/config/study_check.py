@@ -193,8 +193,7 @@ def _of_functions(config: Study, problems_of: Callable[[Spec], Iterable[Problem]
 
 
 def _problems(run: RunConfig) -> list[Problem]:
-    problems: list[Problem] = []
-    with ConfigError.collected(problems):
+    with ConfigError.collected() as problems:
         run.check()
     return problems
 
@@ -242,8 +241,7 @@ def _sampler_problems(config: Study) -> Iterator[Problem]:
     if not inspect.isclass(kind):
         return
     if issubclass(kind, GridSampler):
-        unlisted: list[Problem] = []
-        with ConfigError.collected(unlisted):
+        with ConfigError.collected() as unlisted:
             config.space.grid()
         yield from unlisted
     elif issubclass(kind, BruteForceSampler):

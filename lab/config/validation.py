@@ -140,17 +140,13 @@ def written_path(data: Any, loc: tuple[str | int, ...], *, missing: bool = False
         if isinstance(here, (list, tuple)):
             inside = isinstance(part, int) and part < len(here)
         else:
-            inside = part in _mapping(here)
+            inside = isinstance(here, Mapping) and part in here
         if inside:
             path.append(part)
             here = here[part]
         elif missing and index == len(loc) - 1:
             path.append(part)
     return tuple(path)
-
-
-def _mapping(value: object) -> Mapping[object, object]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

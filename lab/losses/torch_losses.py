@@ -12,6 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lab.config.signatures import defaults_of
+
 Weight = Tensor | int
 """A denominator: a number, or a 0-dim tensor that stays on its device."""
 
@@ -117,12 +119,6 @@ def _looked_up(criterion: object) -> TorchLoss | None:
     if type(criterion) is functools.partial and not criterion.args:
         function, bound = criterion.func, criterion.keywords
     if inspect.isroutine(function) and function in _TAKES and not {"size_average", "reduce"} & set(bound):
-        return TorchLoss(function, {**_defaults(function), **bound}.get)
+        defaults = {} if inspect.isbuiltin(function) else defaults_of(function)
+        return TorchLoss(function, {**defaults, **bound}.get)
     return None
-
-
-def _defaults(function: Callable[..., object]) -> Mapping[str, object]:
-    if inspect.isbuiltin(function):
-        return {}
-    parameters = inspect.signature(function).parameters.values()
-    return {each.name: each.default for each in parameters if each.default is not each.empty}
