@@ -153,7 +153,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         f"{folder / 'masks' / 'stray.png'}: no image",
         f"{folder / 'masks' / '01.png'}: 5 × 4 pixels, but its image has 30 × 20",
         f"{folder / 'images' / '03.png'}: not a readable image",
-        f"{folder / 'images' / '06.tif'}: by its name the same image or mask as {folder / 'images' / '06.png'}",
+        f"{folder / 'images' / '06.tif'}: by its name the same image or mask as {folder / 'images'}/06.png",
     ):
         assert part in text
 
