@@ -33,7 +33,7 @@ from lab.train.data_definitions import definitions_with
 from lab.train.data_notes import setup_notes
 from lab.train.epoch_cursor import EpochCursor
 from lab.train.evaluation import EpochMetrics, ProgressReporter, SamplePredictions, evaluate
-from lab.train.first_batch_errors import first_batches
+from lab.train.first_batch_errors import FirstBatch
 from lab.train.gradient_accumulation import Group, groups
 from lab.train.progress import NotFinite, Schedule, TrainerState, refuse_val_values
 from lab.train.rehearsal import rehearse
@@ -152,7 +152,10 @@ class Trainer:
         self.metrics: dict[events.Phase, dict[str, Metric]] = {"val": placed, "train": copy.deepcopy(placed)}
         self.modes = Modes(self.model, self.criterion, self.task, (self.metrics, self.ema), self.optimizer)
         self.reach = TrainedParameters(self.model, self.optimizer, self.criterion, self.task, placed)
-        self.first = first_batches(self._forward, self.evaluated, self.criterion, self.metrics)
+        self.first: dict[events.Phase, FirstBatch] = {
+            "train": FirstBatch("training", self._forward, self.criterion, self.metrics["train"]),
+            "val": FirstBatch("validation", self.evaluated, self.criterion, self.metrics["val"]),
+        }
         self._schedule = Schedule(scheduler, scheduler_interval, scheduler_monitor)
         self._clip_norm, self._check_gradients = gradient_clip_norm, check_gradients
         self._accumulate = accumulate_grad_batches

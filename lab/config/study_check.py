@@ -18,7 +18,7 @@ from lab.config.problems import ConfigError, Path, Problem, ProblemKind, dotted,
 from lab.config.run_config import MORE, RunConfig
 from lab.config.search_parameters import CategoricalParameter, lookup
 from lab.config.search_space import KEY, Corner
-from lab.config.signatures import Target, signature_of
+from lab.config.signatures import signature_of
 from lab.config.validation import validate
 
 # Arguments of samplers that the study gives.
@@ -281,7 +281,7 @@ def _component_problems(spec: Spec, base: type, given: Mapping[str, object]) -> 
     # One problem at a place: the first, which is the most specific.
     problems = list({problem.path: problem for problem in reversed(problems)}.values())[::-1]
     yield from problems
-    if not problems and _ours_or_library(spec.resolve()):
+    if not problems and (is_library(kind := spec.resolve()) or kind.__module__.startswith("lab.")):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it is experimental
@@ -325,10 +325,6 @@ def _with_inner(value: object, word: str, path: Path = ()) -> Iterator[tuple[Pat
 def _word(base: type) -> str:
     """`sampler` for BaseSampler."""
     return base.__name__.removeprefix("Base").lower()
-
-
-def _ours_or_library(kind: Target) -> bool:
-    return is_library(kind) or kind.__module__.startswith("lab.")
 
 
 def _completed(value: object, given: Mapping[str, object], look: Look = resolve) -> Any:

@@ -73,11 +73,10 @@ def expand(
 
 def _read_run(document: StudyDocument, name: str) -> None:
     """Put the run's own file in the place of its name."""
-    where = document.where(("run",))
+    where, document.run_unread = document.where(("run",)), True
     file = _find(document.source, name)
     if message := "" if os.path.exists(file) else problem_of(name):  # noqa: PTH110 - of a name that is too long
         document.problems.append(Problem(("run",), f"'{name}': {message}", where))
-        document.run_unread = True
         return
     try:
         run = config_file.read(file)
@@ -86,14 +85,12 @@ def _read_run(document: StudyDocument, name: str) -> None:
             each if _has_line(each.where) else Problem(("run",), f"{each.where}: {each.text}", where)
             for each in error.problems
         ]
-        document.run_unread = True
         return
     if is_study(run):
         message = f"{run.source} is a study's file itself; name a run's"
         document.problems.append(Problem(("run",), message, where))
-        document.run_unread = True
         return
-    document.run_source = run.source
+    document.run_source, document.run_unread = run.source, False
     document.data["run"] = run.data
     document.origins |= {("run", *path): place for path, place in run.origins.items()}
     document.problems += run.problems

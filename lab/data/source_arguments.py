@@ -3,6 +3,7 @@
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from lab.config.problems import did_you_mean
@@ -13,6 +14,7 @@ from lab.data.normalization import Mode
 from lab.data.patches import Patches
 from lab.data.segmentation_sets import Serving
 from lab.data.splits import Cut
+from lab.store.paths import expanded
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -119,6 +121,17 @@ def options_from(arguments: Mapping[str, object], declared: type, reading: type[
     """
     require_known(arguments, declared)
     return fields_from(reading, arguments), fields_from(Cut, arguments), fields_from(Serving, arguments)
+
+
+def required_path(name: str, value: str | None, what: str) -> Path:
+    """Return the path of an argument that must be set; `what` is an example of its value, and what it holds.
+
+    Raises:
+        ValueError: it is not set.
+    """
+    if not value:
+        raise ValueError(f"data.{name} is not set: pass --set data.{name}={what}")
+    return expanded(value)
 
 
 def require_known(arguments: Mapping[str, object], declared: type) -> None:

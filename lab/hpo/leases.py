@@ -6,6 +6,7 @@ transaction that first touches the lease by owner and token: who has lost it can
 same claim made on a lease that ran out, so nothing is copied and nothing can be lost between two steps.
 """
 
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
 from lab.hpo.optuna_internals import TrialWriter
-from lab.hpo.storage import Database, is_dead, process_identity
+from lab.hpo.storage import Database, is_dead, process_identity, unless_unavailable
 from lab.report.trial_attributes import TrialAttributes
 
 
@@ -195,3 +196,26 @@ class Writer(TrialWriter):
 
 def _changes_one(session: Session, statement: UpdateBase) -> bool:
     return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
+
+
+@contextmanager
+def heartbeat(action: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Context in which a thread calls a function at regular intervals.
+
+    Args:
+        action: renews leases. A lease that is lost while the database is away is noticed at the next write.
+        seconds: between two calls.
+    """
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            unless_unavailable(action, None)
+
+    thread = threading.Thread(target=beat, name="leases", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=5.0)

@@ -20,7 +20,7 @@ from lab.events import Outcome, StopCause, Stopped, StopRequest, named
 from lab.hpo.clock import REAL, Clock
 from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, free_slot
 from lab.hpo.job_loop import ExecutorFactory, JobLoop
-from lab.hpo.lease_heartbeat import heartbeat
+from lab.hpo.leases import heartbeat
 from lab.hpo.repeated_failures import DIED, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import unless_unavailable

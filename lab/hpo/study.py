@@ -23,14 +23,13 @@ from lab.hpo import forkserver
 from lab.hpo.best_trial import BEST, BestTrial, keep_best
 from lab.hpo.console import ConsoleCallback, StudyConsole
 from lab.hpo.executor import create_executor
-from lab.hpo.missing_folders import missing_folders_note
 from lab.hpo.open_study import fork_study, open_study, refuse_lost, renamed, settled
 from lab.hpo.reevaluate import reevaluate
 from lab.hpo.retention import Retention
 from lab.hpo.scheduler import TrialScheduler
 from lab.hpo.storage import Database, StorageError, database_file, shown_url, without_folder, without_hidden
 from lab.hpo.study_callbacks import StudyCallbackList, TrialRecord
-from lab.hpo.study_id import STUDY, is_foreign
+from lab.hpo.study_id import STUDY, is_foreign, missing_folders_note
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.trial_queue import TrialQueue
 from lab.hpo.wandb_sync import TensorBoardHParams, WandbSync

@@ -5,20 +5,23 @@ the database and in its folder.
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError
 
 from lab.config import config_file
 from lab.config.problems import ConfigError, Problem
 from lab.hpo.storage import database_file, shown_url
+from lab.report.trial_attributes import TrialAttributes
 from lab.store import file_io
 
 IDENTITY = "identity"  # the study's user attribute
 FILE = "study_id.txt"
 STUDY = "study.yaml"
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _TRACES = ("trial_*", "confirm/trial_*", "best/trial.json")
 _ELSE = "or move the folder away, or take another study_name"
 
@@ -32,7 +35,8 @@ def refuse_lost(folder: Path, url: str) -> None:
     file = database_file(url)
     if file is None or not _has_trials(folder):
         return
-    if file.exists() and (file.stat().st_size > 0 or _holds(file.with_name(f"{file.name}-wal"))):
+    written = (file, file.with_name(f"{file.name}-wal"))  # SQLite's log has what is not in the file yet
+    if file.exists() and any(path.exists() and path.stat().st_size > 0 for path in written):
         return
     gone = f"trials, and their database {file} is {'empty' if file.exists() else 'not there'}; put it back"
     _refuse(f"{folder} holds {_moved(folder, url) or gone}, {_ELSE}")
@@ -102,11 +106,6 @@ def _refuse_newer(folder: Path, study: optuna.Study, url: str) -> None:
         )
 
 
-def _holds(log: Path) -> bool:
-    """Return whether SQLite's log has what is not in the database yet."""
-    return log.exists() and log.stat().st_size > 0
-
-
 def _has_trials(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) for pattern in _TRACES)
 
@@ -132,3 +131,26 @@ def identity_of(folder: Path) -> str | None:
         return (folder / FILE).read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
+
+
+def missing_folders_note(folder: Path, trials: Sequence[FrozenTrial], database: str) -> str:
+    """A note on the trials that were trained and have no folder here; empty where all have theirs.
+
+    That is no error: another machine that joins a study has the folders of its own trials alone.
+
+    Args:
+        database: as it is shown.
+    """
+    known = [(trial.number, TrialAttributes.of(trial)) for trial in trials if trial.state in _FINISHED]
+    trained = [number for number, each in known if each.forked_from is None and each.epochs]
+    gone = [number for number in trained if not (folder / f"trial_{number:05d}").is_dir()]
+    if not gone:
+        return ""
+    several = len(gone) > 1
+    which = f"none of the {len(gone)} trained trials" if len(gone) == len(trained) else f"no {numbers(gone)}"
+    return (
+        f"{folder} has {which} of {database}: the folders were removed, or are on another machine. The "
+        f"search knows the value{'s' * several} of {'these trials' if several else 'this trial'}; weights, "
+        "records and confirmation reruns can't be had here. Put the folders back, or take another study_name "
+        "to start from scratch"
+    )

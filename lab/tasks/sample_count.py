@@ -35,8 +35,9 @@ def size_of(target: Target, inputs: Sequence[Any] = ()) -> int:
     if agreed := possible & _lengths(inputs):
         return agreed.pop()
     shapes = ", ".join(str(tuple(each.shape)) for each, _ in zip(tensors_in(target), range(4), strict=False))
+    kind = "a 0-dim tensor, out" if isinstance(target, Tensor) else f"a {type(target).__name__}"
     raise Unfit(
-        f"the batch size can't be found: the target is {_kind(target)} of tensors {shapes or '(none)'}, "
+        f"the batch size can't be found: the target is {kind} of tensors {shapes or '(none)'}, "
         "whose first dimensions should all be the number of samples; "
         "set StepResult.size in the step of a custom task (docs/tasks.md)"
     )
@@ -49,7 +50,3 @@ def _lengths(inputs: Sequence[object]) -> set[int]:
     if isinstance(inputs[0], (list, tuple)):
         return {len(inputs[0])}
     return {len(each) for each, _ in zip(tensors_in(inputs[0]), range(1), strict=False) if each.dim()}
-
-
-def _kind(target: object) -> str:
-    return "a 0-dim tensor, out" if isinstance(target, Tensor) else f"a {type(target).__name__}"

@@ -21,7 +21,6 @@ from lab.config import ConfigError, Infeasible, Problem
 from lab.config.import_target import blame, is_users
 from lab.console.formatting import format_list
 from lab.data.epoch_loader import MixedSizes, Unstackable
-from lab.events import Phase
 from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
 from lab.state.nested_tensors import leaves_in
@@ -59,11 +58,7 @@ class FirstBatch:
     """
 
     def __init__(
-        self,
-        what: str,
-        model: nn.Module,
-        criterion: Criterion,
-        metrics: Mapping[str, Metric],
+        self, what: str, model: nn.Module, criterion: Criterion, metrics: Mapping[str, Metric]
     ) -> None:
         self._what, self._model, self._criterion, self._metrics = what, model, criterion, metrics
         self.done = False
@@ -130,19 +125,6 @@ class FirstBatch:
             if own is self._model:
                 return ("net",)
         return ()
-
-
-def first_batches(
-    trained: nn.Module,
-    evaluated: nn.Module,
-    criterion: Criterion,
-    metrics: Mapping[Phase, Mapping[str, Metric]],
-) -> dict[Phase, FirstBatch]:
-    """Create the contexts of the training set and the validation set."""
-    return {
-        "train": FirstBatch("training", trained, criterion, metrics["train"]),
-        "val": FirstBatch("validation", evaluated, criterion, metrics["val"]),
-    }
 
 
 def fault_of(error: BaseException) -> Fault | None:

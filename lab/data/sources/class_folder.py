@@ -8,10 +8,9 @@ from lab.data.classification_files import LabelledFile, LabelledReading, read_la
 from lab.data.file_discovery import READ, find_images, visible
 from lab.data.file_problems import raise_all
 from lab.data.segmentation_sets import Sample
-from lab.data.source_arguments import ClassFileArguments, options_from
+from lab.data.source_arguments import ClassFileArguments, options_from, required_path
 from lab.data.split_names import Part, is_filler, part_names, part_of
 from lab.data.splits import Splits
-from lab.store.paths import expanded
 
 
 def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> Splits:
@@ -30,12 +29,8 @@ def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> S
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
-    if not root:
-        raise ValueError(
-            "data.root is not set: pass --set data.root=PATH, the folder that holds one for each class"
-        )
+    folder = required_path("root", root, "PATH, the folder that holds one for each class")
     reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
-    folder = expanded(root)
     absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")
     problems, warnings = list[str](), list[str]()

@@ -6,7 +6,7 @@ from typing import Unpack
 from lab.data.classification_files import LabelledFile, LabelledReading, read_labelled
 from lab.data.csv_tables import below, cell, unique
 from lab.data.segmentation_files import Columns
-from lab.data.source_arguments import ClassFileArguments, options_from
+from lab.data.source_arguments import ClassFileArguments, options_from, required_path
 from lab.data.splits import Splits
 from lab.store.paths import expanded
 
@@ -35,12 +35,8 @@ def class_table(
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
-    if not path:
-        raise ValueError(
-            "data.path is not set: pass --set data.path=FILE, a CSV that lists images and classes"
-        )
+    table = required_path("path", path, "FILE, a CSV that lists images and classes")
     reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
-    table = expanded(path)
     folder = expanded(root) if root else table.parent
     problems: list[str] = []
     columns = Columns(group_by, split_by, None)

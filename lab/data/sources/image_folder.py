@@ -8,13 +8,11 @@ from lab.data.csv_tables import Row, read_table, unique
 from lab.data.file_discovery import key_in
 from lab.data.layouts import Contents, Layout, read_layout, unnamed_classes
 from lab.data.segmentation_files import Columns, Entry, Reading, read_sets
-from lab.data.source_arguments import MaskFileArguments, options_from
+from lab.data.source_arguments import MaskFileArguments, options_from, required_path
 from lab.data.splits import Splits
 from lab.data.unicode_names import composed
-from lab.store.paths import expanded
 
 WHAT = "the image folder"
-NO_ROOT = "data.root is not set: pass --set data.root=PATH, the folder that holds {}/ and {}/"
 FOLDERS = ("images", "masks")
 
 
@@ -40,10 +38,9 @@ def image_folder(
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
-    if not root:
-        raise ValueError(NO_ROOT.format(images, masks))
+    folder = required_path("root", root, f"PATH, the folder that holds {images}/ and {masks}/")
     reading, cut, serving = options_from(arguments, MaskFileArguments, Reading)
-    folder, columns = expanded(root), Columns.of(arguments)
+    columns = Columns.of(arguments)
     contents, reading = _found(folder, Layout(layout), (images, masks), reading)
     entries = _described(contents, None if metadata is None else folder / metadata, metadata_name, columns)
     splits = read_sets(entries, contents.problems, WHAT, reading, cut, serving, contents.warnings)

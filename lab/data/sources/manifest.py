@@ -7,7 +7,7 @@ from typing import Unpack
 from lab.data.csv_tables import Row, below, unique
 from lab.data.segmentation_files import Columns, Entry, Reading, read_sets
 from lab.data.segmentation_sets import Sample
-from lab.data.source_arguments import MaskFileArguments, options_from
+from lab.data.source_arguments import MaskFileArguments, options_from, required_path
 from lab.data.splits import Splits
 from lab.store.paths import expanded
 
@@ -30,10 +30,8 @@ def manifest(path: str | None, root: str | None = None, **arguments: Unpack[Mask
     Raises:
         ValueError: an argument doesn't fit, or anything about the files: all problems in one message.
     """
-    if not path:
-        raise ValueError("data.path is not set: pass --set data.path=FILE, a CSV that lists the images")
+    file = required_path("path", path, "FILE, a CSV that lists the images")
     reading, cut, serving = options_from(arguments, MaskFileArguments, Reading)
-    file = expanded(path)
     folder = expanded(root) if root else file.parent
     problems: list[str] = []
     entries = _listed(file, folder, Columns.of(arguments), problems)

@@ -9,8 +9,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
-from lab.hpo.lease_heartbeat import heartbeat
-from lab.hpo.leases import Lease, Leases
+from lab.hpo.leases import Lease, Leases, heartbeat
 from lab.hpo.storage import Database
 from tests import study_tools as tools
 
