@@ -23,7 +23,7 @@ from lab.config.enqueued_trials import is_complete, stored
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import Key, can_be_listed, draw, every, key
 from lab.hpo.optuna_internals import trial_id
-from lab.hpo.samplers import create_sampler, takes_whole_points
+from lab.hpo.samplers import create_sampler, remembered, takes_whole_points
 from lab.hpo.trial_draft import FIXED, NOT_STORED, new_draft, study_of
 from lab.report.trial_attributes import TrialAttributes
 from lab.rng.keys import derive_seed
@@ -60,6 +60,8 @@ class Proposals:
     ) -> None:
         self._config, self._study, self._on_message = config, study, on_message
         self._left_out: set[str] = set()
+        self._ended: set[int] = set()  # the numbers of the finished trials whose points are known
+        self._points: set[Key] = set()
         self._full = False  # there are as many trials as asked for
         self.exhausted: Exhausted | None = None  # why there are no more points, before the last trial
 
@@ -109,9 +111,10 @@ class Proposals:
 
     def _enqueued(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[str, dict[str, Any]]]:
         """The points of the file that are still to be tried first: (what distinguishes them, as stored)."""
-        space = self._config.space
+        if not self._config.enqueue:
+            return
+        space, tried = self._config.space, self._tried(trials)
         begun = {TrialAttributes.of(trial).enqueued for trial in trials}
-        tried = {key(space, trial.params) for trial in trials}
         for point in self._config.enqueue:
             params = stored(space, point)
             marker = json.dumps(params, sort_keys=True)
@@ -134,8 +137,7 @@ class Proposals:
             Exhausted: there is none, or none was found.
             ConfigError: a constraint can't be computed, or the sampler can't be built.
         """
-        space = self._config.space
-        tried = {key(space, trial.params) for trial in others if trial.params or not space.order}
+        space, tried = self._config.space, self._tried(others)
         rejected: Counter[Key] = Counter()
         partly = FIXED in draft.system_attrs and not is_complete(space, draft.system_attrs[FIXED])
         for attempt in range(0 if partly and takes_whole_points(self._config) else TRIES):
@@ -153,11 +155,25 @@ class Proposals:
         chosen.system_attrs[FIXED] = {**fixed, **left}
         return self._sampled(chosen, TRIES)
 
+    def _tried(self, trials: Sequence[FrozenTrial]) -> set[Key]:
+        """The points of trials; those of finished ones are computed once."""
+        current: set[Key] = set()
+        for trial in trials:
+            if trial.number in self._ended or not trial.params:
+                continue
+            point = key(self._config.space, trial.params)
+            if trial.state.is_finished():
+                self._ended.add(trial.number)
+                self._points.add(point)
+            else:
+                current.add(point)
+        return self._points | current
+
     def _sampled(self, draft: FrozenTrial, attempt: int) -> FrozenTrial:
         """Ask the sampler for the proposal of this attempt; fixed parameters keep their values."""
         found = copy.deepcopy(draft)
         sampler = create_sampler(self._config, draft.number, attempt)
-        study = study_of(found, self._study, sampler)
+        study = study_of(found, self._study, sampler, remembered(sampler, self._study))
         self._config.space.suggest(optuna.Trial(study, trial_id(found)))
         return found
 

@@ -178,16 +178,15 @@ def description(config: OptimizeConfig) -> dict[str, Any]:
 
 
 def _load(name: str, database: Database) -> optuna.Study | None:
-    """The study past the shared cache, which would keep trials as they were before `_align`."""
     try:
-        return optuna.load_study(study_name=name, storage=database.backend)
+        return optuna.load_study(study_name=name, storage=database.storage)
     except KeyError:
         return None
 
 
 def _create(config: OptimizeConfig, database: Database) -> optuna.Study:
     return optuna.create_study(
-        study_name=config.study_name, storage=database.backend, directions=_directions(config)
+        study_name=config.study_name, storage=database.storage, directions=_directions(config)
     )
 
 
@@ -225,7 +224,7 @@ def _opened(
     if {name: study.user_attrs.get(name) for name in wanted} != wanted:
         for name, value in wanted.items():
             study.set_user_attr(name, value)
-    return optuna.load_study(study_name=study.study_name, storage=database.storage)
+    return study
 
 
 def _refuse_redefined(config: OptimizeConfig, study: optuna.Study, command: str) -> None:
@@ -271,6 +270,7 @@ def _align(config: OptimizeConfig, database: Database, study: optuna.Study, comm
         with database.engine.begin() as connection:
             for statement in wider:
                 connection.execute(statement)
+        database.history.forget(own)
 
 
 def _holds(new: BaseDistribution, old: BaseDistribution) -> bool:

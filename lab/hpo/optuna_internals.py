@@ -3,7 +3,9 @@
 A new version of Optuna has to be compared with this file; docs/decisions/0001-dependencies.md bounds it.
 """
 
+import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, cast
 
 from optuna import Study
@@ -20,6 +22,10 @@ from sqlalchemy.orm import Session
 TRIALS = cast(Table, models.TrialModel.__table__)
 PARAMS = cast(Table, models.TrialParamModel.__table__)
 REPORTS = cast(Table, models.TrialIntermediateValueModel.__table__)
+VALUES = cast(Table, models.TrialValueModel.__table__)
+USER_ATTRIBUTES = cast(Table, models.TrialUserAttributeModel.__table__)
+SYSTEM_ATTRIBUTES = cast(Table, models.TrialSystemAttributeModel.__table__)
+_NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 
 SearchSpaceTransform = _SearchSpaceTransform
 
@@ -42,6 +48,11 @@ def trial_id(trial: FrozenTrial) -> int:
 def set_trial_id(trial: FrozenTrial, value: int) -> None:
     """Give a trial that is not stored a key."""
     trial._trial_id = value
+
+
+def number_of(value: float | None, kind: Enum) -> float:
+    """Return a value or report as it was before it was stored: what isn't finite has a kind, and no value."""
+    return _NOT_FINITE[kind.name] if value is None else value
 
 
 def cached(backend: RDBStorage) -> BaseStorage:

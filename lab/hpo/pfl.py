@@ -5,6 +5,7 @@ worked out from what the storage holds, so that other processes, and the same on
 same verdict.
 """
 
+import heapq
 import math
 from dataclasses import dataclass
 from functools import lru_cache
@@ -130,6 +131,7 @@ class PredictedFinalLoss(BasePruner):
                 raise ValueError(f"{name} must be at least 1, found {count}")
         self._epochs, self._top_k, self._min_epochs = epochs, top_k, min_epochs
         self._seeds, self._returns = seeds, returns
+        self._worths: dict[str, dict[int, float | None]] = {}  # of finished trials by study and number
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial should be pruned now, by what the study's storage holds."""
@@ -141,13 +143,16 @@ class PredictedFinalLoss(BasePruner):
         predicted = self._end(self._curve(trial, segment, sign))
         if predicted is None:
             return False
+        known = self._worths.setdefault(study.study_name, {})
         finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-        worths = [(worth, one) for one in finished if (worth := self._worth(one, sign)) is not None]
+        for one in finished:
+            if one.number not in known:
+                known[one.number] = self._worth(one, sign)
+        worths = [(worth, n) for n, one in enumerate(finished) if (worth := known[one.number]) is not None]
         if len(worths) < self._top_k:
             return False
-        worths.sort(key=lambda item: (item[0], item[1].number))
-        best = worths[: min(self._top_k, math.ceil(len(worths) / _SHARE))]
-        return predicted > max(self._bar(one, worth, segment, epoch, sign) for worth, one in best)
+        best = heapq.nsmallest(min(self._top_k, math.ceil(len(worths) / _SHARE)), worths)
+        return predicted > max(self._bar(finished[n], worth, segment, epoch, sign) for worth, n in best)
 
     def _place(self, step: int) -> tuple[int, int]:
         """The segment, from 0, and the epoch in it, from 1."""

@@ -4,6 +4,7 @@ Those on Optuna's tables are few: which trial to run, its state, its reports, an
 parameters. `lab_leases` is ours. Who may execute a statement, and under which lock, is up to the caller.
 """
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -108,6 +109,28 @@ def renew(trial_id: int, owner: str, token: int, expires: float) -> sa.Update:
 def end_lease(trial_id: int) -> sa.Update:
     """End a lease; its row stays, so that the next token is higher."""
     return sa.update(LEASES).where(LEASES.c.trial_id == trial_id).values(expires=0.0, owner="")
+
+
+def news(study_id: int, last: int, known: Collection[int]) -> sa.Select[Any]:
+    """The trials with an id above the last one, and those with a known id, as rows without their parts."""
+    columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state)
+    times = (TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
+    wanted = sa.or_(TRIALS.c.trial_id > last, TRIALS.c.trial_id.in_(known))
+    return sa.select(*columns, *times).where(TRIALS.c.study_id == study_id, wanted)
+
+
+def one_trial(trial_id: int) -> sa.Select[Any]:
+    """The same of one trial, whatever its study."""
+    columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state)
+    times = (TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
+    return sa.select(*columns, *times).where(TRIALS.c.trial_id == trial_id)
+
+
+def parts(columns: Sequence[sa.Column[Any]], trial_ids: Collection[int]) -> sa.Select[Any]:
+    """Columns of what a table has of these trials, in the order in which it was written."""
+    table = columns[0].table
+    own = sa.select(table.c.trial_id, *columns).where(table.c.trial_id.in_(trial_ids))
+    return own.order_by(*table.primary_key)
 
 
 def distributions(study_id: int) -> sa.Select[Any]:

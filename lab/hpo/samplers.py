@@ -7,8 +7,9 @@ draw from the same stream.
 
 import copy
 import inspect
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
@@ -21,13 +22,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lab.config.component_spec import Spec
 from lab.hpo.optuna_internals import StorageView, storage_of, study_id
-from lab.hpo.optuna_internals import trial_id as key_of
 from lab.hpo.pfl import PredictedFinalLoss
+from lab.hpo.trial_history import UNFINISHED, TrialHistory
 from lab.report.trial_attributes import TrialAttributes
 from lab.rng.keys import derive_seed
 
 if TYPE_CHECKING:
     from lab.config.optimize_config import OptimizeConfig
+
+MOST_LEARNED = 1_000  # finished trials that TPE models
+_EVIDENCE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def create_sampler(config: "OptimizeConfig", number: int, attempt: int = 0) -> BaseSampler:
@@ -61,6 +65,29 @@ def _sampler(config: "OptimizeConfig", spec: Spec, own: int) -> BaseSampler:
     if _is(target, QMCSampler) and spec.arguments.get("independent_sampler") is None:
         given["independent_sampler"] = RandomSampler(seed=own)  # with the sequence's it would repeat itself
     return cast(BaseSampler, spec.build(**given))
+
+
+def remembered(sampler: BaseSampler, study: Study) -> Callable[[list[FrozenTrial]], list[FrozenTrial]]:
+    """The part of a study's trials that a sampler learns from: all of them, but at most 1,000 for TPE.
+
+    Its time grows with them, and it models the few best ones and the rest: the best tenth and the newest of
+    the others do. It is so with a single objective; with several, the best are no few.
+    """
+    if not isinstance(sampler, TPESampler) or len(study.directions) > 1:
+        return list
+    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+
+    def chosen(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        learned = [trial for trial in trials if trial.state in _EVIDENCE]
+        if len(learned) <= MOST_LEARNED:
+            return trials
+        complete = [trial for trial in learned if trial.state == TrialState.COMPLETE]
+        best = {t.number for t in nsmallest(MOST_LEARNED // 10, complete, key=lambda t: sign * t.values[0])}
+        others = [trial.number for trial in learned if trial.number not in best]
+        kept = best.union(others[len(best) - MOST_LEARNED :])
+        return [trial for trial in trials if trial.number in kept or trial.state not in _EVIDENCE]
+
+    return chosen
 
 
 def with_sampler(study: Study, config: "OptimizeConfig", number: int) -> Study:
@@ -133,22 +160,24 @@ def _parts(spec: Spec, kind: type) -> dict[str, Spec]:
 def should_prune(study: Study, config: "OptimizeConfig", number: int) -> bool:
     """The pruner's verdict on a trial; with several objectives, too, where Optuna refuses to ask for it."""
     view = pruning_view(study, config)
-    trial = next(trial for trial in view.get_trials(deepcopy=False) if trial.number == number)
-    return view.pruner.prune(view, trial)
+    storage = storage_of(view)
+    own = storage.get_trial_id_from_study_id_trial_number(study_id(study), number)
+    return view.pruner.prune(view, storage.get_trial(own))
 
 
 def pruning_view(study: Study, config: "OptimizeConfig") -> Study:
     """The study as a pruner can read it: at one moment, and with several objectives the one that prunes.
 
     There a trial's value is that objective's, and its reports are what its attribute `curve` holds. What a
-    pruner writes goes to the study's storage. Reading once is for speed: pruners ask for all trials again and
-    again, and each time would be six queries.
+    pruner writes goes to the study's storage. Reading once is for speed, as pruners ask again and again; and
+    what runs is read only for those that ask for it.
     """
     index = None
     if len(study.directions) > 1:
         metrics = [monitor.metric for monitor in config.monitors]
         index = 0 if config.prune_on is None else metrics.index(config.prune_on)
-    storage = cast(BaseStorage, _Moment(storage_of(study), study_id(study), index))
+    by_rung = type(study.pruner) in (SuccessiveHalvingPruner, HyperbandPruner)
+    storage = cast(BaseStorage, _Moment(storage_of(study), study_id(study), index, by_rung))
     return optuna.Study(study.study_name, storage, study.sampler, study.pruner)
 
 
@@ -157,11 +186,12 @@ class _Moment(StorageView):
 
     Args:
         index: of the objective to show; None where there is only one.
+        by_rung: what is asked about running trials is their system attributes alone.
     """
 
-    def __init__(self, storage: BaseStorage, study_id: int, index: int | None) -> None:
+    def __init__(self, storage: BaseStorage, study_id: int, index: int | None, by_rung: bool) -> None:
         super().__init__(storage)
-        self._study_id, self._index = study_id, index
+        self._study_id, self._index, self._by_rung = study_id, index, by_rung
 
     def get_study_id_from_name(self, study_name: str) -> int:
         """Return that of the one study."""
@@ -173,19 +203,31 @@ class _Moment(StorageView):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """One trial, with the objective's value and curve."""
-        return next(trial for trial in self._trials if key_of(trial) == trial_id)
+        return self._shown([self._storage.get_trial(trial_id)])[0]
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """All trials so, or those in the states."""
-        trials = [trial for trial in self._trials if states is None or trial.state in states]
+        ended = states is not None and not any(state in states for state in UNFINISHED)
+        read = self._finished if ended else self._trials
+        trials = [trial for trial in read if states is None or trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     @cached_property
+    def _finished(self) -> list[FrozenTrial]:
+        states = [state for state in TrialState if state.is_finished()]
+        return self._shown(self._storage.get_all_trials(self._study_id, deepcopy=False, states=states))
+
+    @cached_property
     def _trials(self) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(self._study_id, deepcopy=False)
-        return trials if self._index is None else [_narrowed(t, self._index) for t in trials]
+        if self._by_rung and isinstance(self._storage, TrialHistory):
+            return self._shown(self._storage.get_outlines(self._study_id))
+        return self._shown(self._storage.get_all_trials(self._study_id, deepcopy=False))
+
+    def _shown(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        index = self._index
+        return trials if index is None else [_narrowed(trial, index) for trial in trials]
 
 
 def _narrowed(trial: FrozenTrial, index: int) -> FrozenTrial:

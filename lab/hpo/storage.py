@@ -27,7 +27,7 @@ from lab.config.refused_command import Refused
 from lab.console import shell_commands
 from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
-from lab.hpo.optuna_internals import cached
+from lab.hpo.trial_history import TrialHistory
 from lab.store.paths import url_expanded
 from lab.store.redact import HIDDEN
 
@@ -80,7 +80,8 @@ class Database:
             if isinstance(error, StorageError):
                 raise
             raise StorageError(f"{shown_url(url)}: can't be opened: {_reason(error)}") from error
-        self.storage: BaseStorage = cached(self.backend)
+        self.history = TrialHistory(self.backend)
+        self.storage = cast(BaseStorage, self.history)
 
     @property
     def engine(self) -> Engine:

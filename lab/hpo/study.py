@@ -162,7 +162,9 @@ class _OpenStudy:
             callbacks.on_study_end(study, best)
         finally:
             callbacks.close()
-        return self._over(best, stop)
+        page, result = self._report(), self._result(best, stop)
+        self._end(result, page)
+        return result
 
     def _callbacks(self) -> StudyCallbackList:
         """Return the callbacks: records first, for `best/` is made from them, the console last."""
@@ -187,23 +189,21 @@ class _OpenStudy:
         yield from (lacking.message for lacking in notes_on(paths))  # a trial's are in its own console.log
 
     def _left(self, signal: Stopped, command: Sequence[str]) -> None:
-        """Show what there is after a signal, which ends the study whatever goes wrong with that."""
+        """Show what there is after a signal, which ends the study whatever goes wrong with that.
+
+        The page is not written: whoever sends a signal waits for the end, and kills what takes too long.
+        """
         try:
-            self._over(self._winner(self.study.get_trials(deepcopy=False)), signal, command)
+            best = self._winner(self.study.get_trials(deepcopy=False))
+            self._end(self._result(best, signal), None, command)
         except Exception as error:  # noqa: BLE001 - such as a database that is away
             self.out.note(f"the study's end can't be shown: {kind_and_text(error)}")
 
-    def _over(
-        self, best: FrozenTrial | None, stop: Stopped | None, command: Sequence[str] = ()
-    ) -> StudyResult:
-        """Write the report and say how it ended."""
-        page = self._report()
+    def _result(self, best: FrozenTrial | None, stop: Stopped | None) -> StudyResult:
         failed = best is None or (stop is not None and stop.outcome is Outcome.FAILED)
         done = stop is None or stop.outcome is Outcome.COMPLETED
         reason = stop.reason if stop else ""
-        result = StudyResult(self.folder, reason, failed, best, _outcomes(self.study), done)
-        self._end(result, page, command)
-        return result
+        return StudyResult(self.folder, reason, failed, best, _outcomes(self.study), done)
 
     def _winner(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
         """Return the best trial, which `best/` becomes; a disk that is full ends no study."""
@@ -248,8 +248,8 @@ class _OpenStudy:
             study=config.study_name, folder=self.folder, trials=config.total, done=done,
         )  # fmt: skip
 
-    def _end(self, result: StudyResult, page: Path, command: Sequence[str]) -> None:
-        """Print the result; `command` continues a study that a signal has stopped."""
+    def _end(self, result: StudyResult, page: Path | None, command: Sequence[str] = ()) -> None:
+        """Print the result; `command` continues a study that a signal has stopped, before it has a page."""
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
         end = ": ".join(filter(None, ["Done" if result.done else "Stopped", result.reason]))
         lines = ["", f"{end}. Trials: {counts}."]
@@ -265,7 +265,7 @@ class _OpenStudy:
                 lines.append(f"Again    {shell_commands.main('--run', recipe)}")
         else:
             lines.append("No trial has finished well; the causes are in the report.")
-        lines.append(f"Report   {page}")
+        lines.append(f"Report   {page or shell_commands.main('--report', self.folder)}")
         if command:
             lines.append(f"Continue {shell_commands.again(command)}")
         self.out.end(

@@ -1,7 +1,7 @@
 """A trial before it exists: samplers write to it, and the database gets it once its point is accepted."""
 
 import copy
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, cast
 
 import optuna
@@ -15,6 +15,7 @@ from lab.hpo.optuna_internals import StorageView, set_trial_id, storage_of
 from lab.hpo.optuna_internals import trial_id as key_of
 
 NOT_STORED = -1  # the id of a trial that the database doesn't have
+Remembered = Callable[[list[FrozenTrial]], list[FrozenTrial]]
 FIXED = "fixed_params"  # Optuna's system attribute: parameters whose value is given, as stored
 
 
@@ -39,9 +40,13 @@ def as_waiting(draft: FrozenTrial) -> FrozenTrial:
     return waiting
 
 
-def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
-    """The study as the sampler of a draft sees it; what is written to the trial stays in the draft."""
-    storage = cast(BaseStorage, _Desk(storage_of(study), draft))
+def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler, remembered: Remembered = list) -> Study:
+    """The study as the sampler of a draft sees it; what is written to the trial stays in the draft.
+
+    Args:
+        remembered: of the study's trials, those that the sampler is shown.
+    """
+    storage = cast(BaseStorage, _Desk(storage_of(study), draft, remembered))
     result = optuna.Study(study.study_name, storage, sampler=sampler)
     result.stop = lambda: None  # type: ignore[method-assign]  # grid samplers call it at their last point
     return result
@@ -50,9 +55,9 @@ def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler) -> Study:
 class _Desk(StorageView):
     """A storage that keeps what is written to one trial, and hands everything else through."""
 
-    def __init__(self, storage: BaseStorage, draft: FrozenTrial) -> None:
+    def __init__(self, storage: BaseStorage, draft: FrozenTrial, remembered: Remembered) -> None:
         super().__init__(storage)
-        self._draft = draft
+        self._draft, self._remembered = draft, remembered
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """The draft itself, or a trial of the database."""
@@ -61,8 +66,10 @@ class _Desk(StorageView):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """All trials, the draft as one that runs."""
-        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=cast(Any, states))
+        """All trials that the sampler remembers, the draft as one that runs."""
+        found = self._storage.get_all_trials(study_id, deepcopy=False, states=cast(Any, states))
+        trials = self._remembered(found)
+        trials = copy.deepcopy(trials) if deepcopy else trials
         others = [trial for trial in trials if not self._is_draft(key_of(trial))]
         if states is not None and TrialState.RUNNING not in states:
             return others

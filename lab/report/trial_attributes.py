@@ -6,6 +6,7 @@ The fields' names are the stored names. They never change: studies outlive the p
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,11 @@ class TrialAttributes:
     def of(cls, trial: "FrozenTrial") -> "TrialAttributes":
         """The attributes that a trial has."""
         stored = trial.user_attrs
+        return stored.parsed if isinstance(stored, FinalAttributes) else cls.parse(stored)
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, Any]) -> "TrialAttributes":
+        """The attributes among those that a trial has stored."""
         return cls(**{name: _READ[name](value) for name, value in stored.items() if name in _READ})
 
     def stored(self) -> dict[str, object]:
@@ -78,6 +84,15 @@ class TrialAttributes:
         return {
             name: value if name == "curve" else file_io.as_json_values(value) for name, value in given.items()
         }
+
+
+class FinalAttributes(dict[str, Any]):
+    """The user attributes of a finished trial: they never change, and are parsed once."""
+
+    @cached_property
+    def parsed(self) -> TrialAttributes:
+        """Of this program."""
+        return TrialAttributes.parse(self)
 
 
 def _text(value: object) -> str | None:

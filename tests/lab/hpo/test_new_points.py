@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.search_points import every, key
+from lab.hpo import new_points
+from lab.hpo.new_points import Proposals
 from lab.hpo.open_study import open_study
 from lab.hpo.storage import Database
 from lab.hpo.trial import Trial
@@ -173,6 +175,40 @@ def test_a_resumed_study_proposes_what_the_uninterrupted_one_would_have(tmp_path
         assert first.step()
     first.database.engine.dispose()
     assert [trial.params for trial in Bench(tmp_path / "resumed", NUMBERS, **changes).all()] == whole
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_points_are_those_that_come_of_what_optuna_reads(tmp_path: Path, name: str) -> None:
+    points = []
+    for place in ("ours", "theirs"):
+        (tmp_path / place).mkdir()
+        space = SMALL if "Grid" in name or "Brute" in name else NUMBERS
+        bench = Bench(tmp_path / place, space, sampler=sampler(name))
+        if place == "theirs":
+            bench.study = optuna.load_study(study_name="s", storage=bench.database.backend)
+            bench.queue = TrialQueue(bench.config, bench.study, bench.database, tmp_path / place)
+        for state in [TrialState.COMPLETE] * 4 + [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]:
+            bench.step(state=state)
+        points.append(bench.points())
+    assert points[0] == points[1]
+
+
+def test_the_points_of_finished_trials_are_computed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, seen = Bench(tmp_path, WIDE), list[Any]()
+    for _ in range(4):
+        bench.step()
+    held = bench.next()
+    assert held is not None
+    monkeypatch.setattr(new_points, "key", lambda space, params: (seen.append(params), key(space, params))[1])
+    trials = bench.study.get_trials(deepcopy=False)
+    proposals = Proposals(bench.config, bench.study)
+    first = proposals.next_point(trials)
+    assert seen == [*(trial.params for trial in trials), first and first.params]
+    seen.clear()
+    proposals.next_point(trials)
+    assert seen == [trials[4].params, first and first.params], "of the one that runs, and of the proposal"
 
 
 @pytest.mark.parametrize(

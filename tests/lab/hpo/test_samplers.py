@@ -17,7 +17,15 @@ from lab.config.problems import ConfigError
 from lab.config.validation import validate
 from lab.hpo.cma import SafeCmaEs
 from lab.hpo.pfl import PredictedFinalLoss
-from lab.hpo.samplers import create_pruner, create_sampler, pruning_view, should_prune, with_sampler
+from lab.hpo.samplers import (
+    create_pruner,
+    create_sampler,
+    pruning_view,
+    remembered,
+    should_prune,
+    with_sampler,
+)
+from lab.hpo.storage import Database
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -159,6 +167,28 @@ def test_the_sampler_knows_what_was_finished_since_the_study_was_opened(tmp_path
     assert not set(one[3:]) & set(drawn[3:])
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_tpe_learns_from_the_best_and_the_newest_of_many_trials(
+    direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.hpo.samplers.MOST_LEARNED", 20)
+    study = optuna.create_study(direction=direction)
+    values = [-1, 99, *np.random.default_rng(0).permutation(28).tolist()]
+    states = [TrialState.PRUNED if n % 5 == 4 else TrialState.COMPLETE for n in range(30)]
+    for value, state in zip(values, states, strict=True):
+        study.add_trial(optuna.trial.create_trial(value=value, state=state))
+    study.ask()
+    study.add_trial(optuna.trial.create_trial(state=TrialState.FAIL))
+    trials = study.get_trials()
+    kept = [trial.number for trial in remembered(samplers.TPESampler(), study)(trials)]
+    order = [n for n in np.argsort(values) if states[n] == TrialState.COMPLETE]
+    best = {int(n) for n in (order[:2] if direction == "minimize" else order[-2:])}
+    newest = [n for n in range(30) if n not in best][-18:]
+    assert kept == [*sorted({*best, *newest}), 30, 31] and min(best) < min(newest)
+    assert remembered(samplers.TPESampler(), study)(trials[11:]) == trials[11:], "no more than it learns from"
+    assert remembered(samplers.CmaEsSampler(), study)(trials) == trials, "it needs its generations"
+
+
 def test_a_qmc_sequence_leaves_its_streams_to_what_is_not_in_it(tmp_path: Path) -> None:
     """A parameter that the first trial lacked is drawn for each trial anew."""
     config, study = config_for("qmc"), opened(tmp_path / "studies.db")
@@ -286,6 +316,41 @@ def test_with_two_objectives_a_pruner_sees_what_it_would_with_one(name: str, mod
     expected = verdicts(alone, one, to_optuna)
     assert min(expected) < 8 == max(expected)
     assert verdicts(both, two, to_attributes) == expected
+
+
+def side_by_side(
+    study: optuna.Study, storage: optuna.storages.BaseStorage, decide: Callable[[int], bool]
+) -> list[bool]:
+    """Run 12 trials, four at a time, with the same random curves; the decisions in turn."""
+    rng, running, decisions = np.random.default_rng(1), dict[int, list[float]](), list[bool]()
+    begun = 0
+    while running or begun < 12:
+        while len(running) < 4 and begun < 12:
+            curve = rng.uniform(-0.5, 0.5) + np.exp(-0.5 * np.arange(1, 9)) + rng.normal(0, 0.05, 8)
+            running[study.ask().number] = curve.tolist()
+            begun += 1
+        number = int(rng.choice(list(running)))
+        trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+        step = len(storage.get_trial(trial_id).intermediate_values) + 1
+        storage.set_trial_intermediate_value(trial_id, step, running[number][step - 1])
+        decisions.append(step < 8 and decide(number))
+        if decisions[-1] or step == 8:
+            state = TrialState.PRUNED if decisions[-1] else TrialState.COMPLETE
+            storage.set_trial_state_values(trial_id, state, [min(running.pop(number)[:step])])
+    return decisions
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_a_pruner_decides_as_on_all_that_optuna_reads(name: str, tmp_path: Path) -> None:
+    config = config_of(pruner=PRUNERS[name])
+    ours, theirs = (Database(f"sqlite:///{tmp_path / name}.db") for name in ("ours", "theirs"))
+    study = optuna.create_study(storage=ours.storage, study_name="s", pruner=create_pruner(config))
+    other = optuna.create_study(storage=theirs.backend, study_name="s", pruner=create_pruner(config))
+    found = side_by_side(study, ours.storage, lambda number: should_prune(study, config, number))
+    expected = side_by_side(
+        other, theirs.backend, lambda number: other.pruner.prune(other, other.get_trials()[number])
+    )
+    assert found == expected and (any(found) or name == "wilcoxon")
 
 
 def test_the_view_of_one_objective_is_the_study_at_one_moment(tmp_path: Path) -> None:
