@@ -101,7 +101,7 @@ def test_a_killed_trial_goes_on_to_the_same_values(
     tools.kill(tools.pid_of(trial))
     code, out, err = tools.finish(process)
     assert code == 0, (out, err)
-    assert "Trial 1: its process was ended by SIGKILL" in out and "Trial   1  goes on" in out
+    assert "Trial 1: its process was ended by SIGKILL" in out and "Trial   1  continues" in out
     assert tools.results(tmp_path) == undisturbed
     assert tools.trials(tmp_path)[1].user_attrs["attempts"] == 2
 
@@ -121,7 +121,7 @@ def test_a_study_that_is_killed_again_and_again_goes_on_to_the_same_values(
         assert tools.running(tmp_path) == [0]
     code, out, err = tools.optimize(tmp_path, path)
     assert code == 0, (out, err)
-    assert "Trial   0  goes on" in out
+    assert "Trial   0  continues" in out
     assert tools.results(tmp_path) == undisturbed
     assert tools.trials(tmp_path)[0].user_attrs["attempts"] == 4
 

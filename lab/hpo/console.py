@@ -18,12 +18,14 @@ from lab.hpo.executor import Slot
 from lab.hpo.storage import unless_unavailable
 from lab.hpo.study_callbacks import StudyCallback, TrialResult
 from lab.hpo.trial import Trial
+from lab.hpo.worker_main import EpochReported, RunStarted
 from lab.report.trial_attributes import TrialAttributes
 from lab.report.trial_ranking import ranked
 from lab.store.file_io import printed_json
 from lab.train.callbacks.progress_bar import Style
 
 _MINUTE = 60.0
+_STALLED = 300.0  # seconds without a step after which the state names a trial
 
 
 class StudyConsole:
@@ -127,6 +129,7 @@ class ConsoleCallback(StudyCallback):
         self._config, self._study, self._console, self._clock = config, study, console, clock
         self._trials: Sequence[FrozenTrial] = ()
         self._read_at = clock.monotonic()
+        self._steps_at: dict[int, float] = {}  # by number of the running trials
 
     def on_message(self, text: str) -> None:
         """Print it."""
@@ -135,10 +138,28 @@ class ConsoleCallback(StudyCallback):
     def on_trial_start(self, trial: Trial, slot: Slot) -> None:
         """Print that it is continued, if it is."""
         self._console.trial_started(trial, slot.device)
+        self.on_steps(trial)
+
+    def on_run_start(self, trial: Trial, message: RunStarted) -> None:
+        """Note the time."""
+        self.on_steps(trial)
+
+    def on_steps(self, trial: Trial) -> None:
+        """Note the time."""
+        self._steps_at[trial.number] = self._clock.monotonic()
+
+    def on_epoch_end(self, trial: Trial, message: EpochReported) -> None:
+        """Note the time."""
+        self.on_steps(trial)
+
+    def on_trial_release(self, trial: Trial) -> None:
+        """Forget the time."""
+        self._steps_at.pop(trial.number, None)
 
     def on_trial_end(self, trial: Trial, result: TrialResult) -> None:
         """Print its line, with names for its choices; two choices of one component have their own."""
         self._trials, self._read_at = result.trials, self._clock.monotonic()
+        self.on_trial_release(trial)
         space = self._config.space
         shown = dict(space.shown(space.to_params(trial.values))) if trial.values else {}
         self._console.trial_over(trial, result, self._standing(), shown)
@@ -161,7 +182,15 @@ class ConsoleCallback(StudyCallback):
         begun = sum(trial.state != TrialState.WAITING for trial in self._trials)
         waiting = trials_left(self._config, len(finished) + len(running), begun)
         left = self._seconds_left(finished, running, waiting)
-        return standing(counts, self._config.total, len(running), shown, left)
+        return standing(counts, self._config.total, len(running), shown, left) + self._stalled()
+
+    def _stalled(self) -> str:
+        """Name the trials of this process that have made no step for long."""
+        waits = {number: self._clock.monotonic() - at for number, at in self._steps_at.items()}
+        stalled = {number: seconds for number, seconds in waits.items() if seconds > _STALLED}
+        return "".join(
+            f" · trial {number}: no step for {format_duration(waited)}" for number, waited in stalled.items()
+        )
 
     def _seconds_left(
         self, finished: list[TrialAttributes], running: list[TrialAttributes], waiting: int

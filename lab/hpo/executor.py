@@ -20,12 +20,14 @@ from lab.console.streams import SafeStream
 from lab.events import Outcome, Stopped
 from lab.hpo import forkserver, worker_main
 from lab.hpo.clock import REAL, Clock
+from lab.hpo.process_watcher import ProcessWatcher, birth, end, end_group, is_gone
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
 
 _EXIT = 2.0  # seconds for what a library does at the end of its process
 _KILL_AFTER = 10.0  # seconds between asking a process to stop and ending it
+_UNKNOWN = 255  # the exit code that Python gives to the processes of a server that was killed
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,30 @@ class Job:
 
 @dataclass(kw_only=True)
 class ProcessJob(Job):
-    """A run in a process."""
+    """A run in a process.
+
+    Args:
+        born: the process's `birth`.
+    """
 
     process: ForkServerProcess
+    born: str | None
     connection: Connection | None
     killed: bool = False
     last: TrialFinished | None = None  # its last word
     leaving: float | None = None  # since when nothing more is to come
+
+    @property
+    def pid(self) -> int:
+        """The number of the process, and of its group."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """The end of the process itself, which that of the server it was forked from is not."""
+        code = self.process.exitcode
+        return code is not None and (code != _UNKNOWN or is_gone(self.pid, self.born))
 
 
 class Handler(Protocol):
@@ -102,12 +121,16 @@ class ProcessExecutor:
 
     def __init__(self, slots: Sequence[Slot], run: Run, handler: Handler) -> None:
         self.slots, self.jobs = slots, list[ProcessJob]()
-        self._run, self._handler = run, handler
+        self._run, self._handler, self._watcher = run, handler, ProcessWatcher()
 
     def start(self, slot: Slot, order: TrialJob, subject: Any) -> None:
         """Begin a run in a free slot."""
         process, connection = forkserver.start(worker_main.main, order, self._run, name=order.folder.name)
-        self.jobs.append(ProcessJob(slot, order, subject, process=process, connection=connection))
+        job = ProcessJob(
+            slot, order, subject, process=process, born=birth(process.pid or 0), connection=connection
+        )
+        self.jobs.append(job)
+        self._watch()
 
     def poll(self, seconds: float) -> None:
         """Handle what the runs have to say, waiting for it at most so long."""
@@ -116,12 +139,13 @@ class ProcessExecutor:
             if since is not None and time.monotonic() - since > patience:
                 self._kill(job)
         lines = {job.connection: job for job in self.jobs if job.connection is not None}
-        ends = {job.process.sentinel: job for job in self.jobs if job.leaving is not None}
+        # Not the pipe alone: a process that was killed may have left children which hold its end.
+        ends = [job.process.sentinel for job in self.jobs if job.process.exitcode is None]
         for found in wait([*lines, *ends], seconds):
             if isinstance(found, Connection):
                 self._receive(lines[found], found)
-            elif isinstance(found, int):
-                self._reap(ends[found])
+        for job in [job for job in self.jobs if job.has_ended]:
+            self._reap(job)
 
     def stop(self, job: Job, stop: Stopped) -> None:
         """Ask a run to end at once and in order; one that doesn't is killed."""
@@ -133,10 +157,17 @@ class ProcessExecutor:
 
     def close(self) -> None:
         """End all runs by force."""
-        for job in list(self.jobs):
+        for job in self.jobs:
             self._kill(job)
-            job.process.join()
+        deadline = time.monotonic() + _KILL_AFTER
+        while not all(job.has_ended for job in self.jobs) and time.monotonic() < deadline:
+            time.sleep(0.005)
         self.jobs.clear()
+        self._watch()
+        self._watcher.close()
+
+    def _watch(self) -> None:
+        self._watcher.watch(job.pid for job in self.jobs)
 
     def _receive(self, job: ProcessJob, connection: Connection) -> None:
         try:
@@ -155,15 +186,18 @@ class ProcessExecutor:
 
     def _reap(self, job: ProcessJob) -> None:
         """The process is gone, and its memory with it: now its slot is free."""
-        job.process.join()
+        end_group(job.pid)
+        while job.connection is not None and job.connection.poll():
+            self._receive(job, job.connection)
         self.jobs.remove(job)
+        self._watch()
         self._handler(
             job, job.last or WorkerDied(forkserver.cause_of_death(job.process.exitcode, job.killed))
         )
 
     def _kill(self, job: ProcessJob) -> None:
         job.killed = True
-        job.process.kill()
+        end(job.pid)
 
 
 class InProcessExecutor:

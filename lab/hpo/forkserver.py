@@ -2,12 +2,16 @@
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 from lab.config import ConfigError, OptimizeConfig, RunConfig
@@ -23,6 +27,9 @@ _PICTURES = ("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.PngIma
              "lab.figures.curves", "lab.figures.samples")  # fmt: skip
 _DEAF_TO = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TENSORBOARD = ("lab.trackers.tensorboard", "torch.utils.tensorboard")
+_ATTEMPTS = 5  # to start a process, where the server is killed each time
+_END = 0.1  # seconds that a killed server may take to end
+_OOM_SCORE = 500  # of 1000: a trial that takes half of the memory less is ended before its scheduler
 _KNOWN = ("torch", "torchvision", "segmentation_models_pytorch", "albumentations", "sklearn", "lab", "model")
 
 
@@ -41,6 +48,18 @@ def warm_up(config: RunConfig, *modules: str) -> None:
     late = [*_LATE, *(_PICTURES if config.pictures.enabled else ())]
     late += _TENSORBOARD if any(tracker.type == "tensorboard" for tracker in config.shipped_trackers) else ()
     context().set_forkserver_preload([*modules, *late, *known, "lab.hpo.gc_freeze"])
+    _ensure_running()
+
+
+def _ensure_running() -> None:
+    """Start the server if it isn't there; Python would do so as well, but with other signals and paths."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        pipe = select.poll()  # which the server alone reads from
+        pipe.register(server._forkserver_alive_fd, 0)
+        if not pipe.poll(0):
+            return
+        server._stop()  # it was killed: put it away
     # It must not hear of a signal to the whole job, which ends what uses it; nor must what it forks.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _DEAF_TO}
     ours = {
@@ -93,12 +112,37 @@ def redefined(config: OptimizeConfig, attributes: Mapping[str, Any]) -> list[Pro
 def start(
     action: Callable[..., None], *arguments: Any, name: str | None
 ) -> tuple[ForkServerProcess, Connection]:
-    """Start a process of the server; the action's first argument is the other end of the connection."""
-    ours, theirs = context().Pipe()
-    process = context().Process(target=action, args=(theirs, *arguments), name=name)
-    process.start()
-    theirs.close()
-    return process, ours
+    """Start a process of the server; the action's first argument is the other end of the connection.
+
+    A server that was killed is started again, also one that is killed meanwhile.
+
+    Raises:
+        RuntimeError: the server ended each time.
+    """
+    for _ in range(_ATTEMPTS):
+        _ensure_running()
+        # New ones each time: the server may have forked a process before it ended, which uses the others.
+        ours, theirs = context().Pipe()
+        process = context().Process(target=_begin, args=(theirs, action, *arguments), name=name)
+        try:
+            process.start()
+        except (EOFError, ConnectionError):
+            ours.close()
+            time.sleep(_END)
+        else:
+            return process, ours
+        finally:
+            theirs.close()
+    raise RuntimeError(f"the process that trials are forked from was killed {_ATTEMPTS} times in a row")
+
+
+def _begin(connection: Connection, action: Callable[..., None], *arguments: Any) -> None:
+    """Do what the process is for, in its own session, and as the first to go where memory runs out."""
+    os.setsid()
+    with suppress(OSError):  # Linux alone has it
+        file = Path("/proc/self/oom_score_adj")
+        file.write_text(str(min(1000, int(file.read_text(encoding="ascii")) + _OOM_SCORE)), encoding="ascii")
+    action(connection, *arguments)
 
 
 def cause_of_death(code: int | None, killed: bool = False) -> str:

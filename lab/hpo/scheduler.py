@@ -36,6 +36,7 @@ from lab.hpo.worker_main import (
     Message,
     RunEnded,
     RunStarted,
+    StepsReported,
     TrialFinished,
     TrialJob,
     WorkerReady,
@@ -193,6 +194,8 @@ class TrialScheduler(JobLoop):
                 if trial.resume:  # its former process may have gone on until it let go of the folder
                     self._queue.sync_reports(trial)
                 self._callbacks.on_run_start(trial, message)
+            case StepsReported():
+                self._callbacks.on_steps(trial)
             case EpochReported():
                 return self._epoch(job, trial, message)
             case RunEnded():

@@ -27,6 +27,7 @@ from lab.config.refused_command import Refused
 from lab.console import shell_commands
 from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
+from lab.hpo.process_watcher import birth, is_gone
 from lab.hpo.trial_history import TrialHistory
 from lab.store.paths import url_expanded
 from lab.store.redact import HIDDEN
@@ -248,7 +249,7 @@ def _reason(error: BaseException) -> str:
 
 def process_identity() -> str:
     """Identify this process, so that another one on the same machine can check whether it is alive."""
-    return f"{_namespace()}:{os.getpid()}:{_birth(os.getpid()) or _UNSEEN}"
+    return f"{_namespace()}:{os.getpid()}:{birth(os.getpid()) or _UNSEEN}"
 
 
 def is_dead(identity: str) -> bool:
@@ -260,10 +261,8 @@ def is_dead(identity: str) -> bool:
     namespace, _, rest = identity.rpartition(":")[0].rpartition(":")
     if namespace != _namespace() or not rest.isdecimal():
         return False
-    born, known = _birth(int(rest)), identity.rpartition(":")[2]
-    if born is None or (born and known == _UNSEEN):
-        return not _exists(int(rest))
-    return born != known
+    known = identity.rpartition(":")[2]
+    return is_gone(int(rest), None if known == _UNSEEN else known)
 
 
 def _namespace() -> str:
@@ -273,22 +272,3 @@ def _namespace() -> str:
         return f"{os.uname().nodename}/{boot}/{Path('/proc/self/ns/pid').readlink().name}"
     except OSError:
         return os.uname().nodename
-
-
-def _birth(pid: int) -> str | None:
-    """When a process started, in the kernel's ticks; empty where it has ended, None where nobody can see."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -54,6 +54,9 @@ class StudyCallback:
     def on_run_start(self, trial: Trial, message: RunStarted) -> None:
         """A seed or fold of a trial begins."""
 
+    def on_steps(self, trial: Trial) -> None:
+        """A trial makes steps; called a few times a minute."""
+
     def on_epoch_end(self, trial: Trial, message: EpochReported) -> None:
         """An epoch is over; the trial waits for the answer meanwhile."""
 
@@ -92,6 +95,7 @@ class StudyCallbackList(StudyCallback):
     on_message = _each("on_message")
     on_trial_start = _each("on_trial_start")
     on_run_start = _each("on_run_start")
+    on_steps = _each("on_steps")
     on_epoch_end = _each("on_epoch_end")
     on_run_end = _each("on_run_end")
     on_trial_release = _each("on_trial_release")

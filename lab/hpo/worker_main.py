@@ -19,10 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TextIO, cast
 
-from lab.config import Infeasible, OptimizeConfig, RunConfig
+from lab.config import OptimizeConfig, RunConfig
 from lab.config.group_split_rule import GroupRule, applied
 from lab.config.problems import Path as KeyPath
-from lab.config.problems import Refusal
 from lab.config.validation import validate
 from lab.console.redacted_output import RedactingStream
 from lab.console.streams import into_files
@@ -33,17 +32,19 @@ from lab.events import (
     RunEnd,
     RunResult,
     RunStart,
+    StepsDone,
     StopCause,
     Stopped,
     StopRequest,
 )
+from lab.hpo.trial_errors import infeasible_reason
 from lab.hpo.trial_folder import CONSOLE, clear, fenced, write_trial
 from lab.store import file_io, run_folder
 from lab.store.error_text import kind_and_text, text_of, traceback_of
 from lab.store.redact import learn, redact_text
 
 IN_USE = "another process is at work in the trial's folder"
-_GRACE = 20.0  # seconds that a process without a scheduler may take to end in order
+_STEPS = 10.0  # seconds between two reports of steps
 
 
 class Run(Protocol):
@@ -106,6 +107,11 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class StepsReported:
+    """The run makes steps; sent a few times a minute."""
+
+
+@dataclass(frozen=True)
 class EpochReported:
     """An epoch is over; the process waits for a StopRequest or None."""
 
@@ -148,7 +154,7 @@ class TrialFinished:
     cause: StopCause | None = None
 
 
-Message = WorkerReady | RunStarted | EpochReported | RunEnded | TrialFinished
+Message = WorkerReady | RunStarted | StepsReported | EpochReported | RunEnded | TrialFinished
 Answer = StopRequest | None
 Tell = Callable[[Message], Answer]
 
@@ -158,7 +164,7 @@ class ReportCallback(Callback):
 
     def __init__(self, tell: Tell, repeats: Sequence[str]) -> None:
         self._tell, self._repeats = tell, repeats
-        self._index = 0
+        self._index, self._steps_at = 0, time.monotonic()
         self.ends: list[RunEnd] = []
         self.stop: StopRequest | None = None
         self.parameters = 0
@@ -170,6 +176,12 @@ class ReportCallback(Callback):
         self._index = self._repeats.index(event.run_dir.name) if several else 0
         self.parameters, self.definitions = event.parameters, event.definitions
         self._tell(RunStarted(self._index, event))
+
+    def on_steps(self, event: StepsDone) -> None:
+        """Report now and then that there are steps."""
+        if (now := time.monotonic()) - self._steps_at > _STEPS:
+            self._steps_at = now
+            self._tell(StepsReported())
 
     def on_epoch_end(self, event: EpochEnd) -> StopRequest | None:
         """Report the epoch; returns the answer."""
@@ -313,9 +325,6 @@ class WorkerChannel:
         assert main is not None
         # Sent to another thread it would not wake a main one that sleeps.
         signal.pthread_kill(main, signal.SIGTERM)
-        timer = threading.Timer(_GRACE, os._exit, [143])  # it may hang in a library that knows no signals
-        timer.daemon = True
-        timer.start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -358,7 +367,7 @@ def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None)
         return TrialFinished(Outcome.INTERRUPTED, text_of(error) or "KeyboardInterrupt", **common)
     if file_io.is_disk_full(error):  # no fault of the trial's, and any other would have it as well
         return disk_full(error, **common)
-    if reason := _infeasible(error, order.searched):
+    if reason := infeasible_reason(error, order.searched):
         return TrialFinished(Outcome.INFEASIBLE, redact_text(reason), **common)
     if not any(order.folder.rglob(run_folder.TRACEBACK)):  # it broke before the run had begun
         text = redact_text(traceback_of(error))
@@ -376,18 +385,3 @@ def disk_full(error: BaseException, **common: Any) -> TrialFinished:
     return TrialFinished(
         Outcome.INTERRUPTED, file_io.disk_full_message(error), cause=StopCause.DISK_FULL, **common
     )
-
-
-def _infeasible(error: BaseException, searched: Sequence[KeyPath]) -> str:
-    """The reason why a combination of values makes no run; empty where it was another fault.
-
-    A component may declare it. One that refuses its arguments by a ValueError or an AssertionError does so as
-    well, as far as the study has chosen some of them; else it is a mistake that all trials have.
-    """
-    if isinstance(error, Infeasible):
-        return text_of(error) or "it is infeasible"
-    if not isinstance(error, Refusal):
-        return ""
-    places = [problem.path for problem in error.problems]
-    chosen = any(place[:1] == own[:1] for place in places for own in searched)
-    return "; ".join(map(str, error.problems)) if error.declared or chosen else ""

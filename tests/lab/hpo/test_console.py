@@ -6,16 +6,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import create_trial
 
 from lab.events import Outcome
-from lab.hpo.console import StudyConsole, standing
+from lab.hpo.clock import Clock
+from lab.hpo.console import ConsoleCallback, StudyConsole, standing
+from lab.hpo.executor import Slot
 from lab.hpo.learning_curve import Curve
 from lab.hpo.leases import Lease
 from lab.hpo.study_callbacks import TrialResult
 from lab.hpo.trial import Trial
 from lab.hpo.worker_main import TrialFinished
+from tests.lab.hpo.small_study import config_of
 
 
 class Terminal(io.StringIO):
@@ -126,6 +130,28 @@ def test_a_terminal_that_cannot_write_a_line_anew_gets_lines(
     over(console)
     assert "\x1b" not in out.getvalue() and "\r" not in out.getvalue()
     assert out.getvalue().splitlines()[-1].strip() == "1/4 done"
+
+
+def test_a_trial_that_makes_no_step_for_long_is_named() -> None:
+    out, seconds = io.StringIO(), [0.0]
+    clock = Clock(now=lambda: seconds[0], monotonic=lambda: seconds[0])
+    config = config_of("sqlite:///unused.db")
+    console = ConsoleCallback(config, optuna.create_study(), StudyConsole("auto", out), clock)
+    trials = [Trial(Lease(n, n, "me", 1), {}, None, "", Path("x"), False, Curve(4)) for n in range(3)]
+    for trial in trials:
+        console.on_trial_start(trial, Slot(0))
+
+    def status(at: float) -> str:
+        seconds[0] = at
+        console.on_poll()
+        return out.getvalue().splitlines()[-1]
+
+    assert status(200.0) == "0/12 done"
+    console.on_steps(trials[0])
+    console.on_trial_release(trials[2])
+    assert status(301.0) == "0/12 done · trial 1: no step for 5 min 01 s"
+    console.on_steps(trials[1])
+    assert status(380.0) == "0/12 done"
 
 
 def test_standing() -> None:

@@ -1,9 +1,13 @@
 """Where trials run: what is heard of a process, however it ends."""
 
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver as servers
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from lab.console.signals import Signals
 from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
 from lab.hpo import executor
 from lab.hpo.executor import InProcessExecutor, Job, ProcessExecutor, Slot, WorkerDied, cpu_share, free_slot
+from lab.hpo.process_watcher import ProcessWatcher
 from lab.hpo.worker_main import (
     Answer,
     EpochReported,
@@ -23,6 +28,7 @@ from lab.hpo.worker_main import (
     TrialJob,
     WorkerReady,
 )
+from tests import study_tools as tools
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
 
@@ -44,7 +50,15 @@ def run(run_config: RunConfig, **options: Any) -> RunResult:
         while len(list(folder.parent.glob("*/here"))) < 2:
             assert time.monotonic() < deadline, "the other one has not come"
             time.sleep(0.01)
-    if run_config.name in ("sleeps", "deaf"):
+    if run_config.name == "forks" and os.fork() == 0:
+        (folder / "child").write_text(str(os.getpid()))
+        time.sleep(600)
+    if run_config.name == "wedged":  # unlike ctypes.CDLL, PyDLL keeps the interpreter's lock
+        ctypes.PyDLL(None).sleep(600)
+    if run_config.name == "waits":
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+    if run_config.name in ("sleeps", "deaf", "forks"):
         time.sleep(600)
     outcome, reason = (Outcome.COMPLETED, "") if stop is None else (stop.outcome, stop.reason)
     end = RunEnd(outcome, reason, 1, 0.5, 1, VALUES, VALUES, 1.5, 10.0)
@@ -163,6 +177,106 @@ def test_a_process_may_end_without_a_last_word(processes: Any, order: Any) -> No
     pool.start(Slot(0), order("exits"), "a")
     attend(pool, lambda: not pool.jobs)
     assert heard.last("a") == WorkerDied("its process ended with exit code 7")
+
+
+def until_gone(*numbers: int) -> None:
+    deadline = time.monotonic() + 20
+    while not all(map(is_gone, numbers)):
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.01)
+
+
+def child_in(folder: Path) -> int:
+    while not (folder / "child").exists() or not (folder / "child").read_text():
+        time.sleep(0.01)
+    return int((folder / "child").read_text())
+
+
+def test_a_killed_process_whose_child_survives_is_noticed(processes: Any, order: Any, tmp_path: Path) -> None:
+    """The child holds the trial's end of the pipe, which therefore does not close."""
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("forks"), "a")
+    attend(pool, lambda: EpochReported in heard.kinds("a"))
+    child = child_in(tmp_path / "trial")
+    os.kill(pid(pool), signal.SIGKILL)
+    attend(pool, lambda: not pool.jobs, 5)
+    assert isinstance(heard.last("a"), WorkerDied)
+    until_gone(child)
+
+
+def test_runs_survive_the_server_that_they_were_forked_from(
+    processes: Any, order: Any, tmp_path: Path
+) -> None:
+    heard = Heard()
+    pool = processes(heard, slots=3)
+    for index, name in enumerate(("waits", "sleeps")):
+        pool.start(Slot(index), order(name, name), name)
+    attend(pool, lambda: all(EpochReported in heard.kinds(name) for name in ("waits", "sleeps")))
+    killed = pool.jobs[1].pid
+    server: Any = servers._forkserver  # type: ignore[attr-defined]
+    os.kill(server._forkserver_pid, signal.SIGKILL)
+    pool.start(Slot(2), order("plain"), "plain")
+    attend(pool, lambda: len(pool.jobs) == 2)
+    os.kill(killed, signal.SIGKILL)
+    (tmp_path / "waits" / "go").touch()
+    attend(pool, lambda: not pool.jobs, 10)
+    assert [heard.last(name).outcome for name in ("waits", "plain")] == ["completed", "completed"]
+    assert isinstance(heard.last("sleeps"), WorkerDied)
+
+
+def test_a_run_that_was_stopped_for_a_while_continues(processes: Any, order: Any, tmp_path: Path) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool._watcher = ProcessWatcher(0.1)
+    pool.start(Slot(0), order("waits"), "a")
+    attend(pool, lambda: EpochReported in heard.kinds("a"))
+    os.kill(pid(pool), signal.SIGSTOP)
+    (tmp_path / "trial" / "go").touch()
+    until = time.monotonic() + 0.8
+    attend(pool, lambda: time.monotonic() > until)
+    os.kill(pid(pool), signal.SIGCONT)
+    attend(pool, lambda: not pool.jobs, 10)
+    assert heard.last("a").outcome == "completed"
+
+
+SUPERVISOR = """
+import sys, time
+from pathlib import Path
+from lab.hpo.executor import ProcessExecutor, Slot
+from lab.hpo.process_watcher import ProcessWatcher
+from tests.lab.hpo.test_executor import EpochReported, Heard, TrialJob, attend, run
+
+if __name__ == "__main__":
+    names, heard = ("forks", "wedged"), Heard()
+    pool = ProcessExecutor([Slot(0), Slot(1)], run, heard)
+    pool._watcher = ProcessWatcher(0.5)
+    for slot, name in zip(pool.slots, names):
+        pool.start(slot, TrialJob({{**{config}, 'name': name}}, Path(name)), name)
+        pool._watcher._process.kill()  # the next one is told of both
+        pool._watcher._process.wait()
+    pool._watch()
+    attend(pool, lambda: all(EpochReported in heard.kinds(name) for name in names))
+    print(*(job.pid for job in pool.jobs), flush=True)
+    time.sleep(600)
+"""
+
+
+def test_runs_whose_scheduler_was_killed_end_with_all_that_they_have_started(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    (tmp_path / "supervisor.py").write_text(SUPERVISOR.format(config=config().as_data()))
+    supervisor = subprocess.Popen(
+        [sys.executable, "supervisor.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(tools.ROOT)},
+    )  # fmt: skip
+    assert supervisor.stdout is not None
+    forks, wedged = map(int, supervisor.stdout.readline().split())
+    child = child_in(tmp_path / "forks")
+    supervisor.kill()
+    supervisor.wait()
+    supervisor.stdout.close()
+    until_gone(forks, wedged, child)
 
 
 def test_a_run_that_is_stopped_ends_in_order(processes: Any, order: Any) -> None:

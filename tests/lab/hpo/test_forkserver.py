@@ -171,6 +171,47 @@ def test_the_server_outlives_a_signal_to_the_whole_job(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
+def test_a_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    """Before a process is started, and while the server starts or forks."""
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.15)\n")
+    (tmp_path / "job.py").write_text(
+        "import os, signal, time\n"
+        "from multiprocessing import forkserver as servers\n"
+        "from threading import Timer\n"
+        "from lab.hpo import forkserver as server\n"
+        "def kill():\n"
+        "    os.kill(servers._forkserver._forkserver_pid, signal.SIGKILL)\n"
+        "def look(line):\n"
+        "    score = open('/proc/self/oom_score_adj').read()\n"
+        "    line.send((os.getsid(0) == os.getpgrp() == os.getpid(), int(score), os.getppid()))\n"
+        "def started():\n"
+        "    process, line = server.start(look, name='look')\n"
+        "    found = line.recv()\n"
+        "    process.join()\n"
+        "    return found, process.exitcode\n"
+        "if __name__ == '__main__':\n"
+        "    server.context().set_forkserver_preload(['slow'])\n"
+        "    print(*started())\n"
+        "    for delay in (0.0, 0.001, 0.002, 0.05, 0.1):\n"
+        "        before = servers._forkserver._forkserver_pid\n"
+        "        kill()\n"
+        "        if delay > 0:\n"
+        "            while servers._forkserver._forkserver_pid == before:\n"
+        "                server._ensure_running()\n"
+        "            Timer(delay, kill).start()\n"
+        "        found, code = started()\n"
+        "        assert (found[0], code) == (True, 0)\n"
+        "    print('done')\n"
+    )
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    done = subprocess.run(
+        [sys.executable, "job.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tools.ROOT)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.endswith("done\n"), done.stderr
+    assert done.stdout.startswith(f"(True, {min(1000, own + 500)}, "), "it is ended before the scheduler"
+
+
 def test_the_server_puts_nothing_away_at_its_end() -> None:
     code = (
         "import atexit\n"

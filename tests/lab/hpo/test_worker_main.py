@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from lab.config import RunConfig, import_policy
-from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
+from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, StepsDone, Stopped, request_stop
 from lab.hpo import worker_main
 from lab.hpo.trial_folder import TAKEN, fenced
 from lab.hpo.worker_main import (
     EpochReported,
+    ReportCallback,
     RunEnded,
     RunStarted,
+    StepsReported,
     TrialFinished,
     TrialJob,
     WorkerReady,
@@ -70,6 +72,16 @@ def test_every_epoch_is_told_and_the_answer_counts(tmp_path: Path, config: Calla
     ]
     assert (finished.outcome, finished.reason, finished.epochs) == ("pruned", "not promising", 2)
     assert (finished.value, finished.parameters, finished.seconds) == (0.5, 25, 1.5)
+
+
+def test_steps_are_reported_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    relay = ReportCallback(told.append, ())
+    began = relay._steps_at
+    for seconds in (1.0, 11.0, 12.0, 20.0, 22.0):
+        monkeypatch.setattr(time, "monotonic", lambda now=began + seconds: now)
+        relay.on_steps(StepsDone("train", 1, None))
+    assert told == [StepsReported(), StepsReported()], "after 11 and 22 s"
 
 
 @pytest.mark.parametrize(
