@@ -28,6 +28,7 @@ from lab.config.wandb_environment import settled
 from lab.console import command_line, shell_commands, streams
 from lab.console.redacted_output import redacted_output
 from lab.console.signals import Interrupted, SignalCallback, Signals
+from lab.console.silent_exits import silent_exits_fail
 from lab.events import Stopped
 from lab.store import file_io, run_folder
 
@@ -49,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     command = shell_commands.recorded([*map(command_line.as_text, given)])
     try:
-        return act(options, command)
+        with silent_exits_fail():
+            return act(options, command)
     except ConfigError as error:
         print(error.as_text(), file=sys.stderr)
         return WRONG
