@@ -64,11 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as stop:  # a signal, which the code names
         return int(stop.code or 0)
     except OSError as error:
-        if not file_io.is_disk_full(error):
+        places = [Path(place) for place in (options.resume, options.output) if place]
+        if not file_io.is_storage_fault(error, RUNS, STUDIES, *places):
             raise
         again = shell_commands.main("--resume", "RUN")
-        how = f"what was saved is intact; free some space, and continue by the same command or {again}"
-        print(f"main.py: {file_io.disk_full_message(error)}; {how}", file=sys.stderr)
+        how = f"what was saved is intact; correct this, and continue by the same command or {again}"
+        print(f"main.py: {file_io.storage_message(error)}; {how}", file=sys.stderr)
         return 1
 
 

@@ -439,7 +439,7 @@ def _run_once(
                 trainer.train(data.train, data.val, config.epochs)
         except BaseException as error:
             # The outcome comes first: an exception's text may be anything.
-            trainer.outcome = outcome_of(error)
+            trainer.outcome = outcome_of(error, context.folder)
             trainer.reason = reason_of(error, context.folder)
             raise
         finally:

@@ -122,7 +122,7 @@ class StopCause(Enum):
     TAKEN_OVER = auto()  # another process has taken the trial over
     NO_ANSWER = auto()  # the scheduler did not answer in time
     FOLDER_IN_USE = auto()  # a former process of the trial has not ended yet
-    DISK_FULL = auto()
+    STORAGE_FAULT = auto()  # a full disk, a folder that can't be written
     CRASHES = auto()  # the trial's process died again and again
 
 

@@ -247,6 +247,8 @@ class InProcessExecutor:
             return answer
 
         finished: TrialFinished | None = None
+        with self._signals.raised():
+            self._clock.sleep(job.order.delay)
         try:
             job.order.folder.mkdir(parents=True, exist_ok=True)
             log = (job.order.folder / CONSOLE).open("a", encoding="utf-8")
@@ -254,9 +256,9 @@ class InProcessExecutor:
             with log, redirect_stdout(out), self._signals.raised():
                 finished = worker_main.run_trial(job.order, self._run, tell)
         except OSError as error:
-            if not file_io.is_disk_full(error):
+            if not file_io.is_storage_fault(error, job.order.folder.parent):
                 raise
-            finished = finished or worker_main.disk_full(error)
+            finished = finished or worker_main.storage_fault(error)
         return finished
 
 

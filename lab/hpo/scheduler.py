@@ -26,6 +26,7 @@ from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import unless_unavailable
 from lab.hpo.study_callbacks import StudyCallback, TrialResult
 from lab.hpo.trial import Trial
+from lab.hpo.trial_errors import StorageFaults
 from lab.hpo.trial_folder import TAKEN, LeaseCheck
 from lab.hpo.trial_queue import TrialQueue, working_seconds
 from lab.hpo.wandb_sync import without_wandb
@@ -83,6 +84,7 @@ class TrialScheduler(JobLoop):
         self._callbacks, self._command, self._heartbeat = callbacks, tuple(command), heartbeat
         self._group_rule = recorded(study.user_attrs)
         self._failures = Failures(study, config.max_consecutive_failures, clock)
+        self._storage_faults = StorageFaults(patience(config), clock)
         self._trials: Sequence[FrozenTrial] = ()  # as they were last read
         self._fetched_nothing_at: float | None = None
         self._warned = False
@@ -126,7 +128,7 @@ class TrialScheduler(JobLoop):
         # Other processes may still be at work on trials that come back to this one.
         return not self._stopping() and self._queue.unfinished() > 0
 
-    def _start(self, trial: Trial, slot: Slot) -> None:
+    def _start(self, trial: Trial, slot: Slot, delay: float = 0.0) -> None:
         """Start or resume a trial, unless that is pointless."""
         if trial.recipe is None:
             self._record_result(trial, TrialFinished(Outcome.FAILED, trial.problem, fault="invalid config"))
@@ -158,6 +160,7 @@ class TrialScheduler(JobLoop):
             facts=trial.facts(self._config.study_name),
             searched=tuple(self._config.space.path(name) for name in trial.values),
             group_rule=self._group_rule,
+            delay=delay,
         )
         self._executor.start(slot, order, trial)
 
@@ -251,8 +254,11 @@ class TrialScheduler(JobLoop):
             self._retry(job, trial, "the scheduler did not answer in time; restarting the trial")
         elif waits and finished.cause is StopCause.FOLDER_IN_USE:
             self._retry(job, trial, f"{IN_USE}; it waits for that one to end")
+        elif waits and (delay := self._delay(trial, finished)) is not None:
+            again = f"{finished.reason}; it is tried again in {format_duration(delay)}"
+            self._retry(job, trial, again, delay=delay)
         elif finished.outcome is Outcome.INTERRUPTED:  # not asked for, it is as good as a death
-            if finished.cause is StopCause.DISK_FULL:
+            if finished.cause is StopCause.STORAGE_FAULT:
                 self._request_stop(Stopped(finished.reason, Outcome.FAILED, finished.cause))
             self._died(job, trial, finished.reason)
         elif finished.outcome is Outcome.OUT_OF_MEMORY and self._can_halve(trial):
@@ -260,6 +266,12 @@ class TrialScheduler(JobLoop):
             self._retry(job, trial, f"{finished.reason}: once more with half the batch", resume=False)
         else:
             self._record_result(trial, finished)
+
+    def _delay(self, trial: Trial, finished: TrialFinished) -> float | None:
+        """Return the seconds until a trial that the system kept from its files is tried again."""
+        if finished.cause is not StopCause.STORAGE_FAULT:
+            return None
+        return self._storage_faults.delay(trial.number, len(trial.curve.points))
 
     def _can_halve(self, trial: Trial) -> bool:
         batch_size = trial.ran.batch_size if trial.ran is not None else 1
@@ -289,12 +301,15 @@ class TrialScheduler(JobLoop):
         done, seconds = len(trial.curve.points), trial.earlier_seconds
         self._record_result(trial, TrialFinished(outcome, reason, epochs=done, seconds=seconds, **more))
 
-    def _retry(self, job: Job, trial: Trial, reason: str, resume: bool = True) -> None:
+    def _retry(self, job: Job, trial: Trial, reason: str, resume: bool = True, delay: float = 0.0) -> None:
         if trial.lost:
             return
         self._on_message(f"trial {trial.number}: {reason}")
-        trial.resume = resume and (trial.folder / run_folder.CONFIG).exists()
-        self._start(trial, job.slot)
+        try:
+            trial.resume = resume and (trial.folder / run_folder.CONFIG).exists()
+        except OSError:  # the folder can't be read at present
+            trial.resume = resume and bool(trial.curve.points)
+        self._start(trial, job.slot, delay)
 
     def _record_result(self, trial: Trial, finished: TrialFinished) -> None:
         """Store the result of a trial, then call the callbacks with it."""

@@ -1,11 +1,41 @@
 """Errors of a trial's run that are no mistake in its code."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from lab.config import Infeasible
 from lab.config.problems import Path as KeyPath
 from lab.config.problems import Refusal
+from lab.hpo.clock import REAL, Clock
 from lab.store.error_text import text_of
+
+_FIRST_DELAY = 1.0  # seconds
+
+
+@dataclass
+class StorageFaults:
+    """Decide how long trials that the system keeps from their files are tried again.
+
+    Args:
+        patience: seconds after a trial's first fault, unless it has made progress since.
+    """
+
+    patience: float
+    clock: Clock = REAL
+    _since: dict[int, tuple[float, int]] = field(default_factory=dict)  # by trial, and its epochs then
+
+    def delay(self, number: int, epochs: int) -> float | None:
+        """Return the seconds until a trial's next attempt, each time about twice as many; None to stop.
+
+        Args:
+            epochs: that the trial has reported.
+        """
+        now = self.clock.monotonic()
+        since, before = self._since.get(number, (now, -1))
+        since = now if epochs > before else since
+        self._since[number] = since, epochs
+        lasted = now - since
+        return None if lasted >= self.patience else max(_FIRST_DELAY, lasted)
 
 
 def infeasible_reason(error: BaseException, searched: Sequence[KeyPath]) -> str:

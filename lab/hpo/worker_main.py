@@ -74,6 +74,7 @@ class TrialJob:
         facts: what the study knows of the trial, for its folder.
         group_rule: the rule by which the run's data is cut; one that is continued keeps its own.
         searched: paths of the values that the study has chosen: a component that refuses them is infeasible.
+        delay: seconds to wait before it.
     """
 
     config: Mapping[str, Any]
@@ -86,6 +87,7 @@ class TrialJob:
     facts: Mapping[str, Any] = field(default_factory=dict)
     searched: tuple[KeyPath, ...] = ()
     group_rule: GroupRule = GroupRule.NEAREST
+    delay: float = 0.0
 
 
 def patience(config: OptimizeConfig) -> float:
@@ -242,32 +244,39 @@ def run_trial(order: TrialJob, run: Run, tell: Tell) -> TrialFinished:
 
 
 def main(connection: Connection, order: TrialJob, run: Run) -> None:
-    """Run a trial in its own process; its console goes into the trial's folder."""
+    """Run a trial in its own process."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the scheduler decides
+        signal.signal(number, signal.SIG_IGN)
+    line = WorkerChannel(connection, order.patience)
+    line.last_word(_in_own_process(order, run, line))
+
+
+def _in_own_process(order: TrialJob, run: Run, line: "WorkerChannel") -> TrialFinished:
+    """Run the trial; its console goes into its folder."""
     try:
+        line.listen()
+        time.sleep(order.delay)
         order.folder.mkdir(parents=True, exist_ok=True)
         with (order.folder / CONSOLE).open("ab", buffering=0) as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-    except OSError as error:
-        if not file_io.is_disk_full(error):
-            raise
-        connection.send(disk_full(error))
-        return
-    into_files()
-    sys.stdout, sys.stderr = (
-        cast(TextIO, RedactingStream(sys.stdout)),
-        cast(TextIO, RedactingStream(sys.stderr)),
-    )
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the scheduler decides
-        signal.signal(number, signal.SIG_IGN)
-    line = WorkerChannel(connection, order.patience)
-    device = str(order.config.get("device", ""))
-    if device.startswith("cuda:"):
-        import torch
+        into_files()
+        sys.stdout, sys.stderr = (
+            cast(TextIO, RedactingStream(sys.stdout)),
+            cast(TextIO, RedactingStream(sys.stderr)),
+        )
+        device = str(order.config.get("device", ""))
+        if device.startswith("cuda:"):
+            import torch
 
-        torch.cuda.set_device(device)
-    finished = run_trial(order, run, line.tell)
-    line.last_word(finished)
+            torch.cuda.set_device(device)
+        return run_trial(order, run, line.tell)
+    except Stopped as stop:  # before the run has begun
+        return TrialFinished(stop.outcome, stop.reason, cause=stop.cause)
+    except OSError as error:
+        if not file_io.is_storage_fault(error, order.folder.parent):
+            raise
+        return storage_fault(error)
 
 
 class WorkerChannel:
@@ -278,6 +287,9 @@ class WorkerChannel:
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._stop: Stopped | None = None
         self._patience = patience
+
+    def listen(self) -> None:
+        """Let the scheduler stop this thread by raising Stopped."""
         signal.signal(signal.SIGTERM, self._on_signal)
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -356,8 +368,6 @@ def _fenced(order: TrialJob, action: Callable[[], RunResult]) -> RunResult:
 
 
 def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None) -> TrialFinished:
-    from lab.train.runtime import is_out_of_memory  # it brings torch, which the scheduler does without
-
     common = relay.totals() if relay is not None else {}
     if isinstance(error, Stopped):
         return TrialFinished(error.outcome, error.reason, cause=error.cause, **common)
@@ -365,10 +375,12 @@ def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None)
         return TrialFinished(Outcome.INTERRUPTED, IN_USE, cause=StopCause.FOLDER_IN_USE, **common)
     if isinstance(error, KeyboardInterrupt):
         return TrialFinished(Outcome.INTERRUPTED, text_of(error) or "KeyboardInterrupt", **common)
-    if file_io.is_disk_full(error):  # no fault of the trial's, and any other would have it as well
-        return disk_full(error, **common)
+    if file_io.is_storage_fault(error, order.folder.parent):  # any other trial would have it as well
+        return storage_fault(error, **common)
     if reason := infeasible_reason(error, order.searched):
         return TrialFinished(Outcome.INFEASIBLE, redact_text(reason), **common)
+    from lab.train.runtime import is_out_of_memory  # it brings torch, which the scheduler does without
+
     if not any(order.folder.rglob(run_folder.TRACEBACK)):  # it broke before the run had begun
         text = redact_text(traceback_of(error))
         with suppress(OSError):
@@ -380,8 +392,8 @@ def _broken(error: BaseException, order: TrialJob, relay: ReportCallback | None)
     return TrialFinished(outcome, reason, fault=f"{type(error).__name__}{place}", **common)
 
 
-def disk_full(error: BaseException, **common: Any) -> TrialFinished:
-    """The end of a run that had no room to write."""
+def storage_fault(error: BaseException, **common: Any) -> TrialFinished:
+    """The end of a run that the system kept from its files."""
     return TrialFinished(
-        Outcome.INTERRUPTED, file_io.disk_full_message(error), cause=StopCause.DISK_FULL, **common
+        Outcome.INTERRUPTED, file_io.storage_message(error), cause=StopCause.STORAGE_FAULT, **common
     )

@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,10 @@ from typing import IO, Any
 from lab.store.ascii_fallback import HANDLER, can_write
 
 _PATIENCE = 0.5  # seconds
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (
+    errno.EPERM, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE
+)  # fmt: skip
 _held: set[int] = set()
 
 
@@ -36,15 +41,37 @@ class Unwritable(RuntimeError):
     """The folder that runs live in can't be made, or what is written to it would land elsewhere."""
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Return whether there was no space left to write, on the disk or in this user's quota."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def is_storage_fault(error: BaseException | None, *folders: Path) -> bool:
+    """Return whether the system kept this program from its own files, which is no fault of what runs.
+
+    Args:
+        folders: that the program writes to. Errors on other paths, such as those of the user's data, count
+            only where there is no space left.
+    """
+    if not isinstance(error, OSError):
+        return False
+    if error.errno not in _REFUSED or not isinstance(error.filename, (str, bytes)):
+        return error.errno in _FULL
+    path = Path(os.path.realpath(os.fsdecode(error.filename)))
+    return _is_temporary(path) or any(path.is_relative_to(os.path.realpath(folder)) for folder in folders)
 
 
-def disk_full_message(error: BaseException) -> str:
-    """A message that a disk is full, and where."""
-    place = getattr(error, "filename", None)
-    return f"the disk is full: {f'{place}: ' if place else ''}{os.strerror(errno.ENOSPC)}"
+def _is_temporary(path: Path) -> bool:
+    """Return whether Python has named it; the folder of such files may hold the user's data as well."""
+    with suppress(OSError):
+        place = os.path.realpath(tempfile.gettempdir())
+        name = "".join(path.relative_to(place).parts[:1]) if path.is_relative_to(place) else ""
+        return name.startswith((tempfile.gettempprefix(), "pymp-"))
+    return False
+
+
+def storage_message(error: BaseException) -> str:
+    """A message that files can't be written or read, and which."""
+    assert isinstance(error, OSError)
+    full = error.errno in _FULL
+    place = f"{error.filename}: " if error.filename else ""
+    text = os.strerror(errno.ENOSPC if full else error.errno or 0)
+    return f"{'the disk is full' if full else 'storage fails'}: {place}{text}"
 
 
 class RunInUse(RuntimeError):

@@ -81,11 +81,11 @@ def run_end(context: RunContext, trainer: Trained, main_loss: str = VAL_LOSS) ->
     )
 
 
-def outcome_of(error: BaseException) -> Outcome:
-    """Return the outcome of a run that an exception ended."""
+def outcome_of(error: BaseException, folder: Path) -> Outcome:
+    """Return the outcome of a run in a folder that an exception ended."""
     if isinstance(error, Stopped):
         return error.outcome
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) or file_io.is_storage_fault(error, folder.parent):
         return Outcome.INTERRUPTED
     if isinstance(error, Infeasible):
         return Outcome.INFEASIBLE
@@ -98,9 +98,11 @@ def reason_of(error: BaseException, folder: Path) -> str:
         return error.reason
     if isinstance(error, KeyboardInterrupt):
         return "Ctrl-C"
+    if file_io.is_storage_fault(error, folder.parent):
+        return file_io.storage_message(error)
     if isinstance(error, Infeasible):
         return redact_text(text_of(error))
-    with suppress(OSError):  # a full disk may be the cause itself
+    with suppress(OSError):
         file_io.atomic_write(path := folder / run_folder.TRACEBACK, redact_text(traceback_of(error)))
         if (fault := fault_of(error)) is not None:
             fault.traceback = path

@@ -115,7 +115,9 @@ class RepeatsSummary:
         if isinstance(error, ConfigError) and not self._results:
             self._restore()
             return
-        stopped = isinstance(error, (KeyboardInterrupt, Stopped))
+        stopped = isinstance(error, (KeyboardInterrupt, Stopped)) or file_io.is_storage_fault(
+            error, self._folder
+        )
         broken = Outcome.INTERRUPTED if stopped else Outcome.FAILED
         end = self._end(Outcome.COMPLETED if error is None else broken)
         table = [

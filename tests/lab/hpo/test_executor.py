@@ -2,11 +2,13 @@
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import forkserver as servers
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import pytest
 
 from lab.config import RunConfig
 from lab.console.signals import Signals
-from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, Stopped, request_stop
+from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, StopCause, Stopped, request_stop
 from lab.hpo import executor
 from lab.hpo.executor import InProcessExecutor, Job, ProcessExecutor, Slot, WorkerDied, cpu_share, free_slot
 from lab.hpo.process_watcher import ProcessWatcher
@@ -28,6 +30,7 @@ from lab.hpo.worker_main import (
     TrialJob,
     WorkerReady,
 )
+from lab.store import file_io
 from tests import study_tools as tools
 
 VALUES = {"train_loss": 1.0, "val_loss": 0.5}
@@ -55,6 +58,13 @@ def run(run_config: RunConfig, **options: Any) -> RunResult:
         time.sleep(600)
     if run_config.name == "wedged":  # unlike ctypes.CDLL, PyDLL keeps the interpreter's lock
         ctypes.PyDLL(None).sleep(600)
+    if run_config.name == "crowded":
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (lowest_free, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        )
+        file_io.atomic_write(folder / "state", "x")
     if run_config.name == "waits":
         while not (folder / "go").exists():
             time.sleep(0.01)
@@ -287,6 +297,40 @@ def test_a_run_that_is_stopped_ends_in_order(processes: Any, order: Any) -> None
     pool.stop(pool.jobs[0], Stopped("it took longer than 3 s", "timed_out"))
     attend(pool, lambda: not pool.jobs, 10)
     assert (heard.last("a").outcome, heard.last("a").reason) == ("timed_out", "it took longer than 3 s")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="Linux has a folder that nobody can write to")
+def test_a_process_that_cannot_make_its_folder_says_why(processes: Any, config: Any) -> None:
+    heard = Heard()
+    pools = [processes(heard), InProcessExecutor([Slot(0)], run, heard, Signals())]
+    for index, pool in enumerate(pools):
+        pool.start(Slot(0), TrialJob(config().as_data(), Path("/sys/trial"), delay=0.1), index)
+    attend(pools[0], lambda: not pools[0].jobs)
+    for index in range(2):
+        found = heard.last(index)
+        assert (found.outcome, found.cause) == ("interrupted", StopCause.STORAGE_FAULT)
+        assert found.reason.startswith("storage fails: /sys/trial: ")
+
+
+def test_a_process_without_free_file_descriptors_is_interrupted(
+    processes: Any, order: Any, tmp_path: Path
+) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), order("crowded"), "a")
+    attend(pool, lambda: not pool.jobs)
+    reason = f"storage fails: {tmp_path / 'trial' / 'state'}: Too many open files"
+    assert (heard.last("a").cause, heard.last("a").reason) == (StopCause.STORAGE_FAULT, reason)
+
+
+def test_a_run_that_waits_before_it_begins_stops_at_once(processes: Any, order: Any) -> None:
+    heard = Heard()
+    pool = processes(heard)
+    pool.start(Slot(0), replace(order("plain"), delay=60.0), "a")
+    time.sleep(0.2)
+    pool.stop(pool.jobs[0], Stopped("SIGTERM"))
+    attend(pool, lambda: not pool.jobs, 5)
+    assert (heard.last("a").outcome, heard.last("a").reason) == ("interrupted", "SIGTERM")
 
 
 def test_a_run_that_does_not_stop_is_killed(

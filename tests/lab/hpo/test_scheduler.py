@@ -2,8 +2,10 @@
 
 import errno
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 import util
 from lab.config import OptimizeConfig
 from lab.events import RunResult, StopCause, Stopped
-from lab.hpo import repeated_failures, scheduler, study, trial_folder, worker_main
+from lab.hpo import repeated_failures, scheduler, study, trial_errors, trial_folder, worker_main
+from lab.hpo.clock import Clock
+from lab.hpo.trial_errors import StorageFaults
 from lab.store import file_io
 from tests import study_tools as tools
 
@@ -29,7 +33,7 @@ def texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "other texts":
         for number, (module, name) in enumerate(TEXTS):
             monkeypatch.setattr(module, name, f"text {number}")
-        monkeypatch.setattr(file_io, "disk_full_message", lambda error: "text of a disk")
+        monkeypatch.setattr(file_io, "storage_message", lambda error: "text of a disk")
     return str(request.param)
 
 
@@ -85,6 +89,35 @@ def test_a_disk_that_is_full_ends_the_study(workplace: Path, texts: str) -> None
     found = ended(workplace, lambda start: OSError(errno.ENOSPC, "no room"))
     assert (found.starts, found.failed) == (1, True)
     assert not {"outcome", "quarantined"} & set(found.attributes), "the trial waits"
+
+
+def test_a_folder_that_cannot_be_written_for_a_while_costs_no_attempt(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_errors, "_FIRST_DELAY", 0.2)
+    times: list[float] = []
+    path = str(workplace / "studies" / "small" / "trial_00000" / "metrics.csv")
+
+    def fault(start: int) -> BaseException | None:
+        times.append(time.monotonic())
+        return OSError(errno.EROFS, "x", path) if start < 4 else None
+
+    found = ended(workplace, fault)
+    assert (found.starts, found.failed, found.attributes["outcome"]) == (4, False, "completed")
+    assert (found.attributes["attempts"], found.token) == (1, 1)
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(times))
+
+
+def test_a_trial_is_tried_again_until_patience_is_over() -> None:
+    seconds = 0.0
+    faults = StorageFaults(60.0, Clock(monotonic=lambda: seconds))
+    delays = []
+    while (delay := faults.delay(3, 2)) is not None:
+        delays.append(delay)
+        seconds += delay
+    assert delays == [1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0] and seconds == 64.0
+    assert faults.delay(3, 3) == 1.0, "it has made progress"
+    assert faults.delay(4, 0) == 1.0, "it is another trial"
 
 
 def test_a_trial_that_ends_its_process_again_and_again_is_quarantined(workplace: Path, texts: str) -> None:

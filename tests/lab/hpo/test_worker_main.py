@@ -12,7 +12,17 @@ import pytest
 import torch
 
 from lab.config import RunConfig, import_policy
-from lab.events import EpochEnd, Outcome, RunEnd, RunResult, RunStart, StepsDone, Stopped, request_stop
+from lab.events import (
+    EpochEnd,
+    Outcome,
+    RunEnd,
+    RunResult,
+    RunStart,
+    StepsDone,
+    StopCause,
+    Stopped,
+    request_stop,
+)
 from lab.hpo import worker_main
 from lab.hpo.trial_folder import TAKEN, fenced
 from lab.hpo.worker_main import (
@@ -98,6 +108,11 @@ def test_steps_are_reported_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
         (Stopped("too long", "timed_out"), "timed_out", "too long"),
         (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
         (OSError(28, "x", "a.pt"), "interrupted", "the disk is full: a.pt: No space left on device"),
+        (
+            OSError(30, "x", "{folder}/a.pt"),
+            "interrupted",
+            "storage fails: {folder}/a.pt: Read-only file system",
+        ),
         (PermissionError(13, "x", "a.pt"), "failed", "PermissionError: [Errno 13] x: 'a.pt'"),
     ],
 )
@@ -107,8 +122,11 @@ def test_every_exception_is_an_outcome(
     def run(*arguments: Any, **options: Any) -> RunResult:
         raise error
 
+    if isinstance(error, OSError):
+        error.filename, reason = (text.format(folder=tmp_path) for text in (error.filename, reason))
     finished = run_trial(order(tmp_path, config()), run, lambda message: None)
     assert (finished.outcome, finished.reason) == (outcome, reason)
+    assert (finished.cause is StopCause.STORAGE_FAULT) == (outcome == "interrupted" and "a.pt" in reason)
     written = tmp_path / "trial" / run_folder.TRACEBACK
     assert written.exists() == (outcome in ("failed", "out_of_memory"))
     if outcome == "failed":

@@ -11,6 +11,8 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -284,18 +286,46 @@ def test_lines_are_added_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_by_the_file_that_was_meant(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         file_io.append(Path("/dev/full"), "x")
-    assert file_io.is_disk_full(caught.value) and caught.value.filename == "/dev/full"
+    assert file_io.is_storage_fault(caught.value) and caught.value.filename == "/dev/full"
     with pytest.raises(OSError, match="No space left") as caught, file_io.atomic_open(tmp_path / "a.pt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert (
-        file_io.disk_full_message(caught.value)
+        file_io.storage_message(caught.value)
         == f"the disk is full: {tmp_path / 'a.pt'}: No space left on device"
     )
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError) as missing, file_io.atomic_open(tmp_path / "a.pt"):
         (tmp_path / "source").read_bytes()
     assert missing.value.filename == str(tmp_path / "source"), "that of another file keeps its name"
-    assert not file_io.is_disk_full(missing.value) and not file_io.is_disk_full(ValueError())
+    assert not any(file_io.is_storage_fault(error, tmp_path) for error in (missing.value, ValueError(), None))
+
+
+CODES = ("EPERM", "EACCES", "EROFS", "EIO", "ESTALE", "EMFILE", "ENFILE")
+
+
+@pytest.mark.parametrize(
+    ("codes", "file", "is_fault"),
+    [
+        (CODES, "run/metrics.csv", True),
+        (CODES, "link/metrics.csv", True),
+        (CODES, "run/../data/1.png", False),
+        (CODES, "runner/1.png", False),
+        (CODES, None, False),
+        (CODES, f"{tempfile.gettempdir()}/tmpab12", True),
+        (CODES, f"{tempfile.gettempdir()}/data/1.png", False),
+        (("ENOSPC", "EDQUOT"), "data/1.png", True),
+        (("ENOSPC", "EDQUOT"), None, True),
+        (("ENOENT", "EISDIR", "EEXIST"), "run/metrics.csv", False),
+    ],
+)
+def test_faults_of_the_storage_are_those_of_the_programs_own_files(
+    tmp_path: Path, codes: Sequence[str], file: str | None, is_fault: bool
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    for code in codes:
+        error = OSError(getattr(errno, code), "x", file and str(tmp_path / file))
+        assert file_io.is_storage_fault(error, tmp_path / "run") == is_fault, code
 
 
 def test_links_that_lead_out_are_refused(tmp_path: Path) -> None:

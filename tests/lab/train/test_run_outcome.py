@@ -1,5 +1,6 @@
 """The outcome of a run that an exception ended, its reason and its traceback."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def caught(error: BaseException) -> BaseException:
 
 def ending(error: BaseException, folder: Path) -> tuple[str, str]:
     found = caught(error)
-    return outcome_of(found), reason_of(found, folder)
+    return outcome_of(found, folder), reason_of(found, folder)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,13 @@ def test_interrupted_by_a_signal(tmp_path: Path, error: BaseException, reason: s
 
 def test_stopped_says_why(tmp_path: Path) -> None:
     assert ending(Stopped("too long", "timed_out"), tmp_path) == ("timed_out", "too long")
+
+
+def test_a_folder_that_cannot_be_written_interrupts_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    fault = PermissionError(errno.EACCES, "x", str(path))
+    assert ending(fault, tmp_path) == ("interrupted", f"storage fails: {path}: Permission denied")
+    assert not (tmp_path / run_folder.TRACEBACK).exists()
 
 
 def test_an_exit_of_the_users_own_code_is_a_failure(tmp_path: Path) -> None:
