@@ -30,7 +30,7 @@ from lab.console.redacted_output import redacted_output
 from lab.console.signals import Interrupted, SignalCallback, Signals
 from lab.console.silent_exits import silent_exits_fail
 from lab.events import Stopped
-from lab.store import file_io, run_folder
+from lab.store import file_io, paths, run_folder, socket_folder
 
 if TYPE_CHECKING:
     from lab.events import RunResult
@@ -49,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
     # A record keeps the command as it was typed, before `~` is expanded.
     given = sys.argv[1:] if arguments is None else arguments
     command = shell_commands.recorded([*map(command_line.as_text, given)])
+    socket_folder.shorten()
     try:
-        with silent_exits_fail():
+        with silent_exits_fail(), paths.anchored():
             return act(options, command)
     except ConfigError as error:
         print(error.as_text(), file=sys.stderr)
@@ -151,7 +152,8 @@ def optimize(options: argparse.Namespace, command: list[str]) -> int:
         from lab.hpo import study
 
         if config.preflight != "off":
-            forkserver.check(config) if apart else config.check()
+            with paths.anchored():  # the processes of trials begin in the current folder
+                forkserver.check(config) if apart else config.check()
         if config.preflight == "full" and not check_study(config, console):
             return 1
         result = study.optimize(config, train_trial, console=console, command=command, fork=options.fork)

@@ -24,7 +24,7 @@ from lab.metrics.metric_state import Unkeepable
 from lab.rng.seeding import seed_all
 from lab.state.modes import Modes
 from lab.state.trained_parameters import TrainedParameters
-from lab.store import run_folder
+from lab.store import paths, run_folder
 from lab.tasks import Criterion, Task
 from lab.train.callbacks.default_callbacks import default_callbacks
 from lab.train.callbacks.progress_bar import Progress, Style
@@ -396,6 +396,7 @@ def run(
     """
     # The folder's lock is held throughout: two processes never write to one run.
     with (
+        paths.anchored(),
         run_folder.acquire(run_dir, Path("runs"), run_config.name) as folder,
         split_as_before(folder, resume),
     ):

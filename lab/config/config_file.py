@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lab.config.problems import ConfigError, Path, Problem, ProblemKind, did_you_mean, shown
 from lab.config.yaml_reader import Reader
-from lab.store.paths import expanded
+from lab.store.paths import absolute
 
 MAX_BYTES = 1_000_000
 D = TypeVar("D", bound="Document")
@@ -66,7 +66,7 @@ def read(path: str | FilePath) -> Document:
         ConfigError: the file is missing, unreadable, too large, not UTF-8, or no YAML mapping.
     """
     try:
-        with expanded(path).open("rb") as file:
+        with absolute(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise _error(str(path), f"there is no such file{_near(FilePath(path))}") from None

@@ -9,6 +9,8 @@ import os
 import sys
 from pathlib import Path
 
+from lab.store.paths import start
+
 VARIABLE = "LAB_MODULES"  # folders below the current one, for all processes of the command
 PROJECT = Path(__file__).resolve().parents[2]
 PROVENANCE, KEY = "provenance.json", "modules"  # where a run keeps those folders
@@ -28,7 +30,7 @@ def open_homes(yaml: str | os.PathLike[str] | None = None) -> None:
     os.environ.pop(VARIABLE, None)
     sys.path[:] = [place for place in sys.path if place not in _appended]  # by an earlier command
     _appended.clear()
-    _append(Path.cwd().resolve())
+    _append(start().resolve())
     if yaml is not None:
         open_below(Path(yaml).parent)
 
@@ -47,7 +49,7 @@ def open_as_recorded(run: Path) -> Path:
     Returns:
         The run's folder, as it was given.
     """
-    here, made = Path.cwd().resolve(), run.resolve()
+    here, made = start().resolve(), run.resolve()
     # A record from elsewhere could name any folder.
     ours = any(made.is_relative_to(here / records) for records in _RECORDS)
     for folder in (made, *made.glob("seed_*"), *made.glob("fold_*")) if ours else ():
@@ -62,12 +64,12 @@ def open_as_recorded(run: Path) -> Path:
 
 def below() -> list[str]:
     """The folders below the current one whose modules can be found, relative to it."""
-    return [os.path.relpath(folder, Path.cwd().resolve()) for folder in _opened()]
+    return [os.path.relpath(folder, start().resolve()) for folder in _opened()]
 
 
 def homes() -> list[Path]:
     """The folders whose modules a config may name, none of them twice."""
-    return list(dict.fromkeys([PROJECT, Path.cwd().resolve(), *_opened()]))
+    return list(dict.fromkeys([PROJECT, start().resolve(), *_opened()]))
 
 
 def files_of(package: str) -> list[Path]:
@@ -89,7 +91,7 @@ def _opened() -> list[Path]:
 
 def _is_below(folder: Path) -> bool:
     """Return whether a folder lies below the current one, and neither is nor lies in a record."""
-    here = Path.cwd().resolve()
+    here = start().resolve()
     if folder == here or not folder.is_relative_to(here):
         return False
     parts = folder.relative_to(here).parts

@@ -130,7 +130,7 @@ def mode_reason(tracker: WandbConfig) -> str:
 def directory() -> FilePath | None:
     """The folder in which W&B's files are to lie, instead of that of each run."""
     value = _value(DIR)
-    return FilePath(os.path.expanduser(str(value))).absolute() if value else None  # noqa: PTH111
+    return paths.start() / os.path.expanduser(str(value)) if value else None  # noqa: PTH111
 
 
 def run_id() -> str | None:

@@ -4,12 +4,13 @@ Every command that the program prints, and every one that it writes into a page 
 here. `tests/test_commands.py` finds the calls and executes what they return.
 """
 
-import os
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from lab.store import paths
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 EXAMPLE = MAIN.parent / "configs" / "run.yaml"
@@ -34,7 +35,7 @@ def again(command: Sequence[str]) -> str:
 
 def anywhere(command: str) -> str:
     """A command for a file or a page, whose reader may be in any folder."""
-    return f"cd {shlex.quote(str(Path.cwd()))} && {command}"
+    return f"cd {shlex.quote(str(paths.start()))} && {command}"
 
 
 def setting(path: str, value: str) -> str:
@@ -68,13 +69,7 @@ def install(*packages: str) -> str:
 
 def typed(path: Path) -> str:
     """A path as one would type it here: relative below the current folder, else whole; not quoted."""
-    try:
-        here = os.getcwd()  # noqa: PTH109
-    except FileNotFoundError:  # it has been removed
-        return str(path)
-    whole = str(Path(here) / path)  # links and `..` stay as they were given
-    below = ".." not in path.parts and Path(whole).is_relative_to(here)
-    text = str(Path(whole).relative_to(here)) if below else str(path)
+    text = paths.shown(path)
     return f"./{text}" if text.startswith("-") else text
 
 

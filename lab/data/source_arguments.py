@@ -14,7 +14,7 @@ from lab.data.normalization import Mode
 from lab.data.patches import Patches
 from lab.data.segmentation_sets import Serving
 from lab.data.splits import Cut
-from lab.store.paths import expanded
+from lab.store.paths import absolute
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -131,7 +131,7 @@ def required_path(name: str, value: str | None, what: str) -> Path:
     """
     if not value:
         raise ValueError(f"data.{name} is not set: pass --set data.{name}={what}")
-    return expanded(value)
+    return absolute(value)
 
 
 def require_known(arguments: Mapping[str, object], declared: type) -> None:

@@ -14,6 +14,7 @@ from lab.data.bit_depths import changed
 from lab.data.protocols import names_of
 from lab.data.splits import Splits
 from lab.predict.loaded_run import LoadedRun, missing_parts, parts_of, require_task
+from lab.store import paths
 
 Split = Literal["val", "test"]
 N = TypeVar("N", bound=LoadedRun)
@@ -69,16 +70,16 @@ class HeldOut(Generic[N]):
             items: of the set.
             hint: added where it is the test set.
         """
-        folder, split = self.loaded.folder, self.split
+        place, split = self.loaded.place, self.split
         if split == "val" and self.loaded.config.val is None:
-            return ValueError(f"{folder}: it was trained with val: null, so it has no validation {items}")
-        return ValueError(f"{folder}: its data has no {split} {items}{hint if split == 'test' else ''}")
+            return ValueError(f"{place}: it was trained with val: null, so it has no validation {items}")
+        return ValueError(f"{place}: its data has no {split} {items}{hint if split == 'test' else ''}")
 
     def require_same(self, what: str, then: object, now: object, advice: str = "restore the data") -> None:
         """Raise ValueError unless the data identifies `what` by index as that of the training did."""
         if then != now:
             raise ValueError(
-                f"{self.loaded.folder}: the {what} of its data differ from those of the training, and the "
+                f"{self.loaded.place}: the {what} of its data differ from those of the training, and the "
                 f"network identifies them by index; {advice}"
             )
 
@@ -88,7 +89,7 @@ class HeldOut(Generic[N]):
         Raises:
             ValueError: there is no such set, it is empty, or it does not support indexing.
         """
-        dataset, which = self.dataset, f"{self.loaded.folder}: "
+        dataset, which = self.dataset, f"{self.loaded.place}: "
         if dataset is None:
             raise self.absent("images", "; data.test_share sets some aside")
         try:
@@ -253,7 +254,7 @@ class Evaluator(Protocol[N, E]):
             ValueError: the run's task is another, there is no such set, or its data is not that of the
                 training.
         """
-        folder, started = Path(folder), time.perf_counter()
+        folder, started = paths.absolute(folder), time.perf_counter()
         result: E | None = None
         for path, part in parts_of(folder) if self.whole else [(folder, "")]:
             loaded = self.load(path, device=device, data=data)

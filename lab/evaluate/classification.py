@@ -133,7 +133,7 @@ class ClassificationEvaluator(Evaluator[LoadedRun, ClassificationEvaluation]):
             _keep(result.mistakes, answer, inputs[0], loaded)
             on_progress(done, len(names), held_out.part or "images")
         if unlabelled == len(names):
-            raise ValueError(f"{loaded.folder}: no image {which} has a class")
+            raise ValueError(f"{loaded.place}: no image {which} has a class")
         result.note([f"{unlabelled} images {which} have no class: not evaluated"] if unlabelled else [])
         if self.efficiency and result.efficiency is None:
             _, first = next(_items(held_out, ["0"]))
@@ -149,7 +149,7 @@ def _require_same_classes(held_out: HeldOut[LoadedRun]) -> None:
     now = [str(name) for name in held_out.splits.info.classes or ()]
     if now and loaded.classes and now != loaded.classes:
         raise ValueError(
-            f"{loaded.folder}: the classes of its data are {', '.join(now)}, and those of the training "
+            f"{loaded.place}: the classes of its data are {', '.join(now)}, and those of the training "
             f"were {', '.join(loaded.classes)}; restore the data, or use --predict"
         )
 

@@ -129,7 +129,7 @@ class SegmentationEvaluator(Evaluator[Segmenter, SegmentationEvaluation]):
         loaded, part, background = held_out.loaded, held_out.part, held_out.loaded.background
         if result.classes != loaded.classes:
             raise ValueError(
-                f"{loaded.folder}: its classes are {loaded.classes}, and those before {result.classes}"
+                f"{loaded.place}: its classes are {loaded.classes}, and those before {result.classes}"
             )
         names = held_out.names()
         result.note(_notes(held_out, names))

@@ -28,7 +28,7 @@ from lab.config import config_file
 from lab.config.optimize_config import OptimizeConfig
 from lab.console import shell_commands
 from lab.report.static_files import Shelf
-from lab.store.paths import url_expanded
+from lab.store.paths import shown, url_expanded
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -154,8 +154,8 @@ def open_to_read(url: str) -> "RDBStorage":
         file = database_file(url)
         if file is not None:
             if not file.is_file():
-                raise ValueError(f"there is no database {file}")
-            place = f"file:{quote(str(file.absolute()))}?mode=ro"
+                raise ValueError(f"there is no database {shown(file)}")
+            place = f"file:{quote(str(file))}?mode=ro"
             options = {
                 "creator": lambda: sqlite3.connect(place, uri=True, timeout=60, check_same_thread=False)
             }

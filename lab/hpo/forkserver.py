@@ -20,6 +20,7 @@ from lab.config.import_target import current
 from lab.config.problems import Problem
 from lab.hpo.changed_definitions import newest_of, problems_of
 from lab.store.definitions import CURRENT
+from lab.store.paths import anchored
 
 # What a run imports late because it takes seconds; torch's optimizers import the compiler.
 _LATE = ("torch._dynamo", "torch.utils.serialization", "torch.utils.serialization.config", "fsspec")
@@ -142,7 +143,8 @@ def _begin(connection: Connection, action: Callable[..., None], *arguments: Any)
     with suppress(OSError):  # Linux alone has it
         file = Path("/proc/self/oom_score_adj")
         file.write_text(str(min(1000, int(file.read_text(encoding="ascii")) + _OOM_SCORE)), encoding="ascii")
-    action(connection, *arguments)
+    with anchored():
+        action(connection, *arguments)
 
 
 def cause_of_death(code: int | None, killed: bool = False) -> str:

@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -29,7 +30,7 @@ from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
 from lab.hpo.process_watcher import birth, is_gone
 from lab.hpo.trial_history import TrialHistory
-from lab.store.paths import url_expanded
+from lab.store.paths import shown, start, url_expanded
 from lab.store.redact import HIDDEN
 
 T = TypeVar("T")
@@ -39,6 +40,10 @@ _UNSEEN = "0"  # the start of a process that can't read its own
 _GLANCE = 0.2  # seconds between two looks for a reason not to wait for it
 # A server that goes away; Optuna goes on with a broken session after some of these, which is the last.
 _AWAY = (OperationalError, InterfaceError, PendingRollbackError)
+# What no later try changes: SQLite's primary result codes, and PostgreSQL's states of a read-only transaction
+# and of damaged data and indexes.
+_FINAL_CODES = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PERM}
+_FINAL_STATES = {"25006", "XX001", "XX002"}
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "fuse.sshfs", "lustre", "gpfs", "ceph",
             "fuse.ceph", "glusterfs", "fuse.glusterfs", "beegfs", "afs", "9p"}  # fmt: skip
 
@@ -67,11 +72,22 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.file = database_file(url)
+        file = database_file(url)
+        # The file itself, not a link to it: all who open it have to hold the same lock.
+        self.file = None if file is None else file.resolve()
         options: dict[str, Any] = {"pool_pre_ping": True}
         if self.file is not None:
             _refuse_network(self.file)
-            options = {"connect_args": {"timeout": _PATIENCE, "factory": _Connection}}
+            # Not by the URL's path, which would count from the current folder.
+            options = {
+                "creator": partial(
+                    sqlite3.connect,
+                    self.file,
+                    timeout=_PATIENCE,
+                    check_same_thread=False,
+                    factory=_Connection,
+                )
+            }
         try:
             if self.file is not None:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -113,9 +129,9 @@ class Database:
 
 
 def database_file(url: str) -> Path | None:
-    """The file of an SQLite URL; None for a server."""
+    """The whole path of an SQLite URL's file; None for a server."""
     parsed = make_url(url_expanded(url))
-    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+    return start() / (parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 
 def without_folder(name: str, url: str) -> str:
@@ -124,7 +140,7 @@ def without_folder(name: str, url: str) -> str:
     if file is None or not file.is_file():
         return ""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as connection:
             known = connection.execute(queries.STUDY_EXISTS, (name,)).fetchone()
     except sqlite3.Error:
         return ""
@@ -163,14 +179,17 @@ def retry_while_unavailable(
         check: is called again and again while it waits; what it raises ends the waiting.
 
     Raises:
-        StorageError: it has not come back.
+        StorageError: it has not come back, or is read-only or damaged.
     """
     deadline, pause, reported = clock.monotonic() + _OUTAGE, 0.1, False
     while True:
         try:
             return action()
-        except (*_AWAY, optuna.exceptions.StorageInternalError) as error:
-            if not isinstance(error, _AWAY) and not isinstance(error.__cause__, _AWAY):
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
+            if _is_final(cause):
+                raise StorageError(f"the database can't be used any more: {_reason(error)}") from error
+            if not isinstance(cause, _AWAY):
                 raise
             if clock.monotonic() > deadline:
                 raise StorageError(f"the database has not come back: {_reason(error)}") from error
@@ -224,7 +243,7 @@ def _refuse_network(file: Path) -> None:
     mounts = Path("/proc/mounts")
     if not mounts.exists():
         return
-    place = file.absolute().parent
+    place = file.parent
     while not place.exists():
         place = place.parent
     place = place.resolve()
@@ -236,9 +255,17 @@ def _refuse_network(file: Path) -> None:
             best, kind = point, found
     if kind in _NETWORK:
         raise StorageError(
-            f"{file} lies on a network file system ({kind}), where SQLite's locks don't hold; "
+            f"{shown(file)} lies on a network file system ({kind}), where SQLite's locks don't hold; "
             "put it on a local disk, or use storage: postgresql://..."
         )
+
+
+def _is_final(error: BaseException | None) -> bool:
+    """Return whether a database is read-only or damaged, by the code of its driver's exception."""
+    cause = getattr(error, "orig", None)
+    code = getattr(cause, "sqlite_errorcode", None)
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return state in _FINAL_STATES if code is None else code & 0xFF in _FINAL_CODES
 
 
 def _reason(error: BaseException) -> str:

@@ -39,7 +39,7 @@ from lab.provenance.user_modules import import_paths
 from lab.report import study as report
 from lab.report.trial_attributes import TrialAttributes
 from lab.report.trial_ranking import ranked
-from lab.store import file_io, run_folder
+from lab.store import file_io, paths, run_folder
 from lab.store.error_text import kind_and_text
 from lab.store.redact import redact_arguments
 from lab.train.callbacks.progress_bar import Style
@@ -86,8 +86,11 @@ def optimize(
         StorageError: the database can't be used.
         Stopped: by a signal; the same command continues.
     """
-    with Signals() as signals:
-        return _opened(config, run, root, StudyConsole(console), fork).search(run, signals, command)
+    # Whole paths: a component may change the current folder.
+    with Signals() as signals, paths.anchored():
+        return _opened(config, run, paths.absolute(root), StudyConsole(console), fork).search(
+            run, signals, command
+        )
 
 
 def _opened(
@@ -213,7 +216,7 @@ class _OpenStudy:
         try:
             keep_best(self.folder, best[0], self.metrics)
         except OSError as error:
-            self.out.note(f"{self.folder / BEST}: {error.strerror or error}")
+            self.out.note(f"{paths.shown(self.folder / BEST)}: {error.strerror or error}")
         return best[0]
 
     def _report(self) -> Path:
@@ -241,11 +244,11 @@ class _OpenStudy:
         dashboard = shell_commands.main("--dashboard", config.study_name)
         self.out.begin(
             {
-                "Study": f"{self.folder}  ({goals}; {config.total} trials{again})",
+                "Study": f"{paths.shown(self.folder)}  ({goals}; {config.total} trials{again})",
                 "Search": f"{sampler}, {pruner}, seed {config.seed}; {where}",
                 "Storage": f"{shown_url(config.storage)}  ({dashboard})",
             },
-            study=config.study_name, folder=self.folder, trials=config.total, done=done,
+            study=config.study_name, folder=paths.shown(self.folder), trials=config.total, done=done,
         )  # fmt: skip
 
     def _end(self, result: StudyResult, page: Path | None, command: Sequence[str] = ()) -> None:
@@ -265,12 +268,13 @@ class _OpenStudy:
                 lines.append(f"Again    {shell_commands.main('--run', recipe)}")
         else:
             lines.append("No trial has finished well; the causes are in the report.")
-        lines.append(f"Report   {page or shell_commands.main('--report', self.folder)}")
+        written = None if page is None else paths.shown(page)
+        lines.append(f"Report   {written or shell_commands.main('--report', self.folder)}")
         if command:
             lines.append(f"Continue {shell_commands.again(command)}")
         self.out.end(
-            lines, reason=result.reason, outcomes=dict(result.outcomes), values=values, report=page,
-            best=None if result.best is None else result.best.number,
+            lines, reason=result.reason, outcomes=dict(result.outcomes), values=values,
+            report=written, best=None if result.best is None else result.best.number,
         )  # fmt: skip
 
 
@@ -293,7 +297,9 @@ def rebuild_report(name: str, root: Path = Path("studies")) -> Path:
     config = OptimizeConfig.from_yaml(folder / STUDY)
     file = database_file(config.storage)
     if file is not None and not file.exists():
-        raise StorageError(f"the study's database {file} is not there; put it back, for it has the values")
+        raise StorageError(
+            f"the study's database {paths.shown(file)} is not there; put it back, for it has the values"
+        )
     database = Database(without_hidden(config.storage))
     try:
         study = optuna.load_study(study_name=config.study_name, storage=database.storage)

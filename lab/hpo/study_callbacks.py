@@ -16,6 +16,7 @@ from lab.hpo.executor import Slot
 from lab.hpo.trial import Trial
 from lab.hpo.trial_folder import write_trial
 from lab.hpo.worker_main import EpochReported, RunEnded, RunStarted, TrialFinished
+from lab.store.paths import shown
 
 CallbackFactory = Callable[[], Callback]
 
@@ -119,7 +120,7 @@ class StudyCallbackList(StudyCallback):
             try:
                 stop = callback.on_trial_end(trial, result) or stop
             except OSError as error:
-                self.on_message(f"{trial.folder.parent}: {error.strerror or error}")
+                self.on_message(f"{shown(trial.folder.parent)}: {error.strerror or error}")
         return stop
 
 

@@ -17,6 +17,7 @@ from lab.config.problems import ConfigError, Problem
 from lab.hpo.storage import database_file, shown_url
 from lab.report.trial_attributes import TrialAttributes
 from lab.store import file_io
+from lab.store.paths import shown
 
 IDENTITY = "identity"  # the study's user attribute
 FILE = "study_id.txt"
@@ -38,8 +39,9 @@ def refuse_lost(folder: Path, url: str) -> None:
     written = (file, file.with_name(f"{file.name}-wal"))  # SQLite's log has what is not in the file yet
     if file.exists() and any(path.exists() and path.stat().st_size > 0 for path in written):
         return
-    gone = f"trials, and their database {file} is {'empty' if file.exists() else 'not there'}; put it back"
-    _refuse(f"{folder} holds {_moved(folder, url) or gone}, {_ELSE}")
+    state = "empty" if file.exists() else "not there"
+    gone = f"trials, and their database {shown(file)} is {state}; put it back"
+    _refuse(f"{shown(folder)} holds {_moved(folder, url) or gone}, {_ELSE}")
 
 
 def refuse_foreign(folder: Path, study: optuna.Study | None, url: str) -> None:
@@ -58,7 +60,9 @@ def refuse_foreign(folder: Path, study: optuna.Study | None, url: str) -> None:
         _refuse_newer(folder, study, url)
     elif _has_trials(folder):
         other = f"the trials of another study of this name, which {shown_url(url)} doesn't have"
-        _refuse(f"{folder} holds {_moved(folder, url) or other + '; put their database back'}, {_ELSE}")
+        _refuse(
+            f"{shown(folder)} holds {_moved(folder, url) or other + '; put their database back'}, {_ELSE}"
+        )
 
 
 def is_foreign(folder: Path, study: optuna.Study) -> bool:
@@ -101,8 +105,9 @@ def _refuse_newer(folder: Path, study: optuna.Study, url: str) -> None:
     left -= {trial.number for trial in study.get_trials(deepcopy=False)}
     if left:
         _refuse(
-            f"{folder} has {numbers(left)}, and {shown_url(url)} doesn't: it is older than the folder, and "
-            "new trials would replace them; put the newer database back, or move them out of the folder"
+            f"{shown(folder)} has {numbers(left)}, and {shown_url(url)} doesn't: it is older than the "
+            "folder, and new trials would replace them; put the newer database back, or move them out of "
+            "the folder"
         )
 
 
@@ -149,8 +154,8 @@ def missing_folders_note(folder: Path, trials: Sequence[FrozenTrial], database: 
     several = len(gone) > 1
     which = f"none of the {len(gone)} trained trials" if len(gone) == len(trained) else f"no {numbers(gone)}"
     return (
-        f"{folder} has {which} of {database}: the folders were removed, or are on another machine. The "
-        f"search knows the value{'s' * several} of {'these trials' if several else 'this trial'}; weights, "
-        "records and confirmation reruns can't be had here. Put the folders back, or take another study_name "
-        "to start from scratch"
+        f"{shown(folder)} has {which} of {database}: the folders were removed, or are on another machine. "
+        f"The search knows the value{'s' * several} of {'these trials' if several else 'this trial'}; "
+        "weights, records and confirmation reruns can't be had here. Put the folders back, or take another "
+        "study_name to start from scratch"
     )

@@ -22,8 +22,7 @@ from lab.data.image_reader import SUFFIXES, ImageReader
 from lab.predict.input_files import RECORD, Item, Layout, images_in
 from lab.predict.loaded_run import LoadedRun, require_task
 from lab.predict.prediction import Prediction, prepare_output
-from lab.store import file_io
-from lab.store.paths import expanded
+from lab.store import file_io, paths
 from lab.tasks import Classification
 
 PREDICTIONS = "predictions.csv"
@@ -84,7 +83,8 @@ class ClassificationPrediction(Prediction):
     def lines(self) -> Iterator[str]:
         """Yield the path of the table, and the most frequent classes."""
         counted = f"{self.images:,} image{'' if self.images == 1 else 's'}"
-        yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output / PREDICTIONS}"
+        table = paths.shown(self.output / PREDICTIONS)
+        yield f"Predicted {counted} in {format_duration(self.seconds)}: {table}"
         most = sorted(self.counts.items(), key=lambda each: -each[1])
         if listed := ", ".join(f"{name} {count:,}" for name, count in most[:MOST_SHOWN] if count):
             yield f"Predicted: {listed}{', …' if len(most) > MOST_SHOWN else ''}"
@@ -122,14 +122,14 @@ def predict(
     missing = [name for name, value in known.items() if value is None]
     if missing:
         raise ValueError(
-            f"{loaded.folder}: cannot predict: the training data does not provide {' and '.join(missing)} "
+            f"{loaded.place}: cannot predict: the training data does not provide {' and '.join(missing)} "
             "of its images (Splits.facts), so new images cannot be prepared like them"
         )
     reader = loaded.image_reader(value_range)
-    done = ClassificationPrediction(expanded(output), notes=list(loaded.notes))
+    done = ClassificationPrediction(paths.absolute(output), notes=list(loaded.notes))
     # Everything that can be refused is refused before the first image is predicted.
-    items = _found(expanded(input), loaded.config.data.arguments, done.notes)
-    prepare_output([done.output / PREDICTIONS, done.output / RECORD], [expanded(input)], force)
+    items = _found(paths.absolute(input), loaded.config.data.arguments, done.notes)
+    prepare_output([done.output / PREDICTIONS, done.output / RECORD], [paths.absolute(input)], force)
     rows, classes = list[list[object]](), loaded.classes
     with progress_bars.progress_bar(len(items), "image", shown=bar) as progress:
         for item, _, likely in answers(loaded, _prepared(loaded, items, reader, done, progress)):
@@ -138,7 +138,7 @@ def predict(
             if np.isfinite(likely).all():
                 rows.append(_row(item, likely, classes))
             else:
-                done.fail(item.name, f"{item.image}: the network's output is not finite: {likely.tolist()}")
+                done.fail(item.name, _not_finite(item, likely))
     done.notes += reader.depths.unlike(loaded.info, reader.value_range)
     done.images = len(rows)
     predicted = Counter(row[2] for row in rows)
@@ -169,15 +169,15 @@ def find_items(
         ValueError: there is no such path, nothing to predict in it, or the CSV is no such one: all its
             problems at once.
     """
-    path = expanded(path)
+    path = paths.absolute(path)
     if path.is_dir():
         return [Item(each.relative_to(path).as_posix(), each) for each in images_in(path, notes)]
     if not path.is_file():
-        raise ValueError(f"{path}: no such file or folder")
+        raise ValueError(f"{paths.shown(path)}: no such file or folder")
     if path.suffix.lower() == ".csv":
         return _of_table(path, column, root or path.parent)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: expected a table (.csv) or an image ({READ})")
+        raise ValueError(f"{paths.shown(path)}: expected a table (.csv) or an image ({READ})")
     return [Item(path.name, path)]
 
 
@@ -185,9 +185,9 @@ def _of_table(path: Path, column: str, root: Path) -> list[Item]:
     problems: list[str] = []
     rows = read_table(path, [column], problems)
     problems += [f"{row}: {column} is empty" for row in rows if not row.cells[column]]
-    raise_all(problems, str(path))
+    raise_all(problems, paths.shown(path))
     if not rows:
-        raise ValueError(f"{path}: it has no rows")
+        raise ValueError(f"{paths.shown(path)}: it has no rows")
     return [Item(row.cells[column], listed_file(root, row.cells[column])) for row in rows]
 
 
@@ -215,7 +215,11 @@ def _prepared(
         progress.update()
 
 
+def _not_finite(item: Item, likely: Probabilities) -> str:
+    return f"{paths.shown(item.image)}: the network's output is not finite: {likely.tolist()}"
+
+
 def _row(item: Item, likely: Probabilities, classes: Sequence[str]) -> list[object]:
     best = int(likely.argmax())
     shares = likely.tolist()
-    return [item.name, str(item.image), classes[best], shares[best], *shares]
+    return [item.name, paths.shown(item.image), classes[best], shares[best], *shares]

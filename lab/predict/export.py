@@ -20,8 +20,7 @@ from lab.data.normalization import Normalise
 from lab.predict.input_files import Layout, find_items
 from lab.predict.masks import Source
 from lab.predict.segmentation_run import Segmenter
-from lab.store import file_io
-from lab.store.paths import expanded
+from lab.store import file_io, paths
 from lab.store.redact import redact
 from lab.tasks.network_outputs import OneTensor
 from lab.tasks.tiling import Tiles, infer
@@ -60,7 +59,10 @@ class Exported:
         """Return the text for the console."""
         lines = [f"Warning: {note}" for note in self.notes]
         checked = f"{self.images} image{'' if self.images == 1 else 's'}: {self.checked_on}"
-        lines += [f"Exported {self.path}", f"Largest difference {self.difference:.1e}, on {checked}"]
+        lines += [
+            f"Exported {paths.shown(self.path)}",
+            f"Largest difference {self.difference:.1e}, on {checked}",
+        ]
         return "\n".join(lines)
 
 
@@ -88,9 +90,9 @@ def export(
         ExportError: a package is missing, the network can't be exported, or the file's output differs by more
             than `TOLERANCE` (relative for logits above 1). No file is left behind then.
     """
-    path = loaded.folder / "export" / f"model{_ENDINGS[kind]}" if path is None else expanded(path)
+    path = loaded.folder / "export" / f"model{_ENDINGS[kind]}" if path is None else paths.absolute(path)
     if path.exists() and not force:
-        raise ValueError(f"{path} already exists; choose another file or pass --force")
+        raise ValueError(f"{paths.shown(path)} already exists; choose another file or pass --force")
     # Fail on a missing package before the data is loaded, which may take minutes.
     _require_packages(kind)
     model = copy.deepcopy(loaded.model).cpu().float().to(memory_format=torch.contiguous_format).eval()

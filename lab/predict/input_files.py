@@ -10,7 +10,7 @@ from lab.data.file_discovery import READ, find_images, key, key_in
 from lab.data.file_problems import indented, raise_all, shown
 from lab.data.image_reader import SUFFIXES
 from lab.data.unicode_names import composed
-from lab.store.paths import expanded
+from lab.store import paths
 from lab.store.run_folder import slug
 
 RECORD = "prediction.json"
@@ -64,7 +64,9 @@ class Layout:
         """The folder that a table's paths are relative to, where it is the training's own and has one."""
         if self.root is None or self.manifest is None:
             return None
-        return expanded(self.root) if expanded(self.manifest).resolve() == table.resolve() else None
+        return (
+            paths.absolute(self.root) if paths.absolute(self.manifest).resolve() == table.resolve() else None
+        )
 
 
 def find_items(
@@ -84,16 +86,16 @@ def find_items(
         ValueError: there is no such path, nothing to predict in it, or the manifest is no such one: all its
             problems at once.
     """
-    path, layout = expanded(path), layout or Layout()
+    path, layout = paths.absolute(path), layout or Layout()
     if path.is_dir():
         folder = path / layout.images if (path / layout.images).is_dir() else path
         return _with_neighbours(images_in(folder, notes), folder, layout)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file or folder")
+        raise ValueError(f"{paths.shown(path)}: no such file or folder")
     if path.suffix.lower() == ".csv":
         return _of_manifest(path, root or layout.root_for(path) or path.parent, layout)
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path}: expected a manifest (.csv) or an image ({READ})")
+        raise ValueError(f"{paths.shown(path)}: expected a manifest (.csv) or an image ({READ})")
     return _with_neighbours([path], path.parent, layout)
 
 
@@ -107,7 +109,7 @@ def images_in(folder: Path, notes: list[str] | None = None) -> Sequence[Path]:
     """
     found = find_images(folder, skip=lambda below: (below / RECORD).is_file())
     if not found.images:
-        raise ValueError(f"{folder}: no {READ} file found in it or its subfolders")
+        raise ValueError(f"{paths.shown(folder)}: no {READ} file found in it or its subfolders")
     if notes is not None:
         notes += [*shown(found.problems()), *found.warnings()]
     return found.images
@@ -170,7 +172,7 @@ def _of_manifest(path: Path, root: Path, layout: Layout) -> list[Item]:
     if not items:
         problems.append("it has no rows")
     if problems:
-        raise ValueError("\n".join([f"{path}:", *indented(problems)]))
+        raise ValueError("\n".join([f"{paths.shown(path)}:", *indented(problems)]))
     return items
 
 
@@ -189,5 +191,5 @@ def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
     """
     problems: list[str] = []
     rows = read_table(path, needed, problems)
-    raise_all(problems, str(path))
+    raise_all(problems, paths.shown(path))
     return rows

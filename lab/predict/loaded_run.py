@@ -23,7 +23,7 @@ from lab.losses.terms import ignored_by
 from lab.predict import moved_data
 from lab.predict.restored_state import restore_attributes, restore_loss
 from lab.rng.seeding import seed_all
-from lab.store import run_folder
+from lab.store import paths, run_folder
 from lab.store.redact import hidden, learn, restored
 from lab.tasks import Task
 from lab.train.runtime import Runtime
@@ -56,6 +56,11 @@ class LoadedRun:
     group_rule: GroupRule
     state: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The run's folder, as messages show it."""
+        return paths.shown(self.folder)
 
     @property
     def info(self) -> DatasetInfo:
@@ -116,8 +121,8 @@ class LoadedRun:
         """
         if lacking := [".".join(path) for path in hidden(self.config.as_data()["data"], ("data",))]:
             raise ValueError(
-                f"{self.folder}: its data needs {', '.join(lacking)}, which is a secret and not stored; "
-                f"write it into {self.folder / run_folder.CONFIG} while it is needed"
+                f"{self.place}: its data needs {', '.join(lacking)}, which is a secret and not stored; "
+                f"write it into {paths.shown(self.folder / run_folder.CONFIG)} while it is needed"
             )
         # Sources may split or generate by the global generators, as they did in the training.
         seed_all(self.config.seeds[0])
@@ -148,7 +153,7 @@ def load(
         ConfigError: the config can't be read, or its network can't be built.
         ValueError: the folder is no run, or several seeds or folds.
     """
-    folder = Path(folder)
+    folder = paths.absolute(folder)
     notes: list[str] = []
     _require_one_run(folder)
     path = _weights(folder, notes)
@@ -160,7 +165,7 @@ def load(
     places = {**moved_data.of_file(folder, config), **(data or {})}
     for name, value in places.items():
         if name not in (data or {}):
-            notes.append(f"{name} is {value}, as currently set in {folder / run_folder.CONFIG}")
+            notes.append(f"{name} is {value}, as currently set in {paths.shown(folder / run_folder.CONFIG)}")
     # The checkpoint replaces all weights, so pretrained ones need no download.
     config = _without_downloads(config).with_values(places)
     runtime = _runtime(config, device, notes)
@@ -170,7 +175,8 @@ def load(
         model.load_state_dict(network_state(content))
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: doesn't fit the network of {folder / run_folder.CONFIG}: {error}"
+            f"{paths.shown(path)}: doesn't fit the network of {paths.shown(folder / run_folder.CONFIG)}: "
+            f"{error}"
         ) from error
     # A task may hold modules too, such as a teacher: they predict in eval mode like the network.
     task = runtime.place(config.create_task(facts))
@@ -200,7 +206,7 @@ def require_task(loaded: LoadedRun, kind: type[T]) -> T:
     """
     if not isinstance(loaded.task, kind):
         raise ValueError(
-            f"{loaded.folder}: expected a run with the task lab.tasks.{kind.__name__}, "
+            f"{loaded.place}: expected a run with the task lab.tasks.{kind.__name__}, "
             f"found {loaded.config.task.target}"
         )
     return loaded.task
@@ -238,11 +244,11 @@ def missing_parts(folder: Path) -> list[str]:
 
 def _require_one_run(folder: Path) -> None:
     if not (folder / run_folder.CONFIG).is_file():
-        raise ValueError(f"{folder}: not a run folder: it has no {run_folder.CONFIG}")
+        raise ValueError(f"{paths.shown(folder)}: not a run folder: it has no {run_folder.CONFIG}")
     below = run_folder.repeats(folder)
     if below and not (folder / run_folder.CHECKPOINTS).is_dir():
-        each = "\n".join(f"  {path}" for path in below)
-        raise ValueError(f"{folder}: consists of {len(below)} runs; name one of them:\n{each}")
+        each = "\n".join(f"  {paths.shown(path)}" for path in below)
+        raise ValueError(f"{paths.shown(folder)}: consists of {len(below)} runs; name one of them:\n{each}")
 
 
 def _weights(folder: Path, notes: list[str]) -> Path:
@@ -253,9 +259,11 @@ def _weights(folder: Path, notes: list[str]) -> Path:
             return path
     final = checkpoints / "final.pt"
     if final.is_file():
-        notes.append(f"there is no best.pt: the weights are those of the last epoch, {final}")
+        notes.append(f"there is no best.pt: the weights are those of the last epoch, {paths.shown(final)}")
         return final
-    raise CheckpointError(f"{checkpoints}: no weights found: neither best.pt nor final.pt exists")
+    raise CheckpointError(
+        f"{paths.shown(checkpoints)}: no weights found: neither best.pt nor final.pt exists"
+    )
 
 
 def _config_of(folder: Path, own: Mapping[str, Any]) -> RunConfig:

@@ -133,7 +133,7 @@ def require_fit(likely: Tensor, loaded: Segmenter) -> None:
     expected = len(loaded.classes)
     if len(likely) != (1 if expected == 2 else expected) and len(likely) != expected:
         raise ValueError(
-            f"{loaded.folder}: the network outputs {len(likely)} channels, but the data of its run has "
+            f"{loaded.place}: the network outputs {len(likely)} channels, but the data of its run has "
             f"{expected} classes: {', '.join(loaded.classes)}"
         )
 

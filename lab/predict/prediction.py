@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.data.file_problems import MOST_SHOWN, indented
 from lab.predict.input_files import RECORD
 from lab.predict.loaded_run import LoadedRun
-from lab.store import file_io
+from lab.store import file_io, paths
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ class Prediction:
         lines = [f"Warning: {note}" for note in self.notes]
         lines += [f"Failed: {failure.reason}" for failure in self.failed[:MOST_SHOWN]]
         if len(self.failed) > MOST_SHOWN:
-            lines.append(f"  … and {len(self.failed) - MOST_SHOWN} more, see {self.output / RECORD}")
+            lines.append(
+                f"  … and {len(self.failed) - MOST_SHOWN} more, see {paths.shown(self.output / RECORD)}"
+            )
         lines += self.lines()
         return "\n".join([*lines, *([f"{len(self.failed)} failed."] if self.failed else [])])
 
     def write_record(self, loaded: LoadedRun, **values: object) -> None:
         """Write `prediction.json`: the network, these values, and the failures."""
         record = {
-            "run": loaded.folder.absolute(),
+            "run": loaded.folder,
             "weights": loaded.weights.name,
             "epoch": loaded.epoch,
             "classes": loaded.classes,
@@ -76,13 +78,15 @@ def prepare_output(outputs: Sequence[Path], inputs: Iterable[Path], force: bool)
     # By resolved path: an input may be named by a link or a relative path.
     read = {path.resolve() for path in inputs}
     if own := [path for path in there if path.resolve() in read]:
-        raise ValueError(f"{own[0]} is an input and would be overwritten; choose another output folder")
+        raise ValueError(
+            f"{paths.shown(own[0])} is an input and would be overwritten; choose another output folder"
+        )
     if there and not force:
         head = f"{len(there)} file{'s' if len(there) > 1 else ''} would be overwritten"
-        lines = indented([str(path) for path in there])
+        lines = indented([paths.shown(path) for path in there])
         raise ValueError("\n".join([f"{head}; choose another output folder or pass --force:", *lines]))
     for folder in sorted({path.parent for path in outputs}):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{folder}: can't be written: {error.strerror or error}") from error
+            raise ValueError(f"{paths.shown(folder)}: can't be written: {error.strerror or error}") from error

@@ -20,8 +20,7 @@ from lab.predict.masks import Settings, Source, predict_mask, write_png
 from lab.predict.prediction import Prediction, prepare_output
 from lab.predict.segmentation_run import Segmenter, left_out, require_in_range
 from lab.predict.tables import MEAN, METRICS, OBJECTS, means, metrics_csv, object_rows, objects_csv, score
-from lab.store import file_io
-from lab.store.paths import expanded
+from lab.store import file_io, paths
 
 UNKNOWN = -1  # the index of a sequence that the training didn't have
 
@@ -43,7 +42,7 @@ class SegmentationPrediction(Prediction):
         """Yield the path of the output, and the mean scores."""
         counted = f"{self.images} image{'' if self.images == 1 else 's'}, {self.objects:,} object"
         counted += "" if self.objects == 1 else "s"
-        yield f"Predicted {counted} in {format_duration(self.seconds)}: {self.output}"
+        yield f"Predicted {counted} in {format_duration(self.seconds)}: {paths.shown(self.output)}"
         for name, values in self.metrics.items():
             figures = "  ".join(f"{key} {value:.4f}" for key, value in values.items())
             over = f" and {self.mean_over}" if name == MEAN and self.mean_over else ""
@@ -117,7 +116,7 @@ def predict(
     started = time.perf_counter()
     settings = _settings(loaded, tile, overlap, flips, threshold)
     _require_sense(loaded, min_area, pixel_size)
-    done = SegmentationPrediction(expanded(output), notes=[*loaded.notes, *left_out(loaded.config)])
+    done = SegmentationPrediction(paths.absolute(output), notes=[*loaded.notes, *left_out(loaded.config)])
     done.mean_over = mean_over(loaded.classes, loaded.background)
     items = find_items(input, Layout.of(loaded.config.data.arguments), root, done.notes)
     files = _Files(done.output, (".png" if len(loaded.classes) == 2 else ".npy") if probabilities else None)

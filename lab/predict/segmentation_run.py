@@ -10,6 +10,7 @@ from lab.config import RunConfig
 from lab.config.mask_values import BINARY, background_index
 from lab.console import shell_commands
 from lab.predict.loaded_run import LoadedRun, load, require_task
+from lab.store import paths
 from lab.tasks import Segmentation
 
 THRESHOLD = "threshold.json"
@@ -134,14 +135,14 @@ def _threshold(folder: Path, task: Segmentation, epoch: int, notes: list[str]) -
     except FileNotFoundError:
         return task.threshold
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: cannot read a threshold: {error!r}") from error
+        raise ValueError(f"{paths.shown(path)}: cannot read a threshold: {error!r}") from error
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"{path}: threshold must be a number in [0, 1), found {value!r}")
+        raise ValueError(f"{paths.shown(path)}: threshold must be a number in [0, 1), found {value!r}")
     # A resumed run may have other best weights, for which the threshold wasn't tuned.
     if record.get("epoch", epoch) != epoch:
         notes.append(
-            f"{path} is ignored: it was tuned with the weights of epoch {record['epoch']}, and these are of "
-            f"epoch {epoch}; to tune it again: "
+            f"{paths.shown(path)} is ignored: it was tuned with the weights of epoch {record['epoch']}, and "
+            f"these are of epoch {epoch}; to tune it again: "
             + shell_commands.main("--evaluate", folder, "--tune-threshold")
         )
         return task.threshold

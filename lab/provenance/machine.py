@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
+from lab.store.paths import start
 from lab.store.redact import redact_arguments
 
 PACKAGES = (
@@ -40,7 +41,7 @@ def collect(
     return {
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": redact_arguments(command),
-        "folder": str((folder or Path()).absolute()),
+        "folder": str(start() / (folder or "")),
         "seed": seed,
         "device": device,
         "python": platform.python_version(),

@@ -10,7 +10,7 @@ from lab.console.formatting import format_duration
 from lab.console.table import render, terminal_width
 from lab.metrics.image_scores import HD95, Summary, describe
 from lab.report import html_page
-from lab.store import file_io, run_folder
+from lab.store import file_io, paths, run_folder
 
 if TYPE_CHECKING:
     from lab.evaluate.base import Evaluation
@@ -85,7 +85,8 @@ class Report(Generic[E]):
 
     def publish(self, run: Path, output: str | None, as_json: bool) -> str:
         """Write the files, by default into the run's folder; returns the text to print."""
-        path = self.write(Path(output or run / run_folder.EVALUATION / self.evaluation.split))
+        folder = Path(output or paths.shown(run / run_folder.EVALUATION / self.evaluation.split))
+        path = folder / self.write(paths.absolute(folder)).name
         return file_io.printed_json(self.as_data(), indent=2) if as_json else self.as_text(path)
 
     def as_data(self) -> Mapping[str, object]:

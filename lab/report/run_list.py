@@ -141,22 +141,34 @@ def find(name: str, roots: Sequence[Path]) -> Path:
     """Find the folder of a run by path, by name, or by a unique prefix of its name.
 
     Raises:
-        ValueError: there is none (the error suggests close matches), or the prefix is ambiguous.
+        ValueError: there is none (the error suggests close matches), the prefix is ambiguous, or the folder
+            has a pipe where its files should be.
     """
     for folder in (Path(name), *(root / name for root in roots)) if name else ():
         # `os.path.isfile` returns False for a name that no file can have; `Path.is_file` raises.
         if any(os.path.isfile(folder / file) for file in (run_folder.SUMMARY, run_folder.CONFIG)):  # noqa: PTH113
-            return folder
+            return _readable(folder)
     there = [folder for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()]
     exact = [folder for folder in there if folder.name == name]
     begun = exact or [folder for folder in there if name and folder.name.startswith(name)]
     if len(begun) == 1 or exact:
-        return begun[0]
+        return _readable(begun[0])
     if begun:
         some = ", ".join(sorted(folder.name for folder in begun)[:5])
         raise ValueError(f"{len(begun)} runs begin with '{name}': {some}")
     hint = _nearest(Path(name).name, (folder.name for folder in there), 0.4, "; --list shows what there is")
     raise ValueError(f"there is no run '{name}'{hint}")
+
+
+def _readable(folder: Path) -> Path:
+    """The run's folder, unless it holds what is no file: whoever reads a pipe waits for a writer."""
+    folders = [
+        each for run in (folder, *run_folder.repeats(folder)) for each in (run, run / run_folder.CHECKPOINTS)
+    ]
+    for path in (path for each in folders if each.is_dir() for path in each.iterdir()):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path}: is no regular file; remove it")
+    return folder
 
 
 def select(

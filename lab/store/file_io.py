@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lab.store.ascii_fallback import HANDLER, can_write
+from lab.store.paths import shown
 
 _PATIENCE = 0.5  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -182,7 +183,9 @@ def refuse_links(folder: Path, depth: int = 3) -> None:
         entries = [Path(entry) for level in levels if level.is_dir() for entry in os.scandir(level)]
         for path in entries:
             if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise Unwritable(f"{path}: is a link that leads out of {folder}; nothing is written there")
+                raise Unwritable(
+                    f"{shown(path)}: is a link that leads out of {shown(folder)}; nothing is written there"
+                )
         levels = [path for path in entries if path.is_dir() and not path.is_symlink()]
 
 
@@ -251,7 +254,7 @@ def file_lock(path: Path) -> Iterator[IO[str]]:
     # Opened for appending: another process's lock file must not be truncated.
     with path.open("a+", encoding="utf-8") as file:
         if not _taken(file.fileno()):
-            raise RunInUse(f"{path.parent}: another process is running in this folder")
+            raise RunInUse(f"{shown(path.parent)}: another process is running in this folder")
         _held.add(file.fileno())
         try:
             yield file

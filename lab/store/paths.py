@@ -1,11 +1,14 @@
 """Paths as people write them: `~` is the home folder, and a variable such as `$HOME` is none of ours to read.
 
 A config is kept as it was written, for the home folder is another one on another machine; `~` is replaced
-where a path is used.
+where a path is used. A relative path counts from the folder in which the command was started, also after a
+component has called `os.chdir`.
 """
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HOME = re.compile(r"~[^/]*")
@@ -13,6 +16,47 @@ _HOME = re.compile(r"~[^/]*")
 _VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*(?![\w$])|\{[^{}\s]+\})|%[A-Za-z_]\w{2,}%")
 _FILE_URL = re.compile(r"(?P<scheme>sqlite(?:\+\w+)?:///)(?P<path>[^?]*)(?P<rest>.*)", re.DOTALL)
 _URL_VARIABLE = re.compile(r"(?<=[:/@])\$(?:[A-Za-z_]\w*|\{[^{}\s]+\})(?=[:/@?]|$)")
+_start: Path | None = None  # the folder that relative paths count from, within `anchored`
+
+
+@contextmanager
+def anchored() -> Iterator[None]:
+    """Let relative paths count from the folder that is current now, and return to it at the end."""
+    global _start
+    try:
+        here: Path | None = Path.cwd()
+    except FileNotFoundError:  # it has been removed
+        here = None
+    before, _start = _start, _start or here
+    try:
+        yield
+    finally:
+        _start = before
+        if here is not None:
+            with suppress(OSError):
+                os.chdir(here)
+
+
+def start() -> Path:
+    """The folder that relative paths count from."""
+    return _start or Path.cwd()
+
+
+def absolute(path: Path | str) -> Path:
+    """The whole path, with `~` as in `expanded`."""
+    path = expanded(path)
+    return path if path.is_absolute() else start() / path
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it: relative below the folder of the start, else as it is."""
+    try:
+        here = start()
+    except FileNotFoundError:
+        return str(path)
+    # Links and `..` stay as they were given.
+    below = ".." not in path.parts and (here / path).is_relative_to(here)
+    return str((here / path).relative_to(here)) if below else str(path)
 
 
 def expanded(path: Path | str) -> Path:

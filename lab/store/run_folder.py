@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.store.file_io import Unwritable, atomic_write, file_lock, refuse_links, to_json
+from lab.store.paths import shown, start
 
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
@@ -44,7 +45,7 @@ def create(root: Path, name: str, now: datetime | None = None) -> Path:
                 folder.mkdir()
                 return folder
     except OSError as error:
-        raise Unwritable(f"{root}: runs can't be written there: {error.strerror}") from error
+        raise Unwritable(f"{shown(root)}: runs can't be written there: {error.strerror}") from error
     raise RuntimeError(f"{root}: 10,000 runs were started in the same second under the name {stem}")
 
 
@@ -89,7 +90,8 @@ def acquire(folder: Path | None, root: Path, name: str) -> Iterator[Path]:
     Raises:
         RunInUse: another process holds it.
     """
-    claimed_folder = create(root, name) if folder is None else folder
+    # Whole paths: a component may change the current folder.
+    claimed_folder = create(start() / root, name) if folder is None else start() / folder
     claimed_folder.mkdir(parents=True, exist_ok=True)
     with lock(claimed_folder):
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.events import EpochEnd, Note, RunEnd, RunStart
 from lab.store import file_io, run_folder
+from lab.store.paths import shown
 from lab.trackers.base import Tracker
 
 # Events of an epoch, which are written again when it is repeated.
@@ -55,7 +56,8 @@ class JsonlTracker(Tracker):
 
     def finish(self, event: RunEnd) -> None:
         """Record the outcome; a note of a slow tracker may still follow."""
-        self._write("run_end", **_fields(event))
+        files = {label: shown(path) for label, path in event.files.items()}
+        self._write("run_end", **(_fields(event) | {"files": files}))
 
     def _write(self, event: str, /, **data: object) -> None:
         assert self._path is not None, "start comes first"

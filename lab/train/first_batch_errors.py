@@ -25,6 +25,7 @@ from lab.losses.terms import Criterion, measure
 from lab.metrics import Metric
 from lab.state.nested_tensors import leaves_in
 from lab.store.error_text import kind_and_text, text_of
+from lab.store.paths import shown
 from lab.train.progress import NotFinite
 from lab.train.runtime import is_out_of_memory
 
@@ -141,7 +142,7 @@ def problem_of(error: BaseException) -> Problem | None:
     fault = fault_of(error)
     if fault is None:
         return None
-    where = f"; traceback: {fault.traceback}" if fault.traceback else ""
+    where = f"; traceback: {shown(fault.traceback)}" if fault.traceback else ""
     return Problem(fault.path, fault.message + where)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from lab.config import ConfigError, Problem, RunConfig, config_file, wandb_environment
 from lab.events import Callback
 from lab.provenance.code_record import Code
-from lab.store import run_folder
+from lab.store import paths, run_folder
 from lab.train.callbacks.progress_bar import Style
 
 
@@ -33,11 +33,12 @@ class RunContext:
     code: Code = field(default_factory=Code)
 
     def per_repeat(self, config: RunConfig) -> Iterator[tuple[RunConfig, "RunContext"]]:
-        """Yield a config and a context for each seed or fold, in a folder below."""
+        """Yield a config and a context for each seed or fold, all with the same current folder."""
         for name, values in config.repeats.items():
             folder = self.folder / name
             folder.mkdir(exist_ok=True)
-            yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
+            with paths.anchored():
+                yield config.with_values(values), replace(self, folder=folder, group=self.folder.name)
 
     def settled(self, config: RunConfig) -> RunConfig:
         """Add the environment's W&B settings to the config; a resumed run keeps its first ones.
@@ -67,5 +68,6 @@ class RunContext:
             return
         if self.resume and was != now:
             field = "folds" if folds or was == "folds" else "seeds"
-            message = f"the run in {self.folder} has {was}; start a new run, or restore the former {field}"
+            place = paths.shown(self.folder)
+            message = f"the run in {place} has {was}; start a new run, or restore the former {field}"
             raise ConfigError([Problem((field,), message)])

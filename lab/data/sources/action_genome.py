@@ -19,6 +19,7 @@ from lab.data.sources.detection_folder import Detector, find_detector, usable
 from lab.data.splits import Cut, Splits, require_range
 from lab.data.unpickling import load_plain
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
+from lab.store.paths import absolute
 
 GROUPS = {"attention": slice(0, 3), "spatial": slice(3, 9), "contact": slice(9, None)}
 """The lines of relationship_classes.txt in each group of relations, which the file doesn't state."""
@@ -72,7 +73,8 @@ def action_genome(
             one message.
     """
     require_range(1, min_frames=min_frames)
-    folder = Path(root) / "annotations" if (Path(root) / "annotations").is_dir() else Path(root)
+    root = absolute(root)
+    folder = root / "annotations" if (root / "annotations").is_dir() else root
     reader = _Reader(folder)
     videos = reader.videos(min_frames)
     raise_all(reader.problems, f"the annotations in {folder}", "correct or remove what is named")

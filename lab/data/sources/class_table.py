@@ -8,7 +8,7 @@ from lab.data.csv_tables import below, cell, unique
 from lab.data.segmentation_files import Columns
 from lab.data.source_arguments import ClassFileArguments, options_from, required_path
 from lab.data.splits import Splits
-from lab.store.paths import expanded
+from lab.store.paths import absolute
 
 
 def class_table(
@@ -37,7 +37,7 @@ def class_table(
     """
     table = required_path("path", path, "FILE, a CSV that lists images and classes")
     reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
-    folder = expanded(root) if root else table.parent
+    folder = absolute(root) if root else table.parent
     problems: list[str] = []
     columns = Columns(group_by, split_by, None)
     files = _listed(table, folder, (image, label), columns, problems)

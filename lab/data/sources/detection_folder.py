@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lab.store.paths import absolute
+
 _SLACK = 1e-3  # of rounding
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, LookupError, NotImplementedError)
 
@@ -78,7 +80,7 @@ class DetectionFolder:
     """
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = absolute(root)
         first = next((file for path in sorted(self.root.glob("*")) for file in _files(path)), None)
         if first is None:
             raise ValueError(

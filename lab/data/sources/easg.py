@@ -19,6 +19,7 @@ from lab.data.scene_graphs import Asking, Box, Frame, Mode, Pair, Video, clipped
 from lab.data.sources.detection_folder import Detector, find_detector, usable
 from lab.data.splits import Cut, Splits
 from lab.graphs import IoUMatcher, Matcher, Vocabulary
+from lab.store.paths import absolute
 
 WEARER = "camera wearer"
 MOMENTS = ("pre", "pnr", "post")
@@ -64,7 +65,7 @@ def easg(
         ValueError: an argument is out of its range, or the file is not as it should be: all problems in one
             message.
     """
-    path = Path(path)
+    path = absolute(path)
     listed = names(Path(objects)) if objects is not None else None
     problems: list[str] = []
     clips = [_clip(uid, content, listed, problems) for uid, content in _load(path).items()]

@@ -9,7 +9,7 @@ from lab.data.segmentation_files import Columns, Entry, Reading, read_sets
 from lab.data.segmentation_sets import Sample
 from lab.data.source_arguments import MaskFileArguments, options_from, required_path
 from lab.data.splits import Splits
-from lab.store.paths import expanded
+from lab.store.paths import absolute
 
 COLUMNS = ("basename", "image_path", "mask_path")
 SEQUENCE = "sequence_id"
@@ -32,7 +32,7 @@ def manifest(path: str | None, root: str | None = None, **arguments: Unpack[Mask
     """
     file = required_path("path", path, "FILE, a CSV that lists the images")
     reading, cut, serving = options_from(arguments, MaskFileArguments, Reading)
-    folder = expanded(root) if root else file.parent
+    folder = absolute(root) if root else file.parent
     problems: list[str] = []
     entries = _listed(file, folder, Columns.of(arguments), problems)
     return read_sets(entries, problems, f"the images of {file}", reading, cut, serving)

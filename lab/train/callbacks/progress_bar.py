@@ -9,6 +9,7 @@ from lab.console.progress_bars import Bar, progress_bar
 from lab.console.streams import SafeStream
 from lab.events import Callback, EpochEnd, Note, Outcome, PhaseStart, RunEnd, RunStart, StepsDone
 from lab.store.file_io import printed_json
+from lab.store.paths import shown
 
 Style = Literal["auto", "plain", "quiet", "json"]
 _LABELS = {"train": "training", "val": "validating"}
@@ -39,13 +40,17 @@ class Progress(Callback):
     def on_run_start(self, event: RunStart) -> None:
         """Print the run's folder and its components."""
         self._json(
-            "run_start", run_dir=event.run_dir, seed=event.seed, device=event.device, epochs=event.epochs
+            "run_start",
+            run_dir=shown(event.run_dir),
+            seed=event.seed,
+            device=event.device,
+            epochs=event.epochs,
         )
         if self._style in ("quiet", "json"):
             return
         within = f", after batch {event.first_step}" if event.first_step else ""
         again = f", continuing at epoch {event.first_epoch}{within}" if event.resumed else ""
-        self._line(f"Run      {event.run_dir}  (seed {event.seed}{again})")
+        self._line(f"Run      {shown(event.run_dir)}  (seed {event.seed}{again})")
         size = f"{event.model_bytes / 2**20:.2f} MB"
         loss = f"; loss {event.loss_parameters:,} more" if event.loss_parameters else ""
         self._line(f"Device   {event.device}; model {event.parameters:,} parameters, {size}{loss}")
@@ -97,7 +102,8 @@ class Progress(Callback):
     def on_run_end(self, event: RunEnd) -> None:
         """Print the outcome, the best epoch, and the paths of all files."""
         self._close_bar()
-        self._json("run_end", **vars(event))
+        files = {label: shown(path) for label, path in event.files.items()}
+        self._json("run_end", **(vars(event) | {"files": files}))
         if self._style == "json":
             return
         because = f": {event.reason}" if event.reason and event.outcome is not Outcome.COMPLETED else ""
@@ -115,7 +121,7 @@ class Progress(Callback):
             self._line(f"Training finished. Final {kind} loss: {format_number(event.last[name])}")
         for label, path in event.files.items() if self._style != "quiet" else ():
             if path.exists():
-                self._line(f"{label:<12} {path}")
+                self._line(f"{label:<12} {shown(path)}")
         if event.again:
             self._line(f"{'Resume':<12} {event.again}")
 

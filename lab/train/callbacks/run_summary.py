@@ -14,7 +14,7 @@ from lab.config.saved_config import written
 from lab.console.formatting import format_number
 from lab.console.streams import SafeStream
 from lab.events import RUNNING, Callback, Outcome, RunEnd, RunResult, RunStart, Stopped
-from lab.store import file_io, run_folder
+from lab.store import file_io, paths, run_folder
 from lab.store.definitions import newest
 from lab.store.error_text import kind_and_text
 from lab.store.redact import redact, redact_text
@@ -205,5 +205,5 @@ class RepeatsSummary:
             if name != "lr":
                 each = "  ".join(format_number(value) for value in self._columns("best")[name])
                 lines.append(f"  {name:<20} {format_number(mean)} ± {format_number(spread[name])}   ({each})")
-        out.write("\n".join([*lines, f"  in {self._folder}", ""]))
+        out.write("\n".join([*lines, f"  in {paths.shown(self._folder)}", ""]))
         out.flush()

@@ -1,5 +1,6 @@
 """Opening databases: several processes at once, settings, refusals; real SQLite and real PostgreSQL."""
 
+import fcntl
 import multiprocessing
 import os
 import sqlite3
@@ -118,7 +119,7 @@ def _kinds() -> set[str]:
 
 def test_a_password_is_never_shown() -> None:
     assert shown_url("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert database_file("sqlite:///a/b.db") == Path("a/b.db")
+    assert database_file("sqlite:///a/b.db") == Path.cwd() / "a/b.db"
     assert database_file("postgresql://host/db") is None
 
 
@@ -149,6 +150,48 @@ def test_waiting_for_a_server_can_be_ended() -> None:
     with pytest.raises(Stopped):
         storage.retry_while_unavailable(away, check=heed)
     assert len(looks) == 3
+
+
+def test_a_read_only_database_is_not_waited_for(database: Database) -> None:
+    sqlite = database.file is not None
+    statement = "PRAGMA query_only = ON" if sqlite else "SET default_transaction_read_only = on"
+
+    @sqlalchemy.event.listens_for(database.engine, "connect")
+    def read_only(connection: Any, record: object) -> None:
+        connection.cursor().execute(statement)
+        connection.commit()
+
+    database.engine.dispose()
+    said, started = list[str](), time.monotonic()
+    with pytest.raises(StorageError, match=r"can't be used any more: .*read-?only"):
+        storage.retry_while_unavailable(
+            lambda: optuna.create_study(storage=database.backend, study_name="s"), said.append
+        )
+    assert not said and time.monotonic() - started < 5
+
+
+def test_a_damaged_database_is_not_waited_for(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'studies.db'}")
+    optuna.create_study(storage=database.storage, study_name="s")
+    for file in tmp_path.glob("studies.db*"):
+        file.write_bytes(os.urandom(file.stat().st_size))
+    with pytest.raises(StorageError, match="can't be used any more: file is not a database"):
+        storage.retry_while_unavailable(database.backend.get_all_studies)
+
+
+def test_a_link_to_a_database_has_its_lock(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    link = tmp_path / "here" / "link.db"
+    link.symlink_to(tmp_path / "real.db")
+    database, other = Database(f"sqlite:///{link}"), Database(f"sqlite:///{tmp_path / 'real.db'}")
+    with (
+        database.exclusive("s"),
+        (tmp_path / "real.db.lock").open() as file,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert other.file == database.file == tmp_path / "real.db"
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["link.db"]
 
 
 def test_other_errors_are_not_waited_for() -> None:

@@ -187,6 +187,20 @@ def test_no_odd_summary_breaks_the_list(field: str, value: Any, make: Make, tmp_
 
 
 @pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "file", ["config.yaml", "metrics.csv", "provenance.json", "checkpoints/best.pt", "seed_1/a"]
+)
+def test_a_run_with_a_pipe_is_refused_instead_of_waited_for(file: str, make: Make, tmp_path: Path) -> None:
+    folder = make("odd")
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).unlink(missing_ok=True)
+    os.mkfifo(folder / file)
+    for name in ("odd", "od", str(folder)):
+        with pytest.raises(ValueError, match=rf"odd/{file}: is no regular file"):
+            run_list.find(name, [tmp_path / "runs"])
+
+
+@pytest.mark.timeout(20)
 def test_no_odd_folder_breaks_the_list(make: Make, tmp_path: Path) -> None:
     """Pipes and devices have no end, links may lead to themselves, and names be of any bytes."""
     make("ok")

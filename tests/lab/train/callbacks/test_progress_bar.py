@@ -215,7 +215,7 @@ def test_console_of_a_real_run(
     lines = capsys.readouterr().out.splitlines()
     if lines[0].startswith("in no git repository: "):  # modules that other tests have imported
         del lines[0]
-    assert lines[0] == f"Run      {result.run_dir}  (seed 0)"
+    assert lines[0] == f"Run      runs/{result.run_dir.name}  (seed 0)"
     assert lines[1:3] == [
         "Device   cpu; model 25 parameters, 0.00 MB",
         "Data     48 training, 16 validation samples",
