@@ -101,7 +101,7 @@ def test_a_signal_ends_the_waiting_for_a_server(tmp_path: Path) -> None:
         assert "Trial 0 could not be given back" in out
         server.ensure_postgres_running()
         code, out, err = tools.finish(tools.start(tmp_path, "--optimize", str(path)))
-        assert code == 0 and "Trial   0  goes on" in out, (out, err)
+        assert code == 0 and "Trial   0  continues" in out, (out, err)
         (found,) = trials(url)
         assert found.state == TrialState.COMPLETE
         assert found.intermediate_values == recorded(tmp_path, 0) and len(found.intermediate_values) == 8

@@ -44,9 +44,8 @@ class JobLoop:
         """
         with self._signals.deferred():
             try:
-                while self._fill_slots():
-                    self._executor.poll(_TICK)
-                    self._check_deadlines()
+                while self.step():
+                    pass
             finally:
                 left = [job.subject for job in self._executor.jobs]
                 self._executor.close()
@@ -55,6 +54,14 @@ class JobLoop:
                 self._report_signal()
         if self._signals.received is not None:
             raise self._signals.received
+
+    def step(self) -> bool:
+        """Start, handle and stop what is due; returns whether anything runs or is waited for."""
+        if not self._fill_slots():
+            return False
+        self._executor.poll(_TICK)
+        self._check_deadlines()
+        return True
 
     def _fill_slots(self) -> bool:
         """Start jobs in free slots; returns whether there is anything to run or to wait for."""

@@ -11,16 +11,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import NamedTuple
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import UpdateBase
 
 from lab.hpo import queries
 from lab.hpo.clock import REAL, Clock
-from lab.hpo.optuna_internals import TrialWriter
+from lab.hpo.optuna_internals import TrialWriter, insert_trial
 from lab.hpo.storage import Database, is_dead, process_identity, unless_unavailable
+from lab.hpo.trial_draft import as_running
 from lab.report.trial_attributes import TrialAttributes
 
 
@@ -28,21 +31,36 @@ class LeaseLost(RuntimeError):
     """The trial is another process's by now: stop working on it, and write nothing."""
 
 
+class AlreadyFinished(LeaseLost):
+    """The trial was finished under this very lease: the transaction was committed, and its answer lost."""
+
+
+class Previous(Enum):
+    """The owner of a claimed trial before."""
+
+    NOBODY = auto()
+    SELF = auto()  # an outage broke its claim off: the transaction was committed, and the answer lost
+    DEAD = auto()  # its process is proven to be gone
+    SILENT = auto()  # it has not renewed its lease: suspended, on a machine that is gone, or a clock jumped
+
+
+class Stalled(NamedTuple):
+    """A running trial that no process works on any more."""
+
+    trial_id: int
+    number: int
+    previous: Previous
+
+
 @dataclass(frozen=True)
 class Lease:
-    """The right to write to one trial.
-
-    Args:
-        seen: when the one before was last known to be held, in seconds since 1970; 0 where there was none.
-        again: the one before was this process's, too.
-    """
+    """The right to write to one trial."""
 
     trial_id: int
     number: int
     owner: str
     token: int
-    seen: float = 0.0
-    again: bool = False
+    previous: Previous = Previous.NOBODY
 
 
 class Leases:
@@ -81,10 +99,24 @@ class Leases:
         with Session(self._database.engine) as session, session.begin():
             if not _changes_one(session, queries.start(row.trial_id, self._utc_now())):
                 return None
-            return self._take(session, row.trial_id, row.number)
+            return self._take(session, row.trial_id, row.number, Previous.NOBODY)
 
-    def stalled(self, held: Collection[int] | None = None) -> list[tuple[int, int]]:
-        """Return (trial_id, number) of the running trials whose owner is dead or has not renewed its lease.
+    def create(self, draft: FrozenTrial) -> Lease | None:
+        """Add a trial that runs, and claim it; None where another process has taken its number meanwhile.
+
+        All of it is one transaction, and the count is checked within it. Where the answer to its COMMIT is
+        lost the trial is found as a stalled one of this process, so that there is never one too many.
+        """
+        running = as_running(draft, datetime.fromtimestamp(self._clock.now()))
+        with Session(self._database.engine) as session, session.begin() as transaction:
+            trial_id, number = insert_trial(self._database.backend, session, self._study_id, running)
+            if number != draft.number:
+                transaction.rollback()
+                return None
+            return self._take(session, trial_id, number, Previous.NOBODY)
+
+    def stalled(self, held: Collection[int] | None = None) -> list[Stalled]:
+        """Return the running trials whose owner is dead or has not renewed its lease.
 
         A running trial without a lease counts from its start.
 
@@ -98,24 +130,26 @@ class Leases:
         found = []
         for row in rows:
             if row.owner == self.owner:
-                # An outage broke its claim off: the transaction was committed, and the answer lost.
-                gone = held is not None and row.trial_id not in held
+                gone, previous = held is not None and row.trial_id not in held, Previous.SELF
             elif row.owner is None:
                 started = row.datetime_start or datetime.min
-                gone = (self._utc_now() - started).total_seconds() > self.seconds
+                silent = (self._utc_now() - started).total_seconds()
+                gone, previous = silent > self.seconds, Previous.SILENT
+            elif self._is_dead(row.owner):
+                gone, previous = True, Previous.DEAD
             else:
-                gone = row.expires < now or self._is_dead(row.owner)
+                gone, previous = row.expires < now, Previous.SILENT
             if gone:
-                found.append((row.trial_id, row.number))
+                found.append(Stalled(row.trial_id, row.number, previous))
         return found
 
-    def take_over(self, trial_id: int, number: int, held: Collection[int] | None = None) -> Lease | None:
+    def take_over(self, stalled: Stalled, held: Collection[int] | None = None) -> Lease | None:
         """Claim a stalled trial; None where another process was faster. Call it under the study's lock."""
-        if (trial_id, number) not in self.stalled(held):
+        if stalled not in self.stalled(held):
             return None
         try:
             with Session(self._database.engine) as session, session.begin():
-                return self._take(session, trial_id, number)
+                return self._take(session, *stalled)
         except IntegrityError:
             return None
 
@@ -124,33 +158,24 @@ class Leases:
         """One transaction that writes to a trial, and renews its lease first.
 
         Raises:
+            AlreadyFinished: the trial was finished under this lease; nothing is written.
             LeaseLost: the lease is another's; nothing is written.
         """
         with Session(self._database.engine) as session, session.begin():
             # The fence comes first: its row lock keeps the lease until the transaction ends.
-            expires = self._now(session) + self.seconds
-            if not _changes_one(session, queries.renew(lease.trial_id, lease.owner, lease.token, expires)):
+            key = (lease.trial_id, lease.owner, lease.token)
+            if not _changes_one(session, queries.renew(*key, self._now(session) + self.seconds)):
+                if session.execute(queries.finished_under(*key)).first() is not None:
+                    raise AlreadyFinished(f"trial {lease.number} is finished")
                 raise LeaseLost(f"trial {lease.number} belongs to another process by now")
             yield Writer(self._database, session, lease, self._utc_now)
 
-    def renew(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Prolong leases; returns those that are lost."""
-        lost = []
-        for lease in leases:
-            try:
-                with self.writing(lease):
-                    pass
-            except LeaseLost:
-                lost.append(lease)
-        return lost
-
-    def _take(self, session: Session, trial_id: int, number: int) -> Lease:
+    def _take(self, session: Session, trial_id: int, number: int, previous: Previous) -> Lease:
         row = session.execute(queries.lease(trial_id)).first()
         token = 1 if row is None else row.token + 1
-        seen = row.expires - self.seconds if row is not None and row.owner else 0.0
         write = queries.first_lease if row is None else queries.next_lease
         session.execute(write(trial_id, self.owner, token, self._now(session) + self.seconds))
-        return Lease(trial_id, number, self.owner, token, seen, row is not None and row.owner == self.owner)
+        return Lease(trial_id, number, self.owner, token, previous)
 
     def _now(self, session: Session) -> float:
         """Seconds since 1970: by the server's clock where there is one, for machines' clocks differ."""
@@ -182,11 +207,10 @@ class Writer(TrialWriter):
         self._session.execute(queries.delete_reports(self._id))
 
     def finish(self, state: TrialState, values: Sequence[float] | None = None) -> None:
-        """End the trial, and its lease."""
+        """End the trial. Owner and token stay, by which its owner knows that the result is its own."""
         for objective, value in enumerate(values or ()):
             self.value(objective, value)
         self._session.execute(queries.finish(self._id, state, self._utc_now()))
-        self._session.execute(queries.end_lease(self._id))
 
     def release(self) -> None:
         """Leave the trial waiting, for whoever comes next."""

@@ -159,7 +159,7 @@ class Proposals:
         """The points of trials; those of finished ones are computed once."""
         current: set[Key] = set()
         for trial in trials:
-            if trial.number in self._ended or not trial.params:
+            if trial.number in self._ended or (self._config.space.order and not trial.params):
                 continue
             point = key(self._config.space, trial.params)
             if trial.state.is_finished():

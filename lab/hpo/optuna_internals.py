@@ -80,6 +80,17 @@ class StorageView:
         return getattr(self._storage, name)
 
 
+def insert_trial(backend: RDBStorage, session: Session, study_id: int, trial: FrozenTrial) -> tuple[int, int]:
+    """Add a trial as part of a transaction of the caller's; returns its key and its number.
+
+    Optuna's public call repeats its INSERT where the answer to the COMMIT was lost, and so adds it twice.
+    """
+    models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # for the count of trials
+    model = backend._get_prepared_new_trial(study_id, trial, session)
+    session.flush()
+    return cast(int, model.trial_id), cast(int, model.number)
+
+
 class TrialWriter:
     """Optuna's own writes to one trial, as part of a transaction of the caller's.
 

@@ -17,7 +17,7 @@ LEASES = sa.Table(
     "lab_leases",
     sa.MetaData(),
     sa.Column("trial_id", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("owner", sa.String(255), nullable=False),  # empty where no process holds it
+    sa.Column("owner", sa.String(255), nullable=False),  # empty while the trial waits
     sa.Column("token", sa.Integer, nullable=False),
     sa.Column("expires", sa.Float, nullable=False),  # seconds since 1970 by the database's clock
 )
@@ -98,11 +98,18 @@ def next_lease(trial_id: int, owner: str, token: int, expires: float) -> sa.Upda
 
 
 def renew(trial_id: int, owner: str, token: int, expires: float) -> sa.Update:
-    """Prolong a lease; no row changes where it is another's: this is the fence of every write."""
+    """Prolong a lease of a running trial; no row changes where it is another's: the fence of every write."""
+    runs = sa.exists().where(TRIALS.c.trial_id == trial_id, TRIALS.c.state == TrialState.RUNNING)
+    return sa.update(LEASES).where(*_held(trial_id, owner, token), runs).values(expires=expires)
+
+
+def finished_under(trial_id: int, owner: str, token: int) -> sa.Select[Any]:
+    """The trial, where it was finished under this lease."""
+    finished = [state for state in TrialState if state.is_finished()]
     return (
-        sa.update(LEASES)
-        .where(LEASES.c.trial_id == trial_id, LEASES.c.owner == owner, LEASES.c.token == token)
-        .values(expires=expires)
+        sa.select(TRIALS.c.trial_id)
+        .join(LEASES, TRIALS.c.trial_id == LEASES.c.trial_id)
+        .where(*_held(trial_id, owner, token), TRIALS.c.state.in_(finished))
     )
 
 
@@ -144,6 +151,10 @@ def replace_distribution(study_id: int, name: str, old: str, new: str) -> sa.Upd
     own = (PARAMS.c.param_name == name, PARAMS.c.distribution_json == old)
     changed = sa.update(PARAMS).where(PARAMS.c.trial_id.in_(_trials_of(study_id)), *own)
     return changed.values(distribution_json=new)
+
+
+def _held(trial_id: int, owner: str, token: int) -> tuple[sa.ColumnElement[bool], ...]:
+    return LEASES.c.trial_id == trial_id, LEASES.c.owner == owner, LEASES.c.token == token
 
 
 def _trials_of(study_id: int) -> sa.Select[Any]:

@@ -11,6 +11,7 @@ from lab.report.trial_attributes import TrialAttributes
 
 _HOPELESS = 20  # infeasible trials without a feasible one
 DIED = "its process died"  # the fault of a trial that kills whatever it runs in
+LOST = "its process was lost without a new checkpoint"  # nor whatever takes its machine down
 
 
 class Failures:

@@ -20,15 +20,15 @@ from lab.events import Outcome, StopCause, Stopped, StopRequest, named
 from lab.hpo.clock import REAL, Clock
 from lab.hpo.executor import Job, Slot, WorkerDied, cpu_share, free_slot
 from lab.hpo.job_loop import ExecutorFactory, JobLoop
-from lab.hpo.leases import heartbeat
-from lab.hpo.repeated_failures import DIED, Failures
+from lab.hpo.leases import Previous, heartbeat
+from lab.hpo.repeated_failures import DIED, LOST, Failures
 from lab.hpo.samplers import create_pruner, ignores_infeasible, should_prune
 from lab.hpo.storage import unless_unavailable
 from lab.hpo.study_callbacks import StudyCallback, TrialResult
 from lab.hpo.trial import Trial
 from lab.hpo.trial_errors import StorageFaults
 from lab.hpo.trial_folder import TAKEN, LeaseCheck
-from lab.hpo.trial_queue import TrialQueue, working_seconds
+from lab.hpo.trial_queue import TrialQueue
 from lab.hpo.wandb_sync import without_wandb
 from lab.hpo.worker_main import (
     IN_USE,
@@ -47,6 +47,7 @@ from lab.report.trial_ranking import ranked
 from lab.store import run_folder
 
 _FETCH_AGAIN = 2.0  # seconds between two looks for trials that others have left
+_MAX_LOSSES = 5  # times that a trial's process may be lost without a new checkpoint
 
 HeartbeatFactory = Callable[[Callable[[], None], float], AbstractContextManager[object]]
 
@@ -118,8 +119,8 @@ class TrialScheduler(JobLoop):
             if self._stopping():  # a signal came while the sampler was looking for a point
                 self._abandon(trial)
                 break
-            if trial.died:
-                self._queue.retry(trial)
+            if trial.lease.previous in (Previous.DEAD, Previous.SILENT):
+                self._queue.retry(trial, crashed=trial.lease.previous is Previous.DEAD)
             self._start(trial, slot)
             # In this process a trial has ended by now: what has to stop is looked for after each.
             self._check_deadlines()
@@ -133,8 +134,11 @@ class TrialScheduler(JobLoop):
         if trial.recipe is None:
             self._record_result(trial, TrialFinished(Outcome.FAILED, trial.problem, fault="invalid config"))
             return
-        if trial.deaths >= self._config.max_attempts:
-            self._give_up(trial, DIED)
+        if trial.crashes >= self._config.max_attempts:
+            self._give_up(trial, DIED, trial.crashes)
+            return
+        if trial.losses >= _MAX_LOSSES:
+            self._give_up(trial, LOST, trial.losses)
             return
         twin = self._queue.wait_for(partial(self._failures.quarantined, trial.number))
         if twin is not None:
@@ -192,7 +196,7 @@ class TrialScheduler(JobLoop):
         trial: Trial = job.subject
         match message:
             case WorkerReady():
-                job.started = self._clock.monotonic()
+                job.started = self._queue.working_time.seconds()
             case RunStarted():
                 if trial.resume:  # its former process may have gone on until it let go of the folder
                     self._queue.sync_reports(trial)
@@ -242,7 +246,7 @@ class TrialScheduler(JobLoop):
         limit = self._config.trial_timeout
         if limit is None or job.started is None:
             return ""
-        seconds = trial.earlier_seconds + self._clock.monotonic() - job.started
+        seconds = trial.earlier_seconds + self._queue.working_time.seconds() - job.started
         return f"it took longer than {format_duration(limit)}" if seconds > limit else ""
 
     def _finished(self, job: Job, trial: Trial, finished: TrialFinished) -> None:
@@ -287,13 +291,13 @@ class TrialScheduler(JobLoop):
             self._abandon(trial)
         else:
             self._queue.retry(trial)
-            if trial.deaths >= self._config.max_attempts:
-                self._give_up(trial, reason)
+            if trial.crashes >= self._config.max_attempts:
+                self._give_up(trial, reason, trial.crashes)
             else:
                 self._retry(job, trial, f"{reason}; continuing from its checkpoint")
 
-    def _give_up(self, trial: Trial, reason: str) -> None:
-        reason = f"{reason}; tried {trial.deaths} times, and quarantined"
+    def _give_up(self, trial: Trial, reason: str, times: int) -> None:
+        reason = f"{reason}; tried {times} times, and quarantined"
         self._record_earlier(trial, Outcome.FAILED, reason, fault=DIED, cause=StopCause.CRASHES)
 
     def _record_earlier(self, trial: Trial, outcome: Outcome, reason: str, **more: Any) -> None:
@@ -351,7 +355,11 @@ class TrialScheduler(JobLoop):
         """Stop on a signal, at the end of the study's time, and what is over its own or another's by now."""
         super()._check_deadlines()
         budget = self._config.time_budget
-        if budget is not None and not self._stopping() and self._working_seconds() > budget:
+        if (
+            budget is not None
+            and not self._stopping()
+            and self._queue.working_seconds(self._running()) > budget
+        ):
             self._request_stop(Stopped(f"the time budget of {format_duration(budget)} is used up"))
         for job in list(self._executor.jobs):
             if job.subject.lost:
@@ -359,9 +367,6 @@ class TrialScheduler(JobLoop):
             elif reason := self._overdue(job, job.subject):
                 self._executor.stop(job, Stopped(reason, Outcome.TIMED_OUT))
         self._callbacks.on_poll()
-
-    def _working_seconds(self) -> float:
-        return working_seconds(self._queue.trials(), self._clock.now)
 
     def _request_stop(self, stop: Stopped) -> None:
         """Start no new trials; those that run stop after their epoch, and can be resumed."""

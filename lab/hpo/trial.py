@@ -18,11 +18,12 @@ class Trial:
     Args:
         recipe: the base run with these values, or None where they fit no valid run.
         problem: why they fit none.
-        died: whether it was claimed because its process had died.
-        deaths: how often that happened without progress, `progress` being the epochs it had done by then, and
-            `saved` when it had last saved its state, in seconds since 1970: within an epoch, too.
-        restarts: how often it happened at all.
+        crashes: how often its process died without progress, `progress` being the epochs it had done by then,
+            and `saved` when it had last saved its state, in seconds since 1970: within an epoch, too.
+        losses: how often its owner was silent without progress, and not proven to be dead.
+        restarts: how often either happened at all.
         spans: when it was at work, (from, to) in seconds since 1970; the present one begins at `since`.
+        claimed: when this process claimed it, by the queue's working time.
         halvings: how often its batch was halved for lack of memory.
         earlier_seconds: of training, before this process had it.
         ran: the recipe with what this machine added to it, which reproduces the trial.
@@ -37,14 +38,15 @@ class Trial:
     folder: Path
     resume: bool
     curve: Curve
-    died: bool = False
-    deaths: int = 0
+    crashes: int = 0
+    losses: int = 0
     progress: int = 0
     saved: float = 0.0
     restarts: int = 0
     halvings: int = 0
     spans: Spans = ()
     since: float = 0.0
+    claimed: float = 0.0
     earlier_seconds: float = 0.0
     ran: RunConfig | None = None
     lost: bool = False

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Container, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 import optuna
@@ -33,11 +34,11 @@ def new_draft(number: int, fixed: Mapping[str, Any], about: Mapping[str, Any]) -
     return trial
 
 
-def as_waiting(draft: FrozenTrial) -> FrozenTrial:
-    """The draft as a trial to be added to the study, all in one transaction."""
-    waiting = copy.copy(draft)
-    waiting.state, waiting.datetime_start = TrialState.WAITING, None
-    return waiting
+def as_running(draft: FrozenTrial, started: datetime) -> FrozenTrial:
+    """The draft as a trial to be added to the study; `started` is local time without a time zone."""
+    running = copy.copy(draft)
+    running.state, running.datetime_start = TrialState.RUNNING, started
+    return running
 
 
 def study_of(draft: FrozenTrial, study: Study, sampler: BaseSampler, remembered: Remembered = list) -> Study:

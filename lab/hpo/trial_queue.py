@@ -7,8 +7,10 @@ marked `lost`, and whoever works on it stops.
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import optuna
@@ -18,15 +20,14 @@ from lab.config import ConfigError
 from lab.config.config_diff import same
 from lab.config.optimize_config import OptimizeConfig
 from lab.events import Outcome, StopCause
-from lab.hpo.clock import REAL, Clock
+from lab.hpo.clock import REAL, Clock, WorkingTime
 from lab.hpo.learning_curve import Curve, recorded
-from lab.hpo.leases import Lease, LeaseLost, Leases, Writer
+from lab.hpo.leases import AlreadyFinished, Lease, LeaseLost, Leases, Previous, Stalled, Writer
 from lab.hpo.new_points import Exhausted, Proposals
 from lab.hpo.optuna_internals import storage_of, study_id, trial_id
 from lab.hpo.samplers import with_sampler
 from lab.hpo.storage import Database, is_dead, retry_while_unavailable, unless_unavailable
 from lab.hpo.trial import Trial
-from lab.hpo.trial_draft import as_waiting
 from lab.hpo.trial_folder import read_trial, saved_at
 from lab.hpo.trial_states import BY, STATES, VIOLATED, judged, objectives
 from lab.hpo.worker_main import TrialFinished
@@ -66,6 +67,8 @@ class TrialQueue:
         self.leases = Leases(
             database, study_id(study), config.lease_seconds, owner, clock=clock, is_dead=is_dead
         )
+        # Heartbeats come four times in that time.
+        self.working_time = WorkingTime(config.lease_seconds, clock)
         self._proposals = Proposals(config, study, on_message)
 
     @property
@@ -101,14 +104,24 @@ class TrialQueue:
         return self.wait_for(partial(self._fetch, {trial.lease.trial_id for trial in held}))
 
     def heartbeat(self, held: Collection[Trial]) -> None:
-        """Renew the leases of trials, and mark those that are lost."""
-        lost = self.leases.renew([trial.lease for trial in held])
+        """Renew the leases of trials with the time that they have had, and mark those that are lost."""
+        self.working_time.beat()
         for trial in held:
-            trial.lost = trial.lost or trial.lease in lost
+            try:
+                with self.leases.writing(trial.lease) as writer:
+                    writer.set_attributes(TrialAttributes(worked=self._worked(trial)))
+            except AlreadyFinished:
+                pass  # since `held` was read
+            except LeaseLost:
+                trial.lost = True
 
-    def stalled(self, held: Collection[int] = ()) -> list[tuple[int, int]]:
-        """Return (trial_id, number) of the running trials that no process works on any more."""
+    def stalled(self, held: Collection[int] = ()) -> list[Stalled]:
+        """Return the running trials that no process works on any more."""
         return self.leases.stalled(held)
+
+    def working_seconds(self, held: Iterable[Trial]) -> float:
+        """Return how long the study has been at work; of the trials `held` here, until now."""
+        return working_seconds(self.trials(), {trial.number: self._worked(trial) for trial in held})
 
     def pruning_metric(self, trial: Trial) -> str:
         """Return the metric that pruners see."""
@@ -128,15 +141,22 @@ class TrialQueue:
         self._load_curve(trial)
         self.report(trial, trial.curve.points)
 
-    def retry(self, trial: Trial) -> None:
-        """Count an attempt whose process died; one that made progress is not what kills it."""
+    def retry(self, trial: Trial, crashed: bool = True) -> None:
+        """Count an attempt that has ended; one that made progress is not what ends them.
+
+        Args:
+            crashed: its process died; else its owner was silent, and may have lost its machine.
+        """
         if trial.recipe is not None:
             self._load_curve(trial)
         done, saved = len(trial.curve.points), saved_at(trial.folder)
-        progress = done > trial.progress or saved > trial.saved
-        trial.deaths = 1 if progress else trial.deaths + 1
+        if done > trial.progress or saved > trial.saved:
+            trial.crashes = trial.losses = 0
+        trial.crashes, trial.losses = trial.crashes + crashed, trial.losses + (not crashed)
         trial.progress, trial.saved, trial.restarts = done, saved, trial.restarts + 1
-        counts = TrialAttributes(deaths=trial.deaths, progress=done, saved=saved, restarts=trial.restarts)
+        counts = TrialAttributes(
+            deaths=trial.crashes, losses=trial.losses, progress=done, saved=saved, restarts=trial.restarts
+        )
         self._write(trial, lambda writer: writer.set_attributes(counts))
 
     def retry_smaller(self, trial: Trial) -> None:
@@ -190,34 +210,35 @@ class TrialQueue:
         try:
             # Nobody waits at the end of a study: what isn't released is taken over once its lease ends.
             if not unless_unavailable(write, False):
-                self._on_message(f"trial {trial.number} could not be given back: the database doesn't answer")
+                self._on_message(f"trial {trial.number} could not be released: the database doesn't answer")
         except LeaseLost:
             trial.lost = True
 
     def _fetch(self, held: Collection[int]) -> Trial | None:
-        with self._database.exclusive(self._study.study_name):
-            taken = (self.leases.take_over(*stalled, held) for stalled in self.stalled(held))
-            lease = next(filter(None, taken), None)
-            died = lease is not None and not lease.again
-            lease = lease or self.leases.claim_waiting()
-            if lease is None and self._create():
-                lease = self.leases.claim_waiting()
-            if lease is None:
+        with self._locked():
+            lease = self._claim(held)
+        while lease is None:
+            # A proposal takes its time, and other processes don't wait for it. One that was faster has taken
+            # the number, and what it has created counts for the next.
+            draft = self._proposals.next_point(self._study.get_trials(deepcopy=False))
+            if draft is None:
                 return None
-            try:
-                return self._claimed(lease, died)
-            except LeaseLost:
-                return None
+            with self._locked():
+                lease = self._claim(held) or self.leases.create(draft)
+        try:
+            return self._claimed(lease)
+        except LeaseLost:
+            return None
 
-    def _create(self) -> bool:
-        """Add a trial with its point; False where there are as many as asked for, or no point is left."""
-        found = self._proposals.next_point(self._study.get_trials(deepcopy=False))
-        if found is None:
-            return False
-        storage_of(self._study).create_new_trial(study_id(self._study), as_waiting(found))
-        return True
+    def _locked(self) -> AbstractContextManager[None]:
+        return self._database.exclusive(self._study.study_name)
 
-    def _claimed(self, lease: Lease, died: bool) -> Trial:
+    def _claim(self, held: Collection[int]) -> Lease | None:
+        """Claim a trial that is there. Call it under the study's lock."""
+        taken = (self.leases.take_over(stalled, held) for stalled in self.stalled(held))
+        return next(filter(None, taken), None) or self.leases.claim_waiting()
+
+    def _claimed(self, lease: Lease) -> Trial:
         recipe, problem = None, ""
         try:
             values = self._values(lease)
@@ -225,10 +246,10 @@ class TrialQueue:
             values, problem = {}, str(reason)
         known = TrialAttributes.of(storage_of(self._study).get_trial(lease.trial_id))
         spans, since, halvings = known.spans or (), self._clock.now(), known.halvings or 0
-        if died and known.since is not None:  # to the last sign of life of its owner
-            spans = (*spans, (known.since, max(lease.seen, known.since)))
+        if lease.previous in (Previous.DEAD, Previous.SILENT) and known.since is not None:
+            spans = (*spans, (known.since, known.since + (known.worked or 0.0)))
         with self.leases.writing(lease) as writer:
-            writer.set_attributes(TrialAttributes(since=since, spans=spans))
+            writer.set_attributes(TrialAttributes(since=since, spans=spans, worked=0.0))
         folder = self._folder / f"trial_{lease.number:05d}"
         try:
             recipe = None if problem else self._config.trial_config(values)
@@ -241,14 +262,15 @@ class TrialQueue:
             problem=problem,
             folder=folder,
             resume=_is_resumable(folder, lease.number, values, halvings),
-            died=died,
-            deaths=known.deaths or 0,
+            crashes=known.deaths or 0,
+            losses=known.losses or 0,
             progress=known.progress or 0,
             saved=known.saved or 0.0,
             restarts=known.restarts or 0,
             halvings=halvings,
             spans=spans,
             since=since,
+            claimed=self.working_time.seconds(),
             curve=Curve(recipe.epochs if recipe else 1),
         )
 
@@ -264,19 +286,20 @@ class TrialQueue:
             return self._config.space.from_params(frozen.params)
         except (KeyError, ValueError):
             pass
-        trials = self._study.get_trials(deepcopy=False)
-        others = [trial for trial in trials if trial_id(trial) != lease.trial_id]
-        try:
-            found = self._proposals.propose(copy.deepcopy(frozen), others)
-        except ConfigError:
-            with self.leases.writing(lease) as writer:
-                writer.release()
-            raise
-        for name, value in found.params.items():
-            distribution = found.distributions[name]
-            storage.set_trial_param(lease.trial_id, name, distribution.to_internal_repr(value), distribution)
-        for name, value in found.system_attrs.items():
-            storage.set_trial_system_attr(lease.trial_id, name, value)
+        with self._locked():  # against a process that proposes the same for another such trial
+            trials = self._study.get_trials(deepcopy=False)
+            others = [trial for trial in trials if trial_id(trial) != lease.trial_id]
+            try:
+                found = self._proposals.propose(copy.deepcopy(frozen), others)
+            except ConfigError:
+                with self.leases.writing(lease) as writer:
+                    writer.release()
+                raise
+            for name, value in found.params.items():
+                own = found.distributions[name]
+                storage.set_trial_param(lease.trial_id, name, own.to_internal_repr(value), own)
+            for name, value in found.system_attrs.items():
+                storage.set_trial_system_attr(lease.trial_id, name, value)
         return self._config.space.from_params(found.params)
 
     def _load_curve(self, trial: Trial) -> None:
@@ -293,6 +316,8 @@ class TrialQueue:
 
         try:
             self.wait_for(write)
+        except AlreadyFinished:
+            pass  # by an earlier try, whose answer was lost
         except LeaseLost:
             trial.lost = True
 
@@ -314,21 +339,31 @@ class TrialQueue:
         )
 
     def _spans(self, trial: Trial) -> Spans:
-        return (*trial.spans, (trial.since, self._clock.now()))
+        return (*trial.spans, (trial.since, trial.since + self._worked(trial)))
+
+    def _worked(self, trial: Trial) -> float:
+        """Return the seconds that the trial has had since this process claimed it."""
+        return self.working_time.seconds() - trial.claimed
 
 
-def working_seconds(trials: Iterable[FrozenTrial], now: Callable[[], float] = REAL.now) -> float:
+def working_seconds(
+    trials: Iterable[FrozenTrial], worked: Mapping[int, float] = MappingProxyType({})
+) -> float:
     """Return how long the study has been at work: the time in which at least one trial was running.
 
-    Pauses between two calls don't count, and trials side by side count once. It depends on what the storage
-    holds alone, so that all processes agree on it.
+    Pauses between two calls don't count, nor do those in which a process was stopped, and trials side by side
+    count once. Apart from `worked` it depends on what the storage holds alone, so that all processes agree.
+
+    Args:
+        worked: seconds that running trials have had by now; of others the last heartbeat counts.
     """
     spans: list[tuple[float, float]] = []
     for trial in trials:
         known = TrialAttributes.of(trial)
         spans += known.spans or ()
         if trial.state == TrialState.RUNNING and known.since is not None:
-            spans.append((known.since, now()))
+            seconds = worked.get(trial.number, known.worked or 0.0)
+            spans.append((known.since, known.since + seconds))
     total, end = 0.0, 0.0
     for start, stop in sorted(spans):
         total += max(0.0, stop - max(start, end))

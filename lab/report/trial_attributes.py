@@ -30,14 +30,16 @@ class TrialAttributes:
         outcome: a string if it is not an `Outcome`.
         cause: of the outcome, for people.
         fault: what failed and where, the same for the same mistake; empty where nothing did.
-        spans: intervals in which it ran, (start, end) as Unix times; the current one began at `since`.
+        spans: intervals in which it ran, (start, end) as Unix times; the current one began at `since`, and
+            had lasted `worked` seconds at its owner's last heartbeat.
         repeats: the value of each seed or fold; NaN where it has no finite value.
         definitions: of the metrics and losses that it logged.
         curve: its values by step, where Optuna takes no reports.
         quarantined: it killed its process repeatedly, and its point is not run again.
         deaths: how often its process died without progress, `progress` being the epochs done by then, and
             `saved` when it had last saved its state, in seconds since 1970.
-        restarts: how often its process died at all.
+        losses: how often its owner was silent without progress, and not proven to be dead.
+        restarts: how often either happened at all.
         halvings: how often its batch was halved for lack of memory.
         forked_from: the study and the number that it was copied from.
         enqueued: the point of the study file that it was created from, as JSON.
@@ -53,11 +55,13 @@ class TrialAttributes:
     attempts: int | None = None
     spans: Spans | None = None
     since: float | None = None
+    worked: float | None = None
     repeats: Mapping[str, float] | None = None
     definitions: Mapping[str, int] | None = None
     curve: Mapping[int, float] | None = None
     quarantined: bool | None = None
     deaths: int | None = None
+    losses: int | None = None
     progress: int | None = None
     saved: float | None = None
     restarts: int | None = None
@@ -142,9 +146,9 @@ def or_nan(value: object) -> float:
 _READ: Mapping[str, Callable[[object], Any]] = {
     "outcome": lambda value: Outcome.read(value) or _text(value),
     **dict.fromkeys(("cause", "fault", "forked_from", "enqueued"), _text),
-    **dict.fromkeys(("seconds", "since", "saved"), _number),
+    **dict.fromkeys(("seconds", "since", "worked", "saved"), _number),
     **dict.fromkeys(("epochs", "epochs_planned", "best_epoch", "attempts"), _whole),
-    **dict.fromkeys(("deaths", "progress", "restarts", "halvings"), _whole),
+    **dict.fromkeys(("deaths", "losses", "progress", "restarts", "halvings"), _whole),
     "spans": _spans,
     "repeats": _repeats,
     "definitions": recorded,

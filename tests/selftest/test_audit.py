@@ -98,7 +98,7 @@ def test_the_database_writes_down_who_does_what(
         study.enqueue_trial({"optimizer.lr": lr})
     for owner in ("first", "second"):
         leases = Leases(audit.database, audit.study_id, -1.0 if owner == "first" else 60.0, owner=owner)
-        lease = leases.claim_waiting() if owner == "first" else leases.take_over(*leases.stalled()[0])
+        lease = leases.claim_waiting() if owner == "first" else leases.take_over(leases.stalled()[0])
         assert lease is not None and audit.at_work() == {0: owner}
     with leases.writing(lease) as writer:
         writer.report({1: 0.5})

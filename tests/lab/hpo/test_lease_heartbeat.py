@@ -9,7 +9,7 @@ import optuna
 import sqlalchemy
 from optuna.trial import TrialState, create_trial
 
-from lab.hpo.leases import Lease, Leases, heartbeat
+from lab.hpo.leases import Lease, LeaseLost, Leases, Previous, heartbeat
 from lab.hpo.storage import Database
 from tests import study_tools as tools
 
@@ -29,8 +29,12 @@ def beating(
     """A heartbeat that renews leases as a queue does."""
 
     def renew() -> None:
-        if lost := leases.renew(held()):
-            handle_lost(lost)
+        for lease in held():
+            try:
+                with leases.writing(lease):
+                    pass
+            except LeaseLost:
+                handle_lost([lease])
 
     return heartbeat(renew, leases.seconds / 4)
 
@@ -47,13 +51,13 @@ def test_the_heartbeat_renews(database: Database, study: optuna.Study) -> None:
         while time.monotonic() < deadline:
             assert other.stalled() == []
             time.sleep(0.05)
-    tools.wait_for(lambda: other.stalled() == [(lease.trial_id, lease.number)], 5)
+    tools.wait_for(lambda: other.stalled() == [(lease.trial_id, lease.number, Previous.SILENT)], 5)
 
 
 def test_the_heartbeat_tells_of_a_lost_lease(database: Database, study: optuna.Study) -> None:
     mine, lost = claimed(database, study, 0.2)
     other = Leases(database, study._study_id, 60.0, "b")
-    tools.wait_for(lambda: other.take_over(lost.trial_id, lost.number), 5)
+    tools.wait_for(lambda: [other.take_over(stalled) for stalled in other.stalled()], 5)
     _, held = claimed(database, study, 60.0)
     told: list[Lease] = []
     with beating(mine, lambda: [lost, held], told.extend):

@@ -4,15 +4,20 @@ import math
 import multiprocessing
 import os
 import time
+from dataclasses import replace
+from datetime import datetime
 
 import optuna
 import pytest
 import sqlalchemy
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from lab.hpo.leases import Lease, LeaseLost, Leases
+from lab.hpo.leases import AlreadyFinished, Lease, LeaseLost, Leases, Previous
 from lab.hpo.storage import Database
+from lab.hpo.trial_draft import new_draft
 from lab.report.trial_attributes import TrialAttributes
+from tests.lab.hpo.lost_answers import lost_answers
 
 
 def add(study: optuna.Study) -> None:
@@ -101,12 +106,12 @@ def test_a_lease_that_ran_out_is_taken_over_and_its_owner_can_write_no_more(
     lease = slow.claim_waiting()
     assert lease is not None and other.stalled() == []
     time.sleep(0.3)
-    assert other.stalled() == [(lease.trial_id, 0)]
+    (stalled,) = other.stalled()
+    assert stalled == (lease.trial_id, 0, Previous.SILENT)
     assert slow.stalled() == [], "its own are none"
-    taken = other.take_over(lease.trial_id, 0)
-    assert taken is not None and (taken.owner, taken.token) == ("b", 2)
-    assert leases(database, study, owner="c").take_over(lease.trial_id, 0) is None
-    assert slow.renew([lease]) == [lease]
+    taken = other.take_over(stalled)
+    assert taken is not None and (taken.owner, taken.token, taken.previous) == ("b", 2, Previous.SILENT)
+    assert leases(database, study, owner="c").take_over(stalled) is None
     with pytest.raises(LeaseLost):
         _write(slow, lease)
     assert study.trials[0].intermediate_values == {}
@@ -121,10 +126,78 @@ def test_a_claim_that_broke_off_is_made_again_by_the_same_process(
     mine = leases(database, study)
     first = mine.claim_waiting()
     assert first is not None and mine.stalled({first.trial_id}) == []
-    assert mine.stalled(set()) == [(first.trial_id, 0)], "the answer never came"
-    again = mine.take_over(first.trial_id, 0, set())
-    assert again is not None and again.again and again.token == 2
+    (stalled,) = mine.stalled(set())
+    assert stalled == (first.trial_id, 0, Previous.SELF), "the answer never came"
+    again = mine.take_over(stalled, set())
+    assert again is not None and (again.previous, again.token) == (Previous.SELF, 2)
     assert leases(database, study, owner="b").stalled(set()) == []
+
+
+def test_a_silent_owner_is_dead_only_on_proof(database: Database, study: optuna.Study) -> None:
+    add(study)
+    assert leases(database, study, seconds=-1.0, owner="a").claim_waiting() is not None
+
+    def seen_by(dead: bool) -> list[Previous]:
+        other = Leases(database, study._study_id, 60.0, "b", is_dead=lambda owner: dead)
+        return [stalled.previous for stalled in other.stalled()]
+
+    assert (seen_by(False), seen_by(True)) == ([Previous.SILENT], [Previous.DEAD])
+
+
+def test_a_trial_is_created_running_and_claimed_at_once(database: Database, study: optuna.Study) -> None:
+    draft = new_draft(0, {}, {"enqueued": "x"})
+    draft.params, draft.distributions = {"lr": 0.1}, {"lr": FloatDistribution(0.0, 1.0)}
+    lease = leases(database, study).create(draft)
+    assert lease is not None and (lease.number, lease.token, lease.previous) == (0, 1, Previous.NOBODY)
+    (trial,) = study.trials
+    assert (trial.state, trial.params, trial.user_attrs) == (
+        TrialState.RUNNING,
+        {"lr": 0.1},
+        {"enqueued": "x"},
+    )
+    assert trial.datetime_start is not None
+    assert 0 <= (datetime.now() - trial.datetime_start).total_seconds() < 60
+
+
+def test_a_number_that_was_taken_meanwhile_creates_no_trial(database: Database, study: optuna.Study) -> None:
+    mine, other = leases(database, study), leases(database, study, owner="b")
+    assert other.create(new_draft(0, {}, {})) is not None
+    assert mine.create(new_draft(0, {}, {})) is None and mine.create(new_draft(2, {}, {})) is None
+    assert len(study.trials) == 1
+    assert mine.create(new_draft(1, {}, {})) is not None
+
+
+def test_a_trial_whose_creation_was_not_answered_is_found_and_is_no_second_one(
+    database: Database, study: optuna.Study
+) -> None:
+    mine = leases(database, study)
+    with lost_answers(database, 1), pytest.raises(sqlalchemy.exc.OperationalError, match="lost"):
+        mine.create(new_draft(0, {}, {}))
+    assert mine.create(new_draft(0, {}, {})) is None
+    (stalled,) = mine.stalled(set())
+    again = mine.take_over(stalled, set())
+    assert again is not None and (again.number, again.previous) == (0, Previous.SELF)
+    assert len(study.trials) == 1
+
+
+def test_a_result_that_was_not_answered_is_known_as_ones_own(database: Database, study: optuna.Study) -> None:
+    mine, other = leases(database, study), leases(database, study, owner="b")
+    lease = mine.create(new_draft(0, {}, {}))
+    assert lease is not None
+
+    def finish(value: float) -> None:
+        with mine.writing(lease) as writer:
+            writer.finish(TrialState.COMPLETE, [value])
+
+    with lost_answers(database, 1), pytest.raises(sqlalchemy.exc.OperationalError, match="lost"):
+        finish(0.25)
+    with pytest.raises(AlreadyFinished):
+        finish(0.5)
+    assert study.trials[0].values == [0.25]
+    with pytest.raises(LeaseLost) as error, other.writing(replace(lease, owner="b")):
+        pass
+    assert not isinstance(error.value, AlreadyFinished)
+    assert other.stalled(set()) == mine.stalled(set()) == []
 
 
 def test_renewing_keeps_a_lease(database: Database, study: optuna.Study) -> None:
@@ -134,7 +207,8 @@ def test_renewing_keeps_a_lease(database: Database, study: optuna.Study) -> None
     assert lease is not None
     for _ in range(4):
         time.sleep(0.2)
-        assert mine.renew([lease]) == []
+        with mine.writing(lease):
+            pass
         assert other.stalled() == []
 
 
@@ -145,8 +219,8 @@ def test_a_running_trial_without_a_lease_counts_from_its_start(
     assert leases(database, study, seconds=5.0).stalled() == []
     time.sleep(0.3)
     short = leases(database, study, seconds=0.2)
-    assert [number for _, number in short.stalled()] == [0]
-    assert short.take_over(*short.stalled()[0]) is not None
+    (stalled,) = short.stalled()
+    assert stalled[1:] == (0, Previous.SILENT) and short.take_over(stalled) is not None
 
 
 def _die_with_a_trial(url: str) -> None:
@@ -165,9 +239,9 @@ def test_a_dead_owner_on_this_machine_is_noticed_at_once(
     process.join()
     assert process.exitcode == 9
     mine = Leases(database, study._study_id, 3600.0)
-    assert [number for _, number in mine.stalled()] == [0]
-    lease = mine.take_over(*mine.stalled()[0])
-    assert lease is not None and lease.token == 2
+    (stalled,) = mine.stalled()
+    lease = mine.take_over(stalled)
+    assert lease is not None and (lease.number, lease.token, lease.previous) == (0, 2, Previous.DEAD)
 
 
 def _claim_all(url: str, queue: "multiprocessing.Queue[list[int]]", barrier: object) -> None:

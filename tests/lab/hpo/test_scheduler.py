@@ -14,9 +14,13 @@ import pytest
 import util
 from lab.config import OptimizeConfig
 from lab.events import RunResult, StopCause, Stopped
-from lab.hpo import repeated_failures, scheduler, study, trial_errors, trial_folder, worker_main
+from lab.hpo import queries, repeated_failures, scheduler, study, trial_errors, trial_folder, worker_main
 from lab.hpo.clock import Clock
+from lab.hpo.open_study import open_study
+from lab.hpo.storage import Database
 from lab.hpo.trial_errors import StorageFaults
+from lab.hpo.trial_queue import TrialQueue
+from lab.report.trial_attributes import TrialAttributes
 from lab.store import file_io
 from tests import study_tools as tools
 
@@ -118,6 +122,27 @@ def test_a_trial_is_tried_again_until_patience_is_over() -> None:
     assert delays == [1.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0] and seconds == 64.0
     assert faults.delay(3, 3) == 1.0, "it has made progress"
     assert faults.delay(4, 0) == 1.0, "it is another trial"
+
+
+@pytest.mark.parametrize(("losses", "starts", "outcome"), [(3, 1, "completed"), (4, 0, "failed")])
+def test_a_trial_whose_process_is_lost_a_fifth_time_is_quarantined(
+    workplace: Path, losses: int, starts: int, outcome: str
+) -> None:
+    config = OptimizeConfig.from_yaml(tools.study_file(workplace, n_trials=1))
+    database = Database(config.storage)
+    optuna_study = open_study(config, database)
+    queue = TrialQueue(config, optuna_study, database, workplace, owner="another machine's")
+    trial = queue.fetch()
+    assert trial is not None
+    with queue.leases.writing(trial.lease) as writer:
+        writer.set_attributes(TrialAttributes(losses=losses))
+    with database.engine.begin() as connection:
+        connection.execute(queries.LEASES.update().values(expires=0.0))
+    database.engine.dispose()
+    found = ended(workplace, lambda start: None)
+    assert (found.starts, found.attributes["outcome"], found.token) == (starts, outcome, 2)
+    assert (found.attributes["losses"], found.attributes["deaths"]) == (losses + 1, 0)
+    assert found.attributes.get("quarantined", False) is (outcome == "failed")
 
 
 def test_a_trial_that_ends_its_process_again_and_again_is_quarantined(workplace: Path, texts: str) -> None:

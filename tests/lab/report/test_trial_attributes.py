@@ -22,9 +22,9 @@ COUNTS = st.integers(0, 2**53)
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "outcome": st.sampled_from(Outcome) | st.text().filter(lambda text: Outcome.read(text) is None),
     **dict.fromkeys(("cause", "fault", "forked_from", "enqueued"), st.text()),
-    **dict.fromkeys(("seconds", "since", "saved"), FINITE),
+    **dict.fromkeys(("seconds", "since", "worked", "saved"), FINITE),
     **dict.fromkeys(("epochs", "epochs_planned", "best_epoch", "attempts"), COUNTS),
-    **dict.fromkeys(("deaths", "progress", "restarts", "halvings"), COUNTS),
+    **dict.fromkeys(("deaths", "losses", "progress", "restarts", "halvings"), COUNTS),
     "spans": st.lists(st.tuples(FINITE, FINITE), max_size=3).map(tuple),
     "repeats": st.dictionaries(st.text(), FINITE | st.just(math.nan), max_size=3),
     "definitions": st.dictionaries(st.text(), COUNTS, max_size=3),
