@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -255,11 +255,12 @@ def side_by_side(tries: Sequence[Callable[[], object]]) -> None:
             future.result()
 
 
-def left_alive(group: int, seconds: float = 30.0) -> list[int]:
-    """The processes of a group that still live so long after its leader has ended; zombies don't."""
+def left_alive(group: int, seconds: float = 30.0, others: Collection[int] = ()) -> list[int]:
+    """The processes of a group, and others, that live so long after its leader has ended; no zombies."""
 
     def members() -> list[int]:
-        return [pid for pid, state, _, its in sockets.processes() if its == group and state != "Z"]
+        found = [(pid, its) for pid, state, _, its in sockets.processes() if state != "Z"]
+        return [pid for pid, its in found if its == group or pid in others]
 
     until(lambda: not members(), seconds)
     return members()

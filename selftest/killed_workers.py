@@ -13,6 +13,7 @@ from lab.store import run_folder
 from selftest.audit import Audit, Found
 from selftest.bench import Bench, Process, end_group, until
 from selftest.postgres import HINT
+from selftest.sockets import family
 from selftest.studies import FILE, STUDIES, small_study, work, write_file
 from selftest.verdict import Tally, Verdict
 
@@ -100,9 +101,10 @@ class Crew:
     def kill_command(self, alone: bool) -> None:
         """Kill the command with all its processes, or alone: then these have to end by themselves."""
         assert self._command is not None
+        others = set() if alone else family(self._command.pid)
         self._kill_one(self._command.pid)
-        if not alone:
-            end_group(self._command.pid)
+        for pid in others:
+            end_group(pid)
         self._command.done()
         self._command = None
 
@@ -120,12 +122,12 @@ class Crew:
         """The processes of the command's trials that are at work."""
         if self._command is None:
             return []
-        found = []
+        found, below = [], family(self._command.pid)
         for file in (self._audit.folder / STUDIES).glob(f"*/trial_*/{run_folder.SUMMARY}"):
             with suppress(OSError, ValueError):
                 summary = json.loads(file.read_text())
                 pid = int(summary["pid"])
-                if summary["outcome"] == "running" and os.getpgid(pid) == self._command.pid:
+                if summary["outcome"] == "running" and pid in below:
                     found.append(pid)
         return found
 

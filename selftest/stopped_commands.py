@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selftest.bench import Bench, Done, Process, as_main, left_alive, until
+from selftest.sockets import family
 from selftest.verdict import Tally
 
 PROMISED = 5.0  # seconds, or a step, for an orderly end
@@ -154,6 +155,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
                 tally.take(where, [f"ended by itself: {process.done().output[-300:]}"])
                 return count
             time.sleep(chance.uniform(0.0, command.within))
+            below = family(process.pid)  # trials have groups of their own
             if terminal is not None:
                 terminal.close()
             else:
@@ -173,7 +175,7 @@ def stop(command: Command, stops: Sequence[Stop], seed: int, tally: Tally) -> in
         if each.second is None:
             tally.take(where, command.judge(folder, done))
             tally.add("RUNNING", len(command.running(folder)))
-        if alive := left_alive(process.pid):
+        if alive := left_alive(process.pid, others=below):
             tally.take(where, [f"{len(alive)} processes are left behind"])
     # Continue to the end: nothing of the stops may be visible in the result.
     if count:
