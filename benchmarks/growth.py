@@ -43,6 +43,7 @@ from lab.store import file_io
 
 ROOT = Path(__file__).resolve().parent.parent
 EPOCHS, PRUNED_EVERY, CALLS = 20, 4, 5
+DECIDED = 8  # the epoch after which pruners are asked: one at which each of them compares
 START = datetime(2026, 11, 1, tzinfo=UTC)
 RUN: dict[str, Any] = {
     "epochs": EPOCHS, "device": "cpu", "threads": 1, "batch_size": 64, "gradient_clip_norm": 1.0,
@@ -98,7 +99,7 @@ def main() -> None:
 
     def show(row: str, case: str, figure: str) -> None:
         if row in rows:
-            print(f"{row:<10}{case:<44}{figure:<24}before: {BEFORE[row]}", flush=True)
+            print(f"{row:<10}{case:<52}{figure:<24}before: {BEFORE[row]}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="growth-") as folder:
         for count in chosen.trials:
@@ -160,7 +161,7 @@ def _insert(
 ) -> None:
     trial_id = number + 1
     state = "RUNNING" if at_work else "PRUNED" if number % PRUNED_EVERY == 0 else "COMPLETE"
-    epochs = EPOCHS if state == "COMPLETE" else EPOCHS // 2
+    epochs = {"COMPLETE": EPOCHS, "PRUNED": EPOCHS // 2, "RUNNING": DECIDED - 1}[state]
     begun = START + timedelta(seconds=60 * number)
     ended = None if at_work else str((begun + timedelta(seconds=50)).replace(tzinfo=None))
     trial = (trial_id, number, study_id, state, str(begun.replace(tzinfo=None)), ended)
@@ -271,7 +272,7 @@ def pruning(config: OptimizeConfig, target: str, running: int) -> float:
 
     def measure() -> float:
         trial = rng.choice(trials)
-        database.backend.set_trial_intermediate_value(trial._trial_id, EPOCHS // 2, rng.random())
+        database.backend.set_trial_intermediate_value(trial._trial_id, DECIDED, rng.random())
         started = time.process_time()
         should_prune(study, pruned, trial.number)
         return time.process_time() - started

@@ -15,6 +15,8 @@ from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
+
 from lab.console import shell_commands
 from lab.console.formatting import format_duration
 from lab.events import Outcome
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 REPORT, LEADERBOARD, STUDY_FILE = "report.html", "leaderboard.csv", "study.yaml"
 _RISKY = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet would run the cell as a formula
 _CELL = 48  # characters of a choice in a table
+_ROWS = 500  # of a table that is shown at a time
 _SIDE = 1600  # pixels of an embedded plot's longer side
 _HEAVY = 900_000  # bytes above which a plot is embedded as JPEG
 _PLOTS = {run_folder.HISTORY: "Curves of the winner", run_folder.PREDICTIONS: "Predictions of the winner"}
@@ -81,7 +84,7 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
     """Render the page as HTML. `about`: the study's user attributes."""
     import yaml
 
-    objectives = range(len(study.objectives))
+    objectives, table = range(len(study.objectives)), in_order(study.trials)
     return html_page.render(
         "study_page.html.j2",
         {"amount": study_data.amount, "duration": format_duration, "cell": cell, "label": label},
@@ -98,7 +101,9 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
             "pareto": study_figures.pareto(study),
             "intervals": study.confirmation and study_figures.intervals(study.confirmation),
         },
-        table=in_order(study.trials),
+        table=table[:_ROWS],
+        rest=_rest(study, table[_ROWS:]),
+        rows=_ROWS,
         wrong=[trial for trial in study.own if trial.outcome in study_data.WRONG],
         commands=commands_of(study),
         pictures=inlined(winners_folder(study)),
@@ -108,6 +113,29 @@ def page(study: Study, config: "OptimizeConfig", about: Mapping[str, object]) ->
         written=datetime.now().astimezone().isoformat(" ", "seconds"),
         study_file=yaml.safe_dump(redact(config.as_data()), sort_keys=False, allow_unicode=True),
     )
+
+
+def _rest(study: Study, trials: Sequence[Trial]) -> Markup | None:
+    """The table's rows beyond the first page, as JSON for the page's script; None without any.
+
+    A row is a list of texts in the order of the columns; one with another key to sort by is a pair of both.
+    """
+    rows = [
+        [
+            str(trial.rank or ""),
+            str(trial.number),
+            label(trial.outcome),
+            *(map(study_data.amount, trial.values) if trial.values else [""] * len(study.objectives)),
+            *("" if (value := trial.params.get(d.path)) is None else cell(value) for d in study.dimensions),
+            str(trial.epochs),
+            [format_duration(trial.seconds), "" if trial.seconds is None else f"{trial.seconds:.6g}"],
+            *(study_data.amount(trial.repeats.get(name)) for name in study.repeats),
+            *([trial.forked_from] if len(study.own) < len(study.trials) else []),
+        ]
+        for trial in trials
+    ]
+    # Within a script only "<" could end it.
+    return Markup(json.dumps(rows, separators=(",", ":")).replace("<", "\\u003c")) if rows else None
 
 
 def commands_of(study: Study) -> list[tuple[str, str]]:

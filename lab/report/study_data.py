@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OrNaN = Annotated[float, BeforeValidator(or_nan)]
 BEST, CONFIRM = "best", "confirm.json"
+MOST_DRAWN = 1_000  # trials in a figure
 # In the order of the tables: results, stopped trials, failures, trials that have not ended.
 WRONG = tuple(outcome for outcome in Outcome if outcome.went_wrong)
 ENDED = tuple(outcome for outcome in Outcome if outcome.is_final)
@@ -165,6 +166,17 @@ class Study:
         return tuple(
             sorted((trial for trial in self.trials if trial.good), key=lambda trial: trial.rank or 0)
         )
+
+    @cached_property
+    def drawn(self) -> frozenset[int]:
+        """The numbers of the trials that figures show: of many, the best and others at even intervals."""
+        if len(self.trials) <= MOST_DRAWN:
+            return frozenset(trial.number for trial in self.trials)
+        best = [trial.number for trial in self.ranked[: MOST_DRAWN // 10]]
+        known = set(best)
+        others = [trial.number for trial in self.trials if trial.number not in known]
+        left = MOST_DRAWN - len(best)
+        return frozenset(known).union(others[n * len(others) // left] for n in range(left))
 
     @property
     def winner(self) -> Trial | None:

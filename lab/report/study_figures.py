@@ -53,7 +53,8 @@ def history(study: Study, number: int = 0) -> Picture | None:
         level = bottom + strip / 2
         parts.append(svg.tag("line", x1=x.start, x2=x.stop, y1=bottom, y2=bottom, class_="bound"))
         parts.append(svg.text(x.start - 7, level + 4, "no value", anchor="end"))
-        parts += [svg.mark(t.outcome, x(t.number), level, _title(t, len(study.trials))) for t in lost]
+        marked = [trial for trial in lost if trial.number in study.drawn]
+        parts += [svg.mark(t.outcome, x(t.number), level, _title(t, len(study.trials))) for t in marked]
     # The line of the best so far lies below the marks, the winner above all.
     small = len(points) > _CROWD
     best = _best_so_far(study.trials, number, objective.sign)
@@ -63,6 +64,7 @@ def history(study: Study, number: int = 0) -> Picture | None:
     parts += [
         svg.mark(t.outcome, x(t.number), y(value), _title(t, len(study.trials), value), small)
         for t, value in points
+        if t.number in study.drawn
     ]
     if winner := study.winner:
         title = f"trial {winner.number}: {amount(winner.values[number])}, the best"
@@ -75,7 +77,7 @@ def history(study: Study, number: int = 0) -> Picture | None:
 
 def curves(study: Study) -> Picture | None:
     """The reported values of all trials over the epochs; None where nothing was reported."""
-    drawn = [trial for trial in study.trials if trial.last is not None]
+    drawn = [trial for trial in study.trials if trial.last is not None and trial.number in study.drawn]
     values = [value for trial in drawn for _, value in trial.curve if math.isfinite(value)]
     if not values:
         return None
@@ -167,6 +169,8 @@ def _pair(study: Study, one: int, other: int) -> Picture:
         corners = svg.steps([(x(trial.values[one]), y(trial.values[other])) for trial in front])
         parts.append(svg.line(corners, "best-line"))
     for trial in reversed(good):
+        if trial.number not in study.drawn and not trial.on_front:
+            continue
         kind = "winner" if trial is study.winner else "front" if trial.on_front else "behind"
         at = x(trial.values[one]), y(trial.values[other])
         tooltip = f"trial {trial.number}: {amount(trial.values[one])}, {amount(trial.values[other])}"

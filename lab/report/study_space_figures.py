@@ -36,7 +36,7 @@ def parallel(study: Study) -> Picture | None:
     at = [64 + apart * number for number in range(len(dimensions) + 1)]
     places = [_placing(dimension, trials) for dimension in dimensions]
     parts: list[Markup] = []
-    for trial in reversed(trials):  # the best is drawn last
+    for trial in reversed([trial for trial in trials if trial.number in study.drawn]):  # the best is last
         points = [
             (x, _BOTTOM + _UNUSED if (y := place(trial.params.get(each.path))) is None else y)
             for x, each, place in zip(at, dimensions, places, strict=False)
@@ -142,7 +142,8 @@ def _slice(
         axis, place = _numbers(dimension, [trial for trial, _ in points], left, width - 12, y)
     name = svg.text(2, 11, cut_middle(objective.metric, 44), anchor="start")
     parts = [name, svg.level_lines(left, width - 12, y, 4, 6), axis]
-    marks = sorted(points, key=lambda point: (point[0] is study.winner, point[0].good))
+    drawn = [point for point in points if point[0].number in study.drawn]
+    marks = sorted(drawn, key=lambda point: (point[0] is study.winner, point[0].good))
     for trial, value in marks:
         x = place(trial)
         if x is not None:

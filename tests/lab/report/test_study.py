@@ -182,6 +182,48 @@ def test_nothing_that_a_person_named_can_break_the_page(tmp_path: Path) -> None:
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
+def test_a_long_table_has_pages_and_figures_stay_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "_ROWS", 10)
+    monkeypatch.setattr(study_data, "MOST_DRAWN", 20)
+    lr = {"type": "float", "low": 1e-5, "high": 0.1, "log": True}
+    config = studies.config(search_space={"net.a": {"choices": ["plain", HOSTILE]}, "optimizer.lr": lr})
+    study = studies.create(tmp_path, config)
+    for number in range(40):
+        params = {"net.a": HOSTILE, "optimizer.lr": 0.001 * (number + 1)}
+        wrong = number % 4 == 3
+        value = () if wrong else (number / 64,)
+        studies.add(study, config, params, "failed" if wrong else "completed", value, {1: 0.5})
+    report.write(tmp_path, study, config)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    data = study_data.read(tmp_path, study, config)
+    order = report.in_order(data.trials)
+    shown = re.findall(r'<td class="n">(\d*)</td><td class="n">(\d+)</td><td>', text)
+    assert shown == [(str(trial.rank), str(trial.number)) for trial in order[:10]]
+    (found,) = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    rows = json.loads(found)
+    assert "<" not in found and len(rows) == 30
+    assert [row[:3] for row in rows] == [[str(t.rank or ""), str(t.number), t.outcome] for t in order[10:]]
+    paths = [dimension.path for dimension in data.dimensions]
+    assert rows[0][3] == study_data.amount(order[10].values[0]) and rows[-1][3] == ""
+    assert rows[0][4 + paths.index("optimizer.lr")] == f"{0.001 * (order[10].number + 1):.4g}"
+    assert rows[0][4 + paths.index("net.a")] == report.cell(HOSTILE)
+    assert len(rows[0]) == len(
+        re.findall(r"<th scope", text.partition('id="trials"')[2].partition("</tr>")[0])
+    )
+    assert "40 trials, 10 at a time" in text and "the first 10 of 10" not in text
+    best = [trial.number for trial in data.ranked[:2]]
+    assert best == [38, 37] and set(best) <= data.drawn and len(data.drawn) == 20
+    assert sorted(data.drawn - set(best)) == [
+        [n for n in range(40) if n not in best][k * 38 // 18] for k in range(18)
+    ]
+    assert "Figures show 20 of the 40 trials" in text
+    assert len(re.findall(r'class="curve ', text)) == 20
+    with (tmp_path / "leaderboard.csv").open() as file:
+        assert sum(1 for _ in file) == 41
+
+
 @pytest.mark.parametrize(
     ("outcomes", "said"),
     [

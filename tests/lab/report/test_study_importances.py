@@ -4,6 +4,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from lab.report import study_importances
 from lab.report.study_data import Study, read
 from lab.report.study_importances import importances
 from tests.lab.report import studies
@@ -31,6 +32,19 @@ def test_what_decides_the_value_is_most_important(tmp_path: Path) -> None:
     assert fractions["optimizer.lr"] > 0.5
     assert fractions["batch_size"] < 0.1
     assert (found.trials, found.objective, found.reason) == (60, "val_dice", "")
+
+
+def test_of_many_trials_some_at_even_intervals_of_the_ranking_stand_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, used = study(tmp_path, 60), list[int]()
+    monkeypatch.setattr(study_importances, "_MOST", 25)
+    monkeypatch.setattr(
+        study_importances, "_rescaled", lambda values, maximize: used.append(len(values)) or [*values]
+    )
+    found = importances(made)
+    assert found.trials == 25 and used == [25]
+    assert list(dict(found.fractions))[:2] == ["optimizer.lr", "net.layers"]
 
 
 @pytest.mark.slow
