@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
@@ -131,6 +132,7 @@ def override(
     return result
 
 
+@lru_cache(maxsize=10_000)
 def split(name: str) -> Path:
     """`data.transforms.1.p` as a path; digits are list positions, and a key with a dot is quoted: `a.'b.c'`.
 
@@ -166,7 +168,8 @@ def set_value(data: dict[str, Any], path: Path, value: Any, defaults: Mapping[st
                 message = f"'{part}' is no position in it: found a list of {len(here)}, counted from 0"
                 raise _no_such_part((*real, part), message)
         else:
-            part = next((key for key in here if str(key) == str(part)), str(part))
+            if not isinstance(part, str) or part not in here:
+                part = next((key for key in here if str(key) == str(part)), str(part))
             here.setdefault(part, None)
         real.append(part)
     here[real[-1]] = value

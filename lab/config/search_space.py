@@ -3,7 +3,8 @@
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from lab.config import config_file
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 AnyParameter = IntParameter | FloatParameter | CategoricalParameter
 KEY = "search_space"  # where a study file has it; the paths of problems begin with it
+_FREE, _POOLS = 100, 20  # with more numbers than these, as many pools of them make the corners
 MAX_GRID = 100_000  # points; Optuna lists them all in memory
 
 __all__ = ["CategoricalParameter", "Corner", "FloatParameter", "IntParameter", "Parameter", "Space"]
@@ -36,6 +38,7 @@ class Corner:
     label: str  # what it is the corner of, such as `optimizer.lr = 0.1 (high)`
     values: Mapping[str, Any]  # path -> real value, as `Space.suggest` gives them
     at: Path = ()  # the parameter and its bound or choice: ("optimizer.lr", "high"), ("net", "choices", 1)
+    pool: tuple[str, ...] = ()  # numbers that are at their high together, where a space has many
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Space:
         self.parameters = dict(parameters)
         self._paths = {name: config_file.split(name) for name in self.parameters}
         ConfigError.raise_if(self._path_problems())
+        self._at = {path: name for name, path in self._paths.items()}
         self._conditions: dict[str, tuple[_Condition, ...]] = {}
         ConfigError.raise_if(self._read_conditions())
         self.order = self._sorted()
@@ -78,9 +82,8 @@ class Space:
         Args:
             among: the parameters to look at; by default all.
         """
-        names = self._paths if among is None else among
-        above = [name for name in names if path[: len(self._paths[name])] == self._paths[name]]
-        return max(above, key=lambda name: len(self._paths[name]), default=None)
+        above = filter(None, (self._at.get(path[:end]) for end in range(len(path), 0, -1)))
+        return next((name for name in above if among is None or name in among), None)
 
     def path(self, name: str) -> Path:
         """A parameter's path into the run's config."""
@@ -138,8 +141,20 @@ class Space:
         """Distinct points with each choice, and the low and the high of each number.
 
         The others have their first choice or low; where the one in question has conditions, they hold.
+        Of many numbers without conditions, some are at their high together: a pool, for `apart`.
         """
-        return _distinct([corner for name in self.parameters for corner in self._edges(name)])
+        pools = {pool[0]: pool for pool in self._pools()}
+        others = {name for pool in pools.values() for name in pool[1:]}
+        found = [edge for name in self.parameters if name not in others for edge in self._edges(name)]
+        for place, edge in enumerate(found):
+            if edge.at[1] == "high" and (pool := pools.get(str(edge.at[0]))):
+                numbers = {name: getattr(self.parameters[name], edge.at[1]) for name in pool}
+                found[place] = replace(edge, values=self._point(numbers), pool=pool)
+        return _distinct(found)
+
+    def apart(self, corner: Corner) -> list[Corner]:
+        """The corners of a pool's numbers, one by one."""
+        return [edge for name in corner.pool for edge in self._edges(name) if edge.at[1] == "high"]
 
     def extremes(self) -> list[Corner]:
         """Fewer points, for what is costly: all numbers low, all high, and each choice with the numbers high.
@@ -151,6 +166,14 @@ class Space:
             if isinstance(parameter, CategoricalParameter):
                 found += self._edges(name, "high")
         return _distinct(found)
+
+    def _pools(self) -> list[tuple[str, ...]]:
+        """Numbers that no condition concerns, in as many pools as there may be; none where these are few."""
+        asked = {condition.name for conditions in self._conditions.values() for condition in conditions}
+        names = (name for name in self.parameters if name not in asked and not self._conditions[name])
+        free = [name for name in names if not isinstance(self.parameters[name], CategoricalParameter)]
+        size = math.ceil(len(free) / _POOLS)
+        return [tuple(free[n : n + size]) for n in range(0, len(free), size)] if len(free) > _FREE else []
 
     def _edges(self, name: str, numbers: str = "low") -> Iterator[Corner]:
         """The points at each choice of a parameter, or at its low and its high."""
@@ -312,19 +335,29 @@ class Space:
 
     def _sorted(self) -> tuple[str, ...]:
         """Conditions first, and a path before those below it; else the file's order."""
-        before = {name: self._before(name) for name in self.parameters}
+        names = list(self.parameters)
+        waiting = {name: self._before(name) for name in names}
+        after: dict[str, list[int]] = {name: [] for name in names}
+        for place, name in enumerate(names):
+            for other in waiting[name]:
+                after[other].append(place)
+        ready = [place for place, name in enumerate(names) if not waiting[name]]
         order: list[str] = []
-        while len(order) < len(before):
-            ready = next((n for n in before if n not in order and before[n] <= set(order)), None)
-            if ready is None:
-                waiting = {n: b - set(order) for n, b in before.items() if n not in order}
-                raise ConfigError([self._cycle(waiting)])
-            order.append(ready)
+        while ready:
+            name = names[heappop(ready)]
+            order.append(name)
+            del waiting[name]
+            for place in after[name]:
+                waiting[names[place]].remove(name)
+                if not waiting[names[place]]:
+                    heappush(ready, place)
+        if waiting:
+            raise ConfigError([self._cycle(waiting)])
         return tuple(order)
 
     def _before(self, name: str) -> set[str]:
         path = self._paths[name]
-        above = {n for n, other in self._paths.items() if n != name and path[: len(other)] == other}
+        above = {self._at[path[:end]] for end in range(1, len(path)) if path[:end] in self._at}
         return above | {condition.name for condition in self._conditions[name]}
 
     def _cycle(self, before: Mapping[str, set[str]]) -> Problem:

@@ -69,10 +69,14 @@ class _Corners:
         self.config = config
         self.runs: list[tuple[Corner, RunConfig]] = []
         found: dict[Problem, None] = {}
-        for corner in config.space.corners():
+        corners = config.space.corners()
+        for corner in corners:
             try:
                 self.runs.append((corner, config.trial_config(corner.values)))
             except ConfigError as error:
+                if corner.pool:
+                    corners += config.space.apart(corner)
+                    continue
                 if _never(config, corner):
                     continue
                 found |= dict.fromkeys(self._blamed(corner, problem) for problem in error.problems)
@@ -99,8 +103,14 @@ class _Corners:
         base = {_cause(self.config.base, p) for p in problems_of_run(self.config.base)}
         found: dict[Problem, None] = {}
         failing: dict[str, list[Corner]] = {}
-        for corner, run in self.runs:
-            for problem in problems_of_run(run):
+        runs = list(self.runs)
+        for corner, run in runs:
+            problems = problems_of_run(run)
+            if corner.pool and not base.issuperset(_cause(run, problem) for problem in problems):
+                apart = self.config.space.apart(corner)
+                runs += [(each, self.config.trial_config(each.values)) for each in apart]
+                continue
+            for problem in problems:
                 if _cause(run, problem) in base:
                     found[self.config.in_base(problem)] = None
                     continue

@@ -198,6 +198,25 @@ def test_corners() -> None:
     ]
 
 
+def test_many_numbers_share_corners() -> None:
+    text = "\n".join(f"m.p{n}: {{type: float, low: {n}, high: {n + 0.5}}}" for n in range(150))
+    space = make(text + "\n" + TWO)
+    corners = space.corners()
+    pools = [corner for corner in corners if corner.pool]
+    few = len(make(TWO).corners()) - 1  # without the one that a pool now has
+    assert len(corners) == len(pools) + few and len(pools) <= 20
+    names = [f"m.p{n}" for n in range(150)] + ["optimizer.lr"]
+    assert sorted(name for corner in pools for name in corner.pool) == sorted(names)
+    for corner in pools:
+        high = {name: float(name[3:]) + 0.5 if name[0] == "m" else 0.1 for name in corner.pool}
+        low = {name: float(name[3:]) if name[0] == "m" else 1e-5 for name in names if name not in high}
+        assert corner.values.items() >= (high | low).items() and corner.at == (corner.pool[0], "high")
+        apart = space.apart(corner)
+        assert [(each.at, each.pool) for each in apart] == [((name, "high"), ()) for name in corner.pool]
+        assert all(each.values[name] == high[name] for each, name in zip(apart, corner.pool, strict=True))
+        assert all(sum(each.values[n] != corners[0].values[n] for n in names) == 1 for each in apart)
+
+
 def test_extremes() -> None:
     low = {
         "optimizer": SGD,
@@ -321,7 +340,14 @@ def test_any_space_is_refused_or_sound(drawn: dict[str, Any]) -> None:
     except ConfigError as error:
         assert all(problem.path[0] == "search_space" and problem.message for problem in error.problems)
         return
-    assert sorted(space.order) == sorted(data)
+    above = {n: {o for o in data if n.startswith(f"{o}.")} | {*space.needs(n)} for n in data}
+    order: list[str] = []
+    while len(order) < len(data):
+        order.append(next(n for n in data if n not in order and above[n] <= {*order}))
+    assert list(space.order) == order, "the file's, but for what must come before"
+    for path in ("a", "a.b", "a.b.x", "c.d.0", "e.x", "zz"):
+        owners = [n for n in data if f"{path}.".startswith(f"{n}.")]
+        assert space.owner(config_file.split(path)) == max(owners, key=len, default=None)
     for corner in space.corners():
         assert corner.at[0] in corner.values
         assert space.from_params(space.to_params(corner.values)) == corner.values

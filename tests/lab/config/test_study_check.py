@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch  # what a check imports is none of its time  # noqa: F401
 
-from lab.config import ConfigError, OptimizeConfig
+from lab.config import ConfigError, OptimizeConfig, search_space
 from lab.config.study_fields import PRUNERS, SAMPLERS
 from tests.lab.config.conftest import RUN, STUDY, StudyFiles
 
@@ -133,11 +133,20 @@ def test_a_sound_study_passes_quickly(study: StudyFiles) -> None:
         ("  epochs: 4", "  net: model.MLLP", "4: set.net.target: 'model' has no 'MLLP'; did you mean 'MLP'?"),
     ],
 )
+@pytest.mark.parametrize("free", [100, 1])
 def test_a_slip_in_the_space(
-    study: StudyFiles, written: str, instead: str, expected: str | list[str]
+    study: StudyFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    instead: str,
+    expected: str | list[str],
+    free: int,
 ) -> None:
+    """Whether the numbers have a corner each, or share one as where there are many of them."""
+    monkeypatch.setattr(search_space, "_FREE", free)
+    monkeypatch.setattr(search_space, "_POOLS", 1)
     lines = [expected] if isinstance(expected, str) else expected
-    assert study.problems(written, instead) == [f"opt.yaml:{line}" for line in lines]
+    assert sorted(study.problems(written, instead)) == sorted(f"opt.yaml:{line}" for line in lines)
 
 
 def test_a_condition_is_proposed_for_a_target_that_is_searched_alone(study: StudyFiles) -> None:
