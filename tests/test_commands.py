@@ -12,11 +12,13 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ USES = {
     ("lab/hpo/dashboard.py", "refuse_open_door"): "test_the_tunnel_is_one",
     ("lab/hpo/open_study.py", "_fork_command"): "test_the_fork_of_a_changed_study",
     ("lab/hpo/storage.py", "without_folder"): "test_a_study_whose_folder_is_gone",
+    ("lab/hpo/storage.py", "_outdated"): "test_a_database_of_an_earlier_optuna",
     ("lab/hpo/study.py", "_begin"): "test_the_dashboard_of_a_study",
     ("lab/hpo/study.py", "_end"): "test_a_stopped_study_and_its_winner",
     ("lab/hpo/best_trial.py", "_fill"): "test_what_a_studys_files_say_from_anywhere",
@@ -66,12 +69,9 @@ USES = {
 OPTIONS = {
     "lab/config/import_policy.py": ("--allow-import", "tests/lab/config/test_import_policy.py"),
     "lab/hpo/dashboard.py": ("--token", "tests/lab/hpo/test_dashboard.py"),
-    "lab/data/sources/class_folder.py": ("--set", "test_data_that_is_not_named"),
-    "lab/data/sources/class_table.py": ("--set", "test_data_that_is_not_named"),
+    "lab/data/source_arguments.py": ("--set", "test_data_that_is_not_named"),
     "lab/data/bit_depths.py": ("--value-range", "tests/test_moved_data.py"),
-    "lab/data/sources/image_folder.py": ("--set", "test_data_that_is_not_named"),
     "lab/data/layouts/pairs.py": ("--set", "tests/test_moved_data.py"),
-    "lab/data/sources/manifest.py": ("--set", "test_data_that_is_not_named"),
     "lab/hpo/compatibility.py": ("--fork", "test_the_fork_of_a_changed_study"),
     "lab/hpo/storage.py": ("--optimize", "test_a_study_whose_folder_is_gone"),
     "lab/evaluate/classification.py": ("--predict", "tests/test_classification.py"),
@@ -287,6 +287,27 @@ def test_a_study_whose_folder_is_gone(place: Place, study: tuple[str, str]) -> N
         serve(place, command[1])
     finally:
         away.rename(home)
+
+
+def test_a_database_of_an_earlier_optuna(place: Place, study: tuple[str, str]) -> None:
+    """Made by its own downgrade; a copy of the database is restored by the command that made it."""
+    file, copy = place.folder / "studies.db", place.folder / "studies-copy.db"
+    with closing(sqlite3.connect(file)) as connection:
+        trials = connection.execute("SELECT count(*) FROM trials").fetchone()
+        connection.executescript(
+            "DROP INDEX ix_trials_study_id; UPDATE alembic_version SET version_num = 'v3.0.0.d'"
+        )
+    error = place.lab("--report", "night", code=2)
+    backup, upgrade = (line.strip() for line in error.splitlines() if line.startswith("  "))
+    place.shell(backup)
+    place.shell(upgrade)
+    place.lab("--report", "night")
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM trials").fetchone() == trials
+    words = shlex.split(backup)
+    place.shell(shlex.join([*words[:-2], *reversed(words[-2:])]))
+    assert "by an earlier version of Optuna" in place.lab("--report", "night", code=2)
+    place.shell(upgrade)
 
 
 def serve(place: Place, command: str) -> None:

@@ -57,6 +57,15 @@ def tool(name: str, *arguments: str | Path) -> str:
     return " ".join([first, *map(_quoted, arguments)])
 
 
+def copy_of_database(source: Path, copy: Path) -> str:
+    """A copy of an SQLite database that may be in use, its log included; it restores a copy as well."""
+    code = (
+        "import sqlite3, sys; a, b = sys.argv[1:]; "
+        "sqlite3.connect(f'file:{a}?mode=ro', uri=True).backup(sqlite3.connect(b))"
+    )
+    return " ".join([_python(), "-c", shlex.quote(code), _quoted(source), _quoted(copy)])
+
+
 def tunnel(port: int) -> str:
     """The way through SSH to a server of this machine; MACHINE is its name."""
     return f"ssh -L {port}:127.0.0.1:{port} MACHINE"

@@ -26,6 +26,8 @@ LEASES = sa.Table(
 SYNC_AT_CHECKPOINTS = "PRAGMA synchronous=NORMAL"
 # Let other processes read an SQLite file while one writes.
 WRITE_AHEAD_LOG = "PRAGMA journal_mode=WAL"
+# Copy the log into an SQLite file, as far as nobody has to be waited for.
+CHECKPOINT = sa.text("PRAGMA wal_checkpoint(PASSIVE)")
 # Whether an SQLite file knows a study of this name.
 STUDY_EXISTS = "SELECT 1 FROM studies WHERE study_name = ?"
 # The time by PostgreSQL's clock, in seconds since 1970: clocks of machines differ.

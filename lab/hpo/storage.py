@@ -12,7 +12,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -92,7 +92,7 @@ class Database:
             if self.file is not None:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
             with self._lock_before_there_are_tables(options):
-                self.backend = _opened(url_expanded(url), options)
+                self.backend = self._opened(options)
         except (OSError, DBAPIError, sqlite3.Error, ImportError, RuntimeError) as error:
             if isinstance(error, StorageError):
                 raise
@@ -111,6 +111,40 @@ class Database:
         Create, claim and recover under it: what two processes must not do at once.
         """
         return _advisory(self.engine, name) if self.file is None else _flocked(self.file)
+
+    def checkpoint(self) -> None:
+        """Copy SQLite's log into its file, so that the file alone has everything; best effort."""
+        if self.file is not None:
+            with suppress(SQLAlchemyError), self.engine.connect() as connection:
+                connection.execute(queries.CHECKPOINT)
+
+    def _opened(self, options: dict[str, Any]) -> RDBStorage:
+        open_storage = partial(RDBStorage, url_expanded(self.url), engine_kwargs=options)
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            return open_storage()
+        except RuntimeError as error:  # its tables are of another version of Optuna
+            there = open_storage(skip_compatibility_check=True)
+            if there.get_current_version() not in there.get_all_versions():
+                raise
+            raise StorageError(self._outdated()) from error
+        finally:
+            optuna.logging.set_verbosity(level)
+
+    def _outdated(self) -> str:
+        file, url = database_file(self.url), shown_url(url_expanded(self.url))
+        copy = (
+            ""
+            if file is None
+            else ":\n  "
+            + shell_commands.copy_of_database(file, file.with_name(f"{file.stem}-copy{file.suffix}"))
+        )
+        upgrade = shell_commands.tool("optuna", "storage", "upgrade", "--storage", url)
+        return (
+            f"{shown_url(self.url)}: was made by an earlier version of Optuna. Make a copy of it{copy}\n"
+            f"and upgrade it:\n  {upgrade}"
+        )
 
     @contextmanager
     def _lock_before_there_are_tables(self, options: dict[str, Any]) -> Iterator[None]:
@@ -209,15 +243,6 @@ def unless_unavailable(action: Callable[[], T], default: T) -> T:
         return action()
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
         return default
-
-
-def _opened(url: str, options: dict[str, Any]) -> RDBStorage:
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return RDBStorage(url, engine_kwargs=options)
-    finally:
-        optuna.logging.set_verbosity(level)
 
 
 @contextmanager

@@ -165,6 +165,7 @@ class _OpenStudy:
             callbacks.on_study_end(study, best)
         finally:
             callbacks.close()
+            self.database.checkpoint()
         page, result = self._report(), self._result(best, stop)
         self._end(result, page)
         return result

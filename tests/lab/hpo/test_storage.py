@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import optuna
 import pytest
 import sqlalchemy
 
+from lab.console import shell_commands
 from lab.events import Stopped
 from lab.hpo import storage
 from lab.hpo.storage import Database, StorageError, database_file, is_dead, process_identity, shown_url
@@ -177,6 +179,31 @@ def test_a_damaged_database_is_not_waited_for(tmp_path: Path) -> None:
         file.write_bytes(os.urandom(file.stat().st_size))
     with pytest.raises(StorageError, match="can't be used any more: file is not a database"):
         storage.retry_while_unavailable(database.backend.get_all_studies)
+
+
+def test_a_checkpoint_makes_the_file_whole(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'studies.db'}")
+    other = Database(database.url)  # such as a dashboard: nobody is the last to close the file
+    optuna.create_study(storage=database.storage, study_name="s")
+    database.checkpoint()
+    assert [each.study_name for each in other.backend.get_all_studies()] == ["s"]
+    shutil.copy(tmp_path / "studies.db", tmp_path / "copy.db")
+    copied = Database(f"sqlite:///{tmp_path / 'copy.db'}")
+    assert [each.study_name for each in copied.backend.get_all_studies()] == ["s"]
+
+
+def test_the_copy_of_a_database_in_use_is_whole_and_restores_it(tmp_path: Path) -> None:
+    file, copy = tmp_path / "studies.db", tmp_path / "a copy.db"
+    database = Database(f"sqlite:///{file}")
+    optuna.create_study(storage=database.storage, study_name="s")
+    assert (tmp_path / "studies.db-wal").stat().st_size > 0
+    subprocess.run(shell_commands.copy_of_database(file, copy), shell=True, check=True)
+    optuna.delete_study(storage=database.storage, study_name="s")
+    subprocess.run(shell_commands.copy_of_database(copy, file), shell=True, check=True)
+    assert [each.study_name for each in database.backend.get_all_studies()] == ["s"]
+    missing = shell_commands.copy_of_database(tmp_path / "missing.db", file)
+    assert subprocess.run(missing, shell=True, capture_output=True).returncode == 1
+    assert [each.study_name for each in database.backend.get_all_studies()] == ["s"]
 
 
 def test_a_link_to_a_database_has_its_lock(tmp_path: Path) -> None:
