@@ -15,12 +15,13 @@ from lab.config import RunConfig
 from lab.config.group_split_rule import GroupRule, recorded
 from lab.config.optimize_config import OptimizeConfig
 from lab.config.validation import validate
-from lab.console.formatting import format_number
+from lab.console.formatting import format_duration, format_number
 from lab.console.signals import Signals
-from lab.events import Outcome
+from lab.events import Outcome, StopCause
 from lab.hpo.console import StudyConsole
 from lab.hpo.executor import Job, Slot, WorkerDied, free_slot
 from lab.hpo.job_loop import ExecutorFactory, JobLoop
+from lab.hpo.trial_errors import StorageFaults
 from lab.hpo.trial_folder import read_trial
 from lab.hpo.wandb_sync import without_wandb
 from lab.hpo.worker_main import Answer, EpochReported, Message, TrialFinished, TrialJob, patience
@@ -107,13 +108,14 @@ class _Reruns(JobLoop):
         super().__init__(create_executor, signals, console.note)
         self._left = list(reruns)
         self._console, self._patience, self._group_rule = console, patience(config), rule
+        self._storage_faults = StorageFaults(self._patience)
 
     def _fill_slots(self) -> bool:
         while self._left and not self._stopping() and (slot := free_slot(self._executor)) is not None:
             self._start(self._left.pop(0), slot)
         return bool(self._executor.jobs)
 
-    def _start(self, rerun: _Rerun, slot: Slot) -> None:
+    def _start(self, rerun: _Rerun, slot: Slot, delay: float = 0.0) -> None:
         config = rerun.config if slot.device is None else rerun.config.with_values({"device": slot.device})
         resume = (rerun.folder / run_folder.CONFIG).exists()
         order = TrialJob(
@@ -122,17 +124,29 @@ class _Reruns(JobLoop):
             resume=resume,
             patience=self._patience,
             group_rule=self._group_rule,
+            delay=delay,
         )
         self._executor.start(slot, order, rerun)
 
     def _handle(self, job: Job, message: Message | WorkerDied) -> Answer:
-        if isinstance(message, (TrialFinished, WorkerDied)):
+        if isinstance(message, TrialFinished) and message.cause is StopCause.STORAGE_FAULT:
+            self._interrupted(job, message.reason)
+        elif isinstance(message, (TrialFinished, WorkerDied)):
             rerun: _Rerun = job.subject
             outcome = message.outcome if isinstance(message, TrialFinished) else Outcome.FAILED
             value = format_number(message.value) if isinstance(message, TrialFinished) else message.reason
             _drop_weights(rerun)
             self._console.status(f"confirming: trial {rerun.number}, seed {rerun.seed}: {outcome} {value}")
         return self._stop_request(job) if isinstance(message, EpochReported) else None
+
+    def _interrupted(self, job: Job, reason: str) -> None:
+        """Try a rerun again that the system kept from its files; the next call does what is given up."""
+        rerun: _Rerun = job.subject
+        delay = None if self._stopping() else self._storage_faults.delay((rerun.number, rerun.seed), 0)
+        ends = "left to the next call" if delay is None else f"it is tried again in {format_duration(delay)}"
+        self._console.note(f"confirming: trial {rerun.number}, seed {rerun.seed}: {reason}; {ends}")
+        if delay is not None:
+            self._start(rerun, job.slot, delay)
 
 
 def _drop_weights(rerun: _Rerun) -> None:

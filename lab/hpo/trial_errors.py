@@ -1,6 +1,6 @@
 """Errors of a trial's run that are no mistake in its code."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 from lab.config import Infeasible
@@ -22,18 +22,18 @@ class StorageFaults:
 
     patience: float
     clock: Clock = REAL
-    _since: dict[int, tuple[float, int]] = field(default_factory=dict)  # by trial, and its epochs then
+    _since: dict[Hashable, tuple[float, int]] = field(default_factory=dict)  # and the epochs then
 
-    def delay(self, number: int, epochs: int) -> float | None:
+    def delay(self, trial: Hashable, epochs: int) -> float | None:
         """Return the seconds until a trial's next attempt, each time about twice as many; None to stop.
 
         Args:
             epochs: that the trial has reported.
         """
         now = self.clock.monotonic()
-        since, before = self._since.get(number, (now, -1))
+        since, before = self._since.get(trial, (now, -1))
         since = now if epochs > before else since
-        self._since[number] = since, epochs
+        self._since[trial] = since, epochs
         lasted = now - since
         return None if lasted >= self.patience else max(_FIRST_DELAY, lasted)
 

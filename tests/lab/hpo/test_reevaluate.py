@@ -1,5 +1,6 @@
 """Intervals and verdicts, by numbers from a table of Student's t; and what reruns leave behind."""
 
+import errno
 import json
 import math
 import signal
@@ -10,6 +11,10 @@ import pytest
 from scipy import stats
 
 import main
+import util
+from lab.config import OptimizeConfig
+from lab.events import RunResult
+from lab.hpo import study, trial_errors
 from lab.hpo.reevaluate import _verdict, interval
 from tests import study_tools as tools
 
@@ -121,6 +126,29 @@ def test_reruns_leave_their_value_and_no_weights(workplace: Path, isolation: str
     left.write_text("")
     assert tools.optimize(workplace, file)[0] == 0
     assert not left.exists()
+
+
+def test_a_rerun_whose_folder_cannot_be_written_is_tried_again(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(trial_errors, "_FIRST_DELAY", 0.05)
+    starts: list[str] = []
+
+    def run(config: Any, **options: Any) -> RunResult:
+        place = options["run_dir"]
+        starts.append(place.name)
+        if starts.count("seed_1") in (1, 2) and place.name == "seed_1":
+            raise OSError(errno.EROFS, "x", str(place / "metrics.csv"))
+        return util.run(config, **options)
+
+    file = tools.study_file(
+        workplace, isolation="none", n_trials=1, confirm={"top": 1, "seeds": 2}, **{"run.epochs": 1}
+    )
+    study.optimize(OptimizeConfig.from_yaml(file), run, console="quiet")
+    assert starts == ["trial_00000", "seed_1", "seed_1", "seed_1", "seed_2"]
+    report = json.loads((workplace / "studies" / "small" / "confirm.json").read_text())
+    assert isinstance(report["candidates"][0]["values"][0], float)
+    assert capsys.readouterr().out.count("seed 1: storage fails: ") == 2
 
 
 def test_a_rerun_that_diverges_leaves_no_weights_either(workplace: Path) -> None:
