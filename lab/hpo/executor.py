@@ -20,7 +20,7 @@ from lab.console.streams import SafeStream
 from lab.events import Outcome, Stopped
 from lab.hpo import forkserver, worker_main
 from lab.hpo.clock import REAL, Clock
-from lab.hpo.process_watcher import ProcessWatcher, birth, end, end_group, is_gone
+from lab.hpo.process_watcher import ProcessWatcher, birth, end, is_gone, signal_group
 from lab.hpo.trial_folder import CONSOLE
 from lab.hpo.worker_main import Answer, EpochReported, Message, Run, TrialFinished, TrialJob
 from lab.store import file_io
@@ -186,7 +186,7 @@ class ProcessExecutor:
 
     def _reap(self, job: ProcessJob) -> None:
         """The process is gone, and its memory with it: now its slot is free."""
-        end_group(job.pid)
+        signal_group(job.pid)  # what it has left
         while job.connection is not None and job.connection.poll():
             self._receive(job, job.connection)
         self.jobs.remove(job)

@@ -9,10 +9,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 _GRACE = 20.0  # seconds that processes may take to end by themselves
 _TICK = 0.25
@@ -21,6 +23,8 @@ _TICK = 0.25
 class ProcessWatcher:
     """The watcher of this process's children, each the leader of a process group.
 
+    Ctrl-Z reaches the terminal's group alone: the children are suspended and continued with this process.
+
     Args:
         grace: seconds between this process's end and theirs.
     """
@@ -28,12 +32,14 @@ class ProcessWatcher:
     def __init__(self, grace: float = _GRACE) -> None:
         self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
+        self._pids: list[int] = []
 
     def watch(self, pids: Iterable[int]) -> None:
         """Watch these processes and no others; a watcher that was killed is started again."""
-        line = f"{' '.join(map(str, pids))}\n".encode()
-        if self._process is None and not line.strip():
+        self._pids = list(pids)
+        if self._process is None and not self._pids:
             return
+        line = f"{' '.join(map(str, self._pids))}\n".encode()
         if self._process is not None and not self._sent(self._process, line):
             self.close()
         if self._process is None:
@@ -43,12 +49,24 @@ class ProcessWatcher:
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, bufsize=0,
             )  # fmt: skip
             self._sent(self._process, line)
+        if threading.current_thread() is threading.main_thread() and _on_suspend() is signal.SIG_DFL:
+            signal.signal(signal.SIGTSTP, self._suspend)
 
     def close(self) -> None:
         """End the watcher, once the processes that it watches have ended."""
         if self._process is not None:
             self._process.communicate()
             self._process = None
+        if _on_suspend() == self._suspend:
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        pids = self._pids
+        for pid in pids:
+            signal_group(pid, signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        for pid in pids:  # by now it was continued
+            signal_group(pid, signal.SIGCONT)
 
     @staticmethod
     def _sent(process: "subprocess.Popen[bytes]", line: bytes) -> bool:
@@ -90,19 +108,23 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def end_group(pid: int) -> bool:
-    """End all processes of a group; returns whether there were any."""
+def signal_group(pid: int, number: signal.Signals = signal.SIGKILL) -> bool:
+    """Send a signal to all processes of a group, by default to end them; returns whether there were any."""
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)
         return True
     return False
 
 
 def end(pid: int) -> None:
     """End a process and its group, which it may not have founded yet."""
-    if not end_group(pid):
+    if not signal_group(pid):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _on_suspend() -> object:
+    return signal.getsignal(signal.SIGTSTP)
 
 
 def _main() -> None:
@@ -116,7 +138,7 @@ def _main() -> None:
     while known:
         for pid, born in list(known.items()):
             if is_gone(pid, born):
-                end_group(pid)  # what it has left
+                signal_group(pid)  # what it has left
                 del known[pid]
             elif left <= 0:
                 end(pid)

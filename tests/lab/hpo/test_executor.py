@@ -258,7 +258,7 @@ from lab.hpo.process_watcher import ProcessWatcher
 from tests.lab.hpo.test_executor import EpochReported, Heard, TrialJob, attend, run
 
 if __name__ == "__main__":
-    names, heard = ("forks", "wedged"), Heard()
+    names, heard = sys.argv[1:], Heard()
     pool = ProcessExecutor([Slot(0), Slot(1)], run, heard)
     pool._watcher = ProcessWatcher(0.5)
     for slot, name in zip(pool.slots, names):
@@ -268,20 +268,46 @@ if __name__ == "__main__":
     pool._watch()
     attend(pool, lambda: all(EpochReported in heard.kinds(name) for name in names))
     print(*(job.pid for job in pool.jobs), flush=True)
-    time.sleep(600)
+    attend(pool, lambda: not pool.jobs, 600)
 """
+
+
+def supervised(folder: Path, config: Callable[..., RunConfig], *names: str) -> tuple[Any, list[int]]:
+    """A process with an executor, and the processes of its runs."""
+    (folder / "supervisor.py").write_text(SUPERVISOR.format(config=config().as_data()))
+    supervisor = subprocess.Popen(
+        [sys.executable, "supervisor.py", *names], cwd=folder, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(tools.ROOT)},
+    )  # fmt: skip
+    assert supervisor.stdout is not None
+    return supervisor, [int(pid) for pid in supervisor.stdout.readline().split()]
+
+
+def test_runs_are_suspended_and_continued_with_their_scheduler(
+    tmp_path: Path, config: Callable[..., RunConfig]
+) -> None:
+    supervisor, (run,) = supervised(tmp_path, config, "waits")
+
+    def until_state(stopped: bool) -> None:
+        states = [Path(f"/proc/{pid}/stat") for pid in (supervisor.pid, run)]
+        deadline = time.monotonic() + 10
+        while {file.read_text().rpartition(")")[2].split()[0] == "T" for file in states} != {stopped}:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    supervisor.send_signal(signal.SIGTSTP)
+    until_state(stopped=True)
+    supervisor.send_signal(signal.SIGCONT)
+    until_state(stopped=False)
+    (tmp_path / "waits" / "go").touch()
+    supervisor.communicate()
+    assert supervisor.returncode == 0
 
 
 def test_runs_whose_scheduler_was_killed_end_with_all_that_they_have_started(
     tmp_path: Path, config: Callable[..., RunConfig]
 ) -> None:
-    (tmp_path / "supervisor.py").write_text(SUPERVISOR.format(config=config().as_data()))
-    supervisor = subprocess.Popen(
-        [sys.executable, "supervisor.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(tools.ROOT)},
-    )  # fmt: skip
-    assert supervisor.stdout is not None
-    forks, wedged = map(int, supervisor.stdout.readline().split())
+    supervisor, (forks, wedged) = supervised(tmp_path, config, "forks", "wedged")
     child = child_in(tmp_path / "forks")
     supervisor.kill()
     supervisor.wait()
