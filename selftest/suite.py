@@ -16,6 +16,7 @@ from lab.hpo.worker_main import Run
 from lab.store import file_io
 from selftest import (
     bad_trials,
+    broken_connections,
     checkpoints,
     concurrent_workers,
     database_outages,
@@ -134,6 +135,12 @@ FAULTS = (
     Fault(24, 24, 327, wrong_input.wrong_input,
           "unusual files, layouts, tables, targets, losses and streams",
           "the correct value, or an error or warning that states the cause; no silent error"),
+    Fault(25, 12, 120, broken_connections.broken_commits,
+          "connections to PostgreSQL that break before a COMMIT, or before its answer",
+          "exactly n_trials trials, each stored and recorded once"),
+    Fault(26, 1, 4, suspended_workers.stopped_jobs,
+          "a whole job stopped (SIGSTOP) for longer than trial_timeout and time_budget, then continued",
+          "no time is used up, all trials complete"),
 )  # fmt: skip
 
 

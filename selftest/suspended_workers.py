@@ -1,23 +1,31 @@
-"""Workers that are stopped (SIGSTOP) for longer than their lease holds, and then go on."""
+"""Workers that are stopped (SIGSTOP) for longer than their lease holds, and then continue."""
 
+import os
 import random
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from lab.events import Outcome
 from lab.hpo.trial_folder import TAKEN
 from lab.hpo.worker_main import patience
+from lab.report.trial_attributes import TrialAttributes
 from lab.store.run_folder import read_summary
 from selftest.audit import Audit, Found, recorded
 from selftest.bench import Bench, Process, until
+from selftest.sockets import family
 from selftest.studies import small_study, trial_folder, work, write_file
-from selftest.verdict import Tally, Verdict
+from selftest.verdict import Tally, Verdict, judge_command
 
 _LEASE = 2.0  # seconds
+_LIMIT = 20.0  # seconds for a trial, and for a study, that take a few
 _PATIENCE = 60.0  # seconds for what has to come
 _TAKES_OVER = 20.0  # seconds for another worker to start, to see that a lease ran out and to claim the trial
 
@@ -62,6 +70,41 @@ def stopped_workers(bench: Bench, count: int) -> Verdict:
         )
     tally.at_least(count, tally.figures["stopped"], "stopped workers")
     return tally.verdict()
+
+
+def stopped_jobs(bench: Bench, count: int) -> Verdict:
+    """Stop a command with all its processes for longer than its trials and its study may take."""
+    tally = Tally({"stopped": 0, "timed out": 0, **Found().counted()})
+    for index in range(count):
+        folder = bench.folder("job")
+        limits = {"trial_timeout": _LIMIT, "time_budget": _LIMIT, "lease_seconds": _LEASE}
+        changes: dict[str, Any] = {"run__epochs": 6, "run__net__seconds": 0.08, "isolation": "process"}
+        url = f"sqlite:///{folder / 'studies.db'}"
+        audit = Audit(small_study(url, 2, workers=2, **limits, **changes), folder)
+        command = bench.start(folder, "--optimize", str(write_file(folder, audit.config)))
+        if until(partial(_trains, audit), _PATIENCE):
+            stopped = family(command.pid)
+            _send(stopped, signal.SIGSTOP)
+            time.sleep(_LIMIT + 5.0)
+            _send(stopped, signal.SIGCONT)
+            tally.add("stopped")
+        tally.take(f"round {index}", judge_command(command.done(_PATIENCE), (0,)))
+        outcomes = [TrialAttributes.of(trial).outcome for trial in audit.trials()]
+        tally.add("timed out", outcomes.count(Outcome.TIMED_OUT))
+        tally.take(f"round {index}", audit.judge())
+        audit.close()
+    tally.at_least(count, tally.figures["stopped"], "stopped jobs")
+    return tally.verdict()
+
+
+def _trains(audit: Audit) -> bool:
+    return any(trial.intermediate_values for trial in audit.trials())
+
+
+def _send(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 class _Round:

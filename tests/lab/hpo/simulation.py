@@ -210,7 +210,7 @@ class World:
             faster: another process that has a turn while this one looks for a point.
         """
         process.executor.event = event
-        before = {trial.number for trial in self.trials() if trial.state.is_finished()}
+        before = set(self.results)
         try:
             with (
                 lost_answers(self.database, *lost),
@@ -245,7 +245,8 @@ class World:
 
     def check(self) -> None:
         """Check what holds at any time."""
-        trials, tokens = self.trials(), self._tokens()
+        trials = self.trials()
+        tokens = self._tokens(trials)
         assert [trial.number for trial in trials] == list(range(len(trials)))
         assert len(trials) <= self.config.total
         points = [tuple(trial.params.items()) for trial in trials]
@@ -277,8 +278,8 @@ class World:
         self.check()
         assert len(self.results) == self.config.total
 
-    def _tokens(self) -> dict[int, int]:
-        numbers = {trial._trial_id: trial.number for trial in self.trials()}
+    def _tokens(self, trials: Sequence[FrozenTrial]) -> dict[int, int]:
+        numbers = {trial._trial_id: trial.number for trial in trials}
         with self.database.engine.connect() as connection:
             rows = connection.execute(queries.LEASES.select()).all()
         return {numbers[row.trial_id]: row.token for row in rows if row.trial_id in numbers}

@@ -98,7 +98,9 @@ def machine(database: Database, folder: Path) -> type[RuleBasedStateMachine]:
     return Machine
 
 
-@pytest.mark.parametrize("examples", [10, pytest.param(200, marks=pytest.mark.slow)])  # of 50 steps each
+@pytest.mark.parametrize(  # of 50 steps each
+    "examples", [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+)
 def test_every_trial_ends_once_whatever_happens_to_its_processes(examples: int, tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'studies.db'}")
     run_state_machine_as_test(
