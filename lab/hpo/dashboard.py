@@ -48,6 +48,8 @@ _POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 _PAGE = [("Content-Security-Policy", _POLICY), ("Cache-Control", "no-cache")]
+# A file may have been written by a stranger: it gets an origin of its own, and reads no other page.
+_FILE = [("Content-Security-Policy", f"{_POLICY}; sandbox allow-scripts"), ("Cache-Control", "no-cache")]
 
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -271,7 +273,8 @@ def _pages(storage: "RDBStorage", shelf: Shelf) -> App:
         found = shelf.find(path.removeprefix("/studies"))
         if found is None:
             return answer(start, "404 Not Found", b"There is no such page.\n", *_PAGE)
-        return answer(start, "200 OK", found.content, *_PAGE, kind=found.kind)
+        headers = _PAGE if found.generated else _FILE
+        return answer(start, "200 OK", found.content, *headers, kind=found.kind)
 
     return pages
 

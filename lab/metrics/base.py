@@ -1,6 +1,7 @@
 """The interface of a metric: three methods, and state that stays on the device."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +25,16 @@ class Metric(Protocol):
 
     def reset(self) -> None:
         """Forget all batches."""
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Add the metric's name to an exception of its code."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in the metric '{name}'")
+        raise
 
 
 class LeavesOut:

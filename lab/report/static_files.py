@@ -24,10 +24,15 @@ _MOST = 64 * 2**20  # bytes of a file
 
 @dataclass(frozen=True)
 class Page:
-    """A response: content and media type."""
+    """A response: content and media type.
+
+    Args:
+        generated: here and now; else it is a file, which may be from anywhere.
+    """
 
     content: bytes
     kind: str
+    generated: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Shelf:
         links = [(f"{base}/{quote(os.fsencode(name))}", ascii(name)[1:-1]) for name in names]
         title = " / ".join(["Studies", *parts])
         page = html_page.render("studies_folder.html.j2", {}, title=title, links=links)
-        return Page(page.encode(), "text/html")
+        return Page(page.encode(), "text/html", generated=True)
 
 
 def _is_shown(parts: Sequence[str]) -> bool:

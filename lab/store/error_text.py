@@ -13,8 +13,9 @@ def text_of(error: BaseException) -> str:
 
 
 def kind_and_text(error: BaseException) -> str:
-    """Return the class and the text of an exception: `ValueError: too many`."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    """Return the class and the text of an exception, and what was noted of it: `ValueError: too many`."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return _encodable(f"{type(error).__name__}: {text_of(error)}{notes}")
 
 
 def traceback_of(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from lab.losses.targets import Doubt, Examined, Marks, Unfit, as_numbers, as_ten
 from lab.losses.terms import Criterion, Measured, Output, SetMean, Target, Term
 from lab.losses.torch_losses import Takes, Weight, takes
 from lab.metrics import Metric
-from lab.metrics.base import marked
+from lab.metrics.base import marked, naming
 from lab.state.remarks import Remarks
 from lab.tasks.network_outputs import Network, tensor_of
 from lab.tasks.sample_count import size_of
@@ -255,8 +255,9 @@ class Task:
         if metrics:
             with torch.no_grad():
                 prediction = self.predict(result.output)
-                for metric in metrics.values():
-                    metric.update(prediction, marked(result.target, result.ignored, metric))
+                for name, metric in metrics.items():
+                    with naming(name):
+                        metric.update(prediction, marked(result.target, result.ignored, metric))
 
     def draw(self, samples: Samples, path: Path, title: str) -> bool:
         """Draw the samples into a PNG; False where this task has no picture of itself."""

@@ -18,6 +18,7 @@ from lab.events import CallbackList, Note, Phase, PhaseStart, StepsDone
 from lab.losses.targets import Inspection, Unfit
 from lab.losses.terms import Criterion, Ratios, numbers, total
 from lab.metrics import Metric
+from lab.metrics.base import naming
 from lab.metrics.metric_state import load_metric_state, metric_state
 from lab.state.attributes import kept_apart
 from lab.state.modes import evaluating
@@ -55,8 +56,9 @@ class EpochMetrics:
         self._largest_norm: float | None = None
         self.samples = 0
         self.steps = 0
-        for metric in metrics.values():
-            metric.reset()
+        for name, metric in metrics.items():
+            with naming(name):
+                metric.reset()
 
     def add(self, result: StepResult) -> None:
         """Add one step, without a wait for the device.
@@ -131,7 +133,10 @@ class EpochMetrics:
             raise Unfit(f"there is no {self._label}: every target is one that the loss ignores")
         parts = {f"loss_{name}": mean for name, mean in self._parts.means().items()}
         means = self._with_earlier({"loss": loss, **parts})
-        metrics = {name: float(metric.compute()) for name, metric in self._metrics.items()}
+        metrics: dict[str, float] = {}
+        for name, metric in self._metrics.items():
+            with naming(name):
+                metrics[name] = float(metric.compute())
         norms = {} if self._largest_norm is None else {"grad_norm": self._largest_norm}
         return {**means, **metrics, **norms}
 

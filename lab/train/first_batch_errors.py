@@ -173,8 +173,9 @@ def message_of(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     """Return the same in a line, with the user's line of code."""
-    text = " ".join(message_of(error).split())
     found = _of_worker(error)
+    # Without the notes: the part of the run that the text is about is named before it.
+    text = " ".join((found[0] if found else f"{type(error).__name__}: {text_of(error)}").split())
     place = found[1] if found else blame(error)
     return (text if len(text) <= _LONG else f"{text[:_LONG]}...") + place
 

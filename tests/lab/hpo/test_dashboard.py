@@ -10,6 +10,7 @@ import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
 
+from lab.hpo import dashboard
 from lab.hpo.dashboard import (
     Complaints,
     Door,
@@ -20,6 +21,7 @@ from lab.hpo.dashboard import (
     serve,
 )
 from lab.hpo.storage import Database
+from lab.report.static_files import Shelf
 
 TOKEN = "0123456789abcdef"
 
@@ -172,3 +174,22 @@ def test_a_database_that_is_away_is_told_in_one_line_and_not_each_time(
     now += 60.0
     log.error("still")
     assert capsys.readouterr().err == "dashboard: still\n"
+
+
+def test_a_file_of_a_study_has_an_origin_of_its_own(tmp_path: Path) -> None:
+    """A report may be a stranger's; the lists of files, whose links need the cookie, are ours."""
+    url, folder = f"sqlite:///{tmp_path / 'studies.db'}", tmp_path / "studies" / "small"
+    optuna.create_study(storage=Database(url).storage, study_name="small")
+    (folder / "best").mkdir(parents=True)
+    (folder / "report.html").write_text("<script>fetch('/api/studies')</script>")
+    (folder / "best" / "page.html").write_text("<p>")
+    app, policies = dashboard._pages(dashboard.open_to_read(url), Shelf(tmp_path / "studies")), {}
+    for path in ("small/report.html", "small/best/page.html", "", "small/"):
+
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> None:
+            policies[path] = (status, dict(headers)["Content-Security-Policy"])  # noqa: B023 - called at once
+
+        list(app({"PATH_INFO": f"/studies/{path}", "REQUEST_METHOD": "GET"}, start))
+    assert {status for status, _ in policies.values()} == {"200 OK"}
+    sandboxed = {path for path, (_, policy) in policies.items() if policy.endswith("; sandbox allow-scripts")}
+    assert sandboxed == {"small/report.html", "small/best/page.html"}
