@@ -3,6 +3,7 @@
 A new version of Optuna has to be compared with this file; docs/decisions/0001-dependencies.md bounds it.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from enum import Enum
@@ -10,13 +11,14 @@ from typing import Any, cast
 
 from optuna import Study
 from optuna._transform import _SearchSpaceTransform
+from optuna.distributions import distribution_to_json
 from optuna.samplers import CmaEsSampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from sqlalchemy import Table
+from sqlalchemy import Table, insert
 from sqlalchemy.orm import Session
 
 TRIALS = cast(Table, models.TrialModel.__table__)
@@ -86,8 +88,22 @@ def insert_trial(backend: RDBStorage, session: Session, study_id: int, trial: Fr
     Optuna's public call repeats its INSERT where the answer to the COMMIT was lost, and so adds it twice.
     """
     models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)  # for the count of trials
-    model = backend._get_prepared_new_trial(study_id, trial, session)
+    bare = copy.copy(trial)
+    bare.params, bare.distributions = {}, {}
+    model = backend._get_prepared_new_trial(study_id, bare, session)
     session.flush()
+    # Optuna adds each parameter by three statements, while others wait for the lock.
+    rows = [
+        {
+            "trial_id": model.trial_id,
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
+    ]
+    if rows:
+        session.execute(insert(PARAMS), rows)
     return cast(int, model.trial_id), cast(int, model.number)
 
 
