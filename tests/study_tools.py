@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,10 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_API_KEY": "", "PYTHONPATH": str(folder)}
 
 
-def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(folder: Path, *arguments: str, prefix: Sequence[str] = ()) -> "subprocess.Popen[str]":
     """The real `python main.py ...`, in the background and in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *arguments],
+        [*prefix, sys.executable, str(ROOT / "main.py"), *arguments],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,

@@ -1,8 +1,11 @@
 """`python main.py --optimize`, with real processes on a real database."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -104,6 +107,31 @@ def test_a_killed_trial_goes_on_to_the_same_values(
     assert "Trial 1: its process was ended by SIGKILL" in out and "Trial   1  continues" in out
     assert tools.results(tmp_path) == undisturbed
     assert tools.trials(tmp_path)[1].user_attrs["attempts"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [0o500, 0o000])
+def test_folders_that_cannot_be_used_for_a_while_change_nothing(
+    tmp_path: Path, undisturbed: list[tuple[Any, ...]], mode: int
+) -> None:
+    prefix = []
+    if os.geteuid() == 0:  # who may do everything, unless this is taken away
+        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        if shutil.which(prefix[0]) is None:
+            pytest.skip("needs setpriv, or another user than root")
+    process = tools.start(tmp_path, "--optimize", str(_slow(tmp_path)), prefix=prefix)
+    study = tmp_path / "studies" / "small"
+    tools.wait_for(lambda: tools.epochs_done(study / "trial_00001") == 1)
+    folders = [study, *(path for path in study.rglob("*") if path.is_dir())]
+    for folder in reversed(folders):
+        folder.chmod(mode)
+    time.sleep(2.5)
+    for folder in folders:
+        folder.chmod(0o755)
+    code, out, err = tools.finish(process)
+    assert (code, err) == (0, "") and "Trial 1: storage fails: " in out
+    assert tools.results(tmp_path) == undisturbed
+    assert tools.trials(tmp_path)[1].user_attrs["attempts"] == 1
 
 
 @pytest.mark.slow

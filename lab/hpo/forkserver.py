@@ -134,7 +134,7 @@ def start(
             return process, ours
         finally:
             theirs.close()
-    raise RuntimeError(f"the process that trials are forked from was killed {_ATTEMPTS} times in a row")
+    raise RuntimeError(f"the process that trials are forked from ended {_ATTEMPTS} times in a row")
 
 
 def _begin(connection: Connection, action: Callable[..., None], *arguments: Any) -> None:

@@ -303,11 +303,15 @@ class TrialQueue:
         return self._config.space.from_params(found.params)
 
     def _load_curve(self, trial: Trial) -> None:
-        """Take the trial's curve from its own record."""
+        """Take the trial's curve from its own record; it stays as it is while that can't be read."""
         assert trial.recipe is not None
-        trial.curve, trial.earlier_seconds = recorded(
-            trial.folder, tuple(trial.recipe.repeats), self.pruning_metric(trial), trial.curve.epochs
-        )
+        try:
+            trial.curve, trial.earlier_seconds = recorded(
+                trial.folder, tuple(trial.recipe.repeats), self.pruning_metric(trial), trial.curve.epochs
+            )
+        except OSError as error:
+            if not file_io.is_storage_fault(error, trial.folder.parent):
+                raise
 
     def _write(self, trial: Trial, action: Callable[[Writer], None]) -> None:
         def write() -> None:
