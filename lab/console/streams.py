@@ -14,6 +14,8 @@ from lab.store.ascii_fallback import HANDLER, writable
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _COLUMNS = 80
 _STANDARD = (0, 1, 2)  # input, output, errors
+# Bytes of a log's beginning and end that are kept, and its size from which the rest is left out.
+_HEAD, _TAIL, _LONGEST = 2**20, 2**22, 2**23
 
 
 class SafeStream:
@@ -98,6 +100,36 @@ class SafeStream:
                 os.dup2(self._stream.fileno(), before.fileno())
 
 
+class LogStream(SafeStream):
+    """A stream into a log file, of which only the beginning and the end are kept where it gets long."""
+
+    _unchecked = 0
+
+    def write(self, text: str) -> int:
+        """Write, and look at the file's size now and then: others write to it as well."""
+        self._unchecked += super().write(text)
+        if self._unchecked >= _HEAD:
+            self._unchecked = 0
+            self.flush()
+            with suppress(OSError):
+                _leave_out_the_middle(self.fileno())
+        return len(text)
+
+
+def _leave_out_the_middle(handle: int) -> None:
+    if os.fstat(handle).st_size <= _LONGEST:
+        return
+    with Path(f"/proc/self/fd/{handle}").open("r+b") as file:  # the handle itself is for writing alone
+        head = file.read(_HEAD)
+        head = head[: head.rfind(b"\n") + 1]
+        file.seek(-_TAIL, os.SEEK_END)
+        tail = file.read().partition(b"\n")[2]
+        left_out = file.tell() - len(head) - len(tail)
+        file.seek(len(head))
+        file.write(f"[... {left_out:,} bytes are left out here ...]\n".encode() + tail)
+        file.truncate()
+
+
 def _nowhere() -> IO[str]:
     return Path(os.devnull).open("w", encoding="utf-8")  # for the rest of the process
 
@@ -132,7 +164,7 @@ def standard_streams() -> Iterator[None]:
 def into_files() -> None:
     """Make the standard streams, which were just led into files, write UTF-8 there, each line at once."""
     out, err = (
-        SafeStream(open(number, "w", encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
+        LogStream(open(number, "w", encoding="utf-8", buffering=1, closefd=False))  # noqa: SIM115
         for number in _STANDARD[1:]
     )
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TextIO, cast
 from lab.config.optimize_config import OptimizeConfig
 from lab.console.redacted_output import RedactingStream
 from lab.console.signals import Signals
-from lab.console.streams import SafeStream
+from lab.console.streams import LogStream
 from lab.events import Outcome, Stopped
 from lab.hpo import forkserver, worker_main
 from lab.hpo.clock import REAL, Clock
@@ -252,7 +252,7 @@ class InProcessExecutor:
         try:
             job.order.folder.mkdir(parents=True, exist_ok=True)
             log = (job.order.folder / CONSOLE).open("a", encoding="utf-8")
-            out = cast(TextIO, RedactingStream(cast(TextIO, SafeStream(log))))
+            out = cast(TextIO, RedactingStream(cast(TextIO, LogStream(log))))
             with log, redirect_stdout(out), self._signals.raised():
                 finished = worker_main.run_trial(job.order, self._run, tell)
         except OSError as error:

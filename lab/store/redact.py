@@ -44,7 +44,8 @@ _PRIVATE_KEY = re.compile(
     r"(?P<before>-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----)(?:(?!-----END)[\s\S])+"
     r"(?P<after>-----END [A-Z0-9 ]*PRIVATE KEY-----)?"
 )
-_HINT = re.compile(r"key|token|passw|passphrase|secret|credential|bearer|authorization", re.IGNORECASE)
+_HINT = re.compile(r"key|token|passw|passphrase|secret|credential|bearer|authorization")  # casefolded
+_KNOWN_START = re.compile(r"gh[opsu]_|github_pat_|glpat-|hf_|sk[-_]|xox[abprs]-|A[KS]IA|AIza|eyJ")
 _SHORTEST = 8  # characters of a secret that is looked for in texts: shorter ones are words as well
 _learned: set[str] = set()
 
@@ -85,14 +86,16 @@ def redact_text(text: str) -> str:
     That are passwords and access keys of URLs, `password=…`, bearer headers, private keys, the secrets of
     the environment and those that `learn` was given.
     """
-    for pattern in (_URL_PASSWORD, _URL_PARAMETER):
-        text = pattern.sub(rf"\g<before>{HIDDEN}", text)
-    # Most texts have none of these words, and are spared the costly patterns.
-    if _HINT.search(text):
+    # Most texts, such as the lines of a console, have nothing of these, and are spared the costly patterns.
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\g<before>{HIDDEN}", text)
+    text = _URL_PARAMETER.sub(rf"\g<before>{HIDDEN}", text)
+    if _HINT.search(text.casefold()):
         text = _PRIVATE_KEY.sub(rf"\g<before>{HIDDEN}\g<after>", text)
         text = _BEARER.sub(rf"\g<before>{HIDDEN}", text)
         text = _without_values(text, _is_secret_in_prose)
-    text = _KNOWN.sub(HIDDEN, text)
+    if _KNOWN_START.search(text):
+        text = _KNOWN.sub(HIDDEN, text)
     literals = _literals()
     return text if literals is None else literals.sub(HIDDEN, text)
 
@@ -125,7 +128,7 @@ def redact_source(text: str) -> str:
     """
     lines = redact_text(text).splitlines(keepends=True)
     shown = "".join(
-        _without_values(line, _is_secret_in_code) if _HINT.search(line) else line for line in lines
+        _without_values(line, _is_secret_in_code) if _HINT.search(line.casefold()) else line for line in lines
     )
     return _KNOWN.sub(HIDDEN, shown)
 

@@ -3,13 +3,15 @@
 import errno
 import io
 import os
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from lab.console.streams import SafeStream, status_line
+from lab.console.streams import LogStream, SafeStream, status_line
 from tests import study_tools as tools
 
 
@@ -206,3 +208,35 @@ def test_a_status_line_takes_the_place_of_the_last_and_is_gone_in_the_end(
         tell("one")
         tell("longer than the line")
     assert capsys.readouterr() == ("", "\r\x1b[Kone\r\x1b[Klonger th\r\x1b[K")
+
+
+def test_a_long_log_keeps_its_beginning_and_its_end(tmp_path: Path) -> None:
+    """Lines of Python and of another program on the same file, 30 MB of them."""
+    file, count = tmp_path / "console.log", 300_000
+    with file.open("ab", buffering=0) as other, file.open("a", encoding="utf-8") as log:
+        stream = LogStream(log)
+        for number in range(count):
+            stream.write(f"{number:>8} {'x' * 90}\n")
+            if number % 50_000 == 0:
+                stream.flush()
+                other.write(b"from C\n")
+        stream.flush()
+        assert 2**22 < file.stat().st_size < 2**23 + 2**21
+        other.write(b"the end\n")
+    lines = file.read_text().splitlines()
+    assert lines[:2] == [f"{0:>8} {'x' * 90}", "from C"] and lines[-1] == "the end"
+    numbers = [int(line.split()[0]) for line in lines if line.endswith("xx")]
+    assert numbers == sorted(numbers) and all(len(line) == 99 for line in lines if line.endswith("xx"))
+    (gap,) = [n for n, (a, b) in enumerate(pairwise(numbers)) if b != a + 1]
+    assert gap > 10_000 and numbers[-1] == count - 1 and len(numbers) - gap > 40_000
+    assert any(re.fullmatch(r"\[\.\.\. [\d,]+ bytes are left out here \.\.\.\]", line) for line in lines)
+
+
+def test_a_log_that_is_not_long_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "console.log"
+    with file.open("a", encoding="utf-8") as log:
+        stream = LogStream(log)
+        for _ in range(7):
+            stream.write("y" * (2**20 - 1) + "\n")
+        stream.flush()
+    assert file.read_text() == ("y" * (2**20 - 1) + "\n") * 7
