@@ -9,10 +9,10 @@ import json
 import sys
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -36,8 +36,11 @@ from lab.hpo.optuna_internals import trial_id as key_of
 from lab.report.trial_attributes import FinalAttributes
 
 UNFINISHED = (TrialState.RUNNING, TrialState.WAITING)
+_UNFINISHED = {state.name for state in UNFINISHED}
 _AT_ONCE = 500  # trials whose parts one statement reads
 
+Row = sa.Row[Any]
+_Build = Callable[[sa.Connection, Sequence[Row]], list[FrozenTrial]]
 _distribution = lru_cache(maxsize=10_000)(json_to_distribution)
 
 
@@ -66,12 +69,13 @@ class TrialHistory(StorageView):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """Return a study's trials by number; unfinished ones are read where their states are asked for."""
-        trials = self._read(study_id, [state for state in TrialState if states is None or state in states])
+        wanted = [state for state in TrialState if states is None or state in states]
+        trials = self._read(study_id, wanted, _built)
         return copy.deepcopy(trials) if deepcopy else trials
 
     def get_outlines(self, study_id: int) -> list[FrozenTrial]:
         """Return all of a study's trials, the unfinished ones with their system attributes alone."""
-        return self._read(study_id, list(TrialState), whole=False)
+        return self._read(study_id, list(TrialState), _outlined)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Return one trial.
@@ -109,65 +113,75 @@ class TrialHistory(StorageView):
         with self._lock:
             self._known.pop(study_id, None)
 
-    def _read(self, study_id: int, states: Sequence[TrialState], whole: bool = True) -> list[FrozenTrial]:
+    def _read(self, study_id: int, states: Sequence[TrialState], build: _Build) -> list[FrozenTrial]:
+        """Return the trials in these states, the unfinished ones as they are built from their rows."""
+        names = {state.name for state in states}
         with self._lock, self._backend.engine.connect() as connection:
             known = self._known[study_id]
             rows = self._update(connection, study_id, known)
             trials = [trial for trial in known.finished if trial.state in states]
-            others = _built(connection, [row for row in rows if row.state in states], whole)
-        trials += others  # TimSort takes as long as a merge
-        trials.sort(key=_number)
+            trials += build(connection, [row for row in rows if row.state in names])
+        trials.sort(key=_number)  # two sorted runs, which take as long as a merge
         return trials
 
-    def _update(self, connection: sa.Connection, study_id: int, known: _Known) -> list[sa.Row[Any]]:
+    def _update(self, connection: sa.Connection, study_id: int, known: _Known) -> list[Row]:
         """Add the trials that have finished since the last time; returns rows of the unfinished ones."""
         found = connection.execute(queries.news(study_id, known.last, [*known.unfinished.values()])).all()
-        ended = [row for row in found if row.state.is_finished() and row.trial_id not in known.by_id]
+        ended = [row for row in found if row.state not in _UNFINISHED and row.trial_id not in known.by_id]
         for trial in _built(connection, ended):
             insort(known.finished, trial, key=_number)
             known.by_id[key_of(trial)] = trial
         known.last = max([known.last, *(row.trial_id for row in ended)])
-        others = [row for row in found if not row.state.is_finished()]
+        others = [row for row in found if row.state in _UNFINISHED]
         known.unfinished = {row.number: row.trial_id for row in others}
         return others
 
 
-def _built(connection: sa.Connection, rows: Sequence[sa.Row[Any]], whole: bool = True) -> list[FrozenTrial]:
-    """The trials of rows, with their parts or with their system attributes alone."""
+def _built(connection: sa.Connection, rows: Sequence[Row]) -> list[FrozenTrial]:
+    """The trials of rows, with all their parts."""
     portions = (rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE))
-    return [trial for portion in portions for trial in _with_parts(connection, portion, whole)]
+    return [trial for portion in portions for trial in _with_parts(connection, portion)]
 
 
-def _with_parts(connection: sa.Connection, rows: Sequence[sa.Row[Any]], whole: bool) -> Iterator[FrozenTrial]:
-    ids = [row.trial_id for row in rows]
+def _outlined(connection: sa.Connection, rows: Sequence[Row]) -> list[FrozenTrial]:
+    """The trials of rows, with their system attributes alone."""
+    columns = (SYSTEM_ATTRIBUTES.c.key, SYSTEM_ATTRIBUTES.c.value_json)
+    found = _parts(connection, [row.trial_id for row in rows], *columns)
+    return [
+        FrozenTrial(row.number, TrialState[row.state], None, None, None, {}, {}, {}, about, {}, row.trial_id)
+        for row, about in zip(rows, (_attributes(found[row.trial_id]) for row in rows), strict=True)
+    ]
 
-    def parts(*columns: sa.Column[Any]) -> dict[int, list[list[Any]]]:
-        found: dict[int, list[list[Any]]] = defaultdict(list)
-        if not whole and columns[0].table is not SYSTEM_ATTRIBUTES:
-            return found
-        for own, *part in connection.execute(queries.parts(columns, ids)).all():
-            found[own].append(part)
-        return found
 
+def _parts(connection: sa.Connection, ids: Sequence[int], *columns: sa.Column[Any]) -> dict[int, list[Any]]:
+    """Columns of the rows that trials have in another table, by trial."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for own, *part in connection.execute(queries.parts(columns, ids)).all():
+        found[own].append(part)
+    return found
+
+
+def _with_parts(connection: sa.Connection, rows: Sequence[Row]) -> Iterator[FrozenTrial]:
+    parts = partial(_parts, connection, [row.trial_id for row in rows])
     params = parts(PARAMS.c.param_name, PARAMS.c.param_value, PARAMS.c.distribution_json)
     values = parts(VALUES.c.objective, VALUES.c.value, VALUES.c.value_type)
     reports = parts(REPORTS.c.step, REPORTS.c.intermediate_value, REPORTS.c.intermediate_value_type)
     user_attributes = parts(USER_ATTRIBUTES.c.key, USER_ATTRIBUTES.c.value_json)
     system_attributes = parts(SYSTEM_ATTRIBUTES.c.key, SYSTEM_ATTRIBUTES.c.value_json)
     for row in rows:
-        own = row.trial_id
+        own, state = row.trial_id, TrialState[row.state]
         distributions = {sys.intern(name): _distribution(text) for name, _, text in params[own]}
         about = _attributes(user_attributes[own])
         yield FrozenTrial(
             number=row.number,
-            state=row.state,
+            state=state,
             value=None,
             values=[number_of(*value) for _, *value in sorted(values[own])] or None,
             datetime_start=_local(row.datetime_start),
             datetime_complete=_local(row.datetime_complete),
             params={name: distributions[name].to_external_repr(value) for name, value, _ in params[own]},
             distributions=distributions,
-            user_attrs=FinalAttributes(about) if row.state.is_finished() else about,
+            user_attrs=FinalAttributes(about) if state.is_finished() else about,
             system_attrs=_attributes(system_attributes[own]),
             intermediate_values={step: number_of(*value) for step, *value in reports[own]},
             trial_id=own,
