@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
+
 ROOT = Path(__file__).parent.parent
 PR_SET_CHILD_SUBREAPER = 36
 CONFIG = """
@@ -95,12 +97,10 @@ def variants_of(trials: int) -> dict[str, Callable[[Path], None]]:
     def script(text: str, count: int, processes: int = 1) -> Callable[[Path], None]:
         def go(folder: Path) -> None:
             (folder / "script.py").write_text(text)
-            command = [sys.executable, "script.py", str(count // processes)]
-            started = [_start(command, folder)]
-            # A second process would crash on a database that is being created.
-            if processes > 1:
-                time.sleep(8)
-            started += [_start([*command[:2], str(count - count // processes)], folder)] * (processes - 1)
+            shares = [count // processes + (n < count % processes) for n in range(processes)]
+            if processes > 1:  # that create one database at once crash: it is there before them
+                optuna.storages.RDBStorage(f"sqlite:///{folder / 'raw.db'}").engine.dispose()
+            started = [_start([sys.executable, "script.py", str(share)], folder) for share in shares]
             for process in started:
                 assert process.wait() == 0, name(folder)
 
