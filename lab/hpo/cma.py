@@ -1,6 +1,9 @@
 """CMA-ES without pickles: Optuna's keeps its optimizer in the database as one, and reading that runs code."""
 
+import copy
 import math
+import operator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,7 @@ class SafeCmaEs(OpenCmaEs):
 
     Same arguments. A trial carries the number of its generation; the first `popsize` trials of a generation
     to finish are told to the optimizer, generation by generation. What they hold are numbers, and nothing is
-    stored besides. Replaying costs about 0.1 ms a trial.
+    stored besides. Replaying costs about 0.1 ms a trial, and a process keeps what it has replayed.
     """
 
     def sample_relative(
@@ -47,32 +50,85 @@ class SafeCmaEs(OpenCmaEs):
 
     def _replayed(self, study: Study, finished: list[FrozenTrial], space: SearchSpaceTransform) -> Any:
         """The optimizer of `cmaes` as the finished generations left it; its random stream is new."""
-        optimizer = self.new_optimizer(space, study.direction)
+        fresh = self.new_optimizer(space, study.direction)
+        told = self._told(finished, space, fresh.population_size)
+        known = _replays.get(study.study_name)
+        if known is None or not known.is_begun(fresh, told):
+            known = _replays[study.study_name] = _Replay(copy.deepcopy(fresh), copy.deepcopy(fresh), [])
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        generations: dict[int, list[tuple[NDArray[np.float64], float]]] = {}
+        for start in range(len(known.told), len(told), fresh.population_size):
+            generation = told[start : start + fresh.population_size]
+            known.optimizer.tell([(self._point(t, space), sign * t.values[0]) for t in generation])
+            known.told += generation
+        return _with_stream_of(fresh, copy.deepcopy(known.optimizer))
+
+    def _told(self, finished: list[FrozenTrial], space: SearchSpaceTransform, size: int) -> list[FrozenTrial]:
+        """The trials of whole generations, in the order in which the optimizer gets them."""
+        generations: dict[int, list[FrozenTrial]] = {}
         for trial in sorted(finished, key=_finished_at):
-            point = self._point(trial, space)
             generation = trial.system_attrs.get(self.generation_key)
             given = FIXED in trial.system_attrs  # its point isn't one that the optimizer has asked for
-            if isinstance(generation, int) and point is not None and trial.value is not None and not given:
-                generations.setdefault(generation, []).append((point, sign * trial.value))
-        while len(told := generations.get(optimizer.generation, [])) >= optimizer.population_size:
-            optimizer.tell(told[: optimizer.population_size])
-        return optimizer
+            if isinstance(generation, int) and self._has_point(trial, space) and trial.values and not given:
+                generations.setdefault(generation, []).append(trial)
+        told: list[FrozenTrial] = []
+        while len(ended := generations.get(len(told) // size, [])) >= size:
+            told += ended[:size]
+        return told
 
-    def _point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> NDArray[np.float64] | None:
-        """Return a trial's point in the unit cube; None where it has none, or an invalid one."""
+    def _has_point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> bool:
+        """Return whether a trial has a point that the optimizer can be told."""
         names = parameters_of(space)
         if not set(names) <= trial.params.keys():
-            return None
+            return False
         if not self.with_margin:
-            return space.transform({name: trial.params[name] for name in names})
+            return True
         raw = trial.system_attrs.get(_X_FOR_TELL)
         if not isinstance(raw, list) or len(raw) != len(names):
-            return None
-        if not all(isinstance(x, (int, float)) and math.isfinite(x) and abs(x) < _FAR for x in raw):
-            return None
-        return np.array(raw, dtype=float)
+            return False
+        return all(isinstance(x, (int, float)) and math.isfinite(x) and abs(x) < _FAR for x in raw)
+
+    def _point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> NDArray[np.float64]:
+        """Return a trial's point in the unit cube."""
+        if self.with_margin:
+            return np.array(trial.system_attrs[_X_FOR_TELL], dtype=float)
+        return space.transform({name: trial.params[name] for name in parameters_of(space)})
+
+
+@dataclass
+class _Replay:
+    """An optimizer as some trials have left it, so that the next proposal tells it the new ones alone."""
+
+    fresh: Any
+    optimizer: Any
+    told: list[FrozenTrial]
+
+    def is_begun(self, fresh: Any, told: list[FrozenTrial]) -> bool:
+        """Return whether a fresh optimizer would be the same after so many of these very trials."""
+        known = len(self.told)
+        the_same = known <= len(told) and all(map(operator.is_, self.told, told))
+        return the_same and _same(_state(self.fresh), _state(fresh))
+
+
+_replays: dict[str, _Replay] = {}  # by study
+_NO_STATE = ("_rng", "_cma", "_funhist_values")  # the last are read once written, and begin as any memory
+
+
+def _state(optimizer: Any) -> dict[str, Any]:
+    """The optimizer's numbers, without its random stream; one with a margin has them in an inner one."""
+    inner = vars(optimizer).get("_cma")
+    own = {name: value for name, value in vars(optimizer).items() if name not in _NO_STATE}
+    return own | ({} if inner is None else {f"inner {name}": v for name, v in _state(inner).items()})
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def _with_stream_of(fresh: Any, optimizer: Any) -> Any:
+    """Give an optimizer the random stream of a fresh one."""
+    source, target = (getattr(each, "_cma", each) for each in (fresh, optimizer))
+    target._rng = source._rng
+    return optimizer
 
 
 def _finished_at(trial: FrozenTrial) -> tuple[float, int]:

@@ -14,7 +14,9 @@ from optuna._transform import _SearchSpaceTransform
 from optuna.samplers import CmaEsSampler
 from optuna.trial import TrialState
 
+from lab.hpo import cma
 from lab.hpo.cma import SafeCmaEs
+from lab.hpo.storage import Database
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -80,6 +82,35 @@ def test_it_replays_the_optimizer_that_stock_has_pickled(variant: str, direction
     inner, other = (getattr(found, "_cma", found) for found in (replayed, pickled))
     for name in ("_mean", "_sigma", "_C", "_p_sigma"):
         np.testing.assert_allclose(getattr(inner, name), getattr(other, name), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    ["plain", *(pytest.param(v, marks=pytest.mark.slow) for v in ("margin", "separable", "adaptive"))],
+)
+def test_what_was_replayed_is_kept_and_gives_the_same_points(
+    variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of trials that are kept in memory only new ones are told; without that, all of them each time."""
+    points, told, point = {}, list[int](), SafeCmaEs._point
+    monkeypatch.setattr(SafeCmaEs, "_point", lambda own, *of: (told.append(of[0].number), point(own, *of))[1])
+    for kept in (True, False):
+        told.clear()
+        database = Database(f"sqlite:///{tmp_path / str(kept)}.db")
+        study = optuna.create_study(study_name=f"{variant} {kept}", storage=database.storage)
+        for number in range(18):
+            if not kept:
+                cma._replays.clear()
+            if number == 11:  # another sampler in the same process: nothing of it may be taken over
+                other = SafeCmaEs(seed=0, sigma0=0.01, popsize=4, **VARIANTS[variant])
+                other.sample_relative(study, study.ask(), study.trials[0].distributions)
+            study.sampler = SafeCmaEs(seed=number, popsize=4, **VARIANTS[variant])
+            study.optimize(bowl, n_trials=1)
+        points[kept] = [trial.params for trial in study.trials]
+        if kept:
+            assert len(told) == 16 + 8 + 8, "each once, but for the other sampler, and again after it"
+    assert len(told) > 80
+    assert points[True] == points[False]
 
 
 @pytest.mark.parametrize(
