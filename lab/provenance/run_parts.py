@@ -89,6 +89,17 @@ class History:
             del self.parts[1 : 1 + many]
             self.left_out += many
 
+    def changed_versions(self) -> list[Note]:
+        """A note where Python or a package has another version than in the part before."""
+        if len(self.parts) < 2:
+            return []
+        old, new = map(_versions, self.parts[-2:])
+        changed = [
+            f"{name} {old[name]} -> {new[name]}" for name in new if old.get(name, new[name]) != new[name]
+        ]
+        text = f"versions differ from those of the epochs before: {', '.join(changed)}"
+        return [Note(text, "warning")] if changed else []
+
     def renew(self, part: dict[str, object], texts: Mapping[str, str]) -> None:
         """Put more of the newest part in its place."""
         self.parts[-1] = part
@@ -128,6 +139,11 @@ class History:
                 seen.add(key)
                 room -= len(text)
                 yield key, text
+
+
+def _versions(part: Mapping[str, object]) -> dict[str, object]:
+    packages = part.get("packages")
+    return {"Python": part.get("python"), **(packages if isinstance(packages, dict) else {})}
 
 
 def _keys(part: Mapping[str, object]) -> Iterator[str]:

@@ -41,7 +41,7 @@ def recorded(
     }
     history.add(part | code.as_data(), code.texts)
     history.write(path)
-    for note in (*notes, *(code.notes() if first else ())):
+    for note in (*notes, *history.changed_versions(), *(code.notes() if first else ())):
         callbacks.on_note(note)
     try:
         yield

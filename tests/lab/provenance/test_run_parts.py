@@ -2,14 +2,18 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.config import RunConfig
 from lab.provenance import run_parts
 from lab.provenance.code_record import key_of
 from lab.provenance.run_parts import DAMAGED, History
+from lab.trackers.jsonl_events import read_events
+from util import run
 
 
 def part(number: int, *texts: str, diff: str = "") -> dict[str, Any]:
@@ -159,3 +163,23 @@ def test_names_that_are_no_text_are_kept(tmp_path: Path) -> None:
     found.write(path)
     assert json.loads(path.read_bytes())["command"] == ["caf\udce9.yaml"]
     assert History.of(path, begun=True)[0].texts == keyed("x = '\udcff'\n")
+
+
+def test_versions_that_changed_before_a_run_was_resumed_are_named(
+    config: Callable[..., RunConfig], workplace: Path
+) -> None:
+    folder = run(config(epochs=1), console="quiet").run_dir
+    path = folder / "provenance.json"
+    record = json.loads(path.read_text())
+    new = {"Python": record["python"], "torch": record["packages"]["torch"]}
+    part = record["parts"][-1]
+    part["python"] = part["packages"]["torch"] = "1.2.3"
+    path.write_text(json.dumps(record))
+    for epochs, notes in ((2, 1), (3, 1)):  # the second time nothing has changed
+        run(config(epochs=epochs), run_dir=folder, resume=True, console="quiet")
+        texts = [each["message"] for each in read_events(folder) if each["event"] == "note"]
+        changes = ", ".join(f"{name} 1.2.3 -> {version}" for name, version in new.items())
+        expected = f"versions differ from those of the epochs before: {changes}"
+        assert texts.count(expected) == notes == sum("versions" in text for text in texts)
+    parts = json.loads(path.read_text())["parts"]
+    assert [each["packages"]["torch"] for each in parts] == ["1.2.3", new["torch"], new["torch"]]
