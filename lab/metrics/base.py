@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from lab.store.error_text import PartNote
+
 
 @runtime_checkable
 class Metric(Protocol):
@@ -33,7 +35,7 @@ def naming(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"in the metric '{name}'")
+        error.add_note(PartNote(f"in the metric '{name}'"))
         raise
 
 

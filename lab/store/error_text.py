@@ -3,6 +3,10 @@
 import traceback
 
 
+class PartNote(str):
+    """A note of an exception on the part of a run that raised it, which belongs to its text."""
+
+
 def text_of(error: BaseException) -> str:
     """Return the text of an exception as it can be written anywhere; one that fails itself is named."""
     try:
@@ -13,8 +17,8 @@ def text_of(error: BaseException) -> str:
 
 
 def kind_and_text(error: BaseException) -> str:
-    """Return the class and the text of an exception, and what was noted of it: `ValueError: too many`."""
-    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    """Return the class and the text of an exception, and the part that raised it: `ValueError: too many`."""
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()) if isinstance(note, PartNote))
     return _encodable(f"{type(error).__name__}: {text_of(error)}{notes}")
 
 
