@@ -90,7 +90,7 @@ def judge_writes(folder: Path, written: int) -> tuple[int, Sequence[str]]:
     try:
         content, path, _ = load_latest(folder)
     except CheckpointError as error:
-        return written, [*faults, f"expected one to go on with, found {error}"]
+        return written, [*faults, f"expected one to continue with, found {error}"]
     behind = max(0, written - int(content["number"]))
     if behind > 1:
         faults.append(
@@ -102,12 +102,12 @@ def judge_writes(folder: Path, written: int) -> tuple[int, Sequence[str]]:
 def damaged(bench: Bench, count: int) -> Verdict:
     """Flip bits of `last.pt`, cut it off, zero a block; each is noticed, and `prev.pt` loaded instead.
 
-    Of some a run goes on: it says so on the console, and ends as one with a whole checkpoint does.
+    Some runs are resumed: they report it on the console, and end as one with a whole checkpoint does.
     """
     config, whole = variant(0, epochs=2), bench.folder("whole")
     bench.fork(whole, train, bench.run, config).done()
     expected = outcome(whole / RUN)
-    tally = Tally({"damaged": count, "detected": 0, "gone on with": 0, "said on the console": 0})
+    tally = Tally({"damaged": count, "detected": 0, "continued": 0, "reported on the console": 0})
     content = (whole / RUN / run_folder.CHECKPOINTS / "last.pt").read_bytes()
     for index, (what, spoilt) in zip(range(count), damages(content), strict=False):
         folder = bench.folder(f"damaged-{index}")
@@ -119,13 +119,13 @@ def damaged(bench: Bench, count: int) -> Verdict:
         if index % _RESUMED == 0:
             done = bench.fork(folder, train, bench.run, config).done()
             reported = "skipped a damaged checkpoint" in done.output
-            tally.add("gone on with", done.code == 0)
-            tally.add("said on the console", reported)
+            tally.add("continued", done.code == 0)
+            tally.add("reported on the console", reported)
             if done.code or not reported:
                 ended = f"found exit code {done.code}: {done.output[-300:]}"
                 tally.take(what, [f"expected the console to say so, {ended}"])
             else:
-                tally.take(f"{what}: after going on", differences(expected, outcome(folder / RUN)))
+                tally.take(f"{what}: after a resume", differences(expected, outcome(folder / RUN)))
         shutil.rmtree(folder)
         bench.report(f"{index + 1} of {count} checkpoints damaged, {tally.figures['detected']} detected")
     return tally.verdict()

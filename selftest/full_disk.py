@@ -1,4 +1,4 @@
-"""The disk full at each point of writing: what was saved stays, it is said, and with space it goes on."""
+"""The disk full at each point of writing: what was saved stays, a message appears, space lets it continue."""
 
 import json
 import sqlite3
@@ -82,7 +82,7 @@ def full_disk(bench: Bench, count: int) -> Verdict:
         return Verdict({"points": 0}, (), (f"no file system of limited size can be had: {error}",))
     reference = _reference(bench)
     points = POINTS[:count]
-    tally = Tally({"points": len(points), "lost": 0, "not said clearly": 0, "not gone on": 0})
+    tally = Tally({"points": len(points), "lost": 0, "without a clear message": 0, "not continued": 0})
     for point in points:
         _try(bench, point, reference, tally)
     return tally.verdict()
@@ -207,7 +207,7 @@ def _finished(database: Path) -> dict[str, float]:
 
 
 def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
-    """Fill the disk up at a point; count what was lost, what was not said clearly, what did not go on."""
+    """Fill the disk up at a point; count what was lost, had no clear message, or did not continue."""
     folder, what = bench.folder("disk"), f"full at {point.what}"
     _write(folder)
 
@@ -228,21 +228,21 @@ def _try(bench: Bench, point: Point, wanted: Rows, tally: Tally) -> None:
         if before is None:
             end_group(process.pid)
             output = process.done().output[-300:]
-            take("not said clearly", [f"it to be written expected, found that it is not: {output!r}"])
+            take("without a clear message", [f"it to be written expected, found that it is not: {output!r}"])
             return
         if process.alive:  # it waits for space
             disk.fork(folder, free, disk.place).done()
         # Judge in this order: what it printed, what was lost, and with space again, whether it continues.
         done = process.done(_PATIENCE)
-        take("not said clearly", judge_said(done.code, done.output))
+        take("without a clear message", judge_said(done.code, done.output))
         take("lost", judge_kept(before, _look(disk, folder, "after.json")))
         disk.fork(folder, free, disk.place).done()
         if done.code != 0 or point.kind in _STUDIES:
             again = disk.fork(folder, _again, bench.main, point.kind, folder).done(_PATIENCE)
             if again.code != 0:
                 output = again.output[-300:]
-                take("not gone on", [f"0 expected with space again, found {again.code}: {output!r}"])
-        take("not gone on", judge_end(point.kind, _look(disk, folder, "end.json"), wanted[point.kind]))
+                take("not continued", [f"0 expected with space again, found {again.code}: {output!r}"])
+        take("not continued", judge_end(point.kind, _look(disk, folder, "end.json"), wanted[point.kind]))
 
 
 def _until_full(main: Path, point: Point, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that are killed (-9) at random, between epochs and within them, and go on, to the bit."""
+"""Runs that are killed (-9) at random, between epochs and within them, and continue, to the bit."""
 
 import itertools
 import json

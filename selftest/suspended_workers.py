@@ -49,7 +49,7 @@ _KINDS = (_Kind(apart=True), _Kind(command=True), _Kind(), _Kind(apart=True), _K
 
 
 def stopped_workers(bench: Bench, count: int) -> Verdict:
-    """Stop a worker with all its processes in a trial until another one has that, and let it go on.
+    """Stop a worker with all its processes in a trial until another one has that, and let it continue.
 
     By turns the two have a folder each, or share one; the stopped one is the real command, or a warm worker.
     """
@@ -60,7 +60,7 @@ def stopped_workers(bench: Bench, count: int) -> Verdict:
             "stopped within a claim": 0,
             "overwritten": 0,
             **Found().counted(),
-            "seconds until it let go at most": 0.0,
+            "seconds until it stopped at most": 0.0,
         }
     )
     for index in range(count):
@@ -182,7 +182,7 @@ class _Round:
             return (read_summary(trial_folder(self._first, number)) or {}).get("pid") == second.pid
 
         if until(let_go, _PATIENCE):
-            self._tally.most("seconds until it let go at most", time.monotonic() - since)
+            self._tally.most("seconds until it stopped at most", time.monotonic() - since)
 
     def _ends(self, worker: Process, who: str) -> str:
         """Wait for its end, which has to be an orderly one; returns what it has printed."""

@@ -107,7 +107,7 @@ class Signals:
             repeated = self.received.code == 128 + number and number in _SENT_TWICE
             if repeated and now - self._received_at < _REPEATED:
                 return
-            os._exit(128 + number)  # the kernel lets go of its locks, and what it was writing is whole or not
+            os._exit(128 + number)  # the kernel releases its locks, and what it was writing is whole or not
         self._received_at = now
         self.received = self._kind(_NAMES[signal.Signals(number)])
         self.received.code = 128 + number

@@ -1,10 +1,10 @@
 """Compatibility of a study's file with its trials: changes that keep it, and changes that need a new one.
 
 Trials are compared with each other: by a sampler, by a pruner, by who reads the report. So everything that a
-trial's value hangs on stays, and everything else may change. What hangs on it is the base run with all its
-defaults, less what the search sets anyway and what `NO_MATTER` lists; and the space, which Optuna holds by
-name: it takes wider bounds, and no other choices. Both sides are compared as storage keeps them: as JSON, and
-with secrets hidden.
+trial's value depends on stays, and everything else may change. That is the base run with all its defaults,
+less what the search sets anyway and what `NO_MATTER` lists; and the space, which Optuna holds by name: it
+takes wider bounds, and no other choices. Both sides are compared as storage keeps them: as JSON, and with
+secrets hidden.
 """
 
 import json

@@ -61,7 +61,7 @@ def serve(  # optuna is imported where it is used: who is refused needn't wait f
     host: str = "127.0.0.1",
     port: int = 8080,
     token: str | None = None,
-    told: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
 ) -> None:
     """Serve until somebody ends it.
 
@@ -87,12 +87,12 @@ def serve(  # optuna is imported where it is used: who is refused needn't wait f
     )
     with _listen(address, host, app) as server:
         shown = f"[{host}]" if ":" in host else host
-        told(f"Dashboard of {shown_url(url)}: http://{shown}:{server.server_port}/; Ctrl-C ends it")
-        told(f"Reports of {studies}: http://{shown}:{server.server_port}/studies/")
+        on_message(f"Dashboard of {shown_url(url)}: http://{shown}:{server.server_port}/; Ctrl-C ends it")
+        on_message(f"Reports of {studies}: http://{shown}:{server.server_port}/studies/")
         if token:
-            told("Open it with ?token=TOKEN at the end of the address; the browser keeps it after that.")
+            on_message("Open it with ?token=TOKEN at the end of the address; the browser keeps it.")
         if not on_loopback(address[0]):
-            told("Other machines reach it, and what they are sent is not encrypted.")
+            on_message("Other machines reach it, and what they are sent is not encrypted.")
         sys.stdout.flush()
         server.serve_forever(poll_interval=0.2)
 
@@ -229,7 +229,7 @@ class Door:
         return cookie is not None and _same(cookie.value, self._pass)
 
     def _cookie(self, environ: Mapping[str, Any]) -> str:
-        return f"lab_{environ['SERVER_PORT']}"  # a browser tells two servers of one machine apart by it
+        return f"lab_{environ['SERVER_PORT']}"  # a browser distinguishes two servers of one machine by it
 
 
 def answer(
@@ -242,7 +242,7 @@ def answer(
 
 
 class Complaints(logging.Handler):
-    """A line where a page can't be had, as of a database that is away; the browser is told by its status.
+    """A line where a page can't be had, as of a database that is away; the browser knows it by the status.
 
     optuna-dashboard writes a page of its own code's lines for each, and a page asks again every few seconds.
     """
@@ -317,7 +317,7 @@ def _listen(address: tuple[str, int], host: str, app: App) -> "_Server":
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each visitor; one who says nothing is let go."""
+    """A thread for each visitor; one that sends nothing is disconnected."""
 
     daemon_threads = True
 

@@ -219,7 +219,7 @@ class InProcessExecutor:
         self.jobs.append(job)
         try:
             finished = self._conducted(job)
-        except Stopped as stop:  # where a run hears of nothing yet, or no longer
+        except Stopped as stop:  # where a run doesn't listen yet, or no longer
             finished = TrialFinished(Outcome.INTERRUPTED, stop.reason, cause=stop.cause)
         finally:
             self.jobs.remove(job)
@@ -242,7 +242,7 @@ class InProcessExecutor:
         def tell(message: Message) -> Answer:
             with self._signals.deferred():
                 answer = self._handler(job, message)
-            if answer is None:  # else it is told so
+            if answer is None:  # else the answer ends it
                 self._signals.raise_received()
             return answer
 

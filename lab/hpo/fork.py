@@ -82,7 +82,7 @@ class Fork:
             except _Unfit as reason:
                 self.reasons[str(reason)] += 1
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """One sentence for the console."""
         total, left = len(self.trials) + self.reasons.total(), self.reasons.total()
         if total == 0:

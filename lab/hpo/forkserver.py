@@ -61,7 +61,7 @@ def _ensure_running() -> None:
         if not pipe.poll(0):
             return
         server._stop()  # it was killed: put it away
-    # It must not hear of a signal to the whole job, which ends what uses it; nor must what it forks.
+    # It must not receive a signal to the whole job, which ends what uses it; nor must what it forks.
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _DEAF_TO}
     ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # Python 3.11 starts it without ours

@@ -109,17 +109,17 @@ def fork_study(
     config: OptimizeConfig,
     source: str,
     database: Database,
-    told: Callable[[str], None],
+    on_message: Callable[[str], None],
     folder: Path | None = None,
 ) -> optuna.Study:
-    """Begin a study that knows the trials of another which still fit, or go on with one that was begun so.
+    """Begin a study that knows the trials of another which still fit, or continue one that was begun so.
 
     Killed in the middle and repeated, it has each of them once.
 
     Args:
         config: of the new study.
         source: the name of the other.
-        told: is told how many fit, and why the others don't.
+        on_message: receives how many fit, and why the others don't.
         folder: of the new study.
 
     Raises:
@@ -150,7 +150,7 @@ def fork_study(
         there = {TrialAttributes.of(trial).forked_from for trial in study.get_trials(deepcopy=False)}
         study.add_trials(t for t in fork.trials if TrialAttributes.of(t).forked_from not in there)
         study.set_user_attr(_COPIED, len(fork.trials))
-    told(fork.told())
+    on_message(fork.summary())
     return study
 
 

@@ -79,9 +79,9 @@ def check(config: OptimizeConfig, build: Build, *, limit: float = LIMIT) -> Stud
     corners = [Corner(BASE, {}), *feasible]
     runs = [_run(config, corner).as_data() for corner in corners]
     found = []
-    with tempfile.TemporaryDirectory() as folder, status_line() as tell:
+    with tempfile.TemporaryDirectory() as folder, status_line() as report_status:
         for index, (corner, run) in enumerate(zip(corners, runs, strict=True)):
-            tell(f"Corner {index + 1} of {len(corners)}: {corner.label}")
+            report_status(f"Corner {index + 1} of {len(corners)}: {corner.label}")
             found.append(_try(_Work(run, build, Path(folder) / f"{index}.log", limit)))
     tried = [(corner, _judged(one.report, config)) for corner, one in zip(corners, found, strict=True)]
     known = next((one for one in found if one.device), _Found(Report()))
@@ -127,8 +127,10 @@ def _judged(report: Report, config: OptimizeConfig) -> Report:
         return report
     if config.on_oom == "infeasible":
         return replace(report, faults=[f"out of memory: {fault}" for fault in report.faults])
-    told = [f"out of memory; such trials begin again with half the batch: {text}" for text in report.faults]
-    return replace(report, faults=[], warnings=[*report.warnings, *told])
+    too_large = [
+        f"out of memory; such trials begin again with half the batch: {text}" for text in report.faults
+    ]
+    return replace(report, faults=[], warnings=[*report.warnings, *too_large])
 
 
 def _try(work: _Work) -> _Found:

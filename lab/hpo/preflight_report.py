@@ -69,9 +69,9 @@ class StudyReport:
         ]
         costs = {one.label: one.report.costs for one in corners[1:] if one.report.costs is not None}
         found = estimate(config, costs) if costs else None
-        told = warnings(config, costs, found, room) if found is not None else []
+        found_warnings = warnings(config, costs, found, room) if found is not None else []
         prunes = config.pruner is not None
-        return cls(corners, found, room, config.time_budget, prunes, told, seconds, left_out)
+        return cls(corners, found, room, config.time_budget, prunes, found_warnings, seconds, left_out)
 
     @property
     def passed(self) -> bool:
@@ -101,7 +101,7 @@ class StudyReport:
             lines += [*self._study(self.estimate), ""]
         messages = [*self._messages()]
         lines += [*messages, ""] if messages else []
-        end = "Ready to search." if self.passed else "Not ready: mend the faults above."
+        end = "Ready to search." if self.passed else "Not ready: fix the faults above."
         return "\n".join([*lines, f"{end} This check took {format_duration(self.seconds)}."])
 
     def _table(self) -> Iterator[str]:

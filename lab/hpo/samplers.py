@@ -117,7 +117,7 @@ def ignores_infeasible(config: "OptimizeConfig") -> str:
 
 
 def create_pruner(config: "OptimizeConfig") -> BasePruner:
-    """The study's pruner; what the base run decides needn't be said again.
+    """The study's pruner; what the base run decides needn't be repeated.
 
     The number of steps is that of all seeds or folds. Successive halving gets the smallest resource that
     Optuna would guess from the first finished trial, so that it doesn't depend on who asks when.

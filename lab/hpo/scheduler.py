@@ -198,7 +198,7 @@ class TrialScheduler(JobLoop):
             case WorkerReady():
                 job.started = self._queue.working_time.seconds()
             case RunStarted():
-                if trial.resume:  # its former process may have gone on until it let go of the folder
+                if trial.resume:  # its former process may have continued until it released the folder
                     self._queue.sync_reports(trial)
                 self._callbacks.on_run_start(trial, message)
             case StepsReported():

@@ -2,7 +2,7 @@
 
 Stock settings lose workers: a database that several processes create at once, a lock held for seconds, two
 processes that take the same waiting trial. Here creation and claiming happen under one lock that the kernel
-(SQLite) or the server (PostgreSQL) lets go of when its holder dies, and SQLite runs in WAL mode with a
+(SQLite) or the server (PostgreSQL) releases when its holder dies, and SQLite runs in WAL mode with a
 minute's patience. What needs the database waits while that is away (`retry_while_unavailable`), and what can
 be left out is left out (`unless_unavailable`).
 """
@@ -38,7 +38,7 @@ _PATIENCE = 60.0  # seconds that SQLite waits for another process's lock
 _OUTAGE = 600.0  # seconds that a server may be gone
 _UNSEEN = "0"  # the start of a process that can't read its own
 _GLANCE = 0.2  # seconds between two looks for a reason not to wait for it
-# A server that goes away; Optuna goes on with a broken session after some of these, which is the last.
+# A server that goes away; Optuna continues with a broken session after some of these, which is the last.
 _AWAY = (OperationalError, InterfaceError, PendingRollbackError)
 # What no later try changes: SQLite's primary result codes, and PostgreSQL's states of a read-only transaction
 # and of damaged data and indexes.

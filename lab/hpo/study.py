@@ -74,7 +74,7 @@ def optimize(
     command: Sequence[str] = (),
     fork: str | None = None,
 ) -> StudyResult:
-    """Search until there are `n_trials` in all, going on with what is there already.
+    """Search until there are `n_trials` in all, continuing what is there already.
 
     Args:
         run: `util.run`.

@@ -340,11 +340,11 @@ class WorkerChannel:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise self._stop or Stopped("its process was told to end")
+        raise self._stop or Stopped("its process was asked to end")
 
 
 def _patiently(order: TrialJob, action: Callable[[], RunResult]) -> RunResult:
-    """Wait where a former process of the same trial has not let go of the folder yet."""
+    """Wait where a former process of the same trial has not released the folder yet."""
     deadline = time.monotonic() + order.patience
     while True:
         try:

@@ -72,7 +72,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process; the kernel lets go of it however the process ends.
+    """Hold the run folder for this process; the kernel releases it however the process ends.
 
     Raises:
         RunInUse: another process holds it.

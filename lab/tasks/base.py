@@ -73,7 +73,7 @@ class Task:
 
     tensors: ClassVar[bool] = False  # output and target are a tensor each
     ignored: ClassVar[tuple[int, ...]] = ()  # values of the target that a loss of the user's own leaves out
-    one_logit = False  # where it tells two classes apart by a single logit, `net.classes: auto` is 1
+    one_logit = False  # where it distinguishes two classes by a single logit, `net.classes: auto` is 1
     pictured: int | None = None  # how many samples a picture of this task needs, if not the config's number
     _plain_step: ClassVar[bool] = True
 

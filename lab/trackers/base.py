@@ -12,12 +12,12 @@ class Tracker:
     Called by the tracking callback in this order: start, then epoch / image / note, then finish.
 
     A tracker that is not the local record may raise whatever it likes: it is then switched off for the rest
-    of the run with one warning, and training goes on. After finish only the local record may get another
+    of the run with one warning, and training continues. After finish only the local record may get another
     note.
     """
 
     def start(self, event: RunStart) -> None:
-        """The run begins, or goes on at `event.first_epoch`."""
+        """The run begins, or continues at `event.first_epoch`."""
 
     def epoch(self, event: EpochEnd) -> None:
         """One epoch's numbers; the step is `event.epoch`."""

@@ -25,12 +25,12 @@ class WandbTracker(Tracker):
     """One W&B run a run folder: the values under their own names over `epoch`, pictures, and how it ended.
 
     Meant for `Background`: `start` may take seconds, and every method may raise. W&B's files lie in the run
-    folder. A run that goes on has each epoch once: what W&B holds already is not logged again, and what it
+    folder. A run that continues has each epoch once: what W&B holds already is not logged again, and what it
     had not written yet when the process was killed is logged from the run's record. The summary holds
     `outcome`, `reason`, `value`, `best_epoch`, and `best.<name>` for each value of the best epoch.
 
     Args:
-        session: shared with other runs of this process, which then go on when this one ends or fails; what
+        session: shared with other runs of this process, which then continue when this one ends or fails; what
             such a run missed of a trial is handed in by whoever shares it. None: a session of its own.
         job_type: W&B's word for what kind of run this is.
         suffix: of the run's id.

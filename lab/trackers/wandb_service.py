@@ -69,7 +69,7 @@ def has_key(host: str) -> bool:
 def why_unreachable(host: str, seconds: float) -> str | None:
     """Return the reason that the server can't be used, or None where it answers anything at all.
 
-    W&B itself tries again and again until its init times out, and is then left with a process that goes on
+    W&B itself tries again and again until its init times out, and is then left with a process that continues
     trying.
     """
     try:
@@ -148,7 +148,7 @@ def kill() -> None:
     from wandb.sdk.lib import import_hooks
     from wandb.sdk.lib.service import service_token
 
-    # A run that is not finished tells its process of every package that is imported: the import would fail.
+    # A run that is not finished reports every package that is imported to its process: the import would fail.
     import_hooks.unregister_all_post_import_hooks()
     setup._singleton = None
     if connection._cleanup is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["online", "offline"]
 _PROBE_SECONDS = 2.0
-_INIT_SECONDS = 30.0  # nobody waits for it: training goes on meanwhile
+_INIT_SECONDS = 30.0  # nobody waits for it: training continues meanwhile
 _FINISH_SECONDS = 30.0  # of one run among several; nobody waits for it either
 
 

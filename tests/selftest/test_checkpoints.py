@@ -49,7 +49,7 @@ def test_a_mixture_is_named(tmp_path: Path) -> None:
 
 def test_nothing_to_go_on_with(tmp_path: Path) -> None:
     late, faults = judge_writes(tmp_path, 7)
-    assert late == 7 and "expected one to go on with" in faults[0]
+    assert late == 7 and "expected one to continue with" in faults[0]
 
 
 def test_damage_is_of_every_kind_and_always_there() -> None:

@@ -119,7 +119,7 @@ def test_each_fault_is_its_corners_own(folder: Path) -> None:
     assert report.estimate is not None and report.estimate.trials == 4, "by the corners that passed"
     text = report.as_text()
     assert "Fault: its process ended with exit code 7 (at net.fault = exit)" in text
-    assert "Not ready: mend the faults above." in text
+    assert "Not ready: fix the faults above." in text
 
 
 def test_a_component_that_can_not_be_built_at_a_corner_is_its_fault(folder: Path) -> None:

@@ -43,7 +43,7 @@ The whole study: 8 trials, 2 at a time
 Warning: slow (at all numbers high)
 Fault: its process ended with exit code 7 (at optimizer = SGD)
 
-Not ready: mend the faults above. This check took 12.0 s."""
+Not ready: fix the faults above. This check took 12.0 s."""
 
 
 def study(folder: Path, **values: Any) -> OptimizeConfig:
