@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab.config.dataset_info import DatasetInfo
 from lab.data.splits import Parts, Splits
+from lab.store.paths import with_relative_paths
 
 _MOST_NAMED = 3
 _SETS = {"val": "validation", "test": "test"}
@@ -26,7 +27,7 @@ def with_files(
         names, images, sizes: of each sample its name, image file, and bytes of all of its files.
         warnings: what else the user should know.
     """
-    found = [*warnings, *repeated(names, images, parts)]
+    found = list(map(with_relative_paths, (*warnings, *repeated(names, images, parts))))
     by_set = {part: [int(sizes[k]) for k in own] for part, own in zip(Parts._fields, parts, strict=True)}
     return splits.declaring(DatasetInfo(file_sizes=by_set, warnings=found or ()))
 

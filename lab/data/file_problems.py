@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.store.paths import with_relative_paths
+
 MOST_SHOWN = 20  # a folder full of the same mistake should not fill the screen
 
 
@@ -11,7 +13,8 @@ def raise_all(problems: Sequence[str], what: str, advice: str = "") -> None:
     if not problems:
         return
     head = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {what}"
-    raise ValueError("\n".join([f"{head}{': ' + advice if advice else ''}", *indented(problems)]))
+    lines = [f"{head}{': ' + advice if advice else ''}", *indented(problems)]
+    raise ValueError(with_relative_paths("\n".join(lines)))
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -59,6 +59,14 @@ def shown(path: Path) -> str:
     return str((here / path).relative_to(here)) if below else str(path)
 
 
+def with_relative_paths(text: str) -> str:
+    """The text of a message with the paths below the folder of the start as `shown` gives them."""
+    try:
+        return text.replace(f"{start()}{os.sep}", "")
+    except FileNotFoundError:
+        return text
+
+
 def expanded(path: Path | str) -> Path:
     """The path with the home folder in the place of `~`, and that of another user for `~NAME`.
 
