@@ -35,6 +35,7 @@ def test_a_killed_worker_does_not_keep_the_run_from_ending() -> None:
         for child in multiprocessing.active_children():
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
+            child.join(10)
     loader.stop()
     assert multiprocessing.active_children() == []
 
