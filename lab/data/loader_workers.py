@@ -37,8 +37,10 @@ class KeptWorkers(DataLoader[object], EpochLoader):
         if shutdown is not None:
             with contextlib.suppress(RuntimeError):  # torch's word that a worker was killed
                 shutdown()
-            # That word may interrupt the shutdown, which then terminates the others without waiting for them.
+            # That word may interrupt the shutdown, also before it has terminated the others.
             for worker in getattr(iterator, "_workers", ()):
+                with contextlib.suppress(RuntimeError):
+                    worker.terminate()
                 with contextlib.suppress(RuntimeError):
                     worker.join(_PATIENCE)
 
