@@ -9,7 +9,11 @@ import pytest
 import main
 from tests import classified_tools, study_tools
 
-MOMENTS = ("import", "construction", "forward")
+MOMENTS = (
+    pytest.param("import", marks=pytest.mark.slow),
+    pytest.param("construction", marks=pytest.mark.slow),
+    "forward",
+)
 NET = """
 import os
 from pathlib import Path

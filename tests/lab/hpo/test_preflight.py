@@ -79,6 +79,7 @@ def test_every_corner_is_tried_and_told_in_figures(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir() if path.suffix != ".py") == ["opt.yaml"]
 
 
+@pytest.mark.slow
 def test_peak_memory_is_the_corners_own(folder: Path) -> None:
     """The base has 16 million weights, with gradients and moments 256 MB, and is tried first."""
     space = {"net.width": {"type": "int", "low": 4, "high": 8}}
@@ -133,6 +134,7 @@ def test_a_component_that_can_not_be_built_at_a_corner_is_its_fault(folder: Path
     assert corners["all numbers high"].report.passed and not report.passed
 
 
+@pytest.mark.slow
 def test_infeasible_corners_are_left_out_and_listed(folder: Path) -> None:
     space = {
         "net.width": {"type": "int", "low": 4, "high": 9},
@@ -158,6 +160,7 @@ def test_a_corner_that_a_constructor_declares_infeasible_is_a_warning(folder: Pa
     assert "Picky is infeasible: 4 heads don't divide 6" in warning
 
 
+@pytest.mark.slow
 def test_where_the_study_halves_batches_memory_is_a_warning(folder: Path) -> None:
     space = {"batch_size": {"choices": [16, 64]}}
     values: dict[str, Any] = {"search_space": space, "run.net": {"target": FAULTY, "fault": "oom_large"}}
@@ -168,6 +171,7 @@ def test_where_the_study_halves_batches_memory_is_a_warning(folder: Path) -> Non
     assert warning.startswith("out of memory; such trials begin again with half the batch: OutOfMemoryError")
 
 
+@pytest.mark.slow
 def test_a_corner_that_diverges_is_a_warning_with_its_costs(folder: Path) -> None:
     space = {"optimizer.lr": {"type": "float", "low": 1e-3, "high": 1e30, "log": True}}
     report, corners = tried(folder, search_space=space)
@@ -190,6 +194,7 @@ def test_it_runs_as_a_trial_does_on_the_first_device_with_its_share_of_the_cpu(
         assert f"RuntimeError: {threads} threads on cpu" in corner.report.faults[0]
 
 
+@pytest.mark.slow
 def test_where_no_corner_passes_nothing_is_estimated(folder: Path) -> None:
     report, _ = tried(folder, **{"run.net": {"target": "check_nets.Ends"}})
     assert report.estimate is None and not report.passed

@@ -99,7 +99,7 @@ def machine(database: Database, folder: Path) -> type[RuleBasedStateMachine]:
 
 
 @pytest.mark.parametrize(  # of 50 steps each
-    "examples", [10, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "examples", [5, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
 def test_every_trial_ends_once_whatever_happens_to_its_processes(examples: int, tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'studies.db'}")

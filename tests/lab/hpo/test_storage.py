@@ -55,6 +55,7 @@ def test_sqlite_is_in_wal_mode_and_patient(tmp_path: Path) -> None:
     assert values == ["wal", 1, 60_000]
 
 
+@pytest.mark.slow
 def test_a_lock_that_another_holds_for_a_while_is_waited_for(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'studies.db'}")
     code = "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
