@@ -98,7 +98,7 @@ def test_a_signal_ends_the_waiting_for_a_server(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         code, out, err = tools.finish(process, 20)
         assert code == 143 and "Traceback" not in err, (out, err)
-        assert "Trial 0 could not be given back" in out
+        assert "Trial 0 could not be released" in out
         server.ensure_postgres_running()
         code, out, err = tools.finish(tools.start(tmp_path, "--optimize", str(path)))
         assert code == 0 and "Trial   0  continues" in out, (out, err)
