@@ -1,7 +1,11 @@
 """Loaders of every kind continue where they were, or their part that can't be restored is named."""
 
 import ast
+import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,16 @@ STILL = TensorDataset(X, 3 * X - 1)
 @pytest.fixture(autouse=True)
 def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(import_policy.VARIABLE, "selftest,tests")
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_is_left() -> Iterator[None]:
+    """End the workers of loaders that a test holds itself: torch would end them when they are collected."""
+    yield
+    for end in (BaseProcess.kill, partial(BaseProcess.join, timeout=10)):
+        for child in multiprocessing.active_children():
+            with suppress(RuntimeError):  # torch's word that a worker was killed
+                end(child)
 
 
 class Jittering(nn.Module):
