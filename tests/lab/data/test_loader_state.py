@@ -1,11 +1,8 @@
 """Loaders of every kind continue where they were, or their part that can't be restored is named."""
 
 import ast
-import multiprocessing
+import gc
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +28,9 @@ def _granted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_worker_is_left() -> Iterator[None]:
-    """End the workers of loaders that a test holds itself: torch would end them when they are collected."""
+    """Collect the loaders that a test holds itself, by which torch ends their workers."""
     yield
-    for end in (BaseProcess.kill, partial(BaseProcess.join, timeout=10)):
-        for child in multiprocessing.active_children():
-            with suppress(RuntimeError):  # torch's word that a worker was killed
-                end(child)
+    gc.collect()
 
 
 class Jittering(nn.Module):
