@@ -16,7 +16,6 @@ from lab.data.file_problems import raise_all
 from lab.data.mask_sources import NUMBERS
 from lab.data.masks import Label
 from lab.data.segmentation_files import Entry
-from lab.store.paths import shown
 
 _LOOKED_AT = 8  # masks, spread over all of them
 _LARGEST = 64  # values up to here are classes; an antialiased edge has larger ones too
@@ -80,9 +79,7 @@ def require_folders(folders: Sequence[Path], advice: str) -> None:
         ValueError: some are.
     """
     raise_all(
-        [f"{shown(path)}: no such folder" for path in folders if not path.is_dir()],
-        "the image folder",
-        advice,
+        [f"{path}: no such folder" for path in folders if not path.is_dir()], "the image folder", advice
     )
 
 

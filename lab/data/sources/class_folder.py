@@ -11,7 +11,6 @@ from lab.data.segmentation_sets import Sample
 from lab.data.source_arguments import ClassFileArguments, options_from, required_path
 from lab.data.split_names import Part, is_filler, part_names, part_of
 from lab.data.splits import Splits
-from lab.store.paths import shown
 
 
 def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> Splits:
@@ -32,7 +31,7 @@ def class_folder(root: str | None, **arguments: Unpack[ClassFileArguments]) -> S
     """
     folder = required_path("root", root, "PATH, the folder that holds one for each class")
     reading, cut, serving = options_from(arguments, ClassFileArguments, LabelledReading)
-    absent = [] if folder.is_dir() else [f"{shown(folder)}: no such folder"]
+    absent = [] if folder.is_dir() else [f"{folder}: no such folder"]
     raise_all(absent, "the class folders", "data.root must be the folder that holds one for each class")
     problems, warnings = list[str](), list[str]()
     files = list(_found(folder, problems, warnings))
