@@ -24,8 +24,8 @@ class SafeCmaEs(OpenCmaEs):
     """`optuna.samplers.CmaEsSampler`, whose optimizer is rebuilt for each trial from the finished ones.
 
     Same arguments. A trial carries the number of its generation; the first `popsize` trials of a generation
-    to finish are told to the optimizer, generation by generation. What they hold are numbers, and nothing is
-    stored besides. Replaying costs about 0.1 ms a trial, and a process keeps what it has replayed.
+    to finish are reported to the optimizer, generation by generation. What they hold are numbers, and
+    nothing is stored besides. Replaying costs about 0.1 ms a trial, and a process keeps what it has replayed.
     """
 
     def sample_relative(
@@ -51,18 +51,20 @@ class SafeCmaEs(OpenCmaEs):
     def _replayed(self, study: Study, finished: list[FrozenTrial], space: SearchSpaceTransform) -> Any:
         """The optimizer of `cmaes` as the finished generations left it; its random stream is new."""
         fresh = self.new_optimizer(space, study.direction)
-        told = self._told(finished, space, fresh.population_size)
+        trials = self._whole_generations(finished, space, fresh.population_size)
         known = _replays.get(study.study_name)
-        if known is None or not known.is_begun(fresh, told):
+        if known is None or not known.is_begun(fresh, trials):
             known = _replays[study.study_name] = _Replay(copy.deepcopy(fresh), copy.deepcopy(fresh), [])
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        for start in range(len(known.told), len(told), fresh.population_size):
-            generation = told[start : start + fresh.population_size]
+        for start in range(len(known.replayed), len(trials), fresh.population_size):
+            generation = trials[start : start + fresh.population_size]
             known.optimizer.tell([(self._point(t, space), sign * t.values[0]) for t in generation])
-            known.told += generation
+            known.replayed += generation
         return _with_stream_of(fresh, copy.deepcopy(known.optimizer))
 
-    def _told(self, finished: list[FrozenTrial], space: SearchSpaceTransform, size: int) -> list[FrozenTrial]:
+    def _whole_generations(
+        self, finished: list[FrozenTrial], space: SearchSpaceTransform, size: int
+    ) -> list[FrozenTrial]:
         """The trials of whole generations, in the order in which the optimizer gets them."""
         generations: dict[int, list[FrozenTrial]] = {}
         for trial in sorted(finished, key=_finished_at):
@@ -70,13 +72,13 @@ class SafeCmaEs(OpenCmaEs):
             given = FIXED in trial.system_attrs  # its point isn't one that the optimizer has asked for
             if isinstance(generation, int) and self._has_point(trial, space) and trial.values and not given:
                 generations.setdefault(generation, []).append(trial)
-        told: list[FrozenTrial] = []
-        while len(ended := generations.get(len(told) // size, [])) >= size:
-            told += ended[:size]
-        return told
+        found: list[FrozenTrial] = []
+        while len(ended := generations.get(len(found) // size, [])) >= size:
+            found += ended[:size]
+        return found
 
     def _has_point(self, trial: FrozenTrial, space: SearchSpaceTransform) -> bool:
-        """Return whether a trial has a point that the optimizer can be told."""
+        """Return whether a trial has a point that the optimizer can learn from."""
         names = parameters_of(space)
         if not set(names) <= trial.params.keys():
             return False
@@ -96,16 +98,16 @@ class SafeCmaEs(OpenCmaEs):
 
 @dataclass
 class _Replay:
-    """An optimizer as some trials have left it, so that the next proposal tells it the new ones alone."""
+    """An optimizer as some trials have left it, so that the next proposal adds the new ones alone."""
 
     fresh: Any
     optimizer: Any
-    told: list[FrozenTrial]
+    replayed: list[FrozenTrial]
 
-    def is_begun(self, fresh: Any, told: list[FrozenTrial]) -> bool:
+    def is_begun(self, fresh: Any, trials: list[FrozenTrial]) -> bool:
         """Return whether a fresh optimizer would be the same after so many of these very trials."""
-        known = len(self.told)
-        the_same = known <= len(told) and all(map(operator.is_, self.told, told))
+        known = len(self.replayed)
+        the_same = known <= len(trials) and all(map(operator.is_, self.replayed, trials))
         return the_same and _same(_state(self.fresh), _state(fresh))
 
 

@@ -91,11 +91,13 @@ def test_it_replays_the_optimizer_that_stock_has_pickled(variant: str, direction
 def test_what_was_replayed_is_kept_and_gives_the_same_points(
     variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of trials that are kept in memory only new ones are told; without that, all of them each time."""
-    points, told, point = {}, list[int](), SafeCmaEs._point
-    monkeypatch.setattr(SafeCmaEs, "_point", lambda own, *of: (told.append(of[0].number), point(own, *of))[1])
+    """Of trials that are kept in memory only new ones are replayed; without that, all of them each time."""
+    points, replayed, point = {}, list[int](), SafeCmaEs._point
+    monkeypatch.setattr(
+        SafeCmaEs, "_point", lambda own, *of: (replayed.append(of[0].number), point(own, *of))[1]
+    )
     for kept in (True, False):
-        told.clear()
+        replayed.clear()
         database = Database(f"sqlite:///{tmp_path / str(kept)}.db")
         study = optuna.create_study(study_name=f"{variant} {kept}", storage=database.storage)
         for number in range(18):
@@ -108,8 +110,8 @@ def test_what_was_replayed_is_kept_and_gives_the_same_points(
             study.optimize(bowl, n_trials=1)
         points[kept] = [trial.params for trial in study.trials]
         if kept:
-            assert len(told) == 16 + 8 + 8, "each once, but for the other sampler, and again after it"
-    assert len(told) > 80
+            assert len(replayed) == 16 + 8 + 8, "each once, but for the other sampler, and again after it"
+    assert len(replayed) > 80
     assert points[True] == points[False]
 
 
