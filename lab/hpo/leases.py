@@ -43,6 +43,11 @@ class Previous(Enum):
     DEAD = auto()  # its process is proven to be gone
     SILENT = auto()  # it has not renewed its lease: suspended, on a machine that is gone, or a clock jumped
 
+    @property
+    def is_gone(self) -> bool:
+        """True where the work of another process on the trial has ended without a result."""
+        return self in (Previous.DEAD, Previous.SILENT)
+
 
 class Stalled(NamedTuple):
     """A running trial that no process works on any more."""

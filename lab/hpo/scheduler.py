@@ -119,7 +119,7 @@ class TrialScheduler(JobLoop):
             if self._stopping():  # a signal came while the sampler was looking for a point
                 self._abandon(trial)
                 break
-            if trial.lease.previous in (Previous.DEAD, Previous.SILENT):
+            if trial.lease.previous.is_gone:
                 self._queue.retry(trial, crashed=trial.lease.previous is Previous.DEAD)
             self._start(trial, slot)
             # In this process a trial has ended by now: what has to stop is looked for after each.

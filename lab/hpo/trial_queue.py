@@ -22,7 +22,7 @@ from lab.config.optimize_config import OptimizeConfig
 from lab.events import Outcome, StopCause
 from lab.hpo.clock import REAL, Clock, WorkingTime
 from lab.hpo.learning_curve import Curve, recorded
-from lab.hpo.leases import AlreadyFinished, Lease, LeaseLost, Leases, Previous, Stalled, Writer
+from lab.hpo.leases import AlreadyFinished, Lease, LeaseLost, Leases, Stalled, Writer
 from lab.hpo.new_points import Exhausted, Proposals
 from lab.hpo.optuna_internals import storage_of, study_id, trial_id
 from lab.hpo.samplers import with_sampler
@@ -246,7 +246,7 @@ class TrialQueue:
             values, problem = {}, str(reason)
         known = TrialAttributes.of(storage_of(self._study).get_trial(lease.trial_id))
         spans, since, halvings = known.spans or (), self._clock.now(), known.halvings or 0
-        if lease.previous in (Previous.DEAD, Previous.SILENT) and known.since is not None:
+        if lease.previous.is_gone and known.since is not None:
             spans = (*spans, (known.since, known.since + (known.worked or 0.0)))
         with self.leases.writing(lease) as writer:
             writer.set_attributes(TrialAttributes(since=since, spans=spans, worked=0.0))
