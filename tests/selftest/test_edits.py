@@ -22,7 +22,7 @@ def test_a_refusal_as_it_should_be() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "what"),
+    ("code", "output", "what"),
     [
         (0, SAID, "exit code 2 expected, found 0"),
         (2, SAID.replace("study.yaml:4", "study.yaml"), "no line of the file"),
@@ -32,8 +32,8 @@ def test_a_refusal_as_it_should_be() -> None:
         (2, f"{SAID}Traceback\n", "no traceback expected"),
     ],
 )
-def test_a_refusal_that_lacks_something(code: int, said: str, what: str) -> None:
-    (line,) = judge_refusal(EDIT, Done(code, said, ""), FILE)
+def test_a_refusal_that_lacks_something(code: int, output: str, what: str) -> None:
+    (line,) = judge_refusal(EDIT, Done(code, output, ""), FILE)
     assert what in line
 
 

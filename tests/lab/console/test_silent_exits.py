@@ -29,8 +29,8 @@ def test_the_command_fails_where_a_module_ends_its_process(status: int, code: in
         [sys.executable, "-c", ENDS.format(status=status)],
         cwd=tools.ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = "main.py: os._exit(0) was called before the command was done\n" if status == 0 else ""
-    assert (done.returncode, done.stdout, done.stderr) == (code, "child 0\n", said)
+    message = "main.py: os._exit(0) was called before the command was done\n" if status == 0 else ""
+    assert (done.returncode, done.stdout, done.stderr) == (code, "child 0\n", message)
 
 
 def test_the_function_is_put_back() -> None:

@@ -263,7 +263,7 @@ if __name__ == "__main__":
     pool._watcher = ProcessWatcher(0.5)
     for slot, name in zip(pool.slots, names):
         pool.start(slot, TrialJob({{**{config}, 'name': name}}, Path(name)), name)
-        pool._watcher._process.kill()  # the next one is told of both
+        pool._watcher._process.kill()  # the next one watches both
         pool._watcher._process.wait()
     pool._watch()
     attend(pool, lambda: all(EpochReported in heard.kinds(name) for name in names))
@@ -384,7 +384,7 @@ def test_close_ends_all(processes: Any, order: Any) -> None:
     pids = [job.process.pid for job in pool.jobs]
     pool.close()
     assert pool.jobs == [] and all(map(is_gone, pids))
-    assert {type(found[-1]) for found in heard.messages.values()} == {EpochReported}, "it is not told of"
+    assert {type(found[-1]) for found in heard.messages.values()} == {EpochReported}, "no end is reported"
 
 
 def test_in_process_the_console_goes_to_the_trial(

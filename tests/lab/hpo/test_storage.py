@@ -165,12 +165,12 @@ def test_a_read_only_database_is_not_waited_for(database: Database) -> None:
         connection.commit()
 
     database.engine.dispose()
-    said, started = list[str](), time.monotonic()
+    messages, started = list[str](), time.monotonic()
     with pytest.raises(StorageError, match=r"can't be used any more: .*read-?only"):
         storage.retry_while_unavailable(
-            lambda: optuna.create_study(storage=database.backend, study_name="s"), said.append
+            lambda: optuna.create_study(storage=database.backend, study_name="s"), messages.append
         )
-    assert not said and time.monotonic() - started < 5
+    assert not messages and time.monotonic() - started < 5
 
 
 def test_a_damaged_database_is_not_waited_for(tmp_path: Path) -> None:

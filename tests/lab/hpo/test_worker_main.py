@@ -85,13 +85,13 @@ def test_every_epoch_is_told_and_the_answer_counts(tmp_path: Path, config: Calla
 
 
 def test_steps_are_reported_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    relay = ReportCallback(told.append, ())
+    sent: list[Any] = []
+    relay = ReportCallback(sent.append, ())
     began = relay._steps_at
     for seconds in (1.0, 11.0, 12.0, 20.0, 22.0):
         monkeypatch.setattr(time, "monotonic", lambda now=began + seconds: now)
         relay.on_steps(StepsDone("train", 1, None))
-    assert told == [StepsReported(), StepsReported()], "after 11 and 22 s"
+    assert sent == [StepsReported(), StepsReported()], "after 11 and 22 s"
 
 
 @pytest.mark.parametrize(
